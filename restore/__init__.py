@@ -1,0 +1,1 @@
+"""restore: image restoration with one diffusion prior (lazily imported)."""
