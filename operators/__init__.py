@@ -1,0 +1,53 @@
+"""Linear degradations of pictures, with their singular value decomposition.
+
+>>> blur = gaussian_blur((3, 480, 640), sigma=2.0)
+>>> degrade = downsample(blur.output_shape, factor=4) @ blur
+>>> degrade.output_shape
+(3, 120, 160)
+"""
+
+from operators.axes import AxesOperator
+from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.blur import (
+    BOUNDARIES,
+    blur_matrix,
+    box_blur,
+    box_taps,
+    gaussian_blur,
+    gaussian_taps,
+    separable_blur,
+)
+from operators.checks import check, dense_matrix
+from operators.color import LUMA_BT601, gray
+from operators.mask import Mask
+from operators.resample import RESAMPLERS, downsample, resample_matrix
+
+
+def identity(input_shape: Shape) -> AxesOperator:
+    """The picture itself: the operator of denoising."""
+    return AxesOperator(input_shape)
+
+
+__all__ = [
+    "BOUNDARIES",
+    "LUMA_BT601",
+    "RANK_TOLERANCE",
+    "RESAMPLERS",
+    "AxesOperator",
+    "LinearOperator",
+    "Mask",
+    "Shape",
+    "SpectralOperator",
+    "blur_matrix",
+    "box_blur",
+    "box_taps",
+    "check",
+    "dense_matrix",
+    "downsample",
+    "gaussian_blur",
+    "gaussian_taps",
+    "gray",
+    "identity",
+    "resample_matrix",
+    "separable_blur",
+]

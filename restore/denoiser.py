@@ -1,0 +1,204 @@
+"""Backbone + schedule = a denoiser: (clean estimate, noise estimate) at a noise level.
+
+Every network speaks the same coordinates here, whatever it was trained on: ``x = x0 + σ ε``, pictures in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from restore.backbone import Backbone, BackboneConfig
+from restore.schedule import NoiseSchedule
+
+Parameterization = Literal["epsilon", "v", "x0"]
+PARAMETERIZATIONS: tuple[Parameterization, ...] = ("epsilon", "v", "x0")
+
+
+class Prediction(NamedTuple):
+    """What a network says of ``x = x0 + σ ε``; both are [B, C, H, W] in float32."""
+
+    clean: Tensor
+    """The estimate of x0, E[x0 | x]."""
+    noise: Tensor
+    """The estimate of ε; ``x = clean + σ noise``."""
+
+
+class Condition(NamedTuple):
+    """A degraded picture at full size that the network sees beside the noisy one (SR3)."""
+
+    picture: Tensor
+    """[B, C, H, W] in [-1, 1]; zero where nothing is known."""
+    known: Tensor
+    """[B, 1, H, W]: 1 where the condition picture shows something, 0 elsewhere."""
+
+
+Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
+"""``denoise(x, sigma, condition)``: all that solvers know of a network."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A checkpoint's description, saved beside its weights.
+
+    Attributes:
+        backbone: the network.
+        schedule: name and options of the chain it was trained on, as for `NoiseSchedule.named`.
+        parameterization: what the network's output means: ``epsilon`` (the noise), ``x0`` (the clean picture) or
+            ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512).
+        time: the network is told the (interpolated) ``step``, or ``√ᾱ`` as SR3's networks are.
+        condition_skip: the output is ``F − √(1−ᾱ) · condition``, so that at high noise a conditional network
+            only adds to its condition (v-networks only).
+    """
+
+    backbone: BackboneConfig
+    schedule: Mapping[str, Any]
+    parameterization: Parameterization = "epsilon"
+    time: Literal["step", "sqrt_alphas_cumprod"] = "step"
+    condition_skip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.parameterization not in PARAMETERIZATIONS:
+            raise ValueError(f"unknown parameterization {self.parameterization!r}; known: {PARAMETERIZATIONS}")
+        if self.condition_skip and self.parameterization != "v":
+            raise ValueError("the condition skip is defined for v-networks only")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """The inverse of `dataclasses.asdict`, also after a trip through JSON.
+
+        Raises:
+            TypeError: unknown or missing keys.
+        """
+        backbone = {k: tuple(v) if isinstance(v, list) else v for k, v in data["backbone"].items()}
+        return cls(BackboneConfig(**backbone), **{k: v for k, v in data.items() if k != "backbone"})
+
+
+class Denoiser:
+    """A network with the knowledge of what it was trained on.
+
+    Args:
+        network: anything callable as `Backbone` is.
+        config: its description.
+
+    Calling it is ``denoise(x, sigma, condition=None)``:
+        x: [B, C, H, W], any height and width; sides that the network cannot divide are extended by mirroring.
+        sigma: noise level, one number or [B].
+        condition: see `Condition`; None is the unconditional prior.
+    """
+
+    def __init__(self, network: Backbone, config: ModelConfig) -> None:
+        self.network = network
+        self.config = config
+        self.schedule = NoiseSchedule.named(**config.schedule)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+        sigma = _per_picture(sigma, x)
+        alpha = torch.rsqrt(1 + sigma**2)
+        s = sigma * alpha
+        scaled = alpha * x
+        output = self._run(scaled, self._time(sigma, alpha), condition)
+        if self.config.parameterization == "epsilon":
+            return Prediction(x - sigma * output, output)
+        if self.config.parameterization == "x0":
+            return Prediction(output, (x - output) / sigma)
+        if self.config.condition_skip and condition is not None:
+            output = output - s * condition.picture
+        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network can see a condition."""
+        return self.config.backbone.condition_channels > 0
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _time(self, sigma: Tensor, alpha: Tensor) -> Tensor:
+        if self.config.time == "sqrt_alphas_cumprod":
+            return alpha.flatten()
+        return self.schedule.time_at(sigma.flatten())
+
+    def _run(self, scaled: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
+        batch, channels, height, width = scaled.shape
+        parts = [scaled, *self._condition_inputs(scaled, condition)]
+        network_input = mirror_to_multiple(torch.cat(parts, dim=1), self.config.backbone.size_multiple)
+        output = self.network(network_input, time)
+        return output[:, :channels, :height, :width].float()
+
+    def _condition_inputs(self, scaled: Tensor, condition: Condition | None) -> list[Tensor]:
+        config = self.config.backbone
+        if condition is not None and not self.conditional:
+            raise ValueError("this network is unconditional: it takes no condition")
+        if not self.conditional:
+            return []
+        batch, _, height, width = scaled.shape
+        picture = scaled.new_zeros(batch, config.condition_channels, height, width)
+        known = scaled.new_zeros(batch, 1, height, width)
+        if condition is not None:
+            picture = condition.picture.to(scaled).expand_as(picture)
+            known = condition.known.to(scaled).expand_as(known)
+        return [picture, known] if config.condition_map else [picture]
+
+
+def build_denoiser(
+    config: ModelConfig,
+    state: Mapping[str, Tensor],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Denoiser:
+    """A denoiser ready for inference on a device.
+
+    Args:
+        config: description of the network.
+        state: its weights, of any float type.
+        dtype: of convolutions and projections; norms and embeddings are always float32.
+
+    Raises:
+        ValueError: weights that do not fit the description; the message names the keys.
+    """
+    with torch.device("meta"):
+        network = Backbone(config.backbone)
+    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    _check_state(expected, {name: tuple(t.shape) for name, t in state.items()})
+    network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
+    network.requires_grad_(False).eval().set_compute_dtype(dtype)
+    return Denoiser(network.to(device, memory_format=torch.channels_last), config)
+
+
+def _check_state(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+    faults = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "of the wrong shape": sorted(k for k in expected.keys() & found.keys() if expected[k] != found[k]),
+    }
+    described = [
+        f"{len(keys)} {what}: {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"
+        for what, keys in faults.items()
+        if keys
+    ]
+    if described:
+        raise ValueError("the weights do not fit the network's description; tensors " + "; ".join(described))
+
+
+def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size, even 1)."""
+    for dim in (-2, -1):
+        size = x.shape[dim]
+        target = -(-size // multiple) * multiple
+        if target != size:
+            index = torch.arange(target, device=x.device) % (2 * size)
+            x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
+    return x
+
+
+def _per_picture(sigma: Tensor | float, x: Tensor) -> Tensor:
+    """One noise level per picture as float32 [B, 1, 1, 1]."""
+    if not isinstance(sigma, Tensor):
+        return torch.full((x.shape[0], 1, 1, 1), float(sigma), device=x.device)
+    return sigma.to(x.device, torch.float32).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)

@@ -1,0 +1,59 @@
+"""The one place that knows devices and the number formats they are good at."""
+
+from __future__ import annotations
+
+import torch
+
+from restore.errors import BadArgument, Unavailable
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        BadArgument: not a device name.
+        Unavailable: the machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if _has_cuda() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadArgument(f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise BadArgument(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    if device.type == "cuda" and not (_has_cuda() and (device.index or 0) < torch.cuda.device_count()):
+        raise Unavailable(f"--device {name}: this machine has no such CUDA device; use --device auto or cpu")
+    if device.type == "mps" and not _has_mps():
+        raise Unavailable(f"--device {name}: this machine has no Apple GPU; use --device auto or cpu")
+    return device
+
+
+def network_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bf16_units() else torch.float32
+    return torch.float32
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all it was given, for timing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _has_cuda() -> bool:
+    return torch.cuda.is_available()
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cpu_has_bf16_units() -> bool:
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)

@@ -1,0 +1,167 @@
+"""Noise schedules that networks were trained on, and grids of noise levels that solvers walk down.
+
+Variance-preserving (VP) chains are described by ``alphas_cumprod`` (ᾱ_t, Ho et al. 2020). Everything outside a
+network's own wrapper speaks variance-exploding coordinates, ``x = x0 + σ ε`` with ``σ_t = √((1 − ᾱ_t)/ᾱ_t)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def linear_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Array:
+    """β_t rises linearly (DDPM: Ho, Jain, Abbeel 2020, arXiv 2006.11239, section 4)."""
+    return np.cumprod(1 - np.linspace(start, end, timesteps))
+
+
+def cosine_alphas_cumprod(timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Array:
+    """ᾱ_t follows a squared cosine, β_t ≤ 0.999 (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 17)."""
+
+    def alpha_bar(u: Array) -> Array:
+        return np.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+
+    u = np.arange(timesteps + 1) / timesteps
+    return np.cumprod(1 - np.minimum(1 - alpha_bar(u[1:]) / alpha_bar(u[:-1]), max_beta))
+
+
+def sr3_alphas_cumprod(timesteps: int = 2000, start: float = 1e-6, end: float = 1e-2) -> Array:
+    """SR3's T = 2000 chain (Saharia et al. 2021, arXiv 2104.07636), with the β range of its public re-implementations.
+
+    The paper leaves the range open; 1e-6 … 1e-2 is what the released 16→128 and 64→512 weights were trained on.
+    """
+    return linear_alphas_cumprod(timesteps, start, end)
+
+
+SCHEDULES: dict[str, Callable[..., Array]] = {
+    "linear": linear_alphas_cumprod,
+    "cosine": cosine_alphas_cumprod,
+    "sr3": sr3_alphas_cumprod,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """A discrete VP chain: ``alphas_cumprod`` is float64 [T], falling, in (0, 1)."""
+
+    alphas_cumprod: Array
+
+    @classmethod
+    def named(cls, name: str, **options: float) -> NoiseSchedule:
+        """``linear``, ``cosine`` or ``sr3``, with the options of the function of that name.
+
+        Raises:
+            ValueError: unknown name.
+        """
+        if name not in SCHEDULES:
+            raise ValueError(f"unknown noise schedule {name!r}; known are {', '.join(SCHEDULES)}")
+        return cls(SCHEDULES[name](**options))
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    @cached_property
+    def sigmas(self) -> Array:
+        """σ_t of every step, rising, float64 [T]."""
+        return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
+
+    @cached_property
+    def log_sigmas(self) -> Tensor:
+        return torch.from_numpy(np.log(self.sigmas)).float()
+
+    def sigma_at(self, time: float | Array) -> Array:
+        """σ at a time that need not be whole, linear in log σ between steps."""
+        return np.exp(np.interp(time, np.arange(len(self)), np.log(self.sigmas)))
+
+    def time_at(self, sigma: Tensor) -> Tensor:
+        """The time in [0, T − 1] whose noise level is ``sigma`` (float32, any device), interpolated in log σ.
+
+        Noise levels beyond either end of the chain get the time of that end.
+        """
+        table = self.log_sigmas.to(sigma.device)
+        log_sigma = sigma.clamp_min(torch.finfo(torch.float32).tiny).log()
+        above = torch.searchsorted(table, log_sigma).clamp(1, len(self) - 1)
+        low, high = table[above - 1], table[above]
+        return (above - 1 + (log_sigma - low) / (high - low)).clamp(0, len(self) - 1)
+
+    def continuous_levels(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` values of γ = ᾱ, uniform between the ends of a uniformly drawn step, float32 [count].
+
+        SR3's training distribution of noise levels (arXiv 2104.07636, section 2.4): t ~ U{1, …, T},
+        γ ~ U(γ_{t−1}, γ_t) with γ_0 = 1.
+        """
+        edges = torch.from_numpy(np.concatenate([[1.0], self.alphas_cumprod])).float()
+        t = torch.randint(1, len(edges), (count,), generator=generator)
+        share = torch.rand(count, generator=generator)
+        return torch.lerp(edges[t - 1], edges[t], share)
+
+
+def uniform_levels(schedule: NoiseSchedule, steps: int) -> Array:
+    """t = 0, T/n, 2T/n, … as DDRM and DDIM use them: 950, 900, …, 0 for 20 steps of 1000."""
+    return schedule.sigma_at(np.floor(np.arange(steps)[::-1] * len(schedule) / steps))
+
+
+def quadratic_levels(schedule: NoiseSchedule, steps: int) -> Array:
+    """t grows with the square of the step, to 0.8 T (DDIM: Song et al. 2021, arXiv 2010.02502, appendix D.2)."""
+    return schedule.sigma_at(np.linspace(math.sqrt(0.8 * (len(schedule) - 1)), 0, steps) ** 2)
+
+
+def karras_levels(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Array:
+    """σ^{1/ρ} falls linearly (EDM: Karras et al. 2022, arXiv 2206.00364, eq. 5)."""
+    high, low = schedule.sigmas[-1] ** (1 / rho), schedule.sigmas[0] ** (1 / rho)
+    return np.linspace(high, low, steps) ** rho
+
+
+def log_snr_levels(schedule: NoiseSchedule, steps: int) -> Array:
+    """log σ falls linearly: uniform in log-SNR (DPM-Solver: Lu et al. 2022, arXiv 2206.00927, section 3.4)."""
+    return np.geomspace(schedule.sigmas[-1], schedule.sigmas[0], steps)
+
+
+LEVELS: dict[str, Callable[[NoiseSchedule, int], Array]] = {
+    "uniform": uniform_levels,
+    "quadratic": quadratic_levels,
+    "karras": karras_levels,
+    "log-snr": log_snr_levels,
+}
+
+
+def noise_levels(
+    schedule: NoiseSchedule, steps: int, kind: str = "uniform", *, highest: float | None = None
+) -> list[float]:
+    """A grid of ``steps`` falling noise levels with a final 0: one call of the network for each level but the 0.
+
+    Args:
+        schedule: the chain whose range is walked.
+        steps: at least 1.
+        kind: ``uniform`` or ``quadratic`` in t, ``karras``, or ``log-snr``.
+        highest: start at this σ instead of the chain's largest one.
+
+    Raises:
+        ValueError: unknown kind, ``steps`` below 1 or above what the chain has, or a ``highest`` outside it.
+    """
+    if kind not in LEVELS:
+        raise ValueError(f"unknown level grid {kind!r}; known are {', '.join(LEVELS)}")
+    if not 1 <= steps <= len(schedule):
+        raise ValueError(f"the number of steps must be between 1 and {len(schedule)}, not {steps}")
+    if highest is not None:
+        schedule = _cut(schedule, highest)
+    return [float(sigma) for sigma in LEVELS[kind](schedule, steps)] + [0.0]
+
+
+def _cut(schedule: NoiseSchedule, highest: float) -> NoiseSchedule:
+    """The chain up to σ = ``highest``, re-sampled to as many steps."""
+    low, top = float(schedule.sigmas[0]), float(schedule.sigmas[-1])
+    if not low < highest <= top:
+        raise ValueError(f"the highest noise level must be in ({low:.3g}, {top:.4g}], not {highest}")
+    last = np.interp(np.log(highest), np.log(schedule.sigmas), np.arange(len(schedule)))
+    sigmas = schedule.sigma_at(np.linspace(0, last, len(schedule)))
+    return NoiseSchedule(1 / (1 + sigmas**2))

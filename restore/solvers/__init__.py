@@ -1,0 +1,8 @@
+"""Reverse processes with a measurement: one method a file."""
+
+from restore.solvers.common import Step
+from restore.solvers.consistency import project
+from restore.solvers.ddrm import ddrm
+from restore.solvers.sr3 import one_step, sr3
+
+__all__ = ["Step", "ddrm", "one_step", "project", "sr3"]

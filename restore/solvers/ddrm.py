@@ -1,0 +1,104 @@
+"""Denoising Diffusion Restoration Models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from operators import SpectralOperator
+from restore.denoiser import Condition, Denoise, Prediction
+from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise, per_picture, require_svd
+from restore.solvers.consistency import project
+
+
+def ddrm(
+    denoise: Denoise,
+    operator: SpectralOperator,
+    measurement: Tensor,
+    noise_level: Tensor | float,
+    sigmas: Sequence[float],
+    *,
+    generator: torch.Generator | None = None,
+    eta: float = 0.85,
+    eta_b: float = 1.0,
+    condition: Condition | None = None,
+    final_projection: bool = False,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Sample pictures that explain a measurement ``y = A x0 + σ_y n`` (Kawar et al. 2022, arXiv 2201.11793).
+
+    With ``A = U Σ Vᵀ``, ``x̄ = Vᵀ x`` and ``ȳ = Σ⁺ Uᵀ y``, each step takes the clean estimate x0 and the noise
+    estimate ε to the next level σ, component by component (their eq. 7 and 8; z is white noise):
+
+    - singular value 0:   ``x̄0 + σ (√(1−η²) ε̄ + η z̄)``
+    - ``σ < σ_y/s``:        ``x̄0 + σ (√(1−η²) (ȳ − x̄0) / (σ_y/s) + η z̄)``
+    - ``σ ≥ σ_y/s``:        ``(1−η_b) x̄0 + η_b ȳ + √(σ² − η_b² σ_y²/s²) z̄``
+
+    Args:
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        operator: with an SVD.
+        measurement: y, ``[B, *operator.output_shape]``, in the coordinates of ``A x`` for x in [-1, 1].
+        noise_level: σ_y, standard deviation of the measurement's noise in the same coordinates (twice that of
+            pixels in [0, 1]); one number or [B]. 0 is noiseless.
+        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
+        generator: of the random numbers, on the CPU.
+        eta, eta_b: shares of fresh noise, in [0, 1] (η, η_b of the paper).
+        condition: shown to the network beside the noisy picture, if given.
+        final_projection: end with the picture nearest to the last clean estimate that explains the measurement
+            (see `restore.solvers.consistency.project`; the authors' code returns the estimate itself).
+        callback: called with a `Step` after each call of the network.
+
+    Returns:
+        [B, *operator.input_shape], float32.
+
+    Raises:
+        BadArgument: the operator has no SVD.
+        ValueError: ``sigmas`` do not fall to 0, or η or η_b lies outside [0, 1].
+    """
+    operator = require_svd(operator, "ddrm")
+    if not (0 <= eta <= 1 and 0 <= eta_b <= 1):
+        raise ValueError(f"eta and eta_b must be in [0, 1], not {eta} and {eta_b}")
+    pairs = falling_pairs(sigmas)
+    spectral = _SpectralMeasurement(operator, measurement, noise_level)
+    shape = (measurement.shape[0], *operator.input_shape)
+    x = spectral.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device))
+    for index, (sigma, sigma_next) in enumerate(pairs):
+        prediction = denoise(x, sigma, condition)
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, prediction.clean))
+        if sigma_next > 0:
+            noise = gaussian_noise(shape, generator, measurement.device)
+            x = spectral.step(prediction, noise, sigma_next, eta, eta_b)
+    if final_projection:
+        return project(operator, prediction.clean, measurement, noise_level)
+    return prediction.clean
+
+
+class _SpectralMeasurement:
+    """ȳ and its noise, component by component of the operator's spectrum."""
+
+    def __init__(self, operator: SpectralOperator, measurement: Tensor, noise_level: Tensor | float) -> None:
+        self.operator = operator
+        self.measured = operator.singular_values > 0
+        inverse = operator.inverse_singular_values()
+        self.y = inverse * operator.Ut(measurement)
+        self.noise = inverse * per_picture(noise_level, measurement)
+
+    def start(self, sigma: float, z: Tensor) -> Tensor:
+        """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``σ z̄``."""
+        z_bar = self.operator.Vt(z)
+        spread = (sigma**2 - self.noise**2).clamp_min(0).sqrt()
+        better = self.measured & (self.noise <= sigma)
+        return sigma * z + self.operator.V(torch.where(better, self.y + (spread - sigma) * z_bar, 0.0))
+
+    def step(self, prediction: Prediction, z: Tensor, sigma: float, eta: float, eta_b: float) -> Tensor:
+        unmeasured = prediction.clean + sigma * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
+        unmeasured_bar, clean, z_bar = (self.operator.Vt(t) for t in (unmeasured, prediction.clean, z))
+        towards_y = (self.y - clean) / torch.where(self.noise > 0, self.noise, 1.0)
+        coarse = clean + sigma * ((1 - eta**2) ** 0.5 * towards_y + eta * z_bar)
+        spread = (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
+        fine = (1 - eta_b) * clean + eta_b * self.y + spread * z_bar
+        update = torch.where(sigma < self.noise, coarse, fine)
+        return unmeasured + self.operator.V(torch.where(self.measured, update - unmeasured_bar, 0.0))

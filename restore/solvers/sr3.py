@@ -1,0 +1,91 @@
+"""SR3: the degraded picture is shown to the network, which refines noise into a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from restore.denoiser import Condition, Denoise
+from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise
+
+Correct = Callable[[Tensor], Tensor]
+
+
+def sr3(
+    denoise: Denoise,
+    condition: Condition,
+    sigmas: Sequence[float],
+    *,
+    generator: torch.Generator | None = None,
+    eta: float = 1.0,
+    variance: Literal["posterior", "forward"] = "posterior",
+    correct: Correct | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Sample pictures given a degraded one by iterative refinement (Saharia et al. 2021, arXiv 2104.07636, alg. 2).
+
+    One step goes from σ to the next lower level ς with ``x ← x0 + ς (√(1−κ²) ε + κ z)``, where
+    ``κ = η √(1 − ς²/σ²)``: for η = 1 the posterior q(x_{t−1} | x_t, x0) of the chain with its variance β̃_t, for
+    η = 0 DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12). SR3's own choice of the larger variance
+    ``β_t = 1 − α_t`` around the same mean is ``variance="forward"``, which suits many steps.
+
+    Args:
+        denoise: ``denoise(x, sigma, condition)`` of a conditional network, pictures in [-1, 1].
+        condition: the degraded picture at full size, as the network knows it from training.
+        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
+        generator: of the random numbers, on the CPU.
+        eta: share of fresh noise in [0, 1]; with ``variance="forward"`` it must be 1.
+        variance: of the fresh noise.
+        correct: applied to every clean estimate, e.g. the projection onto the measurement.
+        callback: called with a `Step` after each call of the network.
+
+    Returns:
+        [B, C, H, W], float32.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, η outside [0, 1], or η below 1 with the forward variance.
+    """
+    if not 0 <= eta <= 1 or (variance == "forward" and eta != 1):
+        raise ValueError(f"eta must be in [0, 1], and 1 with the forward variance, not {eta}")
+    pairs = falling_pairs(sigmas)
+    shape, device = condition.picture.shape, condition.picture.device
+    x = pairs[0][0] * gaussian_noise(shape, generator, device)
+    for index, (sigma, sigma_next) in enumerate(pairs):
+        clean = denoise(x, sigma, condition).clean
+        if correct is not None:
+            clean = correct(clean)
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if sigma_next > 0:
+            share = eta * (1 - (sigma_next / sigma) ** 2) ** 0.5
+            spread = share * sigma_next if variance == "posterior" else _forward_spread(sigma, sigma_next)
+            noise = (x - clean) / sigma
+            x = clean + sigma_next * (1 - share**2) ** 0.5 * noise
+            x = x + spread * gaussian_noise(shape, generator, device)
+    return clean
+
+
+def one_step(
+    denoise: Denoise,
+    condition: Condition,
+    sigma: float,
+    *,
+    generator: torch.Generator | None = None,
+    correct: Correct | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """The network's least-squares estimate from the condition alone: one call at the highest noise level.
+
+    At that level the noisy picture says nothing, so the answer tends to E[x0 | condition]: the highest fidelity
+    and the least invented detail. Arguments as for `sr3`; ``sigma`` is the highest noise level.
+    """
+    return sr3(denoise, condition, [sigma, 0.0], generator=generator, correct=correct, callback=callback)
+
+
+def _forward_spread(sigma: float, sigma_next: float) -> float:
+    """Standard deviation √β_t of a step of the VP chain, in VE coordinates: divided by √ᾱ_{t−1}."""
+    beta = (sigma**2 - sigma_next**2) / (1 + sigma**2)
+    return (beta * (1 + sigma_next**2)) ** 0.5
