@@ -21,6 +21,7 @@ from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, gray
 from operators.mask import Mask
 from operators.resample import RESAMPLERS, downsample, resample_matrix
+from operators.text import BLUR_KERNELS, parse_blur
 
 
 def identity(input_shape: Shape) -> AxesOperator:
@@ -29,6 +30,7 @@ def identity(input_shape: Shape) -> AxesOperator:
 
 
 __all__ = [
+    "BLUR_KERNELS",
     "BOUNDARIES",
     "LUMA_BT601",
     "RANK_TOLERANCE",
@@ -48,6 +50,7 @@ __all__ = [
     "gaussian_taps",
     "gray",
     "identity",
+    "parse_blur",
     "resample_matrix",
     "separable_blur",
 ]

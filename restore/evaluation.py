@@ -1,7 +1,7 @@
 """How good a restored picture is: PSNR, SSIM, LPIPS against the truth, and consistency with the measurement.
 
-Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric answers [B], one number
-per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
+Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric answers [B], one
+number per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ def psnr_y(estimate: Tensor, truth: Tensor, border: int = 0) -> Tensor:
 def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity, by kornia, in the convention of Wang et al.
 
-    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the picture, K1 = 0.01, K2 = 0.03, population
-    covariance, on R, G and B apart, averaged over positions and colours. The same number as scikit-image's
+    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the picture, K1 = 0.01, K2 = 0.03,
+    population covariance, on R, G and B apart, averaged over positions and colours. The same number as
+    scikit-image's
     `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)` on RGB.
 
     Parameters
@@ -133,7 +134,7 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     Returns
     -------
     Tensor [B], in units of the [0, 1] range (half the RMS in [-1, 1]), so that it compares with a noise level
-    given in that range. The mean runs over every entry of the measurement, zeros of a masking operator included.
+    given in that range. The mean runs over every entry of the measurement, also those that a mask sets to 0.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     predicted = operator.A(estimate)
     if predicted.shape != measurement.shape:
         raise BadArgument(
-            f"a measurement of shape {tuple(measurement.shape)} is not of the operator's {tuple(predicted.shape)}"
+            f"the measurement has the shape {tuple(measurement.shape)}, A x has {tuple(predicted.shape)}"
         )
     return (predicted - measurement).square().flatten(1).mean(1).sqrt() / 2
 
@@ -151,8 +152,8 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
 class Lpips:
     """Learned perceptual distance (LPIPS 0.1, AlexNet): `Lpips(trunk)(estimate, truth)`.
 
-    The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a file. Nothing is
-    ever downloaded. 0 for equal pictures, growing with the perceived difference.
+    The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a file. Nothing
+    is ever downloaded. 0 for equal pictures, growing with the perceived difference.
 
     Parameters
     ----------
@@ -168,8 +169,8 @@ class Lpips:
 
     References
     ----------
-    R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep Features as a
-    Perceptual Metric", CVPR 2018, arXiv:1801.03924.
+    R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep Features
+    as a Perceptual Metric", CVPR 2018, arXiv:1801.03924.
     """
 
     def __init__(self, trunk: str | os.PathLike[str], device: str | torch.device = "cpu") -> None:
@@ -213,8 +214,8 @@ def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
     cached = sorted(cache.glob("alexnet-owt-*.pth"))
     if not cached:
         raise Unavailable(
-            "LPIPS needs torchvision's AlexNet weights, which are not downloaded for you: put alexnet-owt-*.pth "
-            f"into {cache}, or name the file in the environment variable {TRUNK_VARIABLE}"
+            "LPIPS needs torchvision's AlexNet weights, which are not downloaded for you: put "
+            f"alexnet-owt-*.pth into {cache}, or name the file in the environment variable {TRUNK_VARIABLE}"
         )
     return cached[-1]
 
@@ -240,7 +241,11 @@ def _load_trunk(net: torch.nn.Module, path: Path) -> None:
 
 def _check_pair(estimate: Tensor, truth: Tensor, smallest: int = 1) -> None:
     if estimate.shape != truth.shape:
-        raise BadArgument(f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare")
+        raise BadArgument(
+            f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare"
+        )
     height, width = truth.shape[-2:]
     if min(height, width) < smallest:
-        raise BadArgument(f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way")
+        raise BadArgument(
+            f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way"
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import threading
 import uuid
@@ -150,7 +151,7 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     path = Path(path)
     format = _FORMATS.get(path.suffix.lower())
     if format is None:
-        raise BadArgument(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {_listed()}")
+        raise BadArgument(f"{path}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
     _check(photo, path)
     _refuse_existing(path, overwrite)
     try:
@@ -158,9 +159,8 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     except BadArgument as error:
         raise BadArgument(f"{path}: {error}") from error
     except Exception as error:
-        raise BadArgument(
-            f"{path}: cannot be written as {format}: {error or type(error).__name__}"
-        ) from error
+        reason = str(error) or type(error).__name__
+        raise BadArgument(f"{path}: cannot be written as {format}: {reason}") from error
     _put(data, path, overwrite)
 
 
@@ -169,15 +169,11 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise FileAccess(f"{path}: is a folder or a device, not a picture file")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("a folder or a device, not a picture file")
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileAccess(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
-        raise (
-            error if isinstance(error, FileAccess) else FileAccess(f"{path}: cannot be read: {error}")
-        ) from error
+        raise FileAccess(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not data:
         raise UnreadableInput(f"{path}: the file is empty. {_ACCEPTED}.")
     return data
@@ -186,37 +182,37 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(data: bytes, max_pixels: int) -> Photo:
     im = _open(data, max_pixels)
     bits = _depth(im, data)
-    kept = {"exif": _kept_exif(im), "dpi": _dpi(im), "encoding": _encoding(im, data)}
+    exif, dpi, encoding = _kept_exif(im), _dpi(im), _encoding(im, data)
     profile = None if im.mode == "CMYK" else im.info.get("icc_profile")
     if bits == 8:
         samples = _decode_8bit(im)
     else:
         samples = _decode_png16(im, data) if im.format == "PNG" else _decode_tiff16(im, data)
-    # Asked after decoding, since Pillow turns a TIFF upright while it decodes it.
-    upright = _turn(samples, im.getexif().get(_ORIENTATION, 1)).astype(np.float32) / np.float32(2**bits - 1)
-    colours = upright.shape[2] - 1 + upright.shape[2] % 2
-    alpha = upright[..., colours].copy() if colours < upright.shape[2] else None
+    # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it decodes it.
+    samples = _turn(samples, im.getexif().get(_ORIENTATION, 1))
+    values = np.ascontiguousarray(np.divide(samples, 2**bits - 1, dtype=np.float32))
+    alpha = None
+    if values.shape[2] in (2, 4):
+        values, alpha = np.ascontiguousarray(values[..., :-1]), values[..., -1].copy()
     format = "JPEG" if im.format == "MPO" else im.format
-    return Photo(np.ascontiguousarray(upright[..., :colours]), alpha, bits, format, profile, **kept)
+    return Photo(values, alpha, bits, format, profile, exif, dpi, encoding)
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
-        im = Image.open(io.BytesIO(data), formats=sorted({*_FORMATS.values(), "MPO"}))
+        im = Image.open(io.BytesIO(data), formats=sorted(set(_FORMATS.values())))
     except UnidentifiedImageError as error:
-        known = data.startswith(_TIFF_STARTS)
-        kind = (
-            "a TIFF of floating-point or other unsupported samples, or damaged"
-            if known
-            else "not a known picture"
-        )
-        raise ValueError(kind) from error
+        if data.startswith(_TIFF_STARTS):
+            raise ValueError("a TIFF of floating-point or other unsupported samples, or damaged") from error
+        raise ValueError("not a picture of a known format") from error
     if im.width * im.height > max_pixels:
         raise ValueError(f"declares {im.width} x {im.height} pixels, more than the limit of {max_pixels}")
     # A phone's MPO is a JPEG with previews or a gain map behind it: its first frame is the photograph.
     frames = getattr(im, "n_frames", 1)
     if frames > 1 and im.format != "MPO":
         raise ValueError(f"is animated or has several pages ({frames}); split it into single pictures first")
+    if im.format == "PNG":  # its checksums, which Pillow does not compare when it decodes
+        Image.open(io.BytesIO(data)).verify()
     return im
 
 
@@ -225,7 +221,8 @@ def _depth(im: Image.Image, data: bytes) -> int:
     deepest = data[24] if im.format == "PNG" else 8
     if im.format == "TIFF":
         deepest = max(im.tag_v2.get(258, (1,)))
-        if not {1, 4}.issuperset(im.tag_v2.get(339, (1,))) or 8 < deepest != 16:
+        kinds = im.tag_v2.get(339, (1,))  # 1: unsigned, 4: not said
+        if not {1, 4}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
             raise ValueError(f"a TIFF of {deepest}-bit signed, floating-point or other unsupported samples")
     if deepest == 16 and im.mode != "CMYK":
         return 16
@@ -254,7 +251,7 @@ def _cmyk_to_rgb(im: Image.Image) -> Image.Image:
 
 def _decode_png16(im: Image.Image, data: bytes) -> np.ndarray:
     """uint16 [H, W, 1, 2, 3 or 4], channels as `_decode_8bit`."""
-    im.load()  # checks every chunk: OpenCV may hand back half a picture
+    im.load()  # says what is damaged; versions of OpenCV differ in what they let pass
     colour, alpha = {0: (1, 0), 2: (3, 0), 4: (1, 1), 6: (3, 1)}[data[25]]
     decoded = _opencv_16bit(data)
     samples = decoded[..., :colour]
@@ -282,32 +279,34 @@ def _decode_tiff16(im: Image.Image, data: bytes) -> np.ndarray:
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
-        planar = page.planarconfig == 2 and page.samplesperpixel > 1
-        if page.compression in (1, 8, 32946):
-            samples = page.asarray()
-        elif planar:
-            raise ValueError("a TIFF with separate colour planes in this compression is not supported")
-        else:  # tifffile needs a further package for LZW; OpenCV obeys the orientation, so that goes first
-            samples = _opencv_16bit(_without_orientation(data, page))
-        samples = (
+        samples = _tiff16_samples(page, data)
+    if page.photometric == 0:  # zero is white
+        samples = 65535 - samples
+    if im.mode == "RGBA" and 1 in page.extrasamples:  # premultiplied
+        alpha = samples[..., 3:].astype(np.float32)
+        colour = np.rint(samples[..., :3] * (np.float32(65535) / np.maximum(alpha, 1))).clip(0, 65535)
+        samples = np.concatenate([colour, alpha], axis=2).astype(np.uint16)
+    return samples[..., : {"RGBA": 4, "RGB": 3, "RGBX": 3}.get(im.mode, 1)]
+
+
+def _tiff16_samples(page: Any, data: bytes) -> np.ndarray:
+    """uint16 [H, W, S] as stored. OpenCV knows LZW, for which tifffile would need a further package."""
+    ends = [start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if not ends or max(ends) > len(data) or 0 in page.databytecounts:
+        raise ValueError("the file is truncated")
+    planar = page.planarconfig == 2 and page.samplesperpixel > 1
+    if page.compression in (1, 8, 32946):  # none, deflate
+        samples = page.asarray()
+        return (
             np.moveaxis(samples, 0, -1) if planar else samples.reshape(page.imagelength, page.imagewidth, -1)
         )
-        if page.photometric == 0:
-            samples = 65535 - samples
-        if im.mode == "RGBA" and 1 in page.extrasamples:
-            alpha = samples[..., 3:].astype(np.float64)
-            colour = np.rint(samples[..., :3] * (65535 / np.maximum(alpha, 1))).clip(0, 65535)
-            samples = np.concatenate([colour, alpha], axis=2).astype(np.uint16)
-    channels = {"RGBA": 4, "RGB": 3, "RGBX": 3}.get(im.mode, 1)
-    return samples[..., :channels]
-
-
-def _without_orientation(data: bytes, page: Any) -> bytes:
+    if planar:
+        raise ValueError("a TIFF of separate colour planes in this compression is not supported")
     tag = page.tags.get(_ORIENTATION)
-    if tag is None:
-        return data
-    order = "<" if data.startswith(b"II") else ">"
-    return data[: tag.valueoffset] + struct.pack(order + "H", 1) + data[tag.valueoffset + 2 :]
+    if tag is not None:  # OpenCV would obey it
+        one = struct.pack("<H" if data.startswith(b"II") else ">H", 1)
+        data = data[: tag.valueoffset] + one + data[tag.valueoffset + 2 :]
+    return _opencv_16bit(data)
 
 
 def _turn(samples: np.ndarray, orientation: int) -> np.ndarray:
@@ -358,10 +357,6 @@ def _encoding(im: Image.Image, data: bytes) -> dict[str, Any]:
 
 
 # --- writing ------------------------------------------------------------------------------------------------
-
-
-def _listed() -> str:
-    return ", ".join(sorted(SUFFIXES))
 
 
 def _check(photo: Photo, path: Path) -> None:

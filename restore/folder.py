@@ -1,0 +1,210 @@
+"""Picture files in, picture files out: one, or a folder mirrored into another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.photo import SUFFIXES, Photo, read_mask, read_photo, write_photo
+from restore.restorer import Options, Restorer, Result
+from restore.solvers import Step
+
+STD_FULL_SCALE = 0.25
+"""The standard deviation, in [0, 1] units, that is white in a written map."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to restore."""
+
+    source: Path
+    target: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        jobs: the pictures to restore.
+        done: targets that exist already and stay as they are.
+        is_folder: whether a folder was given, so that one bad file does not end the run.
+    """
+
+    jobs: list[Job]
+    done: list[Path]
+    is_folder: bool
+
+
+def plan_run(
+    source: Path, target: Path | None, task: str, *, mask: Path | None = None, overwrite: bool = False, samples: int = 1
+) -> Plan:
+    """Find the pictures and where they go, before any work.
+
+    A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself. A folder is
+    walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose target exists are left out
+    unless ``overwrite``.
+
+    Raises:
+        FileAccess: no such input, an existing or unwritable target, or a target that is an input.
+        BadArgument: a target of an unknown format, or a mask that is missing.
+        NothingToDo: no picture in the folder, or all done already.
+    """
+    if not source.exists():
+        raise FileAccess(f"{source}: no such file or folder")
+    if source.is_dir():
+        return _plan_folder(source, target or source.with_name(f"{source.resolve().name}-{task}"), mask, overwrite)
+    if target is None:
+        suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+        target = source.with_name(f"{source.stem}-{task}{suffix}")
+    elif target.is_dir():
+        target = target / source.name
+    job = Job(source, target, _mask_file(mask, source, source.parent))
+    _check_target(job, overwrite, samples)
+    return Plan([job], [], is_folder=False)
+
+
+def restore_file(
+    restorer: Restorer,
+    job: Job,
+    task: str,
+    arguments: dict[str, Any],
+    options: Options,
+    *,
+    overwrite: bool = False,
+    callback: Callable[[Step], None] | None = None,
+) -> dict[str, Any]:
+    """Restore one picture file and describe what was done.
+
+    Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
+    ``NAME.std.png``, white at a standard deviation of 0.25 of full scale.
+
+    Raises:
+        RestoreError: whatever keeps the picture from being restored or written; nothing is written then.
+    """
+    photo = read_photo(job.source)
+    if job.mask is not None:
+        arguments = {**arguments, "mask": read_mask(job.mask)}
+    result = restorer.run(task, _array(photo), arguments, callback=callback, **asdict(options))
+    outputs = dict(_outputs(job.target, result))
+    for path, (pixels, alpha, bits) in outputs.items():
+        restored = Photo(
+            pixels, alpha, bits or photo.bits, photo.format, photo.icc_profile, photo.exif, photo.dpi, photo.encoding
+        )
+        write_photo(restored, path, overwrite=overwrite)
+    size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
+    return {"outputs": [str(path) for path in outputs], **size, **asdict(result.report)}
+
+
+def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool) -> Plan:
+    if target.exists() and not target.is_dir():
+        raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
+    _check_writable(target)
+    jobs, done = [], []
+    for path in _pictures(source, leave_out=target):
+        job = Job(path, target / path.relative_to(source), _mask_file(mask, path, source))
+        if job.target.exists() and not overwrite:
+            done.append(job.target)
+        else:
+            jobs.append(job)
+    if not jobs and done:
+        raise NothingToDo(f"all {len(done)} pictures of {source} are in {target} already; --overwrite redoes them")
+    if not jobs:
+        raise NothingToDo(f"{source}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    return Plan(jobs, done, is_folder=True)
+
+
+def _pictures(folder: Path, leave_out: Path) -> Iterator[Path]:
+    """Picture files below a folder in name order, without following links to folders."""
+    skipped = leave_out.resolve()
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if (Path(parent) / name).resolve() != skipped)
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _mask_file(mask: Path | None, picture: Path, root: Path) -> Path | None:
+    """The mask itself, or the one in a folder of masks with the picture's place and stem."""
+    if mask is None or not mask.is_dir():
+        if mask is not None and not mask.exists():
+            raise FileAccess(f"--mask {mask}: no such file or folder")
+        return mask
+    place = mask / picture.relative_to(root).parent
+    found = sorted(p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES)
+    if len(found) != 1:
+        raise BadArgument(f"--mask {mask}: {'several masks' if found else 'no mask'} for {picture} there")
+    return found[0]
+
+
+def _check_target(job: Job, overwrite: bool, samples: int) -> None:
+    target = job.target
+    if target.suffix.lower() not in SUFFIXES:
+        raise BadArgument(f"{target}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
+    paths = [target, *_extra_paths(target, samples)]
+    for protected in (job.source, job.mask):
+        if protected is not None and any(p.exists() and p.samefile(protected) for p in paths):
+            raise FileAccess(f"{target}: is an input; the input is never overwritten, choose another output")
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
+    _check_writable(target.parent)
+
+
+def _check_writable(folder: Path) -> None:
+    """The folder, or the nearest one above it that exists, takes new files.
+
+    Raises:
+        FileAccess: it does not.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise FileAccess(f"{folder}: cannot be written to, because {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise FileAccess(f"{folder}: cannot be written to; no permission for {place}")
+
+
+def _extra_paths(target: Path, samples: int) -> list[Path]:
+    if samples < 2:
+        return []
+    numbered = [target.with_name(f"{target.stem}.sample{k}{target.suffix}") for k in range(1, samples + 1)]
+    return [*numbered, target.with_name(f"{target.stem}.std.png")]
+
+
+def _outputs(
+    target: Path, result: Result
+) -> Iterator[tuple[Path, tuple[NDArray[Any], NDArray[Any] | None, int | None]]]:
+    """Every file to write, with its pixels, alpha, and depth where it is not the input's."""
+    yield target, (*_split(result.mean), None)
+    if result.std is None:
+        return
+    *numbered, std_path = _extra_paths(target, len(result.samples))
+    for path, sample in zip(numbered, result.samples, strict=True):
+        yield path, (*_split(sample), None)
+    std, _ = _split(result.std)
+    yield std_path, (np.clip(std / STD_FULL_SCALE, 0, 1), None, 8)
+
+
+def _array(photo: Photo) -> NDArray[Any]:
+    if photo.alpha is None:
+        return photo.pixels
+    return np.concatenate([photo.pixels, photo.alpha[..., None]], axis=2)
+
+
+def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Colour and alpha of [H, W, 1 … 4]."""
+    if array.shape[2] in (2, 4):
+        return array[..., :-1], array[..., -1]
+    return array, None
+
+

@@ -1,0 +1,157 @@
+"""The methods that solve a problem, by name, with the settings that were measured to be best for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from restore.denoiser import Condition, Denoiser
+from restore.errors import BadArgument
+from restore.schedule import noise_levels
+from restore.solvers import ddrm, one_step, project, sr3
+from restore.solvers.common import Callback, Step
+from restore.tasks import Problem
+
+
+class Defaults(NamedTuple):
+    """How a method is run on a task unless told otherwise (docs/methods.md has the measurements)."""
+
+    steps: int
+    levels: str = "uniform"
+    highest: float | None = None
+    """Highest noise level; None is the schedule's."""
+    eta: float = 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a method needs besides the random numbers."""
+
+    denoiser: Denoiser
+    problem: Problem
+    settings: Defaults
+    generator: torch.Generator
+    callback: Callback | None
+
+    @property
+    def sigmas(self) -> list[float]:
+        kind, highest = self.settings.levels, self.settings.highest
+        return noise_levels(self.denoiser.schedule, self.settings.steps, kind, highest=highest)
+
+    @property
+    def noise_level(self) -> float:
+        """In the model's coordinates, where pictures span [-1, 1]."""
+        return 2 * self.problem.noise
+
+    def consistent(self, clean: Tensor) -> Tensor:
+        """The picture nearest to ``clean`` that explains the measurement."""
+        problem = self.problem
+        return project(problem.operator, clean, problem.model_measurement, self.noise_level, prior_std=0.2)
+
+
+def _ddrm(run: Run) -> Tensor:
+    return ddrm(
+        run.denoiser,
+        run.problem.operator,
+        run.problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        eta=run.settings.eta,
+        final_projection=run.noise_level == 0,
+        callback=run.callback,
+    )
+
+
+def _sr3(run: Run) -> Tensor:
+    return sr3(
+        run.denoiser,
+        _condition(run, "sr3"),
+        run.sigmas,
+        generator=run.generator,
+        eta=run.settings.eta,
+        correct=run.consistent,
+        callback=run.callback,
+    )
+
+
+def _one_step(run: Run) -> Tensor:
+    if run.problem.task == "denoise":
+        return _denoise_once(run)
+    highest = float(run.denoiser.schedule.sigmas[-1])
+    return one_step(
+        run.denoiser,
+        _condition(run, "one-step"),
+        highest,
+        generator=run.generator,
+        correct=run.consistent,
+        callback=run.callback,
+    )
+
+
+def _denoise_once(run: Run) -> Tensor:
+    """E[x0 | y] of the prior: a noisy picture is already a state of the reverse process."""
+    clean = run.denoiser(run.problem.model_measurement, run.noise_level).clean
+    if run.callback is not None:
+        run.callback(Step(0, 1, run.noise_level, clean))
+    return clean
+
+
+def _condition(run: Run, method: str) -> Condition:
+    if run.problem.condition is None:
+        raise BadArgument(f"--method {method}: the task {run.problem.task!r} has no condition picture; use ddrm")
+    if not run.denoiser.conditional:
+        raise BadArgument(f"--method {method}: this model is unconditional; use ddrm")
+    return run.problem.condition
+
+
+METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "sr3": _sr3, "one-step": _one_step}
+
+BEST_METHOD = {"sr": "one-step", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "one-step", "colorize": "ddrm"}
+"""The method that measures best on each task with the default model (docs/methods.md)."""
+
+BEST_SAMPLER = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "ddrm", "colorize": "ddrm"}
+"""The best of those that draw samples of the posterior."""
+
+_DEFAULTS: dict[str, Defaults] = {
+    "ddrm": Defaults(steps=20),
+    "sr3": Defaults(steps=20),
+    "one-step": Defaults(steps=1),
+}
+_TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {}
+
+
+def settings_for(
+    task: str, method: str = "auto", *, steps: int | None = None, eta: float | None = None, samples: int = 1
+) -> tuple[str, Defaults]:
+    """The name of the method and its settings on a task.
+
+    ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
+    task whose best method takes one.
+
+    Raises:
+        BadArgument: unknown method, or steps, η or samples that it cannot take.
+    """
+    if method == "auto":
+        one = BEST_METHOD[task] == "one-step" and (samples > 1 or (steps or 1) > 1)
+        method = BEST_SAMPLER[task] if one else BEST_METHOD[task]
+    if method not in METHODS:
+        raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
+    settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
+    if method == "one-step" and (steps or 1) != 1:
+        raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm or sr3 for more")
+    if method == "one-step" and samples > 1:
+        raise BadArgument(f"--samples {samples}: the method one-step has one answer; use ddrm or sr3 for samples")
+    if steps is not None:
+        if not 1 <= steps <= 1000:
+            raise BadArgument(f"--steps {steps}: must be between 1 and 1000")
+        settings = settings._replace(steps=steps)
+    if eta is not None:
+        if not 0 <= eta <= 1:
+            raise BadArgument(f"--eta {eta}: must be between 0 and 1")
+        settings = settings._replace(eta=eta)
+    return method, settings

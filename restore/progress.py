@@ -1,0 +1,55 @@
+"""How far a run has come, on stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from restore.solvers import Step
+
+
+class Progress:
+    """A bar for the steps of a picture and, for several pictures, one for the pictures, each with its time left.
+
+    Args:
+        pictures: how many there are.
+        samples: how many times the steps of a picture are walked.
+        quiet: show nothing.
+    """
+
+    def __init__(self, pictures: int, samples: int = 1, *, quiet: bool = False) -> None:
+        self.quiet, self.samples = quiet, samples
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bars = Bars(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr), disable=quiet)
+        self.whole = self.bars.add_task("pictures", total=pictures) if pictures > 1 else None
+        self.part = self.bars.add_task("", total=None)
+        self.begun = False
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if kind is None and self.whole is not None:
+            self.bars.advance(self.whole)
+        self.bars.stop()
+
+    def picture(self, name: str) -> None:
+        """A picture begins."""
+        if self.begun and self.whole is not None:
+            self.bars.advance(self.whole)
+        self.begun = True
+        self.bars.reset(self.part, description=name, total=None)
+
+    def step(self, step: Step) -> None:
+        """The network was called: a solver's callback."""
+        self.bars.update(self.part, total=step.steps * self.samples, advance=1)
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        if not self.quiet:
+            self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)

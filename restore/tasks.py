@@ -1,0 +1,161 @@
+"""What people want done, as linear inverse problems: the operator, the measurement and what the network is shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import operators
+from operators import Mask, SpectralOperator
+from restore.denoiser import Condition
+from restore.errors import BadArgument
+from restore.noise import estimate_noise
+
+TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize")
+
+QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
+"""Standard deviation of the rounding to 8 bits, in [0, 1] units: no 8-bit measurement is cleaner than this."""
+
+MAX_SCALE = 16
+MAX_OUTPUT_PIXELS = 200_000_000
+
+Noise = float | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One or more pictures to restore, of equal size.
+
+    Attributes:
+        task: its name in `TASKS`.
+        operator: A.
+        measurement: y = A x + noise with x in [0, 1], float32 [B, *operator.output_shape].
+        noise: standard deviation of the measurement's noise in [0, 1] units.
+        condition: the degraded picture at full size in [-1, 1], if the networks know this degradation.
+        keep: [B or 1, 1, H, W], True where the measurement is the answer and must come through untouched.
+    """
+
+    task: str
+    operator: SpectralOperator
+    measurement: Tensor
+    noise: float
+    condition: Condition | None
+    keep: Tensor | None = None
+
+    @property
+    def model_measurement(self) -> Tensor:
+        """The measurement of the picture in [-1, 1]: ``A (2x − 1) = 2y − A 1``."""
+        operator, y = self.operator, self.measurement
+        return 2 * y - operator.A(y.new_ones(1, *operator.input_shape))
+
+
+def super_resolution(
+    image: Tensor, scale: float, noise: Noise = 0.0, kernel: str = "bicubic", device: torch.device | str = "cpu"
+) -> Problem:
+    """``image`` [B, 3, h, w] in [0, 1] is a picture ``scale`` times as large, down-sampled by ``kernel``.
+
+    Raises:
+        BadArgument: a scale that is not above 1 and at most 16, or a result of over 200 million pixels.
+    """
+    if not (math.isfinite(scale) and 1 < scale <= MAX_SCALE):
+        raise BadArgument(f"--scale {scale:g}: must be above 1 and at most {MAX_SCALE}")
+    height, width = image.shape[-2:]
+    size = round(height * scale), round(width * scale)
+    if size[0] * size[1] > MAX_OUTPUT_PIXELS:
+        raise BadArgument(
+            f"--scale {scale:g}: too large for a picture of {width}x{height} pixels; the result would have "
+            f"{size[0] * size[1] / 1e6:.0f} million pixels, at most {MAX_OUTPUT_PIXELS / 1e6:.0f} million are allowed"
+        )
+    operator = operators.downsample((3, *size), size=(height, width), kernel=kernel).to(device)
+    image = image.to(device)
+    enlarged = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+    return Problem("sr", operator, image, _noise(noise, image), _all_known(enlarged))
+
+
+def inpainting(image: Tensor, mask: Tensor, noise: Noise = 0.0, device: torch.device | str = "cpu") -> Problem:
+    """``image`` [B, 3, H, W] in [0, 1] is unknown where ``mask`` [H, W] or [B, 1, H, W] is True.
+
+    Without noise the known pixels come through untouched.
+
+    Raises:
+        BadArgument: a mask of another size, without any pixel to fill, or without any known pixel.
+    """
+    if mask.shape[-2:] != image.shape[-2:]:
+        raise BadArgument(
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels and the picture {image.shape[-1]}x"
+            f"{image.shape[-2]}; they must be of the same size"
+        )
+    if bool(mask.all()):
+        raise BadArgument("the mask is white everywhere: no pixel of the picture would be known (white = fill)")
+    if not bool(mask.any()):
+        raise BadArgument("the mask is black everywhere: there is nothing to fill (white = fill)")
+    image, known = image.to(device), ~mask.to(device).reshape(-1, 1, *mask.shape[-2:])
+    operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
+    level = _noise(noise, image)
+    condition = Condition((2 * image - 1) * known, known.expand(len(image), -1, -1, -1).to(image))
+    return Problem("inpaint", operator, image * known, level, condition, known if level == 0 else None)
+
+
+def deblurring(
+    image: Tensor,
+    kernel: str,
+    noise: Noise = "auto",
+    boundary: str = "symmetric",
+    device: torch.device | str = "cpu",
+) -> Problem:
+    """``image`` [B, 3, H, W] in [0, 1] was blurred by ``gaussian:SIGMA`` or ``box:N``.
+
+    Raises:
+        BadArgument: unknown kernel, or one that does not fit the picture.
+    """
+    try:
+        operator = operators.parse_blur(kernel, (3, *image.shape[-2:]), boundary=boundary).to(device)
+    except ValueError as error:
+        raise BadArgument(f"--kernel: {error}") from None
+    image = image.to(device)
+    level = max(_noise(noise, image), QUANTISATION_NOISE) if noise == "auto" else _noise(noise, image)
+    return Problem("deblur", operator, image, level, _all_known(image))
+
+
+def denoising(image: Tensor, noise: Noise = "auto", device: torch.device | str = "cpu") -> Problem:
+    """``image`` [B, 3, H, W] in [0, 1] has white Gaussian noise.
+
+    Raises:
+        BadArgument: a noise level of 0, which would leave nothing to do.
+    """
+    if noise != "auto" and noise == 0:
+        raise BadArgument("--noise 0: denoising needs the noise's standard deviation, above 0, or auto")
+    image = image.to(device)
+    operator = operators.identity((3, *image.shape[-2:])).to(device)
+    level = max(_noise(noise, image), QUANTISATION_NOISE)
+    return Problem("denoise", operator, image, level, _all_known(image))
+
+
+def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str = "cpu") -> Problem:
+    """``image`` [B, 3 or 1, H, W] in [0, 1] is a grey picture; of a colour picture the luma (BT.601) is taken."""
+    image = image.to(device)
+    operator = operators.gray((3, *image.shape[-2:])).to(device)
+    grey = operator.A(image) if image.shape[1] == 3 else image
+    return Problem("colorize", operator, grey, _noise(noise, grey), None)
+
+
+def _all_known(image: Tensor) -> Condition:
+    return Condition(2 * image - 1, torch.ones_like(image[:, :1]))
+
+
+def _noise(noise: Noise, image: Tensor) -> float:
+    """The number itself, or the mean estimate over the pictures.
+
+    Raises:
+        BadArgument: a negative, infinite or too large number.
+    """
+    if noise == "auto":
+        return sum(estimate_noise(picture) for picture in image) / len(image)
+    if not (isinstance(noise, int | float) and 0 <= noise <= 1):
+        raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
+    return float(noise)
