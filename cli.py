@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -31,7 +32,6 @@ app = typer.Typer(
     name="restore",
     help="Restore photographs: super-resolution, inpainting, deblurring, denoising, colourising.",
     epilog=EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -82,7 +82,10 @@ def task(function: Callable[..., dict[str, Any]]) -> Callable[..., None]:
         if target is not None and common.output is not None:
             raise BadArgument(f"two outputs, {target} and --output {common.output}; give one")
         arguments = function(source, target, **values)
-        run(function.__name__, source, target or common.output, arguments, common)
+        try:
+            run(function.__name__, source, target or common.output, arguments, common)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -229,8 +232,9 @@ def main() -> None:
 def exit_code(arguments: list[str]) -> int:
     """Run the command with these arguments; say on stderr what went wrong."""
     usage_error = typer.BadParameter.__mro__[1]
+    failed = partial(_failed, debug="--debug" in arguments)
     try:
-        return app(arguments, prog_name="restore", standalone_mode=False) or 0
+        return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         return 130
@@ -238,17 +242,17 @@ def exit_code(arguments: list[str]) -> int:
         _say(f"restore: {error}")
         return error.exit_code
     except RestoreError as error:
-        return _failed(error, str(error), error.exit_code)
+        return failed(error, str(error), error.exit_code)
     except usage_error as error:
-        return _failed(error, f"{error.format_message()} (restore --help shows the options)", BadArgument.exit_code)
+        return failed(error, f"{error.format_message()} (restore --help shows the options)", BadArgument.exit_code)
     except MemoryError as error:
-        return _failed(error, "not enough memory for a picture of this size", RestoreError.exit_code)
+        return failed(error, "not enough memory for a picture of this size", RestoreError.exit_code)
     except Exception as error:
-        return _failed(error, f"{type(error).__name__}: {error} (--debug shows where)", RestoreError.exit_code)
+        return failed(error, f"{type(error).__name__}: {error} (--debug shows where)", RestoreError.exit_code)
 
 
-def _failed(error: Exception, text: str, code: int) -> int:
-    if "--debug" in sys.argv:
+def _failed(error: Exception, text: str, code: int, debug: bool) -> int:
+    if debug:
         import traceback
 
         traceback.print_exception(error)

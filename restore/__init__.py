@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    name: "restore.restorer"
-    for name in ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr")
-}
+_LAZY = ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr")
+    ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr"), "restore.restorer"
+)
 
 __all__ = [
     "RestoreError",
@@ -40,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(import_module("restore.restorer"), name)
     raise AttributeError(f"module 'restore' has no attribute {name!r}")
 
 

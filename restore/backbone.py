@@ -155,9 +155,7 @@ class ResidualBlock(nn.Module):
             nn.Dropout(config.dropout),
             _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
-        self.skip_connection = (
-            nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
-        )
+        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         norm_and_act, conv = self.in_layers[:2], self.in_layers[2]

@@ -125,7 +125,7 @@ class Denoiser:
         return self.schedule.time_at(sigma.flatten())
 
     def _run(self, scaled: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
-        batch, channels, height, width = scaled.shape
+        _batch, channels, height, width = scaled.shape
         parts = [scaled, *self._condition_inputs(scaled, condition)]
         network_input = mirror_to_multiple(torch.cat(parts, dim=1), self.config.backbone.size_multiple)
         output = self.network(network_input, time)

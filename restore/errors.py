@@ -43,4 +43,3 @@ class SomeFailed(RestoreError):
     """A folder was processed, but some of its pictures failed."""
 
     exit_code = 10
-

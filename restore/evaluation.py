@@ -143,9 +143,7 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     """
     predicted = operator.A(estimate)
     if predicted.shape != measurement.shape:
-        raise BadArgument(
-            f"the measurement has the shape {tuple(measurement.shape)}, A x has {tuple(predicted.shape)}"
-        )
+        raise BadArgument(f"the measurement has the shape {tuple(measurement.shape)}, A x has {tuple(predicted.shape)}")
     return (predicted - measurement).square().flatten(1).mean(1).sqrt() / 2
 
 
@@ -241,11 +239,7 @@ def _load_trunk(net: torch.nn.Module, path: Path) -> None:
 
 def _check_pair(estimate: Tensor, truth: Tensor, smallest: int = 1) -> None:
     if estimate.shape != truth.shape:
-        raise BadArgument(
-            f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare"
-        )
+        raise BadArgument(f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare")
     height, width = truth.shape[-2:]
     if min(height, width) < smallest:
-        raise BadArgument(
-            f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way"
-        )
+        raise BadArgument(f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.photo import SUFFIXES, Photo, read_mask, read_photo, write_photo
 from restore.restorer import Options, Restorer, Result
 from restore.solvers import Step
+
+Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
+"""Colour, alpha, and the depth where it is not the input's."""
 
 STD_FULL_SCALE = 0.25
 """The standard deviation, in [0, 1] units, that is white in a written map."""
@@ -61,12 +64,13 @@ def plan_run(
     if not source.exists():
         raise FileAccess(f"{source}: no such file or folder")
     if source.is_dir():
-        return _plan_folder(source, target or source.with_name(f"{source.resolve().name}-{task}"), mask, overwrite)
+        place = Path(os.path.abspath(source))
+        return _plan_folder(source, target or place.with_name(f"{place.name}-{task}"), mask, overwrite, samples)
+    suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
     if target is None:
-        suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
-        target = target / source.name
+        target = target / f"{source.stem}{suffix}"
     job = Job(source, target, _mask_file(mask, source, source.parent))
     _check_target(job, overwrite, samples)
     return Plan([job], [], is_folder=False)
@@ -85,36 +89,46 @@ def restore_file(
     """Restore one picture file and describe what was done.
 
     Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
-    ``NAME.std.png``, white at a standard deviation of 0.25 of full scale.
+    ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target is written last, so that
+    it stands for the whole set.
 
     Raises:
         RestoreError: whatever keeps the picture from being restored or written; nothing is written then.
     """
+    _refuse_existing(job, overwrite, options.samples)
     photo = read_photo(job.source)
     if job.mask is not None:
         arguments = {**arguments, "mask": read_mask(job.mask)}
     result = restorer.run(task, _array(photo), arguments, callback=callback, **asdict(options))
     outputs = dict(_outputs(job.target, result))
-    for path, (pixels, alpha, bits) in outputs.items():
-        restored = Photo(
-            pixels, alpha, bits or photo.bits, photo.format, photo.icc_profile, photo.exif, photo.dpi, photo.encoding
-        )
-        write_photo(restored, path, overwrite=overwrite)
+    _write_all(outputs, photo, overwrite)
     size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
     return {"outputs": [str(path) for path in outputs], **size, **asdict(result.report)}
 
 
-def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool) -> Plan:
+def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool) -> None:
+    """Write every output, or none, the first one last."""
+    written: list[Path] = []
+    try:
+        for path, (pixels, alpha, bits) in reversed(outputs.items()):
+            photo = replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits)
+            write_photo(photo, path, overwrite=overwrite)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
+
+
+def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool, samples: int) -> Plan:
     if target.exists() and not target.is_dir():
         raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
     _check_writable(target)
-    jobs, done = [], []
-    for path in _pictures(source, leave_out=target):
-        job = Job(path, target / path.relative_to(source), _mask_file(mask, path, source))
-        if job.target.exists() and not overwrite:
-            done.append(job.target)
-        else:
-            jobs.append(job)
+    pictures = _pictures(source, leave_out=target)
+    found = [Job(path, target / path.relative_to(source), _mask_file(mask, path, source)) for path in pictures]
+    _refuse_inputs(found, samples)
+    jobs = [job for job in found if overwrite or not job.target.exists()]
+    done = [] if overwrite else [job.target for job in found if job.target.exists()]
     if not jobs and done:
         raise NothingToDo(f"all {len(done)} pictures of {source} are in {target} already; --overwrite redoes them")
     if not jobs:
@@ -146,17 +160,31 @@ def _mask_file(mask: Path | None, picture: Path, root: Path) -> Path | None:
 
 
 def _check_target(job: Job, overwrite: bool, samples: int) -> None:
-    target = job.target
-    if target.suffix.lower() not in SUFFIXES:
-        raise BadArgument(f"{target}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
-    paths = [target, *_extra_paths(target, samples)]
-    for protected in (job.source, job.mask):
-        if protected is not None and any(p.exists() and p.samefile(protected) for p in paths):
-            raise FileAccess(f"{target}: is an input; the input is never overwritten, choose another output")
-    existing = [path for path in paths if path.exists()]
+    if job.target.suffix.lower() not in SUFFIXES:
+        raise BadArgument(f"{job.target}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
+    _refuse_inputs([job], samples)
+    _refuse_existing(job, overwrite, samples)
+    _check_writable(job.target.parent)
+
+
+def _refuse_inputs(jobs: list[Job], samples: int) -> None:
+    """No output is a picture or a mask of the run, under whatever name."""
+    inputs = {_identity(path) for job in jobs for path in (job.source, job.mask) if path and path.exists()}
+    for job in jobs:
+        for path in _output_paths(job.target, samples):
+            if path.exists() and _identity(path) in inputs:
+                raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
+
+
+def _refuse_existing(job: Job, overwrite: bool, samples: int) -> None:
+    existing = [path for path in _output_paths(job.target, samples) if path.exists()]
     if existing and not overwrite:
         raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
-    _check_writable(target.parent)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _check_writable(folder: Path) -> None:
@@ -174,21 +202,20 @@ def _check_writable(folder: Path) -> None:
         raise FileAccess(f"{folder}: cannot be written to; no permission for {place}")
 
 
-def _extra_paths(target: Path, samples: int) -> list[Path]:
+def _output_paths(target: Path, samples: int) -> list[Path]:
+    """The target and, for several samples, what is written beside it."""
     if samples < 2:
-        return []
+        return [target]
     numbered = [target.with_name(f"{target.stem}.sample{k}{target.suffix}") for k in range(1, samples + 1)]
-    return [*numbered, target.with_name(f"{target.stem}.std.png")]
+    return [target, *numbered, target.with_name(f"{target.stem}.std.png")]
 
 
-def _outputs(
-    target: Path, result: Result
-) -> Iterator[tuple[Path, tuple[NDArray[Any], NDArray[Any] | None, int | None]]]:
-    """Every file to write, with its pixels, alpha, and depth where it is not the input's."""
+def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
+    """Every file to write, the target first."""
     yield target, (*_split(result.mean), None)
     if result.std is None:
         return
-    *numbered, std_path = _extra_paths(target, len(result.samples))
+    _, *numbered, std_path = _output_paths(target, len(result.samples))
     for path, sample in zip(numbered, result.samples, strict=True):
         yield path, (*_split(sample), None)
     std, _ = _split(result.std)
@@ -206,5 +233,3 @@ def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if array.shape[2] in (2, 4):
         return array[..., :-1], array[..., -1]
     return array, None
-
-

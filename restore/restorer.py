@@ -175,9 +175,7 @@ class Restorer:
         }
         return builders[task](color, **arguments, device=self.device)
 
-    def solve(
-        self, problem: Problem, options: Options, callback: Callback | None = None
-    ) -> tuple[Tensor, Report]:
+    def solve(self, problem: Problem, options: Options, callback: Callback | None = None) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
         if options.samples < 1:
             raise BadArgument(f"--samples {options.samples}: must be at least 1")
@@ -243,9 +241,7 @@ def deblur(
     return restorer(model, device).deblur(image, kernel, **options)
 
 
-def denoise(
-    image: Picture, noise: Noise = "auto", *, model: str = "default", device: str = "auto", **options
-) -> Any:
+def denoise(image: Picture, noise: Noise = "auto", *, model: str = "default", device: str = "auto", **options) -> Any:
     """See `Restorer.denoise`."""
     return restorer(model, device).denoise(image, noise, **options)
 
@@ -284,4 +280,3 @@ def _resized(alpha: Tensor, size: torch.Size) -> Tensor:
     if alpha.shape[-2:] == size:
         return alpha
     return F.interpolate(alpha, size=tuple(size), mode="bicubic", align_corners=False).clamp(0, 1)
-

@@ -51,9 +51,7 @@ def test_upscale_is_pillows_float_resize(photo, kernel, resample):
     for c in range(3):
         plane = Image.fromarray(np.ascontiguousarray(photo[..., c]))
         assert plane.mode == "F"
-        np.testing.assert_array_equal(
-            enlarged[..., c], np.clip(np.asarray(plane.resize((301, 200), resample)), 0, 1)
-        )
+        np.testing.assert_array_equal(enlarged[..., c], np.clip(np.asarray(plane.resize((301, 200), resample)), 0, 1))
 
 
 def test_upscale_undoes_a_reduction_better_than_repeating_pixels(photo):

@@ -8,6 +8,7 @@ import itertools
 import os
 import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
+import restore.files
 import restore.photo
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.photo import SUFFIXES, Photo, read_mask, read_photo, write_photo
@@ -211,7 +213,7 @@ def test_one_transparent_colour_in_png(tmp_path, bits, channels):
     key = struct.pack(f">{channels}H", *samples[4, 5].tolist())
     data = (tmp_path / "a.png").read_bytes()
     chunk = struct.pack(">I", len(key)) + b"tRNS" + key
-    chunk += struct.pack(">I", restore.photo.zlib.crc32(chunk[4:]))
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
     start = data.index(b"IDAT") - 4
     (tmp_path / "a.png").write_bytes(data[:start] + chunk + data[start:])
     photo = read_photo(tmp_path / "a.png")
@@ -405,9 +407,7 @@ def test_values_are_rounded_and_clipped(tmp_path):
 def test_profile_exif_and_dpi_are_kept(tmp_path, suffix, bits):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x0132] = 6, "Maker", "2024:01:02 03:04:05"
-    exif.get_ifd(0x8769).update(
-        {0x829A: 0.004, 0x9003: "2024:01:02 03:04:05", 0xA002: 999, 0x927C: b"note" * 9}
-    )
+    exif.get_ifd(0x8769).update({0x829A: 0.004, 0x9003: "2024:01:02 03:04:05", 0xA002: 999, 0x927C: b"note" * 9})
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 30.0, 0.0)})
     image(noise(3)).save(tmp_path / "in.jpg", exif=exif, icc_profile=SRGB, dpi=(300, 150))
     photo = read_photo(tmp_path / "in.jpg")
@@ -573,14 +573,14 @@ def break_replace(monkeypatch):
     def fail(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(restore.photo.os, "replace", fail)
+    monkeypatch.setattr(restore.files.os, "replace", fail)
 
 
 def break_disk(monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(restore.photo.os, "fsync", fail)
+    monkeypatch.setattr(restore.files.os, "fsync", fail)
 
 
 @pytest.mark.parametrize(
@@ -600,7 +600,7 @@ def test_interruption_leaves_no_temporary(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(restore.photo.os, "replace", interrupt)
+    monkeypatch.setattr(restore.files.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_photo(photo_of(noise(3)), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
@@ -613,7 +613,7 @@ def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
         path.write_bytes(b"theirs")
         fsync(descriptor)
 
-    monkeypatch.setattr(restore.photo.os, "fsync", someone_else_writes)
+    monkeypatch.setattr(restore.files.os, "fsync", someone_else_writes)
     with pytest.raises(FileAccess):
         write_photo(photo_of(noise(3)), path)
     assert path.read_bytes() == b"theirs"
@@ -740,12 +740,7 @@ def test_tiff_of_other_numbers(tmp_path, dtype, channels):
 def test_pixel_limit_is_checked_before_decoding(tmp_path):
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
-    bomb = (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + chunk
-        + struct.pack(">I", restore.photo.zlib.crc32(chunk))
-    )
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "bomb.png").write_bytes(bomb + b"\0\0\0\x04IDAT")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -43,9 +43,7 @@ def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
     return list(pairwise(levels))
 
 
-def gaussian_noise(
-    shape: Sequence[int], generator: torch.Generator | None, device: torch.device
-) -> Tensor:
+def gaussian_noise(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """White noise from the generator, drawn on the CPU so that a seed means the same on every device."""
     return torch.randn(tuple(shape), generator=generator, device="cpu").to(device)
 

@@ -1,0 +1,218 @@
+"""The pictures that are restored, how they are degraded, and the classical methods that suit each task.
+
+- The truth is the top-left crop of a picture in 8 bits, its sides cut to multiples of 4.
+- The degradations are this package's operators. Noise and masks come from a seed made of the file's name.
+- Every measurement, noisy ones too, is what a person would have as a file: clipped, rounded to 8 bits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+import operators
+from operators import Mask, Shape, SpectralOperator
+from restore import baselines
+from restore.baselines import Photo
+from restore.photo import SUFFIXES
+
+EightBit = NDArray[np.uint8]
+Missing = NDArray[np.bool_]
+Random = np.random.Generator
+
+LEARNED = ("ddrm", "sr3", "one-step")
+MULTIPLE = 4
+"""Sides are cut to it: a picture divided by a scale factor and multiplied by it again has its old size."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One degraded picture.
+
+    Attributes:
+        name: of the picture's file.
+        truth: [1, 3, H, W] in [0, 1].
+        file: the measurement in 8 bits, [h, w, 3] or grey [h, w].
+        noise: standard deviation in [0, 1] units, without the rounding.
+        arguments: for `Restorer.run`.
+    """
+
+    name: str
+    truth: Tensor
+    operator: SpectralOperator
+    file: EightBit
+    noise: float
+    arguments: Mapping[str, Any]
+
+    @property
+    def photo(self) -> Photo:
+        """The measurement as the classical methods take it, in [0, 1]."""
+        return self.file.astype(np.float32) / 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.truth.shape[2], self.truth.shape[3]
+
+    @property
+    def missing(self) -> Missing:
+        """The pixels to fill, where the operator is a mask."""
+        return self.operator.singular_values[0].numpy() == 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A degradation, what `Restorer.run` is told of it, and the methods that suit it.
+
+    Attributes:
+        kind: the task's name for `Restorer.run`.
+        operator: makes A for a picture's shape; random numbers are for masks.
+        classical: method name to function.
+        border: pixels that PSNR-Y leaves out, the scale factor by the convention of super-resolution.
+    """
+
+    name: str
+    kind: str
+    operator: Callable[[Shape, Random], SpectralOperator]
+    classical: Mapping[str, Callable[[Case], Photo]]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    noise: float = 0.0
+    border: int = 0
+    learned: Sequence[str] = LEARNED
+
+    def degrade(self, name: str, picture: EightBit) -> Case:
+        """The measurement of a picture [H, W, 3], the same in every run.
+
+        The noise is NumPy's: the solvers draw theirs with PyTorch, so equal seeds cannot make the two equal.
+        """
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        truth = to_tensor(picture.astype(np.float32) / 255)
+        operator = self.operator(tuple(truth.shape[1:]), rng)
+        measured = from_tensor(operator.A(truth))
+        file = eight_bit(measured + self.noise * rng.standard_normal(measured.shape, np.float32))
+        file = file[..., 0] if file.shape[2] == 1 else file
+        case = Case(name, truth, operator, file, self.noise, {**self.arguments, "noise": self.noise})
+        if self.kind == "inpaint":
+            case.arguments["mask"] = case.missing
+        return case
+
+
+def load_pictures(folder: Path, size: int, count: int | None = None) -> dict[str, EightBit]:
+    """The first pictures of a folder in name order as RGB [H, W, 3], cropped; size 0 is the whole picture."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:count]
+    return {path.name: _crop(np.asarray(Image.open(path).convert("RGB")), size) for path in paths}
+
+
+def _crop(picture: EightBit, size: int) -> EightBit:
+    height, width = (min(size or side, side) // MULTIPLE * MULTIPLE for side in picture.shape[:2])
+    return picture[:height, :width]
+
+
+def eight_bit(photo: Photo) -> EightBit:
+    return np.rint(photo.clip(0, 1) * 255).astype(np.uint8)
+
+
+def to_tensor(photo: Photo) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None]
+
+
+def from_tensor(pictures: Tensor) -> Photo:
+    return pictures[0].permute(1, 2, 0).numpy()
+
+
+def random_pixels(height: int, width: int, rng: Random) -> Missing:
+    """Half of the pixels."""
+    return rng.random((height, width)) < 0.5
+
+
+def random_strokes(height: int, width: int, rng: Random) -> Missing:
+    """Thick bent lines, until more than a tenth of the picture is covered (10 to 15 %)."""
+    canvas, side = np.zeros((height, width), np.uint8), min(height, width)
+    while canvas.mean() < 0.1:
+        steps = rng.normal(0, side / 10, (4, 2)).cumsum(axis=0)
+        points = np.rint(rng.random(2) * (width, height) + steps).astype(np.int32)
+        cv2.polylines(canvas, [points], isClosed=False, color=1, thickness=max(2, side // 20))
+    return canvas > 0
+
+
+def centred_square(height: int, width: int, rng: Random) -> Missing:
+    """A square of a quarter of the shorter side."""
+    side, missing = min(height, width) // 4, np.zeros((height, width), bool)
+    top, left = (height - side) // 2, (width - side) // 2
+    missing[top : top + side, left : left + side] = True
+    return missing
+
+
+def _super_resolution(name: str, scale: int, noise: float = 0.0) -> Task:
+    classical = {
+        "bicubic": lambda case: baselines.upscale(case.photo, case.size, "bicubic"),
+        "lanczos": lambda case: baselines.upscale(case.photo, case.size, "lanczos"),
+        "pseudo-inverse": lambda case: from_tensor(case.operator.pseudo_inverse(to_tensor(case.photo))),
+    }
+    if noise:
+        classical["nlm, bicubic"] = lambda case: baselines.upscale(
+            baselines.non_local_means(case.photo, case.noise), case.size, "bicubic"
+        )
+    arguments = {"scale": scale, "kernel": "bicubic"}
+    return Task(name, "sr", lambda s, _: operators.downsample(s, scale), classical, arguments, noise, border=scale)
+
+
+def _deblurring(name: str, kernel: str, taps: NDArray[np.float64], noise: float) -> Task:
+    kernel2d = np.outer(taps, taps)
+    classical = {
+        "wiener": lambda case: baselines.wiener(case.photo, kernel2d, case.noise),
+        "richardson-lucy": lambda case: baselines.richardson_lucy(case.photo, kernel2d, round(1 / case.noise)),
+        "tv": lambda case: baselines.tv_deblur(case.photo, kernel2d, case.noise),
+    }
+    arguments = {"kernel": kernel, "boundary": "symmetric"}
+    return Task(name, "deblur", lambda s, _: operators.parse_blur(kernel, s), classical, arguments, noise)
+
+
+def _denoising(levels: int) -> Task:
+    classical = {
+        "tv": lambda case: baselines.total_variation(case.photo, case.noise),
+        "nlm": lambda case: baselines.non_local_means(case.photo, case.noise),
+    }
+    return Task(f"denoise-{levels}", "denoise", lambda s, _: operators.identity(s), classical, noise=levels / 255)
+
+
+def _inpainting(name: str, missing: Callable[[int, int, Random], Missing]) -> Task:
+    classical = {method: partial(_fill, method=method) for method in ("telea", "navier-stokes", "biharmonic")}
+    return Task(name, "inpaint", lambda s, rng: Mask(s, torch.from_numpy(~missing(*s[1:], rng))), classical)
+
+
+def _fill(case: Case, method: str) -> Photo:
+    return baselines.inpaint(case.photo, case.missing, method)
+
+
+_COLORIZE = Task(
+    "colorize",
+    "colorize",
+    lambda shape, _: operators.gray(shape),
+    {"grey": lambda case: np.repeat(case.photo[..., None], 3, axis=2)},
+    learned=("ddrm",),  # the others need a condition, which this task has none of
+)
+
+_ALL = (
+    _super_resolution("sr4", 4),
+    _super_resolution("sr2", 2),
+    _super_resolution("sr4-noise", 4, noise=0.05),
+    _deblurring("deblur-gaussian", "gaussian:2", operators.gaussian_taps(2), noise=0.01),
+    _deblurring("deblur-box", "box:5", operators.box_taps(5), noise=0.01),
+    *(_denoising(levels) for levels in (15, 25, 50)),
+    _inpainting("inpaint-random", random_pixels),
+    _inpainting("inpaint-strokes", random_strokes),
+    _inpainting("inpaint-box", centred_square),
+    _COLORIZE,
+)
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}

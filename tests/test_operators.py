@@ -1,0 +1,242 @@
+"""Every operator against dense algebra and against libraries that others wrote."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import operators
+from operators import AxesOperator, Mask, check, dense_matrix
+
+SIZES = [(6, 6), (5, 7), (9, 4), (1, 8), (7, 1), (1, 1)]
+SCIPY_MODE = {"zero": "constant", "symmetric": "reflect", "replicate": "nearest", "circular": "wrap"}
+PILLOW = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+BUILDERS = {
+    "identity": lambda shape, dtype: AxesOperator(shape, dtype=dtype),
+    "gray": lambda shape, dtype: operators.gray(shape, dtype=dtype),
+    "gray-mean": lambda shape, dtype: operators.gray(shape, (1 / 3, 1 / 3, 1 / 3), dtype=dtype),
+    "mask": lambda shape, dtype: Mask(shape, _random_mask(shape[1:]), dtype=dtype),
+    "mask-per-channel": lambda shape, dtype: Mask(shape, _random_mask(shape), dtype=dtype),
+    **{
+        f"gaussian-{boundary}": lambda shape, dtype, boundary=boundary: operators.gaussian_blur(
+            shape, 0.8, boundary=boundary, dtype=dtype
+        )
+        for boundary in operators.BOUNDARIES
+    },
+    **{
+        f"box{size}-{boundary}": lambda shape, dtype, size=size, boundary=boundary: operators.box_blur(
+            shape, size, boundary=boundary, dtype=dtype
+        )
+        for boundary in operators.BOUNDARIES
+        for size in (3, 4)
+    },
+    **{
+        f"down-{kernel}-{factor}": lambda shape, dtype, kernel=kernel, factor=factor: operators.downsample(
+            shape, factor, kernel=kernel, dtype=dtype
+        )
+        for kernel in operators.RESAMPLERS
+        for factor in (2, 3, 1.7)
+    },
+    "down-two-factors": lambda shape, dtype: operators.downsample(shape, (1.0, 2.5), dtype=dtype),
+    "blur+down": lambda shape, dtype: (
+        operators.downsample(shape, 2, dtype=dtype) @ operators.gaussian_blur(shape, 1.2, dtype=dtype)
+    ),
+    "blur+down+gray": lambda shape, dtype: (
+        operators.gray((3, -(-shape[1] // 2), -(-shape[2] // 2)), dtype=dtype)
+        @ operators.downsample(shape, 2, kernel="area", dtype=dtype)
+        @ operators.gaussian_blur(shape, 0.6, boundary="replicate", dtype=dtype)
+    ),
+    "enlarging": lambda shape, dtype: AxesOperator(
+        shape, None, operators.resample_matrix(shape[1], 2 * shape[1] + 1), None, dtype=dtype
+    ),
+    "asymmetric-taps": lambda shape, dtype: operators.separable_blur(
+        shape, [0.5, 0.3, 0.2], [0.1, 0.9], boundary="symmetric", dtype=dtype
+    ),
+}
+
+
+def _random_mask(shape: tuple[int, ...]) -> torch.Tensor:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(3)) > 0.4
+    mask.view(-1)[0] = True
+    return mask
+
+
+def _picture(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", BUILDERS)
+def test_keeps_every_promise(name: str, size: tuple[int, int]) -> None:
+    """SVD, orthogonality, adjoint and Moore–Penrose in float32 as used, and sharply in float64."""
+    check(BUILDERS[name]((3, *size), torch.float32), rtol=1e-5)
+    check(BUILDERS[name]((3, *size), torch.float64), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_against_dense_svd(name: str) -> None:
+    """Singular values and pseudo-inverse are those of numpy's decomposition of the dense matrix."""
+    operator = BUILDERS[name]((3, 6, 9), torch.float64)
+    A = dense_matrix(operator).numpy()
+    expected = np.linalg.svd(A, compute_uv=False)
+    found = np.sort(operator.singular_values.numpy().ravel())[::-1]
+    length = max(len(found), len(expected))
+    found, expected = (np.pad(v, (0, length - len(v))) for v in (found, expected))
+    np.testing.assert_allclose(found, expected, atol=2e-6 * expected[0])
+    y = _picture(2, *operator.output_shape)
+    inverse = y.flatten(1).numpy() @ np.linalg.pinv(A, rcond=operators.RANK_TOLERANCE).T
+    np.testing.assert_allclose(
+        operator.pseudo_inverse(y).flatten(1).numpy(), inverse, atol=1e-7 * np.abs(inverse).max()
+    )
+
+
+def test_check_finds_a_wrong_adjoint_and_a_wrong_svd() -> None:
+    operator = operators.gaussian_blur((1, 5, 6), 0.8, dtype=torch.float64)
+    operator.left_1 = -operator.left_1
+    with pytest.raises(AssertionError, match="A = U Σ Vᵀ"):
+        check(operator)
+    operator = operators.downsample((1, 6, 6), 2, dtype=torch.float64)
+    operator.At = lambda y: 1.01 * AxesOperator.At(operator, y)
+    with pytest.raises(AssertionError, match="adjoint"):
+        check(operator)
+    operator = operators.downsample((1, 6, 6), 2, dtype=torch.float64)
+    operator.pseudo_inverse = operator.At
+    with pytest.raises(AssertionError, match="A⁺"):
+        check(operator)
+
+
+@pytest.mark.parametrize(
+    ("size", "new_size"), [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20)), ((9, 7), (1, 2))]
+)
+@pytest.mark.parametrize("kernel", PILLOW)
+def test_downsampling_is_pillows(kernel: str, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).random(size, dtype=np.float32)
+    expected = np.asarray(Image.fromarray(x).resize(new_size[::-1], PILLOW[kernel]))
+    operator = operators.downsample((1, *size), size=new_size, kernel=kernel)
+    found = operator.A(torch.from_numpy(x)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("size", "new_size"), [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20))])
+def test_area_is_opencvs(size: tuple[int, int], new_size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).random(size, dtype=np.float32)
+    expected = cv2.resize(x, new_size[::-1], interpolation=cv2.INTER_AREA)
+    operator = operators.downsample((1, *size), size=new_size, kernel="area")
+    found = operator.A(torch.from_numpy(x)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("boundary", operators.BOUNDARIES)
+@pytest.mark.parametrize("size", [(20, 31), (3, 4), (1, 7)])
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 3.3])
+def test_gaussian_blur_is_scipys(sigma: float, size: tuple[int, int], boundary: str) -> None:
+    x = np.random.default_rng(1).random(size)
+    expected = scipy.ndimage.gaussian_filter(x, sigma, mode=SCIPY_MODE[boundary])
+    operator = operators.gaussian_blur((1, *size), sigma, boundary=boundary, dtype=torch.float64)
+    np.testing.assert_allclose(operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", operators.BOUNDARIES)
+@pytest.mark.parametrize("taps", [[0.5, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4], [1.0], [0.2] * 5, [0.1] * 9])
+def test_separable_blur_is_scipys_convolution(taps: list[float], boundary: str) -> None:
+    x = np.random.default_rng(2).random((7, 6))
+    expected = x
+    for axis in (0, 1):
+        expected = scipy.ndimage.convolve1d(expected, taps, axis=axis, mode=SCIPY_MODE[boundary])
+    operator = operators.separable_blur((1, 7, 6), taps, boundary=boundary, dtype=torch.float64)
+    np.testing.assert_allclose(operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12)
+
+
+def test_gray_is_pillows() -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(rgb).convert("L")).astype(float)
+    x = torch.from_numpy(rgb).permute(2, 0, 1)[None].double()
+    found = operators.gray((3, 12, 9), dtype=torch.float64).A(x)[0, 0]
+    assert np.abs(found.numpy() - expected).max() < 1.01  # Pillow truncates to whole numbers
+
+
+def test_mask_zeroes_unknown_pixels_per_channel_and_per_picture() -> None:
+    known = torch.zeros(2, 3, 4, 5)
+    known[0, 0], known[1, 2] = 1, 1
+    x = torch.rand(2, 3, 4, 5)
+    operator = Mask((3, 4, 5), known)
+    assert torch.equal(operator.A(x), x * known)
+    assert torch.equal(operator.pseudo_inverse(operator.A(x)), x * known)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    height=st.integers(1, 23),
+    width=st.integers(1, 23),
+    factor=st.floats(1, 8),
+    kernel=st.sampled_from(operators.RESAMPLERS),
+    boundary=st.sampled_from(operators.BOUNDARIES),
+    sigma=st.floats(0.3, 5),
+)
+def test_composition_is_one_after_the_other(height, width, factor, kernel, boundary, sigma) -> None:
+    shape = (2, height, width)
+    blur = operators.gaussian_blur(shape, sigma, boundary=boundary, dtype=torch.float64)
+    down = operators.downsample(shape, factor, kernel=kernel, dtype=torch.float64)
+    both = down @ blur
+    x, y = _picture(1, *shape), _picture(1, *both.output_shape, seed=1)
+    torch.testing.assert_close(both.A(x), down.A(blur.A(x)), rtol=0, atol=1e-11)
+    torch.testing.assert_close((both.A(x) * y).sum(), (x * both.At(y)).sum(), rtol=1e-9, atol=1e-10)
+    if boundary != "zero":
+        torch.testing.assert_close(both.A(torch.ones_like(x)), torch.ones_like(y))
+
+
+def test_large_blur_and_downsampling_fit_in_memory() -> None:
+    """2048×2048×3, Gaussian blur and ×4: less than 1 GB beyond the picture, set-up included."""
+    import subprocess
+    import sys
+
+    code = """if True:
+        import resource, torch, operators
+        x = torch.rand(1, 3, 2048, 2048)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        shape = (3, 2048, 2048)
+        operator = operators.downsample(shape, 4) @ operators.gaussian_blur(shape, 2.0)
+        y = operator.A(x)
+        assert y.shape[1:] == (3, 512, 512)
+        operator.pseudo_inverse(y); operator.U(operator.Ut(y)); operator.V(operator.Vt(x))
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    """
+    used = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    assert used < 1e9
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: operators.downsample((3, 8, 8), 0), "at least 1"),
+        (lambda: operators.downsample((3, 8, 8), 0.5), "at least 1"),
+        (lambda: operators.downsample((3, 8, 8), float("nan")), "at least 1"),
+        (lambda: operators.downsample((3, 8, 8)), "either"),
+        (lambda: operators.downsample((3, 8, 8), size=(9, 8)), "8x8"),
+        (lambda: operators.downsample((3, 8, 8), size=(0, 8)), "8x8"),
+        (lambda: operators.downsample((3, 8, 8), 2, kernel="spline"), "bicubic, area, lanczos"),
+        (lambda: operators.gaussian_blur((3, 8, 8), 0), "positive"),
+        (lambda: operators.gaussian_blur((3, 8, 8), 1, boundary="mirror"), "zero, symmetric, replicate, circular"),
+        (lambda: operators.box_blur((3, 8, 8), 0), "at least 1"),
+        (lambda: operators.separable_blur((3, 8, 8), []), "non-empty"),
+        (lambda: operators.separable_blur((3, 8, 8), [1, float("inf")]), "finite"),
+        (lambda: operators.separable_blur((3, 8, 8), [0, 0]), "not all zero"),
+        (lambda: operators.gray((3, 8, 8), (1, 1)), "3 channels"),
+        (lambda: AxesOperator((3, 0, 8)), "positive"),
+        (lambda: AxesOperator((3, 4, 8), None, np.eye(5)), r"\[m, 4\]"),
+        (lambda: Mask((3, 8, 8), torch.ones(7, 8)), "does not fit"),
+        (lambda: Mask((3, 8, 8), torch.ones(2, 8, 8)), "1 or 3 channels"),
+        (lambda: Mask((3, 8, 8), torch.full((8, 8), 0.5)), "0 .unknown. or 1"),
+        (lambda: operators.identity((3, 8, 8)) @ operators.identity((3, 8, 9)), "cannot apply"),
+    ],
+)
+def test_refuses(build, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
