@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr")
-    ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr"), "restore.restorer"
-)
 
 __all__ = [
     "RestoreError",
