@@ -15,6 +15,7 @@ from restore.schedule import noise_levels
 from restore.solvers import ddrm, one_step, project, sr3
 from restore.solvers.common import Callback, Step
 from restore.tasks import Problem
+from restore.tiles import TiledDenoiser
 
 
 class Defaults(NamedTuple):
@@ -31,7 +32,7 @@ class Defaults(NamedTuple):
 class Run:
     """All that a method needs besides the random numbers."""
 
-    denoiser: Denoiser
+    denoiser: Denoiser | TiledDenoiser
     problem: Problem
     settings: Defaults
     generator: torch.Generator
@@ -43,8 +44,8 @@ class Run:
         return noise_levels(self.denoiser.schedule, self.settings.steps, kind, highest=highest)
 
     @property
-    def noise_level(self) -> float:
-        """In the model's coordinates, where pictures span [-1, 1]."""
+    def noise_level(self) -> Tensor:
+        """[B], in the model's coordinates, where pictures span [-1, 1]."""
         return 2 * self.problem.noise
 
     def consistent(self, clean: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def _ddrm(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.settings.eta,
-        final_projection=run.noise_level == 0,
+        final_projection=not bool(run.noise_level.any()),
         callback=run.callback,
     )
 
@@ -97,7 +98,7 @@ def _denoise_once(run: Run) -> Tensor:
     """E[x0 | y] of the prior: a noisy picture is already a state of the reverse process."""
     clean = run.denoiser(run.problem.model_measurement, run.noise_level).clean
     if run.callback is not None:
-        run.callback(Step(0, 1, run.noise_level, clean))
+        run.callback(Step(0, 1, float(run.noise_level.max()), clean))
     return clean
 
 

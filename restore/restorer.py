@@ -20,6 +20,7 @@ from restore.images import open_picture
 from restore.methods import METHODS, Run, settings_for
 from restore.solvers.common import Callback
 from restore.tasks import Noise, Problem
+from restore.tiles import TiledDenoiser
 
 if TYPE_CHECKING:
     from restore.images import Picture
@@ -58,7 +59,7 @@ class Report:
     """What was done.
 
     Attributes:
-        noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units.
+        noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; mean over a batch.
         consistency: RMS of A x − y of the result (of the mean, for samples), in [0, 1] units.
         seconds: time in the solver.
     """
@@ -105,7 +106,7 @@ class Restorer:
         self.device = choose_device(device)
         self.dtype = network_dtype(self.device)
         self.model = model
-        self.denoiser = load_denoiser(model, self.device, self.dtype)
+        self.denoiser = TiledDenoiser(load_denoiser(model, self.device, self.dtype))
 
     def sr(self, image: Picture, scale: float = 4, *, noise: Noise = 0.0, kernel: str = "bicubic", **options) -> Any:
         """Super-resolution by a factor in (1, 16] of a picture that was down-sampled by ``kernel``.
@@ -195,7 +196,7 @@ class Restorer:
             steps=settings.steps,
             samples=options.samples,
             seed=options.seed,
-            noise=problem.noise,
+            noise=float(problem.noise.mean()),
             consistency=float(residual.square().mean().sqrt()),
             seconds=time.perf_counter() - started,
             model=self.model,

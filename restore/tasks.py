@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,8 @@ QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
 MAX_SCALE = 16
 MAX_OUTPUT_PIXELS = 200_000_000
 
-Noise = float | Literal["auto"]
+Noise = float | Sequence[float] | Literal["auto"]
+"""A standard deviation for pixels in [0, 1], one for each picture of a batch, or ``auto``: estimated."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Problem:
         task: its name in `TASKS`.
         operator: A.
         measurement: y = A x + noise with x in [0, 1], float32 [B, *operator.output_shape].
-        noise: standard deviation of the measurement's noise in [0, 1] units.
+        noise: standard deviation of each measurement's noise in [0, 1] units, float32 [B].
         condition: the degraded picture at full size in [-1, 1], if the networks know this degradation.
         keep: [B or 1, 1, H, W], True where the measurement is the answer and must come through untouched.
     """
@@ -43,7 +45,7 @@ class Problem:
     task: str
     operator: SpectralOperator
     measurement: Tensor
-    noise: float
+    noise: Tensor
     condition: Condition | None
     keep: Tensor | None = None
 
@@ -98,7 +100,7 @@ def inpainting(image: Tensor, mask: Tensor, noise: Noise = 0.0, device: torch.de
     operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
     level = _noise(noise, image)
     condition = Condition((2 * image - 1) * known, known.expand(len(image), -1, -1, -1).to(image))
-    return Problem("inpaint", operator, image * known, level, condition, known if level == 0 else None)
+    return Problem("inpaint", operator, image * known, level, condition, known & (level == 0).reshape(-1, 1, 1, 1))
 
 
 def deblurring(
@@ -118,7 +120,9 @@ def deblurring(
     except ValueError as error:
         raise BadArgument(f"--kernel: {error}") from None
     image = image.to(device)
-    level = max(_noise(noise, image), QUANTISATION_NOISE) if noise == "auto" else _noise(noise, image)
+    level = _noise(noise, image)
+    if noise == "auto":
+        level = level.clamp_min(QUANTISATION_NOISE)
     return Problem("deblur", operator, image, level, _all_known(image))
 
 
@@ -128,12 +132,12 @@ def denoising(image: Tensor, noise: Noise = "auto", device: torch.device | str =
     Raises:
         BadArgument: a noise level of 0, which would leave nothing to do.
     """
-    if noise != "auto" and noise == 0:
-        raise BadArgument("--noise 0: denoising needs the noise's standard deviation, above 0, or auto")
     image = image.to(device)
     operator = operators.identity((3, *image.shape[-2:])).to(device)
-    level = max(_noise(noise, image), QUANTISATION_NOISE)
-    return Problem("denoise", operator, image, level, _all_known(image))
+    level = _noise(noise, image)
+    if noise != "auto" and not bool(level.all()):
+        raise BadArgument("--noise 0: denoising needs the noise's standard deviation, above 0, or auto")
+    return Problem("denoise", operator, image, level.clamp_min(QUANTISATION_NOISE), _all_known(image))
 
 
 def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str = "cpu") -> Problem:
@@ -148,14 +152,19 @@ def _all_known(image: Tensor) -> Condition:
     return Condition(2 * image - 1, torch.ones_like(image[:, :1]))
 
 
-def _noise(noise: Noise, image: Tensor) -> float:
-    """The number itself, or the mean estimate over the pictures.
+def _noise(noise: Noise, image: Tensor) -> Tensor:
+    """One noise level for each picture, [B].
 
     Raises:
-        BadArgument: a negative, infinite or too large number.
+        BadArgument: a negative, infinite or too large number, or not one for each picture.
     """
-    if noise == "auto":
-        return sum(estimate_noise(picture) for picture in image) / len(image)
-    if not (isinstance(noise, int | float) and 0 <= noise <= 1):
+    if isinstance(noise, str):
+        if noise != "auto":
+            raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
+        return image.new_tensor([estimate_noise(picture) for picture in image])
+    levels = torch.as_tensor(noise, dtype=torch.float32).flatten()
+    if not bool(((levels >= 0) & (levels <= 1)).all()):
         raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
-    return float(noise)
+    if len(levels) not in (1, len(image)):
+        raise BadArgument(f"{len(levels)} noise levels for {len(image)} pictures: give one, or one for each")
+    return levels.expand(len(image)).to(image.device)

@@ -1,0 +1,85 @@
+"""Tasks as inverse problems, in the right units."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore import tasks
+from restore.errors import BadArgument
+from restore.methods import BEST_METHOD, BEST_SAMPLER, METHODS, settings_for
+from restore.noise import estimate_noise
+
+IMAGE = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        tasks.super_resolution(IMAGE, 2.5),
+        tasks.inpainting(IMAGE, torch.rand(12, 17) > 0.5),
+        tasks.deblurring(IMAGE, "gaussian:1", boundary="zero"),
+        tasks.deblurring(IMAGE, "box:4"),
+        tasks.denoising(IMAGE, 0.1),
+        tasks.colorization(IMAGE),
+    ],
+    ids=lambda problem: problem.task,
+)
+def test_measurement_in_the_models_coordinates(problem: tasks.Problem) -> None:
+    """For a picture x in [0, 1], A(2x − 1) is what `model_measurement` makes of A x; also where A 1 ≠ 1."""
+    x = torch.rand(2, *problem.operator.input_shape)
+    exact = tasks.Problem(problem.task, problem.operator, problem.operator.A(x), problem.noise, None)
+    torch.testing.assert_close(exact.model_measurement, problem.operator.A(2 * x - 1), rtol=0, atol=1e-5)
+    if problem.condition is not None:
+        assert problem.condition.picture.shape == (2, *problem.operator.input_shape)
+        assert problem.condition.known.shape == (2, 1, *problem.operator.input_shape[1:])
+
+
+def test_sizes_are_rounded_to_the_nearest_pixel() -> None:
+    problem = tasks.super_resolution(IMAGE, 2.5)
+    assert problem.operator.input_shape == (3, 30, 42)
+    assert problem.operator.output_shape == (3, 12, 17)
+
+
+def test_masked_pixels_are_unknown_to_solver_and_network() -> None:
+    mask = torch.zeros(12, 17, dtype=torch.bool)
+    mask[2:5, 3:9] = True
+    problem = tasks.inpainting(IMAGE, mask)
+    assert not problem.measurement[..., mask].any()
+    assert not problem.condition.picture[..., mask].any()
+    assert torch.equal(problem.keep[0, 0], ~mask)
+    assert torch.equal(problem.operator.singular_values[0] == 0, mask)
+
+
+def test_noisy_known_pixels_are_not_kept() -> None:
+    mask = torch.zeros(12, 17, dtype=torch.bool)
+    mask[0, 0] = True
+    problem = tasks.inpainting(IMAGE, mask, noise=[0.1, 0.0])
+    assert not problem.keep[0].any()
+    assert torch.equal(problem.keep[1, 0], ~mask)
+
+
+def test_noise_level_per_picture() -> None:
+    assert tasks.denoising(IMAGE, [0.1, 0.2]).noise.tolist() == pytest.approx([0.1, 0.2])
+    assert tasks.denoising(IMAGE, 0.1).noise.tolist() == pytest.approx([0.1, 0.1])
+    with pytest.raises(BadArgument, match="3 noise levels for 2 pictures"):
+        tasks.denoising(IMAGE, [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
+def test_estimated_noise(sigma: float) -> None:
+    smooth = torch.linspace(0.2, 0.8, 64 * 64).reshape(1, 64, 64).expand(3, -1, -1)
+    noisy = smooth + sigma * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert estimate_noise(noisy) == pytest.approx(sigma, rel=0.1)
+    assert estimate_noise(noisy[:, :1, :1]) == 0
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_every_task_has_its_methods(task: str) -> None:
+    assert settings_for(task)[0] == BEST_METHOD[task]
+    name, settings = settings_for(task, samples=4)
+    assert name != "one-step"
+    assert settings.steps > 1
+    assert BEST_SAMPLER[task] in METHODS
+    assert settings_for(task, "ddrm", steps=7, eta=0.3)[1][0] == 7
+    assert settings_for(task, "ddrm", eta=0.3)[1].eta == 0.3
