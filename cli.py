@@ -53,7 +53,9 @@ class Common:
     method: Annotated[str, typer.Option(help="auto, ddrm, sr3 or one-step. auto is what measured best.")] = "auto"
     steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
     eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
-    seed: Annotated[int, typer.Option(help="Of the random numbers: the same seed, the same picture.")] = 0
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
+    ] = 0
     samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
     model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
@@ -192,7 +194,8 @@ def _run_jobs(plan: Plan, restorer: Any, name: str, arguments: dict, options: An
                     raise
                 failures.append(str(job.source))
                 record |= {"status": "failed", "error": str(error)}
-                _complain(f"{error} (going on)")
+                about = "" if str(job.source) in str(error) else f"{job.source}: "
+                _complain(f"{about}{error} (going on)")
             if common.as_json:
                 print(json.dumps(record, ensure_ascii=False), flush=True)
     if plan.done and not common.quiet:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoiser
@@ -22,10 +23,12 @@ class Defaults(NamedTuple):
     """How a method is run on a task unless told otherwise (docs/methods.md has the measurements)."""
 
     steps: int
-    levels: str = "uniform"
-    highest: float | None = None
-    """Highest noise level; None is the schedule's."""
+    levels: str = "log-snr"
+    highest: float | Literal["holes"] | None = None
+    """Highest noise level; None is the schedule's, ``holes`` rises with the width of a mask's holes."""
     eta: float = 1.0
+    noisy_eta: float = 0.85
+    """η where the measurement has noise: a smaller one forgets less of it below its noise."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,21 @@ class Run:
 
     @property
     def sigmas(self) -> list[float]:
-        kind, highest = self.settings.levels, self.settings.highest
-        return noise_levels(self.denoiser.schedule, self.settings.steps, kind, highest=highest)
+        schedule, highest = self.denoiser.schedule, self.settings.highest
+        if highest == "holes":
+            highest = _level_for_holes(self.problem.operator.singular_values == 0)
+        if highest is not None:  # a start below the measurement's own noise would forget what was measured
+            highest = min(max(highest, 5 * float(self.noise_level.max())), float(schedule.sigmas[-1]))
+        return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
 
     @property
     def noise_level(self) -> Tensor:
         """[B], in the model's coordinates, where pictures span [-1, 1]."""
         return 2 * self.problem.noise
+
+    @property
+    def eta(self) -> float:
+        return self.settings.noisy_eta if bool(self.problem.noise.any()) else self.settings.eta
 
     def consistent(self, clean: Tensor) -> Tensor:
         """The picture nearest to ``clean`` that explains the measurement."""
@@ -62,8 +73,8 @@ def _ddrm(run: Run) -> Tensor:
         run.noise_level,
         run.sigmas,
         generator=run.generator,
-        eta=run.settings.eta,
-        final_projection=not bool(run.noise_level.any()),
+        eta=run.eta,
+        final_projection=True,
         callback=run.callback,
     )
 
@@ -74,7 +85,7 @@ def _sr3(run: Run) -> Tensor:
         _condition(run, "sr3"),
         run.sigmas,
         generator=run.generator,
-        eta=run.settings.eta,
+        eta=run.eta,
         correct=run.consistent,
         callback=run.callback,
     )
@@ -112,18 +123,27 @@ def _condition(run: Run, method: str) -> Condition:
 
 METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "sr3": _sr3, "one-step": _one_step}
 
-BEST_METHOD = {"sr": "one-step", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "one-step", "colorize": "ddrm"}
+BEST_METHOD = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "one-step", "colorize": "ddrm"}
 """The method that measures best on each task with the default model (docs/methods.md)."""
 
 BEST_SAMPLER = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "ddrm", "colorize": "ddrm"}
 """The best of those that draw samples of the posterior."""
 
 _DEFAULTS: dict[str, Defaults] = {
-    "ddrm": Defaults(steps=20),
+    "ddrm": Defaults(steps=20, highest=1.0),
     "sr3": Defaults(steps=20),
     "one-step": Defaults(steps=1),
 }
-_TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {}
+_TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
+    ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
+    ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
+}
+
+
+def _level_for_holes(unknown: Tensor) -> float:
+    """The noise that hides an empty start: half the distance in pixels to the nearest known pixel, from 1 to 20."""
+    distance = max(distance_transform_edt(hole).max() for hole in unknown.flatten(0, -3).cpu().numpy())
+    return float(min(max(distance / 2, 1.0), 20.0))
 
 
 def settings_for(
@@ -154,5 +174,5 @@ def settings_for(
     if eta is not None:
         if not 0 <= eta <= 1:
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
-        settings = settings._replace(eta=eta)
+        settings = settings._replace(eta=eta, noisy_eta=eta)
     return method, settings

@@ -15,6 +15,8 @@ from restore.solvers import Step
 class Progress:
     """A bar for the steps of a picture and, for several pictures, one for the pictures, each with its time left.
 
+    Bars are for terminals: a log gets the lines that are said and nothing else.
+
     Args:
         pictures: how many there are.
         samples: how many times the steps of a picture are walked.
@@ -24,7 +26,8 @@ class Progress:
     def __init__(self, pictures: int, samples: int = 1, *, quiet: bool = False) -> None:
         self.quiet, self.samples = quiet, samples
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bars = Bars(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr), disable=quiet)
+        console, hidden = Console(file=sys.stderr), quiet or not sys.stderr.isatty()
+        self.bars = Bars(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
         self.whole = self.bars.add_task("pictures", total=pictures) if pictures > 1 else None
         self.part = self.bars.add_task("", total=None)
         self.begun = False

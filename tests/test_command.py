@@ -28,7 +28,7 @@ NEEDED = {
 """Options of each task, without the mask."""
 
 TWO_STEPS = ["--steps", "2"]
-FAST = {task: options if task in ("sr", "denoise") else [*options, *TWO_STEPS] for task, options in NEEDED.items()}
+FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {"denoise": NEEDED["denoise"]}
 """The same, for a fraction of a second on a small picture."""
 
 METHODS = [(task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in ("ddrm", "sr3", "one-step")]
@@ -110,19 +110,21 @@ def test_any_size(command, picture, tmp_path, task, method):
 @pytest.mark.parametrize("scale", [1.5, 2, 2.5, 3, 4, 8, 16])
 def test_scale(command, picture, tmp_path, scale):
     target = tmp_path / "out.png"
-    assert command("sr", picture(size=(13, 9)), target, "--scale", scale).code == 0
+    assert command("sr", picture(size=(13, 9)), target, "--scale", scale, *TWO_STEPS).code == 0
     width, height = Image.open(target).size
     assert abs(width - 13 * scale) <= 0.5
     assert abs(height - 9 * scale) <= 0.5
 
 
 @pytest.mark.parametrize("kernel", ["bicubic", "area", "lanczos"])
-def test_sr_explains_its_input_by_the_named_kernel(command, tmp_path, kernel):
+@pytest.mark.parametrize("method", ["ddrm", "sr3", "one-step"])
+def test_sr_explains_its_input_by_the_named_kernel(command, tmp_path, kernel, method):
     """Pillow's own filters, applied to the result, give the input back."""
     filters = {"bicubic": Image.BICUBIC, "area": Image.BOX, "lanczos": Image.LANCZOS}
     source = tmp_path / "small.png"
     piece((96, 64), "b").resize((48, 32), filters[kernel]).save(source)
-    assert command("sr", source, tmp_path / "out.png", "--scale", 2, "--kernel", kernel).code == 0
+    options = ["--kernel", kernel, "--method", method, *([] if method == "one-step" else TWO_STEPS)]
+    assert command("sr", source, tmp_path / "out.png", "--scale", 2, *options).code == 0
     again = Image.open(tmp_path / "out.png").resize((48, 32), filters[kernel])
     difference = np.asarray(again).astype(float) - pixels(source)
     assert np.sqrt(np.mean(difference**2)) < 1
@@ -272,9 +274,9 @@ def test_reports_the_noise_it_was_told_and_the_noise_it_finds(command, tmp_path)
     rng = np.random.default_rng(0)
     noisy = np.asarray(piece((64, 64), "b")) + 0.1 * 255 * rng.standard_normal((64, 64, 3))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "in.png")
-    for option, low, high in (("auto", 0.08, 0.12), ("0.07", 0.07, 0.07)):
+    for option, noise, tolerance in (("auto", 0.1, 0.02), ("0.07", 0.07, 1e-6)):
         outcome = command("denoise", tmp_path / "in.png", "--noise", option, "--json", "--overwrite")
-        assert low <= json.loads(outcome.out)["noise"] <= high
+        assert json.loads(outcome.out)["noise"] == pytest.approx(noise, abs=tolerance)
 
 
 def test_quiet(command, picture, tmp_path):
@@ -393,15 +395,17 @@ def test_inpaint_leaves_known_pixels_alone(command, picture, tmp_path, mode):
         assert np.array_equal(before[..., 3], after[..., 3])
 
 
-def test_inpaint_does_not_look_below_the_mask(command, tmp_path):
+@pytest.mark.parametrize("method", ["ddrm", "sr3", "one-step"])
+def test_inpaint_does_not_look_below_the_mask(command, tmp_path, method):
     """What is painted under the mask cannot matter: it is unknown."""
     hidden = np.array(piece())
     mask = write_mask(tmp_path / "mask.png", (24, 16))
+    options = ["--mask", mask, "--method", method, *([] if method == "one-step" else TWO_STEPS)]
     for name, value in (("black", 0), ("white", 255)):
         hidden[:, :12] = value
         Image.fromarray(hidden).save(tmp_path / f"{name}.png")
         target = tmp_path / f"{name}-out.png"
-        assert command("inpaint", tmp_path / f"{name}.png", target, "--mask", mask, "--steps", 3).code == 0
+        assert command("inpaint", tmp_path / f"{name}.png", target, *options).code == 0
     assert files(tmp_path)["black-out.png"] == files(tmp_path)["white-out.png"]
 
 
@@ -480,6 +484,17 @@ def test_one_broken_file_does_not_end_the_run(command, picture, tmp_path, bad):
     assert sorted(files(tmp_path / "out")) == ["a.png", "c.png"]
 
 
+def test_a_mask_that_fits_only_some_pictures(command, picture, tmp_path):
+    """The one that it does not fit is named, though the trouble is not in its file."""
+    mask = write_mask(tmp_path / "mask.png", (24, 16))
+    picture("in/z.png")
+    odd = picture("in/odd.png", size=(20, 16))
+    outcome = command("inpaint", tmp_path / "in", tmp_path / "out", "--mask", mask, *TWO_STEPS)
+    assert outcome.code == 10
+    assert f"{odd}: the mask is 24x16" in outcome.err
+    assert sorted(files(tmp_path / "out")) == ["z.png"]
+
+
 def test_output_inside_the_input_is_not_walked(command, picture, tmp_path):
     picture("in/a.png")
     target = tmp_path / "in/restored"
@@ -551,14 +566,17 @@ def test_deblurring_gains_one_and_a_half_db(command, tmp_path, crop):
     assert psnr(pixels(tmp_path / "out.png"), clean) > psnr(pixels(source), clean) + 1.5
 
 
+@pytest.mark.parametrize(("method", "gain"), [("one-step", 0.8), ("auto", -0.1)])
 @pytest.mark.parametrize("crop", ["a", "b"])
-def test_super_resolution_beats_bicubic_by_0_8_db(command, tmp_path, crop):
+def test_super_resolution_against_bicubic(command, tmp_path, crop, method, gain):
+    """One step is the most faithful; sampling pays for its detail with a little of the PSNR."""
     clean = piece((96, 96), crop)
     small = clean.resize((48, 48), Image.BICUBIC)
     small.save(tmp_path / "small.png")
-    assert command("sr", tmp_path / "small.png", tmp_path / "out.png", "--scale", 2).code == 0
+    arguments = [tmp_path / "small.png", tmp_path / "out.png", "--scale", 2, "--method", method]
+    assert command("sr", *arguments).code == 0
     bicubic = np.asarray(small.resize((96, 96), Image.BICUBIC))
-    assert psnr(pixels(tmp_path / "out.png"), np.asarray(clean)) > psnr(bicubic, np.asarray(clean)) + 0.8
+    assert psnr(pixels(tmp_path / "out.png"), np.asarray(clean)) > psnr(bicubic, np.asarray(clean)) + gain
 
 
 @pytest.mark.parametrize("crop", ["a", "b"])
@@ -625,7 +643,7 @@ CLIPPED = pytest.mark.xfail(reason="_finished clips infinity to 0 or 1 before it
     [
         *((task, "nan") for task in FAST),
         *((task, "inf") for task in ("sr", "inpaint", "colorize")),
-        *(pytest.param(task, value, marks=CLIPPED) for task in ("deblur", "denoise") for value in ("inf", "-inf")),
+        *(pytest.param("denoise", value, marks=CLIPPED) for value in ("inf", "-inf")),
     ],
 )
 def test_output_of_the_network_that_is_not_finite(command, picture, tmp_path, monkeypatch, task, value):
@@ -656,9 +674,10 @@ def test_debug_shows_the_traceback(command, picture, tmp_path):
 def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, picture, tmp_path, monkeypatch):
     import restore.folder
 
-    real = restore.folder.write_photo
+    real, tried = restore.folder.write_photo, []
 
     def fails_on_the_target(photo, path, **options):
+        tried.append(path.name)
         if path.name == "out.png":
             raise OSError(28, "No space left on device")
         real(photo, path, **options)
@@ -667,6 +686,7 @@ def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, p
     source = picture()
     outcome = command("sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2, "--scale", 2)
     assert outcome.code != 0
+    assert sorted(tried) == ["out.png", "out.sample1.png", "out.sample2.png", "out.std.png"]
     assert sorted(files(tmp_path)) == ["in.png"]
 
 

@@ -15,7 +15,7 @@ def project(
     measurement: Tensor,
     noise_level: Tensor | float = 0.0,
     *,
-    prior_std: Tensor | float = 0.1,
+    prior_std: Tensor | float = 0.05,
 ) -> Tensor:
     """Move an estimate to where it explains the measurement.
 
