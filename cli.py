@@ -162,11 +162,11 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
         RestoreError: with the exit code that fits.
     """
     from restore.folder import plan_run
-    from restore.restorer import Options, Restorer
+    from restore.restorer import Options, Restorer, check
 
     mask = arguments.pop("mask", None)
+    options = check(name, arguments, Options(common.method, common.steps, common.eta, common.seed, common.samples))
     plan = plan_run(source, target, name, mask=mask, overwrite=common.overwrite, samples=common.samples)
-    options = Options(common.method, common.steps, common.eta, common.seed, common.samples)
     restorer = Restorer(common.model, common.device)
     failures = _run_jobs(plan, restorer, name, arguments, options, common)
     if failures:

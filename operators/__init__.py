@@ -21,7 +21,7 @@ from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, gray
 from operators.mask import Mask
 from operators.resample import RESAMPLERS, downsample, resample_matrix
-from operators.text import BLUR_KERNELS, parse_blur
+from operators.text import BLUR_KERNELS, parse_blur, read_blur
 
 
 def identity(input_shape: Shape) -> AxesOperator:
@@ -51,6 +51,7 @@ __all__ = [
     "gray",
     "identity",
     "parse_blur",
+    "read_blur",
     "resample_matrix",
     "separable_blur",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from operators.axes import AxesOperator
@@ -14,14 +16,12 @@ BLUR_KERNELS = {
 }
 
 
-def parse_blur(
-    text: str, input_shape: Shape, *, boundary: str = "symmetric", dtype: torch.dtype = torch.float32
-) -> AxesOperator:
-    """The blur that ``gaussian:SIGMA`` or ``box:N`` describes (lengths in pixels).
+def read_blur(text: str) -> tuple[str, float]:
+    """The kernel's name and parameter in ``gaussian:SIGMA`` or ``box:N`` (lengths in pixels).
 
     Raises:
         ValueError: unknown kernel, or a parameter that is missing, malformed or out of range; the message names
-            the part and lists what would be right.
+            the part and says what would be right.
     """
     name, _, parameter = text.partition(":")
     if name not in BLUR_KERNELS:
@@ -29,18 +29,26 @@ def parse_blur(
         raise ValueError(f"unknown blur kernel {name!r} in {text!r}; known are {known}")
     try:
         value = float(parameter)
-        if name == "gaussian":
-            _check_extent(text, 4 * value, input_shape)
-            return gaussian_blur(input_shape, value, boundary=boundary, dtype=dtype)
-        if value != int(value):
-            raise ValueError
-        _check_extent(text, value / 2, input_shape)
-        return box_blur(input_shape, int(value), boundary=boundary, dtype=dtype)
-    except (ValueError, OverflowError) as error:
-        hint = str(error) if "picture" in str(error) else f"{name} takes the {BLUR_KERNELS[name][1]}"
-        raise ValueError(f"cannot use the blur kernel {text!r}: {hint}") from None
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0) or (name == "box" and value != int(value)):
+        raise ValueError(f"cannot use the blur kernel {text!r}: {name} takes the {BLUR_KERNELS[name][1]}")
+    return name, value
 
 
-def _check_extent(text: str, radius: float, input_shape: Shape) -> None:
+def parse_blur(
+    text: str, input_shape: Shape, *, boundary: str = "symmetric", dtype: torch.dtype = torch.float32
+) -> AxesOperator:
+    """The blur that ``gaussian:SIGMA`` or ``box:N`` describes.
+
+    Raises:
+        ValueError: as `read_blur`; unknown boundary; or a kernel larger than the picture.
+    """
+    name, value = read_blur(text)
+    radius = 4 * value if name == "gaussian" else value / 2
     if radius > max(input_shape[1:]):
-        raise ValueError(f"it is larger than the picture ({input_shape[1]}x{input_shape[2]}, height x width)")
+        height, width = input_shape[1:]
+        raise ValueError(f"the blur kernel {text!r} is larger than the picture ({width}x{height} pixels)")
+    if name == "gaussian":
+        return gaussian_blur(input_shape, value, boundary=boundary, dtype=dtype)
+    return box_blur(input_shape, int(value), boundary=boundary, dtype=dtype)

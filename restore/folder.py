@@ -137,13 +137,23 @@ def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool,
 
 
 def _pictures(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """Picture files below a folder in name order, without following links to folders."""
-    skipped = leave_out.resolve()
-    for parent, folders, files in os.walk(folder):
+    """Picture files below a folder in name order; links to folders, and out of the folder, are not followed.
+
+    Raises:
+        FileAccess: a sub-folder cannot be read.
+    """
+    root, skipped = folder.resolve(), leave_out.resolve()
+    for parent, folders, files in os.walk(folder, onerror=_unreadable_folder):
         folders[:] = sorted(name for name in folders if (Path(parent) / name).resolve() != skipped)
         for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent) / name
+            path = Path(parent) / name
+            inside = not path.is_symlink() or path.resolve().is_relative_to(root)
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and inside:
+                yield path
+
+
+def _unreadable_folder(error: OSError) -> None:
+    raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _mask_file(mask: Path | None, picture: Path, root: Path) -> Path | None:

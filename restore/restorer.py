@@ -151,8 +151,9 @@ class Restorer:
             BadArgument: an argument that cannot be used; the text says which and what would be right.
         """
         opened = open_picture(image)
+        checked = check(task, arguments, Options(**options))
         problem = self.problem(task, opened.color, arguments)
-        solutions, report = self.solve(problem, Options(**options), callback)
+        solutions, report = self.solve(problem, checked, callback)
         size = solutions.shape[-2:]
         alpha = None if opened.alpha is None else _resized(opened.alpha, size)
         gray = opened.gray and task != "colorize"
@@ -178,8 +179,6 @@ class Restorer:
 
     def solve(self, problem: Problem, options: Options, callback: Callback | None = None) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
-        if options.samples < 1:
-            raise BadArgument(f"--samples {options.samples}: must be at least 1")
         method, settings = settings_for(
             problem.task, options.method, steps=options.steps, eta=options.eta, samples=options.samples
         )
@@ -204,6 +203,21 @@ class Restorer:
             dtype=str(self.dtype).removeprefix("torch."),
         )
         return solutions.cpu(), report
+
+
+def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
+    """Look at everything that can be judged without a picture; returns the options.
+
+    Raises:
+        BadArgument: what cannot be used, and what would be right.
+    """
+    if options.samples < 1:
+        raise BadArgument(f"--samples {options.samples}: must be at least 1")
+    if not 0 <= options.seed < 2**63:
+        raise BadArgument(f"--seed {options.seed}: must be between 0 and 2^63 - 1")
+    settings_for(task, options.method, steps=options.steps, eta=options.eta, samples=options.samples)
+    tasks.check_arguments(arguments)
+    return options
 
 
 @cache
@@ -262,9 +276,9 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
     Raises:
         RuntimeError: the result is not finite.
     """
-    result = ((solution + 1) / 2).clamp(0, 1)
-    if not bool(torch.isfinite(result).all()):
+    if not bool(torch.isfinite(solution).all()):
         raise RuntimeError(f"the {problem.task} result is not finite (NaN or infinity)")
+    result = ((solution + 1) / 2).clamp(0, 1)
     return result if problem.keep is None else torch.where(problem.keep, problem.measurement, result)
 
 

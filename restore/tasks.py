@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -64,8 +64,7 @@ def super_resolution(
     Raises:
         BadArgument: a scale that is not above 1 and at most 16, or a result of over 200 million pixels.
     """
-    if not (math.isfinite(scale) and 1 < scale <= MAX_SCALE):
-        raise BadArgument(f"--scale {scale:g}: must be above 1 and at most {MAX_SCALE}")
+    check_arguments({"scale": scale, "kernel": kernel})
     height, width = image.shape[-2:]
     size = round(height * scale), round(width * scale)
     if size[0] * size[1] > MAX_OUTPUT_PIXELS:
@@ -97,6 +96,8 @@ def inpainting(image: Tensor, mask: Tensor, noise: Noise = 0.0, device: torch.de
     if not bool(mask.any()):
         raise BadArgument("the mask is black everywhere: there is nothing to fill (white = fill)")
     image, known = image.to(device), ~mask.to(device).reshape(-1, 1, *mask.shape[-2:])
+    if len(known) not in (1, len(image)):
+        raise BadArgument(f"{len(known)} masks for {len(image)} pictures: give one mask, or one for each picture")
     operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
     level = _noise(noise, image)
     condition = Condition((2 * image - 1) * known, known.expand(len(image), -1, -1, -1).to(image))
@@ -113,8 +114,9 @@ def deblurring(
     """``image`` [B, 3, H, W] in [0, 1] was blurred by ``gaussian:SIGMA`` or ``box:N``.
 
     Raises:
-        BadArgument: unknown kernel, or one that does not fit the picture.
+        BadArgument: unknown kernel or boundary, or a kernel that does not fit the picture.
     """
+    check_arguments({"boundary": boundary})
     try:
         operator = operators.parse_blur(kernel, (3, *image.shape[-2:]), boundary=boundary).to(device)
     except ValueError as error:
@@ -148,6 +150,39 @@ def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str =
     return Problem("colorize", operator, grey, _noise(noise, grey), None)
 
 
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Look at what can be judged without a picture: ``scale``, ``kernel``, ``boundary``, ``noise``.
+
+    Raises:
+        BadArgument: a value that cannot be used.
+    """
+    scale, boundary = arguments.get("scale", 2), arguments.get("boundary", "zero")
+    if not (math.isfinite(scale) and 1 < scale <= MAX_SCALE):
+        raise BadArgument(f"--scale {scale:g}: must be above 1 and at most {MAX_SCALE}")
+    if "kernel" in arguments:
+        _check_kernel(arguments["kernel"], of_downsampling="scale" in arguments)
+    if boundary not in operators.BOUNDARIES:
+        raise BadArgument(f"--boundary {boundary}: unknown; use {', '.join(operators.BOUNDARIES)}")
+    if "noise" in arguments:
+        _check_noise(arguments["noise"])
+
+
+def _check_kernel(kernel: str, of_downsampling: bool) -> None:
+    if of_downsampling and kernel not in operators.RESAMPLERS:
+        raise BadArgument(f"--kernel {kernel}: unknown; use {', '.join(operators.RESAMPLERS)}")
+    if not of_downsampling:
+        try:
+            operators.read_blur(kernel)
+        except ValueError as error:
+            raise BadArgument(f"--kernel: {error}") from None
+
+
+def _check_noise(noise: Noise) -> None:
+    levels = [] if noise == "auto" else noise if isinstance(noise, Sequence | Tensor) else [noise]
+    if isinstance(levels, str) or not all(0 <= float(level) <= 1 for level in levels):
+        raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
+
+
 def _all_known(image: Tensor) -> Condition:
     return Condition(2 * image - 1, torch.ones_like(image[:, :1]))
 
@@ -158,13 +193,10 @@ def _noise(noise: Noise, image: Tensor) -> Tensor:
     Raises:
         BadArgument: a negative, infinite or too large number, or not one for each picture.
     """
+    _check_noise(noise)
     if isinstance(noise, str):
-        if noise != "auto":
-            raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
         return image.new_tensor([estimate_noise(picture) for picture in image])
     levels = torch.as_tensor(noise, dtype=torch.float32).flatten()
-    if not bool(((levels >= 0) & (levels <= 1)).all()):
-        raise BadArgument(f"--noise {noise}: must be a standard deviation between 0 and 1, or auto")
     if len(levels) not in (1, len(image)):
         raise BadArgument(f"{len(levels)} noise levels for {len(image)} pictures: give one, or one for each")
     return levels.expand(len(image)).to(image.device)

@@ -348,9 +348,6 @@ def test_one_mask_for_a_batch(exact):
     assert exact.inpaint(crops(3), MASK, steps=2).shape == (3, 3, HEIGHT, WIDTH)
 
 
-@pytest.mark.xfail(
-    reason="tasks.inpainting compares the sizes of mask and picture, not how many there are", strict=True
-)
 def test_as_many_masks_as_pictures(exact):
     masks = torch.from_numpy(np.stack([MASK, MASK]))[:, None]
     with pytest.raises(BadArgument, match="mask"):
