@@ -160,7 +160,7 @@ def _super_resolution(name: str, scale: int, noise: float = 0.0) -> Task:
         "pseudo-inverse": lambda case: from_tensor(case.operator.pseudo_inverse(to_tensor(case.photo))),
     }
     if noise:
-        classical["nlm, bicubic"] = lambda case: baselines.upscale(
+        classical["nlm-bicubic"] = lambda case: baselines.upscale(
             baselines.non_local_means(case.photo, case.noise), case.size, "bicubic"
         )
     arguments = {"scale": scale, "kernel": "bicubic"}

@@ -104,7 +104,7 @@ def save_strip(folder: Path, task: Task, case: Case, scores: dict[str, Score], r
     truth = eight_bit(case.truth[0].permute(1, 2, 0).numpy())
     panels = [(f"{method} {scores[method].psnr:.2f}", result) for method, result in results.items()]
     folder.mkdir(parents=True, exist_ok=True)
-    strip([("truth", truth), ("input", case.file), *panels]).save(folder / f"{task.name}-{case.name}.png")
+    strip([("truth", truth), ("input", case.file), *panels]).save(folder / f"{task.name}-{Path(case.name).stem}.png")
 
 
 def describe(arguments: argparse.Namespace, pictures: dict[str, EightBit], restorer: Restorer) -> dict[str, Any]:

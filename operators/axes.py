@@ -27,7 +27,8 @@ class AxesOperator(SpectralOperator):
         input_shape: (C, H, W) of the picture.
         channel, height, width: matrices ``[m, n]`` with n the picture's size along that axis; None leaves
             the axis as it is and costs nothing.
-        dtype: of the stored matrices. They are decomposed in float64 whatever it is.
+        dtype: of the stored matrices. They are decomposed in float64 whatever it is, when the SVD is first used:
+            a factor of a composition never needs its own.
 
     Raises:
         ValueError: a matrix is not two-dimensional, not finite, zero, or does not fit ``input_shape``.
@@ -49,14 +50,28 @@ class AxesOperator(SpectralOperator):
         rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
         super().__init__(input_shape, (rows[0], rows[1], rows[2]))
         self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
+        self.register_buffer("_anchor", torch.empty(0, dtype=dtype))  # says where and in which type buffers belong
+        for axis, matrix in enumerate(matrices):
+            self.register_buffer(f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype))
+            self.register_buffer(f"left_{axis}", None)
+            self.register_buffer(f"right_{axis}", None)
+        self.register_buffer("_singular_values", None)
+
+    @property
+    def singular_values(self) -> Tensor:  # type: ignore[override]
+        """Those of the axes multiplied out; the first use of the SVD computes it."""
+        if self._singular_values is None:
+            self._decompose()
+        return self._singular_values
+
+    def _decompose(self) -> None:
         values = []
-        for axis, (matrix, decomposition) in enumerate(zip(matrices, _decompose(matrices), strict=True)):
-            left, s, right = decomposition or (None, np.ones(input_shape[axis]), None)
+        for axis, decomposition in enumerate(_svds(self.matrices)):
+            left, s, right = decomposition or (None, np.ones(self.input_shape[axis]), None)
             values.append(s)
-            for name, array in (("matrix", matrix), ("left", left), ("right", right)):
-                tensor = None if array is None else torch.from_numpy(array).to(dtype)
-                self.register_buffer(f"{name}_{axis}", tensor)
-        self.register_buffer("singular_values", torch.from_numpy(_kronecker(values)).to(dtype))
+            setattr(self, f"left_{axis}", None if left is None else torch.from_numpy(left).to(self._anchor))
+            setattr(self, f"right_{axis}", None if right is None else torch.from_numpy(right).to(self._anchor))
+        self._singular_values = torch.from_numpy(_kronecker(values)).to(self._anchor)
 
     def A(self, x: Tensor) -> Tensor:
         return self._along_axes("matrix", x)
@@ -65,16 +80,16 @@ class AxesOperator(SpectralOperator):
         return self._along_axes("matrix", y, transpose=True)
 
     def V(self, spectrum: Tensor) -> Tensor:
-        return self._along_axes("right", spectrum)
+        return self._by_svd("right", spectrum)
 
     def Vt(self, x: Tensor) -> Tensor:
-        return self._along_axes("right", x, transpose=True)
+        return self._by_svd("right", x, transpose=True)
 
     def U(self, spectrum: Tensor) -> Tensor:
-        return self._along_axes("left", spectrum)
+        return self._by_svd("left", spectrum)
 
     def Ut(self, y: Tensor) -> Tensor:
-        return self._along_axes("left", y, transpose=True)
+        return self._by_svd("left", y, transpose=True)
 
     def __matmul__(self, first: AxesOperator) -> AxesOperator:
         """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD survives."""
@@ -83,7 +98,12 @@ class AxesOperator(SpectralOperator):
         if self.input_shape != first.output_shape:
             raise ValueError(f"cannot apply {self.input_shape} -> … after … -> {first.output_shape}")
         products = [_product(b, a) for b, a in zip(self.matrices, first.matrices, strict=True)]
-        return AxesOperator(first.input_shape, *products, dtype=self.singular_values.dtype)
+        return AxesOperator(first.input_shape, *products, dtype=self._anchor.dtype)
+
+    def _by_svd(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
+        if self._singular_values is None:
+            self._decompose()
+        return self._along_axes(name, x, transpose=transpose)
 
     def _along_axes(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
         channel, height, width = (getattr(self, f"{name}_{axis}") for axis in range(3))
@@ -109,7 +129,7 @@ def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
     return matrix
 
 
-def _decompose(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matrix] | None]:
+def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matrix] | None]:
     """Thin SVD (U, s, V) of each matrix; equal ones, as of a square picture, are decomposed once."""
     done: list[tuple[Matrix, tuple[Matrix, Matrix, Matrix]]] = []
     result: list[tuple[Matrix, Matrix, Matrix] | None] = []

@@ -64,6 +64,8 @@ CHECKPOINT = pretrained.load("default")
 CONFIG = ModelConfig.from_dict(CHECKPOINT.config)
 BUILT = {dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
 BUILT_OPERATORS = {name: build() for name, build in OPERATORS.items()}
+for built in BUILT_OPERATORS.values():
+    assert built.singular_values is not None  # an SVD is computed on first use, with real numbers
 LEVELS = noise_levels(BUILT[torch.float32].schedule, 3)
 
 

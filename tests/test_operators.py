@@ -99,6 +99,7 @@ def test_against_dense_svd(name: str) -> None:
 
 def test_check_finds_a_wrong_adjoint_and_a_wrong_svd() -> None:
     operator = operators.gaussian_blur((1, 5, 6), 0.8, dtype=torch.float64)
+    assert operator.singular_values.numel() == 30
     operator.left_1 = -operator.left_1
     with pytest.raises(AssertionError, match="A = U Σ Vᵀ"):
         check(operator)

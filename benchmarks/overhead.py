@@ -1,0 +1,159 @@
+"""What the methods cost beyond the network, and what bfloat16 costs in quality.
+
+    python benchmarks/overhead.py                       # DDRM against as many bare calls of the network
+    python benchmarks/overhead.py --bf16 DATA_FOLDER    # PSNR with float32 and with bfloat16
+
+Times are medians of rounds in which the rivals take turns, so that a machine's moods fall on all of them; the
+ratio is the median of the rounds' own. Operators are made beforehand (benchmarks/operator_costs.py times that).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from problems import TASKS, load_pictures, to_tensor
+from torch import Tensor
+
+import operators
+from operators import AxesOperator
+from restore import Restorer
+from restore.denoiser import Denoiser
+from restore.devices import choose_device, network_dtype, synchronize
+from restore.evaluation import psnr
+from restore.restorer import load_denoiser
+from restore.schedule import noise_levels
+from restore.solvers import ddrm
+
+SIGMA, FACTOR, NOISE = 2.0, 4, 0.02
+"""Of the degradations; the noise is a standard deviation in the model's [-1, 1]."""
+
+PRECISION_RUNS = (("sr4", "one-step"), ("deblur-gaussian", "ddrm"), ("denoise-25", "one-step"))
+"""Task and method for the comparison of number formats."""
+
+
+def degradations(size: int) -> dict[str, AxesOperator]:
+    blur = operators.gaussian_blur((3, size, size), SIGMA)
+    return {
+        f"ddrm, blur and x{FACTOR}": operators.downsample(blur.output_shape, FACTOR) @ blur,
+        "ddrm, blur": blur,
+    }
+
+
+def bare_calls(denoiser: Denoiser, size: int, steps: int) -> Callable[[], None]:
+    """The network alone, on the very input that the denoiser gives it."""
+    inputs: list[tuple[Tensor, ...]] = []
+    hook = denoiser.network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments))
+    denoiser(torch.zeros(1, 3, size, size, device=denoiser.device), 1.0)
+    hook.remove()
+
+    def run() -> None:
+        for _ in range(steps):
+            denoiser.network(*inputs[0])
+
+    return run
+
+
+def solver_run(denoiser: Denoiser, operator: AxesOperator, steps: int) -> Callable[[], None]:
+    """DDRM as a user has it: its own preparation, noise and every step."""
+    device = denoiser.device
+    operator = operator.to(device)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, *operator.input_shape, generator=generator).to(device) * 2 - 1
+    measurement = operator.A(picture)
+    sigmas = noise_levels(denoiser.schedule, steps)
+
+    def run() -> None:
+        ddrm(denoiser, operator, measurement, NOISE, sigmas, generator=generator)
+
+    return run
+
+
+def interleaved(rivals: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> list[dict[str, float]]:
+    """Seconds of each rival in each round; every other round goes backwards."""
+    times = []
+    for index in range(rounds):
+        order = list(rivals) if index % 2 == 0 else list(reversed(rivals))
+        times.append({name: seconds(rivals[name], device) for name in order})
+        say(f"round {index + 1}/{rounds}: " + ", ".join(f"{n} {t:.2f} s" for n, t in times[-1].items()))
+    return times
+
+
+def seconds(function: Callable[[], None], device: torch.device) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def compare_solvers(arguments: argparse.Namespace) -> None:
+    """Print DDRM's time over that of its network calls."""
+    device = choose_device(arguments.device)
+    dtype = network_dtype(device)
+    denoiser = load_denoiser(arguments.model, device, dtype)
+    size, steps = arguments.size, arguments.steps
+    bare = "network alone"
+    rivals = {bare: bare_calls(denoiser, size, steps)}
+    rivals |= {name: solver_run(denoiser, operator, steps) for name, operator in degradations(size).items()}
+    with torch.inference_mode():
+        denoiser(torch.zeros(1, 3, size, size, device=device), 1.0)  # warm-up
+        times = interleaved(rivals, arguments.rounds, device)
+    print(f"{steps} steps at {size}×{size}, {device}, {dtype}, {torch.get_num_threads()} threads, ", end="")
+    print(f"medians of {arguments.rounds} rounds\n\n| | seconds | times the network alone |\n|---|---:|---:|")
+    for name in rivals:
+        ratio = statistics.median(of_round[name] / of_round[bare] for of_round in times)
+        print(f"| {name} | {statistics.median(of_round[name] for of_round in times):.3f} | {ratio:.3f} |")
+
+
+def compare_precision(arguments: argparse.Namespace) -> None:
+    """Print the mean PSNR with the network in float32 and in bfloat16."""
+    pictures = load_pictures(arguments.bf16, arguments.crop, arguments.count)
+    restorers = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        restorer = restorers[dtype] = Restorer(arguments.model, arguments.device)
+        restorer.denoiser, restorer.dtype = load_denoiser(arguments.model, restorer.device, dtype), dtype
+    device = restorers[torch.float32].device
+    crop = f"top-left {arguments.crop}×{arguments.crop}" if arguments.crop else "whole"
+    print(f"{len(pictures)} pictures of `{arguments.bf16.resolve().name}`, {crop}, {device}; PSNR in dB, means\n")
+    print("| task, method | float32 | bfloat16 | difference | worst picture |\n|---|---:|---:|---:|---:|")
+    for task, method in PRECISION_RUNS:
+        found = {dtype: [] for dtype in restorers}
+        for name, picture in pictures.items():
+            case = TASKS[task].degrade(name, picture)
+            for dtype, restorer in restorers.items():
+                result = restorer.run(TASKS[task].kind, case.file, dict(case.arguments), method=method).mean
+                estimate = to_tensor(np.float32(result) / 255)
+                found[dtype].append(float(psnr(estimate, case.truth)))
+            say(f"{task} {name}: " + ", ".join(f"{values[-1]:.3f} dB" for values in found.values()))
+        full, half = (np.array(values) for values in found.values())
+        cells = [full.mean(), half.mean(), (half - full).mean(), (half - full).min()]
+        print(f"| {task}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |", flush=True)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--size", type=int, default=512, help="side of the picture that is timed")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bf16", type=Path, metavar="DATA_FOLDER", help="compare number formats instead")
+    parser.add_argument("--crop", type=int, default=256, help="with --bf16: side of the crop; 0 is all")
+    parser.add_argument("--count", type=int, help="with --bf16: only the first pictures")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    (compare_precision if arguments.bf16 else compare_solvers)(arguments)
+
+
+if __name__ == "__main__":
+    main()
