@@ -1,6 +1,6 @@
 """The picture of results in the README: four tasks by the default methods.
 
-    python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
+python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
@@ -29,6 +30,8 @@ class Defaults(NamedTuple):
     eta: float = 1.0
     noisy_eta: float = 0.85
     """η where the measurement has noise: a smaller one forgets less of it below its noise."""
+    filled_start: bool = False
+    """Begin the unknown pixels of a mask at a classical fill instead of at mid-grey."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def _ddrm(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
+        start=_classical_fill(run.problem) if run.settings.filled_start else None,
         final_projection=True,
         callback=run.callback,
     )
@@ -135,9 +139,30 @@ _DEFAULTS: dict[str, Defaults] = {
     "one-step": Defaults(steps=1),
 }
 _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
+    ("inpaint", "ddrm"): Defaults(steps=20, highest=0.2, filled_start=True),
     ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
 }
+
+
+_SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
+    ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
+}
+"""For several samples: a start near one answer would make them more alike than the posterior is."""
+
+BIHARMONIC_LIMIT = 200_000
+"""Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
+
+
+def _classical_fill(problem: Problem) -> Tensor:
+    """Pictures [B, 3, H, W] in [-1, 1] whose unknown pixels continue the known ones smoothly."""
+    from restore.baselines import inpaint
+
+    holes = (problem.operator.singular_values == 0).any(dim=-3).expand(len(problem.measurement), -1, -1)
+    small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
+    method = "biharmonic" if small else "navier-stokes"
+    pictures = problem.measurement.permute(0, 2, 3, 1).cpu().numpy()
+    filled = [inpaint(p, hole, method) for p, hole in zip(pictures, holes.cpu().numpy(), strict=True)]
+    return 2 * torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(problem.measurement) - 1
 
 
 def _level_for_holes(unknown: Tensor) -> float:
@@ -163,6 +188,8 @@ def settings_for(
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
+    if samples > 1:
+        settings = _SAMPLING_DEFAULTS.get((task, method), settings)
     if method == "one-step" and (steps or 1) != 1:
         raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm or sr3 for more")
     if method == "one-step" and samples > 1:

@@ -23,6 +23,7 @@ def ddrm(
     generator: torch.Generator | None = None,
     eta: float = 0.85,
     eta_b: float = 1.0,
+    start: Tensor | None = None,
     condition: Condition | None = None,
     final_projection: bool = False,
     callback: Callback | None = None,
@@ -45,6 +46,8 @@ def ddrm(
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
         generator: of the random numbers, on the CPU.
         eta, eta_b: shares of fresh noise, in [0, 1] (η, η_b of the paper).
+        start: [B or 1, *input_shape], where the components that the measurement does not tell begin, instead of at 0:
+            a cheap estimate, from which fewer or smaller steps are needed (Chung et al. 2022, arXiv 2112.05146).
         condition: shown to the network beside the noisy picture, if given.
         final_projection: end with the picture nearest to the last clean estimate that explains the measurement
             (see `restore.solvers.consistency.project`; the authors' code returns the estimate itself).
@@ -63,7 +66,7 @@ def ddrm(
     pairs = falling_pairs(sigmas)
     spectral = _SpectralMeasurement(operator, measurement, noise_level)
     shape = (measurement.shape[0], *operator.input_shape)
-    x = spectral.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device))
+    x = spectral.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
         if callback is not None:
@@ -86,12 +89,13 @@ class _SpectralMeasurement:
         self.y = inverse * operator.Ut(measurement)
         self.noise = inverse * per_picture(noise_level, measurement)
 
-    def start(self, sigma: float, z: Tensor) -> Tensor:
-        """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``σ z̄``."""
-        z_bar = self.operator.Vt(z)
+    def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
+        """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``estimate + σ z̄``."""
+        x = sigma * z if estimate is None else estimate + sigma * z
         spread = (sigma**2 - self.noise**2).clamp_min(0).sqrt()
         better = self.measured & (self.noise <= sigma)
-        return sigma * z + self.operator.V(torch.where(better, self.y + (spread - sigma) * z_bar, 0.0))
+        measured = self.y + spread * self.operator.Vt(z)
+        return x + self.operator.V(torch.where(better, measured - self.operator.Vt(x), 0.0))
 
     def step(self, prediction: Prediction, z: Tensor, sigma: float, eta: float, eta_b: float) -> Tensor:
         unmeasured = prediction.clean + sigma * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
