@@ -4,8 +4,11 @@
 >>> degrade = downsample(blur.output_shape, factor=4) @ blur
 >>> degrade.output_shape
 (3, 120, 160)
+
+`operators.kernels` has blur kernels as arrays.
 """
 
+from operators import kernels
 from operators.axes import AxesOperator
 from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
 from operators.blur import (
@@ -19,7 +22,12 @@ from operators.blur import (
 )
 from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, gray
+from operators.composition import Composition, FunctionOperator, adjoint_of, batch_of, compose
+from operators.convolution import CircularConvolution, SymmetricConvolution, ValidConvolution, convolution
+from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
 from operators.mask import Mask
+from operators.nonlinear import Jpeg, NonlinearOperator, Quantise
+from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
 from operators.text import BLUR_KERNELS, parse_blur, read_blur
 
@@ -36,20 +44,37 @@ __all__ = [
     "RANK_TOLERANCE",
     "RESAMPLERS",
     "AxesOperator",
+    "CircularConvolution",
+    "Composition",
+    "FunctionOperator",
+    "IterativeOperator",
+    "Jpeg",
     "LinearOperator",
     "Mask",
+    "NonlinearOperator",
+    "Quantise",
     "Shape",
     "SpectralOperator",
+    "SymmetricConvolution",
+    "ValidConvolution",
+    "adjoint_of",
+    "batch_of",
     "blur_matrix",
     "box_blur",
     "box_taps",
     "check",
+    "compose",
+    "conjugate_gradient",
+    "convolution",
+    "ddrm_reference",
     "dense_matrix",
     "downsample",
     "gaussian_blur",
     "gaussian_taps",
     "gray",
     "identity",
+    "kernels",
+    "least_squares",
     "parse_blur",
     "read_blur",
     "resample_matrix",

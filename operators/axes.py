@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators.base import RANK_TOLERANCE, Shape, SpectralOperator
+from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
 
 Matrix = NDArray[np.float64]
 _AXES = ("channel", "height", "width")
@@ -91,10 +91,10 @@ class AxesOperator(SpectralOperator):
     def Ut(self, y: Tensor) -> Tensor:
         return self._by_svd("left", y, transpose=True)
 
-    def __matmul__(self, first: AxesOperator) -> AxesOperator:
+    def __matmul__(self, first: LinearOperator) -> LinearOperator:
         """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD survives."""
         if not isinstance(first, AxesOperator):
-            return NotImplemented
+            return super().__matmul__(first)
         if self.input_shape != first.output_shape:
             raise ValueError(f"cannot apply {self.input_shape} -> … after … -> {first.output_shape}")
         products = [_product(b, a) for b, a in zip(self.matrices, first.matrices, strict=True)]

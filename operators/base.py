@@ -45,6 +45,12 @@ class LinearOperator(nn.Module):
         """Moore–Penrose inverse ``A⁺ y``; ``[B, *output_shape]`` to ``[B, *input_shape]``."""
         raise NotImplementedError(f"{type(self).__name__} does not define pseudo_inverse")
 
+    def __matmul__(self, first: LinearOperator) -> LinearOperator:
+        """``(second @ first).A(x) = second.A(first.A(x))``; see `operators.compose` for when the SVD survives."""
+        from operators.composition import compose
+
+        return compose(self, first)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
 

@@ -62,5 +62,8 @@ def require_svd(operator: LinearOperator, method: str) -> SpectralOperator:
         BadArgument: it has none.
     """
     if not isinstance(operator, SpectralOperator):
-        raise BadArgument(f"{type(operator).__name__} has no SVD, which the method {method!r} needs")
+        raise BadArgument(
+            f"{type(operator).__name__} has no SVD, which {method!r} needs; sr3 and one-step work without one when "
+            "the measurement has no noise"
+        )
     return operator

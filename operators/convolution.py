@@ -1,0 +1,366 @@
+"""Convolution with any kernel, with a border that is stated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+
+Array = NDArray[np.float64]
+
+CONVOLUTION_BOUNDARIES = ("circular", "symmetric", "unknown")
+"""What lies beyond the border: the other side, the mirrored picture, or pixels that are sought like all others."""
+
+
+class CircularConvolution(SpectralOperator):
+    """``y = k * x`` where the picture repeats beyond its border (scipy.ndimage's ``wrap``), for any kernel.
+
+    ``y[i] = Σ_n k[n] x[i + size // 2 − n]`` along each axis: the kernel is centred at ``size // 2``, as in
+    ``scipy.ndimage.convolve`` and `operators.blur_matrix`.
+
+    The Fourier transform F diagonalises it, ``A = F⁻¹ λ F``. Its real singular value decomposition has the
+    orthonormal discrete Hartley transform (Bracewell 1983) as V, ``V = Vᵀ = V⁻¹: x ↦ Re F x − Im F x``, the
+    magnitudes ``|λ|`` as singular values and ``U = F⁻¹ (λ/|λ|) F V``. `A` and `At` apply λ as it is; in the
+    decomposition singular values below `RANK_TOLERANCE` of the largest are 0.
+
+    Args:
+        input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
+        kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per picture of a batch.
+        dtype: of the stored spectrum. It is computed in float64 whatever it is.
+
+    Raises:
+        ValueError: the kernel has another shape, is not finite, is all zero, or is larger than the picture.
+    """
+
+    def __init__(self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(input_shape, input_shape)
+        kernel = _checked(kernel, self.input_shape)
+        transfer = _transfer_function(kernel, self.input_shape[1:])
+        magnitudes = _significant(np.abs(transfer))
+        phase = np.where(magnitudes > 0, transfer / np.where(magnitudes > 0, magnitudes, 1), 1)
+        half = self.input_shape[2] // 2 + 1  # the rest of the spectrum of a real picture follows by symmetry
+        self.register_buffer("magnitudes", _stored(magnitudes, dtype))
+        # Real and imaginary parts apart, since `.to(dtype)` drops the imaginary part of complex buffers.
+        for name, values in (("transfer", transfer[..., :half]), ("phase", phase[..., :half])):
+            self.register_buffer(f"{name}_real", _stored(values.real, dtype))
+            self.register_buffer(f"{name}_imag", _stored(values.imag, dtype))
+
+    @property
+    def singular_values(self) -> Tensor:
+        """``[C, H, W]`` or ``[B, C, H, W]``; the channels share memory."""
+        return _over_channels(self.magnitudes, self.input_shape)
+
+    def A(self, x: Tensor) -> Tensor:
+        return self._inverse_fourier(self._transfer() * _fourier(x))
+
+    def At(self, y: Tensor) -> Tensor:
+        return self._inverse_fourier(self._transfer().conj() * _fourier(y))
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        return self._inverse_fourier(_from_hartley(spectrum))
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return _to_hartley(_fourier(x), self.input_shape[2])
+
+    def U(self, spectrum: Tensor) -> Tensor:
+        return self._inverse_fourier(self._phase() * _from_hartley(spectrum))
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return _to_hartley(self._phase().conj() * _fourier(y), self.input_shape[2])
+
+    def _transfer(self) -> Tensor:
+        return torch.complex(self.transfer_real, self.transfer_imag)
+
+    def _phase(self) -> Tensor:
+        return torch.complex(self.phase_real, self.phase_imag)
+
+    def _inverse_fourier(self, half_spectrum: Tensor) -> Tensor:
+        return torch.fft.irfft2(half_spectrum, s=self.input_shape[1:], norm="ortho")
+
+
+class SymmetricConvolution(SpectralOperator):
+    """``y = k * x`` where the picture is mirrored beyond its border, for kernels that are even along both axes.
+
+    The mirror lies on the border, so the outermost pixel is repeated (scipy.ndimage's ``reflect``). The
+    orthonormal cosine transform DCT-II diagonalises it (Ng, Chan, Tang 1999, "A fast algorithm for deblurring
+    models with Neumann boundary conditions"): it is V, the magnitudes of the eigenvalues are the singular
+    values, and U is V with their signs. As in `CircularConvolution`, `A` and `At` are exact, while in the
+    decomposition singular values below `RANK_TOLERANCE` of the largest are 0.
+
+    Args:
+        input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
+        kernel: ``[h, w]`` or ``[B, h, w]``, with odd sides, equal to its mirror images (to 10⁻⁶ of the largest tap).
+        dtype: of the stored spectrum. It is computed in float64 whatever it is.
+
+    Raises:
+        ValueError: the kernel is not even, or see `CircularConvolution`.
+    """
+
+    def __init__(self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(input_shape, input_shape)
+        kernel = _checked(kernel, self.input_shape)
+        if not _is_even(kernel):
+            raise ValueError(
+                "the symmetric boundary needs a kernel with odd sides that equals its mirror images; "
+                "use boundary 'circular' or 'unknown' for this one"
+            )
+        _, height, width = self.input_shape
+        cosines = [_cosines(n, size) for n, size in zip((height, width), kernel.shape[-2:], strict=True)]
+        eigenvalues = (cosines[0] @ kernel @ cosines[1].T)[..., None, :, :]
+        self.register_buffer("eigenvalues", _stored(eigenvalues, dtype))
+        self.register_buffer("magnitudes", _stored(_significant(np.abs(eigenvalues)), dtype))
+        self.register_buffer("signs", _stored(np.where(eigenvalues < 0, -1.0, 1.0), dtype))
+        self.along_height = CosineTransform(height, dtype=dtype)
+        self.along_width = CosineTransform(width, dtype=dtype)
+
+    @property
+    def singular_values(self) -> Tensor:
+        """``[C, H, W]`` or ``[B, C, H, W]``; the channels share memory."""
+        return _over_channels(self.magnitudes, self.input_shape)
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.V(self.eigenvalues * self.Vt(x))
+
+    def At(self, y: Tensor) -> Tensor:
+        return self.A(y)
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        return self.along_height.inverse(self.along_width.inverse(spectrum).mT).mT
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self.along_width(self.along_height(x.mT).mT)
+
+    def U(self, spectrum: Tensor) -> Tensor:
+        return self.V(self.signs * spectrum)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return self.signs * self.Vt(y)
+
+
+class ValidConvolution(LinearOperator):
+    """``y = k * x`` where the measurement ends before its border is touched: a real photograph.
+
+    The picture x, called canvas, is larger than the measurement by the kernel's sides less one; what lies beyond
+    the measurement's border is unknown and sought as well. A measured pixel depends on no pixel outside the
+    canvas, so ``A`` is the inside of a circular convolution of the canvas, with ``measured`` saying where:
+    ``circular.A(x) * measured == embed(A(x))``.
+
+    Attributes:
+        circular: the `CircularConvolution` of the whole canvas; its SVD may serve solvers that fill in what was
+            not measured.
+        measured: bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is measured.
+
+    Args:
+        output_shape: (C, H, W) of the measurement.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
+        tolerance: of `pseudo_inverse`: it ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every picture. None is
+            10⁻⁵ in float32 and 10⁻¹² in float64.
+        max_iterations: of `pseudo_inverse`.
+        dtype: of the stored spectrum.
+
+    Raises:
+        ValueError: the kernel has another shape, is not finite, or is all zero.
+    """
+
+    def __init__(
+        self,
+        output_shape: Shape,
+        kernel: ArrayLike | Tensor,
+        *,
+        tolerance: float | None = None,
+        max_iterations: int = 300,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        kernel = _checked(kernel)
+        height, width = kernel.shape[-2:]
+        channels, rows, columns = output_shape
+        super().__init__((channels, rows + height - 1, columns + width - 1), output_shape)
+        self.circular = CircularConvolution(self.input_shape, kernel, dtype=dtype)
+        self.margins = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2)  # top, bottom, left, right
+        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.register_buffer("measured", self.embed(torch.ones(1, 1, rows, columns)) > 0)
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.crop(self.circular.A(x))
+
+    def At(self, y: Tensor) -> Tensor:
+        return self.circular.At(self.embed(y))
+
+    def crop(self, x: Tensor) -> Tensor:
+        """The inside of a canvas, ``[…, H + h − 1, W + w − 1]`` to ``[…, H, W]``."""
+        top, bottom, left, right = self.margins
+        return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+    def embed(self, y: Tensor) -> Tensor:
+        """Transpose of `crop`: zeros around a measurement."""
+        top, bottom, left, right = self.margins
+        return F.pad(y, (left, right, top, bottom))
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """The smallest canvas that explains the measurement, by Craig's method: conjugate gradients on ``A Aᵀ``.
+
+        ``A Aᵀ`` is the inside of a circular convolution, and is preconditioned by the regularised inverse of that.
+        Each picture has its own steps and stops on its own, all after ``max_iterations`` at the latest: with
+        kernels that wipe out frequencies the residual may then still be larger than ``tolerance``. Noise in y is
+        amplified as by every inverse.
+        """
+        tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) if self.tolerance is None else self.tolerance
+        x, residual = torch.zeros_like(self.embed(y)), y
+        direction = self._approximate_inverse(residual)
+        product = _dot(residual, direction)
+        target = tolerance**2 * _dot(y, y)
+        for _ in range(self.max_iterations):
+            active = _dot(residual, residual) > target
+            if not bool(active.any()):
+                break
+            change = self.At(direction)
+            step = torch.where(active, product / _dot(change, change), 0.0)
+            x = x + step * change
+            residual = residual - step * self.A(change)
+            conditioned = self._approximate_inverse(residual)
+            previous, product = product, _dot(residual, conditioned)
+            direction = conditioned + torch.where(active, product / previous, 0.0) * direction
+        return x
+
+    def _approximate_inverse(self, y: Tensor) -> Tensor:
+        """``(C Cᵀ + ε)⁻¹`` on the canvas, cropped; C is the circular convolution, ε = 10⁻³ of its largest value."""
+        power = self.circular.transfer_real**2 + self.circular.transfer_imag**2
+        power = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
+        return self.crop(self.circular._inverse_fourier(_fourier(self.embed(y)) / power))
+
+
+def convolution(
+    shape: Shape, kernel: ArrayLike | Tensor, boundary: str = "circular", *, dtype: torch.dtype = torch.float32
+) -> CircularConvolution | SymmetricConvolution | ValidConvolution:
+    """The convolution whose measurement has the shape (C, H, W), with one of the `CONVOLUTION_BOUNDARIES`.
+
+    Only with the boundary ``unknown`` is the picture larger than the measurement; see `ValidConvolution`.
+
+    Raises:
+        ValueError: unknown boundary, or a kernel that does not fit it.
+    """
+    if boundary == "circular":
+        return CircularConvolution(shape, kernel, dtype=dtype)
+    if boundary == "symmetric":
+        return SymmetricConvolution(shape, kernel, dtype=dtype)
+    if boundary == "unknown":
+        return ValidConvolution(shape, kernel, dtype=dtype)
+    raise ValueError(f"unknown boundary {boundary!r}; known are {', '.join(CONVOLUTION_BOUNDARIES)}")
+
+
+class CosineTransform(nn.Module):
+    """Orthonormal DCT-II along the last axis, of any size n, by a Fourier transform of size n (Makhoul 1980).
+
+    With ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but ``w_0 = 1``), the transform is
+    ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``.
+    """
+
+    def __init__(self, size: int, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.size = size
+        k = np.arange(size // 2 + 1)
+        scale = np.where(k == 0, 1.0, math.sqrt(2))
+        self.register_buffer("twiddle_real", _stored(scale * np.cos(math.pi * k / (2 * size)), dtype))
+        self.register_buffer("twiddle_imag", _stored(-scale * np.sin(math.pi * k / (2 * size)), dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[…, n]`` to its transform ``[…, n]``."""
+        evens_then_odds = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
+        rotated = torch.fft.rfft(evens_then_odds, norm="ortho") * self._twiddle()
+        return torch.cat([rotated.real, -rotated.imag[..., 1 : (self.size + 1) // 2].flip(-1)], dim=-1)
+
+    def inverse(self, transform: Tensor) -> Tensor:
+        """Inverse, and transpose, of the transform."""
+        half = self.size // 2
+        mirrored = F.pad(transform.flip(-1), (1, 0))[..., : half + 1]  # X_{n−k}, with X_n = 0
+        rotated = torch.complex(transform[..., : half + 1].contiguous(), -mirrored)
+        evens_then_odds = torch.fft.irfft(rotated / self._twiddle(), n=self.size, norm="ortho")
+        x = torch.empty_like(evens_then_odds)
+        x[..., ::2] = evens_then_odds[..., : self.size - half]
+        x[..., 1::2] = evens_then_odds[..., self.size - half :].flip(-1)
+        return x
+
+    def _twiddle(self) -> Tensor:
+        return torch.complex(self.twiddle_real, self.twiddle_imag)
+
+
+def _fourier(x: Tensor) -> Tensor:
+    """Half the spectrum of a real picture: the columns 0 … W // 2; the others are its complex conjugates."""
+    return torch.fft.rfft2(x, norm="ortho")
+
+
+def _to_hartley(half_spectrum: Tensor, width: int) -> Tensor:
+    """``Re − Im`` of the whole spectrum, of which half is given."""
+    real, imag = half_spectrum.real, half_spectrum.imag
+    conjugates = (real + imag)[..., 1 : (width + 1) // 2]
+    return torch.cat([real - imag, conjugates.flip(-2, -1).roll(1, -2)], dim=-1)
+
+
+def _from_hartley(spectrum: Tensor) -> Tensor:
+    """Inverse of `_to_hartley`."""
+    half = spectrum.shape[-1] // 2 + 1
+    opposite = spectrum.flip(-2, -1).roll((1, 1), (-2, -1))[..., :half]
+    spectrum = spectrum[..., :half]
+    return torch.complex(0.5 * (spectrum + opposite), 0.5 * (opposite - spectrum))
+
+
+def _checked(kernel: ArrayLike | Tensor, shape: Shape | None = None) -> Array:
+    """The kernel as a float64 array; with a picture's shape, one that is not larger."""
+    if isinstance(kernel, Tensor):
+        kernel = kernel.detach().cpu().double().numpy()
+    kernel = np.asarray(kernel, dtype=np.float64)
+    if kernel.ndim not in (2, 3) or kernel.size == 0:
+        raise ValueError(f"a kernel must be [h, w], or [B, h, w] for one per picture, not {kernel.shape}")
+    if not np.isfinite(kernel).all() or not kernel.any(axis=(-2, -1)).all():
+        raise ValueError("a kernel must be finite and not all zero")
+    if shape is not None and (kernel.shape[-2] > shape[1] or kernel.shape[-1] > shape[2]):
+        raise ValueError(
+            f"the kernel ({kernel.shape[-2]}x{kernel.shape[-1]}, height x width) is larger than the picture "
+            f"({shape[1]}x{shape[2]})"
+        )
+    return kernel
+
+
+def _transfer_function(kernel: Array, size: tuple[int, int]) -> NDArray[np.complex128]:
+    """λ ``[…, 1, H, W]``: the Fourier transform of the kernel with its centre at (0, 0)."""
+    height, width = kernel.shape[-2:]
+    padded = np.zeros((*kernel.shape[:-2], 1, *size))
+    padded[..., 0, :height, :width] = kernel
+    spectrum = np.fft.fft2(np.roll(padded, (-(height // 2), -(width // 2)), (-2, -1)))
+    opposite = np.roll(np.flip(spectrum, (-2, -1)), (1, 1), (-2, -1))
+    return (spectrum + opposite.conj()) / 2  # the kernel is real: symmetric beyond rounding, so that U is isometric
+
+
+def _is_even(kernel: Array) -> bool:
+    odd = kernel.shape[-2] % 2 == kernel.shape[-1] % 2 == 1
+    allowed = 1e-6 * np.abs(kernel).max(axis=(-2, -1), keepdims=True)
+    return odd and all((np.abs(kernel - np.flip(kernel, axis)) <= allowed).all() for axis in (-2, -1))
+
+
+def _cosines(size: int, taps: int) -> Array:
+    """``cos(π u j / size)`` for the frequencies u and the taps' distances j from the centre."""
+    return np.cos(math.pi / size * np.outer(np.arange(size), np.arange(taps) - taps // 2))
+
+
+def _significant(magnitudes: Array) -> Array:
+    largest = magnitudes.max(axis=(-2, -1), keepdims=True)
+    return np.where(magnitudes < RANK_TOLERANCE * largest, 0.0, magnitudes)
+
+
+def _over_channels(values: Tensor, shape: Shape) -> Tensor:
+    return values.expand(*values.shape[:-3], *shape)
+
+
+def _stored(array: Array, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """One scalar product per picture, [B, 1, 1, 1]."""
+    return (a * b).sum(dim=(1, 2, 3), keepdim=True)

@@ -1,0 +1,262 @@
+"""Degradations that are not linear, with an approximate pseudo-inverse: JPEG and coarse quantisation.
+
+For such an ``A`` there is no Moore–Penrose inverse. What the solvers for linear operators need of one is ``A⁺`` with
+``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al. (2022, arXiv 2209.11888) run DDRM with
+the decoder of JPEG in that place. Here ``A`` gives the decoded picture, so that ``A⁺`` is the identity.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class NonlinearOperator(nn.Module):
+    """A degradation ``y = A(x)`` that is not linear, with an approximate pseudo-inverse.
+
+    Args:
+        low, high: the values of black and white, 0 and 1 by default; -1 and 1 inside the models.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``.
+    """
+
+    has_svd = False
+
+    def __init__(self, *, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__()
+        if not low < high:
+            raise ValueError(f"black must be below white, not low={low} and high={high}")
+        self.low, self.high = low, high
+
+    def A(self, x: Tensor) -> Tensor:
+        """Degrade pictures ``[B, C, H, W]`` between ``low`` and ``high``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define A")
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """A picture that explains the measurement, approximately: the measurement itself."""
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.A(x)
+
+    def _to_levels(self, x: Tensor, white: float) -> Tensor:
+        return (x - self.low) * (white / (self.high - self.low))
+
+    def _from_levels(self, x: Tensor, white: float) -> Tensor:
+        return x * ((self.high - self.low) / white) + self.low
+
+
+class Quantise(NonlinearOperator):
+    """Round every value to the nearest of ``2^bits`` levels from ``low`` to ``high``; beyond them it clips.
+
+    ``A(A(x)) = A(x)`` exactly: the levels are found in a table and do not move when they are rounded again.
+
+    Args:
+        bits: 1 to 16.
+        low, high: the values of black and white.
+
+    Raises:
+        ValueError: ``bits`` is not a whole number from 1 to 16, or ``low`` is not below ``high``.
+    """
+
+    def __init__(self, bits: int, *, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__(low=low, high=high)
+        if bits != int(bits) or not 1 <= bits <= 16:
+            raise ValueError(f"bits must be a whole number from 1 to 16, not {bits}")
+        self.bits = int(bits)
+
+    def A(self, x: Tensor) -> Tensor:
+        white = 2**self.bits - 1
+        return self._from_levels((self._to_levels(x, white) + 0.5).floor().clamp(0, white), white)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, low={self.low}, high={self.high}"
+
+
+class Coefficients(NamedTuple):
+    """Quantised DCT coefficients of the luma and the two chroma planes, whole numbers ``[B, rows, columns, 8, 8]``."""
+
+    luma: Tensor
+    blue: Tensor
+    red: Tensor
+
+
+class Jpeg(NonlinearOperator):
+    """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy coding.
+
+    YCbCr as in JFIF (BT.601, full range), 8×8 DCT, the example tables of ITU-T T.81 annex K scaled by libjpeg's
+    quality rule. Pictures of any size are continued to whole blocks by repeating their last row and column.
+
+    By default every stage rounds to 8 bits and chroma is enlarged by libjpeg's triangle filter, which gives the
+    picture that libjpeg (Pillow, OpenCV) decodes: the same but for single levels, and for a rare coefficient that
+    lies on a tie, which its integer DCT rounds to the other side. On photographs that is 0.1 to 0.3 levels of 255 on
+    average. Saving such a picture again is not quite without loss: A(A(x)) differs from A(x) by 0 to 2 levels on
+    average, most with 4:2:0 at high quality, since smoothly enlarged chroma is not its own mean.
+
+    ``exact=True`` rounds nothing but the coefficients, does not clip, and repeats chroma pixels. Then
+    ``A(A(x)) = A(x)`` in every whole block (8×8 pixels, with 4:2:0 16×16), whatever the picture. It fails in the blocks
+    that the right and the bottom border cut, whose hidden part is made up anew, by some levels on photographs.
+
+    Args:
+        quality: 1 (worst) to 100.
+        subsampling: ``"4:2:0"``, chroma at half the size on both axes, or ``"4:4:4"``, at full size.
+        low, high: the values of black and white.
+        exact: a projection rather than a file; see above.
+
+    Raises:
+        ValueError: ``quality`` is not a whole number from 1 to 100, the subsampling is unknown, or ``low`` is not
+            below ``high``.
+    """
+
+    def __init__(
+        self, quality: int, subsampling: str = "4:2:0", *, low: float = 0.0, high: float = 1.0, exact: bool = False
+    ) -> None:
+        super().__init__(low=low, high=high)
+        if quality != int(quality) or not 1 <= quality <= 100:
+            raise ValueError(f"a JPEG's quality must be a whole number from 1 to 100, not {quality}")
+        if subsampling not in ("4:2:0", "4:4:4"):
+            raise ValueError(f"unknown chroma subsampling {subsampling!r}; known are 4:2:0, 4:4:4")
+        self.quality, self.subsampling, self.exact = int(quality), subsampling, exact
+        self.chroma_step = 2 if subsampling == "4:2:0" else 1
+        self.register_buffer("luma_table", _scaled_table(LUMA_TABLE, self.quality))
+        self.register_buffer("chroma_table", _scaled_table(CHROMA_TABLE, self.quality))
+        self.register_buffer("dct", _dct_matrix())
+
+    def A(self, x: Tensor) -> Tensor:
+        """``decode(encode(x))``: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
+        return self.decode(self.encode(x), (x.shape[-2], x.shape[-1]))
+
+    def encode(self, x: Tensor) -> Coefficients:
+        """The numbers that a JPEG file would hold.
+
+        Raises:
+            ValueError: the pictures do not have three channels.
+        """
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"JPEG takes colour pictures [B, 3, H, W], not {tuple(x.shape)}")
+        levels = self._to_levels(x, 255)
+        if not self.exact:
+            levels = levels.round().clamp(0, 255)
+        levels = _continue_to(levels, self.chroma_step, 8 * self.chroma_step)
+        luma, blue, red = (self._whole(plane) for plane in _to_ycbcr(levels))
+        blue, red = self._reduce(blue), self._reduce(red)
+        return Coefficients(
+            self._to_coefficients(luma, self.luma_table),
+            self._to_coefficients(blue, self.chroma_table),
+            self._to_coefficients(red, self.chroma_table),
+        )
+
+    def decode(self, coefficients: Coefficients, size: tuple[int, int]) -> Tensor:
+        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers shows."""
+        height, width = size
+        luma = self._to_plane(coefficients.luma, self.luma_table)[..., :height, :width]
+        blue, red = (
+            self._enlarge(self._to_plane(plane, self.chroma_table), size)
+            for plane in (coefficients.blue, coefficients.red)
+        )
+        levels = _to_rgb(luma, blue, red)
+        return self._from_levels(self._whole(levels), 255)
+
+    def extra_repr(self) -> str:
+        mode = ", exact" if self.exact else ""
+        return f"quality={self.quality}, {self.subsampling}, low={self.low}, high={self.high}{mode}"
+
+    def _whole(self, levels: Tensor) -> Tensor:
+        return levels if self.exact else levels.round().clamp(0, 255)
+
+    def _to_coefficients(self, plane: Tensor, table: Tensor) -> Tensor:
+        plane = _continue_to(plane, 8, 8)
+        batch, _, height, width = plane.shape
+        blocks = (plane - 128).reshape(batch, height // 8, 8, width // 8, 8)
+        dct = self.dct.to(plane.dtype)
+        spectrum = torch.einsum("ui,brick,vk->brcuv", dct, blocks, dct)
+        if self.exact:
+            return (spectrum / table.to(plane.dtype)).round()
+        spectrum = (8 * spectrum).round() / 8  # libjpeg's DCT gives whole eighths, and its ties go away from zero
+        return spectrum.sign() * (spectrum.abs() / table.to(plane.dtype) + 0.5).floor()
+
+    def _to_plane(self, coefficients: Tensor, table: Tensor) -> Tensor:
+        batch, rows, columns = coefficients.shape[:3]
+        dct = self.dct.to(coefficients.dtype)
+        spectrum = coefficients * table.to(coefficients.dtype)
+        blocks = torch.einsum("ui,brcuv,vk->brick", dct, spectrum, dct)
+        return self._whole(blocks.reshape(batch, 1, 8 * rows, 8 * columns) + 128)
+
+    def _reduce(self, plane: Tensor) -> Tensor:
+        """Chroma as the mean over 2×2 pixels; libjpeg rounds ties down and up in alternate columns."""
+        if self.chroma_step == 1:
+            return plane
+        mean = F.avg_pool2d(plane, self.chroma_step)
+        if self.exact:
+            return mean
+        odd = torch.arange(mean.shape[-1], device=mean.device) % 2
+        return (mean + (1 + odd) / 4).floor()
+
+    def _enlarge(self, plane: Tensor, size: tuple[int, int]) -> Tensor:
+        """Chroma at the picture's size. The padding of the blocks is cut off first: it takes no part in smoothing."""
+        step = self.chroma_step
+        if step > 1:
+            plane = plane[..., : -(-size[0] // step), : -(-size[1] // step)]
+            mode = {"mode": "nearest"} if self.exact else {"mode": "bilinear", "align_corners": False}
+            plane = self._whole(F.interpolate(plane, scale_factor=step, **mode))
+        return plane[..., : size[0], : size[1]]
+
+
+def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
+    """Repeat the last row and column up to multiples of ``rows`` and ``columns``."""
+    return F.pad(plane, (0, -plane.shape[-1] % columns, 0, -plane.shape[-2] % rows), mode="replicate")
+
+
+def _to_ycbcr(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three planes ``[B, 1, H, W]`` of JFIF's YCbCr, levels 0 to 255."""
+    red, green, blue = rgb.split(1, dim=1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128
+
+
+def _to_rgb(luma: Tensor, blue_difference: Tensor, red_difference: Tensor) -> Tensor:
+    red = luma + 1.402 * (red_difference - 128)
+    blue = luma + 1.772 * (blue_difference - 128)
+    green = (luma - 0.299 * red - 0.114 * blue) / 0.587
+    return torch.cat([red, green, blue], dim=1)
+
+
+def _dct_matrix() -> Tensor:
+    """The orthonormal DCT-II of 8 samples: ``spectrum = D · samples``."""
+    frequency, sample = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
+    matrix = torch.cos(torch.pi * frequency * (2 * sample + 1) / 16) / 2
+    matrix[0] /= 2**0.5
+    return matrix
+
+
+def _scaled_table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
+    """libjpeg's rule: the table as it stands at quality 50, all ones at 100, at most 255 (baseline)."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    scaled = (torch.tensor(table) * percent + 50) // 100
+    return scaled.clamp(1, 255).double()
+
+
+LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+"""ITU-T T.81 table K.1: steps of the luma coefficients, rows by vertical frequency."""
+
+CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8 for _ in range(4)),
+)
+"""ITU-T T.81 table K.2: steps of the chroma coefficients."""
