@@ -1,0 +1,82 @@
+"""How DDRM's settings were chosen: level grid, highest noise level and η, on a few pictures a task.
+
+python benchmarks/settings.py DATA_FOLDER --count 4
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from problems import TASKS, load_pictures, to_tensor
+
+from restore import Restorer
+from restore.errors import Unavailable
+from restore.evaluation import load_lpips, psnr
+from restore.methods import METHODS, Defaults, Run
+
+PAPER = Defaults(20, "uniform", None, 0.85, 0.85)
+SETTINGS: dict[str, dict[str, Defaults]] = {
+    "sr4": {
+        "the paper's: uniform in t from σ 100, η 0.85": PAPER,
+        "uniform from σ 100, η 1": PAPER._replace(eta=1.0),
+        "log-SNR from σ 1, η 0.85": Defaults(20, "log-snr", 1.0, 0.85),
+        "**log-SNR from σ 1, η 1**": Defaults(20, "log-snr", 1.0, 1.0),
+        "log-SNR from σ 5, η 1": Defaults(20, "log-snr", 5.0, 1.0),
+    },
+    "sr4-noise": {
+        "the paper's": PAPER,
+        "**log-SNR from σ 1, η 0.85**": Defaults(20, "log-snr", 1.0, noisy_eta=0.85),
+        "log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, noisy_eta=1.0),
+    },
+    "deblur-gaussian": {
+        "the paper's": PAPER,
+        "**Karras from σ 157, η 0.9**": Defaults(20, "karras", None, noisy_eta=0.9),
+        "Karras from σ 157, η 1": Defaults(20, "karras", None, noisy_eta=1.0),
+        "log-SNR from σ 1, η 0.9": Defaults(20, "log-snr", 1.0, noisy_eta=0.9),
+    },
+    "inpaint-strokes": {
+        "the paper's": PAPER,
+        "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
+        "from grey: log-SNR from half the holes' width, η 1": Defaults(20, "log-snr", "holes"),
+        "from a classical fill: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, filled_start=True),
+        "**from a classical fill: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, filled_start=True),
+    },
+}
+"""In bold what the package uses. Noise levels are σ for pictures in [-1, 1]."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--count", type=int, default=4)
+    arguments = parser.parse_args()
+    pictures, restorer = load_pictures(arguments.folder, arguments.size, arguments.count), Restorer()
+    try:
+        lpips = load_lpips()
+    except Unavailable:
+        lpips = None
+    print(f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left {arguments.size} pixels.\n")
+    print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
+    for task_name, settings in SETTINGS.items():
+        task = TASKS[task_name]
+        cases = [task.degrade(name, picture) for name, picture in pictures.items()]
+        for label, defaults in settings.items():
+            scores = []
+            for case in cases:
+                problem = restorer.problem(task.kind, to_tensor(case.photo), dict(case.arguments))
+                generator = torch.Generator().manual_seed(0)
+                with torch.inference_mode():
+                    solution = METHODS["ddrm"](Run(restorer.denoiser, problem, defaults, generator, None))
+                result = ((solution + 1) / 2).clamp(0, 1).mul(255).round().div(255).cpu()
+                distance = float(lpips(result, case.truth)) if lpips else float("nan")
+                scores.append((float(psnr(result, case.truth)), distance))
+            values = [fmean(column) for column in zip(*scores, strict=True)]
+            print(f"| {task_name} | {label} | {values[0]:.2f} | {values[1]:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
