@@ -41,8 +41,14 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         "the paper's": PAPER,
         "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
         "from grey: log-SNR from half the holes' width, η 1": Defaults(20, "log-snr", "holes"),
-        "from a classical fill: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, filled_start=True),
-        "**from a classical fill: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, filled_start=True),
+        "from a classical fill: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, classical_start=True),
+        "**from a classical fill: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, classical_start=True),
+    },
+    "colorize": {
+        "the paper's": PAPER,
+        "from zero: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
+        "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, classical_start=True),
+        "**from grey: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, classical_start=True),
     },
 }
 """In bold what the package uses. Noise levels are σ for pictures in [-1, 1]."""

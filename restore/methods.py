@@ -30,8 +30,8 @@ class Defaults(NamedTuple):
     eta: float = 1.0
     noisy_eta: float = 0.85
     """η where the measurement has noise: a smaller one forgets less of it below its noise."""
-    filled_start: bool = False
-    """Begin the unknown pixels of a mask at a classical fill instead of at mid-grey."""
+    classical_start: bool = False
+    """Begin what the measurement does not tell at a classical estimate instead of at mid-grey."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _ddrm(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
-        start=_classical_fill(run.problem) if run.settings.filled_start else None,
+        start=_classical_estimate(run.problem) if run.settings.classical_start else None,
         final_projection=True,
         callback=run.callback,
     )
@@ -139,13 +139,15 @@ _DEFAULTS: dict[str, Defaults] = {
     "one-step": Defaults(steps=1),
 }
 _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("inpaint", "ddrm"): Defaults(steps=20, highest=0.2, filled_start=True),
+    ("inpaint", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
+    ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
     ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
 }
 
 
 _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
+    ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
 }
 """For several samples: a start near one answer would make them more alike than the posterior is."""
 
@@ -153,10 +155,12 @@ BIHARMONIC_LIMIT = 200_000
 """Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
 
 
-def _classical_fill(problem: Problem) -> Tensor:
-    """Pictures [B, 3, H, W] in [-1, 1] whose unknown pixels continue the known ones smoothly."""
+def _classical_estimate(problem: Problem) -> Tensor:
+    """Pictures [B, 3, H, W] in [-1, 1]: unknown pixels continue the known ones smoothly, unknown colours are grey."""
     from restore.baselines import inpaint
 
+    if problem.task == "colorize":
+        return 2 * problem.measurement.expand(-1, 3, -1, -1) - 1
     holes = (problem.operator.singular_values == 0).any(dim=-3).expand(len(problem.measurement), -1, -1)
     small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
     method = "biharmonic" if small else "navier-stokes"
