@@ -64,23 +64,27 @@ def ddrm(
     if not (0 <= eta <= 1 and 0 <= eta_b <= 1):
         raise ValueError(f"eta and eta_b must be in [0, 1], not {eta} and {eta_b}")
     pairs = falling_pairs(sigmas)
-    spectral = _SpectralMeasurement(operator, measurement, noise_level)
+    walk = _SpectralWalk(operator, measurement, noise_level)
     shape = (measurement.shape[0], *operator.input_shape)
-    x = spectral.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
+    x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, prediction.clean))
         if sigma_next > 0:
             noise = gaussian_noise(shape, generator, measurement.device)
-            x = spectral.step(prediction, noise, sigma_next, eta, eta_b)
+            x = walk.step(prediction, noise, sigma, sigma_next, eta, eta_b)
     if final_projection:
         return project(operator, prediction.clean, measurement, noise_level)
     return prediction.clean
 
 
-class _SpectralMeasurement:
-    """ȳ and its noise, component by component of the operator's spectrum."""
+class _SpectralWalk:
+    """The state in the operator's spectrum, x̄, beside ȳ and its noise.
+
+    Applying V or Vt is what the solver costs beyond the network: three times a step, since x̄ is known from the
+    last one and ``ε̄ = (x̄ − x̄0)/σ``.
+    """
 
     def __init__(self, operator: SpectralOperator, measurement: Tensor, noise_level: Tensor | float) -> None:
         self.operator = operator
@@ -88,21 +92,28 @@ class _SpectralMeasurement:
         inverse = operator.inverse_singular_values()
         self.y = inverse * operator.Ut(measurement)
         self.noise = inverse * per_picture(noise_level, measurement)
+        self.safe_noise = torch.where(self.noise > 0, self.noise, 1.0)
 
     def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
         """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``estimate + σ z̄``."""
         x = sigma * z if estimate is None else estimate + sigma * z
         spread = (sigma**2 - self.noise**2).clamp_min(0).sqrt()
         better = self.measured & (self.noise <= sigma)
-        measured = self.y + spread * self.operator.Vt(z)
-        return x + self.operator.V(torch.where(better, measured - self.operator.Vt(x), 0.0))
+        return self._replace(x, self.operator.Vt(x), better, self.y + spread * self.operator.Vt(z))
 
-    def step(self, prediction: Prediction, z: Tensor, sigma: float, eta: float, eta_b: float) -> Tensor:
-        unmeasured = prediction.clean + sigma * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
-        unmeasured_bar, clean, z_bar = (self.operator.Vt(t) for t in (unmeasured, prediction.clean, z))
-        towards_y = (self.y - clean) / torch.where(self.noise > 0, self.noise, 1.0)
-        coarse = clean + sigma * ((1 - eta**2) ** 0.5 * towards_y + eta * z_bar)
-        spread = (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
-        fine = (1 - eta_b) * clean + eta_b * self.y + spread * z_bar
-        update = torch.where(sigma < self.noise, coarse, fine)
-        return unmeasured + self.operator.V(torch.where(self.measured, update - unmeasured_bar, 0.0))
+    def step(self, prediction: Prediction, z: Tensor, sigma: float, lower: float, eta: float, eta_b: float) -> Tensor:
+        """From σ to the next ``lower`` level."""
+        kept = (1 - eta**2) ** 0.5
+        clean, z_bar = self.operator.Vt(prediction.clean), self.operator.Vt(z)
+        fresh = clean + lower * eta * z_bar
+        unmeasured = fresh + (lower * kept / sigma) * (self.x - clean)
+        coarse = fresh + (lower * kept) * (self.y - clean) / self.safe_noise
+        spread = (lower**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
+        fine = torch.lerp(clean, self.y, eta_b) + spread * z_bar
+        x = prediction.clean + lower * (kept * prediction.noise + eta * z)
+        return self._replace(x, unmeasured, self.measured, torch.where(lower < self.noise, coarse, fine))
+
+    def _replace(self, x: Tensor, x_bar: Tensor, where: Tensor, value: Tensor) -> Tensor:
+        """The picture x, of spectrum x̄, with other values in some components of it."""
+        self.x = torch.where(where, value, x_bar)
+        return x + self.operator.V(self.x - x_bar)
