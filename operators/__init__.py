@@ -5,12 +5,13 @@
 >>> degrade.output_shape
 (3, 120, 160)
 
-`operators.kernels` has blur kernels as arrays.
+`operators.kernels` has blur kernels as arrays, `operators.masks` maps of known pixels.
 """
 
-from operators import kernels
+from operators import kernels, masks
 from operators.axes import AxesOperator
 from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.bayer import BAYER_PATTERNS, Bayer
 from operators.blur import (
     BOUNDARIES,
     blur_matrix,
@@ -21,7 +22,7 @@ from operators.blur import (
     separable_blur,
 )
 from operators.checks import check, dense_matrix
-from operators.color import LUMA_BT601, gray
+from operators.color import LUMA_BT601, MaskedColor, color_mix, gray
 from operators.composition import Composition, FunctionOperator, adjoint_of, batch_of, compose
 from operators.convolution import CircularConvolution, SymmetricConvolution, ValidConvolution, convolution
 from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
@@ -29,6 +30,7 @@ from operators.mask import Mask
 from operators.nonlinear import Jpeg, NonlinearOperator, Quantise
 from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
+from operators.sensing import BlockSensing, Hadamard
 from operators.text import BLUR_KERNELS, parse_blur, read_blur
 
 
@@ -38,19 +40,24 @@ def identity(input_shape: Shape) -> AxesOperator:
 
 
 __all__ = [
+    "BAYER_PATTERNS",
     "BLUR_KERNELS",
     "BOUNDARIES",
     "LUMA_BT601",
     "RANK_TOLERANCE",
     "RESAMPLERS",
     "AxesOperator",
+    "Bayer",
+    "BlockSensing",
     "CircularConvolution",
     "Composition",
     "FunctionOperator",
+    "Hadamard",
     "IterativeOperator",
     "Jpeg",
     "LinearOperator",
     "Mask",
+    "MaskedColor",
     "NonlinearOperator",
     "Quantise",
     "Shape",
@@ -63,6 +70,7 @@ __all__ = [
     "box_blur",
     "box_taps",
     "check",
+    "color_mix",
     "compose",
     "conjugate_gradient",
     "convolution",
@@ -75,6 +83,7 @@ __all__ = [
     "identity",
     "kernels",
     "least_squares",
+    "masks",
     "parse_blur",
     "read_blur",
     "resample_matrix",

@@ -1,0 +1,216 @@
+"""Compressed sensing: fewer measurements than pixels, each a sum over many of them.
+
+Both operators have orthonormal rows, so every singular value is 1, U is the identity, and ``Aᵀ`` is the
+pseudo-inverse. No dense matrix of the size of the picture exists.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from operators.base import Shape, SpectralOperator
+
+MAX_BLOCK = 64
+"""Largest side of a block: its matrix has ``share · block⁴`` values, 17 million of them at most."""
+
+
+class _OrthonormalRows(SpectralOperator):
+    """``A = Vᵀ``, measured as a row of values per channel: ``[C, 1, m]``."""
+
+    def __init__(self, input_shape: Shape, count: int, dtype: torch.dtype) -> None:
+        super().__init__(input_shape, (input_shape[0], 1, count))
+        self.register_buffer("singular_values", torch.ones(self.output_shape, dtype=dtype))
+
+    def U(self, spectrum: Tensor) -> Tensor:
+        return spectrum
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return y
+
+
+class Hadamard(_OrthonormalRows):
+    """Walsh–Hadamard coefficients of the pixels in random order.
+
+    The ``N = H·W`` pixels of each channel are shuffled (alike in all channels), transformed by an orthonormal
+    Walsh–Hadamard transform in sequency order, and the first ``m`` coefficients are kept.
+
+    A Walsh–Hadamard transform needs a power of two. Padding the pixels with zeros up to one would leave rows
+    that are no longer orthonormal, and with that no SVD. Instead the shuffled pixels are cut into segments whose
+    lengths are the powers of two that sum to N, longest first (35 = 32 + 2 + 1), each with a transform of its
+    own. The m rows are shared out in proportion to the lengths, remainders to the segments that miss most, and
+    each segment keeps its lowest sequencies. So the rows are exactly orthonormal at any size. A short segment
+    may get no row: those few pixels, in random places, are then not measured. The measurement holds the
+    segments one after another.
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        share: of coefficients kept, in (0, 1]: ``m = max(1, round(share · H · W))``.
+        seed: of the order of the pixels.
+
+    Raises:
+        ValueError: a share outside (0, 1], or a negative seed.
+    """
+
+    rows: Tensor
+    order: Tensor
+    places: Tensor
+
+    def __init__(self, input_shape: Shape, share: float, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+        pixels = math.prod(input_shape[1:])
+        count = _count(share, pixels)
+        super().__init__(input_shape, count, dtype)
+        self.segments = powers_of_two(pixels)
+        starts = np.cumsum([0, *self.segments[:-1]])
+        kept = [
+            start + sequency_order(length)[:rows]
+            for start, length, rows in zip(starts, self.segments, _apportion(count, self.segments), strict=True)
+        ]
+        order = np.random.default_rng(seed).permutation(pixels)
+        self.register_buffer("rows", torch.from_numpy(np.concatenate(kept)))
+        self.register_buffer("order", torch.from_numpy(order))
+        self.register_buffer("places", torch.from_numpy(np.argsort(order)))
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        coefficients = spectrum.flatten(2)
+        pixels = coefficients.new_zeros(*coefficients.shape[:2], self.order.shape[0])
+        pixels = self._transform(pixels.index_copy(-1, self.rows, coefficients))
+        return pixels[..., self.places].unflatten(-1, self.input_shape[1:])
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self._transform(x.flatten(2)[..., self.order])[..., self.rows].unsqueeze(-2)
+
+    def _transform(self, pixels: Tensor) -> Tensor:
+        """Each segment by its orthonormal transform, which is its own inverse and transpose."""
+        return torch.cat([walsh_hadamard(part) for part in pixels.split(self.segments, dim=-1)], dim=-1)
+
+
+class BlockSensing(_OrthonormalRows):
+    """Random sums over the pixels of small blocks (Gan 2007, Block Compressed Sensing of Natural Images).
+
+    Each tile of ``block × block`` pixels of each channel is measured by one random matrix with orthonormal
+    rows, distributed evenly over all such matrices (the QR decomposition of a Gaussian one). Where the block
+    does not divide the picture, the tiles at its right and lower edge are smaller and have a matrix of their
+    own for each shape. A matrix depends on the seed and the shape of its tile, not on the picture's size.
+
+    The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of the lower
+    edge, and of the corner; in each group row by row of tiles, each tile's ``max(1, round(share · pixels))``
+    values together.
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        share: of measurements per pixel of each tile, in (0, 1].
+        block: side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one tile.
+        seed: of the random matrices.
+
+    Raises:
+        ValueError: a share outside (0, 1], a block outside 1 … `MAX_BLOCK`, or a negative seed.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        share: float,
+        *,
+        block: int = 32,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if block != int(block) or not 1 <= block <= MAX_BLOCK:
+            raise ValueError(f"block must be a whole number of pixels, 1 to {MAX_BLOCK}, not {block}")
+        bands, columns = (_spans(size, int(block)) for size in input_shape[1:])
+        tiles = [(height, width) for _, height in bands for _, width in columns]
+        counts = [_count(share, height * width) for height, width in tiles]
+        numbers = [rows * width for rows, _ in bands for width, _ in columns]
+        super().__init__(input_shape, sum(n * m for n, m in zip(numbers, counts, strict=True)), dtype)
+        self.bands, self.columns = bands, columns
+        for index, ((height, width), count) in enumerate(zip(tiles, counts, strict=True)):
+            matrix = _orthonormal_rows(count, height * width, np.random.default_rng([seed, height, width]))
+            self.register_buffer(f"matrix_{index}", torch.from_numpy(matrix).to(dtype))
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        rest, index, bands = spectrum.flatten(2), 0, []
+        for down, height in self.bands:
+            parts = []
+            for across, width in self.columns:
+                matrix = getattr(self, f"matrix_{index}")
+                used = down * across * matrix.shape[0]
+                values, rest = rest[..., :used], rest[..., used:]
+                tiles = values.unflatten(-1, (down * across, matrix.shape[0])) @ matrix
+                tiles = tiles.unflatten(-1, (height, width)).unflatten(-3, (down, across))
+                parts.append(tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2))
+                index += 1
+            bands.append(torch.cat(parts, dim=-1))
+        return torch.cat(bands, dim=-2)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        index, values = 0, []
+        for band, (down, height) in zip(x.split([n * h for n, h in self.bands], dim=-2), self.bands, strict=True):
+            parts = band.split([n * w for n, w in self.columns], dim=-1)
+            for part, (across, width) in zip(parts, self.columns, strict=True):
+                tiles = part.unflatten(-1, (across, width)).unflatten(-3, (down, height)).transpose(-3, -2)
+                matrix = getattr(self, f"matrix_{index}")
+                values.append((tiles.flatten(-2) @ matrix.mT).flatten(2))
+                index += 1
+        return torch.cat(values, dim=-1).unsqueeze(-2)
+
+
+def walsh_hadamard(x: Tensor) -> Tensor:
+    """Orthonormal Walsh–Hadamard transform along the last axis, in natural (Hadamard) order.
+
+    Of length n = 2^k, in k passes of n additions. It is symmetric and its own inverse. Row `sequency_order(n)[i]`
+    changes sign i times.
+    """
+    n = x.shape[-1]
+    for _ in range(n.bit_length() - 1):
+        pairs = x.unflatten(-1, (n // 2, 2))
+        even, odd = pairs[..., 0], pairs[..., 1]
+        x = torch.cat([even + odd, even - odd], dim=-1)
+    return x * n**-0.5
+
+
+def sequency_order(length: int) -> NDArray[np.int64]:
+    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes.
+
+    The row with s changes has as its index the bits of the Gray code of s, reversed.
+    """
+    sequency = np.arange(length)
+    code, order = sequency ^ (sequency >> 1), np.zeros_like(sequency)
+    for _ in range(length.bit_length() - 1):
+        order, code = (order << 1) | (code & 1), code >> 1
+    return order
+
+
+def powers_of_two(n: int) -> list[int]:
+    """The different powers of two that sum to n, falling."""
+    return [1 << bit for bit in reversed(range(n.bit_length())) if n >> bit & 1]
+
+
+def _count(share: float, pixels: int) -> int:
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of measurements must be above 0 and at most 1, not {share}")
+    return max(1, round(share * pixels))
+
+
+def _apportion(count: int, lengths: list[int]) -> list[int]:
+    """`count` in proportion to the lengths, in whole numbers: the largest remainders are rounded up."""
+    total = sum(lengths)
+    shares = [count * length // total for length in lengths]
+    by_remainder = sorted(range(len(lengths)), key=lambda i: -(count * lengths[i] % total))
+    for index in by_remainder[: count - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def _spans(size: int, block: int) -> list[tuple[int, int]]:
+    """(how many, their length) of the whole blocks along an axis, and of the shorter one at its end."""
+    return [(n, length) for n, length in ((size // block, block), (1, size % block)) if n * length]
+
+
+def _orthonormal_rows(count: int, pixels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    q, r = np.linalg.qr(generator.standard_normal((count, pixels)).T)
+    return np.ascontiguousarray((q * np.where(np.diag(r) < 0, -1.0, 1.0)).T)
