@@ -120,7 +120,7 @@ class BlockSensing(_OrthonormalRows):
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if block != int(block) or not 1 <= block <= MAX_BLOCK:
+        if not 1 <= block <= MAX_BLOCK or block != int(block):
             raise ValueError(f"block must be a whole number of pixels, 1 to {MAX_BLOCK}, not {block}")
         bands, columns = (_spans(size, int(block)) for size in input_shape[1:])
         tiles = [(height, width) for _, height in bands for _, width in columns]

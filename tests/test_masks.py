@@ -83,7 +83,7 @@ def test_more_and_thicker_strokes_hide_more() -> None:
     def hidden(**options) -> float:
         return sum(float((~strokes((96, 128), seed, **options)).float().mean()) for seed in range(8)) / 8
 
-    assert hidden(count=2) < hidden(count=8)
+    assert hidden(count=2) < hidden(count=8) < 0.6
     assert hidden(count=3, thickness=(1, 2)) < hidden(count=3, thickness=(8, 12))
     assert strokes((96, 128), 0, thickness=(5, 5)).shape == (96, 128)
 
@@ -205,9 +205,8 @@ def test_feather_keeps_its_side_exactly(seed: int) -> None:
     assert ((hole >= 0) & (hole <= 1) & (outside >= 0) & (outside <= 1)).all()
     assert torch.equal(feather(known, 0), known.float())
     assert torch.equal(feather(known, 0, side="known"), known.float())
-    far = from_picture(~known, dilate=4)
-    assert (outside[far] == 1).all()
-    assert (outside[~far] < 1).all()
+    assert (outside[from_picture(~known, dilate=4)] == 1).all()
+    assert (outside[~from_picture(~known, dilate=3)] < 1).all()
 
 
 @pytest.mark.parametrize("side", ["hole", "known"])
