@@ -204,9 +204,11 @@ def _run_jobs(plan: Plan, restorer: Any, name: str, arguments: dict, options: An
 
 
 def _summary(target: Path, done: dict[str, Any]) -> str:
+    unexplained = done["consistency"] > max(0.02, 3 * done["noise"])
+    doubt = " (this does not explain the input: are its kernel and noise right?)" if unexplained else ""
     return (
         f"{target}: {done['width']}x{done['height']}, {done['method']}, {done['steps']} step(s), "
-        f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s"
+        f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
     )
 
 

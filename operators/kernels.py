@@ -71,8 +71,8 @@ def motion(length: float, angle: float = 0.0) -> Kernel:
 def curved_motion(length: float, seed: int, curvature: float = 180.0, angle: float | None = None) -> Kernel:
     """Motion along a smooth random path at constant speed, centred on its centre of mass: a shaken camera.
 
-    The direction along the path is ``angle`` plus a sum of four sines with random amplitudes. The same arguments
-    give the same kernel on every machine.
+    The direction along the path is ``angle`` plus a sum of four sines with random amplitudes and phases. The same
+    arguments give the same kernel.
 
     Args:
         length: of the path, in pixels.

@@ -711,3 +711,14 @@ def test_out_of_memory(command, picture, tmp_path, monkeypatch):
     assert outcome.code == 15
     assert "memory" in outcome.err
     assert sorted(files(tmp_path)) == ["in.png"]
+
+
+def test_doubts_a_kernel_that_does_not_explain_the_input(command, tmp_path):
+    sharp = FIXTURES / "crop_a.png"
+    outcome = command(
+        "deblur", sharp, tmp_path / "out.png", "--kernel", "gaussian:3", "--noise", "0.01", "--steps", "4"
+    )
+    assert outcome.code == 0
+    assert "does not explain the input" in outcome.err
+    outcome = command("sr", sharp, tmp_path / "large.png", "--scale", "2", "--steps", "2")
+    assert "does not explain" not in outcome.err
