@@ -73,8 +73,7 @@ def score(
 def consistency(case: Case, estimate: Tensor) -> float:
     """RMS of A x − y in [0, 1] units, of an estimate [1, 3, H, W] in [0, 1]."""
     photo = case.photo if case.photo.ndim == 3 else case.photo[..., None]
-    # `evaluation` halves what is meant to be in [-1, 1]; A being linear, twice [0, 1] does as well
-    return float(evaluation.consistency(case.operator, 2 * estimate, 2 * to_tensor(photo)))
+    return float(evaluation.consistency(case.operator, estimate, to_tensor(photo)))
 
 
 def methods_of(task: Task, wanted: Sequence[str]) -> list[str]:

@@ -64,14 +64,21 @@ class AxesOperator(SpectralOperator):
             self._decompose()
         return self._singular_values
 
+    @torch.inference_mode(False)  # what stays must be usable outside of it
     def _decompose(self) -> None:
         values = []
         for axis, decomposition in enumerate(_svds(self.matrices)):
             left, s, right = decomposition or (None, np.ones(self.input_shape[axis]), None)
             values.append(s)
-            setattr(self, f"left_{axis}", None if left is None else torch.from_numpy(left).to(self._anchor))
-            setattr(self, f"right_{axis}", None if right is None else torch.from_numpy(right).to(self._anchor))
-        self._singular_values = torch.from_numpy(_kronecker(values)).to(self._anchor)
+            setattr(self, f"left_{axis}", self._like_anchor(left))
+            setattr(self, f"right_{axis}", self._like_anchor(right))
+        self._singular_values = self._like_anchor(_kronecker(values))
+
+    def _like_anchor(self, array: Matrix | None) -> Tensor | None:
+        """Narrowed before it moves: not every device has float64."""
+        if array is None:
+            return None
+        return torch.from_numpy(array).to(self._anchor.dtype).to(self._anchor.device)
 
     def A(self, x: Tensor) -> Tensor:
         return self._along_axes("matrix", x)

@@ -128,13 +128,13 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     Parameters
     ----------
     operator : object with a method `A`
-    estimate : Tensor [B, 3, H, W] in [-1, 1], the solvers' range
+    estimate : Tensor [B, 3, H, W], in any range
     measurement : Tensor [B, ...] of the shape of `operator.A(estimate)`, in the same range
 
     Returns
     -------
-    Tensor [B], in units of the [0, 1] range (half the RMS in [-1, 1]), so that it compares with a noise level
-    given in that range. The mean runs over every entry of the measurement, also those that a mask sets to 0.
+    Tensor [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's noise level. The
+    mean runs over every entry of the measurement, also those that a mask sets to 0.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     predicted = operator.A(estimate)
     if predicted.shape != measurement.shape:
         raise BadArgument(f"the measurement has the shape {tuple(measurement.shape)}, A x has {tuple(predicted.shape)}")
-    return (predicted - measurement).square().flatten(1).mean(1).sqrt() / 2
+    return (predicted - measurement).square().flatten(1).mean(1).sqrt()
 
 
 class Lpips:

@@ -130,8 +130,8 @@ METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "sr3": _sr3, "one-
 BEST_METHOD = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "one-step", "colorize": "ddrm"}
 """The method that measures best on each task with the default model (docs/methods.md)."""
 
-BEST_SAMPLER = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "ddrm", "colorize": "ddrm"}
-"""The best of those that draw samples of the posterior."""
+BEST_SAMPLER = "ddrm"
+"""The best, on every task, of those that draw samples of the posterior."""
 
 _DEFAULTS: dict[str, Defaults] = {
     "ddrm": Defaults(steps=20, highest=1.0),
@@ -143,8 +143,6 @@ _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
     ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
 }
-
-
 _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
     ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
@@ -187,8 +185,8 @@ def settings_for(
         BadArgument: unknown method, or steps, η or samples that it cannot take.
     """
     if method == "auto":
-        one = BEST_METHOD[task] == "one-step" and (samples > 1 or (steps or 1) > 1)
-        method = BEST_SAMPLER[task] if one else BEST_METHOD[task]
+        wants_sampler = samples > 1 or (steps or 1) > 1
+        method = BEST_SAMPLER if wants_sampler else BEST_METHOD[task]
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])

@@ -16,6 +16,7 @@ from restore import tasks
 from restore.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.devices import choose_device, network_dtype, synchronize
 from restore.errors import BadArgument, Unavailable
+from restore.evaluation import consistency
 from restore.images import open_picture
 from restore.methods import METHODS, Run, settings_for
 from restore.solvers.common import Callback
@@ -132,9 +133,9 @@ class Restorer:
         """Remove white Gaussian noise of that standard deviation in [0, 1] units."""
         return _short(self.run("denoise", image, {"noise": noise}, **options))
 
-    def colorize(self, image: Picture, **options) -> Any:
+    def colorize(self, image: Picture, *, noise: Noise = 0.0, **options) -> Any:
         """Colour a grey picture. Grey in, colour out: the result has three channels."""
-        return _short(self.run("colorize", image, {}, **options))
+        return _short(self.run("colorize", image, {"noise": noise}, **options))
 
     def run(
         self,
@@ -187,7 +188,7 @@ class Restorer:
         started = time.perf_counter()
         with torch.inference_mode():
             solutions = torch.stack([_finished(METHODS[method](run), problem) for _ in range(options.samples)])
-            residual = problem.operator.A(solutions.mean(dim=0)) - problem.measurement
+            explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
             synchronize(self.device)
         report = Report(
             task=problem.task,
@@ -196,7 +197,7 @@ class Restorer:
             samples=options.samples,
             seed=options.seed,
             noise=float(problem.noise.mean()),
-            consistency=float(residual.square().mean().sqrt()),
+            consistency=float(explained.square().mean().sqrt()),
             seconds=time.perf_counter() - started,
             model=self.model,
             device=str(self.device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -49,7 +50,7 @@ class Problem:
     condition: Condition | None
     keep: Tensor | None = None
 
-    @property
+    @cached_property
     def model_measurement(self) -> Tensor:
         """The measurement of the picture in [-1, 1]: ``A (2x − 1) = 2y − A 1``."""
         operator, y = self.operator, self.measurement

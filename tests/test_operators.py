@@ -244,3 +244,12 @@ def test_large_blur_and_downsampling_fit_in_memory() -> None:
 def test_refuses(build, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_an_svd_computed_in_inference_mode_serves_gradients_later() -> None:
+    operator = operators.downsample((1, 6, 6), 2)
+    with torch.inference_mode():
+        operator.Vt(torch.rand(1, 1, 6, 6))
+    x = torch.rand(1, 1, 6, 6, requires_grad=True)
+    operator.Vt(x).square().sum().backward()
+    torch.testing.assert_close(x.grad, 2 * operator.V(operator.Vt(x.detach())))
