@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,7 +19,8 @@ from restore import __version__
 from restore.errors import BadArgument, NothingToDo, RestoreError, SomeFailed
 
 if TYPE_CHECKING:
-    from restore.folder import Plan
+    from restore.folder import Job, Plan
+    from restore.progress import Progress
 
 # Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -50,7 +52,9 @@ NoiseOption = Annotated[
 class Common:
     """Options that every task has."""
 
-    method: Annotated[str, typer.Option(help="auto, ddrm, sr3 or one-step. auto is what measured best.")] = "auto"
+    method: Annotated[str, typer.Option(help="auto, ddrm, diffpir, sr3 or one-step. auto is what measured best.")] = (
+        "auto"
+    )
     steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
     eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
     seed: Annotated[
@@ -115,20 +119,35 @@ def inpaint(
         Path, typer.Option(help="White where to fill. For a folder: one mask for all, or a folder of masks.")
     ] = ...,  # type: ignore[assignment]
     noise: NoiseOption = "0",
+    threshold: Annotated[float, typer.Option(help="Brightness in [0, 1] above which a mask is white.")] = 0.5,
+    dilate: Annotated[int, typer.Option(help="Grow what is filled by this many pixels.")] = 0,
+    feather: Annotated[
+        float, typer.Option(help="Blend the fill with what IN shows inside the mask, over so many pixels.")
+    ] = 0,
 ) -> dict[str, Any]:
     """Inpainting: fill what a mask marks; every other pixel stays exactly as it is."""
-    return {"mask": mask, "noise": _noise(noise)}
+    return {"mask": mask, "noise": _noise(noise), "threshold": threshold, "dilate": dilate, "feather": feather}
 
 
 @task
 def deblur(
     source: Input,
     target: Output = None,
-    kernel: Annotated[str, typer.Option(help="gaussian:SIGMA or box:N, in pixels.")] = ...,  # type: ignore[assignment]
+    kernel: Annotated[
+        str,
+        typer.Option(
+            help="gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, lengths in pixels "
+            "(restore operators has all)."
+        ),
+    ] = ...,  # type: ignore[assignment]
     noise: NoiseOption = "auto",
     boundary: Annotated[
-        str, typer.Option(help="What lies beyond the border: symmetric, replicate, circular or zero.")
-    ] = "symmetric",
+        str,
+        typer.Option(
+            help="What lay beyond the border: unknown, as of every photograph; or symmetric, mirror, replicate, "
+            "circular, zero."
+        ),
+    ] = "unknown",
 ) -> dict[str, Any]:
     """Deblurring: undo a blur whose kernel is known."""
     return {"kernel": kernel, "noise": _noise(noise), "boundary": boundary}
@@ -146,6 +165,80 @@ def colorize(source: Input, target: Output = None, noise: NoiseOption = "0") -> 
     return {"noise": _noise(noise)}
 
 
+@task
+def solve(
+    source: Input,
+    target: Output = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(help="What made IN, as in blur:gaussian:2+down:bicubic:4. A .npz of restore degrade knows it."),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Standard deviation of the noise in IN, for pixels in [0, 1]; or auto. Default: that of a .npz; else "
+            "auto for blurs, 0 or the rounding of 8 bits for others."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT of the result, where IN does not tell, as of hadamard.")
+    ] = None,
+) -> dict[str, Any]:
+    """Restore what any operator made: a picture, or a measurement of restore degrade (.npz)."""
+    if operator is None and not source.is_dir() and source.suffix.lower() != ".npz":
+        raise BadArgument("--operator is missing: how was IN made? (restore operators lists what can be written)")
+    return {"operator": operator, "noise": None if noise is None else _noise(noise), "size": _size(size)}
+
+
+@app.command(name="degrade", epilog=EPILOG)
+def degrade(
+    source: Input,
+    target: Output = None,
+    operator: Annotated[
+        str, typer.Option(help="As in blur:gaussian:2+down:bicubic:4; restore operators lists what can be written.")
+    ] = ...,  # type: ignore[assignment]
+    noise: Annotated[float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the noise.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary; errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+) -> None:
+    """Make test inputs: a degraded picture, and beside it the measurement as numbers (.npz)."""
+    from restore.folder import degrade_file, plan_run
+    from restore.tasks import check_arguments
+
+    check_arguments({"operator": operator, "noise": noise})
+    plan = plan_run(source, target, "degrade", overwrite=overwrite)
+
+    def work(job: Job, progress: Progress) -> dict[str, Any]:
+        own_seed = seed if not plan.is_folder else seed + zlib.crc32(str(job.source.relative_to(source)).encode())
+        return degrade_file(job, operator, noise, own_seed, overwrite=overwrite)
+
+    def summary(target: Path, done: dict[str, Any]) -> str:
+        return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
+
+    _finish(plan, _each_job(plan, work, summary, quiet=quiet, as_json=as_json))
+
+
+@app.command(name="operators")
+def list_operators(
+    word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Only what begins so, with its units.")] = None,
+) -> None:
+    """List the degradations that can be written, for --operator and --kernel."""
+    from operators.vocabulary import WORDS
+
+    chosen = [w for name, w in WORDS.items() if word is None or name.startswith(word)]
+    if not chosen:
+        raise BadArgument(f"{word}: no operator begins so; there are {', '.join(WORDS)}")
+    for one in chosen:
+        typer.echo(one.line if word is None else one.describe())
+    if word is None:
+        typer.echo(
+            "Joined by +, applied from left to right: blur:gaussian:2+down:bicubic:4. Details: restore operators WORD"
+        )
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
@@ -161,34 +254,46 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     Raises:
         RestoreError: with the exit code that fits.
     """
-    from restore.folder import plan_run
+    from restore.folder import plan_run, restore_file
     from restore.restorer import Options, Restorer, check
 
     mask = arguments.pop("mask", None)
     options = check(name, arguments, Options(common.method, common.steps, common.eta, common.seed, common.samples))
     plan = plan_run(source, target, name, mask=mask, overwrite=common.overwrite, samples=common.samples)
     restorer = Restorer(common.model, common.device)
-    failures = _run_jobs(plan, restorer, name, arguments, options, common)
+
+    def work(job: Job, progress: Progress) -> dict[str, Any]:
+        return restore_file(restorer, job, name, arguments, options, overwrite=common.overwrite, callback=progress.step)
+
+    _finish(plan, _each_job(plan, work, _summary, options.samples, quiet=common.quiet, as_json=common.as_json))
+
+
+def _finish(plan: Plan, failures: list[str]) -> None:
     if failures:
         raise SomeFailed(f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}")
 
 
-def _run_jobs(plan: Plan, restorer: Any, name: str, arguments: dict, options: Any, common: Common) -> list[str]:
-    """Restore each picture; in a folder, go on after a bad one and return the names of those."""
-    from restore.folder import restore_file
+def _each_job(
+    plan: Plan,
+    work: Callable[[Job, Progress], dict[str, Any]],
+    summary: Callable[[Path, dict[str, Any]], str],
+    samples: int = 1,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> list[str]:
+    """Do every job; in a folder, go on after a bad one and return the names of those."""
     from restore.progress import Progress
 
     failures = []
-    with Progress(len(plan.jobs), options.samples, quiet=common.quiet) as progress:
+    with Progress(len(plan.jobs), samples, quiet=quiet) as progress:
         for job in plan.jobs:
             progress.picture(job.source.name)
             record: dict[str, Any] = {"input": str(job.source)}
             try:
-                done = restore_file(
-                    restorer, job, name, arguments, options, overwrite=common.overwrite, callback=progress.step
-                )
+                done = work(job, progress)
                 record |= {"status": "done", **done}
-                progress.say(_summary(job.target, done))
+                progress.say(summary(job.target, done))
             except (RestoreError, OSError, RuntimeError, MemoryError) as error:
                 if not plan.is_folder:
                     raise
@@ -196,9 +301,9 @@ def _run_jobs(plan: Plan, restorer: Any, name: str, arguments: dict, options: An
                 record |= {"status": "failed", "error": str(error)}
                 about = "" if str(job.source) in str(error) else f"{job.source}: "
                 _complain(f"{about}{error} (going on)")
-            if common.as_json:
+            if as_json:
                 print(json.dumps(record, ensure_ascii=False), flush=True)
-    if plan.done and not common.quiet:
+    if plan.done and not quiet:
         _say(f"{len(plan.done)} done before and left as they are (--overwrite redoes them)")
     return failures
 
@@ -219,6 +324,15 @@ def _noise(text: str) -> Any:
         return float(text)
     except ValueError:
         raise BadArgument(f"--noise {text}: must be a standard deviation between 0 and 1, or auto") from None
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise BadArgument(f"--size {text}: must be WIDTHxHEIGHT in pixels, as in 640x480")
+    return int(width), int(height)
 
 
 def _say(text: str) -> None:

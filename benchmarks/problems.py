@@ -31,7 +31,7 @@ EightBit = NDArray[np.uint8]
 Missing = NDArray[np.bool_]
 Random = np.random.Generator
 
-LEARNED = ("ddrm", "sr3", "one-step")
+LEARNED = ("ddrm", "diffpir", "sr3", "one-step")
 MULTIPLE = 4
 """Sides are cut to it: a picture divided by a scale factor and multiplied by it again has its old size."""
 
@@ -175,7 +175,7 @@ def _deblurring(name: str, kernel: str, taps: NDArray[np.float64], noise: float)
         "tv": lambda case: baselines.tv_deblur(case.photo, kernel2d, case.noise),
     }
     arguments = {"kernel": kernel, "boundary": "symmetric"}
-    return Task(name, "deblur", lambda s, _: operators.parse_blur(kernel, s), classical, arguments, noise)
+    return Task(name, "deblur", lambda s, _: operators.parse(f"blur:{kernel}").operator(s), classical, arguments, noise)
 
 
 def _denoising(levels: int) -> Task:
@@ -200,7 +200,7 @@ _COLORIZE = Task(
     "colorize",
     lambda shape, _: operators.gray(shape),
     {"grey": lambda case: np.repeat(case.photo[..., None], 3, axis=2)},
-    learned=("ddrm",),  # the others need a condition, which this task has none of
+    learned=("ddrm", "diffpir"),  # the others need a condition, which this task has none of
 )
 
 _ALL = (

@@ -23,15 +23,29 @@ from operators.blur import (
 )
 from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, MaskedColor, color_mix, gray
-from operators.composition import Composition, FunctionOperator, adjoint_of, batch_of, compose
-from operators.convolution import CircularConvolution, SymmetricConvolution, ValidConvolution, convolution
+from operators.composition import (
+    BatchOperator,
+    Composition,
+    FunctionOperator,
+    adjoint_of,
+    batch_of,
+    compose,
+)
+from operators.convolution import (
+    CONVOLUTION_BOUNDARIES,
+    CircularConvolution,
+    PaddedConvolution,
+    SymmetricConvolution,
+    ValidConvolution,
+    convolution,
+)
 from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
 from operators.mask import Mask
-from operators.nonlinear import Jpeg, NonlinearOperator, Quantise
+from operators.nonlinear import Jpeg, NonlinearChain, NonlinearOperator, Quantise
 from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
 from operators.sensing import BlockSensing, Hadamard
-from operators.text import BLUR_KERNELS, parse_blur, read_blur
+from operators.text import Degradation, parse
 
 
 def identity(input_shape: Shape) -> AxesOperator:
@@ -41,16 +55,18 @@ def identity(input_shape: Shape) -> AxesOperator:
 
 __all__ = [
     "BAYER_PATTERNS",
-    "BLUR_KERNELS",
     "BOUNDARIES",
+    "CONVOLUTION_BOUNDARIES",
     "LUMA_BT601",
     "RANK_TOLERANCE",
     "RESAMPLERS",
     "AxesOperator",
+    "BatchOperator",
     "Bayer",
     "BlockSensing",
     "CircularConvolution",
     "Composition",
+    "Degradation",
     "FunctionOperator",
     "Hadamard",
     "IterativeOperator",
@@ -58,7 +74,9 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "MaskedColor",
+    "NonlinearChain",
     "NonlinearOperator",
+    "PaddedConvolution",
     "Quantise",
     "Shape",
     "SpectralOperator",
@@ -84,8 +102,7 @@ __all__ = [
     "kernels",
     "least_squares",
     "masks",
-    "parse_blur",
-    "read_blur",
+    "parse",
     "resample_matrix",
     "separable_blur",
 ]

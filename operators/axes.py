@@ -14,6 +14,12 @@ from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperat
 Matrix = NDArray[np.float64]
 _AXES = ("channel", "height", "width")
 
+BAND_ROWS = 32
+"""Rows of a banded matrix that a CPU multiplies at a time (measured)."""
+
+Bands = list[tuple[slice, slice]]
+"""Blocks of rows, and the columns between which each has all that is not zero."""
+
 
 class AxesOperator(SpectralOperator):
     """``A = A_c ⊗ A_h ⊗ A_w``.
@@ -50,6 +56,7 @@ class AxesOperator(SpectralOperator):
         rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
         super().__init__(input_shape, (rows[0], rows[1], rows[2]))
         self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
+        self._bands = {axis: (_bands(m), _bands(m.T)) for axis, m in enumerate(matrices) if axis > 0 and m is not None}
         self.register_buffer("_anchor", torch.empty(0, dtype=dtype))  # says where and in which type buffers belong
         for axis, matrix in enumerate(matrices):
             self.register_buffer(f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype))
@@ -116,13 +123,19 @@ class AxesOperator(SpectralOperator):
         channel, height, width = (getattr(self, f"{name}_{axis}") for axis in range(3))
         if transpose:
             channel, height, width = (None if m is None else m.mT for m in (channel, height, width))
+        rows, columns = (self._bands_of(name, axis, transpose, x.device) for axis in (1, 2))
         if channel is not None:
             x = torch.einsum("dc,bchw->bdhw", channel, x)
         if height is not None and width is not None and height.shape[0] > height.shape[1]:
-            x, width = x @ width.mT, None  # the enlarging axis last: fewer multiplications
+            x, width = _multiply(width, x, -1, columns), None  # the enlarging axis last: fewer multiplications
         if height is not None:
-            x = torch.einsum("nh,bchw->bcnw", height, x)
-        return x if width is None else x @ width.mT
+            x = _multiply(height, x, -2, rows)
+        return x if width is None else _multiply(width, x, -1, columns)
+
+    def _bands_of(self, name: str, axis: int, transpose: bool, device: torch.device) -> Bands | None:
+        """Of a matrix that a CPU multiplies faster in parts. A GPU takes the whole, in one launch."""
+        banded = name == "matrix" and device.type == "cpu" and axis in self._bands
+        return self._bands[axis][transpose] if banded else None
 
 
 def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
@@ -143,11 +156,64 @@ def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matri
     for matrix in matrices:
         known = next((svd for m, svd in done if matrix is not None and np.array_equal(m, matrix)), None)
         if matrix is not None and known is None:
-            u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-            known = (u, s, np.ascontiguousarray(vt.T))
+            known = _svd(matrix)
             done.append((matrix, known))
         result.append(known)
     return result
+
+
+def _svd(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Thin SVD (U, s, V) of a matrix.
+
+    One that equals itself turned by 180°, as blurs and re-samplings by mirrored kernels do, takes even signals to
+    even ones and odd to odd ones: its SVD is that of two matrices of half its sides, a quarter of the work.
+    """
+    turned = matrix[::-1, ::-1]
+    if min(matrix.shape) == 1 or not np.allclose(matrix, turned, rtol=0, atol=1e-15 * np.abs(matrix).max()):
+        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+        return u, s, np.ascontiguousarray(vt.T)
+    halves = [_fold(_fold(matrix, sign).T, sign).T for sign in (1, -1)]
+    u, s, vt = zip(*(np.linalg.svd(half, full_matrices=False) for half in halves), strict=True)
+    falling = np.argsort(-np.concatenate(s), kind="stable")
+    left, right = _unfold(u, matrix.shape[0]), _unfold([v.T for v in vt], matrix.shape[1])
+    return left[:, falling], np.concatenate(s)[falling], right[:, falling]
+
+
+def _fold(columns: Matrix, sign: int) -> Matrix:
+    """Coordinates of columns [n, k] in the even (1) or odd (−1) signals, [⌈n/2⌉ or ⌊n/2⌋, k]."""
+    half = len(columns) // 2
+    folded = (columns[:half] + sign * columns[::-1][:half]) / np.sqrt(2)
+    return np.concatenate([folded, columns[half : len(columns) - half]]) if sign == 1 else folded
+
+
+def _unfold(halves: Sequence[Matrix], size: int) -> Matrix:
+    """The signals [size, …] of even and then of odd coordinates."""
+    (even, odd), half = halves, size // 2
+    middle = np.concatenate([even[half:], np.zeros((size % 2, odd.shape[1]))], axis=1)
+    upper, lower = (np.concatenate([even[:half], sign * odd], axis=1)[:half] for sign in (1, -1))
+    return np.concatenate([upper / np.sqrt(2), middle, lower[::-1] / np.sqrt(2)])
+
+
+def _bands(matrix: Matrix) -> Bands | None:
+    """None where they would save less than half of the multiplications."""
+    bands = []
+    for start in range(0, len(matrix), BAND_ROWS):
+        rows = slice(start, min(start + BAND_ROWS, len(matrix)))
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        bands.append((rows, slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)))
+    area = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in bands)
+    return bands if area <= matrix.size / 2 else None
+
+
+def _multiply(matrix: Tensor, x: Tensor, dim: int, bands: Bands | None) -> Tensor:
+    """``matrix @ x`` along the height (dim −2) or the width (−1) of ``x [B, C, H, W]``, in parts if it has bands."""
+    if bands is None:
+        return matrix @ x if dim == -2 else x @ matrix.mT
+    product = x.new_empty([len(matrix) if d == x.ndim + dim else size for d, size in enumerate(x.shape)])
+    for rows, columns in bands:
+        part, seen = matrix[rows, columns], x.narrow(dim, columns.start, columns.stop - columns.start)
+        product.narrow(dim, rows.start, len(part)).copy_(part @ seen if dim == -2 else seen @ part.mT)
+    return product
 
 
 def _kronecker(values: Sequence[Matrix]) -> Matrix:

@@ -45,6 +45,10 @@ class LinearOperator(nn.Module):
         """Moore–Penrose inverse ``A⁺ y``; ``[B, *output_shape]`` to ``[B, *input_shape]``."""
         raise NotImplementedError(f"{type(self).__name__} does not define pseudo_inverse")
 
+    def visible(self, x: Tensor) -> Tensor:
+        """The part of pictures ``[…, *input_shape]`` that a person wants to see: all, but for an unknown border."""
+        return x
+
     def __matmul__(self, first: LinearOperator) -> LinearOperator:
         """``(second @ first).A(x) = second.A(first.A(x))``; see `operators.compose` for when the SVD survives."""
         from operators.composition import compose

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators.base import Shape, SpectralOperator
+from operators.base import Shape
+from operators.sensing import OrthonormalRows
 
 BAYER_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 """The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the picture."""
 
 
-class Bayer(SpectralOperator):
+class Bayer(OrthonormalRows):
     """Mosaic of a Bayer sensor: ``[3, H, W]`` to ``[1, H, W]``, one of red, green and blue at each pixel.
 
     Its inverse problem is demosaicking. The rows of A pick one value each, so U is the identity, all singular
@@ -25,29 +26,27 @@ class Bayer(SpectralOperator):
         ValueError: the picture has not three channels, or the pattern is another.
     """
 
-    colors: Tensor
-
     def __init__(self, input_shape: Shape, pattern: str = "RGGB", *, dtype: torch.dtype = torch.float32) -> None:
         if input_shape[0] != 3:
             raise ValueError(f"a Bayer mosaic is made of 3 channels (red, green, blue), not {input_shape[0]}")
         if pattern not in BAYER_PATTERNS:
             raise ValueError(f"a Bayer pattern is one of {', '.join(BAYER_PATTERNS)}, not {pattern!r}")
-        _, height, width = input_shape
-        super().__init__(input_shape, (1, height, width))
-        colors = torch.zeros(3, height, width, dtype=dtype)
-        for place, color in enumerate(pattern):
-            colors["RGB".index(color), place // 2 :: 2, place % 2 :: 2] = 1
-        self.register_buffer("colors", colors)
-        self.register_buffer("singular_values", torch.ones(1, height, width, dtype=dtype))
+        super().__init__(input_shape, (1, *input_shape[1:]), dtype)
+        self.colors = ["RGB".index(color) for color in pattern]
 
     def V(self, spectrum: Tensor) -> Tensor:
-        return self.colors * spectrum
+        x = spectrum.new_zeros(len(spectrum), *self.input_shape)
+        for place, color in enumerate(self.colors):
+            _at(x, place, color).copy_(_at(spectrum, place))
+        return x
 
     def Vt(self, x: Tensor) -> Tensor:
-        return (self.colors * x).sum(dim=1, keepdim=True)
-
-    def U(self, spectrum: Tensor) -> Tensor:
-        return spectrum
-
-    def Ut(self, y: Tensor) -> Tensor:
+        y = x.new_empty(len(x), *self.output_shape)
+        for place, color in enumerate(self.colors):
+            _at(y, place).copy_(_at(x, place, color))
         return y
+
+
+def _at(x: Tensor, place: int, channel: int = 0) -> Tensor:
+    """One channel at one of the four places of every 2×2 pixels, row by row: a view."""
+    return x[:, channel, place // 2 :: 2, place % 2 :: 2]

@@ -14,8 +14,12 @@ from operators.base import Shape
 
 Array = NDArray[np.float64]
 
-BOUNDARIES = ("zero", "symmetric", "replicate", "circular")
-"""What lies beyond the border; in scipy.ndimage's words: constant, reflect, nearest, wrap."""
+BOUNDARIES = ("zero", "symmetric", "mirror", "replicate", "circular")
+"""What lies beyond the border: all that scipy.ndimage has, which calls them constant, reflect, mirror, nearest, wrap.
+
+``symmetric`` mirrors at the outer edge of the outermost pixel, which comes twice (c b a | a b c); ``mirror`` at its
+centre (c b | a b c). scipy's grid-constant, grid-mirror and grid-wrap are zero, symmetric and circular.
+"""
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> Array:
@@ -54,6 +58,18 @@ def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symme
     return matrix
 
 
+def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array:
+    """The matrix ``[before + size + after, size]`` that continues one axis beyond its border.
+
+    Raises:
+        ValueError: unknown boundary.
+    """
+    columns, inside = _beyond_border(np.arange(-before, size + after), size, boundary)
+    matrix = np.zeros((before + size + after, size))
+    matrix[np.nonzero(inside)[0], columns[inside]] = 1
+    return matrix
+
+
 def _beyond_border(index: NDArray[np.int64], size: int, boundary: str) -> tuple[NDArray, NDArray]:
     """Map positions outside ``0 … size − 1`` to the pixels that stand in for them, and say which exist."""
     everywhere = np.ones(index.shape, dtype=bool)
@@ -66,6 +82,10 @@ def _beyond_border(index: NDArray[np.int64], size: int, boundary: str) -> tuple[
     if boundary == "symmetric":
         folded = index % (2 * size)
         return np.minimum(folded, 2 * size - 1 - folded), everywhere
+    if boundary == "mirror":
+        period = max(2 * (size - 1), 1)
+        folded = index % period
+        return np.minimum(folded, period - folded), everywhere
     raise ValueError(f"unknown boundary {boundary!r}; known are {', '.join(BOUNDARIES)}")
 
 

@@ -6,76 +6,146 @@ import torch
 from torch import Tensor
 
 from operators.base import LinearOperator, SpectralOperator
+from operators.composition import BatchOperator
+
+_SCALES = (1e-3, 1.0, 1e3)
+"""Brightness of the random pictures on which linearity is tried: clipping and offsets show at one of them."""
 
 
-def dense_matrix(operator: LinearOperator) -> Tensor:
-    """``A`` as a float64 matrix [outputs, inputs], column by column. For small pictures only."""
-    return _dense(operator.A, operator.input_shape, _dtype(operator))
-
-
-def check(operator: LinearOperator, rtol: float = 1e-5) -> None:
-    """Compare every map of an operator with dense algebra, on a picture small enough for it.
-
-    Checked are linearity, ``⟨A x, y⟩ = ⟨x, Aᵀ y⟩``, and the four Moore–Penrose conditions, which single out
-    the pseudo-inverse; with an SVD also ``A = U Σ Vᵀ``, ``UᵀU = I`` and ``VᵀV = I``, non-negative singular
-    values, and that Ut and Vt are the transposes of U and V.
+def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Tensor:
+    """``A`` as a float64 matrix, column by column. For small pictures only.
 
     Args:
-        operator: with shapes of a few thousand values at most, not batched.
+        operator: with shapes of a few thousand values at most.
+        pictures: as of `check`.
+
+    Returns:
+        ``[outputs, inputs]``; for an operator that is made for a batch ``[B, outputs, inputs]``, each picture's own.
+    """
+    pictures = _pictures(operator) if pictures is None else pictures
+    matrices = _dense(operator, "A", pictures)
+    return matrices[0] if pictures is None else matrices
+
+
+def check(operator: LinearOperator, rtol: float = 1e-5, *, pictures: int | None = None) -> None:
+    """Compare every map of an operator with dense algebra, on a picture small enough for it.
+
+    Checked are the shapes; that every map is linear and does not mix the pictures of a batch;
+    ``⟨A x, y⟩ = ⟨x, Aᵀ y⟩``; and the four Moore–Penrose conditions, which single out the pseudo-inverse; with an SVD
+    also ``A = U Σ Vᵀ``, ``UᵀU = I`` and ``VᵀV = I``, non-negative singular values, and that Ut and Vt are the
+    transposes of U and V. Of an operator that is made for a batch, each picture's is checked on its own.
+
+    Args:
+        operator: with shapes of a few thousand values at most.
         rtol: allowed error, relative to the norm of the matrix that is compared; times the condition number for
             the Moore–Penrose conditions, since rounding grows with it there (build the operator with
             ``dtype=torch.float64`` to test an ill-conditioned one sharply).
+        pictures: how many the operator takes at once; None is found out, and any number if it is not made for a
+            certain one. To be given only for an operator of your own that is made for a batch and has no SVD.
 
     Raises:
-        AssertionError: names the property that fails and by how much.
+        AssertionError: names the property that fails, the picture of a batch, and by how much.
     """
-    dtype = _dtype(operator)
-    A = _dense(operator.A, operator.input_shape, dtype)
-    At = _dense(operator.At, operator.output_shape, dtype)
-    inverse = _dense(operator.pseudo_inverse, operator.output_shape, dtype)
-    x = torch.randn(1, *operator.input_shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    _close("A is linear", operator.A(x).reshape(-1, 1).double(), A @ x.reshape(-1, 1).double(), rtol)
+    pictures = _pictures(operator) if pictures is None else pictures
+    A, At, inverse = (_dense(operator, name, pictures) for name in ("A", "At", "pseudo_inverse"))
+    _check_linear(operator, "A", A, pictures, rtol)
     _close("At is the adjoint of A", At, A.mT, rtol)
+    _check_linear(operator, "At", At, pictures, rtol)
     if operator.has_svd:
-        _check_svd(operator, A, rtol)
-    _check_pseudo_inverse(A, inverse, rtol)
+        _check_svd(operator, A, pictures, rtol)
+    _check_pseudo_inverse(operator, A, inverse, pictures, rtol)
 
 
-def _check_svd(operator: SpectralOperator, A: Tensor, rtol: float) -> None:
-    dtype = _dtype(operator)
-    s = operator.singular_values
-    spectrum_shape = tuple(s.shape)
-    U, V = (_dense(f, spectrum_shape, dtype) for f in (operator.U, operator.V))
-    Ut, Vt = _dense(operator.Ut, operator.output_shape, dtype), _dense(operator.Vt, operator.input_shape, dtype)
-    eye = torch.eye(s.numel(), dtype=torch.float64)
+def _check_svd(operator: SpectralOperator, A: Tensor, pictures: int | None, rtol: float) -> None:
+    s = operator.singular_values.cpu().double()
     if not bool((s >= 0).all()):
-        raise AssertionError("singular values are not negative")
+        raise AssertionError(f"singular values are not negative: the smallest is {float(s.min()):.3g}")
+    U, Ut, V, Vt = (_dense(operator, name, pictures) for name in ("U", "Ut", "V", "Vt"))
+    for name, matrix in (("U", U), ("V", V)):
+        _close(f"the columns of {name} are orthonormal", matrix.mT @ matrix, torch.eye(U.shape[-1]).to(U), rtol)
     _close("Ut is the transpose of U", Ut, U.mT, rtol)
     _close("Vt is the transpose of V", Vt, V.mT, rtol)
-    _close("the columns of U are orthonormal", U.mT @ U, eye, rtol)
-    _close("the columns of V are orthonormal", V.mT @ V, eye, rtol)
-    _close("A = U Σ Vᵀ", U @ torch.diag(s.double().flatten().cpu()) @ V.mT, A, rtol)
+    for name, matrix in (("U", U), ("Ut", Ut), ("V", V), ("Vt", Vt)):
+        _check_linear(operator, name, matrix, pictures, rtol)
+    _close("A = U Σ Vᵀ", U @ torch.diag_embed(s.flatten(-3).reshape(-1, U.shape[-1])) @ V.mT, A, rtol)
 
 
-def _check_pseudo_inverse(A: Tensor, P: Tensor, rtol: float) -> None:
-    condition = float(torch.linalg.matrix_norm(A, 2) * torch.linalg.matrix_norm(P, 2))
+def _check_pseudo_inverse(operator: LinearOperator, A: Tensor, P: Tensor, pictures: int | None, rtol: float) -> None:
+    condition = float((torch.linalg.matrix_norm(A, 2) * torch.linalg.matrix_norm(P, 2)).max())
     _close("A A⁺ A = A", A @ P @ A, A, rtol * condition)
     _close("A⁺ A A⁺ = A⁺", P @ A @ P, P, rtol * condition)
     _close("A A⁺ is symmetric", A @ P, (A @ P).mT, rtol * condition)
     _close("A⁺ A is symmetric", P @ A, (P @ A).mT, rtol * condition)
+    _check_linear(operator, "pseudo_inverse", P, pictures, rtol * condition)
 
 
-def _dense(function, input_shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    size = torch.Size(input_shape).numel()
-    basis = torch.eye(size, dtype=dtype).reshape(size, *input_shape)
-    return function(basis).reshape(size, -1).mT.double()
+def _check_linear(operator: LinearOperator, name: str, matrices: Tensor, pictures: int | None, rtol: float) -> None:
+    """Try a map on random pictures, two at once if it takes any number, against its matrices [B or 1, m, n]."""
+    shape, _ = _ends(operator, name)
+    count, generator = pictures or 2, torch.Generator().manual_seed(0)
+    x = torch.randn(count, *shape, generator=generator, dtype=torch.float64).to(_like(operator).dtype)
+    expected = matrices @ x.double().reshape(count, -1, 1)
+    for scale in _SCALES:
+        found = getattr(operator, name)((scale * x).to(_like(operator).device))
+        found = found.cpu().double().reshape(count, -1, 1) / scale
+        _close(f"{name} is linear, each picture of a batch on its own", found, expected, rtol)
 
 
-def _dtype(operator: LinearOperator) -> torch.dtype:
-    return next((b.dtype for b in operator.buffers() if b.is_floating_point()), torch.float32)
+def _dense(operator: LinearOperator, name: str, pictures: int | None) -> Tensor:
+    """A map as float64 matrices ``[B, m, n]`` on the CPU, one for each picture; B is 1 for any number of pictures.
+
+    An operator for B pictures sees B different basis vectors at once, so that pictures that see one another cannot
+    look as if they did not.
+    """
+    (shape, wanted), function, like = _ends(operator, name), getattr(operator, name), _like(operator)
+    size = torch.Size(shape).numel()
+    basis = torch.eye(size, dtype=like.dtype, device=like.device).reshape(size, *shape)
+    if pictures is None:
+        return _of_shape(name, function(basis), (size, *wanted)).reshape(1, size, -1).mT
+    number = (torch.arange(size)[:, None] + torch.arange(pictures)) % size
+    rows = torch.stack([_of_shape(name, function(basis[row]), (pictures, *wanted)) for row in number])
+    columns = torch.empty(pictures, size, torch.Size(wanted).numel(), dtype=torch.float64)
+    columns[torch.arange(pictures), number] = rows.flatten(2)
+    return columns.mT
+
+
+def _of_shape(name: str, result: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(result.shape) != shape:
+        raise AssertionError(f"{name} gives a batch of shape {shape}: it gave {tuple(result.shape)}")
+    return result.cpu().double()
+
+
+def _ends(operator: LinearOperator, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of a picture before and after a map."""
+    if name in ("A", "At", "pseudo_inverse"):
+        ends = operator.input_shape, operator.output_shape
+        return ends if name == "A" else ends[::-1]
+    picture = operator.input_shape if name in ("V", "Vt") else operator.output_shape
+    ends = tuple(operator.singular_values.shape[-3:]), picture
+    return ends if name in ("U", "V") else ends[::-1]
+
+
+def _pictures(operator: LinearOperator) -> int | None:
+    """How many pictures an operator is made for, by itself or by one of its parts; None is any number."""
+    count = 1
+    for part in operator.modules():
+        if isinstance(part, BatchOperator):
+            return len(part.operators)
+        if isinstance(part, SpectralOperator) and part.singular_values.ndim == 4:
+            count = max(count, len(part.singular_values))
+    return count if count > 1 else None
+
+
+def _like(operator: LinearOperator) -> Tensor:
+    """A tensor of the type and on the device of the pictures that an operator takes."""
+    return next((b for b in operator.buffers() if b.is_floating_point()), torch.empty(0))
 
 
 def _close(what: str, actual: Tensor, expected: Tensor, rtol: float) -> None:
-    error, allowed = float((actual - expected).norm()), rtol * float(expected.norm())
-    if not error <= allowed:
-        raise AssertionError(f"{what}: off by {error:.3g}, allowed are {allowed:.3g}")
+    """Compare matrices ``[B or 1, m, n]`` one by one."""
+    actual, expected = torch.broadcast_tensors(actual, expected)
+    for picture, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        error, allowed = float((a - e).norm()), rtol * float(e.norm())
+        if not error <= allowed:
+            where = f" (picture {picture} of {len(actual)})" if len(actual) > 1 else ""
+            raise AssertionError(f"{what}{where}: off by {error:.3g}, allowed are {allowed:.3g}")

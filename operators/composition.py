@@ -109,6 +109,9 @@ class Composition(IterativeOperator):
     def At(self, y: Tensor) -> Tensor:
         return self.first.At(self.second.At(y))
 
+    def visible(self, x: Tensor) -> Tensor:
+        return self.first.visible(x)
+
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         if self._known_side == "range":
             y = self.second.A(self.second.pseudo_inverse(y))

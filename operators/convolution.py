@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from operators.axes import AxesOperator
 from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.blur import BOUNDARIES, extension_matrix
+from operators.iterative import IterativeOperator, conjugate_gradient
 
 Array = NDArray[np.float64]
 
-CONVOLUTION_BOUNDARIES = ("circular", "symmetric", "unknown")
-"""What lies beyond the border: the other side, the mirrored picture, or pixels that are sought like all others."""
+CONVOLUTION_BOUNDARIES = (*BOUNDARIES, "unknown")
+"""What lies beyond the border: as in `operators.BOUNDARIES`, or pixels that are sought like all others."""
 
 
 class CircularConvolution(SpectralOperator):
@@ -192,6 +195,9 @@ class ValidConvolution(LinearOperator):
     def At(self, y: Tensor) -> Tensor:
         return self.circular.At(self.embed(y))
 
+    def visible(self, x: Tensor) -> Tensor:
+        return self.crop(x)
+
     def crop(self, x: Tensor) -> Tensor:
         """The inside of a canvas, ``[…, H + h − 1, W + w − 1]`` to ``[…, H, W]``."""
         top, bottom, left, right = self.margins
@@ -211,22 +217,15 @@ class ValidConvolution(LinearOperator):
         amplified as by every inverse.
         """
         tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) if self.tolerance is None else self.tolerance
-        x, residual = torch.zeros_like(self.embed(y)), y
-        direction = self._approximate_inverse(residual)
-        product = _dot(residual, direction)
-        target = tolerance**2 * _dot(y, y)
-        for _ in range(self.max_iterations):
-            active = _dot(residual, residual) > target
-            if not bool(active.any()):
-                break
-            change = self.At(direction)
-            step = torch.where(active, product / _dot(change, change), 0.0)
-            x = x + step * change
-            residual = residual - step * self.A(change)
-            conditioned = self._approximate_inverse(residual)
-            previous, product = product, _dot(residual, conditioned)
-            direction = conditioned + torch.where(active, product / previous, 0.0) * direction
-        return x
+        return self.At(
+            conjugate_gradient(
+                lambda z: self.A(self.At(z)),
+                y,
+                precondition=self._approximate_inverse,
+                rtol=tolerance,
+                iterations=self.max_iterations,
+            )
+        )
 
     def _approximate_inverse(self, y: Tensor) -> Tensor:
         """``(C Cᵀ + ε)⁻¹`` on the canvas, cropped; C is the circular convolution, ε = 10⁻³ of its largest value."""
@@ -235,22 +234,64 @@ class ValidConvolution(LinearOperator):
         return self.crop(self.circular._inverse_fourier(_fourier(self.embed(y)) / power))
 
 
+class PaddedConvolution(IterativeOperator):
+    """``y = k * x`` with any kernel and any of `operators.BOUNDARIES`; it has no SVD.
+
+    The picture is continued by half the kernel's size as the boundary says, a linear map along each axis, and the
+    inside of its convolution is kept.
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch; not larger than the picture.
+        boundary: what lies beyond the border.
+        dtype: of the stored spectrum and matrices.
+
+    Raises:
+        ValueError: unknown boundary, or see `CircularConvolution`.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        kernel: ArrayLike | Tensor,
+        boundary: str,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(input_shape, input_shape)
+        _checked(kernel, self.input_shape)
+        self.inside = ValidConvolution(self.output_shape, kernel, dtype=dtype)
+        top, bottom, left, right = self.inside.margins
+        _, height, width = self.input_shape
+        rows, columns = extension_matrix(height, top, bottom, boundary), extension_matrix(width, left, right, boundary)
+        self.extend = AxesOperator(self.input_shape, None, rows, columns, dtype=dtype)
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.inside.A(self.extend.A(x))
+
+    def At(self, y: Tensor) -> Tensor:
+        return self.extend.At(self.inside.At(y))
+
+
 def convolution(
     shape: Shape, kernel: ArrayLike | Tensor, boundary: str = "circular", *, dtype: torch.dtype = torch.float32
-) -> CircularConvolution | SymmetricConvolution | ValidConvolution:
+) -> CircularConvolution | SymmetricConvolution | PaddedConvolution | ValidConvolution:
     """The convolution whose measurement has the shape (C, H, W), with one of the `CONVOLUTION_BOUNDARIES`.
 
-    Only with the boundary ``unknown`` is the picture larger than the measurement; see `ValidConvolution`.
+    It has an SVD with the boundary ``circular``, and with ``symmetric`` if the kernel is even along both axes. Only
+    with ``unknown`` is the picture larger than the measurement; see `ValidConvolution`.
 
     Raises:
         ValueError: unknown boundary, or a kernel that does not fit it.
     """
     if boundary == "circular":
         return CircularConvolution(shape, kernel, dtype=dtype)
-    if boundary == "symmetric":
-        return SymmetricConvolution(shape, kernel, dtype=dtype)
     if boundary == "unknown":
         return ValidConvolution(shape, kernel, dtype=dtype)
+    if boundary == "symmetric" and _is_even(_checked(kernel)):
+        return SymmetricConvolution(shape, kernel, dtype=dtype)
+    if boundary in CONVOLUTION_BOUNDARIES:
+        return PaddedConvolution(shape, kernel, boundary, dtype=dtype)
     raise ValueError(f"unknown boundary {boundary!r}; known are {', '.join(CONVOLUTION_BOUNDARIES)}")
 
 
@@ -359,8 +400,3 @@ def _over_channels(values: Tensor, shape: Shape) -> Tensor:
 
 def _stored(array: Array, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """One scalar product per picture, [B, 1, 1, 1]."""
-    return (a * b).sum(dim=(1, 2, 3), keepdim=True)

@@ -41,10 +41,10 @@ def conjugate_gradient(
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
         alpha = torch.where(active, rho / curvature, 0)
-        x, r = x + alpha * p, r - alpha * q
+        x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
         z = r if precondition is None else precondition(r)
         previous, rho = rho, _dot(r, z)
-        p = z + torch.where(active, rho / previous, 0) * p
+        p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
     return x
 
 
@@ -81,11 +81,11 @@ def least_squares(
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
         alpha = torch.where(active, rho / curvature, 0)
-        x, r = x + alpha * p, r - alpha * q
+        x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
         gradient = At(r)
         z = gradient if precondition is None else precondition(gradient)
         previous, rho = rho, _dot(gradient, z)
-        p = z + torch.where(active, rho / previous, 0) * p
+        p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
     return x
 
 

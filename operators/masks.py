@@ -8,6 +8,7 @@ is refused: there would be no measurement.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -176,6 +177,29 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
     if dilate:
         known &= _distance_to(~known) ** 2 > dilate**2 + 0.5  # squared distances are whole numbers
     return _known(known, "a picture that is white everywhere (white = fill) or grown so far")
+
+
+def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> Tensor:
+    """The map of known pixels that a picture file paints, upright, see `from_picture`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no picture; see also `from_picture`. The message begins with the path.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+                picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            pixels = np.asarray(picture)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture") from None
+    try:
+        return from_picture(pixels, threshold=threshold, dilate=dilate)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:

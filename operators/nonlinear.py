@@ -7,11 +7,14 @@ the decoder of JPEG in that place. Here ``A`` gives the decoded picture, so that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from operators.base import LinearOperator, Shape
 
 
 class NonlinearOperator(nn.Module):
@@ -48,6 +51,67 @@ class NonlinearOperator(nn.Module):
 
     def _from_levels(self, x: Tensor, white: float) -> Tensor:
         return x * ((self.high - self.low) / white) + self.low
+
+
+class NonlinearChain(nn.Module):
+    """Linear and non-linear degradations one after another.
+
+    Its pseudo-inverse is approximate: the pseudo-inverses of the parts in reverse order.
+
+    Args:
+        operators: `LinearOperator` and `NonlinearOperator` for pictures between 0 and 1, the first one first.
+        input_shape: (C, H, W) of a picture.
+        low, high: the values of black and white in pictures and measurements.
+    """
+
+    has_svd = False
+
+    def __init__(
+        self,
+        operators: Sequence[LinearOperator | NonlinearOperator],
+        input_shape: Shape,
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.operators = nn.ModuleList(operators)
+        self.low, self.high = low, high
+        self.input_shape = self.output_shape = input_shape
+        for operator in operators:
+            self.output_shape = getattr(operator, "output_shape", self.output_shape)
+
+    def A(self, x: Tensor) -> Tensor:
+        """Degrade: ``[B, *input_shape]`` to ``[B, *output_shape]``."""
+        x = self._to_unit(x)
+        for operator in self.operators:
+            x = operator.A(x)
+        return self._from_unit(x)
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """A picture that explains the measurement, approximately."""
+        y = self._to_unit(y)
+        for operator in reversed(self.operators):
+            y = operator.pseudo_inverse(y)
+        return self._from_unit(y)
+
+    def between(self, low: float, high: float) -> NonlinearChain:
+        """The same degradation of pictures with other values of black and white."""
+        return NonlinearChain(list(self.operators), self.input_shape, low=low, high=high)
+
+    def visible(self, x: Tensor) -> Tensor:
+        """See `LinearOperator.visible`."""
+        first = self.operators[0]
+        return first.visible(x) if isinstance(first, LinearOperator) else x
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        return (x - self.low) / (self.high - self.low)
+
+    def _from_unit(self, x: Tensor) -> Tensor:
+        return x * (self.high - self.low) + self.low
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.A(x)
 
 
 class Quantise(NonlinearOperator):

@@ -18,12 +18,15 @@ from operators.base import Shape, SpectralOperator
 MAX_BLOCK = 64
 """Largest side of a block: its matrix has ``share · block⁴`` values, 17 million of them at most."""
 
+FACTOR_BITS = 5
+"""A Walsh–Hadamard transform is made of matrices of at most 2⁵ rows (measured)."""
 
-class _OrthonormalRows(SpectralOperator):
-    """``A = Vᵀ``, measured as a row of values per channel: ``[C, 1, m]``."""
 
-    def __init__(self, input_shape: Shape, count: int, dtype: torch.dtype) -> None:
-        super().__init__(input_shape, (input_shape[0], 1, count))
+class OrthonormalRows(SpectralOperator):
+    """``A = Vᵀ`` and ``Aᵀ = A⁺ = V``: a subclass gives `V` and `Vt`."""
+
+    def __init__(self, input_shape: Shape, output_shape: Shape, dtype: torch.dtype) -> None:
+        super().__init__(input_shape, output_shape)
         self.register_buffer("singular_values", torch.ones(self.output_shape, dtype=dtype))
 
     def U(self, spectrum: Tensor) -> Tensor:
@@ -32,8 +35,17 @@ class _OrthonormalRows(SpectralOperator):
     def Ut(self, y: Tensor) -> Tensor:
         return y
 
+    def A(self, x: Tensor) -> Tensor:
+        return self.Vt(x)
 
-class Hadamard(_OrthonormalRows):
+    def At(self, y: Tensor) -> Tensor:
+        return self.V(y)
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        return self.V(y)
+
+
+class Hadamard(OrthonormalRows):
     """Walsh–Hadamard coefficients of the pixels in random order.
 
     The ``N = H·W`` pixels of each channel are shuffled (alike in all channels), transformed by an orthonormal
@@ -63,33 +75,35 @@ class Hadamard(_OrthonormalRows):
     def __init__(self, input_shape: Shape, share: float, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
         pixels = math.prod(input_shape[1:])
         count = _count(share, pixels)
-        super().__init__(input_shape, count, dtype)
+        super().__init__(input_shape, (input_shape[0], 1, count), dtype)
         self.segments = powers_of_two(pixels)
         starts = np.cumsum([0, *self.segments[:-1]])
         kept = [
-            start + sequency_order(length)[:rows]
+            start + sequency_order(length, rows)
             for start, length, rows in zip(starts, self.segments, _apportion(count, self.segments), strict=True)
         ]
         order = np.random.default_rng(seed).permutation(pixels)
+        places = np.empty_like(order)
+        places[order] = np.arange(pixels)
         self.register_buffer("rows", torch.from_numpy(np.concatenate(kept)))
         self.register_buffer("order", torch.from_numpy(order))
-        self.register_buffer("places", torch.from_numpy(np.argsort(order)))
+        self.register_buffer("places", torch.from_numpy(places))
 
     def V(self, spectrum: Tensor) -> Tensor:
         coefficients = spectrum.flatten(2)
         pixels = coefficients.new_zeros(*coefficients.shape[:2], self.order.shape[0])
-        pixels = self._transform(pixels.index_copy(-1, self.rows, coefficients))
-        return pixels[..., self.places].unflatten(-1, self.input_shape[1:])
+        pixels = self._transform(pixels.scatter_(-1, self.rows.expand_as(coefficients), coefficients))
+        return _take(pixels, self.places).unflatten(-1, self.input_shape[1:])
 
     def Vt(self, x: Tensor) -> Tensor:
-        return self._transform(x.flatten(2)[..., self.order])[..., self.rows].unsqueeze(-2)
+        return _take(self._transform(_take(x.flatten(2), self.order)), self.rows).unsqueeze(-2)
 
     def _transform(self, pixels: Tensor) -> Tensor:
         """Each segment by its orthonormal transform, which is its own inverse and transpose."""
         return torch.cat([walsh_hadamard(part) for part in pixels.split(self.segments, dim=-1)], dim=-1)
 
 
-class BlockSensing(_OrthonormalRows):
+class BlockSensing(OrthonormalRows):
     """Random sums over the pixels of small blocks (Gan 2007, Block Compressed Sensing of Natural Images).
 
     Each tile of ``block × block`` pixels of each channel is measured by one random matrix with orthonormal
@@ -126,7 +140,8 @@ class BlockSensing(_OrthonormalRows):
         tiles = [(height, width) for _, height in bands for _, width in columns]
         counts = [_count(share, height * width) for height, width in tiles]
         numbers = [rows * width for rows, _ in bands for width, _ in columns]
-        super().__init__(input_shape, sum(n * m for n, m in zip(numbers, counts, strict=True)), dtype)
+        count = sum(n * m for n, m in zip(numbers, counts, strict=True))
+        super().__init__(input_shape, (input_shape[0], 1, count), dtype)
         self.bands, self.columns = bands, columns
         for index, ((height, width), count) in enumerate(zip(tiles, counts, strict=True)):
             matrix = _orthonormal_rows(count, height * width, np.random.default_rng([seed, height, width]))
@@ -159,26 +174,44 @@ class BlockSensing(_OrthonormalRows):
         return torch.cat(values, dim=-1).unsqueeze(-2)
 
 
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """``values[..., index]``; a CPU gathers several times faster than it indexes."""
+    return values.gather(-1, index.expand(*values.shape[:-1], -1))
+
+
 def walsh_hadamard(x: Tensor) -> Tensor:
     """Orthonormal Walsh–Hadamard transform along the last axis, in natural (Hadamard) order.
 
-    Of length n = 2^k, in k passes of n additions. It is symmetric and its own inverse. Row `sequency_order(n)[i]`
-    changes sign i times.
+    Of length n = 2^k. It is symmetric and its own inverse. Row `sequency_order(n)[i]` changes sign i times. The matrix
+    is a Kronecker product of small ones of about the same size, which are applied one after another: so there are
+    k/5 passes over the memory, not k.
     """
-    n = x.shape[-1]
-    for _ in range(n.bit_length() - 1):
-        pairs = x.unflatten(-1, (n // 2, 2))
-        even, odd = pairs[..., 0], pairs[..., 1]
-        x = torch.cat([even + odd, even - odd], dim=-1)
+    n = after = x.shape[-1]
+    bits = n.bit_length() - 1
+    passes = -(-bits // FACTOR_BITS)
+    for index in range(passes):
+        side = 1 << (bits + index) // passes
+        after //= side
+        matrix, parts = _hadamard_matrix(side, x), x.unflatten(-1, (-1, side, after))
+        x = (matrix @ parts if after > 1 else parts[..., 0] @ matrix).reshape(x.shape)
     return x * n**-0.5
 
 
-def sequency_order(length: int) -> NDArray[np.int64]:
-    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes.
+def _hadamard_matrix(size: int, like: Tensor) -> Tensor:
+    """Of ones and minus ones, ``[size, size]``."""
+    matrix = like.new_ones(1, 1)
+    while len(matrix) < size:
+        upper, lower = torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)
+        matrix = torch.cat([upper, lower])
+    return matrix
+
+
+def sequency_order(length: int, count: int | None = None) -> NDArray[np.int64]:
+    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes; the first `count`.
 
     The row with s changes has as its index the bits of the Gray code of s, reversed.
     """
-    sequency = np.arange(length)
+    sequency = np.arange(length if count is None else count)
     code, order = sequency ^ (sequency >> 1), np.zeros_like(sequency)
     for _ in range(length.bit_length() - 1):
         order, code = (order << 1) | (code & 1), code >> 1

@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
-    from restore.restorer import Restorer, Result, Samples, colorize, deblur, denoise, inpaint, sr
+    from restore.degradation import degrade
+    from restore.restorer import Restorer, Result, Samples, colorize, deblur, denoise, inpaint, solve, sr
 
 __version__ = "0.1.0"
 
-_LAZY = ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "sr")
+_LAZY = {
+    "degrade": "restore.degradation",
+    **dict.fromkeys(
+        ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "solve", "sr"), "restore.restorer"
+    ),
+}
+"""Where each name is found."""
 
 __all__ = [
     "RestoreError",
@@ -29,15 +36,17 @@ __all__ = [
     "__version__",
     "colorize",
     "deblur",
+    "degrade",
     "denoise",
     "inpaint",
+    "solve",
     "sr",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module("restore.restorer"), name)
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'restore' has no attribute {name!r}")
 
 

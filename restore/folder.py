@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from restore.degradation import degrade
 from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.measurement import MEASUREMENT_SUFFIXES, Measurement, complete, read_measurement, write_measurement
 from restore.photo import SUFFIXES, Photo, read_mask, read_photo, write_photo
 from restore.restorer import Options, Restorer, Result
 from restore.solvers import Step
@@ -25,11 +28,13 @@ STD_FULL_SCALE = 0.25
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to restore."""
+    """One picture to restore, or to degrade."""
 
     source: Path
     target: Path
     mask: Path | None = None
+    measurement: Path | None = None
+    """Where the numbers of a degraded picture go."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def plan_run(
 
     A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself. A folder is
     walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose target exists are left out
-    unless ``overwrite``.
+    unless ``overwrite``. For the task ``solve`` measurements count as pictures, and a picture beside the measurement of
+    its name is left out; of the task ``degrade`` every picture has its measurement beside it.
 
     Raises:
         FileAccess: no such input, an existing or unwritable target, or a target that is an input.
@@ -65,13 +71,13 @@ def plan_run(
         raise FileAccess(f"{source}: no such file or folder")
     if source.is_dir():
         place = Path(os.path.abspath(source))
-        return _plan_folder(source, target or place.with_name(f"{place.name}-{task}"), mask, overwrite, samples)
+        return _plan_folder(source, target or place.with_name(f"{place.name}-{task}"), task, mask, overwrite, samples)
     suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
     if target is None:
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
         target = target / f"{source.stem}{suffix}"
-    job = Job(source, target, _mask_file(mask, source, source.parent))
+    job = Job(source, target, _mask_file(mask, source, source.parent), _measurement_file(target, task))
     _check_target(job, overwrite, samples)
     return Plan([job], [], is_folder=False)
 
@@ -96,14 +102,54 @@ def restore_file(
         RestoreError: whatever keeps the picture from being restored or written; nothing is written then.
     """
     _refuse_existing(job, overwrite, options.samples)
-    photo = read_photo(job.source)
     if job.mask is not None:
-        arguments = {**arguments, "mask": read_mask(job.mask)}
-    result = restorer.run(task, _array(photo), arguments, callback=callback, **asdict(options))
+        arguments = {**arguments, "mask": read_mask(job.mask, arguments.get("threshold", 0.5))}
+    if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
+        measurement = read_measurement(job.source)
+        photo, picture = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits), measurement.values
+        arguments = complete(arguments, measurement)
+    else:
+        photo = read_photo(job.source)
+        picture = _array(photo)
+        if task == "solve":
+            arguments = complete(arguments, Measurement(torch.empty(0)))
+    result = _as_arrays(restorer.run(task, picture, arguments, callback=callback, **asdict(options)))
     outputs = dict(_outputs(job.target, result))
     _write_all(outputs, photo, overwrite)
     size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
     return {"outputs": [str(path) for path in outputs], **size, **asdict(result.report)}
+
+
+def degrade_file(job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False) -> dict[str, Any]:
+    """Degrade one picture file: the measurement goes beside the picture of it, which is written last.
+
+    Raises:
+        RestoreError: whatever keeps the picture from being degraded or written; nothing is written then.
+    """
+    _refuse_existing(job, overwrite, 1)
+    photo = read_photo(job.source)
+    degraded = degrade(_array(photo), operator, noise=noise, seed=seed)
+    pixels, alpha = _split(degraded.picture)
+    size = photo.pixels.shape[1], photo.pixels.shape[0]
+    measurement = Measurement(degraded.measurement[0], operator, noise, size, photo.bits)
+    assert job.measurement is not None
+    write_measurement(measurement, job.measurement, overwrite=overwrite)
+    try:
+        write_photo(replace(photo, pixels=pixels, alpha=alpha), job.target, overwrite=overwrite)
+    except BaseException:
+        job.measurement.unlink()
+        raise
+    shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
+    return {"outputs": [str(job.target), str(job.measurement)], "operator": operator, "noise": noise, "measured": shape}
+
+
+def _as_arrays(result: Result) -> Result:
+    """Of tensors [C, H, W], arrays [H, W, C]."""
+
+    def array(picture: Any) -> Any:
+        return picture.permute(1, 2, 0).numpy() if isinstance(picture, torch.Tensor) else picture
+
+    return result._replace(mean=array(result.mean), std=array(result.std), samples=[array(s) for s in result.samples])
 
 
 def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool) -> None:
@@ -120,12 +166,15 @@ def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool) -> Non
         raise
 
 
-def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool, samples: int) -> Plan:
+def _plan_folder(source: Path, target: Path, task: str, mask: Path | None, overwrite: bool, samples: int) -> Plan:
     if target.exists() and not target.is_dir():
         raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
     _check_writable(target)
-    pictures = _pictures(source, leave_out=target)
-    found = [Job(path, target / path.relative_to(source), _mask_file(mask, path, source)) for path in pictures]
+    found = []
+    for path in _pictures(source, SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES, leave_out=target):
+        place = target / path.relative_to(source)
+        place = place.with_suffix(".png") if path.suffix.lower() in MEASUREMENT_SUFFIXES else place
+        found.append(Job(path, place, _mask_file(mask, path, source), _measurement_file(place, task)))
     _refuse_inputs(found, samples)
     jobs = [job for job in found if overwrite or not job.target.exists()]
     done = [] if overwrite else [job.target for job in found if job.target.exists()]
@@ -136,8 +185,14 @@ def _plan_folder(source: Path, target: Path, mask: Path | None, overwrite: bool,
     return Plan(jobs, done, is_folder=True)
 
 
-def _pictures(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """Picture files below a folder in name order; links to folders, and out of the folder, are not followed.
+def _measurement_file(target: Path, task: str) -> Path | None:
+    return target.with_suffix(".npz") if task == "degrade" else None
+
+
+def _pictures(folder: Path, suffixes: frozenset[str], leave_out: Path) -> Iterator[Path]:
+    """Files of these suffixes below a folder in name order; links to folders, and out of the folder, are not followed.
+
+    A picture beside the measurement of its name is left out where measurements count.
 
     Raises:
         FileAccess: a sub-folder cannot be read.
@@ -148,7 +203,8 @@ def _pictures(folder: Path, leave_out: Path) -> Iterator[Path]:
         for name in sorted(files):
             path = Path(parent) / name
             inside = not path.is_symlink() or path.resolve().is_relative_to(root)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and inside:
+            shadowed = ".npz" in suffixes and path.suffix != ".npz" and path.with_suffix(".npz").name in files
+            if path.suffix.lower() in suffixes and not name.startswith(".") and inside and not shadowed:
                 yield path
 
 
@@ -181,13 +237,13 @@ def _refuse_inputs(jobs: list[Job], samples: int) -> None:
     """No output is a picture or a mask of the run, under whatever name."""
     inputs = {_identity(path) for job in jobs for path in (job.source, job.mask) if path and path.exists()}
     for job in jobs:
-        for path in _output_paths(job.target, samples):
+        for path in _output_paths(job, samples):
             if path.exists() and _identity(path) in inputs:
                 raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
 
 
 def _refuse_existing(job: Job, overwrite: bool, samples: int) -> None:
-    existing = [path for path in _output_paths(job.target, samples) if path.exists()]
+    existing = [path for path in _output_paths(job, samples) if path.exists()]
     if existing and not overwrite:
         raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
 
@@ -212,7 +268,14 @@ def _check_writable(folder: Path) -> None:
         raise FileAccess(f"{folder}: cannot be written to; no permission for {place}")
 
 
-def _output_paths(target: Path, samples: int) -> list[Path]:
+def _output_paths(job: Job, samples: int) -> list[Path]:
+    """The target and what is written beside it."""
+    if job.measurement is not None:
+        return [job.target, job.measurement]
+    return _sample_paths(job.target, samples)
+
+
+def _sample_paths(target: Path, samples: int) -> list[Path]:
     """The target and, for several samples, what is written beside it."""
     if samples < 2:
         return [target]
@@ -225,7 +288,7 @@ def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
     yield target, (*_split(result.mean), None)
     if result.std is None:
         return
-    _, *numbered, std_path = _output_paths(target, len(result.samples))
+    _, *numbered, std_path = _sample_paths(target, len(result.samples))
     for path, sample in zip(numbered, result.samples, strict=True):
         yield path, (*_split(sample), None)
     std, _ = _split(result.std)

@@ -61,6 +61,30 @@ def open_picture(picture: Picture) -> Opened:
     raise BadArgument(f"a picture is a PIL image, a numpy array or a torch tensor, not a {type(picture).__name__}")
 
 
+def open_measurement(measurement: Picture) -> Opened:
+    """A picture, as `open_picture`; or a tensor of floating-point numbers, which is taken as it is.
+
+    Args:
+        measurement: a tensor [C, h, w] or [B, C, h, w] may have any number of channels and any finite values.
+
+    Raises:
+        BadArgument: as `open_picture`.
+    """
+    if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
+        return open_picture(measurement)
+    if measurement.ndim not in (3, 4) or measurement.numel() == 0:
+        raise BadArgument(f"a measurement must be [C, h, w] or [B, C, h, w], not {list(measurement.shape)}")
+    values = measurement.detach().cpu().float()
+    if not bool(torch.isfinite(values).all()):
+        raise BadArgument("the measurement has values that are not finite (NaN or infinity)")
+
+    def pack(color: Tensor, alpha: Tensor | None, gray: bool) -> Tensor:
+        result = color.to(measurement.device, measurement.dtype)
+        return result[0] if measurement.ndim == 3 else result
+
+    return Opened(values if measurement.ndim == 4 else values[None], None, False, pack)
+
+
 def _open_pil(image: Image) -> Opened:
     from PIL import Image as pillow
 

@@ -11,12 +11,13 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from operators import Composition, Mask, MaskedColor
 from restore.denoiser import Condition, Denoiser
 from restore.errors import BadArgument
 from restore.schedule import noise_levels
-from restore.solvers import ddrm, one_step, project, sr3
-from restore.solvers.common import Callback, Step
-from restore.tasks import Problem
+from restore.solvers import ddrm, diffpir, one_step, project, sr3
+from restore.solvers.common import WITHOUT_SVD, Callback, Step
+from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
 
 
@@ -48,7 +49,7 @@ class Run:
     def sigmas(self) -> list[float]:
         schedule, highest = self.denoiser.schedule, self.settings.highest
         if highest == "holes":
-            highest = _level_for_holes(self.problem.operator.singular_values == 0)
+            highest = _level_for_holes(self.problem.operator)
         if highest is not None:  # a start below the measurement's own noise would forget what was measured
             highest = min(max(highest, 5 * float(self.noise_level.max())), float(schedule.sigmas[-1]))
         return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
@@ -65,13 +66,15 @@ class Run:
     def consistent(self, clean: Tensor) -> Tensor:
         """The picture nearest to ``clean`` that explains the measurement."""
         problem = self.problem
-        return project(problem.operator, clean, problem.model_measurement, self.noise_level, prior_std=0.2)
+        return project(problem.model_operator, clean, problem.model_measurement, self.noise_level, prior_std=0.2)
 
 
 def _ddrm(run: Run) -> Tensor:
+    if not run.problem.operator.has_svd:
+        raise BadArgument(_no_svd(run))
     return ddrm(
         run.denoiser,
-        run.problem.operator,
+        run.problem.model_operator,
         run.problem.model_measurement,
         run.noise_level,
         run.sigmas,
@@ -81,6 +84,39 @@ def _ddrm(run: Run) -> Tensor:
         final_projection=True,
         callback=run.callback,
     )
+
+
+def _no_svd(run: Run) -> str:
+    kind = type(run.problem.operator).__name__
+    known = run.problem.condition is not None and run.denoiser.conditional
+    working = ", ".join(WITHOUT_SVD if known else WITHOUT_SVD[:1])
+    hint = "; or give another --boundary than unknown" if run.problem.task == "deblur" else ""
+    return f"--method ddrm: it needs an operator with an SVD, and {kind} has none; without one work {working}{hint}"
+
+
+def _diffpir(run: Run) -> Tensor:
+    problem = run.problem
+    return diffpir(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        zeta=run.eta,
+        start=_classical_estimate(problem) if run.settings.classical_start else _smooth_estimate(run),
+        final_projection=problem.kind != "compressed",
+        callback=run.callback,
+    )
+
+
+def _smooth_estimate(run: Run) -> Tensor:
+    """What the measurement tells without a prior; grey where it tells nothing."""
+    problem, operator = run.problem, run.problem.model_operator
+    if problem.kind == "compressed":
+        return operator.pseudo_inverse(problem.model_measurement)
+    grey = problem.model_measurement.new_zeros(len(problem.measurement), *operator.input_shape)
+    return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
 
 def _sr3(run: Run) -> Tensor:
@@ -96,7 +132,7 @@ def _sr3(run: Run) -> Tensor:
 
 
 def _one_step(run: Run) -> Tensor:
-    if run.problem.task == "denoise":
+    if run.problem.kind == "denoise":
         return _denoise_once(run)
     highest = float(run.denoiser.schedule.sigmas[-1])
     return one_step(
@@ -119,22 +155,33 @@ def _denoise_once(run: Run) -> Tensor:
 
 def _condition(run: Run, method: str) -> Condition:
     if run.problem.condition is None:
-        raise BadArgument(f"--method {method}: the task {run.problem.task!r} has no condition picture; use ddrm")
+        raise BadArgument(
+            f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
+        )
     if not run.denoiser.conditional:
-        raise BadArgument(f"--method {method}: this model is unconditional; use ddrm")
+        raise BadArgument(f"--method {method}: this model is unconditional; use diffpir or ddrm")
     return run.problem.condition
 
 
-METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "sr3": _sr3, "one-step": _one_step}
+METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "diffpir": _diffpir, "sr3": _sr3, "one-step": _one_step}
 
-BEST_METHOD = {"sr": "ddrm", "inpaint": "ddrm", "deblur": "ddrm", "denoise": "one-step", "colorize": "ddrm"}
+BEST_METHOD = {
+    "sr": "ddrm",
+    "inpaint": "ddrm",
+    "deblur": "diffpir",
+    "denoise": "one-step",
+    "colorize": "ddrm",
+    "compressed": "diffpir",
+    "solve": "diffpir",
+}
 """The method that measures best on each task with the default model (docs/methods.md)."""
 
-BEST_SAMPLER = "ddrm"
-"""The best, on every task, of those that draw samples of the posterior."""
+BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm"}
+"""The best of those that draw samples of the posterior."""
 
 _DEFAULTS: dict[str, Defaults] = {
     "ddrm": Defaults(steps=20, highest=1.0),
+    "diffpir": Defaults(steps=20, highest=1.0, noisy_eta=1.0),
     "sr3": Defaults(steps=20),
     "one-step": Defaults(steps=1),
 }
@@ -142,9 +189,13 @@ _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
     ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
     ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
+    ("compressed", "diffpir"): Defaults(steps=10, highest=0.2),
+    ("inpaint", "diffpir"): Defaults(steps=20, highest=0.2, noisy_eta=1.0, classical_start=True),
+    ("solve", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),
 }
 _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
+    ("inpaint", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),
     ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
 }
 """For several samples: a start near one answer would make them more alike than the posterior is."""
@@ -157,7 +208,7 @@ def _classical_estimate(problem: Problem) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1]: unknown pixels continue the known ones smoothly, unknown colours are grey."""
     from restore.baselines import inpaint
 
-    if problem.task == "colorize":
+    if problem.kind == "colorize":
         return 2 * problem.measurement.expand(-1, 3, -1, -1) - 1
     holes = (problem.operator.singular_values == 0).any(dim=-3).expand(len(problem.measurement), -1, -1)
     small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
@@ -167,10 +218,21 @@ def _classical_estimate(problem: Problem) -> Tensor:
     return 2 * torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(problem.measurement) - 1
 
 
-def _level_for_holes(unknown: Tensor) -> float:
+def _level_for_holes(operator: Operator) -> float:
     """The noise that hides an empty start: half the distance in pixels to the nearest known pixel, from 1 to 20."""
+    unknown = _holes(operator)
+    if unknown is None:
+        return 1.0
     distance = max(distance_transform_edt(hole).max() for hole in unknown.flatten(0, -3).cpu().numpy())
     return float(min(max(distance / 2, 1.0), 20.0))
+
+
+def _holes(operator: Operator) -> Tensor | None:
+    """True where a mask among the factors of an operator lets nothing through."""
+    if isinstance(operator, Composition):
+        holes = _holes(operator.second)
+        return _holes(operator.first) if holes is None else holes
+    return operator.singular_values == 0 if isinstance(operator, Mask | MaskedColor) else None
 
 
 def settings_for(
@@ -186,16 +248,18 @@ def settings_for(
     """
     if method == "auto":
         wants_sampler = samples > 1 or (steps or 1) > 1
-        method = BEST_SAMPLER if wants_sampler else BEST_METHOD[task]
+        method = BEST_SAMPLER[task] if wants_sampler else BEST_METHOD[task]
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
     if method == "one-step" and (steps or 1) != 1:
-        raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm or sr3 for more")
+        raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm, diffpir or sr3 for more")
     if method == "one-step" and samples > 1:
-        raise BadArgument(f"--samples {samples}: the method one-step has one answer; use ddrm or sr3 for samples")
+        raise BadArgument(
+            f"--samples {samples}: the method one-step has one answer; use ddrm, diffpir or sr3 for samples"
+        )
     if steps is not None:
         if not 1 <= steps <= 1000:
             raise BadArgument(f"--steps {steps}: must be between 1 and 1000")

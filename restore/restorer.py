@@ -17,13 +17,14 @@ from restore.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.devices import choose_device, network_dtype, synchronize
 from restore.errors import BadArgument, Unavailable
 from restore.evaluation import consistency
-from restore.images import open_picture
+from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, Run, settings_for
 from restore.solvers.common import Callback
-from restore.tasks import Noise, Problem
+from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import TiledDenoiser
 
 if TYPE_CHECKING:
+    from operators import Degradation
     from restore.images import Picture
 
 
@@ -118,14 +119,43 @@ class Restorer:
         """
         return _short(self.run("sr", image, {"scale": scale, "noise": noise, "kernel": kernel}, **options))
 
-    def inpaint(self, image: Picture, mask: Picture, *, noise: Noise = 0.0, **options) -> Any:
-        """Fill the pixels where ``mask`` is white (above half of its scale) or True; the others stay as they are."""
-        return _short(self.run("inpaint", image, {"mask": mask, "noise": noise}, **options))
+    def inpaint(
+        self,
+        image: Picture,
+        mask: Picture,
+        *,
+        noise: Noise = 0.0,
+        threshold: float = 0.5,
+        dilate: int = 0,
+        feather: float = 0.0,
+        **options,
+    ) -> Any:
+        """Fill the pixels where ``mask`` is True, or brighter than ``threshold``; the others stay as they are.
+
+        Args:
+            dilate: grow the mask by this many whole pixels.
+            feather: blend the fill with what ``image`` shows inside the mask, over so many pixels from its rim.
+        """
+        arguments = {"mask": mask, "noise": noise, "threshold": threshold, "dilate": dilate, "feather": feather}
+        return _short(self.run("inpaint", image, arguments, **options))
 
     def deblur(
-        self, image: Picture, kernel: str = "gaussian:2", *, noise: Noise = "auto", boundary="symmetric", **options
+        self,
+        image: Picture,
+        kernel: Kernel = "gaussian:2",
+        *,
+        noise: Noise = "auto",
+        boundary: str = "unknown",
+        **options,
     ) -> Any:
-        """Undo a blur by ``gaussian:SIGMA`` or ``box:N`` (pixels), with that noise after it."""
+        """Undo a blur with that noise after it.
+
+        Args:
+            kernel: as text, ``gaussian:2``, ``motion:15:30``, ``disk:3``, ``box:5``, ``file:k.png`` (lengths in pixels;
+                see `operators.vocabulary`), or as an array [h, w].
+            boundary: what lay beyond the border: ``unknown``, as of every photograph, or ``symmetric``, ``mirror``,
+                ``replicate``, ``circular``, ``zero``.
+        """
         arguments = {"kernel": kernel, "noise": noise, "boundary": boundary}
         return _short(self.run("deblur", image, arguments, **options))
 
@@ -136,6 +166,28 @@ class Restorer:
     def colorize(self, image: Picture, *, noise: Noise = 0.0, **options) -> Any:
         """Colour a grey picture. Grey in, colour out: the result has three channels."""
         return _short(self.run("colorize", image, {"noise": noise}, **options))
+
+    def solve(
+        self,
+        measurement: Picture,
+        operator: str | Degradation | Operator,
+        *,
+        noise: Noise | None = None,
+        size: tuple[int, int] | None = None,
+        **options,
+    ) -> Any:
+        """Restore what any operator measured.
+
+        Args:
+            measurement: a picture; or a tensor of floating-point numbers [B, *operator.output_shape] or without B,
+                which is taken as it is: ``A x + noise`` for pictures x in [0, 1].
+            operator: as text, ``blur:gaussian:2+down:bicubic:4`` (see `operators.text`), or an operator of your own.
+            noise: its standard deviation in the measurement, one of each, ``auto``, or None: 0 for operators that keep
+                pixels sharp, else ``auto``.
+            size: (width, height) of the picture, where the measurement does not tell.
+        """
+        arguments = {"operator": operator, "noise": noise, "size": size}
+        return _short(self.run("solve", measurement, arguments, **options))
 
     def run(
         self,
@@ -151,13 +203,13 @@ class Restorer:
         Raises:
             BadArgument: an argument that cannot be used; the text says which and what would be right.
         """
-        opened = open_picture(image)
+        opened = open_measurement(image) if task == "solve" else open_picture(image)
         checked = check(task, arguments, Options(**options))
         problem = self.problem(task, opened.color, arguments)
-        solutions, report = self.solve(problem, checked, callback)
+        solutions, report = self.solve_problem(problem, checked, callback)
         size = solutions.shape[-2:]
         alpha = None if opened.alpha is None else _resized(opened.alpha, size)
-        gray = opened.gray and task != "colorize"
+        gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
         samples = [opened.pack(solution, alpha, gray) for solution in solutions]
         if len(samples) == 1:
             return Result(samples[0], None, samples, report)
@@ -168,20 +220,24 @@ class Restorer:
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1]."""
         if task == "inpaint":
-            arguments = {**arguments, "mask": _mask(arguments["mask"])}
+            threshold, rest = arguments.get("threshold", 0.5), {k: v for k, v in arguments.items() if k != "threshold"}
+            arguments = {**rest, "mask": _mask(arguments["mask"], threshold)}
         builders = {
             "sr": tasks.super_resolution,
             "inpaint": tasks.inpainting,
             "deblur": tasks.deblurring,
             "denoise": tasks.denoising,
             "colorize": tasks.colorization,
+            "solve": tasks.solving,
         }
         return builders[task](color, **arguments, device=self.device)
 
-    def solve(self, problem: Problem, options: Options, callback: Callback | None = None) -> tuple[Tensor, Report]:
+    def solve_problem(
+        self, problem: Problem, options: Options, callback: Callback | None = None
+    ) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
         method, settings = settings_for(
-            problem.task, options.method, steps=options.steps, eta=options.eta, samples=options.samples
+            problem.kind, options.method, steps=options.steps, eta=options.eta, samples=options.samples
         )
         generator = torch.Generator().manual_seed(options.seed)
         run = Run(self.denoiser, problem, settings, generator, callback)
@@ -189,6 +245,7 @@ class Restorer:
         with torch.inference_mode():
             solutions = torch.stack([_finished(METHODS[method](run), problem) for _ in range(options.samples)])
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
+            solutions = problem.operator.visible(solutions)
             synchronize(self.device)
         report = Report(
             task=problem.task,
@@ -251,7 +308,7 @@ def inpaint(image: Picture, mask: Picture, *, model: str = "default", device: st
 
 
 def deblur(
-    image: Picture, kernel: str = "gaussian:2", *, model: str = "default", device: str = "auto", **options
+    image: Picture, kernel: Kernel = "gaussian:2", *, model: str = "default", device: str = "auto", **options
 ) -> Any:
     """See `Restorer.deblur`."""
     return restorer(model, device).deblur(image, kernel, **options)
@@ -267,6 +324,18 @@ def colorize(image: Picture, *, model: str = "default", device: str = "auto", **
     return restorer(model, device).colorize(image, **options)
 
 
+def solve(
+    measurement: Picture,
+    operator: str | Degradation | Operator,
+    *,
+    model: str = "default",
+    device: str = "auto",
+    **options,
+) -> Any:
+    """See `Restorer.solve`."""
+    return restorer(model, device).solve(measurement, operator, **options)
+
+
 def _short(result: Result) -> Any:
     return result.mean if result.std is None else Samples(result.mean, result.std, result.samples)
 
@@ -280,15 +349,17 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
     if not bool(torch.isfinite(solution).all()):
         raise RuntimeError(f"the {problem.task} result is not finite (NaN or infinity)")
     result = ((solution + 1) / 2).clamp(0, 1)
-    return result if problem.keep is None else torch.where(problem.keep, problem.measurement, result)
+    if problem.keep is None:
+        return result
+    return torch.where(problem.keep == 1, problem.original, torch.lerp(result, problem.original, problem.keep))
 
 
-def _mask(mask: Picture | Tensor) -> Tensor:
-    """True where the mask is white: bool [H, W], or [B, 1, H, W] of a batch of masks."""
+def _mask(mask: Picture | Tensor, threshold: float) -> Tensor:
+    """True where the mask is brighter than the threshold: bool [H, W], or [B, 1, H, W] of a batch of masks."""
     if hasattr(mask, "dtype") and str(mask.dtype).endswith("bool"):
         values = torch.as_tensor(mask)
         return values if values.ndim != 3 else values[:, None]
-    white = open_picture(mask).color.mean(dim=1, keepdim=True) > 0.5
+    white = open_picture(mask).color.mean(dim=1, keepdim=True) > threshold
     return white[0, 0] if len(white) == 1 else white
 
 

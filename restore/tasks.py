@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 import operators
-from operators import Mask, SpectralOperator
+from operators import AxesOperator, Degradation, LinearOperator, Mask, NonlinearChain, kernels
 from restore.denoiser import Condition
-from restore.errors import BadArgument
+from restore.errors import BadArgument, FileAccess
 from restore.noise import estimate_noise
 
-TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize")
+TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize", "solve")
 
 QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
 """Standard deviation of the rounding to 8 bits, in [0, 1] units: no 8-bit measurement is cleaner than this."""
 
 MAX_SCALE = 16
 MAX_OUTPUT_PIXELS = 200_000_000
+MAX_RADIUS = 1000
 
+Operator = LinearOperator | NonlinearChain
+Kernel = str | NDArray[Any] | Tensor
 Noise = float | Sequence[float] | Literal["auto"]
 """A standard deviation for pixels in [0, 1], one for each picture of a batch, or ``auto``: estimated."""
 
@@ -36,24 +41,39 @@ class Problem:
 
     Attributes:
         task: its name in `TASKS`.
-        operator: A.
+        operator: A, for pictures in [0, 1] where it is not linear.
         measurement: y = A x + noise with x in [0, 1], float32 [B, *operator.output_shape].
         noise: standard deviation of each measurement's noise in [0, 1] units, float32 [B].
         condition: the degraded picture at full size in [-1, 1], if the networks know this degradation.
-        keep: [B or 1, 1, H, W], True where the measurement is the answer and must come through untouched.
+        keep: [B or 1, 1 or 3, H, W] in [0, 1], the share of ``original`` in the answer: 1 where it must come through
+            untouched.
+        original: [B, 3, H, W] in [0, 1].
+        kind: the task that it resembles, whose settings suit it: see `resembled_task`.
     """
 
     task: str
-    operator: SpectralOperator
+    operator: Operator
     measurement: Tensor
     noise: Tensor
     condition: Condition | None
     keep: Tensor | None = None
+    original: Tensor | None = None
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.task)
+
+    @cached_property
+    def model_operator(self) -> Operator:
+        """A for pictures in [-1, 1]."""
+        return self.operator if isinstance(self.operator, LinearOperator) else self.operator.between(-1.0, 1.0)
 
     @cached_property
     def model_measurement(self) -> Tensor:
         """The measurement of the picture in [-1, 1]: ``A (2x − 1) = 2y − A 1``."""
         operator, y = self.operator, self.measurement
+        if not isinstance(operator, LinearOperator):
+            return 2 * y - 1
         return 2 * y - operator.A(y.new_ones(1, *operator.input_shape))
 
 
@@ -79,10 +99,21 @@ def super_resolution(
     return Problem("sr", operator, image, _noise(noise, image), _all_known(enlarged))
 
 
-def inpainting(image: Tensor, mask: Tensor, noise: Noise = 0.0, device: torch.device | str = "cpu") -> Problem:
+def inpainting(
+    image: Tensor,
+    mask: Tensor,
+    noise: Noise = 0.0,
+    dilate: int = 0,
+    feather: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Problem:
     """``image`` [B, 3, H, W] in [0, 1] is unknown where ``mask`` [H, W] or [B, 1, H, W] is True.
 
     Without noise the known pixels come through untouched.
+
+    Args:
+        dilate: grow what is unknown by this many whole pixels.
+        feather: blend the fill with what ``image`` shows inside the mask, over so many pixels from its rim.
 
     Raises:
         BadArgument: a mask of another size, without any pixel to fill, or without any known pixel.
@@ -96,37 +127,51 @@ def inpainting(image: Tensor, mask: Tensor, noise: Noise = 0.0, device: torch.de
         raise BadArgument("the mask is white everywhere: no pixel of the picture would be known (white = fill)")
     if not bool(mask.any()):
         raise BadArgument("the mask is black everywhere: there is nothing to fill (white = fill)")
-    image, known = image.to(device), ~mask.to(device).reshape(-1, 1, *mask.shape[-2:])
+    check_arguments({"dilate": dilate, "feather": feather})
+    known = ~mask.cpu().reshape(-1, 1, *mask.shape[-2:])
     if len(known) not in (1, len(image)):
         raise BadArgument(f"{len(known)} masks for {len(image)} pictures: give one mask, or one for each picture")
+    if dilate:
+        with _as_bad_argument("--dilate"):
+            known = torch.stack([operators.masks.from_picture(~one[0].numpy(), dilate=dilate)[None] for one in known])
+    weights = operators.masks.feather(known, feather) if feather else known.float()
+    image, known, weights = image.to(device), known.to(device), weights.to(device)
     operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
     level = _noise(noise, image)
     condition = Condition((2 * image - 1) * known, known.expand(len(image), -1, -1, -1).to(image))
-    return Problem("inpaint", operator, image * known, level, condition, known & (level == 0).reshape(-1, 1, 1, 1))
+    keep = weights * (level == 0).reshape(-1, 1, 1, 1)
+    return Problem("inpaint", operator, image * known, level, condition, keep, image)
 
 
 def deblurring(
     image: Tensor,
-    kernel: str,
+    kernel: Kernel,
     noise: Noise = "auto",
-    boundary: str = "symmetric",
+    boundary: str = "unknown",
     device: torch.device | str = "cpu",
 ) -> Problem:
-    """``image`` [B, 3, H, W] in [0, 1] was blurred by ``gaussian:SIGMA`` or ``box:N``.
+    """``image`` [B, 3, H, W] in [0, 1] was blurred by a kernel.
+
+    Args:
+        kernel: as text, ``gaussian:2`` (see `operators.vocabulary`), or as an array [h, w].
+        boundary: what lay beyond the border: one of `operators.CONVOLUTION_BOUNDARIES`. ``unknown`` is right for
+            photographs, whose camera saw more than it kept.
 
     Raises:
         BadArgument: unknown kernel or boundary, or a kernel that does not fit the picture.
     """
-    check_arguments({"boundary": boundary})
-    try:
-        operator = operators.parse_blur(kernel, (3, *image.shape[-2:]), boundary=boundary).to(device)
-    except ValueError as error:
-        raise BadArgument(f"--kernel: {error}") from None
-    image = image.to(device)
+    check_arguments({"boundary": boundary, "kernel": kernel})
+    shape = (3, *image.shape[-2:])
+    with _as_bad_argument("--kernel"):
+        if isinstance(kernel, str):
+            operator = _blur(kernel, boundary).operator_for(shape)
+        else:
+            operator = operators.convolution(shape, kernels.from_array(kernel), boundary)
+    operator, image = operator.to(device), image.to(device)
     level = _noise(noise, image)
     if noise == "auto":
         level = level.clamp_min(QUANTISATION_NOISE)
-    return Problem("deblur", operator, image, level, _all_known(image))
+    return Problem("deblur", operator, image, level, _shown_blurred(operator, image))
 
 
 def denoising(image: Tensor, noise: Noise = "auto", device: torch.device | str = "cpu") -> Problem:
@@ -151,8 +196,146 @@ def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str =
     return Problem("colorize", operator, grey, _noise(noise, grey), None)
 
 
+def solving(
+    measurement: Tensor,
+    operator: str | Degradation | Operator,
+    noise: Noise | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Problem:
+    """``measurement`` is what some operator made of a picture.
+
+    Args:
+        measurement: [B, *operator.output_shape]: ``A x + noise`` for pictures x in [0, 1].
+        operator: as text (see `operators.text`), as one that was read, or an operator of your own with pictures of
+            3 channels.
+        noise: None is ``auto`` for blurs, 0 for operators that can be inverted where they measure (masks,
+            down-sampling, colours), and the rounding of 8-bit pictures for the others.
+        size: (width, height) of the picture, where the measurement does not tell.
+
+    Raises:
+        BadArgument: an operator that cannot be read or does not fit the measurement.
+    """
+    if isinstance(operator, str):
+        with _as_bad_argument("--operator"):
+            operator = operators.parse(operator)
+    measurement = _measured_channels(measurement, operator)
+    operator = _operator_for(operator, tuple(measurement.shape[1:]), size).to(device)
+    kind = resembled_task(operator)
+    measurement = measurement.to(device)
+    noise = _likely_noise(operator, kind) if noise is None else noise
+    if noise == "auto" and not _is_picture(measurement):
+        raise BadArgument("--noise auto: it is estimated in pictures, and this measurement is none; give a number")
+    if noise != "auto" and kind == "compressed" and bool(torch.as_tensor(noise).any()):
+        raise BadArgument(f"--noise {noise}: quantise and jpeg take no noise beside their own error; leave it out")
+    level = _noise(noise, measurement)
+    if noise == "auto":
+        level = level.clamp_min(QUANTISATION_NOISE)
+    keep, condition = None, None
+    if isinstance(operator, Mask):
+        known = operator.singular_values.reshape(-1, *operator.input_shape)
+        measurement, keep = measurement * known, known * (level == 0).reshape(-1, 1, 1, 1)
+        if bool((known == known[:, :1]).all()):
+            condition = Condition((2 * measurement - 1) * known, known[:, :1].expand(len(measurement), -1, -1, -1))
+    elif kind == "sr":
+        condition = _all_known(F.interpolate(measurement, size=operator.input_shape[1:], mode="bicubic"))
+    elif kind in ("deblur", "denoise"):
+        condition = _shown_blurred(operator, measurement)
+    return Problem("solve", operator, measurement, level, condition, keep, None if keep is None else measurement, kind)
+
+
+def _likely_noise(operator: Operator, kind: str) -> Noise:
+    """What a measurement in 8 bits has if nobody added any."""
+    if kind in ("deblur", "denoise"):
+        return "auto"
+    if kind == "compressed":
+        return 0.0
+    s = operator.singular_values if operator.has_svd else None
+    return 0.0 if s is not None and bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
+
+
+def resembled_task(operator: Operator) -> str:
+    """The task whose settings suit an operator: ``solve`` where it is like none of the others, ``compressed`` where it
+    is not linear.
+    """
+    if not isinstance(operator, LinearOperator):
+        return "compressed"
+    if isinstance(operator, Mask):
+        return "inpaint"
+    keeps_channels = operator.input_shape[0] == operator.output_shape[0] == 3
+    if isinstance(operator, AxesOperator):
+        channel, height, width = operator.matrices
+        if channel is not None:
+            grey = height is None and width is None and operator.output_shape[0] == 1
+            return "colorize" if grey and abs(float(channel.sum()) - 1) < 1e-3 else "solve"
+        if height is None and width is None:
+            return "denoise"
+        return "deblur" if operator.output_shape == operator.input_shape else "sr" if keeps_channels else "solve"
+    convolutions = operators.CircularConvolution, operators.SymmetricConvolution
+    others = operators.PaddedConvolution, operators.ValidConvolution
+    return "deblur" if keeps_channels and isinstance(operator, (*convolutions, *others)) else "solve"
+
+
+def _measured_channels(measurement: Tensor, operator: Degradation | Operator) -> Tensor:
+    """Pictures are read as three channels; a grey one is the measurement of an operator that gives one."""
+    channels = operator.measured_channels if isinstance(operator, Degradation) else operator.output_shape[0]
+    if measurement.shape[1] != 3 or channels != 1:
+        return measurement
+    if not bool((measurement == measurement[:, :1]).all()):
+        raise BadArgument("--operator: it measures one channel, and this picture is in colour; give a grey one")
+    return measurement[:, :1]
+
+
+def _operator_for(operator: Degradation | Operator, shape: tuple[int, ...], size: tuple[int, int] | None) -> Operator:
+    if isinstance(operator, Degradation):
+        with _as_bad_argument("--operator"):
+            operator = operator.operator_for(shape) if size is None else operator.operator((3, size[1], size[0]))
+    if tuple(operator.output_shape) != shape:
+        raise BadArgument(
+            f"the measurement has the shape {_as_text(shape)}, but of pictures of {_as_text(operator.input_shape)} the "
+            f"operator gives {_as_text(operator.output_shape)} (channels x height x width)"
+        )
+    if operator.input_shape[0] != 3:
+        raise BadArgument(f"the operator takes pictures of {operator.input_shape[0]} channels; the models know 3")
+    return operator
+
+
+@contextmanager
+def _as_bad_argument(option: str) -> Iterator[None]:
+    """What operators say of a text, for the person who wrote it."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadArgument(f"{option}: {error}") from None
+    except OSError as error:
+        raise FileAccess(f"{option}: {error.filename}: cannot be read: {error.strerror or error}") from None
+
+
+def _blur(kernel: str, boundary: str) -> Degradation:
+    """``gaussian:2`` as a degradation; a boundary in the text itself counts."""
+    parts = operators.parse(f"blur:{kernel}").parts
+    if len(parts) > 1:
+        raise ValueError(f"{kernel!r} is more than a blur kernel; restore solve --operator takes several parts")
+    return Degradation((parts[0].unless_given("boundary", boundary),))
+
+
+def _shown_blurred(operator: LinearOperator, image: Tensor) -> Condition | None:
+    """The blurred picture at the size of the sharp one; beyond an unknown border nothing is known."""
+    if isinstance(operator, operators.ValidConvolution):
+        return Condition(operator.embed(2 * image - 1), operator.embed(torch.ones_like(image[:, :1])))
+    return _all_known(image) if operator.input_shape == operator.output_shape else None
+
+
+def _is_picture(measurement: Tensor) -> bool:
+    return measurement.shape[1] in (1, 3) and min(measurement.shape[-2:]) > 1
+
+
+def _as_text(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Look at what can be judged without a picture: ``scale``, ``kernel``, ``boundary``, ``noise``.
+    """Look at what can be judged without a picture: ``scale``, ``kernel``, ``boundary``, ``operator``, ``noise``.
 
     Raises:
         BadArgument: a value that cannot be used.
@@ -160,22 +343,28 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     scale, boundary = arguments.get("scale", 2), arguments.get("boundary", "zero")
     if not (math.isfinite(scale) and 1 < scale <= MAX_SCALE):
         raise BadArgument(f"--scale {scale:g}: must be above 1 and at most {MAX_SCALE}")
+    if not 0 <= arguments.get("threshold", 0) < 1:
+        raise BadArgument(f"--threshold {arguments['threshold']:g}: must be at least 0 and below 1")
+    for name in ("dilate", "feather"):
+        if not 0 <= arguments.get(name, 0) <= MAX_RADIUS:
+            raise BadArgument(f"--{name} {arguments[name]:g}: must be between 0 and {MAX_RADIUS} pixels")
     if "kernel" in arguments:
         _check_kernel(arguments["kernel"], of_downsampling="scale" in arguments)
-    if boundary not in operators.BOUNDARIES:
-        raise BadArgument(f"--boundary {boundary}: unknown; use {', '.join(operators.BOUNDARIES)}")
-    if "noise" in arguments:
+    if boundary not in operators.CONVOLUTION_BOUNDARIES:
+        raise BadArgument(f"--boundary {boundary}: unknown; use {', '.join(operators.CONVOLUTION_BOUNDARIES)}")
+    if isinstance(arguments.get("operator"), str):
+        with _as_bad_argument("--operator"):
+            operators.parse(arguments["operator"])
+    if arguments.get("noise") is not None:
         _check_noise(arguments["noise"])
 
 
-def _check_kernel(kernel: str, of_downsampling: bool) -> None:
+def _check_kernel(kernel: Kernel, of_downsampling: bool) -> None:
     if of_downsampling and kernel not in operators.RESAMPLERS:
         raise BadArgument(f"--kernel {kernel}: unknown; use {', '.join(operators.RESAMPLERS)}")
-    if not of_downsampling:
-        try:
-            operators.read_blur(kernel)
-        except ValueError as error:
-            raise BadArgument(f"--kernel: {error}") from None
+    if not of_downsampling and isinstance(kernel, str):
+        with _as_bad_argument("--kernel"):
+            _blur(kernel, "unknown")
 
 
 def _check_noise(noise: Noise) -> None:

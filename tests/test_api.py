@@ -254,7 +254,7 @@ def test_the_global_random_numbers_are_left_alone():
         ("denoise", {}, 1),
         ("denoise", {"steps": 3}, 3),
         ("inpaint", {"steps": 3}, 3),
-        ("deblur", {"method": "ddrm", "steps": 3}, 3),
+        ("deblur", {"method": "ddrm", "steps": 3, "boundary": "symmetric"}, 3),
         ("colorize", {"steps": 3}, 3),
     ],
 )

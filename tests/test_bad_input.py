@@ -131,9 +131,13 @@ def test_scale_of_a_large_picture(command, place):
     [
         *((text, "standard deviation") for text in ("gaussian", "gaussian:", "gaussian:abc", "gaussian:-1")),
         *((text, "standard deviation") for text in ("gaussian:nan", "gaussian:0")),
-        *((text, "larger than the picture") for text in ("gaussian:1e9", "box:1e9")),
+        *((text, "too large") for text in ("gaussian:99999", "box:9999")),
+        *((text, "larger than the picture") for text in ("gaussian:60", "box:999", "motion:300", "disk:200")),
         *((text, "whole pixels") for text in ("box", "box:0", "box:2.5", "box:-3", "box:nan", "box:abc")),
-        *((text, "gaussian:SIGMA, box:N") for text in ("foo:3", "foo", ":", "Gaussian:1")),
+        *((text, "kinds are gaussian, box, motion") for text in ("foo:3", "foo", ":", "Gaussian:1")),
+        ("box:3+gray", "more than a blur kernel"),
+        ("motion:5:up", "degrees"),
+        ("gaussian:1:boundary=none", "symmetric, mirror, replicate, circular, unknown"),
     ],
 )
 def test_blur_kernel(command, place, kernel, said):
@@ -145,7 +149,7 @@ def test_blur_kernel(command, place, kernel, said):
     [
         ("sr --kernel nearest", ["--kernel", "nearest", "bicubic, area, lanczos"]),
         ("deblur", ["--kernel", "Missing"]),
-        ("deblur --kernel box:3 --boundary mirror", ["--boundary", "mirror", "symmetric", "circular"]),
+        ("deblur --kernel box:3 --boundary reflect", ["--boundary", "reflect", "symmetric", "unknown"]),
         ("sr --method magic", ["--method magic", "ddrm", "sr3", "one-step"]),
         ("colorize --method sr3", ["--method sr3", "ddrm"]),
         ("colorize --method one-step", ["--method one-step", "ddrm"]),
@@ -408,8 +412,8 @@ def test_api_refuses_what_is_no_picture(picture, said, task):
         ("inpaint", {"mask": np.ones((8, 8), dtype=bool)}, "white"),
         ("inpaint", {"mask": [[True]]}, "not a list"),
         ("inpaint", {"mask": np.ones((8, 8), dtype=np.int64)}, "int64"),
-        ("deblur", {"kernel": "foo"}, "gaussian:SIGMA"),
-        ("deblur", {"kernel": "box:3", "boundary": "mirror"}, "symmetric"),
+        ("deblur", {"kernel": "foo"}, "kinds are gaussian"),
+        ("deblur", {"kernel": "box:3", "boundary": "reflect"}, "symmetric"),
         ("denoise", {"noise": 0}, "above 0"),
         ("colorize", {"steps": 0}, "between 1 and 1000"),
         ("colorize", {"eta": 2}, "between 0 and 1"),

@@ -21,7 +21,7 @@ import cli
 NEEDED = {
     "sr": ["--scale", "2"],
     "inpaint": [],
-    "deblur": ["--kernel", "box:2"],
+    "deblur": ["--kernel", "box:2", "--boundary", "symmetric"],
     "denoise": ["--noise", "0.05"],
     "colorize": [],
 }
@@ -31,8 +31,9 @@ TWO_STEPS = ["--steps", "2"]
 FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {"denoise": NEEDED["denoise"]}
 """The same, for a fraction of a second on a small picture."""
 
-METHODS = [(task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in ("ddrm", "sr3", "one-step")]
-METHODS.append(("colorize", "ddrm"))
+EVERY_METHOD = ("ddrm", "diffpir", "sr3", "one-step")
+METHODS = [(task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in EVERY_METHOD]
+METHODS += [("colorize", "ddrm"), ("colorize", "diffpir")]
 
 ODD_SIZES = [(1, 1), (1, 17), (17, 1), (7, 3), (13, 21), (24, 16)]
 """Width and height: one pixel, one row, one column, odd, prime, and one that the network divides."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from test_every_operator import TABLE, pictures_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import operators
 import pretrained
-from operators import Mask
+from operators import Mask, kernels, masks
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.devices import choose_device, network_dtype
 from restore.errors import BadArgument, Unavailable
@@ -28,7 +30,62 @@ OPERATORS: dict[str, Callable[[], operators.SpectralOperator]] = {
     "box": lambda: operators.box_blur(SHAPE, 3, boundary="circular"),
     "mask": lambda: Mask(SHAPE, torch.ones(SHAPE[1:])),
     "mask per picture": lambda: Mask(SHAPE, torch.ones(2, 1, *SHAPE[1:])),
+    "mirrored blur": lambda: operators.gaussian_blur(SHAPE, 0.7, boundary="mirror"),
+    "circular convolution": lambda: operators.CircularConvolution(SHAPE, kernels.motion(5, 20)),
+    "circular convolution per picture": lambda: operators.CircularConvolution(SHAPE, KERNELS),
+    "symmetric convolution": lambda: operators.SymmetricConvolution(SHAPE, kernels.disk(1.5)),
+    "symmetric convolution per picture": lambda: operators.SymmetricConvolution(SHAPE, KERNELS),
+    "Hadamard": lambda: operators.Hadamard(SHAPE, 0.3),
+    "block sensing": lambda: operators.BlockSensing(SHAPE, 0.3, block=10),
+    "mosaic": lambda: operators.Bayer(SHAPE, "GBRG"),
+    "colour mix": lambda: operators.color_mix(SHAPE, [[0.5, 0.5, 0.0], [0.0, 0.3, 0.7]]),
+    "masked colour": lambda: operators.MaskedColor(SHAPE, [[0.2, 0.7, 0.1]], _known()),
+    "masked colour per picture": lambda: operators.MaskedColor(SHAPE, [[0.2, 0.7, 0.1]], _known(2, 1)),
+    "composed masks": lambda: Mask(SHAPE, _known()) @ Mask(SHAPE, _known(3)),
+    "batch of different kinds": lambda: operators.batch_of(
+        [operators.CircularConvolution(SHAPE, KERNELS[0]), Mask(SHAPE, _known())]
+    ),
+    "published blur": lambda: operators.ddrm_reference("deblur_aniso", SHAPE),
+    "published blur, mixed": lambda: operators.ddrm_reference("deblur_uni", SHAPE, mixed_spectrum=True),
 }
+WITHOUT_SVD: dict[str, Callable[[], operators.LinearOperator]] = {
+    "valid convolution": lambda: operators.ValidConvolution(SHAPE, kernels.disk(1.5)),
+    "valid convolution per picture": lambda: operators.ValidConvolution(SHAPE, KERNELS),
+    "padded convolution": lambda: operators.PaddedConvolution(SHAPE, kernels.motion(5, 20), "mirror"),
+    "padded convolution per picture": lambda: operators.PaddedConvolution(SHAPE, KERNELS, "zero"),
+    "mask after convolution": lambda: Mask(SHAPE, _known()) @ operators.CircularConvolution(SHAPE, KERNELS[0]),
+    "mosaic after blur, preconditioned": lambda: operators.Bayer(SHAPE) @ operators.gaussian_blur(SHAPE, 0.4),
+    "blur after mask, preconditioned": lambda: (
+        operators.gaussian_blur(SHAPE, 0.4) @ Mask(SHAPE, masks.box(SHAPE[1:], 4, 4))
+    ),
+    "Hadamard after mask after blur": lambda: (
+        operators.Hadamard(SHAPE, 0.5) @ Mask(SHAPE, _known()) @ operators.gaussian_blur(SHAPE, 0.5)
+    ),
+    "after an own operator": lambda: operators.downsample(SHAPE, 2) @ Fringe(SHAPE),
+    "own operator": lambda: Fringe(SHAPE),
+    "batch": lambda: operators.batch_of([Fringe(SHAPE), Mask(SHAPE, _known()) @ operators.gaussian_blur(SHAPE, 0.5)]),
+}
+
+
+class Fringe(operators.IterativeOperator):
+    """The channels weighted by a buffer and shifted, as somebody else may write it."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__(shape, shape)
+        self.register_buffer("weights", torch.linspace(0.5, 1, shape[0])[:, None, None])
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.weights * x.roll(1, -1)
+
+    def At(self, y: Tensor) -> Tensor:
+        return (self.weights * y).roll(-1, -1)
+
+
+KERNELS = np.stack([kernels.gaussian(0.5), kernels.box(5)])
+
+
+def _known(*leading: int) -> Tensor:
+    return torch.rand(*leading, *SHAPE[1:], generator=torch.Generator().manual_seed(0)) < 0.6
 
 
 @pytest.fixture
@@ -66,6 +123,11 @@ BUILT = {dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype) for dtype
 BUILT_OPERATORS = {name: build() for name, build in OPERATORS.items()}
 for built in BUILT_OPERATORS.values():
     assert built.singular_values is not None  # an SVD is computed on first use, with real numbers
+BUILT_FUNCTION = operators.FunctionOperator(Fringe(SHAPE), SHAPE)
+BUILT_WITHOUT_SVD = {name: build() for name, build in WITHOUT_SVD.items()}
+for built in BUILT_WITHOUT_SVD.values():
+    built.iterations = built.max_iterations = 2
+    built.pseudo_inverse(torch.zeros(2, *built.output_shape))  # preconditioners are chosen on first use
 LEVELS = noise_levels(BUILT[torch.float32].schedule, 3)
 
 
@@ -94,6 +156,30 @@ def test_operators(name: str, fake: FakeTensorMode) -> None:
     _all_on_cuda(*results, operator.V(spectrum), operator.U(spectrum), operator.inverse_singular_values())
     assert operator.V(spectrum).shape == x.shape
     assert operator.U(spectrum).shape == y.shape
+
+
+@pytest.mark.parametrize("name", WITHOUT_SVD)
+def test_operators_without_an_svd(name: str, fake: FakeTensorMode) -> None:
+    operator = _on_fake_cuda(BUILT_WITHOUT_SVD[name], fake)
+    x, y = _cuda(2, *operator.input_shape), _cuda(2, *operator.output_shape)
+    _all_on_cuda(operator.A(x), operator.At(y), operator.visible(x))
+    assert operator.A(x).shape == y.shape
+    assert operator.At(y).shape == x.shape
+
+
+@pytest.mark.parametrize("name", WITHOUT_SVD)
+def test_iterative_pseudo_inverse(name: str, fake: FakeTensorMode) -> None:
+    operator = _on_fake_cuda(BUILT_WITHOUT_SVD[name], fake)
+    x = operator.pseudo_inverse(_cuda(2, *operator.output_shape))
+    _all_on_cuda(x)
+    assert x.shape == (2, *operator.input_shape)
+
+
+def test_an_operator_from_a_function(fake: FakeTensorMode) -> None:
+    """Forwards; differentiation of fake tensors needs a device, where the test of the GPU below has the adjoint."""
+    moved = _on_fake_cuda(BUILT_FUNCTION, fake)
+    assert {buffer.device.type for buffer in moved.buffers()} == {"cuda"}
+    _all_on_cuda(moved.A(_cuda(2, *SHAPE)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -164,3 +250,24 @@ def test_gpu_agrees_with_cpu(name: str) -> None:
             x = ddrm(denoise, operator, y, 0.1, LEVELS, generator=torch.Generator().manual_seed(1))
         results.append(x.cpu())
     torch.testing.assert_close(*results, rtol=0, atol=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("name", TABLE)
+def test_every_operator_on_a_gpu(name: str) -> None:
+    """Every map in float64, adjoints of functions included."""
+    operator = TABLE[name].largest(torch.float64)
+    count, draw = pictures_of(operator), torch.Generator().manual_seed(0)
+    x, y = (torch.randn(count, *s, generator=draw).double() for s in (operator.input_shape, operator.output_shape))
+    given = {"A": x, "At": y, "pseudo_inverse": y}
+    if operator.has_svd:
+        spectrum = torch.randn(count, *operator.singular_values.shape[-3:], generator=draw).double()
+        given |= {"Vt": x, "Ut": y, "V": spectrum, "U": spectrum}
+    expected = {name: getattr(operator, name)(value) for name, value in given.items()}
+    operator.to("cuda")
+    for part, value in given.items():
+        found = getattr(operator, part)(value.to("cuda"))
+        _all_on_cuda(found)
+        allowed = 1e-7 * float(expected[part].abs().max())
+        torch.testing.assert_close(found.cpu(), expected[part], rtol=0, atol=allowed, msg=part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,12 +15,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 
 import operators
-from operators import AxesOperator, Mask, check, dense_matrix
+from operators import AxesOperator, IterativeOperator, Mask, SpectralOperator, check, dense_matrix, kernels
 
 SIZES = [(6, 6), (5, 7), (9, 4), (1, 8), (7, 1), (1, 1)]
-SCIPY_MODE = {"zero": "constant", "symmetric": "reflect", "replicate": "nearest", "circular": "wrap"}
+SCIPY_MODE = {
+    "zero": "constant",
+    "symmetric": "reflect",
+    "mirror": "mirror",
+    "replicate": "nearest",
+    "circular": "wrap",
+}
+SCIPY_SYNONYM = {"zero": "grid-constant", "symmetric": "grid-mirror", "circular": "grid-wrap"}
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 BUILDERS = {
@@ -101,20 +110,173 @@ def test_against_dense_svd(name: str) -> None:
     )
 
 
-def test_check_finds_a_wrong_adjoint_and_a_wrong_svd() -> None:
-    operator = operators.gaussian_blur((1, 5, 6), 0.8, dtype=torch.float64)
-    assert operator.singular_values.numel() == 30
-    operator.left_1 = -operator.left_1
-    with pytest.raises(AssertionError, match="A = U Σ Vᵀ"):
+class Dense(SpectralOperator):
+    """A random matrix 9×12 of rank 6, every map by itself, so that any of them can be replaced by a wrong one."""
+
+    def __init__(self, **wrong) -> None:
+        super().__init__((1, 3, 4), (1, 3, 3))
+        draw = torch.Generator().manual_seed(7)
+        left, right = (torch.linalg.qr(torch.randn(n, n, generator=draw).double())[0] for n in (9, 12))
+        self.register_buffer("left", left)
+        self.register_buffer("right", right)
+        self.register_buffer("singular_values", torch.tensor([3.0, 2, 2, 1, 0.7, 0.5, 0, 0, 0]).double().view(1, 3, 3))
+        self.register_buffer("matrix", left * self.singular_values.flatten() @ right[:, :9].mT)
+        for name, make in wrong.items():
+            setattr(self, name, partial(make, self))
+
+    def A(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.matrix.mT).view(-1, 1, 3, 3)
+
+    def At(self, y: Tensor) -> Tensor:
+        return (y.flatten(1) @ self.matrix).view(-1, 1, 3, 4)
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        return Dense.V(self, self.inverse_singular_values() * Dense.Ut(self, y))
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        return (spectrum.flatten(1) @ self.right[:, :9].mT).view(-1, 1, 3, 4)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.right[:, :9]).view(-1, 1, 3, 3)
+
+    def U(self, spectrum: Tensor) -> Tensor:
+        return (spectrum.flatten(1) @ self.left.mT).view(-1, 1, 3, 3)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return (y.flatten(1) @ self.left).view(-1, 1, 3, 3)
+
+    def into_null_space(self, y: Tensor) -> Tensor:
+        """From the range to the null space: invisible behind A, not minimal."""
+        return (y.flatten(1) @ self.left[:, :3] @ self.right[:, -3:].mT).view(-1, 1, 3, 4)
+
+    def from_beyond_the_range(self, y: Tensor) -> Tensor:
+        """From what A never gives to the row space: invisible before A, not least squares."""
+        return (y.flatten(1) @ self.left[:, -3:] @ self.right[:, :3].mT).view(-1, 1, 3, 4)
+
+
+WRONG = {
+    "At is the adjoint": {"At": lambda op, y: 1.01 * Dense.At(op, y)},
+    "At is linear": {"At": lambda op, y: Dense.At(op, y.clamp(-1, 1))},
+    "A is linear": {"A": lambda op, x: Dense.A(op, x) + 1e-3},
+    "A is linear, each": {"A": lambda op, x: Dense.A(op, x - 0.01 * x.mean(dim=0, keepdim=True))},
+    r"A is linear, .*off by": {"A": lambda op, x: Dense.A(op, x.clamp(-100, 100))},
+    r"A gives a batch of shape \(12, 1, 3, 3\): it gave": {"A": lambda op, x: Dense.A(op, x).flatten(1)},
+    r"pseudo_inverse gives a batch of shape \(9, 1, 3, 4\)": {"pseudo_inverse": lambda op, y: y},
+    "A = U Σ Vᵀ": {"U": lambda op, s: -Dense.U(op, s), "Ut": lambda op, y: -Dense.Ut(op, y)},
+    "A = U Σ Vᵀ: off": {"U": lambda op, s: Dense.U(op, s.flip(-1)), "Ut": lambda op, y: Dense.Ut(op, y).flip(-1)},
+    "the columns of U are orthonormal": {
+        "U": lambda op, s: 1.01 * Dense.U(op, s),
+        "Ut": lambda op, y: 1.01 * Dense.Ut(op, y),
+    },
+    "the columns of V are orthonormal": {
+        "V": lambda op, s: Dense.V(op, s + 0.1 * s.flip(-1)),
+        "Vt": lambda op, x: Dense.Vt(op, x) + 0.1 * Dense.Vt(op, x).flip(-1),
+    },
+    "Ut is the transpose of U": {"Ut": lambda op, y: Dense.Ut(op, y.flip(-1))},
+    "Vt is the transpose of V": {"Vt": lambda op, x: Dense.Vt(op, x.flip(-1))},
+    "V is linear": {"V": lambda op, s: Dense.V(op, s.clamp(-1, 1))},
+    "A A⁺ A = A": {"pseudo_inverse": Dense.At},
+    "A⁺ A A⁺ = A⁺": {
+        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y.flip(-1))
+    },
+    "A A⁺ is symmetric": {
+        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.from_beyond_the_range(op, y)
+    },
+    "A⁺ A is symmetric": {"pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y)},
+    "pseudo_inverse is linear": {"pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y.clamp(-1, 1))},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_check_names_what_is_wrong(message: str) -> None:
+    operator = Dense(**WRONG[message])
+    with pytest.raises(AssertionError, match=message):
         check(operator)
-    operator = operators.downsample((1, 6, 6), 2, dtype=torch.float64)
-    operator.At = lambda y: 1.01 * AxesOperator.At(operator, y)
-    with pytest.raises(AssertionError, match="adjoint"):
+
+
+def test_check_refuses_negative_singular_values() -> None:
+    operator = Dense()
+    operator.singular_values[0, 0, 2] *= -1
+    with pytest.raises(AssertionError, match="singular values are not negative: the smallest is -2"):
         check(operator)
-    operator = operators.downsample((1, 6, 6), 2, dtype=torch.float64)
-    operator.pseudo_inverse = operator.At
-    with pytest.raises(AssertionError, match="A⁺"):
-        check(operator)
+
+
+def test_check_passes_what_is_right() -> None:
+    check(Dense(), rtol=1e-12)
+    check(Dense().float(), rtol=1e-5)
+
+
+class Rolled(IterativeOperator):
+    """Made for three pictures, of which it shifts each by another amount; it has no SVD that tells how many."""
+
+    mixes = False
+
+    def A(self, x: Tensor) -> Tensor:
+        x = x.roll(1, 0) if self.mixes else x
+        return torch.stack([picture.roll(amount, -1) for picture, amount in zip(x, range(3), strict=True)])
+
+    def At(self, y: Tensor) -> Tensor:
+        x = torch.stack([picture.roll(-amount, -1) for picture, amount in zip(y, range(3), strict=True)])
+        return x.roll(-1, 0) if self.mixes else x
+
+
+BATCHES = {
+    "masks": lambda dtype: Mask((2, 3, 4), _random_mask((3, 2, 3, 4)), dtype=dtype),
+    "one mask of a batch": lambda dtype: Mask((2, 3, 4), _random_mask((1, 1, 3, 4)), dtype=dtype),
+    "kernels": lambda dtype: operators.CircularConvolution(
+        (2, 3, 4), np.stack([np.eye(3), kernels.box(3)]), dtype=dtype
+    ),
+    "even kernels": lambda dtype: operators.SymmetricConvolution(
+        (2, 3, 4), np.stack([np.ones((3, 3)), kernels.gaussian(0.3)]), dtype=dtype
+    ),
+    "kernels, valid": lambda dtype: operators.ValidConvolution(
+        (1, 3, 4), np.stack([np.eye(3), kernels.gaussian(0.3)]), tolerance=1e-8, dtype=dtype
+    ),
+    "blurs": lambda dtype: operators.batch_of(
+        [operators.gaussian_blur((2, 3, 4), sigma, dtype=dtype) for sigma in (0.4, 0.6)]
+    ),
+    "one blur": lambda dtype: operators.batch_of([operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)]),
+    "without an SVD": lambda dtype: operators.batch_of(
+        [
+            Mask((2, 3, 4), _random_mask((3, 4)), dtype=dtype) @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype),
+            operators.FunctionOperator(lambda x: x.cumsum(-1), (2, 3, 4), dtype=dtype),
+        ]
+    ),
+    "composed": lambda dtype: (
+        Mask((2, 3, 4), _random_mask((3, 1, 3, 4)), dtype=dtype) @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_check_takes_operators_made_for_a_batch(name: str) -> None:
+    check(BATCHES[name](torch.float32), rtol=1e-5)
+    check(BATCHES[name](torch.float64), rtol=1e-7)
+
+
+def test_check_is_told_how_many_pictures_there_are() -> None:
+    operator = Rolled((1, 2, 3), (1, 2, 3))
+    check(operator, pictures=3)
+    matrices = dense_matrix(operator, pictures=3)
+    assert matrices.shape == (3, 6, 6)
+    torch.testing.assert_close(matrices[0], torch.eye(6).double())
+    operator.mixes = True
+    with pytest.raises(AssertionError, match=r"A is linear, each picture of a batch on its own .picture 0 of 3"):
+        check(operator, pictures=3)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_check_names_the_picture(wrong: int) -> None:
+    parts = [Dense(**(WRONG["At is the adjoint"] if i == wrong else {})) for i in range(3)]
+    with pytest.raises(AssertionError, match=f"At is the adjoint of A .picture {wrong} of 3.: off by"):
+        check(operators.batch_of(parts))
+
+
+def test_dense_matrix_of_a_batch_is_one_for_each_picture() -> None:
+    sigmas = (0.4, 0.6, 0.9)
+    parts = [operators.gaussian_blur((1, 4, 3), sigma, dtype=torch.float64) for sigma in sigmas]
+    found = dense_matrix(operators.batch_of(parts))
+    torch.testing.assert_close(found, torch.stack([dense_matrix(part) for part in parts]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +319,37 @@ def test_separable_blur_is_scipys_convolution(taps: list[float], boundary: str) 
         expected = scipy.ndimage.convolve1d(expected, taps, axis=axis, mode=SCIPY_MODE[boundary])
     operator = operators.separable_blur((1, 7, 6), taps, boundary=boundary, dtype=torch.float64)
     np.testing.assert_allclose(operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", operators.BOUNDARIES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (5, 7), (11, 4)], ids=str)
+def test_kernels_longer_than_the_picture_are_scipys(size: tuple[int, int], boundary: str) -> None:
+    """Odd, even and lopsided kernels that reach round the picture several times.
+
+    Those that reach further than four times its side are left to scipy's convolution along one axis: its
+    ``convolve`` (1.17) then has other values for ``reflect`` than its own ``convolve1d`` and than numpy's ``pad``.
+    """
+    rng = np.random.default_rng(4)
+    x = rng.random(size)
+    modes = [SCIPY_MODE[boundary], *([SCIPY_SYNONYM[boundary]] if boundary in SCIPY_SYNONYM else [])]
+    for lengths in ((1, 2), (7, 8), (14, 3), (50, 3), (23, 36)):
+        rows, columns = (rng.standard_normal(length) for length in lengths)
+        operator = operators.separable_blur((1, *size), rows, columns, boundary=boundary, dtype=torch.float64)
+        found = operator.A(torch.from_numpy(x)[None, None])[0, 0]
+        for mode in modes:
+            along_rows = scipy.ndimage.convolve1d(x, rows, axis=0, mode=mode)
+            expected = scipy.ndimage.convolve1d(along_rows, columns, axis=1, mode=mode)
+            np.testing.assert_allclose(found, expected, atol=1e-11)
+            if all(length <= 8 * side for length, side in zip(lengths, size, strict=True)):
+                expected = scipy.ndimage.convolve(x, np.outer(rows, columns), mode=mode)
+                np.testing.assert_allclose(found, expected, atol=1e-11)
+
+
+def test_a_mirror_at_the_centre_of_the_outermost_pixel() -> None:
+    """Written out by hand: a shift by two pixels to the right shows what lies on the left."""
+    shift = operators.blur_matrix(4, [0, 0, 0, 0, 1], "mirror")
+    np.testing.assert_array_equal(shift @ [10, 20, 30, 40], [30, 20, 10, 20])
+    np.testing.assert_array_equal(operators.blur_matrix(1, [0.25] * 4, "mirror"), [[1]])
 
 
 def test_gray_is_pillows() -> None:
@@ -227,7 +420,10 @@ def test_large_blur_and_downsampling_fit_in_memory() -> None:
         (lambda: operators.downsample((3, 8, 8), size=(0, 8)), "8x8"),
         (lambda: operators.downsample((3, 8, 8), 2, kernel="spline"), "bicubic, area, lanczos"),
         (lambda: operators.gaussian_blur((3, 8, 8), 0), "positive"),
-        (lambda: operators.gaussian_blur((3, 8, 8), 1, boundary="mirror"), "zero, symmetric, replicate, circular"),
+        (
+            lambda: operators.gaussian_blur((3, 8, 8), 1, boundary="reflect"),
+            "zero, symmetric, mirror, replicate, circular",
+        ),
         (lambda: operators.box_blur((3, 8, 8), 0), "at least 1"),
         (lambda: operators.separable_blur((3, 8, 8), []), "non-empty"),
         (lambda: operators.separable_blur((3, 8, 8), [1, float("inf")]), "finite"),

@@ -14,7 +14,7 @@ from operators import AxesOperator, LinearOperator, Mask, dense_matrix
 from restore.denoiser import Condition, Prediction
 from restore.errors import BadArgument
 from restore.schedule import NoiseSchedule, noise_levels
-from restore.solvers import ddrm, one_step, project, sr3
+from restore.solvers import ddrm, diffpir, one_step, project, sr3
 
 SHAPE = (3, 16, 16)
 LEVELS = noise_levels(NoiseSchedule.named("linear"), 8)
@@ -356,7 +356,9 @@ class WithoutSVD(LinearOperator):
             BadArgument,
             "WithoutSVD has no SVD.*ddrm",
         ),
-        (lambda op, y: project(WithoutSVD(SHAPE, SHAPE), y, y, 0.1), BadArgument, "no SVD"),
+        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, zeta=2.0), ValueError, "zeta"),
+        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, strength=0.0), ValueError, "strength"),
+        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, [1.0, 2.0, 0.0]), ValueError, "fall"),
         (
             lambda op, y: sr3(_arbitrary_denoiser, Condition(y, y), LEVELS, eta=0.5, variance="forward"),
             ValueError,

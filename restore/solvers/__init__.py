@@ -3,6 +3,7 @@
 from restore.solvers.common import Step
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import ddrm
+from restore.solvers.diffpir import diffpir
 from restore.solvers.sr3 import one_step, sr3
 
-__all__ = ["Step", "ddrm", "one_step", "project", "sr3"]
+__all__ = ["Step", "ddrm", "diffpir", "one_step", "project", "sr3"]

@@ -29,6 +29,10 @@ class Step(NamedTuple):
 Callback = Callable[[Step], None]
 
 
+WITHOUT_SVD = ("diffpir", "sr3", "one-step")
+"""Methods that take operators without an SVD."""
+
+
 def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
     """Neighbouring noise levels ``(σ, σ_next)``.
 
@@ -63,7 +67,6 @@ def require_svd(operator: LinearOperator, method: str) -> SpectralOperator:
     """
     if not isinstance(operator, SpectralOperator):
         raise BadArgument(
-            f"{type(operator).__name__} has no SVD, which {method!r} needs; sr3 and one-step work without one when "
-            "the measurement has no noise"
+            f"{type(operator).__name__} has no SVD, which {method} needs; {', '.join(WITHOUT_SVD)} work without one"
         )
     return operator
