@@ -254,12 +254,14 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     Raises:
         RestoreError: with the exit code that fits.
     """
+    from restore.devices import keep_freed_memory
     from restore.folder import plan_run, restore_file
     from restore.restorer import Options, Restorer, check
 
     mask = arguments.pop("mask", None)
     options = check(name, arguments, Options(common.method, common.steps, common.eta, common.seed, common.samples))
     plan = plan_run(source, target, name, mask=mask, overwrite=common.overwrite, samples=common.samples)
+    keep_freed_memory()
     restorer = Restorer(common.model, common.device)
 
     def work(job: Job, progress: Progress) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 import operators
-from operators import Mask, Shape, SpectralOperator
+from operators import LinearOperator, Mask, Shape, kernels
 from restore import baselines
 from restore.baselines import Photo
 from restore.photo import SUFFIXES
@@ -50,7 +50,7 @@ class Case:
 
     name: str
     truth: Tensor
-    operator: SpectralOperator
+    operator: LinearOperator
     file: EightBit
     noise: float
     arguments: Mapping[str, Any]
@@ -83,7 +83,7 @@ class Task:
 
     name: str
     kind: str
-    operator: Callable[[Shape, Random], SpectralOperator]
+    operator: Callable[[Shape, Random], LinearOperator]
     classical: Mapping[str, Callable[[Case], Photo]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     noise: float = 0.0
@@ -167,15 +167,16 @@ def _super_resolution(name: str, scale: int, noise: float = 0.0) -> Task:
     return Task(name, "sr", lambda s, _: operators.downsample(s, scale), classical, arguments, noise, border=scale)
 
 
-def _deblurring(name: str, kernel: str, taps: NDArray[np.float64], noise: float) -> Task:
-    kernel2d = np.outer(taps, taps)
+def _deblurring(name: str, kernel: str, taps: NDArray[np.float64], noise: float, learned: Sequence[str]) -> Task:
+    """The picture goes on as its mirror image, which the methods are not told; see benchmarks/real_border.py, too."""
     classical = {
-        "wiener": lambda case: baselines.wiener(case.photo, kernel2d, case.noise),
-        "richardson-lucy": lambda case: baselines.richardson_lucy(case.photo, kernel2d, round(1 / case.noise)),
-        "tv": lambda case: baselines.tv_deblur(case.photo, kernel2d, case.noise),
+        "wiener": lambda case: baselines.wiener(case.photo, taps, case.noise),
+        "richardson-lucy": lambda case: baselines.richardson_lucy(case.photo, taps, round(1 / case.noise)),
+        "tv": lambda case: baselines.tv_deblur(case.photo, taps, case.noise),
     }
-    arguments = {"kernel": kernel, "boundary": "symmetric"}
-    return Task(name, "deblur", lambda s, _: operators.parse(f"blur:{kernel}").operator(s), classical, arguments, noise)
+    degradation = operators.parse(f"blur:{kernel}")
+    arguments = {"kernel": kernel}
+    return Task(name, "deblur", lambda s, _: degradation.operator(s), classical, arguments, noise, learned=learned)
 
 
 def _denoising(levels: int) -> Task:
@@ -207,8 +208,9 @@ _ALL = (
     _super_resolution("sr4", 4),
     _super_resolution("sr2", 2),
     _super_resolution("sr4-noise", 4, noise=0.05),
-    _deblurring("deblur-gaussian", "gaussian:2", operators.gaussian_taps(2), noise=0.01),
-    _deblurring("deblur-box", "box:5", operators.box_taps(5), noise=0.01),
+    _deblurring("deblur-gaussian", "gaussian:2", kernels.gaussian(2), 0.01, LEARNED),
+    _deblurring("deblur-box", "box:5", kernels.box(5), 0.01, LEARNED),
+    _deblurring("deblur-motion", "motion:15:30", kernels.motion(15, 30), 0.01, LEARNED[1:]),  # without SVD: no DDRM
     *(_denoising(levels) for levels in (15, 25, 50)),
     _inpainting("inpaint-random", random_pixels),
     _inpainting("inpaint-strokes", random_strokes),

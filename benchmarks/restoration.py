@@ -44,7 +44,8 @@ Lpips = Callable[[Tensor, Tensor], Tensor]
 def restore_by(method: str, task: Task, case: Case, restorer: Restorer) -> tuple[EightBit, int]:
     """The result in 8 bits and the calls of the network."""
     if method in task.learned:
-        result = restorer.run(task.kind, case.file, dict(case.arguments), method=method)
+        border = {"boundary": "symmetric"} if task.kind == "deblur" and method == "ddrm" else {}  # it needs an SVD
+        result = restorer.run(task.kind, case.file, {**case.arguments, **border}, method=method)
         return result.mean, result.report.steps
     return eight_bit(task.classical[method](case)), 0
 

@@ -118,7 +118,7 @@ class Composition(IterativeOperator):
             z = conjugate_gradient(
                 lambda z: self.A(self.At(z)),
                 y,
-                precondition=lambda r: self._factors_inverse_transpose(self._factors_inverse(r)),
+                precondition=self._inverse_of_squared,
                 **self._stop(y),
             )
             return self.At(z)
@@ -129,6 +129,12 @@ class Composition(IterativeOperator):
                 return self._factors_inverse(self._factors_inverse_transpose(g))
 
         return least_squares(self.A, self.At, y, precondition=precondition, **self._stop(y))
+
+    def _inverse_of_squared(self, r: Tensor) -> Tensor:
+        """``A₂⁺ᵀ (A₁ A₁ᵀ)⁺ A₂⁺``, near ``(A Aᵀ)⁺``."""
+        first = self.first
+        squared = first.inverse_singular_values() ** 2
+        return _pseudo_inverse_transpose(self.second, first.U(squared * first.Ut(self.second.pseudo_inverse(r))))
 
     def _factors_inverse(self, y: Tensor) -> Tensor:
         return self.first.pseudo_inverse(self.second.pseudo_inverse(y))

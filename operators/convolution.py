@@ -49,10 +49,9 @@ class CircularConvolution(SpectralOperator):
         phase = np.where(magnitudes > 0, transfer / np.where(magnitudes > 0, magnitudes, 1), 1)
         half = self.input_shape[2] // 2 + 1  # the rest of the spectrum of a real picture follows by symmetry
         self.register_buffer("magnitudes", _stored(magnitudes, dtype))
-        # Real and imaginary parts apart, since `.to(dtype)` drops the imaginary part of complex buffers.
+        # As pairs of real numbers, since `.to(dtype)` drops the imaginary part of complex buffers.
         for name, values in (("transfer", transfer[..., :half]), ("phase", phase[..., :half])):
-            self.register_buffer(f"{name}_real", _stored(values.real, dtype))
-            self.register_buffer(f"{name}_imag", _stored(values.imag, dtype))
+            self.register_buffer(f"{name}_pairs", _stored(np.stack([values.real, values.imag], axis=-1), dtype))
 
     @property
     def singular_values(self) -> Tensor:
@@ -78,10 +77,10 @@ class CircularConvolution(SpectralOperator):
         return _to_hartley(self._phase().conj() * _fourier(y), self.input_shape[2])
 
     def _transfer(self) -> Tensor:
-        return torch.complex(self.transfer_real, self.transfer_imag)
+        return torch.view_as_complex(self.transfer_pairs)
 
     def _phase(self) -> Tensor:
-        return torch.complex(self.phase_real, self.phase_imag)
+        return torch.view_as_complex(self.phase_pairs)
 
     def _inverse_fourier(self, half_spectrum: Tensor) -> Tensor:
         return torch.fft.irfft2(half_spectrum, s=self.input_shape[1:], norm="ortho")
@@ -217,21 +216,20 @@ class ValidConvolution(LinearOperator):
         amplified as by every inverse.
         """
         tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) if self.tolerance is None else self.tolerance
-        return self.At(
-            conjugate_gradient(
-                lambda z: self.A(self.At(z)),
-                y,
-                precondition=self._approximate_inverse,
-                rtol=tolerance,
-                iterations=self.max_iterations,
-            )
-        )
+        power = self.circular.transfer_pairs.square().sum(dim=-1)
+        regularised = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
 
-    def _approximate_inverse(self, y: Tensor) -> Tensor:
-        """``(C Cᵀ + ε)⁻¹`` on the canvas, cropped; C is the circular convolution, ε = 10⁻³ of its largest value."""
-        power = self.circular.transfer_real**2 + self.circular.transfer_imag**2
-        power = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
-        return self.crop(self.circular._inverse_fourier(_fourier(self.embed(y)) / power))
+        def filtered(z: Tensor, by: Tensor) -> Tensor:
+            return self.crop(self.circular._inverse_fourier(by * _fourier(self.embed(z))))
+
+        z = conjugate_gradient(
+            lambda z: filtered(z, power),
+            y,
+            precondition=lambda z: filtered(z, 1 / regularised),
+            rtol=tolerance,
+            iterations=self.max_iterations,
+        )
+        return self.At(z)
 
 
 class PaddedConvolution(IterativeOperator):

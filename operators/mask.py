@@ -47,3 +47,6 @@ class Mask(SpectralOperator):
 
     def Ut(self, y: Tensor) -> Tensor:
         return y
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        return self.singular_values * y

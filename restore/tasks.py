@@ -74,7 +74,7 @@ class Problem:
         operator, y = self.operator, self.measurement
         if not isinstance(operator, LinearOperator):
             return 2 * y - 1
-        return 2 * y - operator.A(y.new_ones(1, *operator.input_shape))
+        return 2 * y - operator.A(y.new_ones(len(y), *operator.input_shape))
 
 
 def super_resolution(

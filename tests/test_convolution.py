@@ -278,7 +278,7 @@ def test_kernels_as_tensors_and_lists() -> None:
     expected = CircularConvolution((1, 5, 6), np.array([[0.1, 0.2]]), dtype=torch.float64)
     for kernel in (torch.tensor([[0.1, 0.2]], dtype=torch.float64), [[0.1, 0.2]]):
         found = CircularConvolution((1, 5, 6), kernel, dtype=torch.float64)
-        assert torch.equal(found.transfer_real, expected.transfer_real)
+        assert torch.equal(found.transfer_pairs, expected.transfer_pairs)
 
 
 def _fake(module: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
