@@ -84,9 +84,8 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = sorted(p for p in arguments.folder.iterdir() if p.suffix.lower() in SUFFIXES)[: arguments.count]
     restorer, everything, strips = Restorer(), {}, []
-    print(
-        f"{len(paths)} photographs of `{arguments.folder.resolve().name}`, {arguments.size}x{arguments.size} in 8 bits"
-    )
+    folder = arguments.folder.resolve().name
+    print(f"{len(paths)} photographs of `{folder}`, the middle {arguments.size}x{arguments.size} pixels in 8 bits")
     for name, text in KERNELS.items():
         rows: dict[str, list[dict[str, float]]] = {}
         for index, path in enumerate(paths):
@@ -97,9 +96,8 @@ def main() -> None:
                 rows.setdefault(method, []).append(scores(result, truth))
             if index == 0:
                 strips.append(strip([(m.split(" (")[0], r) for m, r in results.items()] + [("truth", truth)]))
-        print(
-            f"\n### {name}, noise {NOISE}\n\n| method | PSNR | inside | within {RIM} px of the border | border − inside |"
-        )
+        print(f"\n### {name}, noise {NOISE}\n")
+        print(f"| method | PSNR | inside | within {RIM} px of the border | border − inside |")
         print("|---|---:|---:|---:|---:|")
         for method, of in rows.items():
             whole, inside, border = (fmean(row[key] for row in of) for key in ("whole", "inside", "border"))
