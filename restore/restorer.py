@@ -61,12 +61,14 @@ class Report:
     """What was done.
 
     Attributes:
+        operator: as text, see `operators.text`, or the name of its class where it has none.
         noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; mean over a batch.
         consistency: RMS of A x − y of the result (of the mean, for samples), in [0, 1] units.
         seconds: time in the solver.
     """
 
     task: str
+    operator: str
     method: str
     steps: int
     samples: int
@@ -249,6 +251,7 @@ class Restorer:
             synchronize(self.device)
         report = Report(
             task=problem.task,
+            operator=problem.written,
             method=method,
             steps=settings.steps,
             samples=options.samples,

@@ -49,6 +49,7 @@ class Problem:
             untouched.
         original: [B, 3, H, W] in [0, 1].
         kind: the task that it resembles, whose settings suit it: see `resembled_task`.
+        written: the operator as text, see `operators.text`; the name of its class where it has none.
     """
 
     task: str
@@ -59,9 +60,11 @@ class Problem:
     keep: Tensor | None = None
     original: Tensor | None = None
     kind: str = ""
+    written: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.kind or self.task)
+        object.__setattr__(self, "written", self.written or type(self.operator).__name__)
 
     @cached_property
     def model_operator(self) -> Operator:
@@ -96,7 +99,9 @@ def super_resolution(
     operator = operators.downsample((3, *size), size=(height, width), kernel=kernel).to(device)
     image = image.to(device)
     enlarged = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
-    return Problem("sr", operator, image, _noise(noise, image), _all_known(enlarged))
+    return Problem(
+        "sr", operator, image, _noise(noise, image), _all_known(enlarged), written=f"down:{kernel}:{scale:g}"
+    )
 
 
 def inpainting(
@@ -162,16 +167,18 @@ def deblurring(
     """
     check_arguments({"boundary": boundary, "kernel": kernel})
     shape = (3, *image.shape[-2:])
+    written = ""
     with _as_bad_argument("--kernel"):
         if isinstance(kernel, str):
-            operator = _blur(kernel, boundary).operator_for(shape)
+            degradation = _blur(kernel, boundary)
+            operator, written = degradation.operator_for(shape), str(degradation)
         else:
             operator = operators.convolution(shape, kernels.from_array(kernel), boundary)
     operator, image = operator.to(device), image.to(device)
     level = _noise(noise, image)
     if noise == "auto":
         level = level.clamp_min(QUANTISATION_NOISE)
-    return Problem("deblur", operator, image, level, _shown_blurred(operator, image))
+    return Problem("deblur", operator, image, level, _shown_blurred(operator, image), written=written)
 
 
 def denoising(image: Tensor, noise: Noise = "auto", device: torch.device | str = "cpu") -> Problem:
@@ -185,7 +192,8 @@ def denoising(image: Tensor, noise: Noise = "auto", device: torch.device | str =
     level = _noise(noise, image)
     if noise != "auto" and not bool(level.all()):
         raise BadArgument("--noise 0: denoising needs the noise's standard deviation, above 0, or auto")
-    return Problem("denoise", operator, image, level.clamp_min(QUANTISATION_NOISE), _all_known(image))
+    level = level.clamp_min(QUANTISATION_NOISE)
+    return Problem("denoise", operator, image, level, _all_known(image), written="identity")
 
 
 def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str = "cpu") -> Problem:
@@ -193,7 +201,7 @@ def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str =
     image = image.to(device)
     operator = operators.gray((3, *image.shape[-2:])).to(device)
     grey = operator.A(image) if image.shape[1] == 3 else image
-    return Problem("colorize", operator, grey, _noise(noise, grey), None)
+    return Problem("colorize", operator, grey, _noise(noise, grey), None, written="gray")
 
 
 def solving(
@@ -219,6 +227,7 @@ def solving(
     if isinstance(operator, str):
         with _as_bad_argument("--operator"):
             operator = operators.parse(operator)
+    written = str(operator) if isinstance(operator, Degradation) else ""
     measurement = _measured_channels(measurement, operator)
     operator = _operator_for(operator, tuple(measurement.shape[1:]), size).to(device)
     kind = resembled_task(operator)
@@ -241,7 +250,8 @@ def solving(
         condition = _all_known(F.interpolate(measurement, size=operator.input_shape[1:], mode="bicubic"))
     elif kind in ("deblur", "denoise"):
         condition = _shown_blurred(operator, measurement)
-    return Problem("solve", operator, measurement, level, condition, keep, None if keep is None else measurement, kind)
+    original = None if keep is None else measurement
+    return Problem("solve", operator, measurement, level, condition, keep, original, kind, written)
 
 
 def _likely_noise(operator: Operator, kind: str) -> Noise:

@@ -40,7 +40,7 @@ ODD_SIZES = [(1, 1), (1, 17), (17, 1), (7, 3), (13, 21), (24, 16)]
 
 JSON_KEYS = {
     *("input", "status", "outputs", "width", "height", "task", "method", "steps", "samples", "seed", "noise"),
-    *("consistency", "seconds", "model", "device", "dtype"),
+    *("operator", "consistency", "seconds", "model", "device", "dtype"),
 }
 
 

@@ -194,11 +194,22 @@ def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
     """The 8 bits of the picture are all that differs."""
     text = "blur:motion:7:30:boundary=unknown"
     command("degrade", "in.png", "out.png", "--operator", text, "--noise", 0.02)
-    assert command("solve", "out.npz", "a.png").code == 0
+    outcome = command("solve", "out.npz", "a.png", "--json")
+    assert json.loads(outcome.out)["operator"] == text
     assert command("solve", "out.png", "b.png", "--operator", text, "--noise", 0.02).code == 0
-    assert command("deblur", "out.png", "c.png", "--kernel", "motion:7:30", "--noise", 0.02).code == 0
+    outcome = command("deblur", "out.png", "c.png", "--kernel", "motion:7.0:30", "--noise", 0.02, "--json")
+    assert json.loads(outcome.out)["operator"] == text
     assert psnr(pixels("a.png"), pixels("b.png")) > 38
     assert np.array_equal(pixels("b.png"), pixels("c.png"))
+
+
+def test_samples(command, place):
+    command("degrade", "in.png", "out.png", "--operator", "blur:box:5+mask:random:0.5", "--noise", 0.05)
+    outcome = command("solve", "out.npz", "s.png", "--samples", 3, *STEPS)
+    assert outcome.code == 0
+    one, two = pixels("s.sample1.png"), pixels("s.sample2.png")
+    assert not np.array_equal(one, two)
+    assert pixels("s.std.png").mean() > 0
 
 
 def test_a_folder_takes_the_numbers_where_there_are_any(command, place):
