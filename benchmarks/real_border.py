@@ -30,7 +30,7 @@ RIM = 24
 """Pixels from the border that count as near it."""
 NOISE = 0.01
 KERNELS = {"motion, 15 px at 30°": "motion:15:30", "Gaussian, σ = 3 px": "gaussian:3"}
-METHODS = {"default (unknown border)": "unknown", "mirrored border": "symmetric", "circular border (FFT)": "circular"}
+METHODS = {"unknown border (default)": "unknown", "mirrored border": "symmetric", "circular border (FFT)": "circular"}
 
 EightBit = NDArray[np.uint8]
 

@@ -327,7 +327,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
+        short = f"{value:.12g}"
+        return (short if float(short) == value else repr(value)).replace("e+", "e")  # + joins parts
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return "/".join(",".join(_shown(v) for v in row) for row in value)
     if isinstance(value, tuple):

@@ -29,6 +29,12 @@ MAX_SCALE = 16
 MAX_OUTPUT_PIXELS = 200_000_000
 MAX_RADIUS = 1000
 
+CONVOLUTIONS = (
+    operators.CircularConvolution,
+    operators.SymmetricConvolution,
+    operators.PaddedConvolution,
+    operators.ValidConvolution,
+)
 Operator = LinearOperator | NonlinearChain
 Kernel = str | NDArray[Any] | Tensor
 Noise = float | Sequence[float] | Literal["auto"]
@@ -216,7 +222,7 @@ def solving(
     Args:
         measurement: [B, *operator.output_shape]: ``A x + noise`` for pictures x in [0, 1].
         operator: as text (see `operators.text`), as one that was read, or an operator of your own with pictures of
-            3 channels.
+            3 channels, which is moved to the device.
         noise: None is ``auto`` for blurs, 0 for operators that can be inverted where they measure (masks,
             down-sampling, colours), and the rounding of 8-bit pictures for the others.
         size: (width, height) of the picture, where the measurement does not tell.
@@ -240,18 +246,25 @@ def solving(
     level = _noise(noise, measurement)
     if noise == "auto":
         level = level.clamp_min(QUANTISATION_NOISE)
-    keep, condition = None, None
+    keep, original = None, None
     if isinstance(operator, Mask):
         known = operator.singular_values.reshape(-1, *operator.input_shape)
         measurement, keep = measurement * known, known * (level == 0).reshape(-1, 1, 1, 1)
-        if bool((known == known[:, :1]).all()):
-            condition = Condition((2 * measurement - 1) * known, known[:, :1].expand(len(measurement), -1, -1, -1))
-    elif kind == "sr":
-        condition = _all_known(F.interpolate(measurement, size=operator.input_shape[1:], mode="bicubic"))
-    elif kind in ("deblur", "denoise"):
-        condition = _shown_blurred(operator, measurement)
-    original = None if keep is None else measurement
+        original = measurement
+    condition = _shown(kind, operator, measurement)
     return Problem("solve", operator, measurement, level, condition, keep, original, kind, written)
+
+
+def _shown(kind: str, operator: Operator, measurement: Tensor) -> Condition | None:
+    """What a conditional network is shown, if it knows the degradation."""
+    if kind == "inpaint":
+        known = operator.singular_values.reshape(-1, *operator.input_shape)
+        if not bool((known == known[:, :1]).all()):
+            return None
+        return Condition((2 * measurement - 1) * known, known[:, :1].expand(len(measurement), -1, -1, -1))
+    if kind == "sr":
+        return _all_known(F.interpolate(measurement, size=operator.input_shape[1:], mode="bicubic"))
+    return _shown_blurred(operator, measurement) if kind in ("deblur", "denoise") else None
 
 
 def _likely_noise(operator: Operator, kind: str) -> Noise:
@@ -281,9 +294,7 @@ def resembled_task(operator: Operator) -> str:
         if height is None and width is None:
             return "denoise"
         return "deblur" if operator.output_shape == operator.input_shape else "sr" if keeps_channels else "solve"
-    convolutions = operators.CircularConvolution, operators.SymmetricConvolution
-    others = operators.PaddedConvolution, operators.ValidConvolution
-    return "deblur" if keeps_channels and isinstance(operator, (*convolutions, *others)) else "solve"
+    return "deblur" if keeps_channels and isinstance(operator, CONVOLUTIONS) else "solve"
 
 
 def _measured_channels(measurement: Tensor, operator: Degradation | Operator) -> Tensor:

@@ -157,7 +157,7 @@ def test_projection_weighs_the_estimate_against_the_measurement(name: str, sigma
 
 @pytest.mark.parametrize("name", WITHOUT_SVD)
 def test_stopping_early_keeps_within_the_noise(name: str) -> None:
-    """After 50 iterations what is unexplained of a clean measurement is below its noise."""
+    """After 25 iterations what is unexplained of a clean measurement is below its noise."""
     operator, sigma_y = WITHOUT_SVD[name](), 0.02
     y = operator.A(torch.randn(2, *operator.input_shape, generator=torch.Generator().manual_seed(0)))
     found = project(operator, torch.zeros(2, *operator.input_shape), y, sigma_y, prior_std=1.0)

@@ -88,6 +88,8 @@ WRITTEN = {
     "mask:random:0.5:seed=3": "mask:random:0.5:seed=3",
     "ddrm-reference:sr_bicubic:4:cut=no": "ddrm-reference:sr_bicubic:4:cut=no",
     "jpeg:30:chroma=444": "jpeg:30:chroma=444",
+    "blur:motion:5:1e20": "blur:motion:5:1e20",
+    "blur:gaussian:0.1000000000000001": "blur:gaussian:0.1000000000000001",
 }
 
 

@@ -1,0 +1,141 @@
+"""What making the training data costs, beside the training step of the default network that uses it.
+
+    python benchmarks/training_data.py DATA_FOLDER [--cache FOLDER]
+
+The batches are made on one thread, the steps run on all that PyTorch has (``OMP_NUM_THREADS``). A step is forward,
+backward and AdamW, with autocast to bfloat16 where the machine multiplies it, in channels-last. Both take turns in every
+round; the ratio is the median of the rounds' own. The last rows are steps that are fed by `Batches.stream`: what it
+takes from them beyond the bare step is what the data really costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import pretrained
+from restore.backbone import Backbone
+from restore.denoiser import ModelConfig
+from restore.devices import network_dtype
+from restore.training.degradations import Mixture
+from restore.training.pictures import Batch, Batches, Pictures
+
+CPU = torch.device("cpu")
+
+
+def training_step() -> Callable[[Batch], None]:
+    """One step of the default network from random weights; its target is v."""
+    config = ModelConfig.from_dict(pretrained.load("default").config)
+    torch.manual_seed(0)
+    network = Backbone(config.backbone).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
+    dtype = network_dtype(CPU)
+
+    def step(batch: Batch) -> None:
+        inputs, target, time_step = noised(batch)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            output = network(inputs, time_step)
+        F.mse_loss(output.float(), target).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def noised(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """What the network is given, its target v, and the times."""
+    angle = torch.rand(len(batch.clean), 1, 1, 1) * torch.pi / 2
+    noise = torch.randn_like(batch.clean)
+    noisy = angle.cos() * batch.clean + angle.sin() * noise
+    inputs = torch.cat([noisy, batch.condition.picture, batch.condition.known], dim=1)
+    target = angle.cos() * noise - angle.sin() * batch.clean
+    return inputs.contiguous(memory_format=torch.channels_last), target, angle.flatten() * 600
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
+    """Print the data's time, the step's, and their ratio."""
+    step, fixed = training_step(), batches.at(0)
+    pixels = batches.batch * batches.crop**2
+    made, trained = [], []
+    for number in range(-1, rounds):  # the first is a warm-up
+        steps = range(1 + (number + 1) * batches_a_round, 1 + (number + 2) * batches_a_round)
+        with one_thread():
+            data = seconds(lambda steps=steps: [batches.at(index) for index in steps]) / batches_a_round
+        took = seconds(lambda: [step(fixed) for _ in range(2)]) / 2
+        if number >= 0:
+            made.append(data)
+            trained.append(took)
+    ratio = statistics.median(data / took for data, took in zip(made, trained, strict=True))
+    print(f"{batches.batch} crops of {batches.crop}×{batches.crop}, {torch.get_num_threads()} threads, ", end="")
+    print(f"{network_dtype(CPU)}, medians of {rounds} rounds\n\n| | ms | Mpixel/s |\n|---|---:|---:|")
+    for name, times in (("a batch, one thread", made), ("a training step", trained)):
+        took = statistics.median(times)
+        print(f"| {name} | {1e3 * took:.1f} | {pixels / took / 1e6:.3f} |")
+    for workers in (0, 1):
+        took = fed(step, batches, workers, rounds)
+        name = "a thread" if workers == 0 else "a process"
+        print(f"| a training step, fed by {name} | {1e3 * took:.1f} | {pixels / took / 1e6:.3f} |", flush=True)
+    print(f"\nData over step: {100 * ratio:.1f} %\n")
+
+
+def fed(step: Callable[[Batch], None], batches: Batches, workers: int, rounds: int) -> float:
+    """Median seconds of a step with its batch from the stream."""
+    stream = batches.stream(workers=workers)
+    step(next(stream))
+    times = [seconds(lambda: step(next(stream))) for _ in range(2 * rounds)]
+    stream.close()
+    return statistics.median(times)
+
+
+def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
+    """Print the time of each degradation, with the picture it is made of."""
+    print("| degradation | share, % | ms a picture |\n|---|---:|---:|")
+    kinds = {name: (share, Mixture.only(name), 0.0) for name, share in Mixture().shares.items()}
+    for name, (share, mixture, unconditional) in {"none": (0.0, Mixture(), 1.0), **kinds}.items():
+        batches = Batches(pictures, crop=crop, batch=count, share_unconditional=unconditional, degradations=mixture)
+        with one_thread():
+            batches.at(0)
+            took = min(seconds(lambda batches=batches, step=step: batches.at(step)) for step in (1, 2, 3))
+        print(f"| {name} | {100 * share:.0f} | {1e3 * took / count:.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cache", type=Path, help="folder for the decoded pictures")
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    pictures = Pictures(arguments.folder, smallest=arguments.crop, cache=arguments.cache)
+    print(f"{len(pictures)} pictures, {pictures.pixels / 1e6:.0f} megapixels, {pictures.bytes / 1e6:.0f} MB, ", end="")
+    print(f"{len(pictures.skipped)} skipped, read in {time.perf_counter() - start:.1f} s\n")
+    compare(Batches(pictures, crop=arguments.crop, batch=arguments.batch), arguments.rounds, 8)
+    list_degradations(pictures, arguments.crop, 32)
+
+
+if __name__ == "__main__":
+    main()
