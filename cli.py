@@ -296,13 +296,13 @@ def _each_job(
                 done = work(job, progress)
                 record |= {"status": "done", **done}
                 progress.say(summary(job.target, done))
-            except (RestoreError, OSError, RuntimeError, MemoryError) as error:
+            except Exception as error:
                 if not plan.is_folder:
                     raise
                 failures.append(str(job.source))
                 record |= {"status": "failed", "error": str(error)}
                 about = "" if str(job.source) in str(error) else f"{job.source}: "
-                _complain(f"{about}{error} (going on)")
+                _complain(f"{about}{error or type(error).__name__} (going on)")
             if as_json:
                 print(json.dumps(record, ensure_ascii=False), flush=True)
     if plan.done and not quiet:

@@ -3,9 +3,9 @@
     python benchmarks/training_data.py DATA_FOLDER [--cache FOLDER]
 
 The batches are made on one thread, the steps run on all that PyTorch has (``OMP_NUM_THREADS``). A step is forward,
-backward and AdamW, with autocast to bfloat16 where the machine multiplies it, in channels-last. Both take turns in every
-round; the ratio is the median of the rounds' own. The last rows are steps that are fed by `Batches.stream`: what it
-takes from them beyond the bare step is what the data really costs.
+backward and AdamW, with autocast to bfloat16 where the machine multiplies it, in channels-last. Both take turns in
+every round; the ratio is the median of the rounds' own. The last rows are steps that are fed by `Batches.stream`: what
+it takes from them beyond the bare step is what the data really costs.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ from operators.mask import Mask
 from operators.nonlinear import Jpeg, NonlinearChain, NonlinearOperator, Quantise
 from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
-from operators.sensing import BlockSensing, Hadamard
+from operators.sensing import BlockSensing, Hadamard, MaskedRows
 from operators.text import Degradation, parse
 
 
@@ -74,6 +74,7 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "MaskedColor",
+    "MaskedRows",
     "NonlinearChain",
     "NonlinearOperator",
     "PaddedConvolution",

@@ -82,7 +82,8 @@ class MaskedColor(SpectralOperator):
                 f"the map must be the same for all channels, [H, W] or [B, 1, H, W], not {tuple(known.shape)}"
             )
         known = Mask((1, *input_shape[1:]), known, dtype=dtype).singular_values
-        self.color = color
+        self.color, self.matrix = color, np.asarray(matrix, dtype=np.float64)
+        self.register_buffer("known", known)
         self.register_buffer("singular_values", color.singular_values * known)
 
     def V(self, spectrum: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from operators.axes import AxesOperator
 from operators.base import LinearOperator, Shape, SpectralOperator
+from operators.color import MaskedColor
 from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
 from operators.mask import Mask
+from operators.sensing import MaskedRows, OrthonormalRows
 
 Map = Callable[[Tensor], Tensor]
 
@@ -22,8 +24,9 @@ KEPT = 0.7
 def compose(second: LinearOperator, first: LinearOperator) -> LinearOperator:
     """``second`` after ``first``, with an exact SVD where that is known.
 
-    It is known when both are axes operators, both are masks, or one is the identity; neighbours in a longer chain
-    are merged too. Everything else becomes a `Composition`, which has no SVD.
+    It is known when both are axes operators, both are masks, one is the identity, a mask that is the same in all
+    channels stands beside a mixing of colours, or a mask follows a Bayer mosaic or compressed sensing; neighbours in a
+    longer chain are merged too. Everything else becomes a `Composition`, which has no SVD.
 
     Raises:
         ValueError: the pictures that ``first`` gives are not those that ``second`` takes.
@@ -48,10 +51,38 @@ def _merge(second: LinearOperator, first: LinearOperator) -> LinearOperator | No
         return second
     if isinstance(second, AxesOperator) and isinstance(first, AxesOperator):
         return second @ first
-    if isinstance(second, Mask) and isinstance(first, Mask):
-        known = second.singular_values * first.singular_values
-        return Mask(first.input_shape, known, dtype=first.singular_values.dtype)
+    if isinstance(second, Mask):
+        return _masked(second.singular_values, first)
+    if isinstance(first, Mask) and _only_colors(second) and _alike_in_channels(first.singular_values):
+        known = first.singular_values[..., :1, :, :]
+        return MaskedColor(first.input_shape, second.matrices[0], known, dtype=known.dtype)
     return None
+
+
+def _masked(known: Tensor, first: LinearOperator) -> LinearOperator | None:
+    """A mask after an operator, where that has an SVD."""
+    if isinstance(first, Mask):
+        return Mask(first.input_shape, known * first.singular_values, dtype=known.dtype)
+    if isinstance(first, OrthonormalRows):
+        return MaskedRows(first, known)
+    if isinstance(first, MaskedRows):
+        return MaskedRows(first.rows, known * first.singular_values)
+    if not _alike_in_channels(known):
+        return None
+    if isinstance(first, MaskedColor):
+        known = known[..., :1, :, :] * first.known
+        return MaskedColor(first.input_shape, first.matrix, known, dtype=known.dtype)
+    if _only_colors(first):
+        return MaskedColor(first.input_shape, first.matrices[0], known[..., :1, :, :], dtype=known.dtype)
+    return None
+
+
+def _only_colors(operator: LinearOperator) -> bool:
+    return isinstance(operator, AxesOperator) and all(matrix is None for matrix in operator.matrices[1:])
+
+
+def _alike_in_channels(known: Tensor) -> bool:
+    return bool((known == known[..., :1, :, :]).all())
 
 
 def _is_identity(operator: LinearOperator) -> bool:

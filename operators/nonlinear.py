@@ -95,9 +95,31 @@ class NonlinearChain(nn.Module):
             y = operator.pseudo_inverse(y)
         return self._from_unit(y)
 
+    @property
+    def linear(self) -> LinearOperator | None:
+        """What is linear before the first part that is not."""
+        return self.operators[0] if isinstance(self.operators[0], LinearOperator) else None
+
+    @property
+    def ends_nonlinear(self) -> bool:
+        """Whether nothing linear follows what is not."""
+        return not any(isinstance(operator, LinearOperator) for operator in list(self.operators)[1:])
+
+    def distort(self, z: Tensor) -> Tensor:
+        """The parts that are not linear, of what `linear` measured."""
+        z = self._to_unit(z)
+        for operator in self.operators:
+            z = z if isinstance(operator, LinearOperator) else operator.A(z)
+        return self._from_unit(z)
+
+    def measure(self, x: Tensor) -> Tensor:
+        """`linear` of pictures between `low` and `high`: what `distort` takes."""
+        return x if self.linear is None else self._from_unit(self.linear.A(self._to_unit(x)))
+
     def between(self, low: float, high: float) -> NonlinearChain:
         """The same degradation of pictures with other values of black and white."""
-        return NonlinearChain(list(self.operators), self.input_shape, low=low, high=high)
+        chain = NonlinearChain(list(self.operators), self.input_shape, low=low, high=high)
+        return chain.to(next((b.device for b in self.buffers()), torch.device("cpu")))
 
     def visible(self, x: Tensor) -> Tensor:
         """See `LinearOperator.visible`."""

@@ -45,6 +45,32 @@ class OrthonormalRows(SpectralOperator):
         return self.V(y)
 
 
+class MaskedRows(SpectralOperator):
+    """Some of the measurements of an operator with orthonormal rows: ``y = known · Vᵀ x``, with known as its spectrum.
+
+    Args:
+        rows: the operator.
+        known: 1 where a value was measured, else 0: of the shape of its measurement, or [B, …].
+    """
+
+    def __init__(self, rows: OrthonormalRows, known: Tensor) -> None:
+        super().__init__(rows.input_shape, rows.output_shape)
+        self.rows = rows
+        self.register_buffer("singular_values", known)
+
+    def V(self, spectrum: Tensor) -> Tensor:
+        return self.rows.V(spectrum)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self.rows.Vt(x)
+
+    def U(self, spectrum: Tensor) -> Tensor:
+        return spectrum
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return y
+
+
 class Hadamard(OrthonormalRows):
     """Walsh–Hadamard coefficients of the pixels in random order.
 

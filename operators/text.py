@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from operators.base import LinearOperator, Shape
@@ -82,9 +83,9 @@ class Word:
         return "\n".join([self.usage, f"  {self.about}", *rows, f"  as in      {self.example}", ""])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
-    """One degradation of a text: a word with the parameters that were given."""
+    """One degradation of a text: a word with the parameters that were given. Equal are those with equal values."""
 
     word: Word
     given: tuple[tuple[str | None, Any], ...]
@@ -97,6 +98,21 @@ class Part:
         for place, (name, value) in enumerate(self.given):
             values[name or self.word.parameters[place].name] = value
         return values
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and (self.word.name, self.values) == (other.word.name, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.word.name)
+
+    def in_folder(self, folder: Path) -> Part:
+        """With its path, if it has one, as it is from anywhere."""
+        names = [name or p.name for (name, _), p in zip(self.given, self.word.parameters, strict=False)]
+        given = [
+            (name, str(folder / value) if full == "path" else value)
+            for (name, value), full in zip(self.given, names, strict=True)
+        ]
+        return Part(self.word, tuple(given))
 
     def unless_given(self, name: str, value: Any) -> Part:
         """With this value of a parameter, if the text gave none."""
@@ -162,6 +178,16 @@ class Degradation:
             shape = getattr(operators[-1], "output_shape", shape)
         return chain(operators, input_shape)
 
+    def input_shape(self, output_shape: Shape) -> Shape:
+        """The shape of the pictures whose measurement has the given one; errors as `operator_for`."""
+        for part in reversed(self.parts):
+            output_shape = part.grow(output_shape)
+        return output_shape
+
+    def in_folder(self, folder: Path) -> Degradation:
+        """With the paths of files as they are from anywhere."""
+        return Degradation(tuple(part.in_folder(folder) for part in self.parts))
+
     def operator_for(self, output_shape: Shape) -> LinearOperator | NonlinearChain:
         """The operator whose measurement has this shape (C, H, W).
 
@@ -169,10 +195,7 @@ class Degradation:
             ValueError: as `operator`; or the measurement does not tell how large its picture was, as of ``hadamard``.
             OSError: a file of a kernel or mask cannot be read.
         """
-        shape = output_shape
-        for part in reversed(self.parts):
-            shape = part.grow(shape)
-        operator = self.operator(shape)
+        operator = self.operator(self.input_shape(output_shape))
         if operator.output_shape != tuple(output_shape):
             raise ValueError(
                 f"{str(self)!r} measures {_as_text(operator.output_shape)}, not {_as_text(output_shape)} "

@@ -26,6 +26,10 @@ BLUR_BOUNDARIES = (*BOUNDARIES, "unknown")
 """What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see `ValidConvolution`."""
 
 
+LEAST, MOST = 1e-3, 1e6
+"""Lengths below and numbers beyond these are mistyped."""
+
+
 def same(shape: Shape, **_: Any) -> Shape:
     """A measurement has the shape of its picture."""
     return shape
@@ -40,13 +44,16 @@ def _number(text: str, low: float = -math.inf, *, above: bool = False, high: flo
         raise ValueError("not finite")
     if value < low or (above and value == low):
         raise ValueError(f"must be {'above' if above else 'at least'} {low:g}")
-    if value > high:
-        raise ValueError(f"must be at most {high:g}")
+    if abs(value) > min(high, MOST):
+        raise ValueError(f"must be at most {min(high, MOST):g}")
     return value
 
 
 def _positive(text: str) -> float:
-    return _number(text, 0, above=True)
+    value = _number(text, 0, above=True)
+    if value < LEAST:
+        raise ValueError(f"must be at least {LEAST:g}")
+    return value
 
 
 def _whole(text: str, low: int = 1, high: float = math.inf) -> int:
@@ -81,6 +88,13 @@ def _choice(*names: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _threshold(text: str) -> float:
+    value = _number(text, 0, high=1)
+    if value == 1:
+        raise ValueError("must be below 1")
+    return value
 
 
 def _yes(text: str) -> bool:
@@ -134,7 +148,7 @@ def _kernel_word(
         if boundary != "unknown":
             return shape
         height, width = kernel(**values).shape
-        if max(height, width) > 2 * max(shape[1:]) + 1:
+        if max(height, width) > max(shape[1:]):
             raise ValueError(_too_large(height, width, shape))
         return shape[0], shape[1] + height - 1, shape[2] + width - 1
 
@@ -155,8 +169,14 @@ def _separable_word(word: Word, separable: Callable[..., LinearOperator | None])
     return Word(word.name, word.about, word.parameters, build, word.grow, word.example)
 
 
+def _gaussian_kernel(sigma: float, across: float | None, angle: float) -> Any:
+    if across is None and angle:
+        raise ValueError("a round Gaussian has no angle; give across as well")
+    return kernels.gaussian(sigma, across, angle)
+
+
 def _gaussian(shape: Shape, boundary: str, sigma: float, across: float | None, angle: float) -> LinearOperator | None:
-    if across is not None and across != sigma:
+    if angle or (across is not None and across != sigma):
         return None
     if 4 * sigma > max(shape[1:]):
         raise ValueError(_too_large(round(8 * sigma) + 1, round(8 * sigma) + 1, shape))
@@ -247,6 +267,12 @@ def _gray(shape: Shape, *, weights: tuple[tuple[float, ...], ...]) -> LinearOper
     return gray(shape, weights[0])
 
 
+def _jpeg(shape: Shape, *, quality: int, chroma: str) -> Jpeg:
+    if shape[0] != 3:
+        raise ValueError(f"JPEG takes pictures of 3 channels, not {shape[0]}")
+    return Jpeg(quality, ":".join(chroma))
+
+
 def _size_unknown(shape: Shape, **_: Any) -> Shape:
     raise ValueError("its measurement does not tell the size of the picture; say which (--size WIDTHxHEIGHT)")
 
@@ -286,7 +312,7 @@ _WORDS = (
                 _parameter("across", _or_none(_positive), "the one perpendicular to the angle, in pixels", None),
                 ANGLE,
             ),
-            lambda sigma, across, angle: kernels.gaussian(sigma, across, angle),
+            _gaussian_kernel,
             "blur:gaussian:2",
         ),
         _gaussian,
@@ -294,7 +320,7 @@ _WORDS = (
     _separable_word(
         _kernel_word(
             "box",
-            "mean over a rectangle",
+            "mean over a rectangle; with even sides the pixel after the middle is the centre",
             (_parameter("size", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT"),),
             lambda size: kernels.box(_pair(size)[::-1]),
             "blur:box:5",
@@ -342,7 +368,7 @@ _WORDS = (
         "pixels lost where a picture is white",
         (
             _parameter("path", _path, "a file"),
-            _parameter("threshold", lambda t: _number(t, 0, high=1), "a brightness in [0, 1]; white is above", 0.5),
+            _parameter("threshold", _threshold, "a brightness from 0 to below 1; white is above", 0.5),
             _parameter("dilate", lambda t: _whole(t, 0), "a radius in whole pixels by which holes grow", 0),
         ),
         _file_mask,
@@ -359,7 +385,7 @@ _WORDS = (
         "strokes",
         "brush strokes lost",
         (
-            _parameter("count", _whole, "how many", 6),
+            _parameter("count", lambda t: _whole(t, high=1000), "how many, up to 1000", 6),
             SEED,
             _parameter("thickness", _one_or_two(_positive), "in pixels, or LOWESTxHIGHEST", (4.0, 16.0)),
         ),
@@ -455,7 +481,7 @@ _WORDS = (
     ),
     Word(
         "quantise",
-        "rounded to 2^bits levels; not linear",
+        "rounded to 2^bits levels; not linear, undone approximately",
         (_parameter("bits", lambda t: _whole(t, 1, 16), "a whole number of bits, 1 to 16"),),
         lambda shape, bits: Quantise(bits),
         same,
@@ -463,12 +489,12 @@ _WORDS = (
     ),
     Word(
         "jpeg",
-        "saved as JPEG; not linear",
+        "saved as JPEG; not linear, undone approximately",
         (
             _parameter("quality", lambda t: _whole(t, 1, 100), "a whole number, 1 to 100"),
             _parameter("chroma", _choice("420", "444"), "whether colour has half the size (420) or the whole", "420"),
         ),
-        lambda shape, quality, chroma: Jpeg(quality, ":".join(chroma)),
+        _jpeg,
         same,
         "jpeg:30",
     ),

@@ -49,8 +49,10 @@ def degrade(
     opened = open_picture(picture)
     operator = operator_of(operator, opened.color)
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode():
+    with torch.no_grad():
         measurement = _measure(operator, opened.color, noise, generator)
+        if not bool(torch.isfinite(measurement).all()):
+            raise BadArgument("--operator: its measurement of this picture is not finite")
         shown = as_picture(measurement, operator)
     alpha = opened.alpha
     if alpha is not None and alpha.shape[-2:] != shown.shape[-2:]:
@@ -81,7 +83,8 @@ def operator_of(operator: str | Degradation | LinearOperator, color: Tensor) -> 
 
 def as_picture(measurement: Tensor, operator: LinearOperator | NonlinearChain) -> Tensor:
     """[B, 1 or 3, h, w]: the measurement itself if it is a picture, else the one that its pseudo-inverse makes."""
-    if measurement.shape[1] in (1, 3) and min(measurement.shape[-2:]) > 1:
+    row = operator.output_shape[1] == 1 < operator.input_shape[1]
+    if measurement.shape[1] in (1, 3) and not row:
         return measurement
     return operator.visible(operator.pseudo_inverse(measurement))
 

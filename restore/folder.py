@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import operators
 from restore.degradation import degrade
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.measurement import MEASUREMENT_SUFFIXES, Measurement, complete, read_measurement, write_measurement
-from restore.photo import SUFFIXES, Photo, read_mask, read_photo, write_photo
+from restore.files import write_atomically
+from restore.measurement import MEASUREMENT_SUFFIXES, Measurement, complete, read_measurement
+from restore.measurement import encoded as encoded_measurement
+from restore.photo import SUFFIXES, Photo, read_mask, read_photo
+from restore.photo import encoded as encoded_photo
 from restore.restorer import Options, Restorer, Result
 from restore.solvers import Step
 
@@ -131,14 +135,11 @@ def degrade_file(job: Job, operator: str, noise: float, seed: int, *, overwrite:
     degraded = degrade(_array(photo), operator, noise=noise, seed=seed)
     pixels, alpha = _split(degraded.picture)
     size = photo.pixels.shape[1], photo.pixels.shape[0]
-    measurement = Measurement(degraded.measurement[0], operator, noise, size, photo.bits)
+    written = str(operators.parse(operator).in_folder(Path.cwd()))
+    measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
     assert job.measurement is not None
-    write_measurement(measurement, job.measurement, overwrite=overwrite)
-    try:
-        write_photo(replace(photo, pixels=pixels, alpha=alpha), job.target, overwrite=overwrite)
-    except BaseException:
-        job.measurement.unlink()
-        raise
+    shown = encoded_photo(replace(photo, pixels=pixels, alpha=alpha), job.target)
+    _write_together({job.target: shown, job.measurement: encoded_measurement(measurement)}, overwrite)
     shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
     return {"outputs": [str(job.target), str(job.measurement)], "operator": operator, "noise": noise, "measured": shape}
 
@@ -147,19 +148,28 @@ def _as_arrays(result: Result) -> Result:
     """Of tensors [C, H, W], arrays [H, W, C]."""
 
     def array(picture: Any) -> Any:
-        return picture.permute(1, 2, 0).numpy() if isinstance(picture, torch.Tensor) else picture
+        return np.ascontiguousarray(picture.permute(1, 2, 0)) if isinstance(picture, torch.Tensor) else picture
 
     return result._replace(mean=array(result.mean), std=array(result.std), samples=[array(s) for s in result.samples])
 
 
 def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool) -> None:
     """Write every output, or none, the first one last."""
+    files = {}
+    for path, (pixels, alpha, bits) in outputs.items():
+        files[path] = encoded_photo(replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path)
+    _write_together(files, overwrite)
+
+
+def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
+    """Write every file, or no new one, the first one last."""
     written: list[Path] = []
     try:
-        for path, (pixels, alpha, bits) in reversed(outputs.items()):
-            photo = replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits)
-            write_photo(photo, path, overwrite=overwrite)
-            written.append(path)
+        for path, data in reversed(files.items()):
+            new = not path.exists()
+            write_atomically(data, path, overwrite)
+            if new:
+                written.append(path)
     except BaseException:
         for path in written:
             path.unlink()
@@ -176,6 +186,7 @@ def _plan_folder(source: Path, target: Path, task: str, mask: Path | None, overw
         place = place.with_suffix(".png") if path.suffix.lower() in MEASUREMENT_SUFFIXES else place
         found.append(Job(path, place, _mask_file(mask, path, source), _measurement_file(place, task)))
     _refuse_inputs(found, samples)
+    _refuse_shared(found, samples)
     jobs = [job for job in found if overwrite or not job.target.exists()]
     done = [] if overwrite else [job.target for job in found if job.target.exists()]
     if not jobs and done:
@@ -240,6 +251,16 @@ def _refuse_inputs(jobs: list[Job], samples: int) -> None:
         for path in _output_paths(job, samples):
             if path.exists() and _identity(path) in inputs:
                 raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
+
+
+def _refuse_shared(jobs: list[Job], samples: int) -> None:
+    """No two pictures have an output in common."""
+    owners: dict[Path, Path] = {}
+    for job in jobs:
+        for path in _output_paths(job, samples):
+            if path in owners:
+                raise BadArgument(f"{owners[path]} and {job.source} would both be written to {path}; rename one")
+            owners[path] = job.source
 
 
 def _refuse_existing(job: Job, overwrite: bool, samples: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import operators
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.files import refuse_existing, write_atomically
 
@@ -44,16 +44,21 @@ def write_measurement(measurement: Measurement, path: Path, *, overwrite: bool =
         FileAccess: the file exists and may not be replaced, or cannot be written.
     """
     refuse_existing(path, overwrite)
+    write_atomically(encoded(measurement), path, overwrite)
+
+
+def encoded(measurement: Measurement) -> bytes:
+    """The file that holds a measurement."""
+    fields: dict[str, Any] = {"measurement": measurement.values.cpu().numpy(), "bits": np.int64(measurement.bits)}
+    if measurement.operator is not None:
+        fields["operator"] = np.array(measurement.operator)
+    if measurement.noise is not None:
+        fields["noise"] = np.float64(measurement.noise)
+    if measurement.size is not None:
+        fields["size"] = np.array(measurement.size, dtype=np.int64)
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        measurement=measurement.values.cpu().numpy(),
-        operator=np.array(measurement.operator),
-        noise=np.float64(measurement.noise),
-        size=np.array(measurement.size, dtype=np.int64),
-        bits=np.int64(measurement.bits),
-    )
-    write_atomically(buffer.getvalue(), path, overwrite)
+    np.savez_compressed(buffer, **fields)
+    return buffer.getvalue()
 
 
 def read_measurement(path: Path) -> Measurement:
@@ -70,18 +75,17 @@ def read_measurement(path: Path) -> Measurement:
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         fields = {"measurement": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-        values = _checked(fields["measurement"])
         return Measurement(
-            values,
-            operator=str(fields["operator"]) if "operator" in fields else None,
-            noise=float(fields["noise"]) if "noise" in fields else None,
+            _checked(fields["measurement"]),
+            operator=_text(fields.get("operator")),
+            noise=_level(fields.get("noise")),
             size=_size(fields.get("size")),
             bits=16 if int(fields.get("bits", 8)) == 16 else 8,
         )
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy and zipfile raise nearly every kind on a damaged file
         raise UnreadableInput(
-            f"{path}: not a measurement ({error}); `restore degrade` writes them as .npz, and a .npy file with one "
-            "array of real numbers [C, h, w] or [h, w] is one, too"
+            f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` writes them as .npz, "
+            "and a .npy file with one array [C, h, w] or [h, w] is one, too, of floating-point numbers or 8 or 16 bits"
         ) from None
 
 
@@ -91,24 +95,40 @@ def complete(arguments: dict[str, Any], measurement: Measurement) -> dict[str, A
     Raises:
         BadArgument: the operator is neither given nor in the file.
     """
-    import operators
-
     text = arguments.get("operator") or measurement.operator
     if text is None:
         raise BadArgument("--operator is missing, and this file does not say how it was measured")
     noise, size = arguments.get("noise"), arguments.get("size")
-    linear = not isinstance(text, str) or operators.parse(text).linear
-    if noise is None and linear and (text == measurement.operator or measurement.operator is None):
+    known = measurement.operator
+    if noise is None and (known is None or operators.parse(known) == _parsed(text)):
         noise = measurement.noise
     return {**arguments, "operator": text, "noise": noise, "size": size or measurement.size}
+
+
+def _text(operator: Any) -> str | None:
+    """As it is printed back."""
+    return None if operator is None else str(operators.parse(str(operator)))
+
+
+def _parsed(operator: Any) -> Any:
+    return operators.parse(operator) if isinstance(operator, str) else operator
+
+
+def _level(noise: Any) -> float | None:
+    if noise is None:
+        return None
+    if not 0 <= float(noise) <= 1:
+        raise ValueError(f"a noise of {float(noise)}")
+    return float(noise)
 
 
 def _checked(values: np.ndarray) -> Tensor:
     if values.ndim == 2:
         values = values[None]
-    if values.ndim != 3 or values.size == 0 or values.dtype.kind not in "fiu":
+    scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(values.dtype, 1)
+    if values.ndim != 3 or values.size == 0 or (scale == 1 and values.dtype.kind != "f"):
         raise ValueError(f"an array of shape {values.shape} and type {values.dtype}")
-    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) / scale
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError("numbers that are not finite")
     return tensor
@@ -118,4 +138,6 @@ def _size(values: np.ndarray | None) -> tuple[int, int] | None:
     if values is None:
         return None
     width, height = (int(n) for n in values)
+    if width < 1 or height < 1:
+        raise ValueError(f"a picture of {width}x{height} pixels")
     return width, height

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from operators import Composition, Mask, MaskedColor
+from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain
 from restore.denoiser import Condition, Denoiser
 from restore.errors import BadArgument
 from restore.schedule import noise_levels
@@ -51,13 +51,13 @@ class Run:
         if highest == "holes":
             highest = _level_for_holes(self.problem.operator)
         if highest is not None:  # a start below the measurement's own noise would forget what was measured
-            highest = min(max(highest, 5 * float(self.noise_level.max())), float(schedule.sigmas[-1]))
+            highest = min(max(highest, 10 * float(self.problem.noise.max())), float(schedule.sigmas[-1]))
         return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
 
     @property
-    def noise_level(self) -> Tensor:
-        """[B], in the model's coordinates, where pictures span [-1, 1]."""
-        return 2 * self.problem.noise
+    def noise_level(self) -> Tensor | float:
+        """[B], in the model's coordinates, where pictures span [-1, 1]; 0 where no picture has any."""
+        return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0
 
     @property
     def eta(self) -> float:
@@ -90,7 +90,7 @@ def _no_svd(run: Run) -> str:
     kind = type(run.problem.operator).__name__
     known = run.problem.condition is not None and run.denoiser.conditional
     working = ", ".join(WITHOUT_SVD if known else WITHOUT_SVD[:1])
-    hint = "; or give another --boundary than unknown" if run.problem.task == "deblur" else ""
+    hint = "; or --boundary circular, whatever the kernel" if run.problem.task == "deblur" else ""
     return f"--method ddrm: it needs an operator with an SVD, and {kind} has none; without one work {working}{hint}"
 
 
@@ -105,7 +105,7 @@ def _diffpir(run: Run) -> Tensor:
         generator=run.generator,
         zeta=run.eta,
         start=_classical_estimate(problem) if run.settings.classical_start else _smooth_estimate(run),
-        final_projection=problem.kind != "compressed",
+        final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )
 
@@ -114,7 +114,7 @@ def _smooth_estimate(run: Run) -> Tensor:
     """What the measurement tells without a prior; grey where it tells nothing."""
     problem, operator = run.problem, run.problem.model_operator
     if problem.kind == "compressed":
-        return operator.pseudo_inverse(problem.model_measurement)
+        return problem.model_measurement
     grey = problem.model_measurement.new_zeros(len(problem.measurement), *operator.input_shape)
     return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
@@ -147,9 +147,10 @@ def _one_step(run: Run) -> Tensor:
 
 def _denoise_once(run: Run) -> Tensor:
     """E[x0 | y] of the prior: a noisy picture is already a state of the reverse process."""
-    clean = run.denoiser(run.problem.model_measurement, run.noise_level).clean
+    level = 2 * run.problem.noise
+    clean = run.denoiser(run.problem.model_measurement, level).clean
     if run.callback is not None:
-        run.callback(Step(0, 1, float(run.noise_level.max()), clean))
+        run.callback(Step(0, 1, float(level.max()), clean))
     return clean
 
 
@@ -159,8 +160,12 @@ def _condition(run: Run, method: str) -> Condition:
             f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
         )
     if not run.denoiser.conditional:
-        raise BadArgument(f"--method {method}: this model is unconditional; use diffpir or ddrm")
+        raise BadArgument(f"--method {method}: this model is unconditional; use {_unguided(run)}")
     return run.problem.condition
+
+
+def _unguided(run: Run) -> str:
+    return "diffpir or ddrm" if run.problem.operator.has_svd else "diffpir"
 
 
 METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "diffpir": _diffpir, "sr3": _sr3, "one-step": _one_step}
@@ -208,12 +213,13 @@ def _classical_estimate(problem: Problem) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1]: unknown pixels continue the known ones smoothly, unknown colours are grey."""
     from restore.baselines import inpaint
 
-    if problem.kind == "colorize":
+    unknown = _holes(problem.operator)
+    if unknown is None:
         return 2 * problem.measurement.expand(-1, 3, -1, -1) - 1
-    holes = (problem.operator.singular_values == 0).any(dim=-3).expand(len(problem.measurement), -1, -1)
+    holes = unknown.any(dim=-3).expand(len(problem.measurement), -1, -1)
     small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
     method = "biharmonic" if small else "navier-stokes"
-    pictures = problem.measurement.permute(0, 2, 3, 1).cpu().numpy()
+    pictures = problem.measurement.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
     filled = [inpaint(p, hole, method) for p, hole in zip(pictures, holes.cpu().numpy(), strict=True)]
     return 2 * torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(problem.measurement) - 1
 
@@ -229,10 +235,14 @@ def _level_for_holes(operator: Operator) -> float:
 
 def _holes(operator: Operator) -> Tensor | None:
     """True where a mask among the factors of an operator lets nothing through."""
+    if isinstance(operator, NonlinearChain):
+        return None if operator.linear is None else _holes(operator.linear)
     if isinstance(operator, Composition):
         holes = _holes(operator.second)
         return _holes(operator.first) if holes is None else holes
-    return operator.singular_values == 0 if isinstance(operator, Mask | MaskedColor) else None
+    if isinstance(operator, MaskedColor):
+        return operator.known == 0
+    return operator.singular_values == 0 if isinstance(operator, Mask | MaskedRows) else None
 
 
 def settings_for(
@@ -247,7 +257,7 @@ def settings_for(
         BadArgument: unknown method, or steps, η or samples that it cannot take.
     """
     if method == "auto":
-        wants_sampler = samples > 1 or (steps or 1) > 1
+        wants_sampler = samples > 1 or (steps or 1) > 1 or eta is not None
         method = BEST_SAMPLER[task] if wants_sampler else BEST_METHOD[task]
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
@@ -260,6 +270,8 @@ def settings_for(
         raise BadArgument(
             f"--samples {samples}: the method one-step has one answer; use ddrm, diffpir or sr3 for samples"
         )
+    if method == "one-step" and eta is not None:
+        raise BadArgument(f"--eta {eta}: the method one-step adds no noise; use ddrm, diffpir or sr3")
     if steps is not None:
         if not 1 <= steps <= 1000:
             raise BadArgument(f"--steps {steps}: must be between 1 and 1000")

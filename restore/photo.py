@@ -116,19 +116,24 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     would lose; FileAccess where the target exists and `overwrite` is False, or cannot be written.
     """
     path = Path(path)
+    refuse_existing(path, overwrite)
+    write_atomically(encoded(photo, path), path, overwrite)
+
+
+def encoded(photo: Photo, path: Path) -> bytes:
+    """The file that `write_photo` writes; raises as it does, but for what concerns the place."""
+    path = Path(path)
     format = _FORMATS.get(path.suffix.lower())
     if format is None:
         raise BadArgument(f"{path}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
     _check(photo, path)
-    refuse_existing(path, overwrite)
     try:
-        data = _encode(photo, format)
+        return _encode(photo, format)
     except BadArgument as error:
         raise BadArgument(f"{path}: {error}") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise BadArgument(f"{path}: cannot be written as {format}: {reason}") from error
-    write_atomically(data, path, overwrite)
 
 
 def _read_bytes(path: Path) -> bytes:

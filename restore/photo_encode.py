@@ -75,7 +75,7 @@ def encode_png16(
         parts.append((b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in dpi), 1)))
     if exif:
         parts.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
+    rows = np.ascontiguousarray(samples, dtype=">u2").view(np.uint8).reshape(height, -1)
     filtered = np.insert(rows, 0, 1, axis=1)  # each row's filter is 1: difference to the left
     filtered[:, 1 + 2 * channels :] -= rows[:, : -2 * channels]
     parts += [(b"IDAT", zlib.compress(filtered, _ZLIB_LEVEL)), (b"IEND", b"")]

@@ -42,7 +42,7 @@ class Options:
     """How to restore, whatever the task.
 
     Attributes:
-        method: ``auto`` (the task's best), ``ddrm``, ``sr3`` or ``one-step``.
+        method: ``auto`` (the task's best), ``ddrm``, ``diffpir``, ``sr3`` or ``one-step``.
         steps: calls of the network; None is the method's default.
         eta: share of fresh noise in each step, in [0, 1]; None is the method's default.
         seed: of all random numbers.
@@ -184,8 +184,8 @@ class Restorer:
             measurement: a picture; or a tensor of floating-point numbers [B, *operator.output_shape] or without B,
                 which is taken as it is: ``A x + noise`` for pictures x in [0, 1].
             operator: as text, ``blur:gaussian:2+down:bicubic:4`` (see `operators.text`), or an operator of your own.
-            noise: its standard deviation in the measurement, one of each, ``auto``, or None: 0 for operators that keep
-                pixels sharp, else ``auto``.
+            noise: its standard deviation in the measurement, one or one of each, or ``auto``; None is explained at
+                `restore.tasks.solving`.
             size: (width, height) of the picture, where the measurement does not tell.
         """
         arguments = {"operator": operator, "noise": noise, "size": size}
@@ -263,7 +263,7 @@ class Restorer:
             device=str(self.device),
             dtype=str(self.dtype).removeprefix("torch."),
         )
-        return solutions.cpu(), report
+        return solutions.cpu().clone(), report  # no longer tied to the inference mode
 
 
 def check(task: str, arguments: dict[str, Any], options: Options) -> Options:

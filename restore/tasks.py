@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import operators
-from operators import AxesOperator, Degradation, LinearOperator, Mask, NonlinearChain, kernels
+from operators import AxesOperator, Degradation, LinearOperator, Mask, MaskedColor, NonlinearChain, kernels
 from restore.denoiser import Condition
 from restore.errors import BadArgument, FileAccess
 from restore.noise import estimate_noise
@@ -148,7 +149,13 @@ def inpainting(
     weights = operators.masks.feather(known, feather) if feather else known.float()
     image, known, weights = image.to(device), known.to(device), weights.to(device)
     operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
+    if noise == "auto":
+        raise BadArgument("--noise auto: holes would count as noise; give a number, 0 if IN is clean")
     level = _noise(noise, image)
+    if feather and bool(level.any()):
+        raise BadArgument(
+            f"--feather {feather:g}: it blends with what IN shows, and its noise; leave it out, or --noise 0"
+        )
     condition = Condition((2 * image - 1) * known, known.expand(len(image), -1, -1, -1).to(image))
     keep = weights * (level == 0).reshape(-1, 1, 1, 1)
     return Problem("inpaint", operator, image * known, level, condition, keep, image)
@@ -235,14 +242,15 @@ def solving(
             operator = operators.parse(operator)
     written = str(operator) if isinstance(operator, Degradation) else ""
     measurement = _measured_channels(measurement, operator)
-    operator = _operator_for(operator, tuple(measurement.shape[1:]), size).to(device)
+    operator = _moved(_operator_for(operator, tuple(measurement.shape[1:]), size), device)
     kind = resembled_task(operator)
     measurement = measurement.to(device)
     noise = _likely_noise(operator, kind) if noise is None else noise
-    if noise == "auto" and not _is_picture(measurement):
-        raise BadArgument("--noise auto: it is estimated in pictures, and this measurement is none; give a number")
-    if noise != "auto" and kind == "compressed" and bool(torch.as_tensor(noise).any()):
-        raise BadArgument(f"--noise {noise}: quantise and jpeg take no noise beside their own error; leave it out")
+    if noise == "auto" and kind not in ("deblur", "denoise", "sr"):
+        raise BadArgument(
+            "--noise auto: it is estimated in whole pictures, and holes, mosaics and artefacts would count as noise; "
+            "give a number"
+        )
     level = _noise(noise, measurement)
     if noise == "auto":
         level = level.clamp_min(QUANTISATION_NOISE)
@@ -271,7 +279,7 @@ def _likely_noise(operator: Operator, kind: str) -> Noise:
     """What a measurement in 8 bits has if nobody added any."""
     if kind in ("deblur", "denoise"):
         return "auto"
-    if kind == "compressed":
+    if not isinstance(operator, LinearOperator):
         return 0.0
     s = operator.singular_values if operator.has_svd else None
     return 0.0 if s is not None and bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
@@ -282,19 +290,25 @@ def resembled_task(operator: Operator) -> str:
     is not linear.
     """
     if not isinstance(operator, LinearOperator):
-        return "compressed"
+        return "compressed" if operator.linear is None else "solve"
+    if isinstance(operator, MaskedColor) and _is_grey(operator.matrix):
+        return "colorize"
     if isinstance(operator, Mask):
         return "inpaint"
     keeps_channels = operator.input_shape[0] == operator.output_shape[0] == 3
     if isinstance(operator, AxesOperator):
         channel, height, width = operator.matrices
         if channel is not None:
-            grey = height is None and width is None and operator.output_shape[0] == 1
-            return "colorize" if grey and abs(float(channel.sum()) - 1) < 1e-3 else "solve"
+            return "colorize" if height is None and width is None and _is_grey(channel) else "solve"
         if height is None and width is None:
             return "denoise"
         return "deblur" if operator.output_shape == operator.input_shape else "sr" if keeps_channels else "solve"
     return "deblur" if keeps_channels and isinstance(operator, CONVOLUTIONS) else "solve"
+
+
+def _is_grey(matrix: NDArray[Any]) -> bool:
+    """Whether a colour matrix makes one channel that shows grey as it is."""
+    return matrix.shape[0] == 1 and abs(float(matrix.sum()) - 1) < 1e-3
 
 
 def _measured_channels(measurement: Tensor, operator: Degradation | Operator) -> Tensor:
@@ -307,10 +321,29 @@ def _measured_channels(measurement: Tensor, operator: Degradation | Operator) ->
     return measurement[:, :1]
 
 
+def _check_pixels(shape: tuple[int, ...]) -> None:
+    pixels = shape[-1] * shape[-2]
+    if pixels > MAX_OUTPUT_PIXELS:
+        raise BadArgument(
+            f"a picture of {shape[-1]}x{shape[-2]} pixels is too large: at most {MAX_OUTPUT_PIXELS / 1e6:.0f} million "
+            "are allowed"
+        )
+
+
+def _moved(operator: Operator, device: torch.device | str) -> Operator:
+    """On the device and in single precision; an operator in another one stays as it is, and a copy is moved."""
+    other = any(b.is_floating_point() and b.dtype != torch.float32 for b in operator.buffers())
+    return copy.deepcopy(operator).to(device, torch.float32) if other else operator.to(device)
+
+
 def _operator_for(operator: Degradation | Operator, shape: tuple[int, ...], size: tuple[int, int] | None) -> Operator:
     if isinstance(operator, Degradation):
         with _as_bad_argument("--operator"):
-            operator = operator.operator_for(shape) if size is None else operator.operator((3, size[1], size[0]))
+            picture = operator.input_shape(shape) if size is None else (3, size[1], size[0])
+            _check_pixels(picture)
+            operator = operator.operator_for(shape) if size is None else operator.operator(picture)
+    if isinstance(operator, NonlinearChain) and not operator.ends_nonlinear:
+        raise BadArgument("--operator: what goes on after quantise or jpeg can be made, but not undone; put them last")
     if tuple(operator.output_shape) != shape:
         raise BadArgument(
             f"the measurement has the shape {_as_text(shape)}, but of pictures of {_as_text(operator.input_shape)} the "
@@ -345,10 +378,6 @@ def _shown_blurred(operator: LinearOperator, image: Tensor) -> Condition | None:
     if isinstance(operator, operators.ValidConvolution):
         return Condition(operator.embed(2 * image - 1), operator.embed(torch.ones_like(image[:, :1])))
     return _all_known(image) if operator.input_shape == operator.output_shape else None
-
-
-def _is_picture(measurement: Tensor) -> bool:
-    return measurement.shape[1] in (1, 3) and min(measurement.shape[-2:]) > 1
 
 
 def _as_text(shape: tuple[int, ...]) -> str:

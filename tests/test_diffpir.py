@@ -12,7 +12,6 @@ from torch import Tensor
 import operators
 from operators import BatchOperator, Mask, dense_matrix, kernels
 from restore.denoiser import Condition, Prediction
-from restore.errors import BadArgument
 from restore.schedule import NoiseSchedule, noise_levels
 from restore.solvers import consistency, ddrm, diffpir, project
 
@@ -186,10 +185,18 @@ def test_start_and_callback() -> None:
     assert float(steps[0].clean.mean()) > 0.2
 
 
-def test_what_is_not_linear_takes_no_noise() -> None:
-    chain = operators.parse("quantise:3").operator(SHAPE).between(-1.0, 1.0)
-    y = chain.A(torch.randn(1, *SHAPE))
-    with pytest.raises(BadArgument, match="quantise and jpeg"):
-        diffpir(_denoiser, chain, y, 0.1, LEVELS)
-    found = diffpir(_denoiser, chain, y, 0.0, LEVELS, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("text", ["quantise:3", "jpeg:50", "blur:gaussian:1+quantise:4", "mask:random:0.6+jpeg:70"])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_what_is_not_linear(text: str, noise: float) -> None:
+    """The fit moves the estimate towards what explains the measurement, and never by more than its error warrants."""
+    chain = operators.parse(text).operator((3, 16, 16)).between(-1.0, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(1, 3, 16, 16, generator=generator) * 1.6 - 0.8
+    y = chain.A(truth)
+    estimate = truth + 0.3 * torch.randn(truth.shape, generator=generator)
+    fitted = project(chain, estimate, y, noise, prior_std=0.3)
+    assert float((fitted - truth).norm()) < 0.97 * float((estimate - truth).norm())
+    far = project(chain, estimate, y, noise, prior_std=1e-4)
+    torch.testing.assert_close(far, estimate, rtol=0, atol=1.0 if noise == 0 and "+" not in text else 1e-2)
+    found = diffpir(_denoiser, chain, y, noise, LEVELS, generator=generator)
     assert torch.isfinite(found).all()

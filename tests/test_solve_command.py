@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -14,6 +15,7 @@ from PIL import Image
 
 import operators
 import restore
+import restore.folder
 from operators import kernels
 from operators.vocabulary import WORDS
 from restore.errors import BadArgument, FileAccess
@@ -64,7 +66,8 @@ def test_degrades_by_the_operator(command, place, text):
     expected = operator.A(torch.from_numpy(pixels("in.png") / 255).float().permute(2, 0, 1)[None])[0]
     measurement = read_measurement(Path("out.npz"))
     torch.testing.assert_close(measurement.values, expected, rtol=0, atol=1e-6)
-    assert (measurement.operator, measurement.noise, measurement.size) == (text, 0.0, SIZE)
+    assert operators.parse(measurement.operator) == operators.parse(text).in_folder(place)
+    assert (measurement.noise, measurement.size) == (0.0, SIZE)
     shown = np.atleast_3d(pixels("out.png"))
     np.testing.assert_allclose(shown, expected.clamp(0, 1).permute(1, 2, 0).numpy() * 255, atol=0.51)
 
@@ -139,7 +142,11 @@ def test_nothing_is_half_written(command, place, monkeypatch):
     def fails(*arguments, **options):
         raise FileAccess("no space left")
 
-    monkeypatch.setattr("restore.folder.write_photo", fails)
+    write = restore.folder.write_atomically
+    monkeypatch.setattr(
+        "restore.folder.write_atomically",
+        lambda data, path, overwrite: (fails if path.suffix == ".png" else write)(data, path, overwrite),
+    )
     assert command("degrade", "in.png", "new.png", "--operator", "blur:box:3").code == 5
     assert files(place) == before
 
@@ -293,14 +300,15 @@ def test_an_unknown_border_is_not_a_mirror(command, place):
     inside = blurred[:, 5:-5] + 2.55 * np.random.default_rng(0).standard_normal(blurred[:, 5:-5].shape)
     Image.fromarray(inside.round().clip(0, 255).astype(np.uint8)).save("photo.png")
     errors = {}
-    for boundary in ("unknown", "circular"):
+    for boundary in ("unknown", "symmetric", "circular"):
         options = ["--kernel", "motion:11", "--noise", 0.01, "--boundary", boundary]
         assert command("deblur", "photo.png", f"{boundary}.png", *options).code == 0
         difference = (pixels(f"{boundary}.png") - large[:, 5:-5]) ** 2
-        errors[boundary] = difference[:, :16].mean(), difference[:, 24:-24].mean()
+        errors[boundary] = difference[:, :24].mean(), difference[:, 24:-24].mean()
     rim, middle = errors["unknown"]
-    assert 10 * np.log10(rim / middle) < 2
+    assert 10 * np.log10(rim / middle) < 1
     assert errors["circular"][0] > 4 * rim
+    assert errors["symmetric"][0] > 1.2 * rim
 
 
 def test_a_kernel_as_an_array():
@@ -367,12 +375,11 @@ def test_the_listing(command):
         ("solve in.png --operator down:bicubic", 1, ["factor is missing"]),
         ("solve in.png --operator gray", 1, ["one channel", "in colour"]),
         ("solve in.png --operator hadamard:0.5", 1, ["--size WIDTHxHEIGHT"]),
-        ("solve in.png --operator hadamard:0.5 --size 48x40", 1, ["shape 3x40x48", "gives 3x1x960"]),
+        ("solve in.png --operator hadamard:0.5 --size 48x40", 1, ["shape 3x40x48", "3x1x960"]),
         ("solve in.png --operator gray --size 0x4", 1, ["--size 0x4", "WIDTHxHEIGHT"]),
         ("solve in.png --operator gray --size big", 1, ["--size big", "WIDTHxHEIGHT"]),
         ("solve in.png --operator mix:1,0,0/0,1,0", 1, ["2 channel(s)", "has 3"]),
         ("solve in.png --operator mask:small.png", 1, ["4x3", "48x40"]),
-        ("solve in.png --operator jpeg:20 --noise 0.1", 1, ["--noise", "quantise and jpeg"]),
         ("solve in.png --operator blur:box:3+mask:random:0.5 --method ddrm", 1, ["no", "SVD", "diffpir"]),
         ("solve in.png --operator blur:motion:5:30 --method ddrm", 1, ["SVD", "diffpir", "sr3", "one-step"]),
         ("solve in.png --operator jpeg:20 --method sr3", 1, ["--method sr3", "diffpir"]),
@@ -468,7 +475,160 @@ def test_python_refuses_measurements_that_do_not_fit():
         restore.solve(y[:, :1], operators.gaussian_blur((1, 8, 9), 1.0))
     with pytest.raises(BadArgument, match="not finite"):
         restore.solve(y * torch.nan, "blur:box:3")
-    with pytest.raises(BadArgument, match="estimated in pictures"):
+    with pytest.raises(BadArgument, match="estimated in whole pictures"):
         restore.solve(torch.rand(1, 3, 1, 36), "hadamard:0.5", noise="auto", size=(9, 8))
     with pytest.raises(BadArgument, match="takes pictures of"):
         restore.degrade(np.zeros((8, 8, 3)), operators.gaussian_blur((3, 8, 9), 1.0))
+
+
+# --- what a review found ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "gain"),
+    [
+        ("blur:gaussian:1+jpeg:80", 0),
+        ("blur:gaussian:2+quantise:4", 0),
+        ("blur:motion:9:30:boundary=unknown+jpeg:75", 1),
+        ("mask:box:24+jpeg:80", 0.5),
+        ("mask:random:0.5+jpeg:80", 10),
+        ("down:bicubic:2+jpeg:90", -1),
+    ],
+)
+def test_what_is_not_linear_may_come_last(command, place, text, gain):
+    """Its error is noise to what is linear before it, not something to be inverted."""
+    piece((96, 96), "b").save("truth.png")
+    assert command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", 0.005).code == 0
+    assert command("solve", "bad.npz", "good.png").code == 0
+    truth, good = pixels("truth.png"), pixels("good.png")
+    bad = np.asarray(Image.open("bad.png").resize(good.shape[1::-1], Image.BICUBIC)).astype(float)
+    rows, columns = (np.array(truth.shape) - good.shape)[:2] // 2
+    truth = truth[rows : rows + good.shape[0], columns : columns + good.shape[1]]
+    assert psnr(good, truth) > psnr(bad, truth) + gain
+
+
+def test_a_measurement_of_16_bits(command, place):
+    deep = (np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]) * 30).astype(np.uint16)
+    Image.fromarray(deep).save("deep.png")
+    assert command("degrade", "deep.png", "out.png", "--operator", "blur:disk:2", "--noise", 0.01).code == 0
+    assert command("solve", "out.npz", "again.png", *STEPS, "--samples", 2).code == 0
+    assert cv2.imread("again.png", cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_two_pictures_of_one_name(command, place):
+    (place / "photos").mkdir()
+    piece(SIZE).save("photos/a.png")
+    piece(SIZE).save("photos/a.jpg")
+    outcome = command("degrade", "photos", "out", "--operator", "blur:box:3", "--overwrite")
+    assert outcome.code == 1
+    assert "a.jpg and photos/a.png would both be written to out/a.npz" in outcome.err
+    assert not (place / "out").exists()
+
+
+def test_a_failed_replacement_keeps_the_old_measurement(command, place):
+    assert command("degrade", "in.png", "x.jpg", "--operator", "blur:box:3").code == 0
+    before = files(place)
+    clear = piece(SIZE).convert("RGBA")
+    clear.putalpha(100)
+    clear.save("alpha.png")
+    assert command("degrade", "alpha.png", "x.jpg", "--operator", "identity", "--overwrite").code == 1
+    assert files(place) == before | {"alpha.png": Path("alpha.png").read_bytes()}
+
+
+def test_colours_mixed_under_a_mask_keep_their_svd(command, place):
+    shape = (3, SIZE[1], SIZE[0])
+    for text in ("gray+mask:m.png", "mask:m.png+gray", "mix:1,0,0/0,1,0+mask:m.png", "bayer+mask:m.png"):
+        operator = operators.parse(text).operator(shape)
+        assert operator.has_svd, text
+        parts = text.split("+")
+        first = operators.parse(parts[0]).operator(shape)
+        second = operators.parse(parts[1]).operator(first.output_shape)
+        x = torch.rand(2, *shape)
+        torch.testing.assert_close(operator.A(x), second.A(first.A(x)))
+    Image.open("in.png").convert("L").save("grey.png")
+    assert command("degrade", "grey.png", "bad.png", "--operator", "gray+mask:box:16").code == 0
+    assert command("solve", "bad.npz", "good.png").code == 0
+    assert command("solve", "bad.npz", "ddrm.png", "--method", "ddrm", *STEPS).code == 0
+    assert np.ptp(pixels("good.png"), axis=2).mean() < 30
+
+
+def test_results_are_ordinary_tensors():
+    image = torch.rand(3, 24, 24)
+    degraded = restore.degrade(image, "blur:box:3", noise=0.01)
+    solved = restore.solve(degraded.measurement, "blur:box:3", noise=0.01, steps=2)
+    for tensor in (degraded.measurement, degraded.picture, solved, restore.denoise(image, 0.1)):
+        assert not tensor.is_inference()
+        tensor.clamp_(0, 1)
+
+
+def test_an_operator_in_double_precision_stays_as_it_is():
+    picture = np.asarray(piece(SIZE)).transpose(2, 0, 1).copy()
+    double = operators.gaussian_blur(picture.shape, 1.0, dtype=torch.float64)
+    y = double.A(torch.from_numpy(picture / 255)[None])
+    assert restore.solve(y, double, noise=0.01, steps=2).dtype == torch.float64
+    assert double.A(y).dtype == torch.float64
+
+
+def test_an_array_of_8_bits(command, place):
+    np.save("y.npy", np.asarray(piece(SIZE)).transpose(2, 0, 1))
+    outcome = command("solve", "y.npy", "out.png", "--operator", "identity", "--noise", 0.01, "--json")
+    assert json.loads(outcome.out)["consistency"] < 0.05
+
+
+def test_a_bad_measurement_does_not_end_the_run(command, place):
+    (place / "data").mkdir()
+    assert command("degrade", "in.png", "data/b.png", "--operator", "blur:box:3", "--noise", 0.01).code == 0
+    fields = {"measurement": np.zeros((3, 4, 4)), "noise": 0.1, "size": np.array([4, 4])}
+    for index, wrong in enumerate(
+        [
+            {"operator": "blr:1"},
+            {"noise": np.nan},
+            {"noise": -1.0},
+            {"size": np.array([1e300, np.inf])},
+            {"size": [0, 4]},
+        ]
+    ):
+        np.savez(f"data/a{index}.npz", **(fields | {"operator": "blur:box:3"} | wrong))
+    outcome = command("solve", "data", "out", *STEPS)
+    assert outcome.code == 10, outcome.err
+    assert outcome.err.count("not a measurement") == 5
+    assert sorted(files(place / "out")) == ["b.png"]
+
+
+def test_a_measurement_finds_its_files_from_anywhere(command, place, monkeypatch):
+    assert command("degrade", "in.png", "out.png", "--operator", "mask:m.png").code == 0
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert command("solve", "../out.npz", "again.png", *STEPS).code == 0
+
+
+def test_the_same_operator_spelt_otherwise(command, place):
+    command("degrade", "in.png", "out.png", "--operator", "blur:motion:7:30:boundary=unknown", "--noise", 0.03)
+    options = ["--operator", "blur:motion:7.0:angle=30:boundary=unknown", *STEPS, "--json"]
+    outcome = command("solve", "out.npz", "again.png", *options)
+    assert json.loads(outcome.out)["noise"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("solve in.png --operator down:bicubic:9000", "too large"),
+        ("solve in.png --operator hadamard:0.5 --size 1000000x1000000", "too large"),
+        ("solve in.png --operator down:bicubic:1e300", "must be at most 1e+06"),
+        ("solve in.png --operator blur:disk:1e-300", "must be at least 0.001"),
+        ("degrade in.png o.png --operator mask:strokes:1e9", "up to 1000"),
+        ("degrade in.png o.png --operator mask:lines:1e300", "must be at most"),
+        ("degrade in.png o.png --operator gray+jpeg:30", "in 'jpeg:30': JPEG takes pictures of 3 channels"),
+        ("degrade in.png o.png --operator blur:gaussian:4:angle=30", "give across as well"),
+        ("deblur in.png --kernel box:49", "larger than the picture"),
+        ("inpaint in.png --mask m.png --noise auto", "holes would count as noise"),
+        ("solve in.png --operator mask:m.png --noise auto", "holes"),
+        ("inpaint in.png --mask m.png --noise 0.1 --feather 3", "--feather 3"),
+        ("solve in.png --operator jpeg:30+down:bicubic:2", "put them last"),
+        ("denoise in.png --noise 0.1 --method one-step --eta 0.3", "adds no noise"),
+    ],
+)
+def test_refuses_what_would_go_wrong_later(command, place, words, said):
+    outcome = command(*words.split())
+    assert outcome.code == 1, outcome.err
+    assert said in outcome.err

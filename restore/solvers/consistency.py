@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain, SpectralOperator, conjugate_gradient
-from restore.errors import BadArgument
 from restore.solvers.common import per_picture
 
 NONLINEAR_SHARE = 0.4
@@ -34,31 +33,51 @@ def project(
     orthogonal projection ``x + A⁺(y − A x)`` and ``prior_std`` has no influence.
 
     Args:
-        operator: a linear one; or a non-linear one, whose approximate pseudo-inverse takes x to
-            ``x + 0.4 (A⁺ y − A⁺ A(x))``, as Kawar et al. do for JPEG (2022, arXiv 2209.11888, η_b = 0.4).
+        operator: a linear one; or one that ends with JPEG or quantisation N, where the approximate pseudo-inverse takes
+            x to ``x + 0.4 (y − N(x))``, as Kawar et al. do (2022, arXiv 2209.11888, η_b = 0.4), and what N does to a
+            measurement counts as noise.
         estimate: [B, *operator.input_shape].
         measurement: [B, *operator.output_shape].
         noise_level: σ_y, in the units of the measurement; one number or [B].
         prior_std: τ, the standard deviation of the estimate's own error, in the units of the picture.
-
-    Raises:
-        BadArgument: noise and a non-linear operator.
     """
-    noiseless = not isinstance(noise_level, Tensor) and noise_level == 0
     if not isinstance(operator, LinearOperator):
-        if not noiseless and bool(torch.as_tensor(noise_level).any()):
-            raise BadArgument("noise is not supported with quantise and jpeg, whose own error takes its place; use 0")
-        explained = operator.pseudo_inverse(operator.A(estimate))
-        return estimate + NONLINEAR_SHARE * (operator.pseudo_inverse(measurement) - explained)
-    residual = measurement - operator.A(estimate)
-    if noiseless:
-        return estimate + operator.pseudo_inverse(residual)
-    variance_ratio = (per_picture(noise_level, estimate) / per_picture(prior_std, estimate)) ** 2
+        return _project_nonlinear(operator, estimate, measurement, noise_level, prior_std)
+    return estimate + _move(operator, measurement - operator.A(estimate), noise_level, prior_std)
+
+
+def _move(operator: LinearOperator, residual: Tensor, noise_level: Tensor | float, prior_std: Tensor | float) -> Tensor:
+    """The d that minimises ``‖residual − A d‖²/σ_y² + ‖d‖²/τ²``."""
+    if not isinstance(noise_level, Tensor) and noise_level == 0:
+        return operator.pseudo_inverse(residual)
+    variance_ratio = (per_picture(noise_level, residual) / per_picture(prior_std, residual)) ** 2
     if isinstance(operator, SpectralOperator):
         s = operator.singular_values
         gain = torch.where(s > 0, s / (s**2 + variance_ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
-        return estimate + operator.V(gain * operator.Ut(residual))
-    return estimate + _ridge(operator, residual, variance_ratio)
+        return operator.V(gain * operator.Ut(residual))
+    return _ridge(operator, residual, variance_ratio)
+
+
+def _project_nonlinear(
+    chain: NonlinearChain,
+    estimate: Tensor,
+    measurement: Tensor,
+    noise_level: Tensor | float,
+    prior_std: Tensor | float,
+) -> Tensor:
+    """With ``N`` what is not linear, after ``A``: the residual is ``0.4 (y − N(A x))``, what N does to A x is noise.
+
+    Without A the residual is added as it is, but for the measurement's own noise.
+    """
+    measured = chain.measure(estimate)
+    distorted = chain.distort(measured)
+    residual = NONLINEAR_SHARE * (measurement - distorted)
+    noise = per_picture(noise_level, residual)
+    if chain.linear is None:
+        prior = per_picture(prior_std, residual) ** 2
+        return estimate + residual * (prior / (prior + noise**2))
+    error = (distorted - measured).square().mean(dim=(1, 2, 3), keepdim=True)
+    return estimate + _move(chain.linear, residual, (noise**2 + error).sqrt().clamp_min(1e-3), prior_std)
 
 
 def _ridge(operator: LinearOperator, residual: Tensor, shift: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def diffpir(
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
-        operator: any linear one; a non-linear one only without noise, through its approximate pseudo-inverse.
+        operator: any linear one, or one that ends with JPEG or quantisation, see `project`.
         measurement: y, ``[B, *operator.output_shape]``, in the coordinates of ``A x`` for x in [-1, 1].
         noise_level: σ_y in the same coordinates (twice that of pixels in [0, 1]); one number or [B].
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
@@ -59,7 +59,6 @@ def diffpir(
         [B, *operator.input_shape], float32.
 
     Raises:
-        BadArgument: a non-linear operator and noise.
         ValueError: ``sigmas`` do not fall to 0, ζ outside [0, 1], or λ not above 0.
     """
     if not 0 <= zeta <= 1 or not strength > 0:
