@@ -261,6 +261,8 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     mask = arguments.pop("mask", None)
     options = check(name, arguments, Options(common.method, common.steps, common.eta, common.seed, common.samples))
     plan = plan_run(source, target, name, mask=mask, overwrite=common.overwrite, samples=common.samples)
+    if name == "solve" and not common.quiet:
+        _mention_borders(plan, arguments["operator"])
     keep_freed_memory()
     restorer = Restorer(common.model, common.device)
 
@@ -268,6 +270,15 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
         return restore_file(restorer, job, name, arguments, options, overwrite=common.overwrite, callback=progress.step)
 
     _finish(plan, _each_job(plan, work, _summary, options.samples, quiet=common.quiet, as_json=common.as_json))
+
+
+def _mention_borders(plan: Plan, operator: str | None) -> None:
+    """Where pictures are taken for blurred with a border that photographs have not."""
+    from restore.tasks import assumed_borders
+
+    blurs = assumed_borders(operator) if operator else []
+    if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
+        _say(f"restore: the border of {' and '.join(blurs)} is taken for mirrored; boundary=unknown suits a photograph")
 
 
 def _finish(plan: Plan, failures: list[str]) -> None:

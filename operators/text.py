@@ -31,12 +31,14 @@ class Parameter:
         read: turns its text into a value; a ValueError says what would be right.
         about: what it is, with its unit.
         default: its value where it is not given.
+        unit: in a word, if it has one.
     """
 
     name: str
     read: Callable[[str], Any]
     about: str
     default: Any = REQUIRED
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,13 @@ class Word:
 
     @property
     def line(self) -> str:
-        """Usage and what it does, with the units of what must be given."""
-        needs = "; ".join(f"{p.name.upper()}: {p.about}" for p in self.parameters if p.default is REQUIRED)
-        return f"{self.usage}  {self.about}{f' ({needs})' if needs else ''}"
+        """Usage with defaults, what it does, and units."""
+        units: dict[str, list[str]] = {}
+        for parameter in self.parameters:
+            if parameter.unit:
+                units.setdefault(parameter.unit, []).append(parameter.name)
+        told = "; ".join(f"{', '.join(names)} in {unit}" for unit, names in units.items())
+        return f"{self.usage}  {self.about}{f' ({told})' if told else ''}"
 
     def describe(self) -> str:
         """Usage, what it does, every parameter with its unit and default, and an example."""
@@ -114,9 +120,13 @@ class Part:
         ]
         return Part(self.word, tuple(given))
 
+    def gives(self, name: str) -> bool:
+        """Whether the text has a value for this parameter."""
+        return name in _given_names(self.word, self.given)
+
     def unless_given(self, name: str, value: Any) -> Part:
         """With this value of a parameter, if the text gave none."""
-        if name in _given_names(self.word, self.given):
+        if self.gives(name):
             return self
         return Part(self.word, (*self.given, (name, value)))
 

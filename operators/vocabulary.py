@@ -118,16 +118,18 @@ def _matrix(text: str) -> tuple[tuple[float, ...], ...]:
     return rows
 
 
-def _parameter(name: str, read: Callable[[str], Any], about: str, default: Any = REQUIRED) -> Parameter:
-    return Parameter(name, read, about, default)
+def _parameter(name: str, read: Callable[[str], Any], about: str, default: Any = REQUIRED, unit: str = "") -> Parameter:
+    return Parameter(name, read, about, default, unit)
 
 
 BOUNDARY = _parameter(
     "boundary", _choice(*BLUR_BOUNDARIES), f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}", "symmetric"
 )
 SEED = _parameter("seed", lambda t: _whole(t, 0), "of the random numbers, a whole number", 0)
-ANGLE = _parameter("angle", _number, "an angle in degrees, counter-clockwise from pointing right", 0.0)
-SHARE = _parameter("share", lambda t: _number(t, 0, above=True, high=1), "a share above 0 and up to 1")
+ANGLE = _parameter("angle", _number, "an angle in degrees, counter-clockwise from pointing right", 0.0, unit="degrees")
+SHARE = _parameter(
+    "share", lambda t: _number(t, 0, above=True, high=1), "a share above 0 and up to 1", unit="share of 1"
+)
 
 
 def _kernel_word(
@@ -308,8 +310,10 @@ _WORDS = (
             "gaussian",
             "Gaussian blur, cut at 4 standard deviations",
             (
-                _parameter("sigma", _positive, "a standard deviation in pixels"),
-                _parameter("across", _or_none(_positive), "the one perpendicular to the angle, in pixels", None),
+                _parameter("sigma", _positive, "a standard deviation in pixels", unit="pixels"),
+                _parameter(
+                    "across", _or_none(_positive), "the one perpendicular to the angle, in pixels", None, unit="pixels"
+                ),
                 ANGLE,
             ),
             _gaussian_kernel,
@@ -321,7 +325,7 @@ _WORDS = (
         _kernel_word(
             "box",
             "mean over a rectangle; with even sides the pixel after the middle is the centre",
-            (_parameter("size", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT"),),
+            (_parameter("size", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT", unit="pixels"),),
             lambda size: kernels.box(_pair(size)[::-1]),
             "blur:box:5",
         ),
@@ -330,7 +334,7 @@ _WORDS = (
     _kernel_word(
         "motion",
         "straight motion at constant speed",
-        (_parameter("length", _positive, "a length in pixels"), ANGLE),
+        (_parameter("length", _positive, "a length in pixels", unit="pixels"), ANGLE),
         kernels.motion,
         "blur:motion:15:30",
     ),
@@ -338,9 +342,11 @@ _WORDS = (
         "shake",
         "motion along a smooth random path",
         (
-            _parameter("length", _positive, "a length in pixels"),
+            _parameter("length", _positive, "a length in pixels", unit="pixels"),
             SEED,
-            _parameter("curvature", lambda t: _number(t, 0), "how much the path turns, in degrees", 180.0),
+            _parameter(
+                "curvature", lambda t: _number(t, 0), "how much the path turns, in degrees", 180.0, unit="degrees"
+            ),
         ),
         kernels.curved_motion,
         "blur:shake:15",
@@ -348,7 +354,7 @@ _WORDS = (
     _kernel_word(
         "disk",
         "out of focus",
-        (_parameter("radius", _positive, "a radius in pixels"),),
+        (_parameter("radius", _positive, "a radius in pixels", unit="pixels"),),
         kernels.disk,
         "blur:disk:3",
     ),
@@ -368,8 +374,12 @@ _WORDS = (
         "pixels lost where a picture is white",
         (
             _parameter("path", _path, "a file"),
-            _parameter("threshold", _threshold, "a brightness from 0 to below 1; white is above", 0.5),
-            _parameter("dilate", lambda t: _whole(t, 0), "a radius in whole pixels by which holes grow", 0),
+            _parameter(
+                "threshold", _threshold, "a brightness from 0 to below 1; white is above", 0.5, unit="share of white"
+            ),
+            _parameter(
+                "dilate", lambda t: _whole(t, 0), "a radius in whole pixels by which holes grow", 0, unit="pixels"
+            ),
         ),
         _file_mask,
         "mask:file:m.png",
@@ -387,7 +397,7 @@ _WORDS = (
         (
             _parameter("count", lambda t: _whole(t, high=1000), "how many, up to 1000", 6),
             SEED,
-            _parameter("thickness", _one_or_two(_positive), "in pixels, or LOWESTxHIGHEST", (4.0, 16.0)),
+            _parameter("thickness", _one_or_two(_positive), "in pixels, or LOWESTxHIGHEST", (4.0, 16.0), unit="pixels"),
         ),
         lambda size, count, seed, thickness: masks.strokes(
             size, seed, count=count, thickness=thickness if isinstance(thickness, tuple) else (thickness, thickness)
@@ -398,9 +408,9 @@ _WORDS = (
         "box",
         "a rectangle lost, in the middle unless placed",
         (
-            _parameter("side", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT"),
-            _parameter("top", _or_none(lambda t: _whole(t, 0)), "its first row", None),
-            _parameter("left", _or_none(lambda t: _whole(t, 0)), "its first column", None),
+            _parameter("side", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT", unit="pixels"),
+            _parameter("top", _or_none(lambda t: _whole(t, 0)), "its first row", None, unit="pixels"),
+            _parameter("left", _or_none(lambda t: _whole(t, 0)), "its first column", None, unit="pixels"),
         ),
         _box_mask,
         "mask:box:32",
@@ -408,7 +418,7 @@ _WORDS = (
     _mask_word(
         "border",
         "a frame lost: outpainting",
-        (_parameter("width", _whole, "its width in whole pixels"),),
+        (_parameter("width", _whole, "its width in whole pixels", unit="pixels"),),
         masks.border,
         "mask:border:16",
     ),
@@ -474,7 +484,7 @@ _WORDS = (
     Word(
         "blocks",
         "random orthonormal sums over the pixels of blocks",
-        (SHARE, _parameter("block", _whole, "side of a block in pixels, up to 64", 32), SEED),
+        (SHARE, _parameter("block", _whole, "side of a block in pixels, up to 64", 32, unit="pixels"), SEED),
         lambda shape, share, block, seed: BlockSensing(shape, share, block=block, seed=seed),
         _size_unknown,
         "blocks:0.25",

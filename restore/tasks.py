@@ -285,6 +285,15 @@ def _likely_noise(operator: Operator, kind: str) -> Noise:
     return 0.0 if s is not None and bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
 
 
+def assumed_borders(operator: str) -> list[str]:
+    """The blurs of a text that leave their border to the default, which is not that of a photograph."""
+    return [
+        str(part)
+        for part in operators.parse(operator).parts
+        if part.word.name.startswith("blur:") and not part.gives("boundary")
+    ]
+
+
 def resembled_task(operator: Operator) -> str:
     """The task whose settings suit an operator: ``solve`` where it is like none of the others, ``compressed`` where it
     is not linear.

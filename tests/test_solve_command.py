@@ -210,6 +210,15 @@ def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
     assert np.array_equal(pixels("b.png"), pixels("c.png"))
 
 
+def test_mentions_a_border_that_photographs_have_not(command, place):
+    told = command("solve", "in.png", "a.png", "--operator", "blur:box:3", *STEPS)
+    assert "boundary=unknown suits a photograph" in told.err
+    for options in (["--operator", "blur:box:3:boundary=symmetric"], ["--operator", "blur:box:3", "-q"]):
+        told = command("solve", "in.png", "a.png", "--overwrite", *options, *STEPS)
+        assert told.code == 0
+        assert "boundary" not in told.err
+
+
 def test_samples(command, place):
     command("degrade", "in.png", "out.png", "--operator", "blur:box:5+mask:random:0.5", "--noise", 0.05)
     outcome = command("solve", "out.npz", "s.png", "--samples", 3, *STEPS)
