@@ -221,6 +221,97 @@ def degrade(
     _finish(plan, _each_job(plan, work, summary, quiet=quiet, as_json=as_json))
 
 
+@app.command(name="train", epilog=EPILOG)
+def train(
+    out: Annotated[Path, typer.Option(help="The run's folder: recipe, log, samples, checkpoints, model.")],
+    data: Annotated[Path | None, typer.Option(help="A folder of photographs to learn from.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A TOML file; what it leaves out has defaults.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run in steps, instead of minutes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: default, or a .safetensors file.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="A folder of pictures for the sample sheet.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded pictures in.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; notices and errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+) -> None:
+    """Train a model on your own photographs: prior and conditional model in one network.
+
+    Ctrl-C writes a checkpoint first. For several GPUs: torchrun --nproc-per-node N -m cli train …
+    """
+    from restore.devices import keep_freed_memory
+    from restore.progress import TrainingLines
+    from restore.training.trainer import Options, train
+
+    keep_freed_memory()
+    options = Options(out, data, recipe, minutes, steps, resume, init, device, validation, cache)
+    lines = TrainingLines(_say, quiet=quiet)
+    summary = train(options, progress=lines, notice=lambda text: _say(f"restore: {text}"))
+    quality = "".join(f", {name} {value:.2f} dB" for name, value in summary.quality.items())
+    if not quiet:
+        minutes = summary.seconds / 60
+        _say(f"{summary.model}: {summary.steps} steps in {minutes:.1f} min, loss {summary.loss:.5f}{quality}")
+
+
+@app.command(name="evaluate", epilog=EPILOG)
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of sharp pictures; they are degraded first.")],
+    task: Annotated[str, typer.Option(help="sr, inpaint, deblur, denoise, colorize or solve.")] = ...,  # type: ignore[assignment]
+    scale: Annotated[float | None, typer.Option(help="Of sr: above 1 and up to 16. Default: 4.")] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            help="Of sr: bicubic, area or lanczos. Of deblur: gaussian:SIGMA, motion:LENGTH:ANGLE, … "
+            "Default: bicubic, gaussian:2."
+        ),
+    ] = None,
+    boundary: Annotated[
+        str | None, typer.Option(help="Of deblur: what lies beyond the border. Default: unknown, as of a photograph.")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="Of inpaint: a picture, white = fill, or a folder of them; or random:0.5, strokes, box:64."),
+    ] = None,
+    operator: Annotated[str | None, typer.Option(help="Of solve: as in blur:gaussian:2+down:bicubic:4.")] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of added noise, for pixels in [0, 1]. Default: deblur 0.01, denoise 0.098, else 0."
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of the middle square that is taken; 0: whole pictures.")] = 0,
+    count: Annotated[int | None, typer.Option(help="How many pictures, the first in name order. Default: all.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Joined by commas, as in bicubic,ddrm. Default: all that suit.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls of ddrm, diffpir, sr3. Default: the method's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of noise, masks and samplers.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="OUT.html", help="A page with the table and pictures.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT.json", help="Settings, versions, every picture's numbers.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")] = None,
+    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+) -> None:
+    """Measure: degrade the pictures of a folder, restore them by every method, compare with the truth."""
+    from restore.devices import keep_freed_memory
+    from restore.evaluate import Outputs, Settings, command
+
+    keep_freed_memory()
+    wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
+    settings = Settings(
+        task, scale, kernel, boundary, mask, operator, noise, size, count, wanted, steps, seed, model, device
+    )
+    command(source, settings, Outputs(report, json_file, markdown, overwrite), quiet=quiet)
+
+
 @app.command(name="operators")
 def list_operators(
     word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Only what begins so, with its units.")] = None,

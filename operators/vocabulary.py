@@ -63,6 +63,12 @@ def _whole(text: str, low: int = 1, high: float = math.inf) -> int:
     return int(value)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise ValueError("must be a whole number from 0 to below 2^63")
+    return int(text)
+
+
 def _one_or_two(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """``4``, or ``4x2``: along the width, then along the height."""
 
@@ -125,7 +131,7 @@ def _parameter(name: str, read: Callable[[str], Any], about: str, default: Any =
 BOUNDARY = _parameter(
     "boundary", _choice(*BLUR_BOUNDARIES), f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}", "symmetric"
 )
-SEED = _parameter("seed", lambda t: _whole(t, 0), "of the random numbers, a whole number", 0)
+SEED = _parameter("seed", _seed, "of the random numbers, a whole number", 0)
 ANGLE = _parameter("angle", _number, "an angle in degrees, counter-clockwise from pointing right", 0.0, unit="degrees")
 SHARE = _parameter(
     "share", lambda t: _number(t, 0, above=True, high=1), "a share above 0 and up to 1", unit="share of 1"

@@ -81,7 +81,7 @@ def plan_run(
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
         target = target / f"{source.stem}{suffix}"
-    job = Job(source, target, _mask_file(mask, source, source.parent), _measurement_file(target, task))
+    job = Job(source, target, mask_for(mask, source, source.parent), _measurement_file(target, task))
     _check_target(job, overwrite, samples)
     return Plan([job], [], is_folder=False)
 
@@ -179,12 +179,12 @@ def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
 def _plan_folder(source: Path, target: Path, task: str, mask: Path | None, overwrite: bool, samples: int) -> Plan:
     if target.exists() and not target.is_dir():
         raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
-    _check_writable(target)
+    check_writable(target)
     found = []
-    for path in _pictures(source, SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES, leave_out=target):
+    for path in pictures_in(source, SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES, leave_out=target):
         place = target / path.relative_to(source)
         place = place.with_suffix(".png") if path.suffix.lower() in MEASUREMENT_SUFFIXES else place
-        found.append(Job(path, place, _mask_file(mask, path, source), _measurement_file(place, task)))
+        found.append(Job(path, place, mask_for(mask, path, source), _measurement_file(place, task)))
     _refuse_inputs(found, samples)
     _refuse_shared(found, samples)
     jobs = [job for job in found if overwrite or not job.target.exists()]
@@ -200,7 +200,7 @@ def _measurement_file(target: Path, task: str) -> Path | None:
     return target.with_suffix(".npz") if task == "degrade" else None
 
 
-def _pictures(folder: Path, suffixes: frozenset[str], leave_out: Path) -> Iterator[Path]:
+def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path) -> Iterator[Path]:
     """Files of these suffixes below a folder in name order; links to folders, and out of the folder, are not followed.
 
     A picture beside the measurement of its name is left out where measurements count.
@@ -223,7 +223,7 @@ def _unreadable_folder(error: OSError) -> None:
     raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _mask_file(mask: Path | None, picture: Path, root: Path) -> Path | None:
+def mask_for(mask: Path | None, picture: Path, root: Path) -> Path | None:
     """The mask itself, or the one in a folder of masks with the picture's place and stem."""
     if mask is None or not mask.is_dir():
         if mask is not None and not mask.exists():
@@ -241,15 +241,15 @@ def _check_target(job: Job, overwrite: bool, samples: int) -> None:
         raise BadArgument(f"{job.target}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
     _refuse_inputs([job], samples)
     _refuse_existing(job, overwrite, samples)
-    _check_writable(job.target.parent)
+    check_writable(job.target.parent)
 
 
 def _refuse_inputs(jobs: list[Job], samples: int) -> None:
     """No output is a picture or a mask of the run, under whatever name."""
-    inputs = {_identity(path) for job in jobs for path in (job.source, job.mask) if path and path.exists()}
+    inputs = {identity(path) for job in jobs for path in (job.source, job.mask) if path and path.exists()}
     for job in jobs:
         for path in _output_paths(job, samples):
-            if path.exists() and _identity(path) in inputs:
+            if path.exists() and identity(path) in inputs:
                 raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
 
 
@@ -269,12 +269,12 @@ def _refuse_existing(job: Job, overwrite: bool, samples: int) -> None:
         raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """The folder, or the nearest one above it that exists, takes new files.
 
     Raises:

@@ -336,6 +336,13 @@ MADE_OF_OTHERS: dict[str, Build] = {
     "composition with an SVD, mosaic after identity": lambda shape, dtype: (
         Bayer(shape, dtype=dtype) @ operators.identity(shape)
     ),
+    "composition with an SVD, mask after bayer": lambda shape, dtype: (
+        Mask((1, *shape[1:]), _random_map(*shape[1:]), dtype=dtype) @ Bayer((3, *shape[1:]), dtype=dtype)
+    ),
+    "composition with an SVD, mask after mixed colours": lambda shape, dtype: (
+        Mask((2, *shape[1:]), _random_map(*shape[1:]), dtype=dtype) @ color_mix(shape, MIXES["2x3"], dtype=dtype)
+    ),
+    "composition with an SVD, grey after mask": lambda shape, dtype: gray(shape, dtype=dtype) @ _mask(shape, dtype),
 }
 WITHOUT_SVD: dict[str, Build] = {
     "composition, mask after convolution": lambda shape, dtype: _mask(shape, dtype) @ _convolved(shape, dtype),

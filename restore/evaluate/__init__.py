@@ -1,0 +1,11 @@
+"""How well every method restores the pictures of a folder: `restore evaluate`.
+
+>>> result = evaluate(Path("photos"), Settings("sr", scale=4), Outputs(report=Path("sr4.html")))
+>>> print(result.markdown())
+"""
+
+from restore.evaluate.protocol import Settings
+from restore.evaluate.result import Evaluation, Outputs
+from restore.evaluate.run import command, evaluate
+
+__all__ = ["Evaluation", "Outputs", "Settings", "command", "evaluate"]

@@ -1,0 +1,226 @@
+"""What an evaluation found, and the files that say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from restore.errors import BadArgument, FileAccess, SomeFailed
+from restore.evaluate import scores
+from restore.evaluate.page import BYTE_LIMIT, Page, Text
+from restore.evaluate.scores import Score
+from restore.files import refuse_existing, write_atomically
+from restore.folder import check_writable, identity
+
+_TITLES = {
+    "sr": "Super-resolution",
+    "inpaint": "Inpainting",
+    "deblur": "Deblurring",
+    "denoise": "Denoising",
+    "colorize": "Colourising",
+    "solve": "Solving",
+}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write, each one whole or not at all.
+
+    Attributes:
+        page_bytes: limit of the pictures in the HTML page.
+    """
+
+    report: Path | None = None
+    json: Path | None = None
+    markdown: Path | None = None
+    overwrite: bool = False
+    page_bytes: int = BYTE_LIMIT
+
+    def check(self, inputs: Iterable[Path]) -> None:
+        """Before any work.
+
+        Raises:
+            BadArgument: one file for two outputs.
+            FileAccess: a file that exists, is an input, or cannot be written.
+        """
+        paths = [path for path in (self.report, self.json, self.markdown) if path is not None]
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise BadArgument("--report, --json and --markdown: two of them name the same file")
+        taken = {identity(path) for path in inputs if path.exists()}
+        for path in paths:
+            if path.is_dir():
+                raise FileAccess(f"{path}: is a folder; give the name of a file")
+            if path.exists() and identity(path) in taken:
+                raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
+            refuse_existing(path, self.overwrite)
+            check_writable(path.parent)
+
+
+@dataclass(frozen=True)
+class PictureScores:
+    """One picture's numbers.
+
+    Attributes:
+        size: (width, height) of the truth in pixels.
+        sha256: of the truth's bytes, row by row, RGB.
+        truth_consistency: RMS of A x − y of the truth itself.
+    """
+
+    name: str
+    size: tuple[int, int]
+    sha256: str
+    truth_consistency: float | None
+    scores: dict[str, Score]
+
+
+@dataclass
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        about: settings and versions, for JSON; names only, no paths.
+        methods: in the order of the table.
+        page: the pictures of the report, where one is wanted.
+        pictures: in name order, those that could be read and degraded.
+        skipped: name and reason of the others.
+        failures: picture, method and reason.
+        notices: what a reader must know, a sentence each.
+        interrupted: whether it was ended before the last picture.
+    """
+
+    about: dict[str, Any]
+    methods: list[str]
+    page: Page | None = None
+    pictures: list[PictureScores] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def by_method(self) -> dict[str, list[Score]]:
+        """Of the pictures that each method restored."""
+        return {m: [picture.scores[m] for picture in self.pictures if m in picture.scores] for m in self.methods}
+
+    @property
+    def truth_consistency(self) -> float | None:
+        """Mean over the pictures."""
+        values = [p.truth_consistency for p in self.pictures if p.truth_consistency is not None]
+        return fmean(values) if values else None
+
+    @property
+    def title(self) -> str:
+        return f"{_TITLES[self.about['task']]}, {self.about['degradation']}"
+
+    @property
+    def lead(self) -> str:
+        """What was evaluated, in a line."""
+        about = self.about
+        part = f"the middle {about['size']}×{about['size']} pixels" if about["size"] else "whole"
+        one = len(self.pictures) == 1
+        return (
+            f"{len(self.pictures)} picture{'' if one else 's'} of {about['folder']}, {part}; "
+            f"noise {about['noise']:.4g}; model {about['model']}, {about['device']}, {about['dtype']}; "
+            f"restore {about['versions']['restore']}, torch {about['versions']['torch']}."
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """About the table."""
+        border, floor = self.about["luma_border"], self.truth_consistency
+        cropped = f" PSNR-Y and SSIM-Y leave out {border} pixels at every side, the scale." if border else ""
+        notes = [f"Means over the pictures, of results in 8 bits; the best of each column is marked.{cropped}"]
+        if floor is not None:
+            notes.append(f"Consistency of the truth: {floor:.5f}.")
+        return notes + self.notices
+
+    @property
+    def problems(self) -> list[str]:
+        """Pictures skipped and methods failed, a line each."""
+        skipped = [f"{name} was skipped: {reason}" for name, reason in self.skipped]
+        return skipped + [f"{method} failed on {name}: {reason}" for name, method, reason in self.failures]
+
+    def markdown(self) -> str:
+        """The table with what belongs to it."""
+        text = f"## {_in_markdown(self.title)}\n\n{_in_markdown(self.lead)}\n\n{scores.table(self.by_method())}\n"
+        text += " ".join(_in_markdown(note) for note in self.notes) + "\n"
+        problems = "".join(f"- {_in_markdown(line)}\n" for line in self.problems)
+        return text + (f"\n{len(self.problems)} skipped or failed:\n\n{problems}" if problems else "")
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON. Two runs differ in `scores.MEASURED_BY_CLOCK` only."""
+        return {
+            **self.about,
+            "notices": self.notices,
+            "truth_consistency": self.truth_consistency,
+            "means": {
+                method: {
+                    "pictures": len(of),
+                    **{k: "inf" if v == float("inf") else v for k, v in scores.means(of).items()},
+                }
+                for method, of in self.by_method().items()
+            },
+            "pictures": [
+                {
+                    "name": picture.name,
+                    "width": picture.size[0],
+                    "height": picture.size[1],
+                    "sha256": picture.sha256,
+                    "truth_consistency": picture.truth_consistency,
+                    "scores": {method: scores.plain(one) for method, one in picture.scores.items()},
+                }
+                for picture in self.pictures
+            ],
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "failures": [{"name": name, "method": m, "reason": reason} for name, m, reason in self.failures],
+        }
+
+    def text(self) -> Text:
+        """For the HTML page."""
+        about = dict(self.about)
+        versions = about.pop("versions")
+        facts = {name.replace("_", " "): _shown(value) for name, value in about.items()}
+        facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+        return Text(self.title, self.lead, facts, self.notes, self.problems)
+
+    def write(self, outputs: Outputs) -> None:
+        """The files that are wanted, each one whole or not at all.
+
+        Raises:
+            FileAccess: one cannot be written.
+        """
+        if outputs.markdown:
+            write_atomically(self.markdown().encode("utf-8", "replace"), outputs.markdown, outputs.overwrite)
+        if outputs.json:
+            text = json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False)
+            write_atomically(f"{text}\n".encode("utf-8", "replace"), outputs.json, outputs.overwrite)
+        if outputs.report and self.page is not None:
+            write_atomically(self.page.render(self.text(), self.by_method()), outputs.report, outputs.overwrite)
+
+    def raise_for_failures(self) -> None:
+        """End as a folder's run does.
+
+        Raises:
+            SomeFailed: a picture was skipped, or a method failed on one.
+            KeyboardInterrupt: it was interrupted.
+        """
+        if self.interrupted:
+            raise KeyboardInterrupt
+        if self.skipped or self.failures:
+            total, names = len(self.pictures) + len(self.skipped), [name for name, _ in self.skipped]
+            parts = [f"{len(names)} of {total} pictures skipped: {', '.join(names)}"] if names else []
+            if self.failures:
+                parts.append(f"{len(self.failures)} failures: " + ", ".join(f"{m} on {n}" for n, m, _ in self.failures))
+            raise SomeFailed("; ".join(parts))
+
+
+def _in_markdown(text: str) -> str:
+    """With the signs that mean something in markdown, and in HTML, taken literally."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else f"{value:.6g}" if isinstance(value, float) else str(value)

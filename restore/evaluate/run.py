@@ -1,0 +1,334 @@
+"""`restore evaluate`: every method on every picture of a folder, in numbers and for the eye."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import pretrained
+from restore import __version__, evaluation
+from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
+from restore.evaluate import classical, scores
+from restore.evaluate.meter import Meter
+from restore.evaluate.page import Page
+from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, printable, to_eight_bit
+from restore.evaluate.result import Evaluation, Outputs, PictureScores
+from restore.evaluate.scores import Lpips, Score
+from restore.folder import mask_for, pictures_in
+from restore.images import open_measurement, open_picture
+from restore.methods import METHODS, settings_for
+from restore.photo import SUFFIXES, read_photo
+from restore.photo_encode import quantise
+from restore.progress import Progress
+from restore.restorer import Restorer
+from restore.solvers import Step
+
+LEARNED = ("auto", *METHODS)
+_PACKAGES = ("torch", "numpy", "opencv-python", "scikit-image", "scipy", "pillow", "kornia", "lpips", "bm3d")
+_FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
+
+
+def evaluate(folder: Path, settings: Settings, outputs: Outputs | None = None, *, quiet: bool = True) -> Evaluation:
+    """Degrade and restore every picture of a folder by every method, and write what is asked for.
+
+    A picture that cannot be used is left out, a method that fails on a picture has no number there, and an interrupted
+    run has the pictures that are done; all that is in the result, see `Evaluation.raise_for_failures`.
+
+    Args:
+        quiet: no progress on stderr.
+
+    Raises:
+        FileAccess: no such folder, or an output that exists or cannot be written.
+        NothingToDo: no picture in the folder.
+        BadArgument: settings that cannot be used, or methods that do not suit.
+        Unavailable: no such model or device, or a method's package is missing.
+        SomeFailed: no picture could be read and degraded.
+    """
+    outputs = outputs or Outputs()
+    result = _measured(folder, settings, outputs, quiet)
+    result.write(outputs)
+    return result
+
+
+def command(folder: Path, settings: Settings, outputs: Outputs, *, quiet: bool = False) -> None:
+    """`evaluate` as the command line has it: the table on stdout, before files are written.
+
+    Raises:
+        SomeFailed: a picture was skipped, or a method failed on one; all that could be written is.
+        KeyboardInterrupt: after the first picture only when those that are done are written.
+        RestoreError: as `evaluate`.
+    """
+    result = _measured(folder, settings, outputs, quiet)
+    print(result.markdown(), flush=True)
+    result.write(outputs)
+    result.raise_for_failures()
+
+
+def _measured(folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> Evaluation:
+    settings = settings.completed()
+    _refuse_unknown(settings.methods)
+    paths = _find(folder, settings)
+    outputs.check([*paths, Path(settings.mask)] if settings.mask else paths)
+    return _Run(folder, settings, outputs, quiet).work(paths)
+
+
+class _Run:
+    """One evaluation: what its pictures share."""
+
+    def __init__(self, folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> None:
+        self.folder, self.settings, self.outputs, self.quiet = folder, settings, outputs, quiet
+        learned = not settings.methods or any(method in LEARNED for method in settings.methods)
+        self.restorer = Restorer(settings.model, settings.device) if learned else None
+        self.device = self.restorer.device if self.restorer else torch.device("cpu")
+        self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
+        self.lpips = self._lpips()
+        self.kind = settings.task
+
+    def work(self, paths: list[Path]) -> Evaluation:
+        """Every picture; when interrupted, those that are done."""
+        try:
+            with Progress(len(paths), quiet=self.quiet) as progress:
+                for path in paths:
+                    progress.picture(path.name)
+                    self._picture(path, progress)
+        except KeyboardInterrupt:
+            if not self.result.pictures:
+                raise
+            self.result.interrupted = True
+            self.result.notices.append(f"Interrupted after {len(self.result.pictures)} of {len(paths)} pictures.")
+        if not self.result.pictures:
+            self.result.raise_for_failures()
+        self.result.about = self._about()
+        return self.result
+
+    def _picture(self, path: Path, progress: Progress) -> None:
+        case = self._case(path, progress)
+        if case is None:
+            return
+        if not self.result.methods:
+            self.result.methods, self.kind = self._methods(case), case.kind
+            self._warm_up(case)
+        self._restore_all(case, progress)
+
+    def _case(self, path: Path, progress: Progress) -> Case | None:
+        """The degraded picture of a file; None where that cannot be."""
+        name = path.relative_to(self.folder).as_posix()
+        try:
+            mask = None
+            if self.settings.task == "inpaint" and mask_words(self.settings) is None:
+                mask = mask_for(Path(self.settings.mask or ""), path, self.folder)
+            picture = _eight_bit(read_photo(path).pixels)
+            with torch.inference_mode():
+                return degraded(self.settings, name, picture, mask)
+        except _FAILURES as error:
+            reason = self._reason(error, name)
+            self.result.skipped.append((printable(name), reason))
+            progress.say(f"{printable(name)} skipped: {reason}")
+            return None
+
+    def _reason(self, error: BaseException, name: str) -> str:
+        """Without places, which are the reader's own business, and without the name, which is said already."""
+        text = str(error) or type(error).__name__
+        if self.settings.mask:
+            text = text.replace(self.settings.mask, Path(self.settings.mask).name)
+        if self.folder.name:  # which "." has not
+            text = text.replace(f"{self.folder}/", "")
+        return printable(text.removeprefix(f"{name}: "))
+
+    def _methods(self, case: Case) -> list[str]:
+        """Those that suit, or those of them that are wanted."""
+        suitable = [*classical.suitable(case), *self._learned(case)]
+        wanted = list(dict.fromkeys(self.settings.methods))
+        for name in wanted:
+            if name not in suitable and name != "auto":
+                raise BadArgument(
+                    f"--methods {name}: does not suit {case.written or self.settings.task}; these do: "
+                    f"{', '.join([*suitable, 'auto'])}"
+                )
+            if not classical.installed(name):
+                raise Unavailable(f"--methods {name}: the package {classical.OPTIONAL[name]} is not installed")
+        if wanted:
+            return wanted
+        for name in (name for name in suitable if not classical.installed(name)):
+            self.result.notices.append(f"{name} is left out: the package {classical.OPTIONAL[name]} is not installed.")
+        return [name for name in suitable if classical.installed(name)]
+
+    def _learned(self, case: Case) -> list[str]:
+        """The learned methods that can be used on a degraded picture. Without a model, those for which any would do."""
+        if self.restorer is None:
+            return list(METHODS)
+        opened = (open_measurement if self.settings.task == "solve" else open_picture)(case.file)
+        problem = self.restorer.problem(self.settings.task, opened.color, case.arguments)
+        guided = problem.condition is not None and self.restorer.denoiser.conditional
+        suits = {
+            "ddrm": problem.operator.has_svd,
+            "diffpir": True,
+            "sr3": guided,
+            "one-step": guided or problem.kind == "denoise",
+        }
+        return [name for name in METHODS if suits[name]]
+
+    def _warm_up(self, case: Case) -> None:
+        """What PyTorch does once only is no method's time."""
+        if self.restorer is not None:
+            self.restorer.denoise(case.truth, 0.1, method="one-step")
+
+    def _restore_all(self, case: Case, progress: Progress) -> None:
+        """Every method on one picture."""
+        results: dict[str, EightBit] = {}
+        of_methods: dict[str, Score] = {}
+        name = case.name
+        for method in self.result.methods:
+            progress.bars.reset(progress.part, description=f"{name} {method}", total=None)
+            try:
+                with torch.inference_mode():
+                    result, of_methods[method] = self._restore(method, case, progress.step)
+                    results[method] = result
+            except Exception as error:  # other people's methods raise whatever they like
+                reason = self._reason(error, name)
+                self.result.failures.append((name, method, reason))
+                progress.say(f"{name} {method}: failed: {reason} (going on)")
+                continue
+            one = of_methods[method]
+            progress.say(f"{name} {method}: {one.psnr:.2f} dB" + (f", {one.seconds:.2f} s" if one.seconds else ""))
+        digest = hashlib.sha256(np.ascontiguousarray(case.truth).tobytes()).hexdigest()
+        size = case.size[::-1]
+        floor = scores.consistency(case, case.truth)
+        self.result.pictures.append(PictureScores(name, size, digest, floor, of_methods))
+        if self.result.page is not None:
+            self.result.page.add(case, results, of_methods)
+
+    def _restore(self, method: str, case: Case, callback: Callable[[Step], None]) -> tuple[EightBit, Score]:
+        """A method's result in 8 bits, and its numbers."""
+        calls = 0
+
+        def count(step: Step) -> None:
+            nonlocal calls
+            calls += 1
+            callback(step)
+
+        with Meter(self.device if method in LEARNED else torch.device("cpu")) as meter:
+            if method in LEARNED:
+                result = self._by_network(method, case, count)
+            else:
+                result = to_eight_bit(classical.suitable(case)[method](case))
+        one = scores.score(case, result, self.lpips, self.settings.cropped_border)
+        if method == classical.INPUT:
+            return result, one
+        values = {**asdict(one), "calls": calls, "seconds": meter.seconds, "memory": meter.memory}
+        return result, Score(**values)
+
+    def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
+        assert self.restorer is not None
+        steps = None if method == "one-step" else self.settings.steps
+        options = {"method": method, "steps": steps, "seed": self.settings.seed}
+        result = self.restorer.run(
+            self.settings.task, case.file, dict(case.arguments), callback=callback, **options
+        ).mean
+        if isinstance(result, Tensor):
+            result = to_eight_bit(result.permute(1, 2, 0).float().cpu().numpy())
+        return result
+
+    def _lpips(self) -> Lpips | None:
+        try:
+            return evaluation.load_lpips()
+        except Unavailable as error:
+            self.result.notices.append("The column LPIPS is empty: AlexNet's weights are not here.")
+            if not self.quiet:
+                print(f"The column LPIPS stays empty. {error}", file=sys.stderr, flush=True)
+            return None
+
+    def _about(self) -> dict[str, Any]:
+        """What a reader must know to get the same numbers; names only, no paths."""
+        settings, restorer = self.settings, self.restorer
+        shown = {
+            k: v
+            for k, v in asdict(settings).items()
+            if k not in ("methods", "model", "device", "task") and v is not None
+        }
+        if "mask" in shown and mask_words(settings) is None:
+            shown["mask"] = Path(shown["mask"]).name
+        about = {
+            "task": settings.task,
+            "degradation": _degradation(settings),
+            "folder": printable(self.folder.resolve().name),
+            **shown,
+            "luma_border": settings.cropped_border,
+            "methods": self.result.methods,
+            "model": "none",
+            "device": "cpu",
+            "dtype": "float32",
+            "threads": torch.get_num_threads(),
+        }
+        if restorer is not None:
+            weights = pretrained.checkpoint_path(settings.model)
+            about |= {
+                "auto": settings_for(self.kind, "auto", steps=settings.steps)[0],
+                "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
+                "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
+                "dtype": str(restorer.dtype).removeprefix("torch."),
+            }
+        about["versions"] = {"restore": __version__, **_versions()}
+        return about
+
+
+def _find(folder: Path, settings: Settings) -> list[Path]:
+    if not folder.exists():
+        raise FileAccess(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise FileAccess(f"{folder}: a file; give a folder of pictures")
+    mask = Path(settings.mask) if settings.mask else None
+    leave_out = mask if mask is not None and mask.is_dir() else folder / ".none"
+    paths = list(pictures_in(folder, SUFFIXES, leave_out))
+    if mask is not None and mask.is_file():
+        paths = [path for path in paths if not path.samefile(mask)]
+    if not paths:
+        raise NothingToDo(f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    return paths[: settings.count]
+
+
+def _refuse_unknown(methods: Iterable[str]) -> None:
+    known = dict.fromkeys([*classical.NAMES, *LEARNED])
+    for name in methods:
+        if name not in known:
+            raise BadArgument(f"--methods {name}: unknown; there are {', '.join(known)}")
+
+
+def _eight_bit(pixels: np.ndarray) -> EightBit:
+    """[H, W, 1 or 3] in [0, 1] as RGB in 8 bits."""
+    return np.ascontiguousarray(np.broadcast_to(quantise(pixels, 8), (*pixels.shape[:2], 3)))
+
+
+def _degradation(settings: Settings) -> str:
+    """In words for a heading."""
+    if settings.task == "inpaint":
+        return f"mask {settings.mask if mask_words(settings) else 'from files'}"
+    texts = {
+        "sr": f"×{settings.scale or 0:g}, {settings.kernel}",
+        "deblur": f"{settings.kernel}, border {settings.boundary}",
+        "denoise": f"σ = {255 * (settings.noise or 0):.3g} of 255",
+        "colorize": "grey by BT.601",
+        "solve": settings.operator or "",
+    }
+    return texts[settings.task]
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that the numbers depend on, those that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,212 @@
+"""A run's state on disk, and the model that comes out of it.
+
+A checkpoint is ``checkpoint.safetensors`` (network, averages and, as metadata, everything that is no tensor) and an
+optimiser file beside it that it names. The optimiser file is written first and under a new name, so that putting the
+checkpoint in its place is the one moment at which the new state counts: a full disk or a killed process leaves the
+last good pair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+import pretrained
+from restore.denoiser import ModelConfig, build_denoiser
+from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
+from restore.files import write_atomically
+from restore.training.recipe import Recipe, differences, parse_recipe, write_recipe
+
+CHECKPOINT = "checkpoint.safetensors"
+_FORMAT = "restore-training-1"
+
+
+class BadWeights(RestoreError):
+    """Weights cannot be saved as a model."""
+
+
+@dataclass
+class State:
+    """All that a run needs to go on.
+
+    Attributes:
+        step: how many steps have been taken.
+        elapsed: training time in seconds.
+        recipe: of the run, with its model.
+        network: the weights by name.
+        averages: as `Averages.state`.
+        optimiser: as `Optimisers.state`.
+        objective: as `Objective.state`.
+        log: what the next row of the log is the mean of.
+    """
+
+    step: int
+    elapsed: float
+    recipe: Recipe
+    network: Mapping[str, Tensor]
+    averages: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+    objective: Mapping[str, Tensor]
+    log: Mapping[str, Tensor]
+
+
+def save_state(state: State, folder: Path) -> None:
+    """Replace the checkpoint in a folder.
+
+    Raises:
+        FileAccess: it cannot be written; the one before stays whole.
+    """
+    beside = f"optimiser-{state.step:08d}.safetensors"
+    current = _metadata(folder / CHECKPOINT)["optimiser"] if (folder / CHECKPOINT).is_file() else None
+    if beside == current:
+        beside = f"optimiser-{state.step:08d}-again.safetensors"
+    metadata = {
+        "format": _FORMAT,
+        "step": str(state.step),
+        "elapsed": repr(state.elapsed),
+        "recipe": write_recipe(state.recipe),
+        "optimiser": beside,
+    }
+    try:
+        _write({"optimiser": state.optimiser, "objective": state.objective, "log": state.log}, folder / beside)
+        _write({"network": state.network, "ema": state.averages}, folder / CHECKPOINT, metadata)
+    except BaseException:
+        (folder / beside).unlink(missing_ok=True)
+        raise
+    for old in folder.glob("optimiser-*.safetensors"):
+        if old.name != beside:
+            old.unlink(missing_ok=True)
+
+
+def load_state(folder: Path) -> State:
+    """Read the checkpoint of a folder.
+
+    Raises:
+        FileAccess: there is none, or its optimiser file is missing.
+        UnreadableInput: a file is damaged or no checkpoint.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise FileAccess(f"{folder}: no {CHECKPOINT} to resume from; leave --resume out to start a run")
+    metadata = _metadata(path)
+    beside = folder / metadata["optimiser"]
+    if not beside.is_file():
+        raise FileAccess(f"{beside}: missing; {path} cannot be resumed without it (--init can start from its model)")
+    tensors, others = _read(path), _read(beside)
+    return State(
+        int(metadata["step"]),
+        float(metadata["elapsed"]),
+        parse_recipe(metadata["recipe"], str(path)),
+        _part("network", tensors),
+        _part("ema", tensors),
+        _part("optimiser", others),
+        _part("objective", others),
+        _part("log", others),
+    )
+
+
+def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
+    """Write the model of a run folder's checkpoint as `pretrained.load` reads it.
+
+    Args:
+        folder: the run.
+        target: the .safetensors file; its description goes beside it.
+        ema: decay of the average to export; None is the recipe's last.
+
+    Raises:
+        BadArgument: the run has no such average.
+        FileAccess, UnreadableInput: as `load_state` and `write_model`.
+    """
+    state = load_state(folder)
+    decays = state.recipe.ema.decays
+    decay = decays[-1] if ema is None else ema
+    if decay not in decays:
+        raise BadArgument(f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}")
+    return write_model(state.recipe.model, _part(str(decay), state.averages), target)
+
+
+def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
+    """Weights in float16 as safetensors, with their description (JSON, with the SHA-256) beside them.
+
+    Raises:
+        BadWeights: a weight that is not finite in float16.
+        FileAccess: a file cannot be written.
+    """
+    half = {name: weight.detach().to("cpu", torch.float16).contiguous() for name, weight in weights.items()}
+    broken = [name for name, weight in half.items() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        raise BadWeights(f"{target}: not written: {', '.join(broken[:3])} not finite in float16 (training diverged?)")
+    data = save(half)
+    description = {**_without_none(asdict(config)), "sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(data, target, overwrite=True)
+    write_atomically((json.dumps(description, indent=2) + "\n").encode(), target.with_suffix(".json"), overwrite=True)
+    return target
+
+
+def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig, Mapping[str, Tensor]]:
+    """Weights to start from, by the name of a shipped model or the path of a .safetensors file.
+
+    Args:
+        config: what the run trains; None takes the model's own.
+
+    Raises:
+        BadArgument: another model than ``config`` describes; the first differences are named.
+        UnreadableInput: no such model, or a damaged one.
+    """
+    try:
+        checkpoint = pretrained.load(model)
+    except pretrained.CheckpointError as error:
+        raise UnreadableInput(f"--init {model}: {error}") from None
+    try:
+        found = ModelConfig.from_dict(checkpoint.config)
+        build_denoiser(found, checkpoint.state)
+    except (TypeError, ValueError) as error:
+        raise UnreadableInput(f"--init {model}: {error}") from None
+    if config is not None and (different := differences(config, found)):
+        raise BadArgument(
+            f"--init {model}: another model than the recipe's; recipe | file: {'; '.join(different[:4])}"
+            f"{' …' if len(different) > 4 else ''}"
+        )
+    return found, checkpoint.state
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None}
+
+
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _write(parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """The tensors of all parts in one file, as ``part/name``."""
+    plain = {f"{p}/{k}": t.detach().cpu().contiguous() for p, tensors in parts.items() for k, t in tensors.items()}
+    write_atomically(save(plain, metadata), path, overwrite=True)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UnreadableInput(f"{path}: not a readable checkpoint: {error}") from None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UnreadableInput(f"{path}: not a readable checkpoint: {error}") from None
+    if metadata.get("format") != _FORMAT:
+        raise UnreadableInput(f"{path}: not a checkpoint of a training run")
+    return metadata

@@ -1,0 +1,466 @@
+"""Degradations for training: what the network is shown of a picture, drawn by chance, made of `operators`.
+
+A degradation takes a square *region* of a photograph, larger than the training crop, as though it were the whole
+photograph; degrades it; shows it as `restore.tasks` would; and cuts the crop out. So a crop is a piece of what the
+network sees of a large photograph: nothing at a crop's border is made up, while a photograph's own border, with what
+tasks do there, comes in the share of crops that lie at one. Crops start at multiples of 8, as tiles do: the pixels of
+small pictures and the blocks of JPEG lie to the network's grid as they do in whole photographs.
+
+Every measurement is a file as people have it: clipped, rounded to 8 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.fft
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from operators import LUMA_BT601, Jpeg, Quantise, kernels, masks, resample_matrix
+from restore.denoiser import Condition
+from restore.errors import BadArgument
+
+Random = np.random.Generator
+Kernel = NDArray[np.float64]
+
+GRID = 8
+"""Crops start at multiples of it, in pixels: see `restore.tiles`."""
+LARGEST_KERNEL = 41
+"""Sides of blur kernels, in pixels; with small crops at most about half of the crop's side."""
+SCALES = (2.0, 3.0, 4.0, 8.0)
+SCALE_CHANCES = (0.2, 0.15, 0.35, 0.1)
+"""Of the `SCALES`; otherwise any number from the first to the last, evenly in its logarithm."""
+SIDE_NOISE = (0.002, 0.12)
+"""Noise beside another degradation: standard deviations in [0, 1] units, evenly in their logarithm."""
+MAIN_NOISE = (0.005, 0.3)
+"""Noise alone: standard deviations in [0, 1] units, evenly."""
+SHOT_NOISE = (0.005, 0.08)
+"""Of a photograph's noise: the part whose variance grows with brightness, as standard deviation at white."""
+QUALITIES = (10, 95)
+"""Of JPEG files, both included."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each degradation comes, and what comes along with it.
+
+    Attributes:
+        bicubic, area: down-sampling by ×2 to ×8, enlarged again by bicubic interpolation.
+        gaussian_sampling: the same with a Gaussian as the filter in front of the sub-sampling.
+        gaussian, anisotropic, motion, curved_motion, disk, random_kernel: blur.
+        noise: white Gaussian noise alone.
+        jpeg: JPEG alone.
+        boxes, strokes, random_pixels, halves, border: masks, by what is unknown.
+        grey: loss of colour, shown in three equal channels. 0: `restore.tasks` shows no condition for it.
+        photograph: blur, down-sampling, noise that grows with brightness, and JPEG, one after the other.
+
+            All of these are relative to their sum.
+        noisy: share of blurred and of down-sampled pictures with noise.
+        noisy_masks: share of masked and of grey pictures with noise.
+        compressed: share of blurred, down-sampled and noisy pictures saved as JPEG.
+        bordered: share of blurred and of down-sampled pictures whose crop lies at the photograph's border, on each axis
+            by itself.
+
+    Raises:
+        BadArgument: a negative weight, none above 0, or a share outside [0, 1].
+    """
+
+    bicubic: float = 24
+    area: float = 5
+    gaussian_sampling: float = 5
+    gaussian: float = 6
+    anisotropic: float = 3
+    motion: float = 5
+    curved_motion: float = 3
+    disk: float = 3
+    random_kernel: float = 1
+    noise: float = 12
+    jpeg: float = 3
+    boxes: float = 4
+    strokes: float = 5
+    random_pixels: float = 7
+    halves: float = 2
+    border: float = 2
+    grey: float = 0
+    photograph: float = 10
+    noisy: float = field(default=0.5, metadata={"share": True})
+    noisy_masks: float = field(default=0.15, metadata={"share": True})
+    compressed: float = field(default=0.1, metadata={"share": True})
+    bordered: float = field(default=0.25, metadata={"share": True})
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value <= (1 if entry.metadata else 1e9):
+                allowed = "a share from 0 to 1" if entry.metadata else "a weight of at least 0"
+                raise BadArgument(f"degradations: {entry.name} = {value!r}: must be {allowed}")
+        if not any(self.shares.values()):
+            raise BadArgument("degradations: every weight is 0; give at least one above 0")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Mixture:
+        """From names and numbers, as a recipe has them; what is left out keeps its default.
+
+        Raises:
+            BadArgument: an unknown name; and see above.
+        """
+        known = [entry.name for entry in fields(cls)]
+        if unknown := sorted(settings.keys() - set(known)):
+            raise BadArgument(f"degradations: unknown: {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**settings)
+
+    @classmethod
+    def only(cls, *names: str, **settings: float) -> Mixture:
+        """These degradations in equal parts."""
+        weights = {entry.name: float(entry.name in names) for entry in fields(cls) if not entry.metadata}
+        return cls.of({**weights, **dict.fromkeys(names, 1.0), **settings})
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of all degraded pictures, each degradation's share; they sum to 1."""
+        weights = {entry.name: float(getattr(self, entry.name)) for entry in fields(self) if not entry.metadata}
+        total = sum(weights.values())
+        return {name: weight / total if total else 0.0 for name, weight in weights.items()}
+
+
+class Place(NamedTuple):
+    """Where a crop lies in its region, in pixels."""
+
+    region: int
+    top: int
+    left: int
+    crop: int
+
+    def cut(self, picture: Tensor) -> Tensor:
+        """``[…, region, region]`` to ``[…, crop, crop]``."""
+        return picture[..., self.top : self.top + self.crop, self.left : self.left + self.crop]
+
+    def moved(self, by: int, region: int) -> Place:
+        """The same crop in a region that lacks ``by`` pixels at its top and at its left."""
+        return Place(region, self.top - by, self.left - by, self.crop)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise of variance ``level² + shot² · x`` for pictures x in [0, 1]."""
+
+    level: float = 0.0
+    shot: float = 0.0
+
+    def __call__(self, picture: Tensor, random: Random) -> Tensor:
+        if not self.level and not self.shot:
+            return picture
+        noise = torch.from_numpy(random.standard_normal(tuple(picture.shape), np.float32))
+        if not self.shot:
+            return picture.add(noise, alpha=self.level)
+        return torch.addcmul(picture, noise, (self.level**2 + self.shot**2 * picture.clamp(0, 1)).sqrt())
+
+
+@dataclass(frozen=True)
+class Degradation(ABC):
+    """One picture's degradation, fully drawn but for the values of its noise.
+
+    Attributes:
+        place: of the crop in the region that `shown` takes.
+        noise: of the measurement.
+    """
+
+    place: Place
+    noise: Noise
+
+    def clean(self, region: Tensor) -> Tensor:
+        """The crop as it should come out, of a region ``[3, R, R]``."""
+        return self.place.cut(region)
+
+    @abstractmethod
+    def measured(self, region: Tensor, random: Random) -> Tensor:
+        """The file of a region ``[3, R, R]`` in [0, 1], as `restore.tasks` takes it."""
+
+    @abstractmethod
+    def condition(self, measured: Tensor) -> Condition:
+        """What the network sees of a file: ``[3, crop, crop]`` in [-1, 1] and ``[1, crop, crop]``."""
+
+    def shown(self, region: Tensor, random: Random) -> Condition:
+        """`condition` of `measured`."""
+        return self.condition(self.measured(region, random))
+
+
+@dataclass(frozen=True)
+class Capture(Degradation):
+    """Blur, down-sampling, noise and JPEG, each of them or none, in this order.
+
+    Attributes:
+        kernel: of the blur, odd sides; only what needs no pixel beyond the region is measured.
+        small: side of the down-sampled region.
+        sampling: ``bicubic``, ``area``, or ``gaussian:`` with a standard deviation in pixels of the small picture.
+        jpeg: the file's format, if it is JPEG.
+    """
+
+    kernel: Kernel | None = None
+    small: int | None = None
+    sampling: str = "bicubic"
+    jpeg: Jpeg | None = None
+
+    def measured(self, region: Tensor, random: Random) -> Tensor:
+        picture = region if self.kernel is None else inside_of_convolution(region, self.kernel)
+        if self.small is not None:
+            matrix = sampling_matrix(picture.shape[-1], self.small, self.sampling)
+            picture = matrix @ (picture @ matrix.mT)
+        picture = _file(self.noise(picture, random))
+        return picture if self.jpeg is None else self.jpeg.A(picture[None])[0]
+
+    def condition(self, measured: Tensor) -> Condition:
+        if self.small is not None:
+            shift = 0 if self.kernel is None else self.kernel.shape[0] // 2
+            place = self.place.moved(shift, self.place.region - 2 * shift)
+            enlarged = F.interpolate(measured[None], size=(place.region,) * 2, mode="bicubic", align_corners=False)
+            return _all_known(place.cut(enlarged[0]))
+        if self.kernel is None:
+            return _all_known(self.place.cut(measured))
+        y, x = (side // 2 for side in self.kernel.shape)
+        canvas, known = (F.pad(m, (x, x, y, y)) for m in (2 * measured - 1, torch.ones_like(measured[:1])))
+        return Condition(self.place.cut(canvas), self.place.cut(known))
+
+
+@dataclass(frozen=True)
+class Masked(Degradation):
+    """Only some pixels are known: ``[crop, crop]`` bool, as from `operators.masks`."""
+
+    known: Tensor
+
+    def measured(self, region: Tensor, random: Random) -> Tensor:
+        return _file(self.noise(region, random))
+
+    def condition(self, measured: Tensor) -> Condition:
+        return Condition((2 * measured - 1) * self.known, self.known[None].to(measured))
+
+
+@dataclass(frozen=True)
+class Grey(Degradation):
+    """Only the luma (BT.601) is known; it is shown in three equal channels."""
+
+    def measured(self, region: Tensor, random: Random) -> Tensor:
+        """``[1, R, R]``."""
+        luma = (region * region.new_tensor(LUMA_BT601)[:, None, None]).sum(dim=0, keepdim=True)
+        return _file(self.noise(luma, random))
+
+    def condition(self, measured: Tensor) -> Condition:
+        return _all_known(measured.expand(3, -1, -1))
+
+
+def draw(mixture: Mixture, crop: int, random: Random) -> Degradation:
+    """A degradation for a crop of this side, at least 8 pixels."""
+    shares = mixture.shares
+    chosen = np.searchsorted(np.cumsum(list(shares.values())), random.random(), side="right")
+    possible = [name for name, share in shares.items() if share]
+    name = list(shares)[chosen] if chosen < len(shares) else possible[-1]  # the sum may be just below 1
+    return _DRAWN[name](name, mixture, crop, random)
+
+
+def inside_of_convolution(picture: Tensor, kernel: Kernel) -> Tensor:
+    """What `operators.ValidConvolution` measures: ``[3, H, W]`` to ``[3, H − h + 1, W − w + 1]``."""
+    (height, width), (rows, columns) = picture.shape[-2:], kernel.shape
+    size = scipy.fft.next_fast_len(height, real=True), scipy.fft.next_fast_len(width, real=True)
+    taps = torch.from_numpy(kernel).to(picture)
+    spectrum = torch.fft.rfft2(picture, s=size) * torch.fft.rfft2(taps, s=size)
+    return torch.fft.irfft2(spectrum, s=size)[..., rows - 1 : height, columns - 1 : width]
+
+
+@lru_cache(maxsize=256)
+def sampling_matrix(size: int, new_size: int, sampling: str) -> Tensor:
+    """Down-sampling along one axis, float32 ``[new_size, size]``; see `Capture.sampling`."""
+    if not sampling.startswith("gaussian:"):
+        return torch.from_numpy(resample_matrix(size, new_size, sampling)).float()
+    ratio = size / new_size
+    distance = np.arange(size) + 0.5 - (np.arange(new_size)[:, None] + 0.5) * ratio
+    weights = np.exp(-0.5 * (distance / (float(sampling.partition(":")[2]) * ratio)) ** 2)
+    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float()
+
+
+def _blurred(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+    kernel = _kernel(name, crop, random)
+    margin = max(kernel.shape) // 2
+    region = crop + 2 * margin
+    top, left = (_start(margin, 2 * margin, mixture, random) for _ in range(2))
+    return Capture(
+        Place(region, top, left, crop), _noise(mixture.noisy, random), kernel, jpeg=_jpeg(mixture.compressed, random)
+    )
+
+
+def _downsampled(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+    sampling = f"gaussian:{random.integers(6, 15) / 20}" if name == "gaussian_sampling" else name
+    place, small = _sampled_place(_scale(random), mixture, crop, random)
+    return Capture(place, _noise(mixture.noisy, random), None, small, sampling, jpeg=_jpeg(mixture.compressed, random))
+
+
+def _photograph(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+    """The blur is one of lens and hand, a few pixels of the small picture wide at most."""
+    scale = _scale(random)
+    place, small = _sampled_place(scale, mixture, crop, random)
+    blur = random.choice(["gaussian", "anisotropic", "motion", "curved_motion", "disk"])
+    kernel = _square(_kernel(blur, crop, random, scale / 4))
+    margin = kernel.shape[0] // 2
+    noise = Noise(_log_uniform(random, *SIDE_NOISE), _log_uniform(random, *SHOT_NOISE))
+    sampling = str(random.choice(["bicubic", "area"]))
+    return Capture(place.moved(-margin, place.region + 2 * margin), noise, kernel, small, sampling, _jpeg(1, random))
+
+
+def _noised(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+    noise = Noise(random.uniform(*MAIN_NOISE))
+    return Capture(Place(crop, 0, 0, crop), noise, jpeg=_jpeg(mixture.compressed, random))
+
+
+def _saved(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+    return Capture(Place(crop, 0, 0, crop), Noise(), jpeg=_jpeg(1, random))
+
+
+def _masked(name: str, mixture: Mixture, crop: int, random: Random) -> Masked:
+    return Masked(Place(crop, 0, 0, crop), _noise(mixture.noisy_masks, random), _known(name, crop, random))
+
+
+def _grey(name: str, mixture: Mixture, crop: int, random: Random) -> Grey:
+    return Grey(Place(crop, 0, 0, crop), _noise(mixture.noisy_masks, random))
+
+
+_DRAWN: dict[str, Callable[[str, Mixture, int, Random], Degradation]] = {
+    **dict.fromkeys(("bicubic", "area", "gaussian_sampling"), _downsampled),
+    **dict.fromkeys(("gaussian", "anisotropic", "motion", "curved_motion", "disk", "random_kernel"), _blurred),
+    **dict.fromkeys(("boxes", "strokes", "random_pixels", "halves", "border"), _masked),
+    "noise": _noised,
+    "jpeg": _saved,
+    "grey": _grey,
+    "photograph": _photograph,
+}
+
+
+def _sampled_place(scale: float, mixture: Mixture, crop: int, random: Random) -> tuple[Place, int]:
+    """A region, the crop in it, and the side of the small region.
+
+    Four pixels of the small picture lie beyond a crop that is not at the border: two feel the border in the
+    down-sampling, and the enlargement reaches over two. Where the scale does not divide the grid, the crop takes one of
+    several places on it, so that the small pixels lie to it in every way.
+    """
+    places = 1 if GRID % scale == 0 else 4
+    margin = _up(4 * scale, GRID)
+    small = math.ceil((margin + (places - 1) * GRID + crop + 4 * scale) / scale)
+    region = round(small * scale)
+    last = (region - crop) // GRID * GRID
+    top, left = (_start(margin + GRID * int(random.integers(places)), last, mixture, random) for _ in range(2))
+    return Place(region, top, left, crop), small
+
+
+def _start(inside: int, last: int, mixture: Mixture, random: Random) -> int:
+    """Where the crop begins: ``inside``, or at one end of the region."""
+    if random.random() >= mixture.bordered:
+        return inside
+    return last if random.random() < 0.5 else 0
+
+
+def _scale(random: Random) -> float:
+    chosen = np.searchsorted(np.cumsum(SCALE_CHANCES), random.random(), side="right")
+    return SCALES[chosen] if chosen < len(SCALES) else _log_uniform(random, SCALES[0], SCALES[-1])
+
+
+def _noise(share: float, random: Random) -> Noise:
+    return Noise(_log_uniform(random, *SIDE_NOISE)) if random.random() < share else Noise()
+
+
+def _jpeg(share: float, random: Random) -> Jpeg | None:
+    if random.random() >= share:
+        return None
+    return _jpeg_of(int(random.integers(QUALITIES[0], QUALITIES[1] + 1)), "4:2:0" if random.random() < 0.7 else "4:4:4")
+
+
+@cache
+def _jpeg_of(quality: int, subsampling: str) -> Jpeg:
+    return Jpeg(quality, subsampling).float()
+
+
+def _kernel(name: str, crop: int, random: Random, strength: float = 1.0) -> Kernel:
+    """A blur kernel with odd sides; ``strength`` shrinks the ranges of its lengths, as do small crops."""
+    largest = min(LARGEST_KERNEL, crop // 2 + 1)
+    largest -= 1 - largest % 2
+    strength *= min(1, largest / 33)
+    angle = random.uniform(0, 180)
+    if name == "gaussian":
+        kernel = kernels.gaussian(random.uniform(0.5, 4) * strength)
+    elif name == "anisotropic":
+        sigma = random.uniform(0.8, 4.5) * strength
+        kernel = kernels.gaussian(sigma, max(0.3, sigma * random.uniform(0.1, 0.8)), angle)
+    elif name == "motion":
+        kernel = kernels.motion(random.uniform(3, 31) * strength, angle)
+    elif name == "curved_motion":
+        length, curvature = random.uniform(5, 45) * strength, random.uniform(60, 360)
+        kernel = kernels.curved_motion(length, int(random.integers(2**31)), curvature)
+    elif name == "disk":
+        kernel = kernels.disk(random.uniform(0.8, 8) * strength)
+    else:
+        reach = int(random.integers(1, 8))
+        window = kernels.gaussian(reach / 2)
+        kernel = kernels.from_array(window * random.random(window.shape) ** random.uniform(0.5, 8))
+    return _fitted(kernel, largest)
+
+
+def _fitted(kernel: Kernel, largest: int) -> Kernel:
+    """The middle of a kernel with odd sides, at most ``largest`` wide and high."""
+    y, x = (max(0, side - largest) // 2 for side in kernel.shape)
+    kernel = kernel[y : kernel.shape[0] - y, x : kernel.shape[1] - x]
+    return kernel / kernel.sum()
+
+
+def _square(kernel: Kernel) -> Kernel:
+    side = max(kernel.shape)
+    return np.pad(kernel, [((side - n) // 2, (side - n) // 2) for n in kernel.shape])
+
+
+def _known(name: str, crop: int, random: Random) -> Tensor:
+    """Bool ``[crop, crop]``; something is always known, and something always unknown."""
+    size, seed = (crop, crop), int(random.integers(2**31))
+    if name == "random_pixels":
+        return masks.random_pixels(size, random.uniform(0.05, 0.9), seed)
+    if name == "strokes":
+        thickest = max(1, crop / 10)  # four of the longest cannot cover all
+        return masks.strokes(size, seed, count=int(random.integers(1, 5)), thickness=(min(2, thickest), thickest))
+    if name == "border":
+        return masks.border(size, int(random.integers(1, crop // 4 + 1)))
+    if name == "halves":
+        half = masks.box(size, crop, crop // 2, top=0, left=random.choice([0, crop - crop // 2]))
+        return half if random.random() < 0.5 else half.mT
+    boxes = [_box(crop, random) for _ in range(random.integers(1, 4))]
+    return torch.stack(boxes).all(dim=0)
+
+
+def _box(crop: int, random: Random) -> Tensor:
+    """At most half of the crop's side, so that three cannot cover all."""
+    height, width = (int(n) for n in random.integers(max(1, crop // 8), crop // 2 + 1, 2))
+    top, left = int(random.integers(crop - height + 1)), int(random.integers(crop - width + 1))
+    return masks.box((crop, crop), height, width, top=top, left=left)
+
+
+def _file(picture: Tensor) -> Tensor:
+    return _EIGHT_BIT.A(picture)
+
+
+_EIGHT_BIT = Quantise(8)
+
+
+def _all_known(picture: Tensor) -> Condition:
+    return Condition(2 * picture - 1, torch.ones_like(picture[:1]))
+
+
+def _log_uniform(random: Random, low: float, high: float) -> float:
+    return math.exp(random.uniform(math.log(low), math.log(high)))
+
+
+def _up(length: float, multiple: int) -> int:
+    return math.ceil(length / multiple) * multiple

@@ -1,0 +1,126 @@
+"""The log of a run: a table for people and programs, and TensorBoard's files where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore.errors import FileAccess, UnreadableInput
+from restore.files import write_atomically
+
+NOISE_EDGES = (0.06, 0.25, 1.0, 4.0)
+"""σ between the five columns of losses."""
+_BINS = ("below 0.06", "0.06 to 0.25", "0.25 to 1", "1 to 4", "above 4")
+LOSS_COLUMNS = tuple(f"{kind} {name}" for kind in ("prior", "conditional") for name in _BINS)
+QUALITY_COLUMNS = ("psnr 15", "psnr 25", "psnr 50", "psnr x4")
+COLUMNS = (
+    *("step", "seconds", "share", "rate", "loss", "gradient", "pixels_per_second"),
+    *LOSS_COLUMNS,
+    *QUALITY_COLUMNS,
+)
+
+
+class BinnedLosses:
+    """Means of the losses since the last row, for the prior and for conditional pictures, in five bins of σ."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums, self.counts = torch.zeros(10, dtype=torch.float64), torch.zeros(10, dtype=torch.float64)
+
+    def add(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
+        """Levels γ, whether there is a condition, and losses; all [B] on the CPU."""
+        sigma = ((1 - gamma) / gamma).clamp_min(0).sqrt()
+        index = torch.bucketize(sigma, torch.tensor(NOISE_EDGES)) + 5 * conditional.long()
+        self.counts += torch.bincount(index, minlength=10)
+        self.sums += torch.bincount(index, loss.double(), minlength=10)
+
+    def means(self) -> dict[str, float]:
+        """``{column: mean}`` of the bins that got a loss."""
+        found = zip(LOSS_COLUMNS, self.sums.tolist(), self.counts.tolist(), strict=True)
+        return {name: total / count for name, total, count in found if count}
+
+
+class Log:
+    """``log.csv`` in a run folder, a row at a time, and TensorBoard's files beside it.
+
+    Args:
+        folder: the run.
+        step: rows after this step are dropped, as they are about to be done again; 0 begins a log.
+        notice: told why there are no TensorBoard files.
+
+    Raises:
+        FileAccess: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, step: int, notice: Callable[[str], None]) -> None:
+        self.path = folder / "log.csv"
+        self._board = _tensorboard(folder / "tensorboard", step, notice)
+        rows = _rows(self.path, step) if step else []
+        write_atomically(_csv([COLUMNS, *rows]).encode(), self.path, overwrite=True)
+
+    def row(self, values: Mapping[str, Any]) -> None:
+        """Append a row; columns without a value stay empty.
+
+        Raises:
+            FileAccess: the file cannot be written.
+        """
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(_csv([[_text(values.get(column)) for column in COLUMNS]]))
+            for column in COLUMNS[2:] if self._board else ():
+                if values.get(column) is not None:
+                    self._board.add_scalar(column.replace(" ", "/", 1), values[column], values["step"])
+        except OSError as error:
+            raise FileAccess(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log as numbers, without empty fields."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def _tensorboard(folder: Path, step: int, notice: Callable[[str], None]) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        notice("no TensorBoard files: tensorboard is not installed")
+        return None
+    return SummaryWriter(str(folder), purge_step=step or None)
+
+
+def _rows(path: Path, step: int) -> list[list[str]]:
+    """What a log says of the steps up to ``step``; a row that was cut short is left out."""
+    if not path.is_file():
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            _, *rows = csv.reader(file)
+    except (ValueError, csv.Error) as error:
+        raise UnreadableInput(f"{path}: not a log of training: {error}") from None
+    return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) <= step]
+
+
+def _csv(rows: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}" if math.isfinite(value) else str(value)

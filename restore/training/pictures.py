@@ -1,0 +1,446 @@
+"""Pictures for training: a folder of photographs, decoded once, and batches of crops beside what is shown of them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from restore.denoiser import Condition, mirror_to_multiple
+from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
+from restore.photo import SUFFIXES, read_photo
+from restore.photo_encode import quantise
+from restore.training.degradations import Mixture, draw
+
+SMALLEST_CROP = 8
+_CACHE_VERSION = 1
+_NAMED = 3
+
+Random = np.random.Generator
+Decoded = Tensor | str
+"""uint8 ``[3, H, W]``, or why there is none."""
+
+
+class Batch(NamedTuple):
+    """Pictures and what the network is shown of them, on the CPU in float32."""
+
+    clean: Tensor
+    """[B, 3, n, n] in [-1, 1]."""
+    condition: Condition
+    """``picture`` [B, 3, n, n] in [-1, 1] but for the overshoot of bicubic enlargement, which tasks do not cut off
+    either; ``known`` [B, 1, n, n]. Both are all zero for the pictures that train the unconditional prior."""
+
+
+class Skipped(NamedTuple):
+    """A file that takes no part."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How crops are varied.
+
+    Attributes:
+        flips: mirror half of them.
+        rotations: turn them by quarters.
+        downscale: make them smaller by up to this factor, evenly in its logarithm, by antialiased bicubic sampling.
+            It varies the scale of textures, and averages away noise and JPEG of the photographs themselves.
+        native: share of the crops that are not made smaller.
+
+    Raises:
+        BadArgument: a factor below 1 or a share outside [0, 1].
+    """
+
+    flips: bool = True
+    rotations: bool = True
+    downscale: float = 2.5
+    native: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.downscale <= 16:
+            raise BadArgument(f"downscale {self.downscale:g}: must be a factor from 1 to 16")
+        if not 0 <= self.native <= 1:
+            raise BadArgument(f"native {self.native:g}: must be a share from 0 to 1")
+
+
+class Pictures:
+    """Every picture below a folder, decoded once to 8 bits: 3 bytes a pixel, 0.7 GB for 240 megapixels.
+
+    Files whose suffix is one of `restore.photo.SUFFIXES` count, in the order of their paths. Grey becomes three equal
+    channels, 16 bits become 8, and transparent pictures are laid over black. Colour profiles are not applied.
+
+    Args:
+        folder: searched with all folders in it.
+        smallest: pictures with a side below this are skipped.
+        cache: a folder for a file with all decoded pixels, made on the first run and mapped into memory afterwards, so
+            that starting takes no time and several processes share the memory. Changed pictures make a new file.
+
+    Attributes:
+        paths: of the pictures in use.
+        planes: theirs, uint8 [3, H, W].
+        skipped: unreadable and too small files.
+
+    Raises:
+        FileAccess: no such folder, or a cache that cannot be written.
+        NothingToDo: no picture in the folder, or all were skipped.
+    """
+
+    def __init__(self, folder: Path | str, *, smallest: int = SMALLEST_CROP, cache: Path | str | None = None) -> None:
+        self.folder = Path(folder)
+        found = _find(self.folder)
+        decoded = map(_decode, found) if cache is None else _cached(found, self.folder, Path(cache))
+        self.skipped: list[Skipped] = []
+        self._choose(zip(found, decoded, strict=True), smallest)
+
+    def _choose(self, pictures: Iterable[tuple[Path, Decoded]], smallest: int) -> None:
+        self.paths: list[Path] = []
+        self.planes: list[Tensor] = []
+        for path, planes in pictures:
+            if isinstance(planes, str):
+                self.skipped.append(Skipped(path, planes))
+            elif min(height := planes.shape[1], width := planes.shape[2]) < smallest:
+                self.skipped.append(Skipped(path, f"{width}x{height} pixels, smaller than the crop of {smallest}"))
+            else:
+                self.paths.append(path)
+                self.planes.append(planes)
+        if not self.planes:
+            raise NothingToDo(
+                f"{self.folder}: none of its {len(self.skipped)} pictures can be used: {_listed(self.skipped)}"
+            )
+        self._areas = np.cumsum([planes[0].numel() for planes in self.planes])
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    @property
+    def pixels(self) -> int:
+        """Of all pictures in use."""
+        return int(self._areas[-1])
+
+    @property
+    def bytes(self) -> int:
+        """Of memory, or of the mapped file."""
+        return 3 * self.pixels
+
+    def at_least(self, smallest: int) -> Pictures:
+        """Those that are large enough, sharing the memory.
+
+        Raises:
+            NothingToDo: none is.
+        """
+        rest = copy(self)
+        rest.skipped = list(self.skipped)
+        rest._choose(zip(self.paths, self.planes, strict=True), smallest)
+        return rest
+
+    def crop(self, side: int, random: Random, augmentation: Augmentation | None = None) -> Tensor:
+        """A random square of a random picture, chosen in proportion to its area: float32 [3, side, side] in [0, 1].
+
+        A picture that is smaller than ``side`` is mirrored at its right and its lower border.
+        """
+        augmentation = augmentation or Augmentation()
+        planes = self.planes[np.searchsorted(self._areas, random.integers(self.pixels), side="right")]
+        height, width = planes.shape[1:]
+        source = _source_side(side, min(height, width), augmentation, random)
+        top, left = int(random.integers(height - source + 1)), int(random.integers(width - source + 1))
+        square = planes[:, top : top + source, left : left + source].float().div_(255)
+        if source > side:
+            # that of operators.downsample, without the zeros of its matrices
+            square = F.interpolate(square[None], size=(side, side), mode="bicubic", antialias=True)[0].clamp_(0, 1)
+        elif source < side:
+            square = mirror_to_multiple(square[None], side)[0]
+        if augmentation.flips and random.random() < 0.5:
+            square = square.flip(-1)
+        return square.rot90(int(random.integers(4)), (-2, -1)) if augmentation.rotations else square
+
+
+class Batches:
+    """Batches for training: number ``step`` depends on the seed and on ``step`` alone.
+
+    It is the same in every run, process and thread, so that resuming needs no state. Each picture of it depends on its
+    own number only, so that a rank's share is the same as that piece of the whole.
+
+    Args:
+        folder: of pictures, see `Pictures`; or `Pictures` that were read before.
+        crop: side of the crops in pixels, at least 8.
+        batch: pictures a batch.
+        share_unconditional: of the pictures, those without a condition; of every batch, to within one picture.
+        seed: not negative.
+        degradations: of the other pictures; a `Mixture`, or its settings by name.
+        augmentation: how crops are varied.
+        cache: see `Pictures`.
+
+    Raises:
+        BadArgument: an option that cannot be used.
+        FileAccess, NothingToDo: see `Pictures`.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | Pictures,
+        *,
+        crop: int = 64,
+        batch: int = 32,
+        share_unconditional: float = 0.35,
+        seed: int = 0,
+        degradations: Mixture | Mapping[str, Any] | None = None,
+        augmentation: Augmentation | None = None,
+        cache: Path | str | None = None,
+    ) -> None:
+        _check_whole("crop", crop, SMALLEST_CROP, "pixels")
+        _check_whole("batch", batch, 1, "pictures")
+        _check_whole("seed", seed, 0)
+        if not 0 <= share_unconditional <= 1:
+            raise BadArgument(f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1")
+        self.crop, self.batch, self.share_unconditional, self.seed = crop, batch, share_unconditional, seed
+        self.mixture = degradations if isinstance(degradations, Mixture) else Mixture.of(degradations or {})
+        self.augmentation = augmentation or Augmentation()
+        if isinstance(folder, Pictures):
+            self.pictures = folder.at_least(crop)
+        else:
+            self.pictures = Pictures(folder, smallest=crop, cache=cache)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Unreadable pictures and pictures smaller than the crop."""
+        return self.pictures.skipped
+
+    def with_size(self, crop: int, batch: int) -> Batches:
+        """The same pictures in crops and batches of another size, sharing the memory.
+
+        Raises:
+            BadArgument, NothingToDo: see above.
+        """
+        return Batches(
+            self.pictures,
+            crop=crop,
+            batch=batch,
+            share_unconditional=self.share_unconditional,
+            seed=self.seed,
+            degradations=self.mixture,
+            augmentation=self.augmentation,
+        )
+
+    def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
+        """Batch number ``step``, from 0; or of it the share of one process.
+
+        Args:
+            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the whole batch.
+
+        Raises:
+            BadArgument: a negative step, no such rank, or more ranks than pictures.
+        """
+        _check_whole("step", step, 0)
+        rank, world = part
+        if not 0 <= rank < world <= self.batch:
+            raise BadArgument(f"part {rank} of {world}: a batch of {self.batch} pictures has no such part")
+        indices = range(self.batch * rank // world, self.batch * (rank + 1) // world)
+        clean = torch.empty(len(indices), 3, self.crop, self.crop)
+        shown = Condition(torch.zeros_like(clean), torch.zeros(len(indices), 1, self.crop, self.crop))
+        offset = _random(self.seed, step, self.batch).random()
+        for row, index in enumerate(indices):
+            random = _random(self.seed, step, index)
+            conditional = not self._unconditional(index, offset)
+            region, condition = self._conditional(random) if conditional else (self._crop(self.crop, random), None)
+            torch.sub(2 * region, 1, out=clean[row])
+            if condition is not None:
+                shown.picture[row], shown.known[row] = condition
+        return Batch(clean, shown)
+
+    def stream(
+        self, first_step: int = 0, prefetch: int = 2, *, workers: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Batches ``first_step``, ``first_step + 1``, … without end, made ahead while others are used.
+
+        An error in the making is raised where the batch is taken. Closing the iterator ends threads and processes.
+
+        Args:
+            prefetch: batches made ahead, at least 1; with workers by each of them.
+            workers: processes that make them; 0 is one thread of this process. A thread is right for training on a CPU;
+                a GPU may need several processes.
+            part: see `at`.
+        """
+        _check_whole("first_step", first_step, 0)
+        _check_whole("prefetch", prefetch, 1, "batches")
+        _check_whole("workers", workers, 0)
+        if workers:
+            return _by_processes(self, first_step, prefetch, part, workers)
+        return _by_thread(self, first_step, prefetch, part)
+
+    def _unconditional(self, index: int, offset: float) -> bool:
+        """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by chance."""
+        share = self.share_unconditional
+        return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
+
+    def _crop(self, side: int, random: Random) -> Tensor:
+        return self.pictures.crop(side, random, self.augmentation)
+
+    def _conditional(self, random: Random) -> tuple[Tensor, Condition]:
+        """The clean crop in [0, 1], and its condition."""
+        degradation = draw(self.mixture, self.crop, random)
+        region = self._crop(degradation.place.region, random)
+        return degradation.clean(region), degradation.shown(region, random)
+
+
+def _by_thread(batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:
+    torch.get_num_threads()  # fixes this thread's number before the other one sets its own
+    executor = ThreadPoolExecutor(1, "training-data", initializer=torch.set_num_threads, initargs=(1,))
+    ahead: deque[Future[Batch]] = deque()
+    try:
+        for step in itertools.count(first_step):
+            ahead.append(executor.submit(batches.at, step, part))
+            if len(ahead) > prefetch:
+                yield ahead.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+class _Steps(Dataset[Batch | Exception]):
+    """For the loader's processes; expected errors travel as values, so that they arrive as they were raised."""
+
+    def __init__(self, batches: Batches, part: tuple[int, int]) -> None:
+        self.batches, self.part = batches, part
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self.batches.at(step, self.part)
+        except (RestoreError, OSError, MemoryError) as error:
+            return error
+
+
+def _by_processes(
+    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int], workers: int
+) -> Iterator[Batch]:
+    context = "fork" if hasattr(os, "fork") else None  # forked, they share the pictures' memory
+    loader = DataLoader(
+        _Steps(batches, part),
+        batch_size=None,
+        sampler=itertools.count(first_step),
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        multiprocessing_context=context,
+        generator=torch.Generator(),  # or it would draw from the one of the training
+    )
+    made = iter(loader)
+    try:
+        for batch in made:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        del made  # ends the processes
+
+
+def _random(seed: int, *key: int) -> Random:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _source_side(side: int, shortest: int, augmentation: Augmentation, random: Random) -> int:
+    """Of the square in the photograph that becomes ``side`` pixels wide."""
+    chance, size = random.random(2)
+    most = min(augmentation.downscale, shortest / side)
+    if chance < augmentation.native or most <= 1:
+        return min(side, shortest)
+    return min(round(side * most**size), shortest)
+
+
+def _find(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileAccess(f"{folder}: no such folder")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise NothingToDo(f"{folder}: no picture in it; pictures are {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def _decode(path: Path) -> Decoded:
+    try:
+        photo = read_photo(path)
+    except RestoreError as error:
+        return str(error)
+    pixels = photo.pixels if photo.alpha is None else photo.pixels * photo.alpha[..., None]
+    planes = quantise(pixels, 8).transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(planes, (3, *planes.shape[1:]))))
+
+
+def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decoded]:
+    """From two files, which are made if they are not there: all pixels, and each picture's size or its fault."""
+    pixels = cache / f"pictures-{_fingerprint(found, folder)}.u8"
+    index = pixels.with_suffix(".json")
+    try:
+        if not (index.is_file() and pixels.is_file()):
+            cache.mkdir(parents=True, exist_ok=True)
+            _write_cache(map(_decode, found), pixels, index)
+        entries = json.loads(index.read_text(encoding="utf-8"))
+        total = sum(3 * math.prod(entry) for entry in entries if not isinstance(entry, str))
+        if pixels.stat().st_size != total:
+            raise FileAccess(f"{pixels}: not whole; remove it, and it is made again")
+        everything = torch.from_file(str(pixels), shared=False, size=total, dtype=torch.uint8) if total else None
+    except FileAccess:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileAccess(f"{cache}: the cache cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    return _views(entries, everything)
+
+
+def _views(entries: Sequence[str | tuple[int, int]], everything: Tensor | None) -> Iterator[Decoded]:
+    start = 0
+    for entry in entries:
+        if isinstance(entry, str) or everything is None:
+            yield str(entry)
+            continue
+        length = 3 * math.prod(entry)
+        yield everything[start : start + length].view(3, *entry)
+        start += length
+
+
+def _write_cache(decoded: Iterable[Decoded], pixels: Path, index: Path) -> None:
+    """Each file appears whole or not at all, the index last."""
+    temporary = [path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp") for path in (pixels, index)]
+    entries: list[str | list[int]] = []
+    try:
+        with open(temporary[0], "xb") as file:
+            for planes in decoded:
+                entries.append(planes if isinstance(planes, str) else list(planes.shape[1:]))
+                if isinstance(planes, Tensor):
+                    planes.numpy().tofile(file)
+        temporary[1].write_text(json.dumps(entries), encoding="utf-8")
+        os.replace(temporary[0], pixels)
+        os.replace(temporary[1], index)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+
+
+def _fingerprint(found: Sequence[Path], folder: Path) -> str:
+    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in found]
+    facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps([_CACHE_VERSION, facts]).encode()).hexdigest()[:16]
+
+
+def _listed(skipped: Sequence[Skipped]) -> str:
+    named = [entry.reason if str(entry.path) in entry.reason else f"{entry.path}: {entry.reason}" for entry in skipped]
+    return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+
+
+def _check_whole(name: str, value: int, least: int, unit: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadArgument(f"{name} {value}: must be a whole number{' of ' + unit if unit else ''} of at least {least}")

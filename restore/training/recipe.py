@@ -1,0 +1,414 @@
+"""A recipe: everything that decides what a training run learns, as a TOML file and as dataclasses.
+
+Keys are checked where they are read: an unknown one, one of the wrong type and one with an impossible value are each
+refused with the file, the section and the key. What a recipe leaves out has the defaults below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pretrained
+from restore.backbone import Backbone
+from restore.denoiser import ModelConfig
+from restore.errors import BadArgument, FileAccess
+from restore.schedule import NoiseSchedule
+from restore.training.degradations import Mixture
+from restore.training.pictures import Augmentation
+
+
+def _setting(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A field with a range [low, high], which also binds every number of a tuple."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """What the network is shown.
+
+    Attributes:
+        crop: side of the training crops in pixels.
+        batch: pictures a step, over all processes.
+        share_unconditional: of the pictures, those shown without condition (the prior).
+        larger_crops: ``[from share of the run, side]``, rising; the batch then shrinks so that a step keeps its pixels.
+        augmentation, degradations: see `restore.training.pictures` and `restore.training.degradations`.
+    """
+
+    crop: int = _setting(64, 8, 4096)
+    batch: int = _setting(16, 1)
+    share_unconditional: float = _setting(0.35, 0, 1)
+    larger_crops: tuple[tuple[float, int], ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    degradations: Mixture = field(default_factory=Mixture)
+
+    def __post_init__(self) -> None:
+        shares, sides = [0.0, *(s for s, _ in self.larger_crops)], [self.crop, *(n for _, n in self.larger_crops)]
+        if any(not 0 < s < 1 for s in shares[1:]) or sorted(set(shares)) != shares or sorted(sides) != sides:
+            raise ValueError("larger_crops must be pairs of a share in (0, 1) and a side, both rising, above crop")
+
+    def stage(self, progress: float) -> int:
+        """Which of the crop sizes is used at this share of the run: 0 for `crop`, 1 for the first larger one, …"""
+        return sum(progress >= share for share, _ in self.larger_crops)
+
+    def size(self, stage: int) -> tuple[int, int]:
+        """(crop, batch) of a stage."""
+        if stage == 0:
+            return self.crop, self.batch
+        side = self.larger_crops[stage - 1][1]
+        return side, max(1, round(self.batch * (self.crop / side) ** 2))
+
+
+@dataclass(frozen=True)
+class ObjectiveRecipe:
+    """What is minimised; the terms are in `restore.training.objective`.
+
+    Attributes:
+        levels: distribution of the noise levels.
+        log_normal_mean, log_normal_std: of log σ, pictures in [-1, 1]; the defaults are EDM's.
+        loss_aware_history: losses that are kept for each step of the chain.
+        high_share: of the conditional pictures, those sent to the last steps of the chain instead.
+        high_from: where these last steps begin, as a share of the chain.
+        noiseless_share: of the conditional pictures, those shown at the highest level with zeros for the noisy
+            picture, as for restoring in one step (not for epsilon-networks, whose target would say nothing).
+        loss: ``l2`` or ``l1``.
+        balance: divide by the running mean of the loss at that noise level, conditional or not.
+        balance_limit: the largest such factor, and the inverse of the smallest.
+        vlb_weight: λ of L_hybrid, for networks with a learned variance.
+    """
+
+    levels: Literal["uniform", "log-normal", "loss-aware"] = "uniform"
+    log_normal_mean: float = _setting(-1.2, -20, 20)
+    log_normal_std: float = _setting(1.2, 1e-3, 20)
+    loss_aware_history: int = _setting(10, 1, 1000)
+    high_share: float = _setting(0.0, 0, 1)
+    high_from: float = _setting(0.8, 0, 0.999)
+    noiseless_share: float = _setting(0.0, 0, 1)
+    loss: Literal["l1", "l2"] = "l2"
+    balance: bool = False
+    balance_limit: float = _setting(4.0, 1, 1e6)
+    vlb_weight: float = _setting(0.001, 0, 1e6)
+
+
+@dataclass(frozen=True)
+class OptimiserRecipe:
+    """How it is minimised.
+
+    Attributes:
+        kind: ``adamw``, or ``muon`` for the hidden convolutions with AdamW for the rest.
+        rate: the highest learning rate.
+        betas: of AdamW.
+        weight_decay: of every weight that is no bias and no norm.
+        muon_momentum, newton_schulz_steps: of Muon.
+        gradient_norm: gradients are scaled down to this norm; 0 leaves them.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    rate: float = _setting(1e-3, 0, 10)
+    betas: tuple[float, float] = _setting((0.9, 0.99), 0, 0.999999)
+    weight_decay: float = _setting(0.0, 0, 10)
+    muon_momentum: float = _setting(0.95, 0, 0.9999)
+    newton_schulz_steps: int = _setting(4, 1, 20)
+    gradient_norm: float = _setting(1.0, 0)
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """How long, and at what rate.
+
+    Attributes:
+        steps, minutes: length of the run; one of the two.
+        warmup_steps: over which the rate rises linearly.
+        cooldown: the last share of the run, over which the rate falls linearly to exactly zero.
+    """
+
+    steps: int | None = _setting(None, 1)
+    minutes: float | None = _setting(None, 1e-3)
+    warmup_steps: int = _setting(100, 0)
+    cooldown: float = _setting(0.25, 0, 1)
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("both steps and minutes are given; give one")
+
+    def share(self, step: int, elapsed: float) -> float:
+        """How much of the run is over, in [0, 1], after so many steps and so many seconds of training."""
+        length = self.steps if self.steps is not None else 60 * self.minutes
+        return min((step if self.steps is not None else elapsed) / length, 1.0)
+
+    @property
+    def cooldown_start(self) -> float:
+        """As a share of the run; infinite where there is no cool-down."""
+        return 1 - self.cooldown if self.cooldown else math.inf
+
+
+@dataclass(frozen=True)
+class EmaRecipe:
+    """Averages of the weights.
+
+    Attributes:
+        decays: one average for each; the last is the one that is exported.
+        every: steps between updates.
+    """
+
+    decays: tuple[float, ...] = _setting((0.997, 0.9997), 0, 0.9999999)
+    every: int = _setting(8, 1, 1000)
+
+    def __post_init__(self) -> None:
+        if not self.decays or len(set(self.decays)) != len(self.decays):
+            raise ValueError("decays must be one or more different numbers")
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """Everything else.
+
+    Attributes:
+        seed: of every random number.
+        mixed_precision: convolutions in bfloat16 on devices that are faster with it.
+        compile: compile the network.
+        workers: processes that prepare the pictures, in each process that trains; 0 is a thread.
+        checkpoint_minutes: between checkpoints.
+        log_steps: between rows of the log.
+    """
+
+    seed: int = _setting(0, 0, 2**63 - 1)
+    mixed_precision: bool = True
+    compile: bool = False
+    workers: int = _setting(0, 0, 256)
+    checkpoint_minutes: float = _setting(10.0, 0)
+    log_steps: int = _setting(50, 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of a run's settings. ``model`` is None where the recipe leaves it to ``--init`` or to the default model."""
+
+    model: ModelConfig | None = None
+    data: DataRecipe = field(default_factory=DataRecipe)
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    ema: EmaRecipe = field(default_factory=EmaRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    def with_length(self, steps: int | None, minutes: float | None) -> Recipe:
+        """The recipe with another length, if one is given.
+
+        Raises:
+            BadArgument: two lengths, or none here either.
+        """
+        if steps is not None and minutes is not None:
+            raise BadArgument("both --steps and --minutes; give one")
+        schedule = self.schedule
+        if steps is not None or minutes is not None:
+            table = {**asdict(schedule), "steps": steps, "minutes": minutes}
+            schedule = _section(ScheduleRecipe, {k: v for k, v in table.items() if v is not None}, "schedule", "length")
+        if schedule.steps is None and schedule.minutes is None:
+            raise BadArgument("how long to train: pass --minutes or --steps, or set one in the recipe's [schedule]")
+        return replace(self, schedule=schedule)
+
+    def check(self) -> None:
+        """See whether model, crops and objective go together.
+
+        Raises:
+            BadArgument: they do not.
+        """
+        model = self.model or default_model()
+        backbone = model.backbone
+        try:
+            NoiseSchedule.named(**model.schedule)
+            with _meta():
+                Backbone(backbone)
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise BadArgument(f"[model]: {error}") from None
+        for stage in range(len(self.data.larger_crops) + 1):
+            crop, _ = self.data.size(stage)
+            if crop % backbone.size_multiple:
+                raise BadArgument(f"[data] crop {crop}: must be a multiple of {backbone.size_multiple} for this model")
+        if self.objective.noiseless_share and model.parameterization == "epsilon":
+            raise BadArgument("[objective] noiseless_share: must be 0 for epsilon-networks")
+        if not backbone.condition_channels and self.data.share_unconditional < 1:
+            raise BadArgument(
+                "[data] share_unconditional: must be 1 for a model without condition_channels, which sees no condition"
+            )
+
+
+def _meta() -> Any:
+    import torch
+
+    return torch.device("meta")
+
+
+@cache
+def default_model() -> ModelConfig:
+    """The description of the model that ships."""
+    path = pretrained.checkpoint_path("default").with_suffix(".json")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    return ModelConfig.from_dict({key: value for key, value in table.items() if key != "sha256"})
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML file.
+
+    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is taken whole.
+
+    Raises:
+        FileAccess: no such file.
+        BadArgument: not TOML, an unknown key, or a value that cannot be used; the text names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileAccess(f"{path}: no such recipe") from None
+    except OSError as error:
+        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise BadArgument(f"{path}: not a text file in UTF-8") from None
+    return parse_recipe(text, str(path))
+
+
+def parse_recipe(text: str, source: str = "recipe") -> Recipe:
+    """The recipe that a TOML text describes; errors as `read_recipe`, which name ``source``."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadArgument(f"{source}: not TOML: {error}") from None
+    if isinstance(table.get("model"), dict):
+        table["model"] = _filled_model(table["model"])
+    return _section(Recipe, table, "", source)
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The TOML text that `parse_recipe` reads as the same recipe."""
+    return "\n".join(_toml_lines(asdict(recipe), ())).lstrip("\n") + "\n"
+
+
+def differences(one: Any, other: Any, at: str = "") -> list[str]:
+    """The keys in which two recipes or model descriptions differ, with both values: ``["optimiser.rate: 1 | 2"]``."""
+    one, other = (asdict(x) if is_dataclass(x) else x for x in (one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [*one, *(k for k in other if k not in one)]
+        return [d for k in keys for d in differences(one.get(k), other.get(k), f"{at}.{k}" if at else k)]
+    return [] if _plain(one) == _plain(other) else [f"{at}: {_plain(one)} | {_plain(other)}"]
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
+    default = asdict(default_model())
+    filled = {**default, **table}
+    if isinstance(table.get("backbone"), dict):
+        filled["backbone"] = {**default["backbone"], **table["backbone"]}
+    filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
+    return filled
+
+
+def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
+    """A dataclass from a TOML table."""
+    hints, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise BadArgument(f"{source}: {_place(at, key)} is no setting{_nearest(key, list(known))}")
+        values[key] = _value(value, hints[key], f"{at}.{key}" if at else key, source)
+        _check_range(values[key], known[key].metadata.get("range"), _place(at, key), source)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise BadArgument(f"{source}: [{at}]: {error}") from None
+
+
+def _value(value: Any, hint: Any, at: str, source: str) -> Any:
+    """``value`` as the type that ``hint`` says, or BadArgument."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _value(value, next(a for a in arguments if a is not type(None)), at, source)
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return _section(hint, value, at, source)
+    if origin is tuple and isinstance(value, list | tuple):
+        items = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(items) == len(value):
+            return tuple(_value(v, item, at, source) for v, item in zip(value, items, strict=True))
+    elif origin is Literal and value in arguments:
+        return value
+    elif isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return dict(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else _refuse(value, hint, at, source)
+    elif isinstance(hint, type) and not isinstance(value, bool if hint is int else ()) and isinstance(value, hint):
+        return value
+    return _refuse(value, hint, at, source)
+
+
+def _refuse(value: Any, hint: Any, at: str, source: str) -> Any:
+    section, _, key = at.rpartition(".")
+    raise BadArgument(f"{source}: {_place(section, key)} = {value!r}: must be {_wanted(hint)}")
+
+
+def _wanted(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _wanted(next(a for a in arguments if a is not type(None)))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
+        return f"{count}, each {_wanted(arguments[0])}" if len(set(arguments)) < 3 else f"{count} values"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(hint, "a table")
+
+
+def _check_range(value: Any, limits: tuple[float, float] | None, place: str, source: str) -> None:
+    if limits is None:
+        return
+    low, high = limits
+    for number in value if isinstance(value, tuple) else (value,):
+        if not low <= number <= high:
+            wanted = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            shown = list(value) if isinstance(value, tuple) else value
+            raise BadArgument(f"{source}: {place} = {shown}: must be {wanted}")
+
+
+def _place(section: str, key: str) -> str:
+    return f"[{section}] {key}" if section else f"[{key}]"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+
+
+def _toml_lines(table: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[str]:
+    """Lines of a table: its own keys first, then the tables in it. What is None is left out."""
+    inner = {k: v for k, v in table.items() if isinstance(v, Mapping)}
+    own = [f"{_toml_key(k)} = {_toml(v)}" for k, v in table.items() if v is not None and k not in inner]
+    if at and (own or not inner):
+        yield from ("", f"[{'.'.join(map(_toml_key, at))}]")
+    yield from own
+    for key, value in inner.items():
+        yield from _toml_lines(value, (*at, key))
+
+
+def _toml_key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, bool | str):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)

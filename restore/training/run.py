@@ -1,0 +1,288 @@
+"""A run: a learner, its pictures and its clock, and what it writes into its folder."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from restore.errors import RestoreError
+from restore.files import write_atomically
+from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
+from restore.training.learner import Learner, Step, TrainingDiverged
+from restore.training.log import BinnedLosses, Log
+from restore.training.pictures import Batch, Skipped
+from restore.training.processes import Interruption
+from restore.training.recipe import write_recipe
+from restore.training.samples import png, sample_sheet
+
+BEFORE_COOLDOWN = "before-cooldown"
+MODEL = "model.safetensors"
+RECIPE = "recipe.toml"
+
+
+class BatchSource(Protocol):
+    """What training needs of `restore.training.pictures.Batches`."""
+
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+    def with_size(self, crop: int, batch: int) -> BatchSource: ...
+
+    def stream(self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]: ...
+
+
+class Progress(NamedTuple):
+    """What is told after each step."""
+
+    step: int
+    """Steps taken so far, those before resuming included."""
+    steps: int | None
+    """How many there will be; None in a run by minutes."""
+    share: float
+    """Of the run that is over, in [0, 1]."""
+    seconds: float
+    """Training time so far."""
+    loss: float
+    """Mean of the batch, without weights."""
+    pixels_per_second: float
+    """Since the start or resuming."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        steps: taken in all.
+        seconds: training time in all.
+        loss: mean of the last steps (as many as between two rows of the log), without weights.
+        pixels_per_second: of training pictures since the start or resuming.
+        model: the exported weights.
+        quality: PSNR of the samples in dB, see `sample_sheet`.
+    """
+
+    steps: int
+    seconds: float
+    loss: float
+    pixels_per_second: float
+    model: Path
+    quality: Mapping[str, float]
+
+
+class Run:
+    """What happens around the steps.
+
+    Args:
+        folder: of the run.
+        learner: what learns, with its recipe.
+        batches: its pictures.
+        shown: pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first batch.
+        notice: told what a person should know.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        learner: Learner,
+        batches: BatchSource,
+        shown: Tensor | None,
+        notice: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.folder, self.learner, self.notice, self.clock = folder, learner, notice, clock
+        self.recipe, self.processes = learner.recipe, learner.processes
+        data = self.recipe.data
+        self.sources = [batches.with_size(*data.size(stage)) for stage in range(len(data.larger_crops) + 1)]
+        for (_, side), (before, after) in zip(data.larger_crops, pairwise(self.sources), strict=True):
+            if more := len(after.skipped) - len(before.skipped):
+                notice(f"{more} more picture(s) smaller than the later crops of {side} pixels, skipped there")
+        self.shown = self._first_pictures() if shown is None else shown
+        self.elapsed = 0.0
+        self.bins, self.recent = BinnedLosses(), deque[float](maxlen=self.recipe.run.log_steps)
+
+    def resume(self, state: State) -> None:
+        """Go on from a saved state of the same recipe."""
+        self.elapsed = state.elapsed
+        self.learner.load(state)
+        self.bins.sums, self.bins.counts = state.log["sums"], state.log["counts"]
+        self.recent.extend(state.log["recent"].tolist())
+
+    def through(self, interruption: Interruption, progress: Callable[[Progress], None]) -> Summary:
+        """Train to the end.
+
+        Raises:
+            FileAccess: the folder cannot be written.
+            TrainingDiverged: something is not finite.
+            KeyboardInterrupt: an interruption was noted, and the checkpoint is written.
+        """
+        if self.processes.first:
+            write_atomically(write_recipe(self.recipe).encode(), self.folder / RECIPE, overwrite=True)
+            self.log = Log(self.folder, self.learner.step, self.notice)
+        try:
+            meter = _Meter(self.clock)
+            stopped = self._train(interruption, meter, progress)
+            quality = self.checkpoint(last=True, samples=not stopped)
+        except TrainingDiverged as error:
+            raise self._kept(error) from None
+        finally:
+            if self.processes.first:
+                self.log.close()
+        self.processes.wait()
+        if stopped:
+            raise KeyboardInterrupt
+        model = self.folder / MODEL
+        return Summary(self.learner.step, self.elapsed, self._recent_loss(), meter.overall(), model, quality)
+
+    def _train(self, interruption: Interruption, meter: _Meter, progress: Callable[[Progress], None]) -> bool:
+        """Take steps until the run is over (False) or interrupted (True)."""
+        started = self.clock() - self.elapsed
+        checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
+        cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
+        stage, stream = None, iter(())
+        try:
+            while True:
+                stopped, self.elapsed = self.processes.agree(interruption.wanted, self.clock() - started)
+                share = self.share
+                if stopped or share >= 1:
+                    return stopped
+                if not cooling and share >= self.recipe.schedule.cooldown_start:
+                    cooling = True
+                    self._quietly(lambda: self._save(self.folder / BEFORE_COOLDOWN))
+                if stage != self.recipe.data.stage(share):
+                    _close(stream)
+                    stage = self.recipe.data.stage(share)
+                    stream = self._stream(stage)
+                step = self.learner.learn(next(stream), share)
+                meter.add(self.recipe.data.size(stage))
+                self._note(step, share, meter, progress)
+                if self.clock() >= checkpoint_due:
+                    self.checkpoint()
+                    checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
+        finally:
+            _close(stream)
+
+    @property
+    def share(self) -> float:
+        """Of the run that is over, in [0, 1]."""
+        return self.recipe.schedule.share(self.learner.step, self.elapsed)
+
+    def checkpoint(self, last: bool = False, samples: bool = True) -> Mapping[str, float]:
+        """Save state, model and samples (the first process does); returns the samples' quality.
+
+        Raises:
+            FileAccess, BadWeights, TrainingDiverged: they cannot be written, and this is the last time; before, a
+                notice is given.
+        """
+
+        def write() -> Mapping[str, float]:
+            self._save(self.folder)
+            write_model(self.learner.model, self.learner.exported, self.folder / MODEL)
+            return self._sample() if samples else {}
+
+        if not self.processes.first:
+            return {}
+        return write() if last else self._quietly(write) or {}
+
+    def _quietly(self, write: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:
+        """Write what training can do without for now."""
+        try:
+            return write()
+        except RestoreError as error:
+            self.notice(f"step {self.learner.step}: not everything was saved, training goes on: {error}")
+            return None
+
+    def _save(self, folder: Path) -> None:
+        if not self.processes.first:
+            return
+        if not self.learner.finite:
+            raise TrainingDiverged(f"step {self.learner.step}: weights are not finite")
+        recent = torch.tensor(self.recent, dtype=torch.float64)
+        log = {"sums": self.bins.sums, "counts": self.bins.counts, "recent": recent}
+        save_state(self.learner.state(self.elapsed, log), folder)
+
+    def _kept(self, error: TrainingDiverged) -> TrainingDiverged:
+        """The error with what is left. The present state is saved only where there is no other."""
+        if self.processes.first and not (self.folder / CHECKPOINT).is_file() and self.learner.finite:
+            self.checkpoint(samples=False)
+        self.processes.wait()
+        kept = "holds no state"
+        if (self.folder / CHECKPOINT).is_file():
+            step = load_state(self.folder).step
+            kept = f"holds the state after step {step}; --init {self.folder / MODEL} starts a new run from its model"
+        return TrainingDiverged(f"{error}. {self.folder} {kept}. A lower [optimiser] rate may help")
+
+    def _stream(self, stage: int) -> Iterator[Batch]:
+        part = (self.processes.rank, self.processes.count)
+        return self.sources[stage].stream(self.learner.step, workers=self.recipe.run.workers, part=part)
+
+    def _first_pictures(self) -> Tensor:
+        stream = self.sources[0].stream(0)
+        clean = next(stream).clean[:6]
+        _close(stream)
+        return clean
+
+    def _sample(self) -> Mapping[str, float]:
+        """Write the sheet, made with the model that comes out."""
+        self.learner.network.eval()
+        sheet, quality = sample_sheet(self.learner.denoiser(), self.shown.to(self.processes.device))
+        self.learner.network.train()
+        write_atomically(png(sheet), self.folder / "samples.png", overwrite=True)
+        self._row({"share": self.share, **quality})
+        return quality
+
+    def _note(self, step: Step, share: float, meter: _Meter, progress: Callable[[Progress], None]) -> None:
+        """Tell and log a step."""
+        loss = float(step.losses.mean())
+        self.recent.append(loss)
+        self.bins.add(step.gamma, step.conditional, step.losses)
+        steps = self.recipe.schedule.steps
+        progress(Progress(self.learner.step, steps, share, self.elapsed, loss, meter.overall()))
+        if self.learner.step % self.recipe.run.log_steps == 0:
+            values = {"share": share, "rate": step.rate, "gradient": step.gradient, "loss": self._recent_loss()}
+            self._row({**values, "pixels_per_second": meter.lap(), **self.bins.means()})
+            self.bins.reset()
+
+    def _row(self, values: Mapping[str, float]) -> None:
+        if self.processes.first:
+            self._quietly(lambda: self.log.row({"step": self.learner.step, "seconds": self.elapsed, **values}))
+
+    def _recent_loss(self) -> float:
+        return sum(self.recent) / len(self.recent) if self.recent else math.nan
+
+
+class _Meter:
+    """Pixels a second, since the start and since the last lap."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.pixels, self.lap_pixels = clock, 0, 0
+        self.started = self.lap_started = clock()
+
+    def add(self, size: tuple[int, int]) -> None:
+        """A batch of this (crop, batch)."""
+        pixels = size[0] ** 2 * size[1]
+        self.pixels += pixels
+        self.lap_pixels += pixels
+
+    def lap(self) -> float:
+        now = self.clock()
+        speed = self.lap_pixels / max(now - self.lap_started, 1e-9)
+        self.lap_pixels, self.lap_started = 0, now
+        return speed
+
+    def overall(self) -> float:
+        return self.pixels / max(self.clock() - self.started, 1e-9)
+
+
+def _close(stream: Iterator[Batch]) -> None:
+    """End a stream's threads and processes."""
+    if hasattr(stream, "close"):
+        stream.close()

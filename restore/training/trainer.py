@@ -1,0 +1,170 @@
+"""A training run: from a folder of pictures to a run folder with a model in it. `train` is the way in.
+
+A run folder holds ``recipe.toml``, ``log.csv``, ``samples.png``, ``checkpoint.safetensors`` with its optimiser file,
+``before-cooldown/`` (the checkpoint from which a longer run can go on) and the model: ``model.safetensors`` and
+``model.json``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from restore.errors import BadArgument, FileAccess
+from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
+from restore.training.learner import Learner
+from restore.training.pictures import Batches
+from restore.training.processes import Interruption, joined
+from restore.training.recipe import Recipe, default_model, differences, read_recipe
+from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
+from restore.training.samples import centre_crops
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train, and where.
+
+    Attributes:
+        out: the run folder.
+        data: a folder of photographs.
+        recipe: a TOML file or a recipe; None is the default recipe, or the run's own on resuming.
+        minutes, steps: length of the run; None is the recipe's. On resuming it may differ from what it was.
+        resume: go on with the run in ``out``.
+        init: start from these weights: a shipped model's name or a .safetensors file.
+        device: as for `restore.devices.choose_device`.
+        validation: a folder of pictures for the samples; None takes training pictures.
+        cache: a folder for decoded pictures, see `restore.training.pictures.Pictures`.
+    """
+
+    out: Path
+    data: Path | None = None
+    recipe: Path | Recipe | None = None
+    minutes: float | None = None
+    steps: int | None = None
+    resume: bool = False
+    init: str | None = None
+    device: str = "auto"
+    validation: Path | None = None
+    cache: Path | None = None
+
+
+def train(
+    options: Options,
+    *,
+    batches: BatchSource | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Train, or go on training.
+
+    Args:
+        options: see `Options`.
+        batches: used instead of ``options.data``; of any size, as `with_size` is called.
+        progress: called after each step, by the first process.
+        notice: called with what a person should know: skipped pictures, a checkpoint that could not be written.
+        clock: in seconds.
+
+    Raises:
+        BadArgument: a recipe or option that cannot be used, or that does not fit the run that is resumed.
+        FileAccess: a folder that cannot be read or written, a run folder in use, or none to resume.
+        NothingToDo: no picture that can be used.
+        TrainingDiverged: a loss or gradient that is not finite; the run folder keeps the last good state.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the checkpoint is written.
+    """
+    with joined(options.device) as processes, Interruption() as interruption:
+        recipe, state, weights = _beginning(options)
+        _check_share(recipe, processes.count)
+        batches = _batches(options, recipe) if batches is None else batches
+        say = notice if processes.first else lambda _: None
+        if batches.skipped:
+            names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
+            say(f"{len(batches.skipped)} picture(s) skipped: {names}{' …' if len(batches.skipped) > 3 else ''}")
+        shown = None if options.validation is None else centre_crops(options.validation)
+        processes.wait()
+        learner = Learner(recipe, processes)
+        if weights is not None:
+            learner.start_from(weights)
+        run = Run(options.out, learner, batches, shown, say, clock)
+        if state is not None:
+            run.resume(state)
+        return run.through(interruption, progress if processes.first else lambda _: None)
+
+
+def _batches(options: Options, recipe: Recipe) -> BatchSource:
+    if options.data is None:
+        raise BadArgument("--data is missing: which folder of photographs to learn from?")
+    data = recipe.data
+    return Batches(
+        options.data,
+        crop=data.crop,
+        batch=data.batch,
+        share_unconditional=data.share_unconditional,
+        seed=recipe.run.seed,
+        degradations=data.degradations,
+        augmentation=data.augmentation,
+        cache=options.cache,
+    )
+
+
+def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Tensor] | None]:
+    """The recipe with its model, and what to start from: a saved state or weights, if anything."""
+    recipe = options.recipe
+    if isinstance(recipe, Path):
+        recipe = read_recipe(recipe)
+    if options.resume:
+        state = _resumed(options, recipe)
+        return state.recipe, state, None
+    recipe = (recipe or Recipe()).with_length(options.steps, options.minutes)
+    taken = next((n for n in (RECIPE, CHECKPOINT) if (options.out / n).exists()), None)
+    if taken:
+        raise FileAccess(f"{options.out / taken}: a run is here already; pass --resume, or another --out")
+    weights = None
+    if options.init is not None:
+        model, weights = initial_weights(options.init, recipe.model)
+        recipe = replace(recipe, model=model)
+    recipe = replace(recipe, model=recipe.model or default_model())
+    recipe.check()
+    return recipe, None, weights
+
+
+def _resumed(options: Options, asked: Recipe | None) -> State:
+    """The saved state with its recipe in the length that is asked for now."""
+    if options.init is not None:
+        raise BadArgument("--resume and --init; a run that is resumed has its weights")
+    state = load_state(options.out)
+    recipe = state.recipe
+    if asked is not None:
+        asked = replace(asked, model=asked.model or recipe.model)
+        length = {"steps": recipe.schedule.steps, "minutes": recipe.schedule.minutes}
+        same_length = replace(asked, schedule=replace(asked.schedule, **length))
+        if different := differences(recipe, same_length):
+            raise BadArgument(
+                f"{options.out}: another recipe than the run's; run | recipe: {'; '.join(different[:4])}"
+                f"{' …' if len(different) > 4 else ''}; leave --recipe out, or start a run in another folder"
+            )
+        if (asked.schedule.steps, asked.schedule.minutes) != (None, None):
+            recipe = replace(recipe, schedule=asked.schedule)
+    recipe = recipe.with_length(options.steps, options.minutes)
+    return replace(_before_cooldown(options.out, state, recipe), recipe=recipe)
+
+
+def _before_cooldown(folder: Path, state: State, recipe: Recipe) -> State:
+    """The state before the cool-down, where the run has become longer after that began."""
+    was, now = (r.schedule.share(state.step, state.elapsed) for r in (state.recipe, recipe))
+    cooled, earlier = was > state.recipe.schedule.cooldown_start, folder / BEFORE_COOLDOWN
+    return load_state(earlier) if cooled and now < was and earlier.is_dir() else state
+
+
+def _check_share(recipe: Recipe, count: int) -> None:
+    """Refuse batches that the processes cannot share evenly."""
+    for stage in range(len(recipe.data.larger_crops) + 1):
+        crop, batch = recipe.data.size(stage)
+        if batch % count:
+            raise BadArgument(
+                f"[data] a batch of {batch} crops of {crop} pixels: must be a multiple of {count} processes"
+            )
