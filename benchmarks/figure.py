@@ -18,7 +18,7 @@ from restore import Restorer
 SIDE, GAP, CAPTION = 256, 6, 24
 ROWS = (
     ("sr4", "23.png", (330, 60), "super-resolution x4"),
-    ("deblur-gaussian", "19.png", (180, 80), "deblurring, Gaussian 2 px, noise 0.01"),
+    ("deblur-motion", "19.png", (180, 80), "deblurring, motion 15 px, noise 0.01"),
     ("inpaint-strokes", "4.png", (120, 130), "inpainting"),
     ("denoise-25", "5.png", (60, 130), "denoising, 25/255"),
 )

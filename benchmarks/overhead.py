@@ -34,7 +34,7 @@ from restore.solvers import ddrm
 SIGMA, FACTOR, NOISE = 2.0, 4, 0.02
 """Of the degradations; the noise is a standard deviation in the model's [-1, 1]."""
 
-PRECISION_RUNS = (("sr4", "one-step"), ("deblur-gaussian", "ddrm"), ("denoise-25", "one-step"))
+PRECISION_RUNS = (("sr4", "one-step"), ("deblur-gaussian", "diffpir"), ("denoise-25", "one-step"))
 """Task and method for the comparison of number formats."""
 
 

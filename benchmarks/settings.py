@@ -1,4 +1,4 @@
-"""How DDRM's settings were chosen: level grid, highest noise level and η, on a few pictures a task.
+"""How settings were chosen, on a few pictures a task: DDRM's level grid, highest noise level and η; DiffPIR's λ and ζ.
 
 python benchmarks/settings.py DATA_FOLDER --count 4
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
-from problems import TASKS, load_pictures, to_tensor
+from problems import TASKS, Case, load_pictures, to_tensor
+from torch import Tensor
 
 from restore import Restorer
 from restore.errors import Unavailable
 from restore.evaluation import load_lpips, psnr
 from restore.methods import METHODS, Defaults, Run
+from restore.schedule import noise_levels
+from restore.solvers import diffpir
 
 PAPER = Defaults(20, "uniform", None, 0.85, 0.85)
 SETTINGS: dict[str, dict[str, Defaults]] = {
@@ -52,6 +56,16 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
     },
 }
 """In bold what the package uses. Noise levels are σ for pictures in [-1, 1]."""
+STRENGTH_TASKS = ("deblur-gaussian", "deblur-motion")
+STRENGTHS = (
+    ("λ 8, ζ 1", 8.0, 1.0),
+    ("λ 4, ζ 1", 4.0, 1.0),
+    ("λ 4, ζ 0.5", 4.0, 0.5),
+    ("λ 2, ζ 1", 2.0, 1.0),
+    ("**λ 1, ζ 1**", 1.0, 1.0),
+    ("λ 0.5, ζ 1", 0.5, 1.0),
+)
+"""Of DiffPIR; the picture does not begin at a smooth estimate, but at mid-grey."""
 
 
 def main() -> None:
@@ -59,6 +73,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--count", type=int, default=4)
+    parser.add_argument("--only", choices=("ddrm", "diffpir"), help="one of the two tables")
     arguments = parser.parse_args()
     pictures, restorer = load_pictures(arguments.folder, arguments.size, arguments.count), Restorer()
     try:
@@ -67,21 +82,53 @@ def main() -> None:
         lpips = None
     print(f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left {arguments.size} pixels.\n")
     print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
-    for task_name, settings in SETTINGS.items():
+    for task_name, settings in SETTINGS.items() if arguments.only != "diffpir" else ():
         task = TASKS[task_name]
         cases = [task.degrade(name, picture) for name, picture in pictures.items()]
         for label, defaults in settings.items():
             scores = []
             for case in cases:
-                problem = restorer.problem(task.kind, to_tensor(case.photo), dict(case.arguments))
+                border = {"boundary": "symmetric"} if task.kind == "deblur" else {}  # DDRM needs an SVD
+                problem = restorer.problem(task.kind, to_tensor(case.photo), {**case.arguments, **border})
                 generator = torch.Generator().manual_seed(0)
                 with torch.inference_mode():
                     solution = METHODS["ddrm"](Run(restorer.denoiser, problem, defaults, generator, None))
-                result = ((solution + 1) / 2).clamp(0, 1).mul(255).round().div(255).cpu()
-                distance = float(lpips(result, case.truth)) if lpips else float("nan")
-                scores.append((float(psnr(result, case.truth)), distance))
-            values = [fmean(column) for column in zip(*scores, strict=True)]
-            print(f"| {task_name} | {label} | {values[0]:.2f} | {values[1]:.3f} |", flush=True)
+                scores.append(score(solution, case, lpips))
+            show(task_name, label, scores)
+    print("\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS |\n|---|---|---:|---:|")
+    for task_name in STRENGTH_TASKS if arguments.only != "ddrm" else ():
+        cases = [TASKS[task_name].degrade(name, picture) for name, picture in pictures.items()]
+        for label, strength, zeta in STRENGTHS:
+            show(task_name, label, [score(fitted(restorer, case, strength, zeta), case, lpips) for case in cases])
+
+
+def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
+    """A blurred picture restored by DiffPIR with its λ and ζ, in [-1, 1]."""
+    problem = restorer.problem("deblur", to_tensor(case.photo), dict(case.arguments))
+    with torch.inference_mode():
+        solution = diffpir(
+            restorer.denoiser,
+            problem.model_operator,
+            problem.model_measurement,
+            2 * problem.noise,
+            noise_levels(restorer.denoiser.schedule, 20, "log-snr", highest=1.0),
+            generator=torch.Generator().manual_seed(0),
+            strength=strength,
+            zeta=zeta,
+            final_projection=True,
+        )
+    return problem.operator.visible(solution)
+
+
+def score(solution: Tensor, case: Case, lpips: Any) -> tuple[float, float]:
+    """PSNR and LPIPS in 8 bits."""
+    result = ((solution + 1) / 2).clamp(0, 1).mul(255).round().div(255).cpu()
+    return float(psnr(result, case.truth)), float(lpips(result, case.truth)) if lpips else float("nan")
+
+
+def show(task: str, label: str, scores: list[tuple[float, float]]) -> None:
+    values = [fmean(column) for column in zip(*scores, strict=True)]
+    print(f"| {task} | {label} | {values[0]:.2f} | {values[1]:.3f} |", flush=True)
 
 
 if __name__ == "__main__":
