@@ -118,8 +118,7 @@ class SymmetricConvolution(SpectralOperator):
         self.register_buffer("eigenvalues", _stored(eigenvalues, dtype))
         self.register_buffer("magnitudes", _stored(_significant(np.abs(eigenvalues)), dtype))
         self.register_buffer("signs", _stored(np.where(eigenvalues < 0, -1.0, 1.0), dtype))
-        self.along_height = CosineTransform(height, dtype=dtype)
-        self.along_width = CosineTransform(width, dtype=dtype)
+        self.transform = CosineTransform(height, width, dtype=dtype)
 
     @property
     def singular_values(self) -> Tensor:
@@ -133,10 +132,10 @@ class SymmetricConvolution(SpectralOperator):
         return self.A(y)
 
     def V(self, spectrum: Tensor) -> Tensor:
-        return self.along_height.inverse(self.along_width.inverse(spectrum).mT).mT
+        return self.transform.inverse(spectrum)
 
     def Vt(self, x: Tensor) -> Tensor:
-        return self.along_width(self.along_height(x.mT).mT)
+        return self.transform(x)
 
     def U(self, spectrum: Tensor) -> Tensor:
         return self.V(self.signs * spectrum)
@@ -294,39 +293,57 @@ def convolution(
 
 
 class CosineTransform(nn.Module):
-    """Orthonormal DCT-II along the last axis, of any size n, by a Fourier transform of size n (Makhoul 1980).
+    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size (Makhoul 1980).
 
-    With ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but ``w_0 = 1``), the transform is
-    ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``.
+    Along one axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but ``w_0 = 1``), the
+    transform is ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``. Along both, F is taken of both at once.
     """
 
-    def __init__(self, size: int, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, height: int, width: int, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.size = size
-        k = np.arange(size // 2 + 1)
-        scale = np.where(k == 0, 1.0, math.sqrt(2))
-        self.register_buffer("twiddle_real", _stored(scale * np.cos(math.pi * k / (2 * size)), dtype))
-        self.register_buffer("twiddle_imag", _stored(-scale * np.sin(math.pi * k / (2 * size)), dtype))
+        self.size = height, width
+        self.register_buffer("rows", _stored(_twiddles(height, height)[:, None], dtype))
+        self.register_buffer("columns", _stored(_twiddles(width, width // 2 + 1), dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[…, n]`` to its transform ``[…, n]``."""
-        evens_then_odds = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
-        rotated = torch.fft.rfft(evens_then_odds, norm="ortho") * self._twiddle()
-        return torch.cat([rotated.real, -rotated.imag[..., 1 : (self.size + 1) // 2].flip(-1)], dim=-1)
+        """``[…, H, W]`` to its transform ``[…, H, W]``."""
+        rows, columns = torch.view_as_complex(self.rows), torch.view_as_complex(self.columns)
+        here = torch.fft.rfft2(_evens_then_odds(_evens_then_odds(x, -1), -2), norm="ortho") * columns
+        there = here.flip(-2).roll(1, -2).conj()
+        left, right = rows * (here + there) / 2, rows * (here - there) / 2
+        return torch.cat([left.real, -right.imag[..., 1 : (self.size[1] + 1) // 2].flip(-1)], dim=-1)
 
     def inverse(self, transform: Tensor) -> Tensor:
         """Inverse, and transpose, of the transform."""
-        half = self.size // 2
-        mirrored = F.pad(transform.flip(-1), (1, 0))[..., : half + 1]  # X_{n−k}, with X_n = 0
-        rotated = torch.complex(transform[..., : half + 1].contiguous(), -mirrored)
-        evens_then_odds = torch.fft.irfft(rotated / self._twiddle(), n=self.size, norm="ortho")
-        x = torch.empty_like(evens_then_odds)
-        x[..., ::2] = evens_then_odds[..., : self.size - half]
-        x[..., 1::2] = evens_then_odds[..., self.size - half :].flip(-1)
-        return x
+        rows, columns = torch.view_as_complex(self.rows), torch.view_as_complex(self.columns)
+        half = columns.shape[-1]
+        mirrored = F.pad(transform.flip(-1), (1, 0))[..., :half]  # X_{n−k}, with X_n = 0
+        here = torch.complex(transform[..., :half].contiguous(), -mirrored)
+        there = F.pad(here.flip(-2), (0, 0, 1, 0))[..., :-1, :]
+        spectrum = (here - 1j * there) / rows / columns
+        return _interleaved(_interleaved(torch.fft.irfft2(spectrum, s=self.size, norm="ortho"), -2), -1)
 
-    def _twiddle(self) -> Tensor:
-        return torch.complex(self.twiddle_real, self.twiddle_imag)
+
+def _twiddles(size: int, count: int) -> Array:
+    """``w_k`` as pairs of real and imaginary parts, ``[count, 2]``."""
+    k = np.arange(count)
+    angle, scale = math.pi * k / (2 * size), np.where(k == 0, 1.0, math.sqrt(2))
+    return np.stack([scale * np.cos(angle), -scale * np.sin(angle)], axis=-1)
+
+
+def _evens_then_odds(x: Tensor, axis: int) -> Tensor:
+    along = x.movedim(axis, 0)
+    return torch.cat([along[::2].movedim(0, axis), along[1::2].flip(0).movedim(0, axis)], dim=axis)
+
+
+def _interleaved(v: Tensor, axis: int) -> Tensor:
+    """Inverse of `_evens_then_odds`."""
+    count = v.shape[axis]
+    evens, odds = v.split([count - count // 2, count // 2], dim=axis)
+    x = torch.empty_like(v)
+    x.movedim(axis, 0)[::2] = evens.movedim(axis, 0)
+    x.movedim(axis, 0)[1::2] = odds.flip(axis).movedim(axis, 0)
+    return x
 
 
 def _fourier(x: Tensor) -> Tensor:
