@@ -1,7 +1,8 @@
-"""What the methods cost beyond the network, and what bfloat16 costs in quality.
+"""What the methods cost beyond the network, what bfloat16 costs in quality, and what keeping memory saves.
 
     python benchmarks/overhead.py                       # DDRM against as many bare calls of the network
     python benchmarks/overhead.py --bf16 DATA_FOLDER    # PSNR with float32 and with bfloat16
+    python benchmarks/overhead.py --allocator --size 1024       # the network with freed memory kept, and returned
 
 Times are medians of rounds in which the rivals take turns, so that a machine's moods fall on all of them; the
 ratio is the median of the rounds' own. Operators are made beforehand (benchmarks/operator_costs.py times that).
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +27,7 @@ import operators
 from operators import AxesOperator
 from restore import Restorer
 from restore.denoiser import Denoiser
-from restore.devices import choose_device, network_dtype, synchronize
+from restore.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.evaluation import psnr
 from restore.restorer import load_denoiser
 from restore.schedule import noise_levels
@@ -137,6 +139,32 @@ def compare_precision(arguments: argparse.Namespace) -> None:
         print(f"| {task}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |", flush=True)
 
 
+def compare_allocators(arguments: argparse.Namespace) -> None:
+    """A call of the network with memory kept between calls and handed back, each in a process of its own."""
+    seconds: dict[str, list[float]] = {"kept": [], "returned": []}
+    for _ in range(arguments.rounds):
+        for name, times in seconds.items():
+            command = [sys.executable, __file__, "--call", name, "--size", str(arguments.size)]
+            times.append(float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+    ratio = statistics.median(a / b for a, b in zip(seconds["kept"], seconds["returned"], strict=True))
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    print(f"{arguments.size}²: {medians['kept']:.2f} s kept, {medians['returned']:.2f} s returned, ratio {ratio:.2f}")
+
+
+def one_call(arguments: argparse.Namespace) -> None:
+    """Print the seconds of a call of the network, the second one."""
+    if arguments.call == "kept":
+        keep_freed_memory()
+    device = choose_device(arguments.device)
+    denoiser = load_denoiser(arguments.model, device, network_dtype(device))
+    picture = torch.randn(1, 3, arguments.size, arguments.size)
+    with torch.inference_mode():
+        denoiser(picture, 1.0)
+        started = time.perf_counter()
+        denoiser(picture, 1.0)
+    print(time.perf_counter() - started)
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -151,8 +179,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="with --bf16: only the first pictures")
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--allocator", action="store_true", help="compare memory kept and returned instead")
+    parser.add_argument("--call", choices=("kept", "returned"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    (compare_precision if arguments.bf16 else compare_solvers)(arguments)
+    if arguments.call:
+        return one_call(arguments)
+    if arguments.allocator:
+        return compare_allocators(arguments)
+    return (compare_precision if arguments.bf16 else compare_solvers)(arguments)
 
 
 if __name__ == "__main__":
