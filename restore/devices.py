@@ -47,8 +47,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep the memory of large tensors for the next ones, where it is glibc.
 
     It would hand them back to the system and take them zeroed again in every operation: on a CPU that costs a fifth to
-    a third of the network's time at 1024×1024 (benchmarks/overhead.py --allocator). A process then keeps what it once took, up to
-    a fifth more than without. It concerns the whole process, so it is for programs, not for the library.
+    a third of the network's time at 1024×1024 (benchmarks/overhead.py --allocator). A process then keeps what it once
+    took, up to a fifth more than without. It concerns the whole process, so it is for programs, not for the library.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
