@@ -100,7 +100,7 @@ def _open_pil(image: Image) -> Opened:
         image = image.convert("RGB")
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise BadArgument(f"a PIL image of mode {image.mode} is not supported; convert it to L, LA, RGB or RGBA")
-    return _open_array(np.asarray(image), pillow.fromarray)
+    return _open_array(np.asarray(image), lambda a: pillow.fromarray(a[..., 0] if a.shape[2:] == (1,) else a))
 
 
 def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> Opened:

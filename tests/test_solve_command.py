@@ -278,6 +278,17 @@ def test_degrade_in_python():
     assert restored.shape == (3, SIZE[1], SIZE[0])
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+@pytest.mark.parametrize("text", ["gray", "bayer", "blur:box:3", "down:area:2", "hadamard:0.5", "mix:1,0,0/0,1,0"])
+def test_every_kind_of_picture_is_degraded(mode, text):
+    image = piece(SIZE).convert(mode)
+    for picture in (image, np.asarray(image), torch.from_numpy(np.atleast_3d(np.asarray(image))).permute(2, 0, 1)):
+        shown = restore.degrade(picture, text).picture
+        assert type(shown) is (Image.Image if isinstance(picture, Image.Image) else type(picture))
+        if isinstance(shown, Image.Image):
+            assert ("A" in shown.mode) == ("A" in mode)
+
+
 @pytest.mark.parametrize("method", ["diffpir", "ddrm", "sr3", "one-step"])
 @pytest.mark.parametrize("text", ["blur:gaussian:1", "down:bicubic:2", "mask:m.png", "identity"])
 def test_every_method_takes_what_resembles_a_task(command, place, text, method):
