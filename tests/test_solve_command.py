@@ -282,7 +282,7 @@ def test_degrade_in_python():
 @pytest.mark.parametrize("text", ["gray", "bayer", "blur:box:3", "down:area:2", "hadamard:0.5", "mix:1,0,0/0,1,0"])
 def test_every_kind_of_picture_is_degraded(mode, text):
     image = piece(SIZE).convert(mode)
-    for picture in (image, np.asarray(image), torch.from_numpy(np.atleast_3d(np.asarray(image))).permute(2, 0, 1)):
+    for picture in (image, np.asarray(image), torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1)):
         shown = restore.degrade(picture, text).picture
         assert type(shown) is (Image.Image if isinstance(picture, Image.Image) else type(picture))
         if isinstance(shown, Image.Image):
