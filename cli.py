@@ -249,7 +249,7 @@ def train(
     lines = TrainingLines(_say, quiet=quiet)
     summary = train(options, progress=lines, notice=lambda text: _say(f"restore: {text}"))
     quality = "".join(f", {name} {value:.2f} dB" for name, value in summary.quality.items())
-    if not quiet:
+    if not quiet and summary.quality:  # the first of several processes
         minutes = summary.seconds / 60
         _say(f"{summary.model}: {summary.steps} steps in {minutes:.1f} min, loss {summary.loss:.5f}{quality}")
 

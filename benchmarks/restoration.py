@@ -33,6 +33,7 @@ from report import Score, strip, table
 from torch import Tensor
 
 from restore import Restorer, evaluation
+from restore.devices import device_name
 from restore.errors import Unavailable
 
 STRIPS = 3
@@ -115,7 +116,7 @@ def describe(arguments: argparse.Namespace, pictures: dict[str, EightBit], resto
         "pictures": list(pictures),
         "size": arguments.size,
         "model": Path(restorer.model).name,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "device": device_name(device),
         "dtype": str(restorer.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +162,6 @@ class Degradation:
     def __str__(self) -> str:
         return "+".join(str(part) for part in self.parts)
 
-    @cached_property
-    def linear(self) -> bool:
-        """Whether no part is one of `operators.nonlinear`."""
-        return not any(part.word.name in NONLINEAR_WORDS for part in self.parts)
-
     @property
     def measured_channels(self) -> int:
         """Of a colour picture."""
@@ -212,9 +206,6 @@ class Degradation:
                 "(channels x height x width)"
             )
         return operator
-
-
-NONLINEAR_WORDS = frozenset({"jpeg", "quantise"})
 
 
 def chain(

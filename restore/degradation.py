@@ -9,7 +9,7 @@ from torch import Tensor
 
 import operators
 from operators import Degradation, LinearOperator, NonlinearChain, NonlinearOperator
-from restore.errors import BadArgument, FileAccess
+from restore.errors import BadArgument, of_option
 from restore.images import open_picture
 
 if TYPE_CHECKING:
@@ -69,13 +69,9 @@ def operator_of(operator: str | Degradation | LinearOperator, color: Tensor) -> 
         FileAccess: a file that it names cannot be read.
     """
     shape = tuple(color.shape[1:])
-    try:
+    with of_option("--operator"):
         operator = operators.parse(operator) if isinstance(operator, str) else operator
         operator = operator.operator(shape) if isinstance(operator, Degradation) else operator
-    except ValueError as error:
-        raise BadArgument(f"--operator: {error}") from None
-    except OSError as error:
-        raise FileAccess(f"--operator: {error.filename}: cannot be read: {error.strerror or error}") from None
     if tuple(operator.input_shape) != shape:
         raise BadArgument(f"the operator takes pictures of {operator.input_shape} (C, H, W), not of {shape}")
     return operator

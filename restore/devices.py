@@ -58,6 +58,23 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def device_name(device: torch.device) -> str:
+    """For reports: the model of a GPU where CUDA tells, else the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def begin_peak_memory(device: torch.device) -> bool:
+    """Forget the peak of allocated memory; whether the device keeps one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    return device.type == "cuda"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes, weights included, since `begin_peak_memory` said that there is a peak."""
+    return torch.cuda.max_memory_allocated(device)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all it was given, for timing."""
     if device.type == "cuda":

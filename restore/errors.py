@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RestoreError(Exception):
     """Base of every error raised on purpose; its text is written for the user."""
@@ -43,3 +46,19 @@ class SomeFailed(RestoreError):
     """A folder was processed, but some of its pictures failed."""
 
     exit_code = 10
+
+
+@contextmanager
+def of_option(option: str) -> Iterator[None]:
+    """What `operators` says of a text, for the person who wrote it.
+
+    Raises:
+        BadArgument: for a ValueError.
+        FileAccess: for an OSError, which names the file.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise BadArgument(f"{option}: {error}") from None
+    except OSError as error:
+        raise FileAccess(f"{option}: {error.filename}: cannot be read: {error.strerror or error}") from None

@@ -200,7 +200,7 @@ def _measurement_file(target: Path, task: str) -> Path | None:
     return target.with_suffix(".npz") if task == "degrade" else None
 
 
-def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path) -> Iterator[Path]:
+def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path | None = None) -> Iterator[Path]:
     """Files of these suffixes below a folder in name order; links to folders, and out of the folder, are not followed.
 
     A picture beside the measurement of its name is left out where measurements count.
@@ -208,7 +208,7 @@ def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path) -> Iter
     Raises:
         FileAccess: a sub-folder cannot be read.
     """
-    root, skipped = folder.resolve(), leave_out.resolve()
+    root, skipped = folder.resolve(), None if leave_out is None else leave_out.resolve()
     for parent, folders, files in os.walk(folder, onerror=_unreadable_folder):
         folders[:] = sorted(name for name in folders if (Path(parent) / name).resolve() != skipped)
         for name in sorted(files):

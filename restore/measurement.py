@@ -13,7 +13,6 @@ from torch import Tensor
 
 import operators
 from restore.errors import BadArgument, FileAccess, UnreadableInput
-from restore.files import refuse_existing, write_atomically
 
 MEASUREMENT_SUFFIXES = frozenset({".npz", ".npy"})
 
@@ -37,18 +36,8 @@ class Measurement:
     bits: int = 8
 
 
-def write_measurement(measurement: Measurement, path: Path, *, overwrite: bool = False) -> None:
-    """Write a numpy file .npz with the arrays ``measurement, operator, noise, size, bits``, whole or not at all.
-
-    Raises:
-        FileAccess: the file exists and may not be replaced, or cannot be written.
-    """
-    refuse_existing(path, overwrite)
-    write_atomically(encoded(measurement), path, overwrite)
-
-
 def encoded(measurement: Measurement) -> bytes:
-    """The file that holds a measurement."""
+    """A numpy file .npz with the arrays ``measurement, operator, noise, size, bits``, those of them that are known."""
     fields: dict[str, Any] = {"measurement": measurement.values.cpu().numpy(), "bits": np.int64(measurement.bits)}
     if measurement.operator is not None:
         fields["operator"] = np.array(measurement.operator)
@@ -62,7 +51,7 @@ def encoded(measurement: Measurement) -> bytes:
 
 
 def read_measurement(path: Path) -> Measurement:
-    """Read what `write_measurement` wrote, or a plain array [C, h, w] or [h, w] from a .npy file.
+    """Read what `encoded` made, or a plain array [C, h, w] or [h, w] from a .npy file.
 
     Raises:
         FileAccess: the file cannot be read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class Run:
             highest = min(max(highest, 10 * float(self.problem.noise.max())), float(schedule.sigmas[-1]))
         return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
 
-    @property
+    @cached_property
     def noise_level(self) -> Tensor | float:
         """[B], in the model's coordinates, where pictures span [-1, 1]; 0 where no picture has any."""
         return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 import operators
 from operators import AxesOperator, Degradation, LinearOperator, Mask, MaskedColor, NonlinearChain, kernels
 from restore.denoiser import Condition
-from restore.errors import BadArgument, FileAccess
+from restore.errors import BadArgument, of_option
 from restore.noise import estimate_noise
 
 TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize", "solve")
@@ -144,7 +143,7 @@ def inpainting(
     if len(known) not in (1, len(image)):
         raise BadArgument(f"{len(known)} masks for {len(image)} pictures: give one mask, or one for each picture")
     if dilate:
-        with _as_bad_argument("--dilate"):
+        with of_option("--dilate"):
             known = torch.stack([operators.masks.from_picture(~one[0].numpy(), dilate=dilate)[None] for one in known])
     weights = operators.masks.feather(known, feather) if feather else known.float()
     image, known, weights = image.to(device), known.to(device), weights.to(device)
@@ -181,7 +180,7 @@ def deblurring(
     check_arguments({"boundary": boundary, "kernel": kernel})
     shape = (3, *image.shape[-2:])
     written = ""
-    with _as_bad_argument("--kernel"):
+    with of_option("--kernel"):
         if isinstance(kernel, str):
             degradation = _blur(kernel, boundary)
             operator, written = degradation.operator_for(shape), str(degradation)
@@ -238,7 +237,7 @@ def solving(
         BadArgument: an operator that cannot be read or does not fit the measurement.
     """
     if isinstance(operator, str):
-        with _as_bad_argument("--operator"):
+        with of_option("--operator"):
             operator = operators.parse(operator)
     written = str(operator) if isinstance(operator, Degradation) else ""
     measurement = _measured_channels(measurement, operator)
@@ -347,10 +346,10 @@ def _moved(operator: Operator, device: torch.device | str) -> Operator:
 
 def _operator_for(operator: Degradation | Operator, shape: tuple[int, ...], size: tuple[int, int] | None) -> Operator:
     if isinstance(operator, Degradation):
-        with _as_bad_argument("--operator"):
+        with of_option("--operator"):
             picture = operator.input_shape(shape) if size is None else (3, size[1], size[0])
             _check_pixels(picture)
-            operator = operator.operator_for(shape) if size is None else operator.operator(picture)
+            operator = operator.operator(picture)
     if isinstance(operator, NonlinearChain) and not operator.ends_nonlinear:
         raise BadArgument("--operator: what goes on after quantise or jpeg can be made, but not undone; put them last")
     if tuple(operator.output_shape) != shape:
@@ -361,17 +360,6 @@ def _operator_for(operator: Degradation | Operator, shape: tuple[int, ...], size
     if operator.input_shape[0] != 3:
         raise BadArgument(f"the operator takes pictures of {operator.input_shape[0]} channels; the models know 3")
     return operator
-
-
-@contextmanager
-def _as_bad_argument(option: str) -> Iterator[None]:
-    """What operators say of a text, for the person who wrote it."""
-    try:
-        yield
-    except ValueError as error:
-        raise BadArgument(f"{option}: {error}") from None
-    except OSError as error:
-        raise FileAccess(f"{option}: {error.filename}: cannot be read: {error.strerror or error}") from None
 
 
 def _blur(kernel: str, boundary: str) -> Degradation:
@@ -412,7 +400,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     if boundary not in operators.CONVOLUTION_BOUNDARIES:
         raise BadArgument(f"--boundary {boundary}: unknown; use {', '.join(operators.CONVOLUTION_BOUNDARIES)}")
     if isinstance(arguments.get("operator"), str):
-        with _as_bad_argument("--operator"):
+        with of_option("--operator"):
             operators.parse(arguments["operator"])
     if arguments.get("noise") is not None:
         _check_noise(arguments["noise"])
@@ -422,7 +410,7 @@ def _check_kernel(kernel: Kernel, of_downsampling: bool) -> None:
     if of_downsampling and kernel not in operators.RESAMPLERS:
         raise BadArgument(f"--kernel {kernel}: unknown; use {', '.join(operators.RESAMPLERS)}")
     if not of_downsampling and isinstance(kernel, str):
-        with _as_bad_argument("--kernel"):
+        with of_option("--kernel"):
             _blur(kernel, "unknown")
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import torch
 
-from restore.devices import synchronize
+from restore.devices import begin_peak_memory, peak_memory, synchronize
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
@@ -30,9 +30,8 @@ class Meter:
         self.memory: float | None = None
 
     def __enter__(self) -> Meter:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
+        self._kept_by_device, self._before = begin_peak_memory(self.device), None
+        if not self._kept_by_device:
             _give_back_freed()
             self._before = _resident("VmRSS") if _forget_peak() else None
         synchronize(self.device)
@@ -44,8 +43,8 @@ class Meter:
     ) -> None:
         synchronize(self.device)
         self.seconds = time.perf_counter() - self._started
-        if self.device.type == "cuda":
-            self.memory = torch.cuda.max_memory_allocated(self.device) / 2**20
+        if self._kept_by_device:
+            self.memory = peak_memory(self.device) / 2**20
         elif self.device.type == "cpu" and self._before is not None:
             self.memory = max(0.0, (_resident("VmHWM") or 0.0) - self._before)
 

@@ -27,11 +27,11 @@ from torch import Tensor
 import operators
 from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
 from operators.text import Degradation, Part
-from operators.vocabulary import MOST
 from restore.degradation import as_picture, degrade, operator_of
 from restore.errors import BadArgument, FileAccess
 from restore.methods import settings_for
 from restore.photo import read_mask
+from restore.photo_encode import quantise
 from restore.tasks import QUANTISATION_NOISE, TASKS, check_arguments, resembled_task
 
 EightBit = NDArray[np.uint8]
@@ -266,7 +266,7 @@ def middle(picture: EightBit, height: int, width: int) -> EightBit:
 
 def to_eight_bit(photo: NDArray[np.floating]) -> EightBit:
     """[0, 1], clipped, to 8 bits."""
-    return np.rint(photo.clip(0, 1) * 255).astype(np.uint8)
+    return quantise(photo, 8)
 
 
 def to_tensor(picture: EightBit) -> Tensor:
@@ -351,7 +351,7 @@ def _operator(
             return _mask(mask, color, whole), ""
         part = words.parts[0]
         seeded = any(parameter.name == "seed" for parameter in part.word.parameters)
-        text = str(part.unless_given("seed", seed % int(MOST)) if seeded else part)
+        text = str(part.unless_given("seed", seed) if seeded else part)
     elif settings.task == "deblur":
         parts = operators.parse(f"blur:{settings.kernel}").parts
         text = str(parts[0].unless_given("boundary", settings.boundary))

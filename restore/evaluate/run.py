@@ -16,6 +16,7 @@ from torch import Tensor
 
 import pretrained
 from restore import __version__, evaluation
+from restore.devices import device_name
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
 from restore.evaluate import classical, scores
 from restore.evaluate.meter import Meter
@@ -275,7 +276,7 @@ class _Run:
                 "auto": settings_for(self.kind, "auto", steps=settings.steps)[0],
                 "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
                 "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-                "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
+                "device": device_name(self.device),
                 "dtype": str(restorer.dtype).removeprefix("torch."),
             }
         about["versions"] = {"restore": __version__, **_versions()}
@@ -288,8 +289,7 @@ def _find(folder: Path, settings: Settings) -> list[Path]:
     if not folder.is_dir():
         raise FileAccess(f"{folder}: a file; give a folder of pictures")
     mask = Path(settings.mask) if settings.mask else None
-    leave_out = mask if mask is not None and mask.is_dir() else folder / ".none"
-    paths = list(pictures_in(folder, SUFFIXES, leave_out))
+    paths = list(pictures_in(folder, SUFFIXES, leave_out=mask if mask is not None and mask.is_dir() else None))
     if mask is not None and mask.is_file():
         paths = [path for path in paths if not path.samefile(mask)]
     if not paths:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from restore.denoiser import Condition, mirror_to_multiple
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
+from restore.folder import pictures_in
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
 from restore.training.degradations import Mixture, draw
@@ -365,7 +366,7 @@ def _source_side(side: int, shortest: int, augmentation: Augmentation, random: R
 def _find(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileAccess(f"{folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = [path for path in pictures_in(folder, SUFFIXES) if path.is_file()]
     if not found:
         raise NothingToDo(f"{folder}: no picture in it; pictures are {', '.join(sorted(SUFFIXES))}")
     return found
