@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pretrained
-from restore.backbone import Backbone
+from restore.backbone import build_backbone
 from restore.denoiser import ModelConfig
 from restore.devices import network_dtype
 from restore.training.degradations import Mixture
@@ -35,7 +35,7 @@ def training_step() -> Callable[[Batch], None]:
     """One step of the default network from random weights; its target is v."""
     config = ModelConfig.from_dict(pretrained.load("default").config)
     torch.manual_seed(0)
-    network = Backbone(config.backbone).to(memory_format=torch.channels_last)
+    network = build_backbone(config.backbone).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     dtype = network_dtype(CPU)
 

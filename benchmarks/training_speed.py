@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional as F
 
-from restore.backbone import Backbone
+from restore.backbone import build_backbone
 from restore.denoiser import Condition
 from restore.devices import choose_device, keep_freed_memory, synchronize
 from restore.training.learner import Learner
@@ -31,7 +31,7 @@ Step = Callable[[Batch], object]
 
 def plain_step(device: torch.device) -> Step:
     """Float32, eager, NCHW; its target is v."""
-    network = Backbone(default_model().backbone).to(device)
+    network = build_backbone(default_model().backbone).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step(batch: Batch) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from restore.backbone import Backbone, BackboneConfig
+from restore.backbone import Backbone, BackboneConfig, build_backbone
 from restore.schedule import NoiseSchedule
 
 Parameterization = Literal["epsilon", "v", "x0"]
@@ -163,7 +163,7 @@ def build_denoiser(
         ValueError: weights that do not fit the description; the message names the keys.
     """
     with torch.device("meta"):
-        network = Backbone(config.backbone)
+        network = build_backbone(config.backbone)
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     _check_state(expected, {name: tuple(t.shape) for name, t in state.items()})
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pretrained
-from restore.backbone import Backbone, BackboneConfig, timestep_embedding
+from restore.backbone import Backbone, BackboneConfig, build_backbone, timestep_embedding
 from restore.denoiser import ModelConfig, build_denoiser
 
 VECTOR = Path(__file__).parent / "fixtures" / "default.testvector.safetensors"
@@ -73,7 +73,7 @@ def test_published_parameter_counts(name: str) -> None:
     """The first two are given to the parameter with the checkpoints, the others as millions."""
     config, expected = PUBLISHED_SIZES[name]
     with torch.device("meta"):
-        assert sum(p.numel() for p in Backbone(config).parameters()) == expected
+        assert sum(p.numel() for p in build_backbone(config).parameters()) == expected
 
 
 def test_default_network_reproduces_its_test_vector() -> None:
@@ -102,7 +102,7 @@ def test_bfloat16_keeps_norms_and_embedding_in_float32_and_stays_close() -> None
 
 def _randomised(config: BackboneConfig, seed: int = 0) -> Backbone:
     generator = torch.Generator().manual_seed(seed)
-    network = Backbone(config).eval()
+    network = build_backbone(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
@@ -150,7 +150,7 @@ def test_matches_a_restatement_of_adm(name: str) -> None:
 )
 def test_options_that_share_shapes_do_matter(change: dict) -> None:
     """Weights load without complaint under a wrong option; the output must then differ."""
-    right, wrong = _randomised(SMALL), Backbone(replace(SMALL, **change)).eval()
+    right, wrong = _randomised(SMALL), build_backbone(replace(SMALL, **change)).eval()
     wrong.load_state_dict(right.state_dict())
     x, time, label = torch.randn(1, 3, 8, 8), torch.tensor([5.0]), torch.tensor([1])
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import pretrained
-from restore.backbone import Backbone, BackboneConfig
+from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, mirror_to_multiple
 from restore.photo import read_photo
 
@@ -121,7 +121,7 @@ def test_mirrors_at_any_size() -> None:
 def test_unconditional_network_refuses_a_condition() -> None:
     config = ModelConfig(TINY, LINEAR)
     with torch.device("meta"):
-        state = Backbone(TINY).state_dict()
+        state = build_backbone(TINY).state_dict()
     denoise = build_denoiser(config, {k: torch.zeros(v.shape) for k, v in state.items()})
     x = torch.zeros(1, 3, 4, 4)
     with pytest.raises(ValueError, match="unconditional"):

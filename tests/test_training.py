@@ -23,7 +23,7 @@ from torch.distributions import Normal, kl_divergence
 
 import pretrained
 import restore.files
-from restore.backbone import Backbone, BackboneConfig
+from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.schedule import NoiseSchedule
@@ -529,7 +529,7 @@ def test_muon_steps_along_the_orthogonal_momentum() -> None:
 
 
 def test_muon_takes_the_hidden_convolutions_and_adamw_the_rest() -> None:
-    network = Backbone(replace(TINY, middle_attention=True))
+    network = build_backbone(replace(TINY, middle_attention=True))
     made = Optimisers(network, OptimiserRecipe(kind="muon", weight_decay=0.1))
     (adam_names, adam), (muon_names, _) = made.parts
     assert sorted(adam_names + muon_names) == sorted(name for name, _ in network.named_parameters())

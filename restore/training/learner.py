@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from restore.backbone import Backbone
+from restore.backbone import Backbone, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig
 from restore.devices import network_dtype
 from restore.errors import RestoreError
@@ -184,7 +184,7 @@ def new_network(config: ModelConfig, seed: int) -> Backbone:
     """A network with random weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
-        return Backbone(config.backbone).train()
+        return build_backbone(config.backbone).train()
 
 
 def seed_of(*key: int) -> int:

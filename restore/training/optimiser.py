@@ -166,7 +166,7 @@ def adamw(groups: list[dict[str, Any]], recipe: OptimiserRecipe) -> torch.optim.
 
 def is_hidden_convolution(name: str, weight: Tensor) -> bool:
     """Whether a weight of a `Backbone` is a convolution's other than the first and the last one's."""
-    return weight.ndim > 2 and not name.startswith(("input_blocks.0.", "out."))
+    return weight.ndim > 2 and not name.startswith(("input_blocks.0.", "stem.", "out."))
 
 
 def rate_factor(step: int, progress: float, schedule: ScheduleRecipe) -> float:

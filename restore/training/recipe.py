@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pretrained
-from restore.backbone import Backbone
+from restore.backbone import build_backbone
 from restore.denoiser import ModelConfig
 from restore.errors import BadArgument, FileAccess
 from restore.schedule import NoiseSchedule
@@ -227,7 +227,7 @@ class Recipe:
         try:
             NoiseSchedule.named(**model.schedule)
             with _meta():
-                Backbone(backbone)
+                build_backbone(backbone)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise BadArgument(f"[model]: {error}") from None
         for stage in range(len(self.data.larger_crops) + 1):

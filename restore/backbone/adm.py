@@ -1,0 +1,190 @@
+"""ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233): its block layout and its names in the state dict, so that
+its checkpoints load as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore.backbone.base import Backbone, norm_layer, zeroed
+from restore.backbone.config import BackboneConfig
+
+
+class Downsample(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class ResidualBlock(nn.Module):
+    """norm → SiLU → conv → norm, scaled and shifted by the time embedding → SiLU → conv, added to the input.
+
+    ``resize`` is ``"down"`` or ``"up"`` when the block also halves (mean) or doubles (nearest) the resolution.
+    """
+
+    def __init__(
+        self, config: BackboneConfig, channels: int, out_channels: int, embedding: int, resize: str | None = None
+    ) -> None:
+        super().__init__()
+        self.scale_shift = config.scale_shift_norm
+        self.resize = resize
+        self.in_layers = nn.Sequential(
+            norm_layer(config, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(
+            nn.SiLU(), nn.Linear(embedding, out_channels * (2 if config.scale_shift_norm else 1))
+        )
+        self.out_layers = nn.Sequential(
+            norm_layer(config, out_channels),
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        norm_and_act, conv = self.in_layers[:2], self.in_layers[2]
+        h = conv(self._resized(norm_and_act(x)))
+        parameters = self.emb_layers(embedding.to(h.dtype))[:, :, None, None]
+        norm, rest = self.out_layers[0], self.out_layers[1:]
+        if self.scale_shift:
+            scale, shift = parameters.chunk(2, dim=1)
+            h = rest(torch.addcmul(shift, norm(h), 1 + scale))
+        else:
+            h = rest(norm(h + parameters))
+        return self.skip_connection(self._resized(x)) + h
+
+    def _resized(self, x: Tensor) -> Tensor:
+        if self.resize == "down":
+            return F.avg_pool2d(x, 2)
+        return F.interpolate(x, scale_factor=2, mode="nearest") if self.resize == "up" else x
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels, added to the input."""
+
+    def __init__(self, config: BackboneConfig, channels: int) -> None:
+        super().__init__()
+        self.heads = channels // config.head_channels if config.head_channels else config.heads
+        self.order = config.qkv_order
+        self.norm = norm_layer(config, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x).reshape(batch, channels, -1))
+        if self.order == "legacy":
+            qkv = qkv.reshape(batch, self.heads, 3, channels // self.heads, -1).transpose(1, 2)
+        else:
+            qkv = qkv.reshape(batch, 3, self.heads, channels // self.heads, -1)
+        q, k, v = qkv.mT.unbind(1)
+        h = F.scaled_dot_product_attention(q, k, v).mT.reshape(batch, channels, -1)
+        return x + self.proj_out(h).reshape(batch, channels, height, width)
+
+
+class Stage(nn.Sequential):
+    """Layers in a row, of which the residual blocks also get the embedding."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
+        return x
+
+
+class AdmBackbone(Backbone):
+    """The U-Net of ADM.
+
+    Args:
+        config: its description.
+
+    Raises:
+        ValueError: attention heads that do not divide the channels, or no level at all.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        if not config.channel_multipliers:
+            raise ValueError("the network needs at least one level: channel_multipliers is empty")
+        embedding = config.embedding_channels
+        widths = config.widths
+        self.input_blocks, skips = self._way_down(widths, embedding)
+        self.middle_block = Stage(*self._middle(widths[-1], embedding))
+        self.output_blocks = self._way_up(widths, skips, embedding)
+        self.out = nn.Sequential(
+            norm_layer(config, widths[0]),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(widths[0], config.out_channels * config.patch**2, 3, padding=1)),
+        )
+
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        skips = []
+        for stage in self.input_blocks:
+            h = stage(h, embedding)
+            skips.append(h)
+        h = self.middle_block(h, embedding)
+        for stage in self.output_blocks:
+            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+        return self.out(h)
+
+    @property
+    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        return self.input_blocks[0][0], self.out[-1]
+
+    def _way_down(self, widths: list[int], embedding: int) -> tuple[nn.ModuleList, list[int]]:
+        config, channels = self.config, widths[0]
+        stages = [Stage(nn.Conv2d(config.in_channels * config.patch**2, channels, 3, padding=1))]
+        skips = [channels]
+        for level, width in enumerate(widths):
+            for _ in range(config.blocks):
+                block = ResidualBlock(config, channels, width, embedding)
+                stages.append(Stage(block, *self._attention(level, width)))
+                channels = width
+                skips.append(channels)
+            if level + 1 < len(widths):
+                stages.append(Stage(self._resizer("down", channels, embedding)))
+                skips.append(channels)
+        return nn.ModuleList(stages), skips
+
+    def _middle(self, channels: int, embedding: int) -> Iterator[nn.Module]:
+        yield ResidualBlock(self.config, channels, channels, embedding)
+        if self.config.middle_attention:
+            yield AttentionBlock(self.config, channels)
+        yield ResidualBlock(self.config, channels, channels, embedding)
+
+    def _way_up(self, widths: list[int], skips: list[int], embedding: int) -> nn.ModuleList:
+        config, channels, remaining = self.config, widths[-1], list(skips)
+        stages = []
+        for level in reversed(range(len(widths))):
+            for block in range(config.blocks + 1):
+                layers = [ResidualBlock(config, channels + remaining.pop(), widths[level], embedding)]
+                channels = widths[level]
+                layers += self._attention(level, channels)
+                if level and block == config.blocks:
+                    layers.append(self._resizer("up", channels, embedding))
+                stages.append(Stage(*layers))
+        return nn.ModuleList(stages)
+
+    def _attention(self, level: int, channels: int) -> list[nn.Module]:
+        return [AttentionBlock(self.config, channels)] if 2**level in self.config.attention_factors else []
+
+    def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
+        if self.config.resblock_updown:
+            return ResidualBlock(self.config, channels, channels, embedding, resize=direction)
+        return Downsample(channels) if direction == "down" else Upsample(channels)

@@ -1,0 +1,116 @@
+"""What both layouts of the network share: the time embedding, the norms, the way pictures go in and come out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore.backbone.config import BackboneConfig
+
+
+def timestep_embedding(time: Tensor, dim: int) -> Tensor:
+    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000: float32 [B, dim]."""
+    half = dim // 2
+    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=time.device, dtype=torch.float32))
+    angles = time.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class RMSNorm(nn.Module):
+    """``x · weight / √(mean over channels of x² + eps)`` for each pixel, in float32."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        scale = torch.rsqrt(norm.square() / x.shape[1] + self.eps)
+        return (x * scale * self.weight[:, None, None]).to(x.dtype)
+
+
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm over 32 groups, in float32 whatever the input is."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__(32, channels, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+def norm_layer(config: BackboneConfig, channels: int) -> nn.Module:
+    return (RMSNorm if config.norm == "rms" else GroupNorm)(channels, config.norm_eps)
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """Start a residual branch at zero (arXiv 2105.05233, following Ho et al. 2020)."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class Backbone(nn.Module, ABC):
+    """A noise predictor that knows its own description; `build_backbone` makes one.
+
+    Args:
+        config: its description.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        embedding = config.embedding_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        if config.classes:
+            self.label_emb = nn.Embedding(config.classes, embedding)
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        """Predict.
+
+        Args:
+            x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture, condition
+                picture, map, in this order.
+            time: [B], in the unit the network was trained with, not necessarily whole.
+            label: [B] class numbers, for a class-conditional network.
+
+        Returns:
+            [B, out_channels, H, W] in the dtype of ``x``.
+        """
+        embedding = self.time_embed(timestep_embedding(time, self.config.channels))
+        if label is not None:
+            embedding = embedding + self.label_emb(label)
+        h = F.pixel_unshuffle(x, self.config.patch).to(self.compute_dtype)
+        return F.pixel_shuffle(self.body(h, embedding), self.config.patch).to(x.dtype)
+
+    @abstractmethod
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B, E]."""
+
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The first and the last convolution."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.ends[0].weight.dtype
+
+    def set_compute_dtype(self, dtype: torch.dtype) -> Backbone:
+        """Keep convolutions and projections in ``dtype``; norms and the time embedding stay in float32."""
+        for module in self._projections():
+            module.to(dtype)
+        return self
+
+    def _projections(self) -> Iterator[nn.Module]:
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and not name.startswith("time_embed."):
+                yield module

@@ -1,0 +1,80 @@
+"""Everything that determines a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Everything that determines the network.
+
+    Attributes:
+        layout: ``adm``, the U-Net of ADM, or ``lean``, see `restore.backbone.lean`.
+        image_channels: channels of the noisy picture.
+        condition_channels: channels of the condition picture beside it (0: unconditional only).
+        condition_map: whether one more channel marks the known pixels of the condition.
+        learned_variance: twice the output channels; the second half interpolates the variance.
+        channels: width that the multipliers multiply.
+        channel_multipliers: one a level, from full resolution down.
+        blocks: residual blocks a level on the way down (one more on the way up, of ``adm``).
+        attention_factors: down-sampling factors at which residual blocks are followed by attention; ADM's
+            "attention at 32, 16, 8 of 256" is (8, 16, 32).
+        middle_attention: attention between the two middle blocks.
+        heads, head_channels: number of attention heads, or channels of each (the latter wins).
+        qkv_order: ``legacy`` keeps q, k, v together within each head, ``new`` keeps the heads together
+            within q, k and v. Weights of both have the same shapes.
+        norm: ``group`` (GroupNorm over 32 groups) or ``rms`` (per pixel over channels, which is local).
+        norm_eps: added to the variance.
+        scale_shift_norm: the time embedding scales and shifts the second norm, instead of being added.
+        resblock_updown: residual blocks change the resolution, instead of strided and up-sampling convolutions.
+        classes: number of class labels (0: none).
+        dropout: in residual blocks.
+        patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
+
+    Attention, ``scale_shift_norm``, ``resblock_updown`` and ``dropout`` are options of ``adm`` alone.
+    """
+
+    layout: Literal["adm", "lean"] = "adm"
+    image_channels: int = 3
+    condition_channels: int = 0
+    condition_map: bool = False
+    learned_variance: bool = False
+    channels: int = 128
+    channel_multipliers: tuple[float, ...] = (1, 2, 2, 2)
+    blocks: int = 2
+    attention_factors: tuple[int, ...] = ()
+    middle_attention: bool = True
+    heads: int = 1
+    head_channels: int | None = None
+    qkv_order: Literal["legacy", "new"] = "legacy"
+    norm: Literal["group", "rms"] = "group"
+    norm_eps: float = 1e-5
+    scale_shift_norm: bool = True
+    resblock_updown: bool = False
+    classes: int = 0
+    dropout: float = 0.0
+    patch: int = 1
+
+    @property
+    def in_channels(self) -> int:
+        return self.image_channels + self.condition_channels + int(self.condition_map)
+
+    @property
+    def out_channels(self) -> int:
+        return self.image_channels * (2 if self.learned_variance else 1)
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return self.patch * 2 ** (len(self.channel_multipliers) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each level."""
+        return [int(self.channels * m) for m in self.channel_multipliers]
+
+    @property
+    def embedding_channels(self) -> int:
+        return 4 * self.channels

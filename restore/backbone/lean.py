@@ -1,0 +1,101 @@
+"""A U-Net for processors: few passes over memory, every convolution at the width that pays.
+
+Against ADM's layout: one norm and one activation a block; skips are added, one a level, instead of concatenated after
+every block; levels are joined by 2×2 convolutions of stride 2 and by 1×1 convolutions with a pixel shuffle, as in
+NAFNet (Chen et al. 2022, arXiv 2204.04676).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore.backbone.base import Backbone, norm_layer, zeroed
+from restore.backbone.config import BackboneConfig
+
+MIDDLE_BLOCKS = 2
+
+
+class LeanBlock(nn.Module):
+    """norm → conv → scaled and shifted by the time embedding → SiLU → conv, added to the input."""
+
+    def __init__(self, config: BackboneConfig, channels: int) -> None:
+        super().__init__()
+        self.norm = norm_layer(config, channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = nn.Linear(config.embedding_channels, 2 * channels)
+        self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv_in(self.norm(x))
+        scale, shift = self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
+        return x + self.conv_out(F.silu(torch.addcmul(shift, h, 1 + scale)))
+
+
+class LeanBackbone(Backbone):
+    """The U-Net: ``blocks`` a level on the way down and on the way up, two in the middle.
+
+    Args:
+        config: its description.
+
+    Raises:
+        ValueError: no level at all, or an option that this layout does not have.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        _check(config)
+        widths = config.widths
+        self.stem = nn.Conv2d(config.in_channels * config.patch**2, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(self._level(width, config.blocks) for width in widths)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.middle = self._level(widths[-1], MIDDLE_BLOCKS)
+        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
+        self.decoder = nn.ModuleList(self._level(width, config.blocks) for width in widths)
+        self.out = nn.Sequential(
+            norm_layer(config, widths[0]),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(widths[0], config.out_channels * config.patch**2, 3, padding=1)),
+        )
+
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        embedding = F.silu(embedding)
+        h, skips = self.stem(h), []
+        for level, blocks in enumerate(self.encoder):
+            h = self.down[level - 1](h) if level else h
+            h = _run(blocks, h, embedding)
+            skips.append(h)
+        h = _run(self.middle, h, embedding)
+        for level in reversed(range(len(skips))):
+            h = F.pixel_shuffle(self.up[level](h), 2) if level < len(self.up) else h
+            h = _run(self.decoder[level], h + skips[level], embedding)
+        return self.out(h)
+
+    @property
+    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        return self.stem, self.out[-1]
+
+    def _level(self, channels: int, blocks: int) -> nn.ModuleList:
+        return nn.ModuleList(LeanBlock(self.config, channels) for _ in range(blocks))
+
+
+def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
+    for block in blocks:
+        h = block(h, embedding)
+    return h
+
+
+def _check(config: BackboneConfig) -> None:
+    if not config.channel_multipliers:
+        raise ValueError("the network needs at least one level: channel_multipliers is empty")
+    others = {
+        "attention_factors": bool(config.attention_factors),
+        "middle_attention": config.middle_attention,
+        "resblock_updown": config.resblock_updown,
+        "dropout": bool(config.dropout),
+    }
+    if used := [name for name, value in others.items() if value]:
+        raise ValueError(f"the lean layout has no {', '.join(used)}")
