@@ -1,4 +1,4 @@
-"""The pictures that are restored, how they are degraded, and the classical methods that suit each task.
+"""A few pictures and how they are degraded, for benchmarks of settings and of cost. benchmarks/quality.py has its own.
 
 - The truth is the top-left crop of a picture in 8 bits, its sides cut to multiples of 4.
 - The degradations are this package's operators. Noise and masks come from a seed made of the file's name.
@@ -8,9 +8,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import operators
-from operators import LinearOperator, Mask, Shape, kernels
-from restore import baselines
+from operators import LinearOperator, Mask, Shape
 from restore.baselines import Photo
 from restore.photo import SUFFIXES
 
@@ -31,7 +29,6 @@ EightBit = NDArray[np.uint8]
 Missing = NDArray[np.bool_]
 Random = np.random.Generator
 
-LEARNED = ("ddrm", "diffpir", "sr3", "one-step")
 MULTIPLE = 4
 """Sides are cut to it: a picture divided by a scale factor and multiplied by it again has its old size."""
 
@@ -61,10 +58,6 @@ class Case:
         return self.file.astype(np.float32) / 255
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self.truth.shape[2], self.truth.shape[3]
-
-    @property
     def missing(self) -> Missing:
         """The pixels to fill, where the operator is a mask."""
         return self.operator.singular_values[0].numpy() == 0
@@ -72,23 +65,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """A degradation, what `Restorer.run` is told of it, and the methods that suit it.
+    """A degradation, and what `Restorer.run` is told of it.
 
     Attributes:
         kind: the task's name for `Restorer.run`.
         operator: makes A for a picture's shape; random numbers are for masks.
-        classical: method name to function.
-        border: pixels that PSNR-Y leaves out, the scale factor by the convention of super-resolution.
     """
 
     name: str
     kind: str
     operator: Callable[[Shape, Random], LinearOperator]
-    classical: Mapping[str, Callable[[Case], Photo]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     noise: float = 0.0
-    border: int = 0
-    learned: Sequence[str] = LEARNED
 
     def degrade(self, name: str, picture: EightBit) -> Case:
         """The measurement of a picture [H, W, 3], the same in every run.
@@ -145,76 +133,33 @@ def random_strokes(height: int, width: int, rng: Random) -> Missing:
     return canvas > 0
 
 
-def centred_square(height: int, width: int, rng: Random) -> Missing:
-    """A square of a quarter of the shorter side."""
-    side, missing = min(height, width) // 4, np.zeros((height, width), bool)
-    top, left = (height - side) // 2, (width - side) // 2
-    missing[top : top + side, left : left + side] = True
-    return missing
-
-
 def _super_resolution(name: str, scale: int, noise: float = 0.0) -> Task:
-    classical = {
-        "bicubic": lambda case: baselines.upscale(case.photo, case.size, "bicubic"),
-        "lanczos": lambda case: baselines.upscale(case.photo, case.size, "lanczos"),
-        "pseudo-inverse": lambda case: from_tensor(case.operator.pseudo_inverse(to_tensor(case.photo))),
-    }
-    if noise:
-        classical["nlm-bicubic"] = lambda case: baselines.upscale(
-            baselines.non_local_means(case.photo, case.noise), case.size, "bicubic"
-        )
     arguments = {"scale": scale, "kernel": "bicubic"}
-    return Task(name, "sr", lambda s, _: operators.downsample(s, scale), classical, arguments, noise, border=scale)
+    return Task(name, "sr", lambda s, _: operators.downsample(s, scale), arguments, noise)
 
 
-def _deblurring(name: str, kernel: str, taps: NDArray[np.float64], noise: float, learned: Sequence[str]) -> Task:
+def _deblurring(name: str, kernel: str, noise: float) -> Task:
     """The picture goes on as its mirror image, which the methods are not told; see benchmarks/real_border.py, too."""
-    classical = {
-        "wiener": lambda case: baselines.wiener(case.photo, taps, case.noise),
-        "richardson-lucy": lambda case: baselines.richardson_lucy(case.photo, taps, round(1 / case.noise)),
-        "tv": lambda case: baselines.tv_deblur(case.photo, taps, case.noise),
-    }
     degradation = operators.parse(f"blur:{kernel}")
-    arguments = {"kernel": kernel}
-    return Task(name, "deblur", lambda s, _: degradation.operator(s), classical, arguments, noise, learned=learned)
+    return Task(name, "deblur", lambda s, _: degradation.operator(s), {"kernel": kernel}, noise)
 
 
 def _denoising(levels: int) -> Task:
-    classical = {
-        "tv": lambda case: baselines.total_variation(case.photo, case.noise),
-        "nlm": lambda case: baselines.non_local_means(case.photo, case.noise),
-    }
-    return Task(f"denoise-{levels}", "denoise", lambda s, _: operators.identity(s), classical, noise=levels / 255)
+    return Task(f"denoise-{levels}", "denoise", lambda s, _: operators.identity(s), noise=levels / 255)
 
 
 def _inpainting(name: str, missing: Callable[[int, int, Random], Missing]) -> Task:
-    classical = {method: partial(_fill, method=method) for method in ("telea", "navier-stokes", "biharmonic")}
-    return Task(name, "inpaint", lambda s, rng: Mask(s, torch.from_numpy(~missing(*s[1:], rng))), classical)
+    return Task(name, "inpaint", lambda s, rng: Mask(s, torch.from_numpy(~missing(*s[1:], rng))))
 
-
-def _fill(case: Case, method: str) -> Photo:
-    return baselines.inpaint(case.photo, case.missing, method)
-
-
-_COLORIZE = Task(
-    "colorize",
-    "colorize",
-    lambda shape, _: operators.gray(shape),
-    {"grey": lambda case: np.repeat(case.photo[..., None], 3, axis=2)},
-    learned=("ddrm", "diffpir"),  # the others need a condition, which this task has none of
-)
 
 _ALL = (
     _super_resolution("sr4", 4),
-    _super_resolution("sr2", 2),
     _super_resolution("sr4-noise", 4, noise=0.05),
-    _deblurring("deblur-gaussian", "gaussian:2", kernels.gaussian(2), 0.01, LEARNED),
-    _deblurring("deblur-box", "box:5", kernels.box(5), 0.01, LEARNED),
-    _deblurring("deblur-motion", "motion:15:30", kernels.motion(15, 30), 0.01, LEARNED[1:]),  # without SVD: no DDRM
-    *(_denoising(levels) for levels in (15, 25, 50)),
+    _deblurring("deblur-gaussian", "gaussian:2", 0.01),
+    _deblurring("deblur-motion", "motion:15:30", 0.01),
+    _denoising(25),
     _inpainting("inpaint-random", random_pixels),
     _inpainting("inpaint-strokes", random_strokes),
-    _inpainting("inpaint-box", centred_square),
-    _COLORIZE,
+    Task("colorize", "colorize", lambda s, _: operators.gray(s)),
 )
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}

@@ -28,13 +28,18 @@ class Prediction(NamedTuple):
     """The estimate of ε; ``x = clean + σ noise``."""
 
 
+GREY = 1 / 3
+"""What `Condition.known` is where colour is lost: one of a pixel's three dimensions is known. So a grey photograph,
+whose colours are known, is not taken for one to be coloured."""
+
+
 class Condition(NamedTuple):
     """A degraded picture at full size that the network sees beside the noisy one (SR3)."""
 
     picture: Tensor
     """[B, C, H, W] in [-1, 1]; zero where nothing is known."""
     known: Tensor
-    """[B, 1, H, W]: 1 where the condition picture shows something, 0 elsewhere."""
+    """[B, 1, H, W]: 1 where the condition picture shows a pixel, `GREY` where it shows its brightness alone, else 0."""
 
 
 Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
@@ -53,6 +58,8 @@ class ModelConfig:
         time: the network is told the (interpolated) ``step``, or ``√ᾱ`` as SR3's networks are.
         condition_skip: the output is ``F − √(1−ᾱ) · condition``, so that at high noise a conditional network
             only adds to its condition (v-networks only).
+        one_step: what a conditional network is shown of the noisy picture when it restores in one step at the highest
+            level: the ``noise`` that would be there, or ``zeros``, if it was trained so (not epsilon-networks).
     """
 
     backbone: BackboneConfig
@@ -60,12 +67,17 @@ class ModelConfig:
     parameterization: Parameterization = "epsilon"
     time: Literal["step", "sqrt_alphas_cumprod"] = "step"
     condition_skip: bool = False
+    one_step: Literal["noise", "zeros"] = "noise"
 
     def __post_init__(self) -> None:
         if self.parameterization not in PARAMETERIZATIONS:
             raise ValueError(f"unknown parameterization {self.parameterization!r}; known: {PARAMETERIZATIONS}")
         if self.condition_skip and self.parameterization != "v":
             raise ValueError("the condition skip is defined for v-networks only")
+        if self.one_step not in ("noise", "zeros"):
+            raise ValueError(f"one_step must be noise or zeros, not {self.one_step!r}")
+        if self.one_step == "zeros" and self.parameterization == "epsilon":
+            raise ValueError("one_step = zeros: an epsilon-network would have nothing to predict")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -114,6 +126,11 @@ class Denoiser:
     def conditional(self) -> bool:
         """Whether the network can see a condition."""
         return self.config.backbone.condition_channels > 0
+
+    @property
+    def one_step_from_zeros(self) -> bool:
+        """Whether the network restores in one step from zeros instead of from noise."""
+        return self.config.one_step == "zeros"
 
     @property
     def device(self) -> torch.device:

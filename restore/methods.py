@@ -141,6 +141,7 @@ def _one_step(run: Run) -> Tensor:
         _condition(run, "one-step"),
         highest,
         generator=run.generator,
+        from_zeros=run.denoiser.one_step_from_zeros,
         correct=run.consistent,
         callback=run.callback,
     )

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import operators
 from operators import AxesOperator, Degradation, LinearOperator, Mask, MaskedColor, NonlinearChain, kernels
-from restore.denoiser import Condition
+from restore.denoiser import GREY, Condition
 from restore.errors import BadArgument, of_option
 from restore.noise import estimate_noise
 
@@ -213,7 +213,7 @@ def colorization(image: Tensor, noise: Noise = 0.0, device: torch.device | str =
     image = image.to(device)
     operator = operators.gray((3, *image.shape[-2:])).to(device)
     grey = operator.A(image) if image.shape[1] == 3 else image
-    return Problem("colorize", operator, grey, _noise(noise, grey), None, written="gray")
+    return Problem("colorize", operator, grey, _noise(noise, grey), _shown_grey(operator, grey), written="gray")
 
 
 def solving(
@@ -271,6 +271,8 @@ def _shown(kind: str, operator: Operator, measurement: Tensor) -> Condition | No
         return Condition((2 * measurement - 1) * known, known[:, :1].expand(len(measurement), -1, -1, -1))
     if kind == "sr":
         return _all_known(F.interpolate(measurement, size=operator.input_shape[1:], mode="bicubic"))
+    if kind == "colorize":
+        return _shown_grey(operator, measurement)
     return _shown_blurred(operator, measurement) if kind in ("deblur", "denoise") else None
 
 
@@ -375,6 +377,14 @@ def _shown_blurred(operator: LinearOperator, image: Tensor) -> Condition | None:
     if isinstance(operator, operators.ValidConvolution):
         return Condition(operator.embed(2 * image - 1), operator.embed(torch.ones_like(image[:, :1])))
     return _all_known(image) if operator.input_shape == operator.output_shape else None
+
+
+def _shown_grey(operator: Operator, grey: Tensor) -> Condition:
+    """A grey picture in three equal channels; where a mask hides pixels of it, nothing is known."""
+    known = torch.ones_like(grey)
+    if isinstance(operator, MaskedColor):
+        known = known * operator.known
+    return Condition(((2 * grey - 1) * known).expand(-1, 3, -1, -1), GREY * known)
 
 
 def _as_text(shape: tuple[int, ...]) -> str:

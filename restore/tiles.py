@@ -30,6 +30,7 @@ class TiledDenoiser:
             raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.schedule, self.conditional = denoise.schedule, denoise.conditional
+        self.one_step_from_zeros = denoise.one_step_from_zeros
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
         height, width = x.shape[-2:]

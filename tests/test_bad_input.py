@@ -151,8 +151,6 @@ def test_blur_kernel(command, place, kernel, said):
         ("deblur", ["--kernel", "Missing"]),
         ("deblur --kernel box:3 --boundary reflect", ["--boundary", "reflect", "symmetric", "unknown"]),
         ("sr --method magic", ["--method magic", "ddrm", "sr3", "one-step"]),
-        ("colorize --method sr3", ["--method sr3", "ddrm"]),
-        ("colorize --method one-step", ["--method one-step", "ddrm"]),
         ("sr --steps 0", ["--steps 0", "between 1 and 1000"]),
         ("sr --steps -3 --method ddrm", ["--steps -3", "between 1 and 1000"]),
         ("inpaint --mask mask.png --steps 2000", ["--steps 2000", "between 1 and 1000"]),

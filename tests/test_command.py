@@ -33,7 +33,7 @@ FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {"de
 
 EVERY_METHOD = ("ddrm", "diffpir", "sr3", "one-step")
 METHODS = [(task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in EVERY_METHOD]
-METHODS += [("colorize", "ddrm"), ("colorize", "diffpir")]
+METHODS += [("colorize", method) for method in ("ddrm", "diffpir", "sr3", "one-step")]
 
 ODD_SIZES = [(1, 1), (1, 17), (17, 1), (7, 3), (13, 21), (24, 16)]
 """Width and height: one pixel, one row, one column, odd, prime, and one that the network divides."""

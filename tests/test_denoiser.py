@@ -144,5 +144,9 @@ def test_config_survives_json_and_refuses_unknown_keys() -> None:
         ModelConfig.from_dict({**asdict(config), "colour": 1})
     with pytest.raises(ValueError, match="condition skip"):
         ModelConfig(TINY, LINEAR, "epsilon", condition_skip=True)
+    with pytest.raises(ValueError, match="one_step must be noise or zeros"):
+        ModelConfig(TINY, LINEAR, "v", one_step="grey")
+    with pytest.raises(ValueError, match="one_step = zeros: an epsilon-network"):
+        ModelConfig(TINY, LINEAR, "epsilon", one_step="zeros")
     with pytest.raises(ValueError, match="parameterization"):
         ModelConfig(TINY, LINEAR, "score")

@@ -273,7 +273,7 @@ ALL_CASES = [
         {"mask": "strokes"},
         ["input", "telea", "navier-stokes", "biharmonic", "ddrm", "diffpir", "sr3", "one-step"],
     ),
-    ("colorize", {}, ["grey", "ddrm", "diffpir"]),
+    ("colorize", {}, ["grey", "ddrm", "diffpir", "sr3", "one-step"]),
     ("solve", {"operator": "hadamard:0.5"}, ["pseudo-inverse", "ddrm", "diffpir"]),
     ("solve", {"operator": "jpeg:20"}, ["input", "diffpir"]),
     ("solve", {"operator": "blur:gaussian:1+jpeg:40"}, ["input", "diffpir"]),

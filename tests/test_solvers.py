@@ -321,8 +321,26 @@ def test_callback_sees_every_call_of_the_network() -> None:
     assert {step.steps for step in steps} == {8}
     assert [step.sigma for step in steps] == LEVELS[:-1]
     calls.clear()
-    one_step(counted, Condition(blank, blank[:, :1]), 80.0)
-    assert calls == [80.0]
+    steps.clear()
+    for from_zeros in (False, True):
+        one_step(counted, Condition(blank, blank[:, :1]), 80.0, from_zeros=from_zeros, callback=steps.append)
+    assert calls == [80.0, 80.0]
+    assert [(step.index, step.steps, step.sigma) for step in steps] == [(0, 1, 80.0)] * 2
+
+
+def test_one_step_from_zeros_shows_the_network_no_noise() -> None:
+    shown = []
+
+    def network(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        shown.append(x)
+        return Prediction(condition.picture / 2, x)
+
+    picture = torch.rand(2, *SHAPE)
+    found = one_step(network, Condition(picture, picture[:, :1]), 80.0, from_zeros=True, correct=lambda x: x + 1)
+    assert not shown[0].any()
+    torch.testing.assert_close(found, picture / 2 + 1)
+    one_step(network, Condition(picture, picture[:, :1]), 80.0)
+    assert float(shown[1].std()) == pytest.approx(80, rel=0.1)
 
 
 def test_noise_comes_from_the_generator_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import operators
 from restore import tasks
 from restore.errors import BadArgument
 from restore.methods import BEST_METHOD, BEST_SAMPLER, METHODS, settings_for
@@ -49,6 +50,19 @@ def test_masked_pixels_are_unknown_to_solver_and_network() -> None:
     assert not problem.condition.picture[..., mask].any()
     assert torch.equal(problem.keep[0, 0], ~mask)
     assert torch.equal(problem.operator.singular_values[0] == 0, mask)
+
+
+def test_a_picture_to_colour_is_shown_as_one_whose_colours_are_unknown() -> None:
+    problem = tasks.colorization(IMAGE)
+    grey = operators.gray((3, 12, 17)).A(IMAGE)
+    torch.testing.assert_close(problem.condition.picture, (2 * grey - 1).expand(-1, 3, -1, -1))
+    assert torch.equal(problem.condition.known, torch.full((2, 1, 12, 17), 1 / 3))
+    masked = tasks.solving(grey, "gray+mask:box:4")
+    hidden = masked.operator.known.expand(2, -1, -1, -1) == 0
+    assert hidden.any()
+    assert not masked.condition.known[hidden].any()
+    assert not masked.condition.picture[hidden.expand(-1, 3, -1, -1)].any()
+    assert torch.equal(masked.condition.known[~hidden].unique(), torch.tensor([1 / 3]))
 
 
 def test_noisy_known_pixels_are_not_kept() -> None:

@@ -193,7 +193,11 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
     [
         (recipe(data={"crop": 18}), "multiple of 4"),
         (recipe(data={"larger_crops": ((0.5, 30),)}), "crop 30"),
-        (replace(recipe(objective={"noiseless_share": 0.1}), model=LEARNED), "noiseless_share"),
+        (
+            recipe(objective={"noiseless_share": 0.1}),
+            "noiseless_share: must be 0",
+        ),
+        (replace(recipe(), model=replace(MODEL, one_step="zeros")), "noiseless_share: must be above 0"),
         (replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)), "share_unconditional"),
         (replace(recipe(), model=replace(MODEL, schedule={"name": "quadratic"})), "unknown noise schedule"),
         (replace(recipe(), model=replace(MODEL, backbone=replace(TINY, channels=33, norm="group"))), "[model]"),
@@ -620,7 +624,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> 
         ema={"decays": (0.9, 0.99), "every": 3},
         data={"larger_crops": ((0.6, 32),)},
     )  # fmt: skip
-    made = replace(made, model=ModelConfig(replace(TINY, dropout=0.1), {"name": "linear", "timesteps": 8}, "v"))
+    chain = {"name": "linear", "timesteps": 8}
+    made = replace(made, model=ModelConfig(replace(TINY, dropout=0.1), chain, "v", one_step="zeros"))
     run(tmp_path / "whole", made, steps=16)
     for stop in (5, 11):
         with pytest.raises(KeyboardInterrupt):

@@ -74,15 +74,24 @@ def one_step(
     sigma: float,
     *,
     generator: torch.Generator | None = None,
+    from_zeros: bool = False,
     correct: Correct | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """The network's least-squares estimate from the condition alone: one call at the highest noise level.
 
     At that level the noisy picture says nothing, so the answer tends to E[x0 | condition]: the highest fidelity
-    and the least invented detail. Arguments as for `sr3`; ``sigma`` is the highest noise level.
+    and the least invented detail. Arguments as for `sr3`; ``sigma`` is the highest noise level. ``from_zeros`` is for
+    networks that were trained with zeros there, see `restore.denoiser.ModelConfig.one_step`: what does not depend on
+    chance need not be learnt to be ignored.
     """
-    return sr3(denoise, condition, [sigma, 0.0], generator=generator, correct=correct, callback=callback)
+    if not from_zeros:
+        return sr3(denoise, condition, [sigma, 0.0], generator=generator, correct=correct, callback=callback)
+    clean = denoise(torch.zeros_like(condition.picture), sigma, condition).clean
+    clean = clean if correct is None else correct(clean)
+    if callback is not None:
+        callback(Step(0, 1, sigma, clean))
+    return clean
 
 
 def _forward_spread(sigma: float, sigma_next: float) -> float:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from operators import LUMA_BT601, Jpeg, Quantise, kernels, masks, resample_matrix
-from restore.denoiser import Condition
+from restore.denoiser import GREY, Condition
 from restore.errors import BadArgument
 
 Random = np.random.Generator
@@ -60,7 +60,7 @@ class Mixture:
         noise: white Gaussian noise alone.
         jpeg: JPEG alone.
         boxes, strokes, random_pixels, halves, border: masks, by what is unknown.
-        grey: loss of colour, shown in three equal channels. 0: `restore.tasks` shows no condition for it.
+        grey: loss of colour, shown in three equal channels.
         photograph: blur, down-sampling, noise that grows with brightness, and JPEG, one after the other.
 
             All of these are relative to their sum.
@@ -90,7 +90,7 @@ class Mixture:
     random_pixels: float = 7
     halves: float = 2
     border: float = 2
-    grey: float = 0
+    grey: float = 5
     photograph: float = 10
     noisy: float = field(default=0.5, metadata={"share": True})
     noisy_masks: float = field(default=0.15, metadata={"share": True})
@@ -255,7 +255,8 @@ class Grey(Degradation):
         return _file(self.noise(luma, random))
 
     def condition(self, measured: Tensor) -> Condition:
-        return _all_known(measured.expand(3, -1, -1))
+        shown = _all_known(measured.expand(3, -1, -1))
+        return shown._replace(known=GREY * shown.known)
 
 
 def draw(mixture: Mixture, crop: int, random: Random) -> Degradation:

@@ -78,7 +78,7 @@ class ObjectiveRecipe:
         high_share: of the conditional pictures, those sent to the last steps of the chain instead.
         high_from: where these last steps begin, as a share of the chain.
         noiseless_share: of the conditional pictures, those shown at the highest level with zeros for the noisy
-            picture, as for restoring in one step (not for epsilon-networks, whose target would say nothing).
+            picture: above 0 for models whose ``one_step`` is ``zeros``, and 0 for all others.
         loss: ``l2`` or ``l1``.
         balance: divide by the running mean of the loss at that noise level, conditional or not.
         balance_limit: the largest such factor, and the inverse of the smallest.
@@ -234,8 +234,11 @@ class Recipe:
             crop, _ = self.data.size(stage)
             if crop % backbone.size_multiple:
                 raise BadArgument(f"[data] crop {crop}: must be a multiple of {backbone.size_multiple} for this model")
-        if self.objective.noiseless_share and model.parameterization == "epsilon":
-            raise BadArgument("[objective] noiseless_share: must be 0 for epsilon-networks")
+        if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
+            wanted = "above 0" if model.one_step == "zeros" else "0"
+            raise BadArgument(
+                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is {model.one_step!r}"
+            )
         if not backbone.condition_channels and self.data.share_unconditional < 1:
             raise BadArgument(
                 "[data] share_unconditional: must be 1 for a model without condition_channels, which sees no condition"

@@ -68,7 +68,8 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
     if denoise.conditional:
         condition = enlarged(clean, SCALE)
         highest = float(denoise.schedule.sigmas[-1])
-        restored = one_step(denoise, condition, highest, generator=generator)
+        zeros = denoise.one_step_from_zeros
+        restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
         columns += [condition.picture, restored]
         quality[f"psnr x{SCALE}"] = _quality(restored, clean)
     rows = torch.cat(columns, dim=-1).clamp(-1, 1).add(1).div(2).float().cpu()

@@ -1,0 +1,122 @@
+"""How well every method restores the pictures of a folder, the classical methods included: `restore evaluate` on each
+problem of docs/results.md, and above its tables the best learned method against the best classical one.
+
+    python benchmarks/quality.py KODAK --size 256 --markdown results.md [--only sr4 deblur-motion] [--reports PAGES]
+
+Problems that are in the JSON file already are not measured again: an interrupted run goes on where it was.
+LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. For the times that the
+`restore` command has on a CPU, set THP_MEM_ALLOC_ENABLE=1 as it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from restore.devices import keep_freed_memory
+from restore.evaluate import Evaluation, Outputs, Settings, evaluate
+from restore.evaluate.run import LEARNED
+
+PROBLEMS = {
+    "sr2": Settings("sr", scale=2),
+    "sr4": Settings("sr", scale=4),
+    "sr4-noise": Settings("sr", scale=4, noise=0.05),
+    "deblur-gaussian": Settings("deblur", kernel="gaussian:2", noise=0.01),
+    "deblur-box": Settings("deblur", kernel="box:5", noise=0.01),
+    "deblur-motion": Settings("deblur", kernel="motion:15:30", noise=0.01),
+    "denoise-15": Settings("denoise", noise=15 / 255),
+    "denoise-25": Settings("denoise", noise=25 / 255),
+    "denoise-50": Settings("denoise", noise=50 / 255),
+    "inpaint-random": Settings("inpaint", mask="random:0.5"),
+    "inpaint-strokes": Settings("inpaint", mask="strokes"),
+    "inpaint-box": Settings("inpaint", mask="box:64"),
+    "colorize": Settings("colorize"),
+}
+QUALITIES = {"psnr": max, "psnr_y": max, "lpips": min}
+
+Means = Mapping[str, Mapping[str, Any]]
+"""Of each method, each quality's mean over the pictures."""
+
+
+def best(means: Means, quality: str, learned: bool) -> tuple[str, float]:
+    """The best method of its kind and its value."""
+    values = {m: row[quality] for m, row in means.items() if (m in LEARNED) == learned and row[quality] is not None}
+    name = QUALITIES[quality](values, key=lambda method: values[method])
+    return name, values[name]
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """A line a problem."""
+    yield "| problem | PSNR: learned | classical | LPIPS: learned | classical | largest colour shift |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for name, result in found.items():
+        means = result["means"]
+        cells = []
+        for quality, style in (("psnr", ".2f"), ("lpips", ".4f")):
+            if any(row[quality] is None for row in means.values()):
+                cells += ["", ""]
+                continue
+            pair = [best(means, quality, learned) for learned in (True, False)]
+            ahead = QUALITIES[quality](pair, key=lambda entry: entry[1])
+            cells += [f"{m} " + (f"**{v:{style}}**" if (m, v) == ahead else f"{v:{style}}") for m, v in pair]
+        method = best(means, "psnr", learned=True)[0]
+        shift = max(picture["scores"][method]["colour_shift"] for picture in result["pictures"])
+        yield f"| {name} | {' | '.join(cells)} | {shift:.2f} |"
+
+
+def measured(name: str, arguments: argparse.Namespace) -> Evaluation:
+    settings = replace(
+        PROBLEMS[name],
+        size=arguments.size,
+        count=arguments.count,
+        methods=tuple(arguments.methods),
+        model=arguments.model,
+        device=arguments.device,
+    )
+    page = None if arguments.reports is None else arguments.reports / f"{name}.html"
+    return evaluate(arguments.folder, settings, Outputs(report=page, overwrite=True), quiet=False)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", type=int, default=256, help="the middle square; 0 is the whole picture")
+    parser.add_argument("--count", type=int, help="of pictures")
+    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
+    parser.add_argument("--methods", nargs="+", default=[])
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--reports", type=Path, help="a folder for a page with pictures a problem")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    keep_freed_memory()
+    if arguments.reports:
+        arguments.reports.mkdir(parents=True, exist_ok=True)
+    known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    for name in arguments.only:
+        if name in known:
+            continue
+        print(name, file=sys.stderr)
+        result = measured(name, arguments)
+        known[name] = {**result.plain(), "table": result.markdown()}
+        if arguments.json:
+            arguments.json.write_text(json.dumps(known, indent=1, ensure_ascii=False))
+    found = {name: known[name] for name in PROBLEMS if name in known and name in arguments.only}
+    text = "\n".join(summary(found)) + "\n\n" + "\n".join(result["table"] for result in found.values())
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
