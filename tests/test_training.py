@@ -169,6 +169,7 @@ def test_a_partial_model_is_the_shipped_one_with_changes() -> None:
         ("[data]\ncrop = true", ["[data] crop = True", "a whole number"]),
         ("[data]\nbatch = 0", ["[data] batch = 0", "at least 1"]),
         ("[run]\ncompile = 1", ["[run] compile = 1", "true or false"]),
+        ("[objective]\nlevels = 'uniform'\nuniform_share = 0.1", ["uniform_share", "log-normal"]),
         ("[objective]\nlevels = 'normal'", ["levels = 'normal'", "one of uniform, log-normal, loss-aware"]),
         ("[optimiser]\nbetas = [0.9]", ["betas = [0.9]", "a list of 2, each a number"]),
         ("[optimiser]\nbetas = [0.9, 1.0]", ["betas", "[0.9, 1.0]: must be between 0 and 0.999999"]),
@@ -249,6 +250,19 @@ def test_log_normal_levels_are_normal_within_the_chain() -> None:
     t = draw.step.numpy()
     assert (edges[t] - 1e-6 <= gamma).all()
     assert (gamma <= edges[t - 1] + 1e-6).all()
+
+
+def test_a_share_of_log_normal_levels_is_uniform() -> None:
+    made = objective(levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, uniform_share=0.3)
+    draw = drawn(made, 20000)
+    log_sigma = torch.log((1 - draw.gamma) / draw.gamma) / 2
+    elsewhere = (log_sigma + 1).abs() > 0.01
+    assert float(elsewhere.float().mean()) == pytest.approx(0.3, abs=0.015)
+    t = draw.step[elsewhere].double().numpy() - 0.5
+    assert stats.kstest(t / 1000, "uniform").pvalue > 1e-3
+    edges = torch.cat([torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod).float()])
+    assert bool((edges[draw.step] - 1e-6 <= draw.gamma).all())
+    assert bool((draw.gamma <= edges[draw.step - 1] + 1e-6).all())
 
 
 @pytest.mark.parametrize("levels", ["uniform", "log-normal", "loss-aware"])

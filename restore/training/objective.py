@@ -154,6 +154,10 @@ class Objective:
                 self.gammas, recipe.log_normal_mean, recipe.log_normal_std, count, generator
             )
             gamma = self.gammas[step].float() if self.discrete else gamma
+            even = torch.rand(count, generator=generator) < recipe.uniform_share
+            anywhere = torch.randint(1, last + 1, (count,), generator=generator)
+            gamma = torch.where(even, self._within(anywhere, generator), gamma)
+            step = torch.where(even, anywhere, step)
         else:
             step = torch.randint(1, last + 1, (count,), generator=generator)
             if recipe.levels == "loss-aware":
