@@ -73,11 +73,14 @@ TINY = BackboneConfig(
 MODEL = ModelConfig(TINY, LINEAR, "v", condition_skip=True)
 LEARNED = ModelConfig(replace(TINY, learned_variance=True), LINEAR, "epsilon")
 SIZED = {"crop": 16, "batch": 4}
+PLAIN = ObjectiveRecipe(
+    levels="uniform", log_normal_uniform=0.0, high_share=0.0, noiseless_share=0.0, loss="l2", balance=False
+)
 
 
 def recipe(**sections) -> Recipe:
     """A tiny one in float32, with some settings changed: ``recipe(optimiser={"rate": 0.1})``."""
-    base = replace(Recipe(), model=MODEL)
+    base = Recipe(model=MODEL, objective=PLAIN, optimiser=OptimiserRecipe("adamw"))
     given = {"data": SIZED, "run": {"mixed_precision": False, "log_steps": 2}, "schedule": {"warmup_steps": 2}}
     for name, values in sections.items():
         given[name] = {**given.get(name, {}), **values}
@@ -169,7 +172,6 @@ def test_a_partial_model_is_the_shipped_one_with_changes() -> None:
         ("[data]\ncrop = true", ["[data] crop = True", "a whole number"]),
         ("[data]\nbatch = 0", ["[data] batch = 0", "at least 1"]),
         ("[run]\ncompile = 1", ["[run] compile = 1", "true or false"]),
-        ("[objective]\nlevels = 'uniform'\nuniform_share = 0.1", ["uniform_share", "log-normal"]),
         ("[objective]\nlevels = 'normal'", ["levels = 'normal'", "one of uniform, log-normal, loss-aware"]),
         ("[optimiser]\nbetas = [0.9]", ["betas = [0.9]", "a list of 2, each a number"]),
         ("[optimiser]\nbetas = [0.9, 1.0]", ["betas", "[0.9, 1.0]: must be between 0 and 0.999999"]),
@@ -220,7 +222,7 @@ def test_larger_crops_keep_the_pixels_of_a_step() -> None:
 
 
 def objective(model: ModelConfig = MODEL, **settings) -> Objective:
-    return Objective(model, replace(ObjectiveRecipe(), **settings))
+    return Objective(model, replace(PLAIN, **settings))
 
 
 def drawn(made: Objective, count: int, conditional: bool = False, seed: int = 0) -> Draw:
@@ -253,7 +255,7 @@ def test_log_normal_levels_are_normal_within_the_chain() -> None:
 
 
 def test_a_share_of_log_normal_levels_is_uniform() -> None:
-    made = objective(levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, uniform_share=0.3)
+    made = objective(levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, log_normal_uniform=0.3)
     draw = drawn(made, 20000)
     log_sigma = torch.log((1 - draw.gamma) / draw.gamma) / 2
     elsewhere = (log_sigma + 1).abs() > 0.01

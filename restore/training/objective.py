@@ -154,7 +154,7 @@ class Objective:
                 self.gammas, recipe.log_normal_mean, recipe.log_normal_std, count, generator
             )
             gamma = self.gammas[step].float() if self.discrete else gamma
-            even = torch.rand(count, generator=generator) < recipe.uniform_share
+            even = torch.rand(count, generator=generator) < recipe.log_normal_uniform
             anywhere = torch.randint(1, last + 1, (count,), generator=generator)
             gamma = torch.where(even, self._within(anywhere, generator), gamma)
             step = torch.where(even, anywhere, step)

@@ -74,8 +74,8 @@ class ObjectiveRecipe:
     Attributes:
         levels: distribution of the noise levels.
         log_normal_mean, log_normal_std: of log σ, pictures in [-1, 1]; the defaults are EDM's.
-        uniform_share: of the pictures, those whose level is uniform over the chain all the same, so that none is left
-            out (log-normal only).
+        log_normal_uniform: share of the pictures whose level is uniform over the chain all the same, so that none is
+            left out.
         loss_aware_history: losses that are kept for each step of the chain.
         high_share: of the conditional pictures, those sent to the last steps of the chain instead.
         high_from: where these last steps begin, as a share of the chain.
@@ -90,7 +90,7 @@ class ObjectiveRecipe:
     levels: Literal["uniform", "log-normal", "loss-aware"] = "uniform"
     log_normal_mean: float = _setting(-1.2, -20, 20)
     log_normal_std: float = _setting(1.2, 1e-3, 20)
-    uniform_share: float = _setting(0.0, 0, 1)
+    log_normal_uniform: float = _setting(0.0, 0, 1)
     loss_aware_history: int = _setting(10, 1, 1000)
     high_share: float = _setting(0.0, 0, 1)
     high_from: float = _setting(0.8, 0, 0.999)
@@ -99,10 +99,6 @@ class ObjectiveRecipe:
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
     vlb_weight: float = _setting(0.001, 0, 1e6)
-
-    def __post_init__(self) -> None:
-        if self.uniform_share and self.levels != "log-normal":
-            raise ValueError(f"uniform_share: must be 0 for levels = {self.levels!r}; it is for log-normal")
 
 
 @dataclass(frozen=True)
