@@ -1,6 +1,6 @@
 """How much faster the trainer is than the plain way: pixels a second of the default network.
 
-    python benchmarks/training_speed.py [--batch 16] [--crop 64] [--rounds 5] [--compile]
+    python benchmarks/training_speed.py [--recipe recipe.toml] [--batch 16] [--crop 64] [--rounds 5] [--compile]
 
 Plain is float32 in the default memory format, with torch.optim.AdamW as it comes. The trainer's step has all that it
 does in a run: random numbers, both kinds of pictures, losses, clipping, averages. Both take turns in every round; the
@@ -14,24 +14,25 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from restore.backbone import build_backbone
-from restore.denoiser import Condition
+from restore.denoiser import Condition, ModelConfig
 from restore.devices import choose_device, keep_freed_memory, synchronize
 from restore.training.learner import Learner
 from restore.training.pictures import Batch
 from restore.training.processes import joined
-from restore.training.recipe import Recipe, default_model
+from restore.training.recipe import Recipe, default_model, read_recipe
 
 Step = Callable[[Batch], object]
 
 
-def plain_step(device: torch.device) -> Step:
+def plain_step(model: ModelConfig, device: torch.device) -> Step:
     """Float32, eager, NCHW; its target is v."""
-    network = build_backbone(default_model().backbone).to(device)
+    network = build_backbone(model.backbone).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step(batch: Batch) -> None:
@@ -63,6 +64,7 @@ def seconds(step: Step, batch: Batch, device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--recipe", type=Path, help="its network and optimiser; the default recipe's otherwise")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
@@ -73,9 +75,11 @@ def main() -> None:
     device = choose_device(arguments.device)
     batch = random_batch(arguments.batch, arguments.crop, device)
     with joined(arguments.device) as processes:
-        recipe = replace(Recipe(model=default_model()), run=replace(Recipe().run, compile=arguments.compile))
+        recipe = Recipe() if arguments.recipe is None else read_recipe(arguments.recipe)
+        model = recipe.model or default_model()
+        recipe = replace(recipe, model=model, run=replace(recipe.run, compile=arguments.compile))
         learner = Learner(recipe.with_length(10_000, None), processes)
-        steps: dict[str, Step] = {"plain": plain_step(device), "trainer": lambda b: learner.learn(b, 0.1)}
+        steps: dict[str, Step] = {"plain": plain_step(model, device), "trainer": lambda b: learner.learn(b, 0.1)}
         for step in steps.values():
             step(batch)
         rounds = [{name: seconds(step, batch, device) for name, step in steps.items()} for _ in range(arguments.rounds)]
