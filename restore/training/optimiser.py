@@ -84,9 +84,12 @@ def orthogonalised(matrices: Tensor, iterations: int = 5, dtype: torch.dtype = t
     a, b, c = NEWTON_SCHULZ
     x = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
     x = (x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-12)).to(dtype)
+    wide, x = x.shape, x.reshape(-1, *x.shape[-2:])
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    x = x.reshape(wide)
     return x if x.shape == matrices.shape else x.mT
 
 
