@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore import photo_heif
+from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import refuse_existing, write_atomically
-from restore.photo_decode import decode, depth, open_picture
+from restore.photo_decode import decode
 from restore.photo_encode import encode_8bit, encode_png16, encode_tiff, quality_options, quantise
-from restore.photo_metadata import compression, kept_exif, resolution
+from restore.photo_metadata import Metadata
 
-_FORMATS = {
+FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -31,11 +36,21 @@ _FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-SUFFIXES = frozenset(_FORMATS)
-"""Suffixes (lower case) of the files that are taken for pictures when a folder is walked."""
+"""Formats that are written, in Pillow's names, by suffix (lower case)."""
 
-_ACCEPTED = "Accepted are single PNG, JPEG, WebP, TIFF and BMP pictures of up to 16 bits a channel"
-_pillow_limit = threading.Lock()
+_READ_ONLY = {".avif"} if importlib.util.find_spec("PIL._avif") else set()
+SUFFIXES = frozenset(FORMATS) | _READ_ONLY | (photo_heif.SUFFIXES if photo_heif.is_installed() else set())
+"""Suffixes (lower case) of the files that are taken for pictures when a folder is walked: what can be read here."""
+
+DEPTHS = {"PNG": (8, 16), "JPEG": (8,), "WEBP": (8,), "TIFF": (8, 16, 32), "BMP": (8,)}
+"""Bits a channel that each format is written with; 32 are floating point."""
+
+_PILLOW_FORMATS = {*FORMATS.values(), "AVIF"}
+_ACCEPTED = (
+    "Accepted are single PNG, JPEG, WebP, BMP, AVIF and HEIC pictures, and TIFF of up to 16 bits a channel or of "
+    "floating-point numbers"
+)
+_one_at_a_time = threading.Lock()
 
 
 @dataclass
@@ -44,10 +59,13 @@ class Photo:
 
     pixels: float32 [H, W, C] in [0, 1], C = 1 (grey) or 3 (RGB), upright.
     alpha: float32 [H, W] in [0, 1], 1 = opaque; None where the file has no transparency. Not premultiplied.
-    bits: 8 or 16, the depth of the file.
-    format: Pillow's name of the file's format: "PNG", "JPEG", "WEBP", "TIFF" or "BMP".
+    bits: 8, 16 or 32 (floating point), the depth of the file.
+    format: Pillow's name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
     icc_profile, exif, dpi: as in the file, or None. Orientation in `exif` is 1, its thumbnail is left out.
-    encoding: what keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG), `lossless` (WebP).
+    encoding: what keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG), `lossless` (WebP); or the
+        `quality` to write JPEG and WebP with, 1 to 100.
+    xmp: in UTF-8, without what only held for the old file (see `restore.photo_xmp`).
+    iptc: IPTC-IIM records as in the file.
     """
 
     pixels: np.ndarray
@@ -58,25 +76,24 @@ class Photo:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     encoding: dict[str, Any] = field(default_factory=dict)
+    xmp: bytes | None = None
+    iptc: bytes | None = None
 
 
 def read_photo(path: Path, *, max_pixels: int = 200_000_000) -> Photo:
     """Read a picture; what it is, is decided by its content, not by its suffix.
 
     Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is damaged,
-    animated, of several pages, of an unsupported kind, or declares more than `max_pixels` pixels.
+    animated, of several pages, of an unsupported kind, or declares more than `max_pixels` pixels; Unavailable where
+    it is HEIC and the package for that is not installed.
     """
     path = Path(path)
     data = _read_bytes(path)
     try:
-        # Pillow's own pixel limit is one global number, looked at on opening and, for TIFF, on decoding.
-        with _pillow_limit, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                return _decode(data, max_pixels)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+        with _one_at_a_time, _libraries_silent():
+            return _decode(data, max_pixels)
+    except Unavailable as error:
+        raise Unavailable(f"{path}: {error}") from error
     except Exception as error:
         reason = "not enough memory to decode it" if isinstance(error, MemoryError) else str(error)
         raise UnreadableInput(f"{path}: {reason or type(error).__name__}. {_ACCEPTED}.") from error
@@ -107,10 +124,11 @@ def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     """Write a picture in the format of the suffix of `path`: the whole file appears, or nothing does.
 
-    16 bits stay 16 in PNG and TIFF and are rounded to 8 elsewhere; 16-bit grey with transparency becomes RGB
-    in TIFF. JPEG keeps the tables of a JPEG source no coarser than about quality 75; WebP is lossless unless
-    the source was lossy. A colour profile of another kind of pixels (grey, RGB) is left out, as is EXIF too
-    long for JPEG. Values outside [0, 1] are clipped.
+    16 bits stay 16 in PNG and TIFF and are rounded to 8 elsewhere; 32 stay 32 in TIFF and are rounded to 16 in PNG.
+    Grey of more than 8 bits with transparency becomes RGB in TIFF. JPEG keeps the tables of a JPEG source no coarser
+    than about quality 75; WebP is lossless unless the source was lossy. A colour profile of another kind of pixels
+    (grey, RGB) is left out, as is EXIF, XMP or IPTC too long for JPEG. BMP takes no metadata but the resolution,
+    IPTC goes to JPEG and TIFF alone. Values outside [0, 1] are clipped.
 
     Raises BadArgument for a suffix, a shape or values that cannot be written, or transparency that the format
     would lose; FileAccess where the target exists and `overwrite` is False, or cannot be written.
@@ -123,9 +141,7 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
 def encoded(photo: Photo, path: Path) -> bytes:
     """The file that `write_photo` writes; raises as it does, but for what concerns the place."""
     path = Path(path)
-    format = _FORMATS.get(path.suffix.lower())
-    if format is None:
-        raise BadArgument(f"{path}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
+    format = written_format(path)
     _check(photo, path)
     try:
         return _encode(photo, format)
@@ -134,6 +150,17 @@ def encoded(photo: Photo, path: Path) -> bytes:
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise BadArgument(f"{path}: cannot be written as {format}: {reason}") from error
+
+
+def written_format(path: Path) -> str:
+    """Pillow's name of the format that a file of this suffix is written in.
+
+    Raises BadArgument for a suffix of none.
+    """
+    format = FORMATS.get(path.suffix.lower())
+    if format is None:
+        raise BadArgument(f"{path}: its suffix must be one of {', '.join(sorted(FORMATS))}")
+    return format
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -148,18 +175,34 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
+@contextmanager
+def _libraries_silent() -> Iterator[None]:
+    """No warnings, no log, and not Pillow's own pixel limit, looked at on opening and, for TIFF, on decoding.
+
+    They are global, so that only one thread may be in here.
+    """
+    log = logging.getLogger("tifffile")
+    limit, disabled = Image.MAX_IMAGE_PIXELS, log.disabled
+    Image.MAX_IMAGE_PIXELS, log.disabled = None, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, log.disabled = limit, disabled
+
+
 def _decode(data: bytes, max_pixels: int) -> Photo:
-    im = open_picture(data, set(_FORMATS.values()), max_pixels)
-    bits = depth(im, data)
-    exif, dpi, encoding = kept_exif(im), resolution(im), compression(im, data)
-    profile = None if im.mode == "CMYK" else im.info.get("icc_profile")
-    samples = decode(im, data, bits)
-    values = np.ascontiguousarray(np.divide(samples, 2**bits - 1, dtype=np.float32))
-    alpha = None
+    if photo_heif.is_heif(data):
+        decoded = photo_heif.decode_heif(data, max_pixels)
+    else:
+        decoded = decode(data, _PILLOW_FORMATS, max_pixels)
+    samples, bits = decoded.samples, decoded.bits
+    values = samples if bits == 32 else np.divide(samples, 2**bits - 1, dtype=np.float32)
+    values, alpha = np.ascontiguousarray(values), None
     if values.shape[2] in (2, 4):
         values, alpha = np.ascontiguousarray(values[..., :-1]), values[..., -1].copy()
-    format = "JPEG" if im.format == "MPO" else im.format
-    return Photo(values, alpha, bits, format, profile, exif, dpi, encoding)
+    return Photo(values, alpha, bits, decoded.format, encoding=decoded.encoding, **vars(decoded.metadata))
 
 
 def _check(photo: Photo, path: Path) -> None:
@@ -168,28 +211,26 @@ def _check(photo: Photo, path: Path) -> None:
         raise BadArgument(f"{path}: pixels of shape {pixels.shape}; [H, W, 1] or [H, W, 3] can be written")
     if alpha is not None and alpha.shape != pixels.shape[:2]:
         raise BadArgument(f"{path}: alpha of shape {alpha.shape} for pixels of shape {pixels.shape}")
-    if photo.bits not in (8, 16):
-        raise BadArgument(f"{path}: {photo.bits} bits a channel; 8 or 16 can be written")
+    if photo.bits not in (8, 16, 32):
+        raise BadArgument(f"{path}: {photo.bits} bits a channel; 8, 16 or 32 can be written")
     if not (np.isfinite(pixels).all() and (alpha is None or np.isfinite(alpha).all())):
         raise BadArgument(f"{path}: the picture holds values that are not finite (NaN or infinity)")
 
 
 def _encode(photo: Photo, format: str) -> bytes:
-    bits = photo.bits if format in ("PNG", "TIFF") else 8
+    bits = max(depth for depth in DEPTHS[format] if depth <= photo.bits)
     samples = quantise(photo.pixels, bits)
     if photo.alpha is not None:
-        alpha = quantise(photo.alpha, bits)[..., None]
         if format not in ("JPEG", "BMP"):
-            samples = np.concatenate([samples, alpha], axis=2)
-        elif alpha.min() < 255:
+            samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
+        elif quantise(photo.alpha, 8).min() < 255:
             raise BadArgument(f"{format} would lose its transparency; write .png, .tif or .webp to keep it")
     profile = photo.icc_profile
     if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):
         profile = None
-    metadata = {"icc_profile": profile, "exif": photo.exif, "dpi": photo.dpi}
+    metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi)
     if format == "TIFF":
-        return encode_tiff(samples, **metadata)
+        return encode_tiff(samples, metadata)
     if bits == 16:
-        return encode_png16(samples, **metadata)
-    quality = quality_options(format, photo.format, photo.encoding)
-    return encode_8bit(samples, format, quality, **metadata)
+        return encode_png16(samples, metadata)
+    return encode_8bit(samples, format, quality_options(format, photo.format, photo.encoding), metadata)

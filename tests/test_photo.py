@@ -84,7 +84,7 @@ def test_reads_8_bit_of_pillow(tmp_path, suffix, channels):
     image(samples).save(tmp_path / f"a{suffix}", lossless=True, exact=True)
     photo = read_photo(tmp_path / f"a{suffix}")
     assert photo.bits == 8
-    assert photo.format == restore.photo._FORMATS[suffix]
+    assert photo.format == restore.photo.FORMATS[suffix]
     assert np.array_equal(samples_of(photo), samples)
 
 
@@ -729,7 +729,7 @@ def test_animated_and_multi_page(tmp_path):
         read_photo(tmp_path / "a.gif")
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, np.uint32, np.int16])
+@pytest.mark.parametrize("dtype", [np.uint32, np.int16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiff_of_other_numbers(tmp_path, dtype, channels):
     tiff(tmp_path / "a.tif", noise(channels).astype(dtype))
