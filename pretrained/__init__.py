@@ -53,6 +53,15 @@ def checkpoint_path(model: str) -> Path:
     return path
 
 
+def digest(model: str = "default") -> str:
+    """SHA-256 of a model's weights file, hexadecimal.
+
+    Raises:
+        CheckpointError: no such file.
+    """
+    return hashlib.sha256(checkpoint_path(model).read_bytes()).hexdigest()
+
+
 def load(model: str = "default") -> Checkpoint:
     """Read a checkpoint by the name of a shipped model or by the path of its .safetensors file.
 

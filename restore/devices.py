@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import torch
 
 from restore.errors import BadArgument, Unavailable
+from restore.host_memory import available_memory, resident_memory
+
+HOST = torch.device("cpu")
+"""Where files are read and written, and where pictures stay that are too large for a device."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's <malloc.h>."""
+
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, MPS
+    "not enough memory",  # PyTorch on a CPU
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "bad_alloc",  # C++
+    "ALLOC_FAILED",  # cuBLAS, cuDNN, cuFFT
+    "could not create a memory object",  # oneDNN
+)
+"""What the errors say that mean that memory ran out."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -43,6 +59,25 @@ def network_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def why_device(name: str, device: torch.device) -> str:
+    """In words, why `choose_device` takes ``device`` for ``name``."""
+    if name != "auto":
+        return "asked for"
+    if device.type == "cuda":
+        return "auto takes CUDA where there is some"
+    if device.type == "mps":
+        return "no CUDA device here; auto takes the Apple GPU next"
+    build = "" if torch.version.cuda or torch.version.hip else ", and this PyTorch is built without CUDA"
+    return f"no CUDA device and no Apple GPU here{build}"
+
+
+def why_dtype(device: torch.device) -> str:
+    """In words, why `network_dtype` is what it is."""
+    if network_dtype(device) == torch.bfloat16:
+        return "the device multiplies it faster than float32"
+    return "bfloat16 is not used on Apple GPUs" if device.type == "mps" else "the device has no units for bfloat16"
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of large tensors for the next ones, where it is glibc.
 
@@ -50,12 +85,58 @@ def keep_freed_memory() -> None:
     a third of the network's time at 1024×1024 (benchmarks/overhead.py --allocator). A process then keeps what it once
     took, up to a fifth more than without. It concerns the whole process, so it is for programs, not for the library.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    _set_allocator(mmap_threshold=1 << 30, trim_threshold=2**31 - 1)
+
+
+def hand_back_freed_memory() -> None:
+    """Undo `keep_freed_memory`: where a picture fills the memory, what is kept in pieces would not suffice for it.
+
+    Inpainting 3 megapixels took 237 bytes for each pixel so, and 313 with memory kept.
+    """
+    _set_allocator(mmap_threshold=1 << 22, trim_threshold=1 << 22)
+    _trim_heap()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take on the device; on the CPU see `restore.host_memory`."""
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return available_memory()
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes that this process has on the device: tensors on a GPU, everything on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    return resident_memory()
+
+
+def release_memory(device: torch.device) -> None:
+    """Hand back to the system what was freed and is kept for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    else:
+        _trim_heap()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory of a device, or of the host, ran out."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def likes_batches(device: torch.device) -> bool:
+    """Whether the device takes several tiles in less time than one after the other, as GPUs do."""
+    return device.type in ("cuda", "mps")
 
 
 def device_name(device: torch.device) -> str:
@@ -81,6 +162,24 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def _set_allocator(mmap_threshold: int, trim_threshold: int) -> None:
+    """Of glibc: blocks of memory above the one go back to the system at once, others when so much is free."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, mmap_threshold)
+    mallopt(_M_TRIM_THRESHOLD, trim_threshold)
+
+
+def _trim_heap() -> None:
+    """glibc's malloc_trim, where there is one."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return
 
 
 def _has_cuda() -> bool:

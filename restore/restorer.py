@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,21 +14,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import operators
 import pretrained
 from restore import tasks
+from restore.alpha import continue_colour, hidden, put_back, visible_noise
+from restore.budget import Budget, check_sizes
 from restore.denoiser import Denoiser, ModelConfig, build_denoiser
-from restore.devices import choose_device, network_dtype, synchronize
-from restore.errors import BadArgument, Unavailable
+from restore.devices import HOST, choose_device, hand_back_freed_memory, is_out_of_memory, network_dtype, synchronize
+from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.evaluation import consistency
 from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, Run, settings_for
 from restore.solvers.common import Callback
 from restore.tasks import Kernel, Noise, Operator, Problem
-from restore.tiles import TiledDenoiser
+from restore.tiles import Notice, TiledDenoiser
 
 if TYPE_CHECKING:
     from operators import Degradation
-    from restore.images import Picture
+    from restore.images import Opened, Picture
 
 
 class Samples(NamedTuple):
@@ -96,9 +102,12 @@ class Restorer:
     Args:
         model: ``default``, or the path of a .safetensors file with its description beside it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        tile: side in pixels of the pieces in which the network sees large pictures; None is what the memory allows.
+        memory: that may be used on the device in all, as in ``4GB``; None is most of what is free.
+        notice: told in a sentence what is done differently than expected, as smaller tiles where memory ran out.
 
     Raises:
-        BadArgument, Unavailable: no such model or device.
+        BadArgument, Unavailable: no such model or device, or a tile or memory that is too small.
 
     The methods take a PIL image, a numpy array (uint8, uint16 or float in [0, 1]) or a tensor (see
     `restore.images.open_picture`) and return the same kind, size and depth; alpha comes along. They accept the
@@ -106,11 +115,22 @@ class Restorer:
     network. With ``samples`` above 1 they return `Samples`.
     """
 
-    def __init__(self, model: str = "default", device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: str = "default",
+        device: str = "auto",
+        *,
+        tile: int | None = None,
+        memory: str | None = None,
+        notice: Notice = warnings.warn,
+    ) -> None:
+        check_sizes(tile, memory)
         self.device = choose_device(device)
         self.dtype = network_dtype(self.device)
         self.model = model
-        self.denoiser = TiledDenoiser(load_denoiser(model, self.device, self.dtype))
+        denoise = load_denoiser(model, self.device, self.dtype)
+        self.budget = Budget.of(denoise, memory)
+        self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
 
     def sr(self, image: Picture, scale: float = 4, *, noise: Noise = 0.0, kernel: str = "bicubic", **options) -> Any:
         """Super-resolution by a factor in (1, 16] of a picture that was down-sampled by ``kernel``.
@@ -207,10 +227,14 @@ class Restorer:
         """
         opened = open_measurement(image) if task == "solve" else open_picture(image)
         checked = check(task, arguments, Options(**options))
-        problem = self.problem(task, opened.color, arguments)
-        solutions, report = self.solve_problem(problem, checked, callback)
-        size = solutions.shape[-2:]
-        alpha = None if opened.alpha is None else _resized(opened.alpha, size)
+        with _enough_memory(opened.color):
+            color, arguments = _seen(task, opened, arguments)
+            problem = self.problem(task, color, arguments)
+            solutions, report = self.solve_problem(problem, checked, callback)
+        alpha = None
+        if opened.alpha is not None:
+            alpha = _resized(opened.alpha, solutions.shape[-2:])
+            solutions = put_back(solutions, opened.color, opened.alpha, problem.keep)
         gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
         samples = [opened.pack(solution, alpha, gray) for solution in solutions]
         if len(samples) == 1:
@@ -220,7 +244,10 @@ class Restorer:
         return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
 
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
-        """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1]."""
+        """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
+
+        It lies on the device, or on the host if it is too large for the device, see `restore.budget`.
+        """
         if task == "inpaint":
             threshold, rest = arguments.get("threshold", 0.5), {k: v for k, v in arguments.items() if k != "threshold"}
             arguments = {**rest, "mask": _mask(arguments["mask"], threshold)}
@@ -232,7 +259,12 @@ class Restorer:
             "colorize": tasks.colorization,
             "solve": tasks.solving,
         }
-        return builders[task](color, **arguments, device=self.device)
+        height, width = _result_size(task, color, arguments)
+        pixels = len(color) * height * width
+        place = self.budget.place(pixels, self.device)
+        if place == HOST == self.device and self.budget.is_filled(pixels):
+            hand_back_freed_memory()
+        return builders[task](color, **arguments, device=place)
 
     def solve_problem(
         self, problem: Problem, options: Options, callback: Callback | None = None
@@ -287,6 +319,18 @@ def restorer(model: str = "default", device: str = "auto") -> Restorer:
     return Restorer(model, device)
 
 
+def model_digest(model: str) -> str:
+    """SHA-256 of a model's weights.
+
+    Raises:
+        Unavailable: there is no such model.
+    """
+    try:
+        return pretrained.digest(model)
+    except pretrained.CheckpointError as error:
+        raise Unavailable(f"--model {model}: {error}") from None
+
+
 def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
     """The denoiser of a checkpoint.
 
@@ -339,6 +383,24 @@ def solve(
     return restorer(model, device).solve(measurement, operator, **options)
 
 
+@contextmanager
+def _enough_memory(picture: Tensor) -> Iterator[None]:
+    """For the operator and the solver, which act on the whole picture.
+
+    Raises:
+        RestoreError: it ran out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RestoreError(
+            f"not enough memory for a picture of {picture.shape[-1]}x{picture.shape[-2]} pixels; close other programs "
+            "or restore it in parts; on a GPU a smaller --memory keeps the picture in the memory of the host"
+        ) from error
+
+
 def _short(result: Result) -> Any:
     return result.mean if result.std is None else Samples(result.mean, result.std, result.samples)
 
@@ -357,6 +419,27 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
     return torch.where(problem.keep == 1, problem.original, torch.lerp(result, problem.original, problem.keep))
 
 
+def _result_size(task: str, color: Tensor, arguments: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of the picture that is sought.
+
+    Raises:
+        BadArgument: an operator that cannot be read, or does not fit what it measured.
+    """
+    height, width = color.shape[-2:]
+    operator = arguments.get("operator")
+    if task == "sr":
+        return round(height * arguments["scale"]), round(width * arguments["scale"])
+    if operator is None:
+        return height, width
+    if arguments.get("size") is not None:
+        return arguments["size"][1], arguments["size"][0]
+    with of_option("--operator"):
+        operator = operators.parse(operator) if isinstance(operator, str) else operator
+        measured = isinstance(operator, operators.Degradation)
+        shape = operator.input_shape((operator.measured_channels, height, width)) if measured else operator.input_shape
+    return shape[1], shape[2]
+
+
 def _mask(mask: Picture | Tensor, threshold: float) -> Tensor:
     """True where the mask is brighter than the threshold: bool [H, W], or [B, 1, H, W] of a batch of masks."""
     if hasattr(mask, "dtype") and str(mask.dtype).endswith("bool"):
@@ -364,6 +447,17 @@ def _mask(mask: Picture | Tensor, threshold: float) -> Tensor:
         return values if values.ndim != 3 else values[:, None]
     white = open_picture(mask).color.mean(dim=1, keepdim=True) > threshold
     return white[0, 0] if len(white) == 1 else white
+
+
+def _seen(task: str, opened: Opened, arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    """The colours to restore, and the arguments with ``auto`` noise measured where the picture is visible."""
+    if opened.alpha is None or not bool(hidden(opened.alpha).any()):
+        return opened.color, arguments
+    if task in ("sr", "deblur", "denoise", "colorize") and isinstance(arguments.get("noise"), str):
+        smallest = tasks.QUANTISATION_NOISE if task in ("deblur", "denoise") else 0.0
+        levels = [max(level, smallest) for level in visible_noise(opened.color, opened.alpha)]
+        arguments = {**arguments, "noise": levels}
+    return continue_colour(opened.color, opened.alpha), arguments
 
 
 def _resized(alpha: Tensor, size: torch.Size) -> Tensor:

@@ -2,65 +2,277 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoiser, Prediction
+from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
+from restore.denoiser import Condition, Denoiser, Prediction, mirror_to_multiple
+from restore.devices import is_out_of_memory, release_memory
+from restore.errors import RestoreError
+
+OVERLAP = 64
+"""Pixels by which neighbouring tiles overlap (docs/large-pictures.md says what less costs)."""
+
+Notice = Callable[[str], None]
+"""Takes a sentence for the user about what is done differently than asked or expected."""
+
+
+class Span(NamedTuple):
+    """A tile's extent along one axis."""
+
+    start: int
+    stop: int
+    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than the network's grid."""
+    weights: NDArray[np.float32]
+    """Of its pixels; those of all spans that see a pixel sum to 1."""
+
+    @property
+    def place(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+class Tile(NamedTuple):
+    """One tile of one picture of a batch."""
+
+    picture: int
+    rows: Span
+    columns: Span
+
+    def of(self, pictures: Tensor, grid: int) -> Tensor:
+        """[1, C, side, side], mirrored where the picture ends; of one picture for all, that one."""
+        part = pictures[self.picture % len(pictures), None, :, self.rows.place, self.columns.place]
+        return mirror_to_multiple(part, grid)
+
+    def add(self, predicted: Tensor, total: Tensor) -> None:
+        """Add a weighted prediction [C, side, side], on whatever device, to its place in ``total``."""
+        rows, columns = (torch.from_numpy(span.weights).to(total) for span in (self.rows, self.columns))
+        inside = predicted[:, : len(rows), : len(columns)].to(total)
+        total[self.picture, :, self.rows.place, self.columns.place].addcmul_(inside, rows[:, None] * columns)
 
 
 class TiledDenoiser:
-    """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls towards their edges.
+    """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls smoothly to the edges.
 
-    A picture that fits one tile goes through whole. The default network is local (what it answers for a pixel depends
-    on a neighbourhood), so tiles agree with the whole picture up to what lies beyond the overlap.
+    A picture that has no more pixels than a tile goes through whole. The default network is local (what it answers for
+    a pixel depends on a neighbourhood), so tiles agree with the whole picture up to what lies beyond the overlap.
+
+    Pictures may lie on another device than the network: tiles travel, and the answer is where the picture is.
+
+    When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the side, which later
+    calls keep. A tile whose prediction is not finite is predicted again in float32.
 
     Args:
         denoise: the denoiser of one tile.
-        tile: side of a tile in pixels.
-        overlap: by how much neighbours overlap at least.
+        tile: side of a tile in pixels; None is what the budget allows.
+        overlap: by how much neighbours overlap at least; at most half a tile.
+        budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a time.
+        notice: told, once for each change, what is done differently than expected.
 
     Raises:
         ValueError: an overlap that is not below the tile.
     """
 
-    def __init__(self, denoise: Denoiser, tile: int = 1024, overlap: int = 128) -> None:
-        if not 0 < overlap < tile:
+    def __init__(
+        self,
+        denoise: Denoiser,
+        tile: int | None = None,
+        overlap: int = OVERLAP,
+        *,
+        budget: Budget | None = None,
+        notice: Notice = warnings.warn,
+    ) -> None:
+        if not 0 < overlap < (tile or LARGEST_TILE):
             raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
+        self.budget, self.notice = budget, notice
         self.schedule, self.conditional = denoise.schedule, denoise.conditional
         self.one_step_from_zeros = denoise.one_step_from_zeros
+        self._in_batches = True
+        self._in_float32: Denoiser | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+        """As `Denoiser`.
+
+        Raises:
+            RestoreError: memory ran out with the smallest tiles, or a prediction is not finite in float32 either.
+        """
+        while True:
+            try:
+                return self._predict(x, sigma, condition)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._use_less(x)
+            release_memory(self.denoise.device)
+
+    def side(self, x: Tensor) -> int:
+        """Of the tiles of pictures like ``x``."""
+        if self.tile is not None:
+            return self.tile
+        return LARGEST_TILE if self.budget is None else self.budget.tile(self._pixels_on_device(x))
+
+    def at_once(self, x: Tensor, area: int) -> int:
+        """How many tiles of ``area`` pixels go through the network in one call."""
+        side = self.side(x)
+        if not self._in_batches:
+            return 1
+        if self.budget is None:
+            return max(1, side**2 // area)
+        return max(1, self.budget.at_once(side, self._pixels_on_device(x)) // area)
+
+    def _pixels_on_device(self, x: Tensor) -> int:
+        return len(x) * x.shape[-2] * x.shape[-1] if x.device == self.denoise.device else 0
+
+    def _predict(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
+        rows, columns = self._spans(x)
+        if len(rows) == len(columns) == 1:
+            return self._predict_whole(x, sigma, condition)
+        clean, noise = torch.zeros_like(x), torch.zeros_like(x)
+        tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
+        for group in _groups(tiles, self.at_once(x, _area(rows, columns, self._grid))):
+            seen = self._gathered(x, group)
+            levels = sigma[[tile.picture % len(sigma) for tile in group]] if _is_per_picture(sigma) else sigma
+            shown = condition and Condition(*(self._gathered(part, group) for part in condition))
+            prediction = self._finite(seen, levels, shown)
+            for index, tile in enumerate(group):
+                tile.add(prediction.clean[index], clean)
+                tile.add(prediction.noise[index], noise)
+        return Prediction(clean, noise)
+
+    def _predict_whole(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
+        """Every picture as one tile, several at once."""
+        count, device = self.at_once(x, x.shape[-2] * x.shape[-1]), self.denoise.device
+        parts = []
+        for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
+            levels = sigma[pictures] if _is_per_picture(sigma) and len(sigma) > 1 else sigma
+            shown = condition and Condition(*(_of_these(part, pictures).to(device) for part in condition))
+            prediction = self._finite(x[pictures].to(device), levels, shown)
+            parts.append(Prediction(prediction.clean.to(x.device), prediction.noise.to(x.device)))
+        if len(parts) == 1:
+            return parts[0]
+        return Prediction(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
+
+    def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
+        """The network's prediction; in float32 where another number format gives infinities."""
+        prediction = self.denoise(x, sigma, condition)
+        if _is_finite(prediction):
+            return prediction
+        if self.denoise.network.compute_dtype != torch.float32:
+            if self._in_float32 is None:
+                self.notice("the network's result is not finite in half precision; such parts are redone in float32")
+                self._in_float32 = _copy_in_float32(self.denoise)
+            prediction = self._in_float32(x, sigma, condition)
+            if _is_finite(prediction):
+                return prediction
+        raise RestoreError("the network's result is not finite (NaN or infinity): the model does not suit this picture")
+
+    def _gathered(self, pictures: Tensor, tiles: Sequence[Tile]) -> Tensor:
+        return torch.cat([tile.of(pictures, self._grid) for tile in tiles]).to(self.denoise.device)
+
+    def _spans(self, x: Tensor) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """Of the tiles' rows and columns; one of each if the picture goes through whole."""
         height, width = x.shape[-2:]
-        if max(height, width) <= self.tile:
-            return self.denoise(x, sigma, condition)
-        clean, noise, weight = torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(1, 1, height, width)
-        for rows in self._spans(height):
-            for columns in self._spans(width):
-                part = (..., rows, columns)
-                shown = condition and Condition(condition.picture[part], condition.known[part])
-                prediction = self.denoise(x[part], sigma, shown)
-                window = self._window(rows)[:, None] * self._window(columns)
-                window = window.to(x)
-                clean[part] += window * prediction.clean
-                noise[part] += window * prediction.noise
-                weight[part] += window
-        return Prediction(clean / weight, noise / weight)
+        side = self.side(x)
+        if height * width <= side**2:
+            return spans(height, height, 0, 1), spans(width, width, 0, 1)
+        return spans(height, side, self.overlap, self._grid), spans(width, side, self.overlap, self._grid)
 
-    def _spans(self, size: int) -> Iterator[slice]:
-        """Evenly spread spans that cover ``size``, starting at multiples of 8 so that every tile has the same grid."""
-        if size <= self.tile:
-            yield slice(0, size)
+    @property
+    def _grid(self) -> int:
+        return self.denoise.config.backbone.size_multiple
+
+    def _use_less(self, x: Tensor) -> None:
+        """Go on with fewer tiles at once, else with smaller ones.
+
+        Raises:
+            RestoreError: they are as small as can be.
+        """
+        area = _area(*self._spans(x), self._grid)
+        if self.at_once(x, area) > 1 and len(x) * x.shape[-2] * x.shape[-1] > area:
+            self._in_batches = False
+            self.notice("not enough memory for several tiles at once: going on with one at a time")
             return
-        count = -(-(size - self.overlap) // (self.tile - self.overlap))
-        for index in range(count):
-            start = round(index * (size - self.tile) / (count - 1) / 8) * 8
-            yield slice(start, min(start + self.tile, size) if index + 1 < count else size)
+        smaller = max(math.isqrt(area) // 2, SMALLEST_TILE)
+        if smaller**2 >= area:
+            raise RestoreError(
+                f"not enough memory, even for pieces of {smaller}x{smaller} pixels; close other programs, restore a "
+                "smaller picture, or use another --device"
+            )
+        self.tile = smaller
+        self.notice(f"not enough memory: going on with tiles of {smaller} pixels")
 
-    def _window(self, span: slice) -> Tensor:
-        """A ramp over the overlap at both ends, 1 in between."""
-        length = span.stop - span.start
-        distance = torch.minimum(torch.arange(length) + 1, length - torch.arange(length))
-        return (distance / self.overlap).clamp(max=1)
+
+@lru_cache(maxsize=16)
+def spans(size: int, tile: int, overlap: int, grid: int) -> tuple[Span, ...]:
+    """Evenly spread spans that cover ``size`` pixels, with weights that sum to 1 at each.
+
+    All have the same length, the shortest that needs no more spans than ``tile`` does, if the last is taken to end at a
+    multiple of ``grid``. They start at multiples of ``grid``, so that the network divides every tile as it divides the
+    whole picture.
+
+    Args:
+        size: of the picture along the axis.
+        tile: the longest length; one span covers a picture that is not longer.
+        overlap: of neighbours, at least, up to half a tile; rounded up to a multiple of ``grid``.
+        grid: what the network divides lengths by.
+    """
+    tile = max(tile // grid, 2) * grid if tile < size else size
+    if size <= tile:
+        return (Span(0, size, np.ones(size, np.float32)),)
+    overlap = min(-(-overlap // grid), tile // grid // 2) * grid
+    padded = -(-size // grid) * grid
+    count = -(-(padded - overlap) // (tile - overlap))
+    length = -(-(padded + (count - 1) * overlap) // (count * grid)) * grid
+    starts = [index * (padded - length) // (count - 1) // grid * grid for index in range(count)]
+    windows = [_window(start, length, overlap, size) for start in starts]
+    total = np.sum(windows, axis=0)
+    return tuple(
+        Span(start, min(start + length, size), (window / total)[start : start + length].astype(np.float32))
+        for start, window in zip(starts, windows, strict=True)
+    )
+
+
+def _window(start: int, length: int, overlap: int, size: int) -> NDArray[np.float64]:
+    """[size]: 1 inside a span, a raised cosine over the overlap at its ends, 0 outside."""
+    position = np.arange(size) - start + 0.5
+    distance = np.minimum(position, length - position)
+    return np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2
+
+
+def _area(rows: Sequence[Span], columns: Sequence[Span], grid: int) -> int:
+    """Pixels of one tile, as the network sees it."""
+    return math.prod(-(-(axis[0].stop - axis[0].start) // grid) * grid for axis in (rows, columns))
+
+
+def _groups(tiles: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
+    return (tiles[start : start + count] for start in range(0, len(tiles), count))
+
+
+def _of_these(values: Tensor, pictures: slice) -> Tensor:
+    """Of one for all pictures, that one."""
+    return values[pictures] if len(values) > 1 else values
+
+
+def _is_per_picture(sigma: Tensor | float) -> bool:
+    return isinstance(sigma, Tensor) and sigma.ndim > 0
+
+
+def _is_finite(prediction: Prediction) -> bool:
+    """Infinities and NaNs survive a sum. Of a fake tensor, which has no values, always true."""
+    total = prediction.clean.sum() + prediction.noise.sum()
+    return type(total) is not Tensor or math.isfinite(total)
+
+
+def _copy_in_float32(denoise: Denoiser) -> Denoiser:
+    """The same network, whose weights keep the values that they were rounded to."""
+    return Denoiser(copy.deepcopy(denoise.network).set_compute_dtype(torch.float32), denoise.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,21 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import operators
 import pretrained
 from operators import Mask, kernels, masks
+from restore.budget import SOLVER_BYTES, Budget
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
-from restore.devices import choose_device, network_dtype
+from restore.devices import (
+    choose_device,
+    free_memory,
+    is_out_of_memory,
+    network_dtype,
+    release_memory,
+    used_memory,
+)
 from restore.errors import BadArgument, Unavailable
+from restore.restorer import Restorer
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, one_step, project, sr3
+from restore.tiles import TiledDenoiser
 
 SHAPE = (3, 16, 24)
 OPERATORS: dict[str, Callable[[], operators.SpectralOperator]] = {
@@ -86,6 +97,10 @@ KERNELS = np.stack([kernels.gaussian(0.5), kernels.box(5)])
 
 def _known(*leading: int) -> Tensor:
     return torch.rand(*leading, *SHAPE[1:], generator=torch.Generator().manual_seed(0)) < 0.6
+
+
+def _half(size: tuple[int, int]) -> Tensor:
+    return torch.arange(size[1]).expand(size) < size[1] // 2
 
 
 @pytest.fixture
@@ -213,6 +228,83 @@ def test_sr3(variance: str, fake: FakeTensorMode) -> None:
         sr3(denoise, condition, LEVELS, generator=generator, variance=variance),
         one_step(denoise, condition, LEVELS[0], generator=generator),
     )
+
+
+@pytest.mark.parametrize("size", [(24, 40), (150, 200)])
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_tiles_travel_and_come_back(size: tuple[int, int], conditional: bool, place: str, fake: FakeTensorMode) -> None:
+    """The network is on a GPU; what it answers is where the picture is."""
+    seen: list[str] = []
+    denoise = _denoiser(fake)
+    denoise.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].device.type))
+    x, levels = torch.empty(2, 3, *size, device=place), torch.empty(2, device=place)
+    condition = Condition(torch.empty_like(x), torch.empty(2, 1, *size, device=place)) if conditional else None
+    prediction = TiledDenoiser(denoise, 128, 32)(x, levels, condition)
+    assert {part.device.type for part in prediction} == {place}
+    assert {part.shape for part in prediction} == {x.shape}
+    assert set(seen) == {"cuda"}
+    assert len(seen) == (1 if size == (24, 40) else 8)
+
+
+@pytest.mark.parametrize(
+    ("memory", "place"), [(16 * 24 * 2 * SOLVER_BYTES, "cuda"), (8 * 12 * 2 * SOLVER_BYTES - 2, "cpu")]
+)
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        ("sr", {"scale": 2}),
+        ("inpaint", {"mask": _half((8, 12)), "dilate": 1}),
+        ("deblur", {"kernel": "box:3", "noise": 0.0}),
+        ("denoise", {"noise": 0.1}),
+        ("colorize", {}),
+        ("solve", {"operator": "down:bicubic:2", "noise": 0.0}),
+        ("solve", {"operator": "hadamard:0.5", "noise": 0.0, "size": (24, 16)}),
+    ],
+)
+def test_a_picture_that_is_too_large_for_the_device_stays_on_the_host(
+    task: str, arguments: dict[str, Any], memory: int, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of 16×24 pixels fit the larger memory, results of 8×12 do not fit the smaller one."""
+    restorer, asked = Restorer(device="cpu"), []
+    restorer.device, restorer.budget = torch.device("cuda"), Budget(memory, per_pixel=1000.0)
+    for name in ("super_resolution", "inpainting", "deblurring", "denoising", "colorization", "solving"):
+        monkeypatch.setattr(f"restore.tasks.{name}", lambda *_, device, **__: asked.append(device))
+    restorer.problem(task, torch.zeros(1, 3, 8, 12), arguments)
+    assert asked == [torch.device(place)]
+
+
+def test_errors_that_mean_that_memory_ran_out() -> None:
+    def said(text: str) -> RuntimeError:
+        return RuntimeError(text)
+
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert is_out_of_memory(said("MPS backend out of memory (MPS allocated: 8.1 GB)"))
+    assert is_out_of_memory(
+        said("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried")
+    )
+    assert is_out_of_memory(said("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert not is_out_of_memory(said("The size of tensor a (3) must match the size of tensor b (4)"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_what_a_cpu_really_says_when_memory_runs_out() -> None:
+    for hungry in (lambda: torch.empty(1 << 60), lambda: np.empty(1 << 50), lambda: bytearray(1 << 60)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            hungry()
+        assert is_out_of_memory(caught.value)
+
+
+def test_memory_of_this_machine() -> None:
+    device = choose_device("cpu")
+    block = torch.ones(25_000_000)
+    taken = used_memory(device)
+    assert 10**8 < taken < 10**11
+    assert free_memory(device) > 10**8
+    del block
+    release_memory(device)
+    assert used_memory(device) < taken - 90_000_000
 
 
 def test_chosen_devices() -> None:

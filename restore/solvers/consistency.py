@@ -84,7 +84,7 @@ def _ridge(operator: LinearOperator, residual: Tensor, shift: Tensor) -> Tensor:
     """``(AᵀA + shift)⁻¹ Aᵀ residual``."""
     shift = shift.clamp_min(1e-6)
     return conjugate_gradient(
-        lambda d: operator.At(operator.A(d)) + shift * d,
+        lambda d: torch.addcmul(operator.At(operator.A(d)), shift, d),
         operator.At(residual),
         rtol=TOLERANCE,
         iterations=ITERATIONS,

@@ -67,6 +67,7 @@ def ddrm(
     walk = _SpectralWalk(operator, measurement, noise_level)
     shape = (measurement.shape[0], *operator.input_shape)
     x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
+    del start  # large pictures: what is done with makes room for the network
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
         if callback is not None:
@@ -74,6 +75,7 @@ def ddrm(
         if sigma_next > 0:
             noise = gaussian_noise(shape, generator, measurement.device)
             x = walk.step(prediction, noise, sigma, sigma_next, eta, eta_b)
+            del prediction, noise
     if final_projection:
         return project(operator, prediction.clean, measurement, noise_level)
     return prediction.clean
@@ -91,15 +93,15 @@ class _SpectralWalk:
         self.measured = operator.singular_values > 0
         inverse = operator.inverse_singular_values()
         self.y = inverse * operator.Ut(measurement)
-        self.noise = inverse * per_picture(noise_level, measurement)
-        self.safe_noise = torch.where(self.noise > 0, self.noise, 1.0)
+        self.noise = None
+        if isinstance(noise_level, Tensor) or noise_level > 0:
+            self.noise = inverse * per_picture(noise_level, measurement)
 
     def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
         """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``estimate + σ z̄``."""
         x = sigma * z if estimate is None else estimate + sigma * z
-        spread = (sigma**2 - self.noise**2).clamp_min(0).sqrt()
-        better = self.measured & (self.noise <= sigma)
-        return self._replace(x, self.operator.Vt(x), better, self.y + spread * self.operator.Vt(z))
+        better = self.measured if self.noise is None else self.measured & (self.noise <= sigma)
+        return self._replace(x, self.operator.Vt(x), better, self.y + self._spread(sigma) * self.operator.Vt(z))
 
     def step(self, prediction: Prediction, z: Tensor, sigma: float, lower: float, eta: float, eta_b: float) -> Tensor:
         """From σ to the next ``lower`` level."""
@@ -107,11 +109,18 @@ class _SpectralWalk:
         clean, z_bar = self.operator.Vt(prediction.clean), self.operator.Vt(z)
         fresh = clean + lower * eta * z_bar
         unmeasured = fresh + (lower * kept / sigma) * (self.x - clean)
-        coarse = fresh + (lower * kept) * (self.y - clean) / self.safe_noise
-        spread = (lower**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
-        fine = torch.lerp(clean, self.y, eta_b) + spread * z_bar
+        measured = torch.lerp(clean, self.y, eta_b) + self._spread(lower, eta_b) * z_bar
+        if self.noise is not None:
+            safe_noise = torch.where(self.noise > 0, self.noise, 1.0)
+            coarse = fresh + (lower * kept) * (self.y - clean) / safe_noise
+            measured = torch.where(lower < self.noise, coarse, measured)
+        del fresh
         x = prediction.clean + lower * (kept * prediction.noise + eta * z)
-        return self._replace(x, unmeasured, self.measured, torch.where(lower < self.noise, coarse, fine))
+        return self._replace(x, unmeasured, self.measured, measured)
+
+    def _spread(self, sigma: float, eta_b: float = 1.0) -> Tensor | float:
+        """``√(σ² − η_b² σ_y²/s²)``, 0 where the measurement's noise is larger."""
+        return sigma if self.noise is None else (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
 
     def _replace(self, x: Tensor, x_bar: Tensor, where: Tensor, value: Tensor) -> Tensor:
         """The picture x, of spectrum x̄, with other values in some components of it."""

@@ -67,6 +67,7 @@ def diffpir(
     shape = (measurement.shape[0], *operator.input_shape)
     x = pairs[0][0] * gaussian_noise(shape, generator, measurement.device)
     x = x if start is None else x + start
+    del start  # large pictures: what is done with makes room for the network
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         if callback is not None:
@@ -75,4 +76,5 @@ def diffpir(
             fitted = project(operator, clean, measurement, noise_level, prior_std=sigma / strength**0.5)
             fresh = gaussian_noise(shape, generator, measurement.device)
             x = fitted + sigma_next * ((1 - zeta) ** 0.5 * (x - fitted) / sigma + zeta**0.5 * fresh)
+            del clean, fitted, fresh
     return project(operator, clean, measurement, noise_level) if final_projection else clean

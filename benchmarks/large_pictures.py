@@ -1,0 +1,184 @@
+"""Time for each megapixel and peak memory of large pictures, tiles against the whole, what a call of the network takes.
+
+    python benchmarks/large_pictures.py                         # sr ×2, deblur and inpaint, 1 to 12 megapixels
+    python benchmarks/large_pictures.py --megapixels 12 --memory 4GB
+    python benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024     # largest difference of a result
+    python benchmarks/large_pictures.py --network               # bytes for each pixel, and whether batches pay
+
+The picture is examples/parrots.png, continued by mirroring, 4:3. Megapixels are those of the result. Every restoration
+is made in a process of its own, so that none sees memory that another left behind. The peak is by how much the process
+grew while it restored, weights and libraries aside (on CUDA: what PyTorch had allocated).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restore import Restorer
+from restore.budget import LARGEST_TILE, network_bytes
+from restore.devices import choose_device, keep_freed_memory
+from restore.evaluate.meter import Meter
+from restore.photo import read_photo
+from restore.restorer import load_denoiser
+
+TASKS = ("sr", "deblur", "inpaint")
+EXAMPLE = Path(__file__).parent.parent / "examples" / "parrots.png"
+SIDES = (256, 512, 1024)
+"""Of pictures that go through the network whole."""
+
+
+def picture(height: int, width: int) -> NDArray[np.float32]:
+    """[height, width, 3] in [0, 1]."""
+    pixels = np.float32(read_photo(EXAMPLE).pixels[..., :3])
+    pixels = pixels / (255 if pixels.max() > 1 else 1)
+    more = [(0, max(0, size - n)) for size, n in zip((height, width), pixels.shape[:2], strict=True)]
+    return np.ascontiguousarray(np.pad(pixels, (*more, (0, 0)), mode="symmetric")[:height, :width])
+
+
+def problem(task: str, height: int, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """A picture and its task's arguments, for a result of this size."""
+    if task == "sr":
+        return picture(height // 2, width // 2), {"scale": 2.0}
+    if task == "deblur":
+        return picture(height, width), {"kernel": "gaussian:2", "noise": 0.01}
+    hole = np.zeros((height, width), dtype=bool)
+    hole[height // 3 : height // 2, width // 4 : width // 2] = True
+    return picture(height, width), {"mask": hole}
+
+
+def restore_one(arguments: argparse.Namespace) -> None:
+    """Restore in this process; print what it took as JSON."""
+    keep_freed_memory()
+    height, width = size_of(arguments.megapixels[0])
+    image, of_task = problem(arguments.one, height, width)
+    restorer = Restorer(arguments.model, arguments.device, tile=arguments.tile, memory=arguments.memory)
+    calls = []
+    restorer.denoiser.denoise.network.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-2:]))
+    restorer.denoise(image[:64, :64], 0.1, method="one-step")  # what PyTorch does once only
+    calls.clear()
+    with Meter(restorer.device) as meter:
+        report = restorer.run(arguments.one, image, of_task, steps=arguments.steps).report
+    tile = "x".join(str(n) for n in reversed(calls[0]))
+    found = {"solver": report.seconds, "seconds": meter.seconds, "MiB": meter.memory, "calls": len(calls), "tile": tile}
+    print(json.dumps(found))
+
+
+def by_size(arguments: argparse.Namespace) -> None:
+    """Print a table of all tasks and sizes."""
+    print(f"{arguments.steps} steps, {choose_device(arguments.device)}, {torch.get_num_threads()} threads\n")
+    columns = ["task", "size", "megapixels", "tiles a step", "s for each megapixel and step", "to the first"]
+    print("| " + " | ".join([*columns, "peak, MiB", "bytes a pixel"]) + " |")
+    print("|---|---|---:|---|---:|---:|---:|---:|")
+    for task in arguments.tasks:
+        first = None
+        for megapixels in arguments.megapixels:
+            height, width = size_of(megapixels)
+            found = in_own_process(arguments, task, megapixels)
+            pixels = height * width
+            pace = found["solver"] / (pixels / 1e6) / arguments.steps
+            first = first or pace
+            memory = "– | –" if found["MiB"] is None else f"{found['MiB']:.0f} | {found['MiB'] * 2**20 / pixels:.0f}"
+            tiles = f"{found['calls'] / arguments.steps:g} of {found['tile']}"
+            cells = f"{task} | {width}×{height} | {pixels / 1e6:.1f} | {tiles} | {pace:.2f} | {pace / first:.2f}"
+            print(f"| {cells} | {memory} |", flush=True)
+
+
+def in_own_process(arguments: argparse.Namespace, task: str, megapixels: float) -> dict[str, Any]:
+    words = ["--one", task, "--megapixels", str(megapixels), "--steps", str(arguments.steps)]
+    words += ["--model", arguments.model, "--device", arguments.device]
+    words += [] if arguments.memory is None else ["--memory", arguments.memory]
+    words += [] if arguments.tile is None else ["--tile", str(arguments.tile)]
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def size_of(megapixels: float) -> tuple[int, int]:
+    """Height and width, 3:4, both even."""
+    half_width = round(math.sqrt(megapixels * 1e6 * 4 / 3) / 2)
+    return 2 * round(half_width * 3 / 4), 2 * half_width
+
+
+def against_whole(arguments: argparse.Namespace) -> None:
+    """Print how far results in tiles are from the result of the whole picture, in levels of 255."""
+    side, tile = arguments.side, arguments.tile or arguments.side // 2
+    restorer = Restorer(arguments.model, arguments.device, memory=arguments.memory)
+    print(f"{side}², {arguments.steps} steps, tiles of at most {tile}; in levels of 255\n")
+    print("| task | overlap | largest difference | RMS | pixels a step, of the whole |\n|---|---:|---:|---:|---:|")
+    for task in arguments.tasks:
+        image, of_task = problem(task, side, side)
+        results = {}
+        for overlap in (None, *arguments.overlaps):
+            restorer.denoiser.tile = side + 64 if overlap is None else tile  # a blurred picture's border is unknown
+            restorer.denoiser.overlap = overlap or restorer.denoiser.overlap
+            seen = []
+            hook = restorer.denoiser.denoise.network.register_forward_hook(
+                lambda _, given, __, seen=seen: seen.append(given[0].shape[-1] * given[0].shape[-2])
+            )
+            results[overlap] = restorer.run(task, image, of_task, steps=arguments.steps).mean, sum(seen)
+            hook.remove()
+            if overlap is not None:
+                difference = 255 * (results[overlap][0] - results[None][0])
+                largest, rms = np.abs(difference).max(), np.sqrt(np.mean(difference**2))
+                more = results[overlap][1] / results[None][1]
+                print(f"| {task} | {overlap} | {largest:.3f} | {rms:.4f} | {more:.2f} |", flush=True)
+
+
+def of_network(arguments: argparse.Namespace) -> None:
+    """Print what a call of the network takes at its peak, and the time of four pictures at once and one by one."""
+    device = choose_device(arguments.device)
+    print("| format | side | bytes a pixel | as expected | s, four one by one | s, four at once |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for dtype in (torch.bfloat16, torch.float32):
+        denoise = load_denoiser(arguments.model, device, dtype)
+        expected = network_bytes(denoise.config.backbone, dtype)
+        for side in SIDES:
+            four = torch.zeros(4, 3, side, side, device=device)
+            with torch.inference_mode():
+                denoise(four[:1], 1.0)
+                with Meter(device) as one:
+                    denoise(four[:1], 1.0)
+                with Meter(device) as singly:
+                    for index in range(len(four)):
+                        denoise(four[index : index + 1], 1.0)
+                with Meter(device) as together:
+                    denoise(four, 1.0)
+            per_pixel = "–" if one.memory is None else f"{one.memory * 2**20 / side**2:.0f}"
+            times = f"{singly.seconds:.2f} | {together.seconds:.2f}"
+            print(
+                f"| {str(dtype).removeprefix('torch.')} | {side} | {per_pixel} | {expected:.0f} | {times} |", flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 2, 4, 8, 12])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--tile", type=int, help=f"side of the tiles; by default what fits, up to {LARGEST_TILE}")
+    parser.add_argument("--memory", help="as in 4GB; by default most of what is free")
+    parser.add_argument("--overlaps", type=int, nargs="+", help="compare tiles with the whole picture instead")
+    parser.add_argument("--side", type=int, default=1024, help="with --overlaps: of the picture")
+    parser.add_argument("--network", action="store_true", help="measure a call of the network instead")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--one", choices=TASKS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        return restore_one(arguments)
+    if arguments.network:
+        return of_network(arguments)
+    return (against_whole if arguments.overlaps else by_size)(arguments)
+
+
+if __name__ == "__main__":
+    main()
