@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from restore.evaluate.protocol import Case, EightBit
 from restore.evaluate.scores import COLUMNS, Score, Scores, cells
+from restore.html_page import BYTE_LIMIT, document, facts, jpeg, png
 
 CROP_SIDE, HOLE_CROP_SIDE = 64, 96
 """Of a zoomed crop, in pixels of the truth; larger for inpainting, to show what is around a hole."""
 CROP_RIM = 16
 """How far a crop keeps from the border, where some methods ring."""
-THUMBNAIL_SIDE, WHOLE_SIDE, JPEG_QUALITY = 120, 480, 82
-BYTE_LIMIT = 16_000_000
-"""Of the embedded pictures."""
+THUMBNAIL_SIDE, WHOLE_SIDE = 120, 480
 
 
 class Text(NamedTuple):
@@ -60,7 +56,7 @@ class Page:
             return
         anchor, name = f"picture-{self.offered}", escape(case.name)
         thumbnail = (
-            f'<a href="#{anchor}"><img src="{_jpeg(case.truth, THUMBNAIL_SIDE)}" alt="{name}: to its crops" '
+            f'<a href="#{anchor}"><img src="{jpeg(case.truth, THUMBNAIL_SIDE)}" alt="{name}: to its crops" '
             f'loading="lazy"><span>{name}</span></a>'
         )
         section = _section(anchor, case, results, scores)
@@ -85,7 +81,7 @@ class Page:
             *(f"<p class='note'>{escape(note)}</p>" for note in text.notes),
             f"<details><summary>What the columns mean</summary>{_legend()}</details></section>",
             f"<section><h2>Skipped or failed</h2><ul class='problems'>{problems}</ul></section>" if problems else "",
-            f"<section><h2>Settings</h2><details><summary>All settings and versions</summary>{_facts(text.facts)}"
+            f"<section><h2>Settings</h2><details><summary>All settings and versions</summary>{facts(text.facts)}"
             "</details></section>",
             f"<section><h2>Pictures</h2><p class='note'>{shown}. The crops show where "
             "the methods differ most, enlarged without smoothing.</p>",
@@ -93,7 +89,7 @@ class Page:
             *self.sections,
             "</main>",
         ]
-        return _document(text.title, "\n".join(part for part in body if part)).encode("utf-8", "replace")
+        return document(text.title, "\n".join(part for part in body if part), _STYLE).encode("utf-8", "replace")
 
 
 def place_of_crop(results: Sequence[EightBit], truth: EightBit, side: int) -> tuple[int, int]:
@@ -131,7 +127,7 @@ def _section(anchor: str, case: Case, results: Mapping[str, EightBit], scores: M
     )
     return (
         f'<section class="picture" id="{anchor}"><div class="about"><h3>{name}</h3><div class="whole">'
-        f'<img src="{_jpeg(case.truth, WHOLE_SIDE)}" alt="{name}, whole, {width}×{height} pixels" loading="lazy">'
+        f'<img src="{jpeg(case.truth, WHOLE_SIDE)}" alt="{name}, whole, {width}×{height} pixels" loading="lazy">'
         f'<span class="box" style="{box}"></span></div>'
         f'<p class="note">{width}×{height} pixels; crops of {side}×{side} at column {left}, row {top}.</p></div>'
         f'<div class="crops">{"".join(figures)}</div></section>'
@@ -145,7 +141,7 @@ def _figure(method: str, crop: EightBit, name: str, score: Score | None, best: b
     alt = escape(f"{method}, crop of {name}" + (f": {numbers}" if numbers else ""))
     mark = ' <span class="mark">best PSNR</span>' if best else ""
     return (
-        f'<figure><img class="crop" src="{_png(crop)}" alt="{alt}" loading="lazy">'
+        f'<figure><img class="crop" src="{png(crop)}" alt="{alt}" loading="lazy">'
         f"<figcaption><b>{escape(method)}</b>{mark}<br>{numbers or '&nbsp;'}</figcaption></figure>"
     )
 
@@ -179,84 +175,17 @@ def _legend() -> str:
     return f"<dl>{terms}</dl>"
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{rows}</dl>"
-
-
-def _png(picture: EightBit) -> str:
-    return _embedded(picture, "PNG", optimize=True)
-
-
-def _jpeg(picture: EightBit, side: int) -> str:
-    """Not larger than ``side`` each way."""
-    scale = min(1.0, side / max(picture.shape[:2]))
-    size = tuple(max(1, round(n * scale)) for n in picture.shape[1::-1])
-    reduced = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))  # type: ignore[arg-type]
-    return _embedded(reduced, "JPEG", quality=JPEG_QUALITY)
-
-
-def _embedded(picture: EightBit, format: str, **options: int | bool) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format, **options)
-    return f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _document(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
 _STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1c1e21; --soft: #5b6168; --line: #d8dce0; --best: #e3f3e6;
-  --sheet: #f5f6f7; --mark: #1d7a33 }
-@media (prefers-color-scheme: dark) { :root { --back: #16181a; --text: #e8eaec; --soft: #a3a9b0; --line: #3a3f45;
-  --best: #1f3d27; --sheet: #1f2225; --mark: #74cf8b } }
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--back); color: var(--text);
-  font: 1rem/1.5 system-ui, sans-serif }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 .25rem }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
-h3 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere }
-header p { margin: 0; color: var(--soft); overflow-wrap: anywhere }
-.note, details { color: var(--soft); font-size: .875rem; margin: .5rem 0 }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem }
-th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
-thead th { color: var(--soft); font-weight: 600 }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--back) }
-tbody th { font-weight: 600 }
 td.best { background: var(--best); font-weight: 700 }
-.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0; font-size: .9375rem }
-dt { color: var(--soft) }
-dd { margin: 0; overflow-wrap: anywhere }
-.problems { padding-left: 1.2rem; overflow-wrap: anywhere }
 nav { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .75rem; align-items: end }
 nav a { color: inherit; text-decoration: none; font-size: .75rem; min-width: 0 }
 nav img { display: block; max-width: 100%; border-radius: .25rem }
 nav span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.picture { margin: 2rem 0 0; padding: 1rem; background: var(--sheet); border-radius: .5rem }
 @media (min-width: 60rem) { .picture { display: grid; grid-template-columns: 17rem 1fr; gap: 1rem } }
 .about { min-width: 0 }
 .whole { position: relative; display: inline-block; line-height: 0; max-width: 100% }
 .whole img { max-width: 100%; height: auto; border-radius: .25rem }
 .box { position: absolute; border: 2px solid #fff; outline: 2px solid #000 }
 .crops { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(12rem, 45%), 1fr)); gap: .75rem }
-figure { margin: 0; min-width: 0 }
 .crop { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated }
-figcaption { font-size: .8125rem; line-height: 1.35; padding-top: .25rem }
-.mark { color: var(--mark); white-space: nowrap }
 """

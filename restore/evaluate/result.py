@@ -9,21 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from restore.comparison import TITLES
 from restore.errors import BadArgument, FileAccess, SomeFailed
 from restore.evaluate import scores
 from restore.evaluate.page import BYTE_LIMIT, Page, Text
 from restore.evaluate.scores import Score
 from restore.files import refuse_existing, write_atomically
 from restore.folder import check_writable, identity
-
-_TITLES = {
-    "sr": "Super-resolution",
-    "inpaint": "Inpainting",
-    "deblur": "Deblurring",
-    "denoise": "Denoising",
-    "colorize": "Colourising",
-    "solve": "Solving",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        return f"{_TITLES[self.about['task']]}, {self.about['degradation']}"
+        return f"{TITLES[self.about['task']]}, {self.about['degradation']}"
 
     @property
     def lead(self) -> str:
