@@ -11,16 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from restore import __version__
-from restore.errors import BadArgument, NothingToDo, RestoreError, SomeFailed
+from restore.config import Commands, Option, read_options
+from restore.errors import BadArgument, NothingToDo, RestoreError, Unavailable
 
 if TYPE_CHECKING:
-    from restore.folder import Job, Plan
-    from restore.progress import Progress
+    from restore.folder import Job
+    from restore.ray_engine import Cluster
 
 # Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -37,14 +39,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Input = Annotated[Path, typer.Argument(metavar="IN", help="A picture, or a folder of pictures.")]
+METHODS = ("auto", "ddrm", "diffpir", "sr3", "one-step")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+RESAMPLERS = ("bicubic", "area", "lanczos")
+BLURS = ("gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
+BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
+TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize", "solve")
+"""What a shell completes; here, so that it need not wait for PyTorch."""
+
+
+def words(known: tuple[str, ...]) -> Callable[[], list[str]]:
+    """For an option whose words a shell completes."""
+    return lambda: list(known)
+
+
+def load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of a file for the defaults of the command."""
+    if path is not None and not context.resilient_parsing:
+        assert context.parent is not None
+        values = read_options(path, str(context.info_name), _configurable(context.parent.command))
+        context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+Input = Annotated[
+    Path, typer.Argument(metavar="IN", help="A picture, a folder of pictures, a pattern in quotes, or - for stdin.")
+]
 Output = Annotated[
     Path | None,
-    typer.Argument(metavar="[OUT]", help="Where to write: a file or folder. Default: IN-TASK beside IN."),
+    typer.Argument(metavar="[OUT]", help="Where to write: a file or folder, - for stdout. Default: IN-TASK beside IN."),
 ]
 NoiseOption = Annotated[
     str,
-    typer.Option("--noise", help="Standard deviation of the noise in IN, for pixels in [0, 1]; or auto."),
+    typer.Option(
+        "--noise",
+        help="Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
+        autocompletion=words(("auto",)),
+    ),
 ]
 
 
@@ -52,9 +83,12 @@ NoiseOption = Annotated[
 class Common:
     """Options that every task has."""
 
-    method: Annotated[str, typer.Option(help="auto, ddrm, diffpir, sr3 or one-step. auto is what measured best.")] = (
-        "auto"
-    )
+    method: Annotated[
+        str,
+        typer.Option(
+            help="auto, ddrm, diffpir, sr3 or one-step. auto is what measured best.", autocompletion=words(METHODS)
+        ),
+    ] = "auto"
     steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
     eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
     seed: Annotated[
@@ -62,14 +96,79 @@ class Common:
     ] = 0
     samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
     model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default"
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))] = "auto"
+    tile: Annotated[
+        int | None, typer.Option(help="Side in pixels of the network's pieces of a large picture. Default: what fits.")
+    ] = None
+    memory: Annotated[
+        str | None, typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free.")
+    ] = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write, instead of [OUT].", show_default=False)
     ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")] = False
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Of OUT: png, jpeg, webp, tiff or bmp. Default: its suffix tells, or as IN.",
+            autocompletion=words(("png", "jpeg", "webp", "tiff", "bmp")),
+        ),
+    ] = None
+    quality: Annotated[
+        int | None, typer.Option(help="Of JPEG and WebP outputs, 1 to 100. Default: that of IN, if it is good.")
+    ] = None
+    depth: Annotated[
+        int | None, typer.Option(help="Bits a channel: 8, 16 (PNG, TIFF) or 32 (TIFF). Default: as IN.")
+    ] = None
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Also write before and after side by side, OUT.compare.png.")
+    ] = False
+    report: Annotated[
+        Path | None, typer.Option(metavar="OUT.html", help="A page with before and after, what changed, settings.")
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")] = False
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="In a folder, leave out what is done; or refuse to start.")
+    ] = True
+    files_from: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="Only these files of the folder IN, a name a line or NUL-ended; - is stdin."),
+    ] = None
+    shard: Annotated[
+        str | None, typer.Option(metavar="i/N", help="Only this run's share of the folder, of N runs at once.")
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run/--no-dry-run", help="Say what would be restored, and do nothing.")
+    ] = False
+    engine: Annotated[
+        str,
+        typer.Option(help="What a folder is restored by: local, or ray.", autocompletion=words(("local", "ray"))),
+    ] = "local"
+    workers: Annotated[int, typer.Option(help="Of --engine ray: how many models.")] = 1
+    worker_cpus: Annotated[float, typer.Option(help="Of --engine ray: processors of each model.")] = 1.0
+    worker_gpus: Annotated[float, typer.Option(help="Of --engine ray: GPUs of each model.")] = 0.0
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of --engine ray: the cluster. Default: RAY_ADDRESS, or this machine alone.")
+    ] = None
+    watch: Annotated[
+        bool, typer.Option("--watch/--no-watch", help="Go on with pictures that come into the folder; Ctrl-C ends.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet/--no-quiet", "-q", help="No progress, no summary; errors only.")] = (
+        False
+    )
+    as_json: Annotated[bool, typer.Option("--json/--no-json", help="One JSON object for each picture on stdout.")] = (
+        False
+    )
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="Options from a file; those given here win.", callback=load_config, is_eager=True
+        ),
+    ] = None
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False
+
+
+_KINDS: dict[str, dict[str, Any]] = {}
+"""Of each task the types of its parameters."""
 
 
 def task(function: Callable[..., dict[str, Any]]) -> Callable[..., None]:
@@ -96,7 +195,33 @@ def task(function: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
+    _KINDS[function.__name__] = {p.name: _kind(p.annotation) for p in parameters}
     return app.command(name=function.__name__, help=function.__doc__, epilog=EPILOG)(command)
+
+
+def _kind(annotation: Any) -> Any:
+    """``int`` of ``Annotated[int | None, …]``."""
+    plain = get_args(annotation)[0]
+    return next((kind for kind in get_args(plain) if kind is not NoneType), plain)
+
+
+def _configurable(group: Any) -> Commands:
+    """What a file may set: every option of the tasks that is shown in their help, but the file itself."""
+    return {
+        name: {
+            option.name: option
+            for parameter in group.commands[name].params
+            if (option := _option(parameter, kinds[parameter.name])) is not None
+        }
+        for name, kinds in _KINDS.items()
+    }
+
+
+def _option(parameter: Any, kind: Any) -> Option | None:
+    if parameter.param_type_name != "option" or parameter.hidden or parameter.name == "config":
+        return None
+    name = next(text.removeprefix("--") for text in parameter.opts if text.startswith("--"))
+    return Option(name, parameter.name, kind, number_or_text=name == "noise")
 
 
 @task
@@ -105,7 +230,9 @@ def sr(
     target: Output = None,
     scale: Annotated[float, typer.Option(help="Enlarge by this factor, above 1 and up to 16; fractions too.")] = 4,
     noise: NoiseOption = "0",
-    kernel: Annotated[str, typer.Option(help="How IN was made small: bicubic, area or lanczos.")] = "bicubic",
+    kernel: Annotated[
+        str, typer.Option(help="How IN was made small: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS))
+    ] = "bicubic",
 ) -> dict[str, Any]:
     """Super-resolution: enlarge a picture and bring back its detail."""
     return {"scale": scale, "noise": _noise(noise), "kernel": kernel}
@@ -137,7 +264,8 @@ def deblur(
         str,
         typer.Option(
             help="gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, lengths in pixels "
-            "(restore operators has all)."
+            "(restore operators has all).",
+            autocompletion=words(BLURS),
         ),
     ] = ...,  # type: ignore[assignment]
     noise: NoiseOption = "auto",
@@ -145,7 +273,8 @@ def deblur(
         str,
         typer.Option(
             help="What lay beyond the border: unknown, as of every photograph; or symmetric, mirror, replicate, "
-            "circular, zero."
+            "circular, zero.",
+            autocompletion=words(BOUNDARIES),
         ),
     ] = "unknown",
 ) -> dict[str, Any]:
@@ -177,7 +306,8 @@ def solve(
         str | None,
         typer.Option(
             help="Standard deviation of the noise in IN, for pixels in [0, 1]; or auto. Default: that of a .npz; else "
-            "auto for blurs, 0 or the rounding of 8 bits for others."
+            "auto for blurs, 0 or the rounding of 8 bits for others.",
+            autocompletion=words(("auto",)),
         ),
     ] = None,
     size: Annotated[
@@ -205,20 +335,17 @@ def degrade(
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
     """Make test inputs: a degraded picture, and beside it the measurement as numbers (.npz)."""
-    from restore.folder import degrade_file, plan_run
+    from restore.folder import Wanted, plan_run
+    from restore.run import degrade_all
     from restore.tasks import check_arguments
 
     check_arguments({"operator": operator, "noise": noise})
-    plan = plan_run(source, target, "degrade", overwrite=overwrite)
+    plan = plan_run(source, target, "degrade", Wanted(overwrite=overwrite))
 
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
-        own_seed = seed if not plan.is_folder else seed + zlib.crc32(str(job.source.relative_to(source)).encode())
-        return degrade_file(job, operator, noise, own_seed, overwrite=overwrite)
+    def own_seed(job: Job) -> int:
+        return seed + zlib.crc32(plan.name(job).encode(errors="surrogateescape")) if plan.is_folder else seed
 
-    def summary(target: Path, done: dict[str, Any]) -> str:
-        return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
-
-    _finish(plan, _each_job(plan, work, summary, quiet=quiet, as_json=as_json))
+    degrade_all(plan, operator, noise, own_seed, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 @app.command(name="train", epilog=EPILOG)
@@ -232,7 +359,9 @@ def train(
     init: Annotated[str | None, typer.Option(help="Weights to start from: default, or a .safetensors file.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A folder of pictures for the sample sheet.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded pictures in.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; notices and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
@@ -257,17 +386,24 @@ def train(
 @app.command(name="evaluate", epilog=EPILOG)
 def evaluate(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of sharp pictures; they are degraded first.")],
-    task: Annotated[str, typer.Option(help="sr, inpaint, deblur, denoise, colorize or solve.")] = ...,  # type: ignore[assignment]
+    task: Annotated[
+        str, typer.Option(help="sr, inpaint, deblur, denoise, colorize or solve.", autocompletion=words(TASKS))
+    ] = ...,  # type: ignore[assignment]
     scale: Annotated[float | None, typer.Option(help="Of sr: above 1 and up to 16. Default: 4.")] = None,
     kernel: Annotated[
         str | None,
         typer.Option(
             help="Of sr: bicubic, area or lanczos. Of deblur: gaussian:SIGMA, motion:LENGTH:ANGLE, … "
-            "Default: bicubic, gaussian:2."
+            "Default: bicubic, gaussian:2.",
+            autocompletion=words((*RESAMPLERS, *BLURS)),
         ),
     ] = None,
     boundary: Annotated[
-        str | None, typer.Option(help="Of deblur: what lies beyond the border. Default: unknown, as of a photograph.")
+        str | None,
+        typer.Option(
+            help="Of deblur: what lies beyond the border. Default: unknown, as of a photograph.",
+            autocompletion=words(BOUNDARIES),
+        ),
     ] = None,
     mask: Annotated[
         str | None,
@@ -295,7 +431,9 @@ def evaluate(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")] = None,
     model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
@@ -310,6 +448,24 @@ def evaluate(
         task, scale, kernel, boundary, mask, operator, noise, size, count, wanted, steps, seed, model, device
     )
     command(source, settings, Outputs(report, json_file, markdown, overwrite), quiet=quiet)
+
+
+@app.command(name="info", epilog=EPILOG)
+def info(
+    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+) -> None:
+    """Show what would be used: device, model, methods, versions; and what is missing."""
+    from restore.info import gather, problems, text
+
+    gathered = gather(model, device)
+    typer.echo(json.dumps(gathered, ensure_ascii=False, indent=1) if as_json else text(gathered))
+    if found := problems(gathered):
+        raise Unavailable("; ".join(found))
 
 
 @app.command(name="operators")
@@ -340,85 +496,50 @@ def _version(
 
 
 def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any], common: Common) -> None:
-    """Plan, load the model, restore every picture, report.
+    """What every task's command does.
 
     Raises:
         RestoreError: with the exit code that fits.
     """
-    from restore.devices import keep_freed_memory
-    from restore.folder import plan_run, restore_file
-    from restore.restorer import Options, Restorer, check
+    from restore.output import OutputOptions
+    from restore.pipes import piped
+    from restore.restorer import Options
+    from restore.run import Request, Run
+    from restore.selection import Shard
 
-    mask = arguments.pop("mask", None)
-    options = check(name, arguments, Options(common.method, common.steps, common.eta, common.seed, common.samples))
-    plan = plan_run(source, target, name, mask=mask, overwrite=common.overwrite, samples=common.samples)
-    if name == "solve" and not common.quiet:
-        _mention_borders(plan, arguments["operator"])
-    keep_freed_memory()
-    restorer = Restorer(common.model, common.device)
-
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
-        return restore_file(restorer, job, name, arguments, options, overwrite=common.overwrite, callback=progress.step)
-
-    _finish(plan, _each_job(plan, work, _summary, options.samples, quiet=common.quiet, as_json=common.as_json))
-
-
-def _mention_borders(plan: Plan, operator: str | None) -> None:
-    """Where pictures are taken for blurred with a border that photographs have not."""
-    from restore.tasks import assumed_borders
-
-    blurs = assumed_borders(operator) if operator else []
-    if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
-        _say(f"restore: the border of {' and '.join(blurs)} is taken for mirrored; boundary=unknown suits a photograph")
-
-
-def _finish(plan: Plan, failures: list[str]) -> None:
-    if failures:
-        raise SomeFailed(f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}")
-
-
-def _each_job(
-    plan: Plan,
-    work: Callable[[Job, Progress], dict[str, Any]],
-    summary: Callable[[Path, dict[str, Any]], str],
-    samples: int = 1,
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> list[str]:
-    """Do every job; in a folder, go on after a bad one and return the names of those."""
-    from restore.progress import Progress
-
-    failures = []
-    with Progress(len(plan.jobs), samples, quiet=quiet) as progress:
-        for job in plan.jobs:
-            progress.picture(job.source.name)
-            record: dict[str, Any] = {"input": str(job.source)}
-            try:
-                done = work(job, progress)
-                record |= {"status": "done", **done}
-                progress.say(summary(job.target, done))
-            except Exception as error:
-                if not plan.is_folder:
-                    raise
-                failures.append(str(job.source))
-                record |= {"status": "failed", "error": str(error)}
-                about = "" if str(job.source) in str(error) else f"{job.source}: "
-                _complain(f"{about}{error or type(error).__name__} (going on)")
-            if as_json:
-                print(json.dumps(record, ensure_ascii=False), flush=True)
-    if plan.done and not quiet:
-        _say(f"{len(plan.done)} done before and left as they are (--overwrite redoes them)")
-    return failures
-
-
-def _summary(target: Path, done: dict[str, Any]) -> str:
-    unexplained = done["consistency"] > max(0.02, 3 * done["noise"])
-    doubt = " (this does not explain the input: are its kernel and noise right?)" if unexplained else ""
-    return (
-        f"{target}: {done['width']}x{done['height']}, {done['method']}, {done['steps']} step(s), "
-        f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
+    request = Request(
+        task=name,
+        source=source,
+        target=target,
+        mask=arguments.pop("mask", None),
+        arguments=arguments,
+        options=Options(common.method, common.steps, common.eta, common.seed, common.samples),
+        output=OutputOptions(common.format, common.quality, common.depth),
+        shard=None if common.shard is None else Shard.read(common.shard),
+        cluster=_cluster(common),
+        **{field: getattr(common, field) for field in _PASSED_ON},
     )
+    with piped(request) as opened:
+        Run(opened).go()
+
+
+def _cluster(common: Common) -> Cluster | None:
+    from restore import ray_engine
+
+    if common.engine not in ("local", "ray"):
+        raise BadArgument(f"--engine {common.engine}: must be local or ray")
+    cluster = ray_engine.Cluster(common.ray_address, common.workers, common.worker_cpus, common.worker_gpus)
+    if common.engine == "ray":
+        return cluster
+    if cluster != ray_engine.Cluster():
+        raise BadArgument("--workers, --worker-cpus, --worker-gpus, --ray-address: are for --engine ray")
+    return None
+
+
+_PASSED_ON = (
+    *("model", "device", "tile", "memory", "overwrite", "resume", "files_from", "dry_run", "watch", "compare"),
+    *("report", "quiet", "as_json"),
+)
 
 
 def _noise(text: str) -> Any:

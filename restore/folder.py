@@ -1,33 +1,18 @@
-"""Picture files in, picture files out: one, or a folder mirrored into another."""
+"""Which picture files a run takes and where they go, found out before any work."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-import operators
-from restore.degradation import degrade
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.files import write_atomically
-from restore.measurement import MEASUREMENT_SUFFIXES, Measurement, complete, read_measurement
-from restore.measurement import encoded as encoded_measurement
-from restore.photo import SUFFIXES, Photo, read_mask, read_photo
-from restore.photo import encoded as encoded_photo
-from restore.restorer import Options, Restorer, Result
-from restore.solvers import Step
-
-Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
-"""Colour, alpha, and the depth where it is not the input's."""
-
-STD_FULL_SCALE = 0.25
-"""The standard deviation, in [0, 1] units, that is white in a written map."""
+from restore.manifest import State
+from restore.measurement import MEASUREMENT_SUFFIXES
+from restore.output import AS_INPUT, OutputOptions
+from restore.photo import SUFFIXES
+from restore.selection import Shard, is_pattern, listed, matched, shared_out
 
 
 @dataclass(frozen=True)
@@ -39,6 +24,35 @@ class Job:
     mask: Path | None = None
     measurement: Path | None = None
     """Where the numbers of a degraded picture go."""
+    comparison: Path | None = None
+    """Where before and after go, side by side."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan depends on besides input and output.
+
+    Attributes:
+        mask: of ``inpaint``: a file for all, or a folder of them.
+        overwrite: whether outputs that exist are replaced.
+        resume: whether pictures of a folder whose outputs exist are left out; it is an error otherwise.
+        samples: how many are drawn of each picture.
+        strips: whether every target has its comparison beside it.
+        output: how pictures are written.
+        files_from: a list of the files of the folder that are taken, see `restore.selection.listed`.
+        shard: the run's share of the folder.
+        state: what is known of a picture whose outputs exist.
+    """
+
+    mask: Path | None = None
+    overwrite: bool = False
+    resume: bool = True
+    samples: int = 1
+    strips: bool = False
+    output: OutputOptions = AS_INPUT
+    files_from: Path | None = None
+    shard: Shard | None = None
+    state: Callable[[Job], State] = lambda job: "unknown"
 
 
 @dataclass(frozen=True)
@@ -47,157 +61,126 @@ class Plan:
 
     Attributes:
         jobs: the pictures to restore.
-        done: targets that exist already and stay as they are.
-        is_folder: whether a folder was given, so that one bad file does not end the run.
+        left: targets that exist already and stay as they are, with what is known of them.
+        root: the folder that is restored; None for a single picture, whose failure ends the run.
+        target: the output, or the folder of the outputs.
     """
 
     jobs: list[Job]
-    done: list[Path]
-    is_folder: bool
+    root: Path | None
+    target: Path
+    left: dict[Path, State] = field(default_factory=dict)
+
+    @property
+    def is_folder(self) -> bool:
+        return self.root is not None
+
+    def name(self, job: Job) -> str:
+        """A picture's path below the input folder, with forward slashes."""
+        return job.source.relative_to(self.root or job.source.parent).as_posix()
 
 
-def plan_run(
-    source: Path, target: Path | None, task: str, *, mask: Path | None = None, overwrite: bool = False, samples: int = 1
-) -> Plan:
+def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path] | None:
+    """The folder that is restored and the one of the outputs, ``NAME-TASK`` beside it; None where ``source`` is a file.
+
+    A pattern (``photos/**/*.jpg``) is the folder above its first wildcard.
+    """
+    root = matched(source)[0] if is_pattern(source) else source
+    if not root.is_dir():
+        return None
+    place = Path(os.path.abspath(root))
+    return root, target or place.with_name(f"{place.name}-{task}")
+
+
+def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
     """Find the pictures and where they go, before any work.
 
     A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself. A folder is
-    walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose target exists are left out
-    unless ``overwrite``. For the task ``solve`` measurements count as pictures, and a picture beside the measurement of
-    its name is left out; of the task ``degrade`` every picture has its measurement beside it.
+    walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose outputs exist are left out
+    unless they may be replaced. For the task ``solve`` measurements count as pictures, and a picture beside the
+    measurement of its name is left out; of the task ``degrade`` every picture has its measurement beside it.
 
     Raises:
         FileAccess: no such input, an existing or unwritable target, or a target that is an input.
-        BadArgument: a target of an unknown format, or a mask that is missing.
+        BadArgument: a target of an unknown format or one that cannot be written as asked, a mask that is missing, two
+            pictures that would be written to one target, or a list or shard of a single file.
         NothingToDo: no picture in the folder, or all done already.
     """
+    wanted = wanted or Wanted()
+    folders = folder_of(source, target, task)
+    if folders is not None:
+        return _plan_folder(source, *folders, task, wanted)
     if not source.exists():
         raise FileAccess(f"{source}: no such file or folder")
-    if source.is_dir():
-        place = Path(os.path.abspath(source))
-        return _plan_folder(source, target or place.with_name(f"{place.name}-{task}"), task, mask, overwrite, samples)
-    suffix = source.suffix if source.suffix.lower() in SUFFIXES else ".png"
+    for option, given in (("--files-from", wanted.files_from), ("--shard", wanted.shard)):
+        if given is not None:
+            raise BadArgument(f"{option}: is for a folder, and {source} is a file")
+    suffix = wanted.output.suffix(source)
     if target is None:
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
         target = target / f"{source.stem}{suffix}"
-    job = Job(source, target, mask_for(mask, source, source.parent), _measurement_file(target, task))
-    _check_target(job, overwrite, samples)
-    return Plan([job], [], is_folder=False)
+    job = _job(source, target, source.parent, task, wanted)
+    _check_target(job, wanted)
+    return Plan([job], None, target)
 
 
-def restore_file(
-    restorer: Restorer,
-    job: Job,
-    task: str,
-    arguments: dict[str, Any],
-    options: Options,
-    *,
-    overwrite: bool = False,
-    callback: Callable[[Step], None] | None = None,
-) -> dict[str, Any]:
-    """Restore one picture file and describe what was done.
-
-    Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
-    ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target is written last, so that
-    it stands for the whole set.
-
-    Raises:
-        RestoreError: whatever keeps the picture from being restored or written; nothing is written then.
-    """
-    _refuse_existing(job, overwrite, options.samples)
-    if job.mask is not None:
-        arguments = {**arguments, "mask": read_mask(job.mask, arguments.get("threshold", 0.5))}
-    if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
-        measurement = read_measurement(job.source)
-        photo, picture = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits), measurement.values
-        arguments = complete(arguments, measurement)
-    else:
-        photo = read_photo(job.source)
-        picture = _array(photo)
-        if task == "solve":
-            arguments = complete(arguments, Measurement(torch.empty(0)))
-    result = _as_arrays(restorer.run(task, picture, arguments, callback=callback, **asdict(options)))
-    outputs = dict(_outputs(job.target, result))
-    _write_all(outputs, photo, overwrite)
-    size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
-    return {"outputs": [str(path) for path in outputs], **size, **asdict(result.report)}
-
-
-def degrade_file(job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False) -> dict[str, Any]:
-    """Degrade one picture file: the measurement goes beside the picture of it, which is written last.
-
-    Raises:
-        RestoreError: whatever keeps the picture from being degraded or written; nothing is written then.
-    """
-    _refuse_existing(job, overwrite, 1)
-    photo = read_photo(job.source)
-    degraded = degrade(_array(photo), operator, noise=noise, seed=seed)
-    pixels, alpha = _split(degraded.picture)
-    size = photo.pixels.shape[1], photo.pixels.shape[0]
-    written = str(operators.parse(operator).in_folder(Path.cwd()))
-    measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
-    assert job.measurement is not None
-    shown = encoded_photo(replace(photo, pixels=pixels, alpha=alpha), job.target)
-    _write_together({job.target: shown, job.measurement: encoded_measurement(measurement)}, overwrite)
-    shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
-    return {"outputs": [str(job.target), str(job.measurement)], "operator": operator, "noise": noise, "measured": shape}
-
-
-def _as_arrays(result: Result) -> Result:
-    """Of tensors [C, H, W], arrays [H, W, C]."""
-
-    def array(picture: Any) -> Any:
-        return np.ascontiguousarray(picture.permute(1, 2, 0)) if isinstance(picture, torch.Tensor) else picture
-
-    return result._replace(mean=array(result.mean), std=array(result.std), samples=[array(s) for s in result.samples])
-
-
-def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool) -> None:
-    """Write every output, or none, the first one last."""
-    files = {}
-    for path, (pixels, alpha, bits) in outputs.items():
-        files[path] = encoded_photo(replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path)
-    _write_together(files, overwrite)
-
-
-def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
-    """Write every file, or no new one, the first one last."""
-    written: list[Path] = []
-    try:
-        for path, data in reversed(files.items()):
-            new = not path.exists()
-            write_atomically(data, path, overwrite)
-            if new:
-                written.append(path)
-    except BaseException:
-        for path in written:
-            path.unlink()
-        raise
-
-
-def _plan_folder(source: Path, target: Path, task: str, mask: Path | None, overwrite: bool, samples: int) -> Plan:
+def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Plan:
     if target.exists() and not target.is_dir():
         raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
     check_writable(target)
     found = []
-    for path in pictures_in(source, SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES, leave_out=target):
-        place = target / path.relative_to(source)
-        place = place.with_suffix(".png") if path.suffix.lower() in MEASUREMENT_SUFFIXES else place
-        found.append(Job(path, place, mask_for(mask, path, source), _measurement_file(place, task)))
-    _refuse_inputs(found, samples)
-    _refuse_shared(found, samples)
-    jobs = [job for job in found if overwrite or not job.target.exists()]
-    done = [] if overwrite else [job.target for job in found if job.target.exists()]
-    if not jobs and done:
-        raise NothingToDo(f"all {len(done)} pictures of {source} are in {target} already; --overwrite redoes them")
+    for path in shared_out(_chosen(source, root, target, task, wanted), root, wanted.shard):
+        place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
+        found.append(_job(path, place, root, task, wanted))
+    _refuse_inputs(found, wanted.samples)
+    _refuse_shared(found, wanted.samples)
+    left = {} if wanted.overwrite else {j.target: wanted.state(j) for j in found if j.target.exists()}
+    if left and not wanted.resume:
+        raise FileAccess(f"{next(iter(left))}: exists already; --resume leaves it, --overwrite replaces it")
+    jobs = [job for job in found if job.target not in left]
+    if not jobs and left:
+        raise NothingToDo(f"all {len(left)} pictures of {source} are in {target} already; {redo(left)}")
     if not jobs:
-        raise NothingToDo(f"{source}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-    return Plan(jobs, done, is_folder=True)
+        share = f" for shard {wanted.shard.part}" if wanted.shard else ""
+        raise NothingToDo(f"{source}: no picture in this folder{share} (looked for {', '.join(sorted(SUFFIXES))})")
+    return Plan(jobs, root, target, left)
+
+
+def redo(left: dict[Path, State]) -> str:
+    """What a user must know of pictures that are left as they are."""
+    states = list(left.values())
+    differing = {
+        "restored with other options": states.count("other options"),
+        "of inputs that have changed since": states.count("changed"),
+    }
+    said = [f"{count} {what}" for what, count in differing.items() if count]
+    return f"{', '.join(said)}{': ' if said else ''}--overwrite redoes them"
+
+
+def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Sequence[Path]:
+    """The pictures of a folder, of a pattern or of a list."""
+    suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES
+    if wanted.files_from is not None:
+        return listed(root, wanted.files_from)
+    if is_pattern(source):
+        return [path for path in matched(source)[1] if path.suffix.lower() in suffixes]
+    return list(pictures_in(root, suffixes, leave_out=target))
+
+
+def _job(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> Job:
+    wanted.output.check(target)
+    strip = comparison_file(target) if wanted.strips else None
+    return Job(source, target, mask_for(wanted.mask, source, root), _measurement_file(target, task), strip)
 
 
 def _measurement_file(target: Path, task: str) -> Path | None:
     return target.with_suffix(".npz") if task == "degrade" else None
+
+
+def comparison_file(target: Path) -> Path:
+    """``NAME.compare.png`` beside the target."""
+    return target.with_name(f"{target.stem}.compare.png")
 
 
 def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path | None = None) -> Iterator[Path]:
@@ -236,11 +219,9 @@ def mask_for(mask: Path | None, picture: Path, root: Path) -> Path | None:
     return found[0]
 
 
-def _check_target(job: Job, overwrite: bool, samples: int) -> None:
-    if job.target.suffix.lower() not in SUFFIXES:
-        raise BadArgument(f"{job.target}: its suffix must be one of {', '.join(sorted(SUFFIXES))}")
-    _refuse_inputs([job], samples)
-    _refuse_existing(job, overwrite, samples)
+def _check_target(job: Job, wanted: Wanted) -> None:
+    _refuse_inputs([job], wanted.samples)
+    refuse_existing_outputs(job, wanted.overwrite, wanted.samples)
     check_writable(job.target.parent)
 
 
@@ -263,7 +244,8 @@ def _refuse_shared(jobs: list[Job], samples: int) -> None:
             owners[path] = job.source
 
 
-def _refuse_existing(job: Job, overwrite: bool, samples: int) -> None:
+def refuse_existing_outputs(job: Job, overwrite: bool, samples: int) -> None:
+    """Raise FileAccess where an output exists and may not be replaced."""
     existing = [path for path in _output_paths(job, samples) if path.exists()]
     if existing and not overwrite:
         raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
@@ -293,37 +275,12 @@ def _output_paths(job: Job, samples: int) -> list[Path]:
     """The target and what is written beside it."""
     if job.measurement is not None:
         return [job.target, job.measurement]
-    return _sample_paths(job.target, samples)
+    return [*sample_paths(job.target, samples), *([] if job.comparison is None else [job.comparison])]
 
 
-def _sample_paths(target: Path, samples: int) -> list[Path]:
+def sample_paths(target: Path, samples: int) -> list[Path]:
     """The target and, for several samples, what is written beside it."""
     if samples < 2:
         return [target]
     numbered = [target.with_name(f"{target.stem}.sample{k}{target.suffix}") for k in range(1, samples + 1)]
     return [target, *numbered, target.with_name(f"{target.stem}.std.png")]
-
-
-def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
-    """Every file to write, the target first."""
-    yield target, (*_split(result.mean), None)
-    if result.std is None:
-        return
-    _, *numbered, std_path = _sample_paths(target, len(result.samples))
-    for path, sample in zip(numbered, result.samples, strict=True):
-        yield path, (*_split(sample), None)
-    std, _ = _split(result.std)
-    yield std_path, (np.clip(std / STD_FULL_SCALE, 0, 1), None, 8)
-
-
-def _array(photo: Photo) -> NDArray[Any]:
-    if photo.alpha is None:
-        return photo.pixels
-    return np.concatenate([photo.pixels, photo.alpha[..., None]], axis=2)
-
-
-def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Colour and alpha of [H, W, 1 … 4]."""
-    if array.shape[2] in (2, 4):
-        return array[..., :-1], array[..., -1]
-    return array, None

@@ -103,5 +103,6 @@ def pixels_16bit(size: tuple[int, int], crop: str = "a") -> np.ndarray:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file below a folder with its bytes, but for manifests."""
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "restore.jsonl")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}

@@ -670,9 +670,9 @@ def test_debug_shows_the_traceback(command, picture, tmp_path):
 
 
 def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, picture, tmp_path, monkeypatch):
-    import restore.folder
+    import restore.picture_file
 
-    real, tried = restore.folder.write_atomically, []
+    real, tried = restore.picture_file.write_atomically, []
 
     def fails_on_the_target(data, path, overwrite):
         tried.append(path.name)
@@ -680,7 +680,7 @@ def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, p
             raise OSError(28, "No space left on device")
         real(data, path, overwrite)
 
-    monkeypatch.setattr(restore.folder, "write_atomically", fails_on_the_target)
+    monkeypatch.setattr(restore.picture_file, "write_atomically", fails_on_the_target)
     source = picture()
     outcome = command("sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2, "--scale", 2)
     assert outcome.code != 0

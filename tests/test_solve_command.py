@@ -15,7 +15,7 @@ from PIL import Image
 
 import operators
 import restore
-import restore.folder
+import restore.picture_file
 from operators import kernels
 from operators.vocabulary import WORDS
 from restore.errors import BadArgument, FileAccess
@@ -142,9 +142,9 @@ def test_nothing_is_half_written(command, place, monkeypatch):
     def fails(*arguments, **options):
         raise FileAccess("no space left")
 
-    write = restore.folder.write_atomically
+    write = restore.picture_file.write_atomically
     monkeypatch.setattr(
-        "restore.folder.write_atomically",
+        "restore.picture_file.write_atomically",
         lambda data, path, overwrite: (fails if path.suffix == ".png" else write)(data, path, overwrite),
     )
     assert command("degrade", "in.png", "new.png", "--operator", "blur:box:3").code == 5
