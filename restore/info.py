@@ -23,6 +23,7 @@ from restore.tasks import TASKS
 PACKAGES = ("torchvision", "numpy", "scipy", "opencv-python", "scikit-image", "pillow", "tifffile", "kornia")
 OPTIONAL = {
     "pillow-heif": "HEIC pictures",
+    "ray": "folders on a cluster",
     "tensorboard": "logs of restore train",
     "bm3d": "a classical method of restore evaluate",
 }
