@@ -12,7 +12,7 @@ from restore.manifest import State
 from restore.measurement import MEASUREMENT_SUFFIXES
 from restore.output import AS_INPUT, OutputOptions
 from restore.photo import SUFFIXES
-from restore.selection import Shard, is_pattern, listed, matched, shared_out
+from restore.selection import Shard, is_pattern, listed, matched, root_of, shared_out
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
 
     A pattern (``photos/**/*.jpg``) is the folder above its first wildcard.
     """
-    root = matched(source)[0] if is_pattern(source) else source
+    root = root_of(source) if is_pattern(source) else source
     if not root.is_dir():
         return None
     place = Path(os.path.abspath(root))
@@ -164,7 +164,7 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
     if wanted.files_from is not None:
         return listed(root, wanted.files_from)
     if is_pattern(source):
-        return [path for path in matched(source)[1] if path.suffix.lower() in suffixes]
+        return [path for path in matched(source) if path.suffix.lower() in suffixes]
     return list(pictures_in(root, suffixes, leave_out=target))
 
 

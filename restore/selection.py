@@ -49,19 +49,22 @@ def is_pattern(source: Path) -> bool:
     return not os.path.lexists(source) and not _MAGIC.isdisjoint(str(source))
 
 
-def matched(pattern: Path) -> tuple[Path, list[Path]]:
-    """The folder above the first wildcard, and the files in it that match; ``**`` stands for any folders.
+def root_of(pattern: Path) -> Path:
+    """The folder above the first wildcard."""
+    return Path(*pattern.parts[: _first_wildcard(pattern)])
+
+
+def matched(pattern: Path) -> list[Path]:
+    """The files that match, in name order; ``**`` stands for any folders.
 
     Raises:
         NothingToDo: no file matches.
     """
-    parts = pattern.parts
-    first = next(i for i, part in enumerate(parts) if not _MAGIC.isdisjoint(part))
-    root = Path(*parts[:first]) if first else Path()
-    found = sorted(path for path in root.glob(str(Path(*parts[first:]))) if path.is_file())
+    rest = Path(*pattern.parts[_first_wildcard(pattern) :])
+    found = sorted(path for path in root_of(pattern).glob(str(rest)) if path.is_file())
     if not found:
         raise NothingToDo(f"{pattern}: no file matches")
-    return root, found
+    return found
 
 
 def listed(source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: sys.stdin.buffer.read()) -> list[Path]:
@@ -90,6 +93,10 @@ def listed(source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: 
 def shared_out(paths: Iterable[Path], root: Path, shard: Shard | None) -> list[Path]:
     """Those of the paths below ``root`` that are this run's."""
     return [path for path in paths if shard is None or shard.takes(path.relative_to(root).as_posix())]
+
+
+def _first_wildcard(pattern: Path) -> int:
+    return next(i for i, part in enumerate(pattern.parts) if not _MAGIC.isdisjoint(part))
 
 
 def _inside(source: Path, name: str, names: Path) -> Path:

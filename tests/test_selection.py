@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.selection import Shard, is_pattern, listed, matched, shared_out
+from restore.selection import Shard, is_pattern, listed, matched, root_of, shared_out
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def tree(tmp_path: Path) -> Path:
 )
 def test_patterns(tree: Path, pattern: str, names: list[str]) -> None:
     assert is_pattern(tree / pattern)
-    root, found = matched(tree / pattern)
-    assert root == (tree / "sub" if pattern.startswith("sub") else tree)
-    assert [path.relative_to(tree).as_posix() for path in found] == names
+    assert root_of(tree / pattern) == (tree / "sub" if pattern.startswith("sub") else tree)
+    assert [path.relative_to(tree).as_posix() for path in matched(tree / pattern)] == names
 
 
 def test_patterns_relative_to_the_working_folder(tree: Path, monkeypatch) -> None:
     monkeypatch.chdir(tree)
-    assert matched(Path("*.jpg")) == (Path(), [Path("b.jpg")])
+    assert root_of(Path("*.jpg")) == Path()
+    assert matched(Path("*.jpg")) == [Path("b.jpg")]
 
 
 def test_a_file_with_brackets_in_its_name_is_no_pattern(tree: Path) -> None:
