@@ -97,11 +97,14 @@ def network_bytes(config: BackboneConfig, dtype: torch.dtype) -> float:
 
     The peak is at full resolution on the way up, where what comes from below is joined to the first level's features:
     the joined features, their copy in ``dtype`` and two in float32, in which a norm computes, beside the features of
-    every level that wait for the way up.
+    every level that wait for the way up. The lean layout adds instead of joining, and only one set a level waits.
     """
     widths, element = config.widths, dtype.itemsize
-    joined = widths[0] + widths[min(1, len(widths) - 1)]
-    waiting = (config.blocks + 1) * sum(width / 4**level for level, width in enumerate(widths))
+    waiting = sum(width / 4**level for level, width in enumerate(widths))
+    if config.layout == "lean":
+        joined = 1.5 * widths[0]
+    else:
+        joined, waiting = widths[0] + widths[min(1, len(widths) - 1)], (config.blocks + 1) * waiting
     return WORKSPACE * (joined * (2 * element + 2 * 4) + waiting * element) / config.patch**2
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -179,14 +181,21 @@ def test_a_larger_network_takes_more() -> None:
     assert network_bytes(small, torch.bfloat16) < network_bytes(small, torch.float32)
 
 
+LEAN = BackboneConfig(
+    layout="lean", channels=64, channel_multipliers=(1, 2, 4), middle_attention=False, norm="rms", patch=2
+)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks can be asked for on Linux")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_default_network_takes_what_is_expected(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, backbone=LEAN)], ids=["default", "lean"])
+def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtype) -> None:
     """In a process of its own: not less than half, and not so much more that the share left free is exceeded."""
     code = (
-        "import sys, torch, pretrained; from restore.denoiser import *; from restore.evaluate.meter import Meter\n"
-        "loaded, dtype = pretrained.load('default'), getattr(torch, sys.argv[1])\n"
-        "denoise = build_denoiser(ModelConfig.from_dict(loaded.config), loaded.state, 'cpu', dtype)\n"
+        "import sys, torch, json; from restore.denoiser import *; from restore.backbone import build_backbone\n"
+        "from restore.evaluate.meter import Meter\n"
+        "config, dtype = ModelConfig.from_dict(json.loads(sys.argv[2])), getattr(torch, sys.argv[1])\n"
+        "denoise = build_denoiser(config, build_backbone(config.backbone).state_dict(), 'cpu', dtype)\n"
         "x = torch.zeros(1, 3, 512, 512)\n"
         "with torch.inference_mode():\n"
         "    denoise(x[..., :64, :64], 1.0)\n"
@@ -194,9 +203,9 @@ def test_the_default_network_takes_what_is_expected(dtype: torch.dtype) -> None:
         "        denoise(x, 1.0)\n"
         "print(2**20 * meter.memory / 512**2)"
     )
-    words = [sys.executable, "-c", code, str(dtype).removeprefix("torch.")]
+    words = [sys.executable, "-c", code, str(dtype).removeprefix("torch."), json.dumps(asdict(config))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    expected = network_bytes(CONFIG.backbone, dtype)
+    expected = network_bytes(config.backbone, dtype)
     assert expected / 2 < float(done.stdout) < expected / SHARE
 
 
