@@ -51,6 +51,22 @@ def work_through(
         writing.shutdown()
 
 
+def work_in_turn(
+    jobs: Iterable[Job],
+    load: Callable[[Job], Loaded],
+    solve: Callable[[Job, Loaded], Solved],
+    write: Callable[[Job, Solved], Done],
+    finished: Callable[[Job, Done | Exception], None],
+) -> None:
+    """The same in this thread alone, one after the other: memory that one stage frees is there for the next."""
+
+    def through(job: Job) -> Done:
+        return write(job, solve(job, load(job)))
+
+    for job in jobs:
+        finished(job, _tried(through, job))
+
+
 def _read_ahead(
     reading: ThreadPoolExecutor, jobs: Iterable[Job], load: Callable[[Job], Loaded]
 ) -> Iterator[tuple[Job, Loaded | Exception]]:

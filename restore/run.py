@@ -20,7 +20,7 @@ from restore.folder import Job, Plan, Wanted, folder_of, plan_run, redo
 from restore.manifest import Entry, Fingerprint, Manifest, State
 from restore.output import AS_INPUT, OutputOptions
 from restore.picture_file import Ended, Loaded, Work, degrade_file, unexplained
-from restore.pipeline import work_through
+from restore.pipeline import work_in_turn, work_through
 from restore.progress import Progress
 from restore.ray_engine import Cluster, Model, work_through_on_ray
 from restore.report_page import RunPage, check_report, settings
@@ -207,7 +207,8 @@ class Run:
             look = None if page is None else page.look
             return Ended(solved[0].fingerprint, self.work.write(job, *solved, look))
 
-        work_through(plan.jobs, self.work.load, solve, write, recorder.finished)
+        through = work_in_turn if len(plan.jobs) == 1 else work_through
+        through(plan.jobs, self.work.load, solve, write, recorder.finished)
 
     def _page(self, plan: Plan) -> tuple[RunPage | None, AbstractContextManager[None]]:
         request = self.request

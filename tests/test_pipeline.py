@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from restore.pipeline import AHEAD, work_through
+from restore.pipeline import AHEAD, work_in_turn, work_through
 
 LONG = 20.0
 """Seconds after which a wait that should end has failed."""
@@ -127,3 +127,18 @@ def test_an_error_of_the_reporter_ends_the_run() -> None:
     with pytest.raises(OSError, match="full"):
         work_through(range(50), lambda j: j, lambda j, x: solved.append(j), lambda j, x: x, finished)
     assert len(solved) <= AHEAD + 2
+
+
+def test_in_turn_everything_happens_in_this_thread() -> None:
+    threads, seen = set(), []
+
+    def stage(job: int, *_: object) -> int:
+        threads.add(threading.current_thread())
+        if job == 1:
+            raise ValueError("bad")
+        return job
+
+    work_in_turn(range(3), stage, stage, stage, lambda job, done: seen.append((job, done)))
+    assert threads == {threading.current_thread()}
+    assert [seen[0], seen[2]] == [(0, 0), (2, 2)]
+    assert isinstance(seen[1][1], ValueError)
