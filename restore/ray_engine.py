@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,7 +86,7 @@ def work_through_on_ray(
         ray.shutdown()
 
 
-class _Stage:
+class _Stage(ABC):
     """A stage whose errors travel along as values."""
 
     def __call__(self, row: Row) -> Row:
@@ -97,8 +98,9 @@ class _Stage:
                 value = _as_travels(error)
         return {"index": row["index"], "value": pickle.dumps(value)}
 
+    @abstractmethod
     def through(self, value: Any) -> Any:
-        raise NotImplementedError
+        """What the stage makes of what the one before made."""
 
 
 class _Read(_Stage):
