@@ -283,10 +283,10 @@ def _grid(reach_x: int, reach_y: int) -> tuple[Kernel, Kernel]:
 def _area_within(x: Kernel, y: Kernel, radius: float) -> Kernel:
     """Signed area of the rectangle from (0, 0) to (x, y) that lies in the circle around (0, 0)."""
     right, top = np.minimum(np.abs(x), radius), np.minimum(np.abs(y), radius)
-    bend = np.minimum(np.sqrt(radius**2 - top**2), right)  # up to here the circle runs above the rectangle
+    bend = np.minimum(np.sqrt((radius - top) * (radius + top)), right)  # up to here the circle runs above the rectangle
 
     def below_circle(u: Kernel) -> Kernel:
-        return 0.5 * (u * np.sqrt(radius**2 - u**2) + radius**2 * np.arcsin(u / radius))
+        return 0.5 * (u * np.sqrt((radius - u) * (radius + u)) + radius**2 * np.arcsin(u / radius))
 
     return np.sign(x) * np.sign(y) * (top * bend + below_circle(right) - below_circle(bend))
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 
 import torch
+from torch import nn
 
 from restore.errors import BadArgument, Unavailable
 from restore.host_memory import available_memory, resident_memory
@@ -132,6 +133,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def copies_from_pinned_memory(device: torch.device) -> bool:
+    """Whether the device takes pictures from page-locked memory while it computes."""
+    return device.type == "cuda"
+
+
+def collective_backend(device: torch.device) -> str:
+    """What processes with such devices talk through, for `torch.distributed`."""
+    return "nccl" if device.type == "cuda" else "gloo"
+
+
+def compiled(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network through `torch.compile`; on CUDA its kernels are launched together, as a graph.
+
+    A small network's kernels take less time than launching them one by one: see docs/training.md.
+    """
+    return torch.compile(network, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
 
 
 def likes_batches(device: torch.device) -> bool:

@@ -141,6 +141,12 @@ def test_disk_has_the_area_of_a_circle(radius: float) -> None:
     assert kernel.shape[0] == 2 * math.ceil(radius - 0.5) + 1
 
 
+@pytest.mark.parametrize("radius", [1.752759904797922, 3.3970342181418927, 5.806175163861092])
+def test_disk_of_a_radius_whose_square_is_rounded_down(radius: float) -> None:
+    """With these, r·r and r² differ by a rounding in NumPy, and the root of r² − r·r is not a number."""
+    assert np.isfinite(kernels.disk(radius)).all()
+
+
 def test_disk_is_the_supersampled_one() -> None:
     fine = (np.arange(-4.5, 4.5, 1 / 64) + 1 / 128)[:, None]
     inside = (fine**2 + fine.T**2 <= 3.6**2).astype(float)

@@ -49,7 +49,9 @@ def restored_within(limit: int, *words: object) -> subprocess.CompletedProcess[s
 def test_a_tile_that_is_asked_for(command, picture, tmp_path, monkeypatch) -> None:
     seen = []
     real = Denoiser.__call__
-    monkeypatch.setattr(Denoiser, "__call__", lambda self, x, *more: seen.append(x.shape[-2:]) or real(self, x, *more))
+    monkeypatch.setattr(
+        Denoiser, "__call__", lambda self, x, *more: seen.extend([x.shape[-2:]] * len(x)) or real(self, x, *more)
+    )
     source = picture(size=(60, 100))
     whole, tiled = tmp_path / "whole.png", tmp_path / "tiled.png"
     assert command("sr", source, whole, "--scale", 2, "--steps", 2).code == 0

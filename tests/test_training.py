@@ -25,6 +25,7 @@ import pretrained
 import restore.files
 from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
+from restore.devices import choose_device
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.schedule import NoiseSchedule
 from restore.training import learner, trainer
@@ -45,6 +46,7 @@ from restore.training.objective import (
 )
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
 from restore.training.pictures import Batch
+from restore.training.processes import Processes
 from restore.training.recipe import (
     ObjectiveRecipe,
     OptimiserRecipe,
@@ -109,7 +111,9 @@ class FakeBatches:
         mine = slice(self.batch * part[0] // part[1], self.batch * (part[0] + 1) // part[1])
         return Batch(clean[mine], Condition((0.5 * clean * known)[mine], known[mine]))
 
-    def stream(self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+    def stream(
+        self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1), pinned: bool = False
+    ) -> Iterator[Batch]:
         step = first_step
         while True:
             yield self.at(step, part)
@@ -896,6 +900,16 @@ def test_a_compiled_network_trains_alike(tmp_path) -> None:
     plain = run(tmp_path / "plain", recipe(), steps=4)
     compiled = run(tmp_path / "compiled", recipe(run={"compile": True}), steps=4)
     assert compiled.loss == pytest.approx(plain.loss, rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_kernels_launched_as_a_graph_train_alike() -> None:
+    def losses(compiled: bool) -> list[float]:
+        learns = Learner(recipe(run={"compile": compiled}), Processes(0, 1, choose_device("cuda")))
+        return [float(learns.learn(FakeBatches().at(step), share=0.1).losses.mean()) for step in range(6)]
+
+    assert losses(compiled=True) == pytest.approx(losses(compiled=False), rel=1e-3)
 
 
 def test_weights_beyond_float16_are_not_exported(tmp_path) -> None:

@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from restore.backbone import Backbone, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig
-from restore.devices import network_dtype
+from restore.devices import compiled, network_dtype
 from restore.errors import RestoreError
 from restore.training.checkpoint import State
 from restore.training.ema import Averages
@@ -66,7 +66,8 @@ class Learner:
         dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
         self._precision = _autocast(processes.device, dtype)
         self.network = new_network(self.model, recipe.run.seed).to(processes.device, memory_format=torch.channels_last)
-        self._parallel = processes.parallel(torch.compile(self.network) if recipe.run.compile else self.network)
+        run = compiled(self.network, processes.device) if recipe.run.compile else self.network
+        self._parallel = processes.parallel(run)
         self.objective = Objective(self.model, recipe.objective)
         self.optimisers = Optimisers(self.network, recipe.optimiser, dtype)
         self.averages = self._new_averages()
@@ -82,14 +83,15 @@ class Learner:
             TrainingDiverged: a loss or gradient is not finite; the weights are those from before the step.
         """
         processes, device, step = self.processes, self.processes.device, self.step
-        clean, shown = batch.clean.to(device), Condition(*(c.to(device) for c in batch.condition))
+        torch.compiler.cudagraph_mark_step_begin()
+        clean, picture, known = (t.to(device, non_blocking=True) for t in (batch.clean, *batch.condition))
         conditional = processes.gather(batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)).bool()
         mine = processes.share(len(conditional))
         draw = self.objective.draw(conditional, self._random(0))
         noise = white_noise((len(conditional), *clean.shape[1:]), self._random(1, device))[mine]
         if self.model.backbone.dropout:
             torch.manual_seed(seed_of(self.recipe.run.seed, step, 2 + processes.rank))
-        terms = self.objective.terms(self._run, clean, shown, draw.part(mine).to(device), noise)
+        terms = self.objective.terms(self._run, clean, Condition(picture, known), draw.part(mine).to(device), noise)
         losses = self.objective.total(terms)
         weights = self.objective.weights(draw, conditional)[mine].to(device)
         (weights * losses).mean().backward()

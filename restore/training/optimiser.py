@@ -59,18 +59,20 @@ class Muon(torch.optim.Optimizer):
 
     def _step_alike(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
         """One step for weights of one shape, orthogonalised together."""
-        updates = []
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
-            momentum = self.state[weight]["momentum"]
-            momentum.mul_(group["momentum"]).add_(weight.grad)
-            updates.append(weight.grad.add(momentum, alpha=group["momentum"]).flatten(1))
-        directions = orthogonalised(torch.stack(updates), group["iterations"], self.dtype)
+        momenta, grads = [self.state[w]["momentum"] for w in weights], [w.grad for w in weights]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, grads)
+        updates = torch._foreach_add(grads, momenta, alpha=group["momentum"])
+        stacked = torch.stack([u.movedim(1, -1) for u in updates])  # as channels-last weights lie in memory
+        directions = orthogonalised(stacked.flatten(2), group["iterations"], self.dtype)
         size = 0.2 * max(directions.shape[-2:]) ** 0.5
-        for weight, direction in zip(weights, directions, strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.add_(direction.reshape(weight.shape), alpha=-group["lr"] * size)
+        steps = [d.movedim(-1, 1) for d in directions.to(stacked.dtype).view_as(stacked)]
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, steps, alpha=-group["lr"] * size)
 
 
 def orthogonalised(matrices: Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -267,7 +267,13 @@ class Batches:
         return Batch(clean, shown)
 
     def stream(
-        self, first_step: int = 0, prefetch: int = 2, *, workers: int = 0, part: tuple[int, int] = (0, 1)
+        self,
+        first_step: int = 0,
+        prefetch: int = 2,
+        *,
+        workers: int = 0,
+        part: tuple[int, int] = (0, 1),
+        pinned: bool = False,
     ) -> Iterator[Batch]:
         """Batches ``first_step``, ``first_step + 1``, … without end, made ahead while others are used.
 
@@ -278,12 +284,13 @@ class Batches:
             workers: processes that make them; 0 is one thread of this process. A thread is right for training on a CPU;
                 a GPU may need several processes.
             part: see `at`.
+            pinned: in memory from which a GPU copies while it computes; only batches made by processes are.
         """
         _check_whole("first_step", first_step, 0)
         _check_whole("prefetch", prefetch, 1, "batches")
         _check_whole("workers", workers, 0)
         if workers:
-            return _by_processes(self, first_step, prefetch, part, workers)
+            return _by_processes(self, first_step, prefetch, part, workers, pinned)
         return _by_thread(self, first_step, prefetch, part)
 
     def _unconditional(self, index: int, offset: float) -> bool:
@@ -328,7 +335,7 @@ class _Steps(Dataset[Batch | Exception]):
 
 
 def _by_processes(
-    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int], workers: int
+    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int], workers: int, pinned: bool
 ) -> Iterator[Batch]:
     context = "fork" if hasattr(os, "fork") else None  # forked, they share the pictures' memory
     loader = DataLoader(
@@ -338,6 +345,7 @@ def _by_processes(
         num_workers=workers,
         prefetch_factor=prefetch,
         multiprocessing_context=context,
+        pin_memory=pinned,
         generator=torch.Generator(),  # or it would draw from the one of the training
     )
     made = iter(loader)

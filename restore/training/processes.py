@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from restore.devices import choose_device
+from restore.devices import choose_device, collective_backend
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did.
 
-    PyTorch picks what they talk through by device. With several devices of a kind, each process of a machine gets
+    With several devices of a kind, each process of a machine gets
     its own.
 
     Args:
@@ -83,7 +83,7 @@ def joined(device: str) -> Iterator[Processes]:
     if chosen.index is None and module.device_count() > 1:
         chosen = choose_device(f"{chosen.type}:{local}")
         module.set_device(chosen)
-    distributed.init_process_group()
+    distributed.init_process_group(collective_backend(chosen))
     try:
         yield Processes(rank, count, chosen)
     finally:

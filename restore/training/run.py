@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from restore.devices import copies_from_pinned_memory
 from restore.errors import RestoreError
 from restore.files import write_atomically
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
@@ -36,7 +37,9 @@ class BatchSource(Protocol):
 
     def with_size(self, crop: int, batch: int) -> BatchSource: ...
 
-    def stream(self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]: ...
+    def stream(
+        self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1), pinned: bool = False
+    ) -> Iterator[Batch]: ...
 
 
 class Progress(NamedTuple):
@@ -221,8 +224,9 @@ class Run:
         return TrainingDiverged(f"{error}. {self.folder} {kept}. A lower [optimiser] rate may help")
 
     def _stream(self, stage: int) -> Iterator[Batch]:
-        part = (self.processes.rank, self.processes.count)
-        return self.sources[stage].stream(self.learner.step, workers=self.recipe.run.workers, part=part)
+        part, pinned = (self.processes.rank, self.processes.count), copies_from_pinned_memory(self.processes.device)
+        workers = self.recipe.run.workers
+        return self.sources[stage].stream(self.learner.step, workers=workers, part=part, pinned=pinned)
 
     def _first_pictures(self) -> Tensor:
         stream = self.sources[0].stream(0)
