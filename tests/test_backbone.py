@@ -1,4 +1,4 @@
-"""The network against its published test vector, published sizes, and a re-statement of ADM's definition."""
+"""The network against its test vector, published sizes, and a re-statement of ADM's definition."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def test_published_parameter_counts(name: str) -> None:
 
 
 def test_default_network_reproduces_its_test_vector() -> None:
+    """Made in float64 by the re-statement in test_lean_backbone.py."""
     checkpoint = pretrained.load("default")
     denoiser = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state)
     vector = safetensors.torch.load_file(VECTOR)
@@ -90,8 +91,8 @@ def test_bfloat16_keeps_norms_and_embedding_in_float32_and_stays_close() -> None
     network = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state, CPU, torch.bfloat16).network
     kept = {name for name, p in network.named_parameters() if p.dtype == torch.float32}
     assert "time_embed.0.weight" in kept
-    assert "input_blocks.1.0.in_layers.0.weight" in kept
-    assert "input_blocks.1.0.in_layers.2.weight" not in kept
+    assert "encoder.0.0.norm.weight" in kept
+    assert "encoder.0.0.conv_in.weight" not in kept
     vector = safetensors.torch.load_file(VECTOR)
     with torch.inference_mode():
         output = network(vector["network_input"].float(), vector["time"].float())

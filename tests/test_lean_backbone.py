@@ -82,7 +82,7 @@ def restated(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: 
         v = v.reshape(b, c // by**2, by, by, height, width).permute(0, 1, 4, 2, 5, 3)
         return v.reshape(b, c // by**2, by * height, by * width)
 
-    embedding = linear("time_embed.2", F.silu(linear("time_embed.0", timestep_embedding(time, config.channels))))
+    embedding = linear("time_embed.2", F.silu(linear("time_embed.0", timestep_embedding(time, config.channels).to(x))))
     if label is not None:
         embedding = embedding + state["label_emb.weight"][label]
     levels = len(config.channel_multipliers)

@@ -74,25 +74,25 @@ class Mixture:
         BadArgument: a negative weight, none above 0, or a share outside [0, 1].
     """
 
-    bicubic: float = 24
-    area: float = 5
-    gaussian_sampling: float = 5
+    bicubic: float = 34
+    area: float = 6
+    gaussian_sampling: float = 4
     gaussian: float = 6
-    anisotropic: float = 3
+    anisotropic: float = 2
     motion: float = 5
-    curved_motion: float = 3
+    curved_motion: float = 2
     disk: float = 3
     random_kernel: float = 1
-    noise: float = 12
+    noise: float = 4
     jpeg: float = 3
     boxes: float = 4
     strokes: float = 5
-    random_pixels: float = 7
-    halves: float = 2
-    border: float = 2
-    grey: float = 5
-    photograph: float = 10
-    noisy: float = field(default=0.5, metadata={"share": True})
+    random_pixels: float = 6
+    halves: float = 1
+    border: float = 1
+    grey: float = 6
+    photograph: float = 7
+    noisy: float = field(default=0.4, metadata={"share": True})
     noisy_masks: float = field(default=0.15, metadata={"share": True})
     compressed: float = field(default=0.1, metadata={"share": True})
     bordered: float = field(default=0.25, metadata={"share": True})

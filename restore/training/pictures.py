@@ -200,7 +200,7 @@ class Batches:
         *,
         crop: int = 64,
         batch: int = 32,
-        share_unconditional: float = 0.35,
+        share_unconditional: float = 0.45,
         seed: int = 0,
         degradations: Mixture | Mapping[str, Any] | None = None,
         augmentation: Augmentation | None = None,

@@ -45,7 +45,7 @@ class DataRecipe:
 
     crop: int = _setting(64, 8, 4096)
     batch: int = _setting(16, 1)
-    share_unconditional: float = _setting(0.35, 0, 1)
+    share_unconditional: float = _setting(0.45, 0, 1)
     larger_crops: tuple[tuple[float, int], ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     degradations: Mixture = field(default_factory=Mixture)
@@ -87,14 +87,14 @@ class ObjectiveRecipe:
         vlb_weight: λ of L_hybrid, for networks with a learned variance.
     """
 
-    levels: Literal["uniform", "log-normal", "loss-aware"] = "uniform"
+    levels: Literal["uniform", "log-normal", "loss-aware"] = "log-normal"
     log_normal_mean: float = _setting(-1.2, -20, 20)
     log_normal_std: float = _setting(1.2, 1e-3, 20)
-    log_normal_uniform: float = _setting(0.0, 0, 1)
+    log_normal_uniform: float = _setting(0.2, 0, 1)
     loss_aware_history: int = _setting(10, 1, 1000)
     high_share: float = _setting(0.0, 0, 1)
     high_from: float = _setting(0.8, 0, 0.999)
-    noiseless_share: float = _setting(0.0, 0, 1)
+    noiseless_share: float = _setting(0.3, 0, 1)
     loss: Literal["l1", "l2"] = "l2"
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
@@ -114,7 +114,7 @@ class OptimiserRecipe:
         gradient_norm: gradients are scaled down to this norm; 0 leaves them.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "muon"] = "muon"
     rate: float = _setting(1e-3, 0, 10)
     betas: tuple[float, float] = _setting((0.9, 0.99), 0, 0.999999)
     weight_decay: float = _setting(0.0, 0, 10)
