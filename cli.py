@@ -129,6 +129,10 @@ class Common:
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="In a folder, leave out what is done; or refuse to start.")
     ] = True
+    pages: Annotated[
+        bool,
+        typer.Option("--pages/--no-pages", help="Each page of a TIFF and frame of an animation, to OUT.pageN."),
+    ] = False
     files_from: Annotated[
         Path | None,
         typer.Option(metavar="LIST", help="Only these files of the folder IN, a name a line or NUL-ended; - is stdin."),
@@ -537,7 +541,7 @@ def _cluster(common: Common) -> Cluster | None:
 
 
 _PASSED_ON = (
-    *("model", "device", "tile", "memory", "overwrite", "resume", "files_from", "dry_run", "watch", "compare"),
+    *("model", "device", "tile", "memory", "overwrite", "resume", "pages", "files_from", "dry_run", "watch", "compare"),
     *("report", "quiet", "as_json"),
 )
 

@@ -11,7 +11,7 @@ from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.manifest import State
 from restore.measurement import MEASUREMENT_SUFFIXES
 from restore.output import AS_INPUT, OutputOptions
-from restore.photo import SUFFIXES
+from restore.photo import SUFFIXES, count_pages
 from restore.selection import Shard, is_pattern, listed, matched, root_of, shared_out
 
 
@@ -26,6 +26,18 @@ class Job:
     """Where the numbers of a degraded picture go."""
     comparison: Path | None = None
     """Where before and after go, side by side."""
+    page: int | None = None
+    """Of the source, from 1, where it has several."""
+
+    @property
+    def source_name(self) -> str:
+        """For people: the file, and its page where it has several."""
+        return str(self.source) if self.page is None else f"{self.source} (page {self.page})"
+
+    def below(self, root: Path) -> str:
+        """The picture's path below a folder, with forward slashes, and its page."""
+        place = self.source.relative_to(root).as_posix()
+        return place if self.page is None else f"{place}#page={self.page}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Wanted:
         files_from: a list of the files of the folder that are taken, see `restore.selection.listed`.
         shard: the run's share of the folder.
         state: what is known of a picture whose outputs exist.
+        pages: whether every page of a file is a picture of its own.
     """
 
     mask: Path | None = None
@@ -53,6 +66,7 @@ class Wanted:
     files_from: Path | None = None
     shard: Shard | None = None
     state: Callable[[Job], State] = lambda job: "unknown"
+    pages: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,8 @@ class Plan:
         return self.root is not None
 
     def name(self, job: Job) -> str:
-        """A picture's path below the input folder, with forward slashes."""
-        return job.source.relative_to(self.root or job.source.parent).as_posix()
+        """See `Job.below`; of the input folder."""
+        return job.below(self.root or job.source.parent)
 
 
 def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path] | None:
@@ -95,10 +109,11 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
 def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
     """Find the pictures and where they go, before any work.
 
-    A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself. A folder is
-    walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose outputs exist are left out
-    unless they may be replaced. For the task ``solve`` measurements count as pictures, and a picture beside the
-    measurement of its name is left out; of the task ``degrade`` every picture has its measurement beside it.
+    A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself; where its pages
+    are taken one by one, each goes to ``NAME.pageN.SUFFIX`` of that. A folder is walked and mirrored into ``target``,
+    or into ``NAME-TASK`` beside it; pictures whose outputs exist are left out unless they may be replaced. For the task
+    ``solve`` measurements count as pictures, and a picture beside the measurement of its name is left out; of the task
+    ``degrade`` every picture has its measurement beside it.
 
     Raises:
         FileAccess: no such input, an existing or unwritable target, or a target that is an input.
@@ -120,9 +135,10 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
         target = target / f"{source.stem}{suffix}"
-    job = _job(source, target, source.parent, task, wanted)
-    _check_target(job, wanted)
-    return Plan([job], None, target)
+    jobs = _jobs(source, target, source.parent, task, wanted)
+    for job in jobs:
+        _check_target(job, wanted)
+    return Plan(jobs, None, target)
 
 
 def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Plan:
@@ -132,7 +148,7 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
     found = []
     for path in shared_out(_chosen(source, root, target, task, wanted), root, wanted.shard):
         place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
-        found.append(_job(path, place, root, task, wanted))
+        found += _jobs(path, place, root, task, wanted)
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
     left = {} if wanted.overwrite else {j.target: wanted.state(j) for j in found if j.target.exists()}
@@ -168,10 +184,22 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
     return list(pictures_in(root, suffixes, leave_out=target))
 
 
-def _job(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> Job:
+def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
+    """One, or one for each page."""
     wanted.output.check(target)
-    strip = comparison_file(target) if wanted.strips else None
-    return Job(source, target, mask_for(wanted.mask, source, root), _measurement_file(target, task), strip)
+    mask = mask_for(wanted.mask, source, root)
+
+    def job(target: Path, page: int | None = None) -> Job:
+        strip = comparison_file(target) if wanted.strips else None
+        return Job(source, target, mask, _measurement_file(target, task), strip, page)
+
+    count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
+    return [job(target)] if count == 1 else [job(page_file(target, n, count), n) for n in range(1, count + 1)]
+
+
+def page_file(target: Path, page: int, count: int) -> Path:
+    """``NAME.page2.SUFFIX``, with as many digits as the last of ``count`` pages has."""
+    return target.with_name(f"{target.stem}.page{page:0{len(str(count))}}{target.suffix}")
 
 
 def _measurement_file(target: Path, task: str) -> Path | None:
@@ -236,12 +264,12 @@ def _refuse_inputs(jobs: list[Job], samples: int) -> None:
 
 def _refuse_shared(jobs: list[Job], samples: int) -> None:
     """No two pictures have an output in common."""
-    owners: dict[Path, Path] = {}
+    owners: dict[Path, str] = {}
     for job in jobs:
         for path in _output_paths(job, samples):
             if path in owners:
-                raise BadArgument(f"{owners[path]} and {job.source} would both be written to {path}; rename one")
-            owners[path] = job.source
+                raise BadArgument(f"{owners[path]} and {job.source_name} would both be written to {path}; rename one")
+            owners[path] = job.source_name
 
 
 def refuse_existing_outputs(job: Job, overwrite: bool, samples: int) -> None:

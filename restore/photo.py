@@ -25,6 +25,7 @@ from restore.files import refuse_existing, write_atomically
 from restore.photo_decode import decode
 from restore.photo_encode import encode_8bit, encode_png16, encode_tiff, quality_options, quantise
 from restore.photo_metadata import Metadata
+from restore.photo_pages import page_count, single_page
 
 FORMATS = {
     ".png": "PNG",
@@ -80,23 +81,40 @@ class Photo:
     iptc: bytes | None = None
 
 
-def read_photo(path: Path, *, max_pixels: int = 200_000_000) -> Photo:
+def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000_000) -> Photo:
     """Read a picture; what it is, is decided by its content, not by its suffix.
 
-    Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is damaged,
-    animated, of several pages, of an unsupported kind, or declares more than `max_pixels` pixels; Unavailable where
-    it is HEIC and the package for that is not installed.
+    `page`, from 1, is that of a TIFF or the frame of an animation, see `count_pages`.
+
+    Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is damaged, has
+    several pages of which none is asked for, or not that one, is of an unsupported kind, or declares more than
+    `max_pixels` pixels; Unavailable where it is HEIC and the package for that is not installed.
     """
     path = Path(path)
-    data = _read_bytes(path)
+    data, named = _read_bytes(path), path if page is None else f"{path} (page {page})"
     try:
         with _one_at_a_time, _libraries_silent():
+            if page is not None and not photo_heif.is_heif(data):
+                data = single_page(data, page, _PILLOW_FORMATS)
             return _decode(data, max_pixels)
     except Unavailable as error:
-        raise Unavailable(f"{path}: {error}") from error
+        raise Unavailable(f"{named}: {error}") from error
     except Exception as error:
         reason = "not enough memory to decode it" if isinstance(error, MemoryError) else str(error)
-        raise UnreadableInput(f"{path}: {reason or type(error).__name__}. {_ACCEPTED}.") from error
+        raise UnreadableInput(f"{named}: {reason or type(error).__name__}. {_ACCEPTED}.") from error
+
+
+def count_pages(path: Path) -> int:
+    """Pages of a TIFF, frames of an animation; 1 for a single picture, and where `read_photo` will say what is wrong.
+
+    Raises FileAccess where the file cannot be read.
+    """
+    data = _read_bytes(Path(path))
+    try:
+        with _one_at_a_time, _libraries_silent():
+            return 1 if photo_heif.is_heif(data) else page_count(data, _PILLOW_FORMATS)
+    except Exception:
+        return 1
 
 
 def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:

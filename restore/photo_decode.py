@@ -75,7 +75,7 @@ def _open(data: bytes, formats: Iterable[str], max_pixels: int) -> Image.Image:
     # A phone's MPO is a JPEG with previews or a gain map behind it: its first frame is the photograph.
     frames = getattr(im, "n_frames", 1)
     if frames > 1 and im.format != "MPO":
-        raise ValueError(f"is animated or has several pages ({frames}); split it into single pictures first")
+        raise ValueError(f"is animated or has several pages ({frames}); --pages takes them one by one")
     if im.format == "PNG":  # compares its checksums, which decoding does not
         Image.open(io.BytesIO(data)).verify()
     return im

@@ -45,7 +45,7 @@ def as_8bit(data: bytes) -> bytes:
     declared = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         if _has_second_page(file):
-            raise ValueError("has several pages; split it into single pictures first")
+            raise ValueError("has several pages; --pages takes them one by one")
         tags, order = file.pages[0].tags, file.byteorder
         for code, value in ((_BITS_PER_SAMPLE, 8), (_SAMPLE_FORMAT, _UNSIGNED)):
             count, start = tags[code].count, tags[code].valueoffset

@@ -110,7 +110,7 @@ class Work:
             measurement = read_measurement(job.source)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
             return Loaded(photo, measurement.values, complete(arguments, measurement), measurement, fingerprint)
-        photo = read_photo(job.source)
+        photo = read_photo(job.source, page=job.page)
         if self.task == "solve":
             arguments = complete(arguments, Measurement(torch.empty(0)))
         return Loaded(photo, _array(photo), arguments, None, fingerprint)

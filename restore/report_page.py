@@ -156,7 +156,7 @@ class RunPage:
         return document(title, "\n".join(part for part in body if part), _STYLE, _SCRIPT).encode("utf-8", "replace")
 
     def _name(self, job: Job) -> str:
-        place = job.source.name if self.root is None else job.source.relative_to(self.root).as_posix()
+        place = job.below(self.root or job.source.parent)
         return printable(place)
 
     def _lead(self) -> str:

@@ -56,6 +56,7 @@ class Request:
     memory: str | None = None
     overwrite: bool = False
     resume: bool = True
+    pages: bool = False
     files_from: Path | None = None
     shard: Shard | None = None
     dry_run: bool = False
@@ -118,6 +119,7 @@ class Run:
             request.files_from,
             request.shard,
             self._state,
+            request.pages,
         )
         return plan_run(request.source, request.target, request.task, wanted)
 
@@ -148,13 +150,13 @@ class Run:
     def _state(self, job: Job) -> State:
         if self.manifest is None or self.root is None:
             return "unknown"
-        return self.manifest.state(job.source.relative_to(self.root).as_posix(), job.source, self._decides(job))
+        return self.manifest.state(job.below(self.root), job.source, self._decides(job))
 
     def _tell(self, plan: Plan) -> None:
         """What would be done."""
         for job in plan.jobs:
-            record = {"input": str(job.source), "status": "planned", "outputs": [str(job.target)]}
-            print(_json(record) if self.request.as_json else f"{job.source} -> {job.target}", flush=True)
+            record = {**_input(job, str(job.source)), "status": "planned", "outputs": [str(job.target)]}
+            print(_json(record) if self.request.as_json else f"{job.source_name} -> {job.target}", flush=True)
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             say(f"{len(plan.jobs)} to restore{left}; nothing was done (--dry-run)")
@@ -200,7 +202,7 @@ class Run:
         progress, page, restorer = recorder.progress, recorder.page, self.restorer
 
         def solve(job: Job, loaded: Loaded) -> tuple[Loaded, Result]:
-            progress.picture(job.source.name)
+            progress.picture(Path(job.source_name).name)
             return loaded, self.work.solve(restorer, loaded, progress.step)
 
         def write(job: Job, solved: tuple[Loaded, Result]) -> Ended:
@@ -309,7 +311,7 @@ class Recorder:
         """See `restore.pipeline.work_through`. The error of a single picture is raised."""
         record = self._failed(job, outcome) if isinstance(outcome, Exception) else self._done(job, outcome)
         if self.as_json:
-            print(_json({"input": self._name(job.source), **record}), flush=True)
+            print(_json({**_input(job, self._name(job.source)), **record}), flush=True)
 
     def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
         done = ended.description
@@ -324,14 +326,19 @@ class Recorder:
         if not self.plan.is_folder:
             raise error
         reason = str(error) or type(error).__name__
-        self.failures.append(str(job.source))
-        about = "" if str(job.source) in reason else f"{job.source}: "
+        self.failures.append(job.source_name)
+        about = "" if job.source_name in reason else f"{job.source_name}: "
         complain(f"{about}{reason} (going on)")
         self.note(job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason)
         return {"status": "failed", "error": reason}
 
     def _name(self, path: Path) -> str:
         return self.shown.get(path, str(path))
+
+
+def _input(job: Job, name: str) -> dict[str, Any]:
+    """Of a picture's JSON record."""
+    return {"input": name} if job.page is None else {"input": name, "page": job.page}
 
 
 def _fingerprint(path: Path) -> Fingerprint:
