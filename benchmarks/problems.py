@@ -111,7 +111,7 @@ def eight_bit(photo: Photo) -> EightBit:
 
 
 def to_tensor(photo: Photo) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(photo))).permute(2, 0, 1)[None]
 
 
 def from_tensor(pictures: Tensor) -> Photo:

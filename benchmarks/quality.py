@@ -43,11 +43,20 @@ Means = Mapping[str, Mapping[str, Any]]
 """Of each method, each quality's mean over the pictures."""
 
 
-def best(means: Means, quality: str, learned: bool) -> tuple[str, float]:
-    """The best method of its kind and its value."""
+def best(means: Means, quality: str, learned: bool) -> tuple[str, float] | None:
+    """The best method of its kind and its value; None where no such method was asked for."""
     values = {m: row[quality] for m, row in means.items() if (m in LEARNED) == learned and row[quality] is not None}
+    if not values:
+        return None
     name = QUALITIES[quality](values, key=lambda method: values[method])
     return name, values[name]
+
+
+def _cell(entry: tuple[str, float] | None, style: str, ahead: bool) -> str:
+    if entry is None:
+        return "–"
+    method, value = entry
+    return f"{method} **{value:{style}}**" if ahead else f"{method} {value:{style}}"
 
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
@@ -62,9 +71,9 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
                 cells += ["", ""]
                 continue
             pair = [best(means, quality, learned) for learned in (True, False)]
-            ahead = QUALITIES[quality](pair, key=lambda entry: entry[1])
-            cells += [f"{m} " + (f"**{v:{style}}**" if (m, v) == ahead else f"{v:{style}}") for m, v in pair]
-        method = best(means, "psnr", learned=True)[0]
+            ahead = QUALITIES[quality](filter(None, pair), key=lambda entry: entry[1])
+            cells += [_cell(entry, style, entry == ahead) for entry in pair]
+        method, _ = best(means, "psnr", learned=True) or best(means, "psnr", learned=False)
         shift = max(picture["scores"][method]["colour_shift"] for picture in result["pictures"])
         yield f"| {name} | {' | '.join(cells)} | {shift:.2f} |"
 

@@ -46,7 +46,10 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
         "from grey: log-SNR from half the holes' width, η 1": Defaults(20, "log-snr", "holes"),
         "from a classical fill: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, classical_start=True),
-        "**from a classical fill: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, classical_start=True),
+        "from a classical fill: log-SNR from σ 0.2, η 1": Defaults(20, "log-snr", 0.2, classical_start=True),
+        "**from a classical fill: log-SNR from an eighth of the holes' width, η 1**": Defaults(
+            20, "log-snr", "filled holes", classical_start=True
+        ),
     },
     "colorize": {
         "the paper's": PAPER,

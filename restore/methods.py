@@ -27,8 +27,9 @@ class Defaults(NamedTuple):
 
     steps: int
     levels: str = "log-snr"
-    highest: float | Literal["holes"] | None = None
-    """Highest noise level; None is the schedule's, ``holes`` rises with the width of a mask's holes."""
+    highest: float | Literal["holes", "filled holes"] | None = None
+    """Highest noise level; None is the schedule's. ``holes`` and ``filled holes`` rise with the width of a mask's
+    holes, these being empty at the start or filled by a classical method."""
     eta: float = 1.0
     noisy_eta: float = 0.85
     """η where the measurement has noise: a smaller one forgets less of it below its noise."""
@@ -49,8 +50,8 @@ class Run:
     @property
     def sigmas(self) -> list[float]:
         schedule, highest = self.denoiser.schedule, self.settings.highest
-        if highest == "holes":
-            highest = _level_for_holes(self.problem.operator)
+        if isinstance(highest, str):
+            highest = _level_for_holes(self.problem.operator, filled=highest == "filled holes")
         if highest is not None:  # a start below the measurement's own noise would forget what was measured
             highest = min(max(highest, 10 * float(self.problem.noise.max())), float(schedule.sigmas[-1]))
         return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
@@ -64,10 +65,16 @@ class Run:
     def eta(self) -> float:
         return self.settings.noisy_eta if bool(self.problem.noise.any()) else self.settings.eta
 
-    def consistent(self, clean: Tensor) -> Tensor:
-        """The picture nearest to ``clean`` that explains the measurement."""
+    def consistent(self, error: float) -> Callable[[Tensor], Tensor]:
+        """Makes of an estimate the picture nearest to it that explains the measurement.
+
+        Args:
+            error: the estimate's own standard deviation from the truth, weighed against the measurement's noise.
+        """
         problem = self.problem
-        return project(problem.model_operator, clean, problem.model_measurement, self.noise_level, prior_std=0.2)
+        return lambda clean: project(
+            problem.model_operator, clean, problem.model_measurement, self.noise_level, prior_std=error
+        )
 
 
 def _ddrm(run: Run) -> Tensor:
@@ -120,6 +127,10 @@ def _smooth_estimate(run: Run) -> Tensor:
     return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
 
+_SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
+"""Of the default model's estimates of noisy pictures in [-1, 1], by what measures best."""
+
+
 def _sr3(run: Run) -> Tensor:
     return sr3(
         run.denoiser,
@@ -127,7 +138,7 @@ def _sr3(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
-        correct=run.consistent,
+        correct=run.consistent(_SR3_ERROR),
         callback=run.callback,
     )
 
@@ -142,7 +153,7 @@ def _one_step(run: Run) -> Tensor:
         highest,
         generator=run.generator,
         from_zeros=run.denoiser.one_step_from_zeros,
-        correct=run.consistent,
+        correct=run.consistent(_ONE_STEP_ERROR),
         callback=run.callback,
     )
 
@@ -177,14 +188,17 @@ BEST_METHOD = {
     "inpaint": "ddrm",
     "deblur": "diffpir",
     "denoise": "one-step",
-    "colorize": "ddrm",
+    "colorize": "one-step",
     "compressed": "diffpir",
     "solve": "diffpir",
 }
 """The method that measures best on each task with the default model (docs/methods.md)."""
 
-BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm"}
+BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm", "colorize": "sr3"}
 """The best of those that draw samples of the posterior."""
+
+WITHOUT_CONDITION = {"colorize": "ddrm"}
+"""The best method of a model that is a prior alone, where that is another."""
 
 _DEFAULTS: dict[str, Defaults] = {
     "ddrm": Defaults(steps=20, highest=1.0),
@@ -193,11 +207,11 @@ _DEFAULTS: dict[str, Defaults] = {
     "one-step": Defaults(steps=1),
 }
 _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("inpaint", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
+    ("inpaint", "ddrm"): Defaults(steps=20, highest="filled holes", classical_start=True),
     ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
     ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
     ("compressed", "diffpir"): Defaults(steps=10, highest=0.2),
-    ("inpaint", "diffpir"): Defaults(steps=20, highest=0.2, noisy_eta=1.0, classical_start=True),
+    ("inpaint", "diffpir"): Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
     ("solve", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),
 }
 _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
@@ -226,13 +240,15 @@ def _classical_estimate(problem: Problem) -> Tensor:
     return 2 * torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(problem.measurement) - 1
 
 
-def _level_for_holes(operator: Operator) -> float:
-    """The noise that hides an empty start: half the distance in pixels to the nearest known pixel, from 1 to 20."""
+def _level_for_holes(operator: Operator, filled: bool) -> float:
+    """The noise that hides the start: half the distance in pixels to the nearest known pixel, from 1 to 20, where it
+    is empty; an eighth of it, from 0.2 to 5, where a classical method filled it."""
+    share, least, most = (1 / 8, 0.2, 5.0) if filled else (1 / 2, 1.0, 20.0)
     unknown = _holes(operator)
     if unknown is None:
-        return 1.0
+        return least
     distance = max(distance_transform_edt(hole).max() for hole in unknown.flatten(0, -3).cpu().numpy())
-    return float(min(max(distance / 2, 1.0), 20.0))
+    return float(min(max(share * distance, least), most))
 
 
 def _holes(operator: Operator) -> Tensor | None:
@@ -248,12 +264,18 @@ def _holes(operator: Operator) -> Tensor | None:
 
 
 def settings_for(
-    task: str, method: str = "auto", *, steps: int | None = None, eta: float | None = None, samples: int = 1
+    task: str,
+    method: str = "auto",
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    samples: int = 1,
+    conditional: bool = True,
 ) -> tuple[str, Defaults]:
     """The name of the method and its settings on a task.
 
     ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
-    task whose best method takes one.
+    task whose best method takes one. A model that is not ``conditional`` cannot do all of them.
 
     Raises:
         BadArgument: unknown method, or steps, η or samples that it cannot take.
@@ -261,6 +283,8 @@ def settings_for(
     if method == "auto":
         wants_sampler = samples > 1 or (steps or 1) > 1 or eta is not None
         method = BEST_SAMPLER[task] if wants_sampler else BEST_METHOD[task]
+        if not conditional:
+            method = WITHOUT_CONDITION.get(task, method)
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])

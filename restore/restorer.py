@@ -271,7 +271,12 @@ class Restorer:
     ) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
         method, settings = settings_for(
-            problem.kind, options.method, steps=options.steps, eta=options.eta, samples=options.samples
+            problem.kind,
+            options.method,
+            steps=options.steps,
+            eta=options.eta,
+            samples=options.samples,
+            conditional=self.denoiser.conditional,
         )
         generator = torch.Generator().manual_seed(options.seed)
         run = Run(self.denoiser, problem, settings, generator, callback)

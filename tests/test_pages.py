@@ -41,9 +41,7 @@ def as_saved(pixels: np.ndarray, bits: int) -> np.ndarray:
     return np.rint(pixels * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=str)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_every_page_of_a_tiff(tmp_path, dtype, options) -> None:
     expected = pages(3, dtype)

@@ -97,3 +97,10 @@ def test_every_task_has_its_methods(task: str) -> None:
     assert BEST_SAMPLER[task] in METHODS
     assert settings_for(task, "ddrm", steps=7, eta=0.3)[1][0] == 7
     assert settings_for(task, "ddrm", eta=0.3)[1].eta == 0.3
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_prior_alone_gets_methods_that_it_can_do(task: str, samples: int) -> None:
+    name, _ = settings_for(task, samples=samples, conditional=False)
+    assert name in ("ddrm", "diffpir") or (name, task) == ("one-step", "denoise")

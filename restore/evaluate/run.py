@@ -272,8 +272,9 @@ class _Run:
         }
         if restorer is not None:
             weights = pretrained.checkpoint_path(settings.model)
+            conditional = restorer.denoiser.conditional
             about |= {
-                "auto": settings_for(self.kind, "auto", steps=settings.steps)[0],
+                "auto": settings_for(self.kind, "auto", steps=settings.steps, conditional=conditional)[0],
                 "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
                 "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
                 "device": device_name(self.device),
