@@ -18,12 +18,14 @@ class LinearOperator(nn.Module):
         input_shape: (channels, height, width) of a picture ``x``.
         output_shape: (channels, height, width) of a measurement ``y``.
         has_svd: whether ``U, Ut, V, Vt, singular_values`` exist (see `SpectralOperator`).
+        channelwise: whether every channel is mapped by itself and alike, and one channel alone is taken as well.
 
     Pictures are batches ``[B, C, H, W]`` in any value range: the map is linear, not affine. The tensors an
     operator needs are buffers, so ``operator.to(device)`` moves it.
     """
 
     has_svd: bool = False
+    channelwise: bool = False
 
     def __init__(self, input_shape: Shape, output_shape: Shape) -> None:
         super().__init__()

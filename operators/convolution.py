@@ -169,6 +169,8 @@ class ValidConvolution(LinearOperator):
         ValueError: the kernel has another shape, is not finite, or is all zero.
     """
 
+    channelwise = True
+
     def __init__(
         self,
         output_shape: Shape,

@@ -12,6 +12,7 @@ import pytest
 
 import cli
 import operators
+from restore import common_options
 from restore.devices import choose_device
 from restore.errors import Unavailable
 from restore.methods import METHODS
@@ -46,12 +47,12 @@ def test_commands_and_options():
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("sr", "in.png", "--method", ""), cli.METHODS),
+        (("sr", "in.png", "--method", ""), common_options.METHODS),
         (("sr", "--method", "d"), ("ddrm", "diffpir")),
-        (("denoise", "--device", ""), cli.DEVICES),
+        (("denoise", "--device", ""), common_options.DEVICES),
         (("deblur", "--boundary", "c"), ("circular",)),
         (("deblur", "--kernel", "mo"), ("motion:15:30",)),
-        (("sr", "--kernel", ""), cli.RESAMPLERS),
+        (("sr", "--kernel", ""), common_options.RESAMPLERS),
         (("denoise", "--noise", "a"), ("auto",)),
         (("evaluate", "in", "--task", "in"), ("inpaint",)),
         (("sr", "--config", ""), ()),  # the shell's own: files
@@ -63,13 +64,13 @@ def test_words_of_options(words, offered):
 
 
 def test_the_words_are_those_there_are():
-    assert set(cli.METHODS) == {"auto", *METHODS}
-    assert set(cli.TASKS) == set(TASKS)
-    assert set(cli.BOUNDARIES) == set(operators.CONVOLUTION_BOUNDARIES)
-    assert set(cli.RESAMPLERS) == set(operators.RESAMPLERS)
-    for blur in cli.BLURS:
+    assert set(common_options.METHODS) == {"auto", *METHODS}
+    assert set(common_options.TASKS) == set(TASKS)
+    assert set(common_options.BOUNDARIES) == set(operators.CONVOLUTION_BOUNDARIES)
+    assert set(common_options.RESAMPLERS) == set(operators.RESAMPLERS)
+    for blur in common_options.BLURS:
         assert len(operators.parse(f"blur:{blur}").parts) == 1
-    for name in cli.DEVICES:
+    for name in common_options.DEVICES:
         try:
             choose_device(name)
         except Unavailable:

@@ -10,7 +10,7 @@ import pytest
 from conftest import files, piece
 from PIL import Image
 
-import cli
+from restore import common_options
 
 
 @pytest.fixture
@@ -136,11 +136,11 @@ def test_what_is_refused(command, picture, tmp_path, config, text):
 
 
 def test_dashes_and_underscores_are_one(config):
-    options = {"two-words": cli.Option("two-words", "two_words", int)}
+    options = {"two-words": common_options.Option("two-words", "two_words", int)}
     for key in ("two-words", "two_words"):
-        assert cli.read_options(config(f"{key} = 3"), "sr", {"sr": options}) == {"two_words": 3}
+        assert common_options.read_options(config(f"{key} = 3"), "sr", {"sr": options}) == {"two_words": 3}
     with pytest.raises(ValueError, match="twice"):
-        cli.read_options(config("two-words = 3\ntwo_words = 3"), "sr", {"sr": options})
+        common_options.read_options(config("two-words = 3\ntwo_words = 3"), "sr", {"sr": options})
 
 
 def test_files_that_cannot_be_read(command, picture, tmp_path):
@@ -162,8 +162,8 @@ def test_values_out_of_range_are_refused_as_on_the_command_line(command, picture
 def test_every_option_of_every_task_can_be_set(command, picture, tmp_path, config, monkeypatch):
     """What the help shows is known to the file, but the file itself and what ends the command."""
     known = {}
-    monkeypatch.setattr(cli, "read_options", lambda path, task, commands: known.update(commands) or {})
-    for task in cli.TASKS:
+    monkeypatch.setattr(common_options, "read_options", lambda path, task, commands: known.update(commands) or {})
+    for task in common_options.TASKS:
         command(task, tmp_path / "absent", "--config", "x.toml")
         shown = {word.strip(",") for word in command(task, "--help").out.split() if word.startswith("--")}
         shown = {name.removeprefix("--") for name in shown if not name.startswith("--no-")}
