@@ -12,11 +12,11 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain
+from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
 from restore.denoiser import Condition, Denoiser
 from restore.errors import BadArgument
 from restore.schedule import noise_levels
-from restore.solvers import ddrm, diffpir, one_step, project, sr3
+from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
 from restore.solvers.common import WITHOUT_SVD, Callback, Step
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
@@ -78,6 +78,8 @@ class Run:
 
 
 def _ddrm(run: Run) -> Tensor:
+    if isinstance(run.problem.operator, ValidConvolution):
+        return _ddrm_unknown_border(run)
     if not run.problem.operator.has_svd:
         raise BadArgument(_no_svd(run))
     return ddrm(
@@ -94,11 +96,31 @@ def _ddrm(run: Run) -> Tensor:
     )
 
 
+def _ddrm_unknown_border(run: Run) -> Tensor:
+    return ddrm_unknown_border(
+        run.denoiser,
+        run.problem.model_operator,
+        run.problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        eta=run.settings.noisy_eta,
+        start=_smooth_estimate(run),
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+def suits_ddrm(operator: Operator) -> bool:
+    """Whether the method ``ddrm`` takes the operator."""
+    return operator.has_svd or isinstance(operator, ValidConvolution)
+
+
 def _no_svd(run: Run) -> str:
     kind = type(run.problem.operator).__name__
     known = run.problem.condition is not None and run.denoiser.conditional
     working = ", ".join(WITHOUT_SVD if known else WITHOUT_SVD[:1])
-    hint = "; or --boundary circular, whatever the kernel" if run.problem.task == "deblur" else ""
+    hint = "; or --boundary unknown or circular, whatever the kernel" if run.problem.task == "deblur" else ""
     return f"--method ddrm: it needs an operator with an SVD, and {kind} has none; without one work {working}{hint}"
 
 
@@ -194,7 +216,7 @@ BEST_METHOD = {
 }
 """The method that measures best on each task with the default model (docs/methods.md)."""
 
-BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm", "colorize": "sr3"}
+BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm", "deblur": "ddrm", "colorize": "sr3"}
 """The best of those that draw samples of the posterior."""
 
 WITHOUT_CONDITION = {"colorize": "ddrm"}
@@ -209,7 +231,7 @@ _DEFAULTS: dict[str, Defaults] = {
 _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest="filled holes", classical_start=True),
     ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
-    ("deblur", "ddrm"): Defaults(steps=20, levels="karras", noisy_eta=0.9),
+    ("deblur", "ddrm"): Defaults(steps=20, highest=1.0, noisy_eta=0.9),
     ("compressed", "diffpir"): Defaults(steps=10, highest=0.2),
     ("inpaint", "diffpir"): Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
     ("solve", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),

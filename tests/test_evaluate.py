@@ -261,7 +261,7 @@ ALL_CASES = [
         {"scale": 2, "noise": 0.05},
         ["bicubic", "lanczos", "pseudo-inverse", "nlm-bicubic", "ddrm", "diffpir", "sr3", "one-step"],
     ),
-    ("deblur", {}, ["input", "wiener", "richardson-lucy", "tv", "diffpir", "sr3", "one-step"]),
+    ("deblur", {}, ["input", "wiener", "richardson-lucy", "tv", "ddrm", "diffpir", "sr3", "one-step"]),
     (
         "deblur",
         {"boundary": "symmetric"},
@@ -298,8 +298,8 @@ def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
         BadArgument, match=r"--methods wiener: does not suit down:bicubic:4; these do: bicubic, lanczos"
     ):
         evaluate(folder, Settings("sr", methods=("wiener",)))
-    with pytest.raises(BadArgument, match=r"--methods ddrm: does not suit blur:gaussian:1:boundary=unknown"):
-        evaluate(folder, Settings("deblur", kernel="gaussian:1", methods=("ddrm",)))
+    with pytest.raises(BadArgument, match=r"--methods ddrm: does not suit blur:motion:5:30:boundary=zero"):
+        evaluate(folder, Settings("solve", operator="blur:motion:5:30:boundary=zero", methods=("ddrm",)))
 
 
 def test_an_unknown_method_is_refused_before_any_work(folder, monkeypatch):

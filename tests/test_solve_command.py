@@ -404,7 +404,7 @@ def test_the_listing(command):
         ("solve in.png --operator blur:motion:5:30 --method ddrm", 1, ["SVD", "diffpir", "sr3", "one-step"]),
         ("solve in.png --operator jpeg:20 --method sr3", 1, ["--method sr3", "diffpir"]),
         ("solve in.png --operator blur:box:3 --noise x", 1, ["--noise x", "between 0 and 1"]),
-        ("deblur in.png --kernel motion:5 --method ddrm", 1, ["SVD", "diffpir", "--boundary"]),
+        ("deblur in.png --kernel motion:5:30 --boundary mirror --method ddrm", 1, ["SVD", "diffpir", "--boundary"]),
         ("deblur in.png --kernel file:nosuch.npy", 5, ["nosuch.npy"]),
         ("deblur in.png --kernel file:zero.npy", 1, ["zero.npy", "all zero"]),
         ("deblur in.png --kernel file:negative.npy", 1, ["positive sum"]),

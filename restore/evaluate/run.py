@@ -26,7 +26,7 @@ from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
 from restore.folder import mask_for, pictures_in
 from restore.images import open_measurement, open_picture
-from restore.methods import METHODS, settings_for
+from restore.methods import METHODS, settings_for, suits_ddrm
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
 from restore.progress import Progress
@@ -171,7 +171,7 @@ class _Run:
         problem = self.restorer.problem(self.settings.task, opened.color, case.arguments)
         guided = problem.condition is not None and self.restorer.denoiser.conditional
         suits = {
-            "ddrm": problem.operator.has_svd,
+            "ddrm": suits_ddrm(problem.operator),
             "diffpir": True,
             "sr3": guided,
             "one-step": guided or problem.kind == "denoise",

@@ -61,10 +61,9 @@ def ddrm(
         ValueError: ``sigmas`` do not fall to 0, or η or η_b lies outside [0, 1].
     """
     operator = require_svd(operator, "ddrm")
-    if not (0 <= eta <= 1 and 0 <= eta_b <= 1):
-        raise ValueError(f"eta and eta_b must be in [0, 1], not {eta} and {eta_b}")
+    check_shares(eta, eta_b)
     pairs = falling_pairs(sigmas)
-    walk = _SpectralWalk(operator, measurement, noise_level)
+    walk = SpectralWalk(operator, measurement, noise_level)
     shape = (measurement.shape[0], *operator.input_shape)
     x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start  # large pictures: what is done with makes room for the network
@@ -81,7 +80,13 @@ def ddrm(
     return prediction.clean
 
 
-class _SpectralWalk:
+def check_shares(eta: float, eta_b: float) -> None:
+    """ValueError where η or η_b lies outside [0, 1]."""
+    if not (0 <= eta <= 1 and 0 <= eta_b <= 1):
+        raise ValueError(f"eta and eta_b must be in [0, 1], not {eta} and {eta_b}")
+
+
+class SpectralWalk:
     """The state in the operator's spectrum, x̄, beside ȳ and its noise.
 
     Applying V or Vt is what the solver costs beyond the network: three times a step, since x̄ is known from the
@@ -91,11 +96,14 @@ class _SpectralWalk:
     def __init__(self, operator: SpectralOperator, measurement: Tensor, noise_level: Tensor | float) -> None:
         self.operator = operator
         self.measured = operator.singular_values > 0
-        inverse = operator.inverse_singular_values()
-        self.y = inverse * operator.Ut(measurement)
         self.noise = None
         if isinstance(noise_level, Tensor) or noise_level > 0:
-            self.noise = inverse * per_picture(noise_level, measurement)
+            self.noise = operator.inverse_singular_values() * per_picture(noise_level, measurement)
+        self.measure(measurement)
+
+    def measure(self, measurement: Tensor) -> None:
+        """Go on with this measurement."""
+        self.y = self.operator.inverse_singular_values() * self.operator.Ut(measurement)
 
     def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
         """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``estimate + σ z̄``."""
