@@ -327,6 +327,45 @@ def info(
         raise Unavailable("; ".join(found))
 
 
+@app.command(epilog=EPILOG)
+def sample(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A picture of them all; with --separate a folder.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 9,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of each, in pixels.")] = "128x128",
+    sampler: Annotated[
+        str, typer.Option(help="How, as in ddim, dpmpp-2m or heun; a wrong name lists all.")
+    ] = "dpmpp-2m",
+    steps: Annotated[int, typer.Option(help="Noise levels; some samplers take several network calls at each.")] = 20,
+    levels: Annotated[
+        str | None, typer.Option(help="Their grid: uniform, quadratic, karras or log-snr. Default: the sampler's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
+    separate: Annotated[bool, typer.Option("--separate", help="A file for each, in the folder OUT.")] = False,
+    trajectory: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also a picture of how the first four came about.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
+) -> None:
+    """Draw pictures from the prior alone, by any sampler."""
+    from restore.sample_files import Request, sample_to
+
+    width, height = _size(size) or (0, 0)
+    wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
+    sample_to(
+        Request(target, separate, trajectory, overwrite, model, device),
+        quiet=quiet,
+        width=width,
+        height=height,
+        **wanted,
+    )
+
+
 @app.command(name="operators")
 def list_operators(
     word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Only what begins so, with its units.")] = None,

@@ -231,7 +231,6 @@ _DEFAULTS: dict[str, Defaults] = {
 _TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("inpaint", "ddrm"): Defaults(steps=20, highest="filled holes", classical_start=True),
     ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
-    ("deblur", "ddrm"): Defaults(steps=20, highest=1.0, noisy_eta=0.9),
     ("compressed", "diffpir"): Defaults(steps=10, highest=0.2),
     ("inpaint", "diffpir"): Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
     ("solve", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),

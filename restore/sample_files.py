@@ -1,0 +1,87 @@
+"""`restore sample`: pictures from the prior, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from restore.devices import choose_device, keep_freed_memory, network_dtype
+from restore.errors import BadArgument
+from restore.files import refuse_existing
+from restore.folder import check_writable
+from restore.photo import Photo, write_photo, written_format
+from restore.progress import Progress
+from restore.restorer import load_denoiser
+from restore.sampling import Sampling, grid, sample_pictures
+
+TRAJECTORIES = 4
+"""Pictures whose way is shown."""
+
+
+class Request(NamedTuple):
+    """Where pictures go, and what draws them.
+
+    Attributes:
+        target: a picture file; a folder where pictures are ``separate``.
+        trajectory: a picture file for clean estimates along the way.
+    """
+
+    target: Path
+    separate: bool = False
+    trajectory: Path | None = None
+    overwrite: bool = False
+    model: str = "default"
+    device: str = "auto"
+
+
+def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list[Path]:
+    """Draw pictures and write them; returns the files.
+
+    Args:
+        sampling: the fields of `restore.sampling.Sampling`.
+
+    Raises:
+        BadArgument: what cannot be used, and what would be right.
+        FileAccess: a file that exists or cannot be written; before any work.
+        Unavailable: no such model or device.
+    """
+    wanted = Sampling(**sampling)
+    files = _files(request, wanted.count)
+    for path in [*files, *([request.trajectory] if request.trajectory else [])]:
+        written_format(path)
+        refuse_existing(path, request.overwrite)
+        check_writable(path.parent)
+    if request.trajectory is not None and request.trajectory in files:
+        raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
+    keep_freed_memory()
+    device = choose_device(request.device)
+    denoise = load_denoiser(request.model, device, network_dtype(device))
+    with Progress(1, len(wanted.batches), quiet=quiet) as progress:
+        progress.picture(wanted.sampler)
+        pictures, ways = sample_pictures(denoise, wanted, device, callback=progress.step)
+    shown = list(pictures) if request.separate else [grid(pictures)]
+    for path, picture in zip(files, shown, strict=True):
+        _write(picture, path, request.overwrite)
+    if request.trajectory is None:
+        return files
+    first = ways[:TRAJECTORIES].flatten(0, 1)
+    _write(grid(first, columns=ways.shape[1]), request.trajectory, request.overwrite)
+    return [*files, request.trajectory]
+
+
+def _files(request: Request, count: int) -> list[Path]:
+    if not request.separate:
+        return [request.target]
+    if request.target.is_file():
+        raise BadArgument(f"{request.target}: is a file; with --separate OUT is a folder")
+    digits = len(str(count - 1))
+    return [request.target / f"{index:0{digits}}.png" for index in range(count)]
+
+
+def _write(picture: Tensor, path: Path, overwrite: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    write_photo(Photo(pixels, format=written_format(path)), path, overwrite=overwrite)

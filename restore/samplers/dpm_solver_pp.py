@@ -1,0 +1,241 @@
+"""DPM-Solver++: the diffusion ODE and SDE solved exactly but for the clean estimate (Lu et al. 2022, arXiv 2211.01095).
+
+With ``x = x0 + σ ε`` and ``λ = −log σ`` the ODE's solution is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0 dλ`` from λ_s to λ_t
+(their proposition 4.1 with α = 1, their state divided by √ᾱ); ``h = λ_t − λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean
+estimates stay within a picture's range, which keeps large steps stable where strong guidance makes noise estimates
+leave it.
+
+Where λ is infinite only the first order is defined: the step to 0 ends at the clean estimate, whatever the order. The
+first step of the multistep methods is of first order, for want of earlier estimates. Where sampling begins at pure
+noise the clean estimate hardly changes there, and the error is small beside that of the other steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.denoiser import Condition, Denoise
+from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.samplers.dpm_solver import falling_pairs_for
+
+
+def dpm_solver_pp_2s(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    condition: Condition | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DPM-Solver++(2S) (Lu et al. 2022, arXiv 2211.01095, algorithm 1 with r = 1/2): second order, singlestep.
+
+    Each step takes the clean estimate from half way in λ, at the geometric mean of its two levels.
+
+    Args:
+        denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
+        x: [B, C, H, W] at the noise level ``sigmas[0]``.
+        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the network, but the
+            last, to 0, one.
+        condition: shown to the network beside the noisy picture, if given.
+        callback: called with a `Step` once a step, with the clean estimate at the level where the step begins.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+    """
+    pairs = falling_pairs_for("dpm_solver_pp_2s", sigmas, at_least=2)
+    for index, (sigma, lower) in enumerate(pairs):
+        clean = denoise(x, sigma, condition).clean
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if lower > 0:
+            middle = math.sqrt(sigma * lower)
+            u = clean + middle / sigma * (x - clean)
+            clean_half_way = denoise(u, middle, condition).clean
+            x = clean_half_way + lower / sigma * (x - clean_half_way)
+    return clean
+
+
+def dpm_solver_pp_2m(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    condition: Condition | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2): second order, multistep.
+
+    Each step extends the line through the last two clean estimates by half a step.
+
+    Args:
+        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
+        sigmas: at least two falling noise levels and a final 0; one call of the network for each but the 0.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+    """
+    pairs = falling_pairs_for("dpm_solver_pp_2m", sigmas, at_least=2)
+    before: tuple[Tensor, float] | None = None
+    for index, (sigma, lower) in enumerate(pairs):
+        clean = denoise(x, sigma, condition).clean
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if lower > 0:
+            h = math.log(sigma / lower)
+            extended = _extended(clean, h, before)
+            x = extended + lower / sigma * (x - extended)
+            before = clean, h
+    return clean
+
+
+def dpm_solver_pp_3m(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    condition: Condition | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DPM-Solver++(3M): third order, multistep (Lu et al. 2022, arXiv 2211.01095, section 4.2, carried one order on).
+
+    As 2M, with the parabola through the last three clean estimates, integrated exactly; diffusers' code halves the
+    parabola's quadratic term, which makes a method of second order of it. The second step, which knows two
+    estimates, is 2M's. With fewer than some 15 steps 2M comes nearer to the solution (measured on mixtures of
+    Gaussians, σ 20 to 0.1).
+
+    Args:
+        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
+        sigmas: at least three falling noise levels and a final 0; one call of the network for each but the 0.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, or make fewer than three steps.
+    """
+    pairs = falling_pairs_for("dpm_solver_pp_3m", sigmas, at_least=3)
+    known: list[tuple[float, Tensor]] = []
+    for index, (sigma, lower) in enumerate(pairs):
+        clean = denoise(x, sigma, condition).clean
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if lower > 0:
+            known = [*known[-2:], (sigma, clean)]
+            x = lower / sigma * x + integral(known, sigma, lower)
+    return clean
+
+
+def sde_dpm_solver_1(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    condition: Condition | None = None,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """SDE-DPM-Solver-1 (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE by noise estimates.
+
+    ``x_t = x_s − 2 σ_t (e^h − 1) ε̂ + σ_t √(e^{2h} − 1) z``.
+
+    Args:
+        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
+        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
+        generator: of the random numbers, on the CPU.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0.
+    """
+    pairs = falling_pairs(sigmas)
+    for index, (sigma, lower) in enumerate(pairs):
+        clean, noise = denoise(x, sigma, condition)
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if lower > 0:
+            fresh = math.sqrt(sigma**2 - lower**2) * noise_like(x, generator)
+            x = x - 2 * (sigma - lower) * noise + fresh
+    return clean
+
+
+def sde_dpm_solver_pp_2m(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    condition: Condition | None = None,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE, multistep.
+
+    ``x_t = e^{−2h} x_s + (1 − e^{−2h}) D + σ_t √(1 − e^{−2h}) z`` with D as in 2M. The first step, with ``D = x̂0``,
+    is SDE-DPM-Solver++1, which is DDPM's.
+
+    Args:
+        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
+        sigmas: at least two falling noise levels and a final 0; one call of the network for each but the 0.
+        generator: of the random numbers, on the CPU.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+    """
+    pairs = falling_pairs_for("sde_dpm_solver_pp_2m", sigmas, at_least=2)
+    before: tuple[Tensor, float] | None = None
+    for index, (sigma, lower) in enumerate(pairs):
+        clean = denoise(x, sigma, condition).clean
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if lower > 0:
+            h = math.log(sigma / lower)
+            extended = _extended(clean, h, before)
+            fresh = lower * math.sqrt(-math.expm1(-2 * h)) * noise_like(x, generator)
+            x = extended + math.exp(-2 * h) * (x - extended) + fresh
+            before = clean, h
+    return clean
+
+
+def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> Tensor:
+    """2M's D: the line through the last two clean estimates, half a step on; ``before`` has the earlier and its h."""
+    if before is None:
+        return clean
+    clean_before, h_before = before
+    return clean + h / (2 * h_before) * (clean - clean_before)
+
+
+def integral(known: Sequence[tuple[float, Tensor]], sigma: float, lower: float) -> Tensor:
+    """``σ_t ∫ e^λ p dλ`` over a step from σ_s to σ_t, p the polynomial in λ through clean estimates at some levels.
+
+    With u = λ − λ_s the weights of the estimates integrate 1, u, u², … exactly: ``Σ_k w_k u_k^j = m_j``, where
+    ``m_j = ∫ e^{u−h} u^j du`` from 0 to h is ``h^j − j m_{j−1}``, and ``m_0 = 1 − e^{−h}``. Through two estimates
+    ``m_1`` is ``h/2 m_0``, as in 2M and in UniPC's B2 of order 2, which leaves the order as it is.
+
+    Args:
+        known: one to four pairs (σ, clean estimate there).
+        sigma, lower: σ_s and σ_t > 0.
+    """
+    h = math.log(sigma / lower)
+    places = np.array([math.log(sigma / level) for level, _clean in known])
+    moments = [-math.expm1(-h)]
+    for j in range(1, len(known)):
+        moments.append(h**j - j * moments[-1])
+    if len(known) == 2:
+        moments[1] = h / 2 * moments[0]
+    weights = np.linalg.solve(np.vander(places, increasing=True).T, moments)
+    return sum(float(weight) * clean for weight, (_level, clean) in zip(weights, known, strict=True))

@@ -1,0 +1,401 @@
+"""Score SDE: three diffusions in continuous time, their reverse processes, and the probability-flow ODE."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.integrate import RK45
+from torch import Tensor
+
+from restore.denoiser import Condition, Denoise
+from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+
+Array = NDArray[np.float64]
+
+
+class SDE(ABC):
+    """``du = f(t) u dt + g(t) dw`` for t in [0, 1], with the marginals ``u = s(t) (x0 + σ(t) ε)``.
+
+    So ``x = u/s`` is the state in variance-exploding coordinates, and the one denoiser gives every score:
+    ``∇_u log p_t(u) = −ε̂(u/s, σ) / (s σ)``. (Song et al. 2021, arXiv 2011.13456, section 3.4 and appendix B.)
+    """
+
+    @abstractmethod
+    def drift(self, t: float) -> float:
+        """f(t); the paper's drift is f(t) u."""
+
+    @abstractmethod
+    def diffusion(self, t: float) -> float:
+        """g(t)"""
+
+    @abstractmethod
+    def scale(self, t: float) -> float:
+        """s(t), what x0 is multiplied by."""
+
+    @abstractmethod
+    def sigma(self, t: float) -> float:
+        """σ(t), the noise level beside x0."""
+
+    @abstractmethod
+    def time_at(self, sigma: float) -> float:
+        """The t of a positive noise level; past 1 for one that is higher than σ(1)."""
+
+    def std(self, t: float) -> float:
+        """Standard deviation of u given x0."""
+        return self.scale(t) * self.sigma(t)
+
+    def levels(self, steps: int, end: float = 1e-3) -> list[float]:
+        """Noise levels at ``steps`` times uniform from 1 to ``end``, and a final 0: the grid of the paper's samplers.
+
+        Raises:
+            ValueError: fewer than 1 step, or an end outside (0, 1).
+        """
+        if steps < 1 or not 0 < end < 1:
+            raise ValueError(f"at least 1 step and an end in (0, 1) are needed, not {steps} and {end}")
+        return [self.sigma(float(t)) for t in np.linspace(1, end, steps)] + [0.0]
+
+
+@dataclass(frozen=True)
+class VarianceExploding(SDE):
+    """``dx = σ(t) √(2 log(σ_max/σ_min)) dw`` with ``σ(t) = σ_min (σ_max/σ_min)^t`` (arXiv 2011.13456, eq. 30).
+
+    The data at t = 0 carry noise of level σ_min already.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"0 < sigma_min < sigma_max is needed, not {self.sigma_min} and {self.sigma_max}")
+
+    def drift(self, t: float) -> float:
+        return 0.0
+
+    def diffusion(self, t: float) -> float:
+        return self.sigma(t) * math.sqrt(2 * math.log(self.sigma_max / self.sigma_min))
+
+    def scale(self, t: float) -> float:
+        return 1.0
+
+    def sigma(self, t: float) -> float:
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
+
+    def time_at(self, sigma: float) -> float:
+        return math.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
+
+
+@dataclass(frozen=True)
+class _LinearBeta(SDE):
+    """What VP and sub-VP share: β(t) rises linearly, and the mean decays as √ᾱ = exp(−½ ∫β)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_min <= self.beta_max:
+            raise ValueError(f"0 < beta_min <= beta_max is needed, not {self.beta_min} and {self.beta_max}")
+
+    def beta(self, t: float) -> float:
+        """β(t)"""
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def beta_integral(self, t: float) -> float:
+        """∫_0^t β = −log ᾱ(t)"""
+        return t * self.beta_min + 0.5 * t**2 * (self.beta_max - self.beta_min)
+
+    def drift(self, t: float) -> float:
+        return -0.5 * self.beta(t)
+
+    def scale(self, t: float) -> float:
+        return math.exp(-0.5 * self.beta_integral(t))
+
+    def _time_of_integral(self, integral: float) -> float:
+        root = math.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
+        return 2 * integral / (self.beta_min + root)
+
+
+@dataclass(frozen=True)
+class VariancePreserving(_LinearBeta):
+    """``du = −½ β(t) u dt + √β(t) dw``: DDPM's chain in continuous time (arXiv 2011.13456, eq. 11 and 32).
+
+    ``u = √ᾱ x0 + √(1−ᾱ) ε``.
+
+    Raises:
+        ValueError: not 0 < beta_min <= beta_max.
+    """
+
+    def diffusion(self, t: float) -> float:
+        return math.sqrt(self.beta(t))
+
+    def sigma(self, t: float) -> float:
+        return math.sqrt(math.expm1(self.beta_integral(t)))
+
+    def time_at(self, sigma: float) -> float:
+        return self._time_of_integral(math.log1p(sigma**2))
+
+
+@dataclass(frozen=True)
+class SubVariancePreserving(_LinearBeta):
+    """``du = −½ β(t) u dt + √(β(t) (1 − ᾱ²)) dw``: the same mean, less noise (arXiv 2011.13456, eq. 12).
+
+    ``u = √ᾱ x0 + (1−ᾱ) ε``.
+
+    Raises:
+        ValueError: not 0 < beta_min <= beta_max.
+    """
+
+    def diffusion(self, t: float) -> float:
+        return math.sqrt(-self.beta(t) * math.expm1(-2 * self.beta_integral(t)))
+
+    def sigma(self, t: float) -> float:
+        return 2 * math.sinh(0.5 * self.beta_integral(t))  # (1−ᾱ)/√ᾱ
+
+    def time_at(self, sigma: float) -> float:
+        return self._time_of_integral(2 * math.asinh(0.5 * sigma))
+
+
+_VE = VarianceExploding()
+
+PREDICTORS = ("reverse-diffusion", "euler-maruyama")
+Predictor = Literal["reverse-diffusion", "euler-maruyama"]
+
+
+def euler_maruyama(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    sde: SDE = _VE,
+    condition: Condition | None = None,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """The reverse-time SDE in steps of Euler and Maruyama (Song et al. 2021, arXiv 2011.13456, eq. 6, appendix D).
+
+    ``u ← u − (f u − g² ∇log p) Δt + g √Δt z`` over the times of neighbouring levels, f and g taken where the step
+    begins. Other arguments and errors as for `predictor_corrector`.
+    """
+    return predictor_corrector(
+        denoise,
+        x,
+        sigmas,
+        sde=sde,
+        predictor="euler-maruyama",
+        corrector_steps=0,
+        condition=condition,
+        generator=generator,
+        callback=callback,
+    )
+
+
+def reverse_diffusion(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    sde: SDE = _VE,
+    condition: Condition | None = None,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """The reverse-time SDE, made discrete as the forward one is (Song et al. 2021, arXiv 2011.13456, eq. 46).
+
+    The forward step up to u from the next lower level is ``r u' + G z`` with ``r = s/s'`` and
+    ``G² = s² (σ² − σ'²)``; the reverse step is ``u' = (2 − r) u + G² ∇log p + G z``, the predictor of their
+    algorithms 2 (VE, r = 1) and 3 (VP, r = √(1−β)). For sub-VP, where the authors fall back on Euler–Maruyama, the same
+    rule is used. Other arguments and errors as for `predictor_corrector`.
+    """
+    return predictor_corrector(
+        denoise,
+        x,
+        sigmas,
+        sde=sde,
+        predictor="reverse-diffusion",
+        corrector_steps=0,
+        condition=condition,
+        generator=generator,
+        callback=callback,
+    )
+
+
+def predictor_corrector(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    sde: SDE = _VE,
+    predictor: Predictor = "reverse-diffusion",
+    corrector_steps: int = 1,
+    snr: float = 0.16,
+    condition: Condition | None = None,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """A step down the reverse-time SDE, then Langevin steps at the level reached (Song et al. 2021, arXiv 2011.13456).
+
+    Their algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP): ``u ← u + ε g + √(2ε) z`` with the score g and
+    ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and 1−β of the level else. As their appendix G has it, ‖g‖ is the mean
+    over the batch and ‖z‖ is √d for d numbers a picture: the step depends, a little, on what else is in the batch.
+
+    The step to the final 0 is to the clean estimate, without a corrector (their denoising step, appendix G).
+
+    Args:
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at the first level, in variance-exploding coordinates whatever the SDE.
+        sigmas: falling noise levels with a final 0, e.g. ``sde.levels(steps)``.
+        sde: `VarianceExploding`, `VariancePreserving` or `SubVariancePreserving`.
+        predictor: ``reverse-diffusion`` or ``euler-maruyama``, see the functions of these names.
+        corrector_steps: M of the paper, Langevin steps at each level.
+        snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and 0.01 for VP.
+        condition: shown to the network beside the noisy picture, if given.
+        generator: of the random numbers, on the CPU.
+        callback: called with a `Step` after each call of the network by the predictor, once for each positive level;
+            a step has ``1 + corrector_steps`` calls, the last one 1.
+
+    Returns:
+        [B, C, H, W], pictures, in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0, an unknown predictor, corrector steps below 0, or a ratio that is not
+            positive.
+    """
+    pairs = falling_pairs(sigmas)
+    if predictor not in PREDICTORS:
+        raise ValueError(f"unknown predictor {predictor!r}; known are {', '.join(PREDICTORS)}")
+    if corrector_steps < 0:
+        raise ValueError(f"the number of corrector steps must be at least 0, not {corrector_steps}")
+    if snr <= 0:
+        raise ValueError(f"the corrector's signal-to-noise ratio must be positive, not {snr}")
+    predict = _reverse_diffusion_step if predictor == "reverse-diffusion" else _euler_maruyama_step
+    for index, (sigma, sigma_next) in enumerate(pairs):
+        clean, noise = denoise(x, sigma, condition)
+        if callback is not None:
+            callback(Step(index, len(pairs), sigma, clean))
+        if sigma_next > 0:
+            factor, variance = predict(sde, sigma, sigma_next)
+            x = factor * x - variance / sigma * noise + variance**0.5 * noise_like(x, generator)
+            x = _scale_ratio(sde, sigma, sigma_next) * x
+            alpha = _scale_ratio(sde, *pairs[index + 1]) ** 2
+            for _ in range(corrector_steps):
+                score = -denoise(x, sigma_next, condition).noise / sigma_next
+                step = 2 * alpha * snr**2 * x[0].numel() / score.flatten(1).norm(dim=1).mean() ** 2
+                x = x + step * score + (2 * step) ** 0.5 * noise_like(x, generator)
+    return clean
+
+
+def _reverse_diffusion_step(sde: SDE, sigma: float, sigma_next: float) -> tuple[float, float]:
+    """2 − r, and G²/s² as the walk is in x = u/s."""
+    return 2 - _scale_ratio(sde, sigma, sigma_next), sigma**2 - sigma_next**2
+
+
+def _euler_maruyama_step(sde: SDE, sigma: float, sigma_next: float) -> tuple[float, float]:
+    """1 − f Δt and g² Δt/s²."""
+    t = sde.time_at(sigma)
+    duration = t - sde.time_at(sigma_next)
+    return 1 - sde.drift(t) * duration, (sde.diffusion(t) / sde.scale(t)) ** 2 * duration
+
+
+def _scale_ratio(sde: SDE, sigma: float, sigma_next: float) -> float:
+    """r = s/s' of a level and the next lower one; s is 1 without noise."""
+    scale_next = sde.scale(sde.time_at(sigma_next)) if sigma_next > 0 else 1.0
+    return sde.scale(sde.time_at(sigma)) / scale_next
+
+
+def probability_flow(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    condition: Condition | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """The probability-flow ODE by an adaptive solver (Song et al. 2021, arXiv 2011.13456, eq. 13).
+
+    In variance-exploding coordinates eq. 13 of each of the three SDEs is ``dx/dσ = ε̂``: VP and sub-VP are the same
+    curve at another pace and scale. A Runge–Kutta method of order 5(4) integrates it over log σ as ``u = x/√(1+σ²)``,
+    which varies slowly, from the first level to the last positive one, whose clean estimate is the answer. No random
+    numbers are drawn.
+
+    Args:
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at the first level.
+        sigmas: falling noise levels with a final 0, at least two positive ones. The solver chooses its own steps; the
+            levels between only say when the callback is called.
+        rtol, atol: tolerance of a step, relative and absolute, in units of u; a root mean square over the batch.
+        condition: shown to the network beside the noisy picture, if given.
+        callback: called with a `Step` for each positive level once the solver has reached or passed it, with the clean
+            estimate where the solver stands.
+
+    Returns:
+        [B, C, H, W] in the type of x.
+
+    Raises:
+        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or a tolerance that is not positive.
+        ArithmeticError: the solver finds no step that is small enough, as where the network's answer is not finite.
+    """
+    levels = [sigma for sigma, _ in falling_pairs(sigmas)]
+    if len(levels) < 2:
+        raise ValueError("the probability-flow ODE runs between two positive noise levels; there is only one")
+    check_tolerances(rtol, atol)
+
+    def derivative(log_sigma: float, state: Array) -> Array:
+        sigma = math.exp(log_sigma)
+        u = as_pictures(state, x)
+        noise = denoise(u * math.hypot(1, sigma), sigma, condition).noise
+        return as_state(flow_velocity(u, noise, sigma))
+
+    end = math.log(levels[-1])
+    start = as_state(x / math.hypot(1, levels[0]))
+    solver = RK45(derivative, math.log(levels[0]), start, end, rtol=rtol, atol=atol)
+    reported = 0
+    while solver.status == "running":
+        failure = solver.step()
+        if solver.status == "failed":
+            raise ArithmeticError(f"the probability-flow ODE could not be solved: {failure}")
+        while callback is not None and reported < len(levels) and solver.t <= math.log(levels[reported]):
+            clean = _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t))
+            callback(Step(reported, len(levels), levels[reported], clean))
+            reported += 1
+    return _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), levels[-1])
+
+
+def flow_velocity(u: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """du/d log σ of the probability flow for ``u = x/√(1+σ²)``, from the noise estimate at x: ``q (ε̂ − q u)`` with
+    ``q = σ/√(1+σ²)``."""
+    q = sigma / math.hypot(1, sigma)
+    return q * (noise - q * u)
+
+
+def _clean_estimate(u: Tensor, velocity: Tensor, sigma: float) -> Tensor:
+    """x − σ ε̂ from the velocity, which spares a call of the network: ``√(1+σ²) (u/(1+σ²) − velocity)``."""
+    root = math.hypot(1, sigma)
+    return u / root - root * velocity
+
+
+def as_state(x: Tensor) -> Array:
+    """Pictures as the flat vector of a solver, float64 on the CPU."""
+    return x.detach().cpu().double().flatten().numpy()
+
+
+def as_pictures(state: Array, like: Tensor) -> Tensor:
+    """The inverse of `as_state`."""
+    return torch.from_numpy(state).to(like.dtype).to(like.device).reshape(like.shape)
+
+
+def check_tolerances(rtol: float, atol: float) -> None:
+    """Raises ValueError for tolerances that are not positive."""
+    if rtol <= 0 or atol <= 0:
+        raise ValueError(f"the solver's tolerances must be positive, not {rtol} and {atol}")

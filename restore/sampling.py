@@ -1,0 +1,119 @@
+"""Pictures from noise alone: what a prior thinks photographs look like, by any sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restore.denoiser import Denoiser
+from restore.errors import BadArgument
+from restore.samplers import Step
+from restore.samplers.catalogue import SAMPLERS
+from restore.samplers.common import start
+from restore.schedule import LEVELS, noise_levels
+
+AT_ONCE = 16
+"""Pictures that go through the network together. Some samplers' random numbers depend on it, so it is fixed."""
+SHOWN = 8
+"""Estimates along a trajectory that are shown."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is sampled.
+
+    Attributes:
+        count: of pictures.
+        height, width: in pixels.
+        sampler: one of `restore.samplers.catalogue.SAMPLERS`.
+        steps: of the grid of noise levels.
+        levels: the grid, one of `restore.schedule.LEVELS`; None is the sampler's own.
+        seed: of the random numbers.
+
+    Raises:
+        BadArgument: what cannot be used, and what would be right.
+    """
+
+    count: int = 9
+    height: int = 128
+    width: int = 128
+    sampler: str = "dpmpp-2m"
+    steps: int = 20
+    levels: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise BadArgument(f"--sampler {self.sampler}: unknown; there are {', '.join(SAMPLERS)}")
+        if self.levels is not None and self.levels not in LEVELS:
+            raise BadArgument(f"--levels {self.levels}: unknown; there are {', '.join(LEVELS)}")
+        least = SAMPLERS[self.sampler].least_steps
+        if not least <= self.steps <= 1000:
+            raise BadArgument(f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}")
+        if not 1 <= self.count <= 10_000:
+            raise BadArgument(f"--count {self.count}: must be between 1 and 10000")
+        if min(self.height, self.width) < 8 or self.height * self.width > 2**22:
+            raise BadArgument(f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels")
+
+    @property
+    def batches(self) -> list[int]:
+        """How many pictures each has."""
+        whole, rest = divmod(self.count, AT_ONCE)
+        return [AT_ONCE] * whole + [rest] * (rest > 0)
+
+
+def sample_pictures(
+    denoise: Denoiser,
+    sampling: Sampling,
+    device: torch.device,
+    *,
+    callback: Callable[[Step], None] = lambda _: None,
+) -> tuple[Tensor, Tensor]:
+    """Draw pictures from a prior.
+
+    Args:
+        callback: called with a `Step` after each step of each batch.
+
+    Returns:
+        Pictures [count, 3, height, width] and, of the first batch, clean estimates along the way
+        [up to 16, up to 8, 3, height, width], both in [0, 1] on the CPU.
+    """
+    sampler = SAMPLERS[sampling.sampler]
+    sigmas = noise_levels(denoise.schedule, sampling.steps, sampling.levels or sampler.levels)
+    generator = torch.Generator().manual_seed(sampling.seed)
+    random = {"generator": generator} if sampler.random else {}
+    made: list[Tensor] = []
+    seen: list[Tensor] = []
+
+    def note(step: Step) -> None:
+        if not made:
+            seen.append(_visible(step.clean))
+        callback(step)
+
+    with torch.inference_mode():
+        for count in sampling.batches:
+            x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
+            noise = start(x, sigmas[0], generator)
+            made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **random)))
+    chosen = torch.linspace(0, len(seen) - 1, min(SHOWN, len(seen))).round().long().tolist()
+    return torch.cat(made), torch.stack([seen[index] for index in chosen], dim=1)
+
+
+def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
+    """Pictures [N, 3, H, W] side by side on white, [3, …, …]; without ``columns`` about as many as rows."""
+    count, columns = len(pictures), columns or math.ceil(math.sqrt(len(pictures)))
+    framed = F.pad(pictures, (0, gap, 0, gap), value=1.0)
+    missing = -count % columns
+    framed = torch.cat([framed, framed.new_ones(missing, *framed.shape[1:])])
+    _, channels, height, width = framed.shape
+    rows = framed.reshape(-1, columns, channels, height, width)
+    return rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)[:, :-gap, :-gap]
+
+
+def _visible(pictures: Tensor) -> Tensor:
+    return ((pictures + 1) / 2).clamp(0, 1).float().cpu().clone()
