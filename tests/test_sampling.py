@@ -44,7 +44,7 @@ def test_what_is_said_of_randomness_and_steps_is_true(name: str) -> None:
     assert torch.isfinite(sampler.run(world.denoise, x, least, **random)).all()
     assert sampler.levels in LEVELS
     if sampler.least_steps > 1:
-        with pytest.raises(ValueError, match="step|level"):
+        with pytest.raises(ValueError, match=r"step|level"):
             sampler.run(world.denoise, x, [levels[0], 0.0], **random)
 
 
