@@ -37,9 +37,10 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
     },
     "deblur-gaussian": {
         "the paper's": PAPER,
-        "**Karras from σ 157, η 0.9**": Defaults(20, "karras", None, noisy_eta=0.9),
-        "Karras from σ 157, η 1": Defaults(20, "karras", None, noisy_eta=1.0),
-        "log-SNR from σ 1, η 0.9": Defaults(20, "log-snr", 1.0, noisy_eta=0.9),
+        "Karras from σ 157, η 0.9": Defaults(20, "karras", None, noisy_eta=0.9),
+        "log-SNR from σ 5, η 0.85": Defaults(20, "log-snr", 5.0, noisy_eta=0.85),
+        "**log-SNR from σ 1, η 0.85**": Defaults(20, "log-snr", 1.0, noisy_eta=0.85),
+        "log-SNR from σ 1, η 0.95": Defaults(20, "log-snr", 1.0, noisy_eta=0.95),
     },
     "inpaint-strokes": {
         "the paper's": PAPER,
@@ -91,12 +92,11 @@ def main() -> None:
         for label, defaults in settings.items():
             scores = []
             for case in cases:
-                border = {"boundary": "symmetric"} if task.kind == "deblur" else {}  # DDRM needs an SVD
-                problem = restorer.problem(task.kind, to_tensor(case.photo), {**case.arguments, **border})
+                problem = restorer.problem(task.kind, to_tensor(case.photo), dict(case.arguments))
                 generator = torch.Generator().manual_seed(0)
                 with torch.inference_mode():
                     solution = METHODS["ddrm"](Run(restorer.denoiser, problem, defaults, generator, None))
-                scores.append(score(solution, case, lpips))
+                scores.append(score(problem.operator.visible(solution), case, lpips))
             show(task_name, label, scores)
     print("\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS |\n|---|---|---:|---:|")
     for task_name in STRENGTH_TASKS if arguments.only != "ddrm" else ():

@@ -105,12 +105,9 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF, frames of an animation; 1 for a single picture, and where `read_photo` will say what is wrong.
-
-    Raises FileAccess where the file cannot be read.
-    """
-    data = _read_bytes(Path(path))
+    """Pages of a TIFF, frames of an animation; 1 for a single picture, and where `read_photo` will say what is wrong."""
     try:
+        data = _read_bytes(Path(path))
         with _one_at_a_time, _libraries_silent():
             return 1 if photo_heif.is_heif(data) else page_count(data, _PILLOW_FORMATS)
     except Exception:

@@ -57,6 +57,7 @@ def _refuse_more(request: Request) -> None:
         "--json": request.as_json,
         "--samples": request.options.samples > 1,
         "--compare": request.compare,
+        "--pages": request.pages,
         "--watch": request.watch,
         "--dry-run": request.dry_run,
     }

@@ -153,3 +153,18 @@ def test_the_original_is_not_touched(command, tmp_path) -> None:
     before = path.read_bytes()
     assert command("denoise", path, "--pages", *DENOISE).code == 0
     assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read_is_told_when_its_turn_comes(command, tmp_path) -> None:
+    tiff(tmp_path / "in/scan.tif", pages())
+    (tmp_path / "in/empty.tif").touch()
+    outcome = command("denoise", tmp_path / "in", tmp_path / "out", "--pages", *DENOISE)
+    assert outcome.code == 10
+    assert "empty.tif: the file is empty" in outcome.err
+    assert len(list((tmp_path / "out").glob("scan.page*.tif"))) == 3
+
+
+def test_stdout_takes_no_pages(command, tmp_path) -> None:
+    outcome = command("denoise", tiff(tmp_path / "scan.tif", pages()), "-", "--pages", *DENOISE)
+    assert outcome.code == 1
+    assert "--pages: stdout takes the one picture" in outcome.err
