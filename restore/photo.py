@@ -105,7 +105,7 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF, frames of an animation; 1 for a single picture, and where `read_photo` will say what is wrong."""
+    """Pages of a TIFF, frames of an animation; 1 for a single picture and where `read_photo` will say what is wrong."""
     try:
         data = _read_bytes(Path(path))
         with _one_at_a_time, _libraries_silent():
