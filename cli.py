@@ -366,6 +366,33 @@ def sample(
     )
 
 
+@app.command(epilog=EPILOG)
+def likelihood(
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures.")],
+    size: Annotated[int, typer.Option(help="Side in pixels of the square that is taken from the middle of each.")] = 64,
+    probes: Annotated[int, typer.Option(help="Of Hutchinson's estimate: more are more exact, and slower.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
+    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
+) -> None:
+    """How likely pictures are under the prior: bits for each number of a pixel."""
+    from restore.likelihood_files import Estimator
+
+    estimator = Estimator(model, device, size=size, probes=probes, seed=seed)
+    for path in pictures:
+        found = estimator(path)
+        if as_json:
+            typer.echo(json.dumps({"input": str(path), **found._asdict()}, ensure_ascii=False))
+        else:
+            typer.echo(
+                f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, {found.seconds:.1f} s)"
+            )
+
+
 @app.command(name="operators")
 def list_operators(
     word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Only what begins so, with its units.")] = None,

@@ -1,0 +1,100 @@
+"""`restore likelihood`: how many bits a model needs for a photograph's pixels."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.denoiser import Denoiser
+from restore.devices import choose_device, is_out_of_memory
+from restore.errors import BadArgument, Unavailable, UnreadableInput
+from restore.photo import read_photo
+from restore.photo_encode import quantise
+from restore.restorer import load_denoiser
+from restore.samplers.likelihood import bits_per_dimension, log_likelihood
+
+LARGEST = 1024
+"""Side in pixels of the largest square: the network's derivative keeps some kilobytes for each pixel."""
+
+
+class Likelihood(NamedTuple):
+    """Of one picture.
+
+    Attributes:
+        bits: a number of a pixel, by the exact likelihood with uniform dequantisation; 8 says nothing at all.
+        size: side of the square in pixels.
+        seconds: it took.
+    """
+
+    bits: float
+    size: int
+    seconds: float
+
+
+class Estimator:
+    """A model that tells how likely pictures are.
+
+    Args:
+        model, device: as for `restore.Restorer`.
+        size: side of the square from the middle of each picture.
+        probes: of Hutchinson's estimate.
+        seed: of the dequantisation's noise and of the probes.
+
+    Raises:
+        BadArgument: a size or number of probes that cannot be used.
+        Unavailable: no such model or device.
+    """
+
+    def __init__(self, model: str = "default", device: str = "auto", *, size: int = 64, probes: int = 1, seed: int = 0):
+        if not 8 <= size <= LARGEST:
+            raise BadArgument(f"--size {size}: must be between 8 and {LARGEST} pixels")
+        if not 1 <= probes <= 1000:
+            raise BadArgument(f"--probes {probes}: must be between 1 and 1000")
+        self.size, self.probes, self.seed = size, probes, seed
+        self.device = choose_device(device)
+        self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32)
+
+    def __call__(self, path: Path) -> Likelihood:
+        """The likelihood of the middle of a picture.
+
+        Raises:
+            UnreadableInput, FileAccess: no picture, or one smaller than the square.
+            Unavailable: not enough memory.
+        """
+        start, generator = time.perf_counter(), torch.Generator().manual_seed(self.seed)
+        values = _middle(path, self.size)
+        pictures = (values + torch.rand(values.shape, generator=generator)) / 128 - 1
+        levels = self.denoise.schedule.sigmas
+        try:
+            nats = log_likelihood(
+                self.denoise,
+                pictures.to(self.device),
+                float(levels[0]),
+                float(levels[-1]),
+                probes=self.probes,
+                rtol=1e-3,
+                atol=1e-3,
+                generator=generator,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise Unavailable(f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size") from None
+        bits = bits_per_dimension(nats, pictures[0].numel())
+        return Likelihood(float(bits), self.size, time.perf_counter() - start)
+
+
+def _middle(path: Path, size: int) -> Tensor:
+    """8-bit values of the middle square in three channels, [1, 3, size, size]."""
+    pixels = quantise(read_photo(path).pixels, 8)
+    height, width = pixels.shape[:2]
+    if min(height, width) < size:
+        raise UnreadableInput(f"{path}: {width}x{height} pixels, smaller than --size {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    square = np.broadcast_to(pixels[top : top + size, left : left + size], (size, size, 3))
+    return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)[None].float()

@@ -1,0 +1,55 @@
+"""`restore likelihood` on files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import FIXTURES
+from PIL import Image
+
+SMALL = ("--size", 16, "--device", "cpu")
+
+
+def test_photographs_are_likelier_than_noise(command, tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    outcome = command("likelihood", FIXTURES / "crop_a.png", tmp_path / "noise.png", "--json", *SMALL)
+    assert outcome.code == 0
+    photograph, nothing = (json.loads(line) for line in outcome.out.splitlines())
+    assert photograph["input"] == str(FIXTURES / "crop_a.png")
+    assert 0.5 < photograph["bits"] < 6
+    assert nothing["bits"] > 7.5  # white noise over all values has 8 bits, whatever the model
+
+
+def test_a_line_for_people_and_a_seed_that_says_which(command) -> None:
+    lines = [command("likelihood", FIXTURES / "crop_b.png", *SMALL, "--seed", seed).out for seed in (0, 0, 1)]
+    bits = [line.split(":")[-1].split("(")[0] for line in lines]
+    assert "bits per dimension (16x16" in lines[0]
+    assert bits[0] == bits[1] != bits[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("crop_a.png", "--size", 4), 1, "--size 4: must be between 8 and 1024"),
+        (("crop_a.png", "--probes", 0), 1, "--probes 0"),
+        (("crop_a.png", "--size", 512), 2, "128x128 pixels, smaller than --size 512"),
+        (("absent.png",), 5, "absent.png"),
+    ],
+)
+def test_refuses(command, words, code, said) -> None:
+    outcome = command("likelihood", FIXTURES / words[0], *words[1:], "--device", "cpu")
+    assert outcome.code == code
+    assert said in outcome.err
+
+
+def test_what_does_not_fit_is_said(command, monkeypatch) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("restore.likelihood_files.log_likelihood", out_of_memory)
+    outcome = command("likelihood", FIXTURES / "crop_a.png", *SMALL)
+    assert outcome.code == 3
+    assert "not enough memory for 16x16; take a smaller --size" in outcome.err
