@@ -6,12 +6,13 @@ python benchmarks/settings.py DATA_FOLDER --count 4
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from problems import TASKS, Case, load_pictures, to_tensor
+from problems import TASKS, Case, EightBit, load_pictures, to_tensor
 from torch import Tensor
 
 from restore import Restorer
@@ -85,8 +86,16 @@ def main() -> None:
     except Unavailable:
         lpips = None
     print(f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left {arguments.size} pixels.\n")
-    print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
-    for task_name, settings in SETTINGS.items() if arguments.only != "diffpir" else ():
+    if arguments.only != "diffpir":
+        print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
+        of_ddrm(restorer, pictures, lpips)
+    if arguments.only != "ddrm":
+        print("\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS |\n|---|---|---:|---:|")
+        of_diffpir(restorer, pictures, lpips)
+
+
+def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+    for task_name, settings in SETTINGS.items():
         task = TASKS[task_name]
         cases = [task.degrade(name, picture) for name, picture in pictures.items()]
         for label, defaults in settings.items():
@@ -98,8 +107,10 @@ def main() -> None:
                     solution = METHODS["ddrm"](Run(restorer.denoiser, problem, defaults, generator, None))
                 scores.append(score(problem.operator.visible(solution), case, lpips))
             show(task_name, label, scores)
-    print("\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS |\n|---|---|---:|---:|")
-    for task_name in STRENGTH_TASKS if arguments.only != "ddrm" else ():
+
+
+def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+    for task_name in STRENGTH_TASKS:
         cases = [TASKS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, strength, zeta in STRENGTHS:
             show(task_name, label, [score(fitted(restorer, case, strength, zeta), case, lpips) for case in cases])
