@@ -47,6 +47,9 @@ class Common:
     ] = "auto"
     steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
     eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
+    sampler: Annotated[
+        str | None, typer.Option(help="How sr3 walks, as in ddim, dpmpp-2m or heun. Default: its own.")
+    ] = None
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
     ] = 0

@@ -13,11 +13,13 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
-from restore.denoiser import Condition, Denoiser
+from restore.denoiser import Condition, Denoise, Denoiser, Prediction
 from restore.errors import BadArgument
+from restore.samplers.catalogue import SAMPLERS, Sampler
+from restore.samplers.common import start
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
-from restore.solvers.common import WITHOUT_SVD, Callback, Step
+from restore.solvers.common import WITHOUT_SVD, Callback, Step, per_picture
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
 
@@ -35,6 +37,8 @@ class Defaults(NamedTuple):
     """η where the measurement has noise: a smaller one forgets less of it below its noise."""
     classical_start: bool = False
     """Begin what the measurement does not tell at a classical estimate instead of at mid-grey."""
+    sampler: str | None = None
+    """Of SR3: one of `SAMPLERS` instead of its own."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ _SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
 
 
 def _sr3(run: Run) -> Tensor:
+    if run.settings.sampler is not None:
+        return _sampled(run, SAMPLERS[run.settings.sampler])
     return sr3(
         run.denoiser,
         _condition(run, "sr3"),
@@ -163,6 +169,30 @@ def _sr3(run: Run) -> Tensor:
         correct=run.consistent(_SR3_ERROR),
         callback=run.callback,
     )
+
+
+def _sampled(run: Run, sampler: Sampler) -> Tensor:
+    """SR3 by another reverse process: of the conditional network, each clean estimate explaining the measurement."""
+    condition, sigmas = _condition(run, "sr3"), run.sigmas
+    random = {"generator": run.generator} if sampler.random else {}
+    return sampler.run(
+        corrected(run.denoiser, run.consistent(_SR3_ERROR)),
+        start(torch.zeros_like(condition.picture), sigmas[0], run.generator),
+        sigmas,
+        condition=condition,
+        callback=run.callback,
+        **random,
+    )
+
+
+def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
+    """The denoiser with every clean estimate corrected, and the noise that goes with it."""
+
+    def denoise_and_correct(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+        clean = correct(denoise(x, sigma, condition).clean)
+        return Prediction(clean, (x - clean) / per_picture(sigma, x))
+
+    return denoise_and_correct
 
 
 def _one_step(run: Run) -> Tensor:
@@ -291,6 +321,7 @@ def settings_for(
     steps: int | None = None,
     eta: float | None = None,
     samples: int = 1,
+    sampler: str | None = None,
     conditional: bool = True,
 ) -> tuple[str, Defaults]:
     """The name of the method and its settings on a task.
@@ -304,6 +335,8 @@ def settings_for(
     if method == "auto":
         wants_sampler = samples > 1 or (steps or 1) > 1 or eta is not None
         method = BEST_SAMPLER[task] if wants_sampler else BEST_METHOD[task]
+        if sampler is not None:
+            method = "sr3"
         if not conditional:
             method = WITHOUT_CONDITION.get(task, method)
     if method not in METHODS:
@@ -327,4 +360,17 @@ def settings_for(
         if not 0 <= eta <= 1:
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
         settings = settings._replace(eta=eta, noisy_eta=eta)
-    return method, settings
+    return method, settings if sampler is None else _with_sampler(settings, method, sampler, eta)
+
+
+def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None) -> Defaults:
+    """The settings with a sampler, and its own grid of noise levels."""
+    if method != "sr3":
+        raise BadArgument(f"--sampler {name}: is for --method sr3, not {method}")
+    if name not in SAMPLERS:
+        raise BadArgument(f"--sampler {name}: unknown; there are {', '.join(SAMPLERS)}")
+    if eta is not None:
+        raise BadArgument(f"--eta {eta}: is of sr3's own sampler; {name} has its own noise")
+    if settings.steps < (least := SAMPLERS[name].least_steps):
+        raise BadArgument(f"--steps {settings.steps}: the sampler {name} takes at least {least}")
+    return settings._replace(sampler=name, levels=SAMPLERS[name].levels)

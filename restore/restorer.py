@@ -53,6 +53,7 @@ class Options:
         eta: share of fresh noise in each step, in [0, 1]; None is the method's default.
         seed: of all random numbers.
         samples: how many samples of the posterior to draw.
+        sampler: how ``sr3`` walks from noise to picture, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
     """
 
     method: str = "auto"
@@ -60,6 +61,7 @@ class Options:
     eta: float | None = None
     seed: int = 0
     samples: int = 1
+    sampler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ class Restorer:
             steps=options.steps,
             eta=options.eta,
             samples=options.samples,
+            sampler=options.sampler,
             conditional=self.denoiser.conditional,
         )
         generator = torch.Generator().manual_seed(options.seed)
@@ -313,7 +316,14 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         raise BadArgument(f"--samples {options.samples}: must be at least 1")
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"--seed {options.seed}: must be between 0 and 2^63 - 1")
-    settings_for(task, options.method, steps=options.steps, eta=options.eta, samples=options.samples)
+    settings_for(
+        task,
+        options.method,
+        steps=options.steps,
+        eta=options.eta,
+        samples=options.samples,
+        sampler=options.sampler,
+    )
     tasks.check_arguments(arguments)
     return options
 

@@ -13,6 +13,8 @@ import operators
 from operators import AxesOperator, LinearOperator, Mask, dense_matrix
 from restore.denoiser import Condition, Prediction
 from restore.errors import BadArgument
+from restore.methods import corrected
+from restore.samplers.catalogue import SAMPLERS
 from restore.schedule import NoiseSchedule, noise_levels
 from restore.solvers import ddrm, diffpir, one_step, project, sr3
 
@@ -387,3 +389,26 @@ class WithoutSVD(LinearOperator):
 def test_refuses(run, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         run(OPERATORS["identity"](), torch.zeros(1, *SHAPE))
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp-2m", "sde-dpmpp-2m", "heun"])
+def test_sr3_by_another_sampler_reaches_the_posterior(name: str) -> None:
+    """With the exact conditional denoiser, corrected by the identity, against the closed form."""
+    prior, sampler = GaussianPrior(3), SAMPLERS[name]
+    A = torch.eye(9).double()[::2]
+    y = torch.full((5,), 0.4).double()
+    mean, covariance = prior.posterior(A, y, 0.1)
+    generator = torch.Generator().manual_seed(0)
+    sigmas = noise_levels(NoiseSchedule.named("linear"), 60, sampler.levels)
+    x = sigmas[0] * torch.randn(4000, 1, 3, 3, generator=generator)
+    denoise = corrected(prior.conditional_denoiser(A, y, 0.1), lambda clean: clean)
+    found = sampler.run(denoise, x, sigmas, **({"generator": generator} if sampler.random else {})).flatten(1).double()
+    assert (found.mean(dim=0) - mean).abs().max() < 0.03
+    assert (found.T.cov() - covariance).abs().max() < 0.03
+
+
+def test_corrected_estimates_have_the_noise_that_goes_with_them() -> None:
+    x = torch.randn(2, 3, 4, 4)
+    prediction = corrected(_arbitrary_denoiser, lambda clean: clean.clamp(-0.1, 0.1))(x, 0.5)
+    assert prediction.clean.abs().max() <= 0.1
+    torch.testing.assert_close(prediction.clean + 0.5 * prediction.noise, x)

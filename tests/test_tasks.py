@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -97,6 +99,26 @@ def test_every_task_has_its_methods(task: str) -> None:
     assert BEST_SAMPLER[task] in METHODS
     assert settings_for(task, "ddrm", steps=7, eta=0.3)[1][0] == 7
     assert settings_for(task, "ddrm", eta=0.3)[1].eta == 0.3
+
+
+def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
+    name, settings = settings_for("sr", sampler="heun", steps=6)
+    assert (name, settings.sampler, settings.levels, settings.steps) == ("sr3", "heun", "karras", 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sampler": "dpm"}, "--sampler dpm: unknown; there are ddpm, "),
+        ({"sampler": "ddim", "method": "ddrm"}, "--sampler ddim: is for --method sr3, not ddrm"),
+        ({"sampler": "ddim", "eta": 0.5}, "--eta 0.5: is of sr3's own sampler"),
+        ({"sampler": "heun", "steps": 1}, "--steps 1: the sampler heun takes at least 2"),
+        ({"sampler": "ddim", "conditional": False}, "--method"),
+    ],
+)
+def test_samplers_that_cannot_be(options: dict, said: str) -> None:
+    with pytest.raises(BadArgument, match=re.escape(said)):
+        settings_for("colorize", **options)
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)

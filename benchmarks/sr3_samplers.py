@@ -1,0 +1,80 @@
+"""SR3 by every sampler with few calls of the network, against a hundred ancestral steps: ×4, LPIPS and PSNR.
+
+python benchmarks/sr3_samplers.py CID22_VAL --count 8 [--calls 5 10] [--only ddim dpmpp-2m]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from problems import TASKS, Case, load_pictures, to_tensor
+from settings import score
+
+from restore import Restorer
+from restore.devices import keep_freed_memory
+from restore.evaluation import load_lpips
+from restore.restorer import Options
+from restore.samplers.catalogue import SAMPLERS
+
+ANCESTRAL = 100
+
+
+def measured(restorer: Restorer, cases: Sequence[Case], lpips: Any, options: Options) -> tuple[float, float, float]:
+    """Calls of the network for each picture, PSNR, LPIPS."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    hook = restorer.denoiser.denoise.network.register_forward_hook(count)
+    scores = []
+    for case in cases:
+        problem = restorer.problem("sr", to_tensor(case.photo), dict(case.arguments))
+        solutions, _ = restorer.solve_problem(problem, options)
+        scores.append(score(2 * solutions[0] - 1, case, lpips))
+    hook.remove()
+    return calls / len(cases), *(fmean(column) for column in zip(*scores, strict=True))
+
+
+def steps_for(restorer: Restorer, case: Case, name: str, calls: int) -> int | None:
+    """The most steps with at most so many calls; None where there are none."""
+    found = None
+    for steps in range(SAMPLERS[name].least_steps, calls + 1):
+        taken, *_ = measured(restorer, [case], None, Options("sr3", steps, sampler=name))
+        if taken > calls:
+            break
+        found = steps
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--calls", type=int, nargs="+", default=[5, 10])
+    parser.add_argument("--only", nargs="+", choices=SAMPLERS, default=list(SAMPLERS), metavar="SAMPLER")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    restorer, lpips, task = Restorer(), load_lpips(), TASKS["sr4"]
+    cases = [task.degrade(name, p) for name, p in load_pictures(arguments.folder, 256, arguments.count).items()]
+    small = task.degrade("small", next(iter(load_pictures(arguments.folder, 64, 1).values())))
+    print(f"First {len(cases)} pictures of `{arguments.folder.resolve().name}`, top-left 256 pixels.\n")
+    print("| sampler | steps | calls | PSNR | LPIPS |\n|---|---:|---:|---:|---:|")
+    wanted: list[tuple[str, Options]] = [("SR3's own", Options("sr3", ANCESTRAL))]
+    wanted += [("SR3's own", Options("sr3", calls)) for calls in arguments.calls]
+    for name in arguments.only:
+        for calls in arguments.calls:
+            if steps := steps_for(restorer, small, name, calls):
+                wanted.append((f"`{name}`", Options("sr3", steps, sampler=name)))
+    for label, options in wanted:
+        calls, psnr, distance = measured(restorer, cases, lpips, options)
+        print(f"| {label} | {options.steps} | {calls:.0f} | {psnr:.2f} | {distance:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
