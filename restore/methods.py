@@ -153,6 +153,9 @@ def _smooth_estimate(run: Run) -> Tensor:
     return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
 
+_SAMPLED_FROM = 5.0
+"""σ from which SR3 goes by another sampler: above it the degraded picture tells more than the noisy one, and few steps
+are better spent below."""
 _SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
 """Of the default model's estimates of noisy pictures in [-1, 1], by what measures best."""
 
@@ -293,8 +296,9 @@ def _classical_estimate(problem: Problem) -> Tensor:
 
 def _level_for_holes(operator: Operator, filled: bool) -> float:
     """The noise that hides the start: half the distance in pixels to the nearest known pixel, from 1 to 20, where it
-    is empty; an eighth of it, from 0.2 to 5, where a classical method filled it."""
-    share, least, most = (1 / 8, 0.2, 5.0) if filled else (1 / 2, 1.0, 20.0)
+    is empty; an eighth of it, from 0.2 to 1, where a classical method filled it. Above, the network looks further than
+    tiles overlap."""
+    share, least, most = (1 / 8, 0.2, 1.0) if filled else (1 / 2, 1.0, 20.0)
     unknown = _holes(operator)
     if unknown is None:
         return least
@@ -323,22 +327,19 @@ def settings_for(
     samples: int = 1,
     sampler: str | None = None,
     conditional: bool = True,
+    svd: bool = True,
 ) -> tuple[str, Defaults]:
     """The name of the method and its settings on a task.
 
     ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
-    task whose best method takes one. A model that is not ``conditional`` cannot do all of them.
+    task whose best method takes one. A model that is not ``conditional`` cannot do all of them, and not all take an
+    operator without ``svd``, see `suits_ddrm`.
 
     Raises:
         BadArgument: unknown method, or steps, η or samples that it cannot take.
     """
     if method == "auto":
-        wants_sampler = samples > 1 or (steps or 1) > 1 or eta is not None
-        method = BEST_SAMPLER[task] if wants_sampler else BEST_METHOD[task]
-        if sampler is not None:
-            method = "sr3"
-        if not conditional:
-            method = WITHOUT_CONDITION.get(task, method)
+        method = "sr3" if sampler is not None else _best(task, steps, eta, samples, conditional, svd)
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
@@ -363,6 +364,15 @@ def settings_for(
     return method, settings if sampler is None else _with_sampler(settings, method, sampler, eta)
 
 
+def _best(task: str, steps: int | None, eta: float | None, samples: int, conditional: bool, svd: bool) -> str:
+    method = BEST_METHOD[task]
+    if samples > 1 or (method == "one-step" and ((steps or 1) > 1 or eta is not None)):
+        method = BEST_SAMPLER[task]
+    if not conditional:
+        method = WITHOUT_CONDITION.get(task, method)
+    return "diffpir" if method == "ddrm" and not svd else method
+
+
 def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None) -> Defaults:
     """The settings with a sampler, and its own grid of noise levels."""
     if method != "sr3":
@@ -373,4 +383,4 @@ def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None)
         raise BadArgument(f"--eta {eta}: is of sr3's own sampler; {name} has its own noise")
     if settings.steps < (least := SAMPLERS[name].least_steps):
         raise BadArgument(f"--steps {settings.steps}: the sampler {name} takes at least {least}")
-    return settings._replace(sampler=name, levels=SAMPLERS[name].levels)
+    return settings._replace(sampler=name, levels=SAMPLERS[name].levels, highest=_SAMPLED_FROM)

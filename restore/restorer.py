@@ -24,7 +24,7 @@ from restore.devices import HOST, choose_device, hand_back_freed_memory, is_out_
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.evaluation import consistency
 from restore.images import open_measurement, open_picture
-from restore.methods import METHODS, Run, settings_for
+from restore.methods import METHODS, Run, settings_for, suits_ddrm
 from restore.solvers.common import Callback
 from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import Notice, TiledDenoiser
@@ -280,6 +280,7 @@ class Restorer:
             samples=options.samples,
             sampler=options.sampler,
             conditional=self.denoiser.conditional,
+            svd=suits_ddrm(problem.operator),
         )
         generator = torch.Generator().manual_seed(options.seed)
         run = Run(self.denoiser, problem, settings, generator, callback)

@@ -20,7 +20,7 @@ from restore.denoiser import Condition, Denoiser, Prediction, mirror_to_multiple
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import RestoreError
 
-OVERLAP = 64
+OVERLAP = 96
 """Pixels by which neighbouring tiles overlap (docs/large-pictures.md says what less costs)."""
 
 Notice = Callable[[str], None]

@@ -101,6 +101,12 @@ def test_every_task_has_its_methods(task: str) -> None:
     assert settings_for(task, "ddrm", eta=0.3)[1].eta == 0.3
 
 
+def test_several_samples_of_a_blur_without_svd() -> None:
+    assert settings_for("deblur", samples=3)[0] == "ddrm"
+    assert settings_for("deblur", samples=3, svd=False)[0] == "diffpir"
+    assert settings_for("deblur", steps=5, eta=0.5)[0] == BEST_METHOD["deblur"]
+
+
 def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
     name, settings = settings_for("sr", sampler="heun", steps=6)
     assert (name, settings.sampler, settings.levels, settings.steps) == ("sr3", "heun", "karras", 6)
@@ -113,7 +119,6 @@ def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
         ({"sampler": "ddim", "method": "ddrm"}, "--sampler ddim: is for --method sr3, not ddrm"),
         ({"sampler": "ddim", "eta": 0.5}, "--eta 0.5: is of sr3's own sampler"),
         ({"sampler": "heun", "steps": 1}, "--steps 1: the sampler heun takes at least 2"),
-        ({"sampler": "ddim", "conditional": False}, "--method"),
     ],
 )
 def test_samplers_that_cannot_be(options: dict, said: str) -> None:
