@@ -145,12 +145,14 @@ def collective_backend(device: torch.device) -> str:
     return "nccl" if device.type == "cuda" else "gloo"
 
 
-def compiled(network: nn.Module, device: torch.device) -> nn.Module:
+def compiled(network: nn.Module, device: torch.device, *, alone: bool = True) -> nn.Module:
     """The network through `torch.compile`; on CUDA its kernels are launched together, as a graph.
 
-    A small network's kernels take less time than launching them one by one: see docs/training.md.
+    A small network's kernels take less time than launching them one by one: see docs/training.md. Processes that are
+    not ``alone`` exchange gradients in between, and launch theirs one by one.
     """
-    return torch.compile(network, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
+    graph = device.type == "cuda" and alone
+    return torch.compile(network, dynamic=False, mode="reduce-overhead" if graph else "default")
 
 
 def likes_batches(device: torch.device) -> bool:

@@ -66,7 +66,9 @@ class Learner:
         dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
         self._precision = _autocast(processes.device, dtype)
         self.network = new_network(self.model, recipe.run.seed).to(processes.device, memory_format=torch.channels_last)
-        run = compiled(self.network, processes.device) if recipe.run.compile else self.network
+        run = (
+            compiled(self.network, processes.device, alone=processes.count == 1) if recipe.run.compile else self.network
+        )
         self._parallel = processes.parallel(run)
         self.objective = Objective(self.model, recipe.objective)
         self.optimisers = Optimisers(self.network, recipe.optimiser, dtype)
