@@ -296,9 +296,8 @@ def _classical_estimate(problem: Problem) -> Tensor:
 
 def _level_for_holes(operator: Operator, filled: bool) -> float:
     """The noise that hides the start: half the distance in pixels to the nearest known pixel, from 1 to 20, where it
-    is empty; an eighth of it, from 0.2 to 1, where a classical method filled it. Above, the network looks further than
-    tiles overlap."""
-    share, least, most = (1 / 8, 0.2, 1.0) if filled else (1 / 2, 1.0, 20.0)
+    is empty; an eighth of it, from 0.2 to 5, where a classical method filled it."""
+    share, least, most = (1 / 8, 0.2, 5.0) if filled else (1 / 2, 1.0, 20.0)
     unknown = _holes(operator)
     if unknown is None:
         return least
