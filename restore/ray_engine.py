@@ -196,7 +196,7 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise Unavailable(f"--engine ray: {error}; pip install 'restore[ray]' brings it") from None
+        raise Unavailable(f"--engine ray: {error}; pip install 'restore-diffusion[ray]' brings it") from None
     return ray
 
 

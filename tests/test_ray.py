@@ -48,7 +48,7 @@ def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path
     picture("in/a.png")
     outcome = command("denoise", tmp_path / "in", *DENOISE, "--engine", "ray")
     assert outcome.code == 3
-    assert "pip install 'restore[ray]'" in outcome.err
+    assert "pip install 'restore-diffusion[ray]'" in outcome.err
     assert set(files(tmp_path)) == {"in/a.png"}
 
 
