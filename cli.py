@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from restore import __version__
-from restore.common_options import BLURS, BOUNDARIES, DEVICES, KINDS, RESAMPLERS, TASKS, Common, kind_of, words
+from restore.common_options import (
+    BLURS,
+    BOUNDARIES,
+    KINDS,
+    RESAMPLERS,
+    TASKS,
+    Common,
+    DeviceOption,
+    ModelOption,
+    kind_of,
+    words,
+)
 from restore.errors import BadArgument, NothingToDo, RestoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -218,9 +229,7 @@ def train(
     init: Annotated[str | None, typer.Option(help="Weights to start from: default, or a .safetensors file.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A folder of pictures for the sample sheet.")] = None,
     cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded pictures in.")] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
-    ] = "auto",
+    device: DeviceOption = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; notices and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
@@ -289,10 +298,8 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="OUT.json", help="Settings, versions, every picture's numbers.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")] = None,
-    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
-    ] = "auto",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
@@ -311,10 +318,8 @@ def evaluate(
 
 @app.command(name="info", epilog=EPILOG)
 def info(
-    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
-    ] = "auto",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
@@ -344,10 +349,8 @@ def sample(
     trajectory: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also a picture of how the first four came about.")
     ] = None,
-    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
-    ] = "auto",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
@@ -372,25 +375,15 @@ def likelihood(
     size: Annotated[int, typer.Option(help="Side in pixels of the square that is taken from the middle of each.")] = 64,
     probes: Annotated[int, typer.Option(help="Of Hutchinson's estimate: more are more exact, and slower.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
-    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
-    ] = "auto",
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
 ) -> None:
     """How likely pictures are under the prior: bits for each number of a pixel."""
-    from restore.likelihood_files import Estimator
+    from restore.likelihood_files import Estimator, tell_all
 
-    estimator = Estimator(model, device, size=size, probes=probes, seed=seed)
-    for path in pictures:
-        found = estimator(path)
-        if as_json:
-            typer.echo(json.dumps({"input": str(path), **found._asdict()}, ensure_ascii=False))
-        else:
-            typer.echo(
-                f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, {found.seconds:.1f} s)"
-            )
+    tell_all(Estimator(model, device, size=size, probes=probes, seed=seed), pictures, as_json=as_json)
 
 
 @app.command(name="operators")

@@ -35,6 +35,10 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+ModelOption = Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))]
+
+
 @dataclass(frozen=True)
 class Common:
     """Options that every task has."""
@@ -54,8 +58,8 @@ class Common:
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
     ] = 0
     samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
-    model: Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")] = "default"
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))] = "auto"
+    model: ModelOption = "default"
+    device: DeviceOption = "auto"
     tile: Annotated[
         int | None, typer.Option(help="Side in pixels of the network's pieces of a large picture. Default: what fits.")
     ] = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +14,11 @@ from torch import Tensor
 
 from restore.denoiser import Denoiser
 from restore.devices import choose_device, is_out_of_memory
-from restore.errors import BadArgument, Unavailable, UnreadableInput
+from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
 from restore.photo import read_photo
 from restore.photo_encode import quantise
 from restore.restorer import load_denoiser
+from restore.run import complain
 from restore.samplers.likelihood import bits_per_dimension, log_likelihood
 
 LARGEST = 1024
@@ -87,6 +90,29 @@ class Estimator:
             raise Unavailable(f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size") from None
         bits = bits_per_dimension(nats, pictures[0].numel())
         return Likelihood(float(bits), self.size, time.perf_counter() - start)
+
+
+def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = False) -> None:
+    """A line on stdout for each picture; one that cannot be used is told on stderr, and the others follow.
+
+    Raises:
+        RestoreError: of a single picture.
+        SomeFailed: some of several could not be used.
+    """
+    failed = []
+    for path in pictures:
+        try:
+            found = estimator(path)
+        except RestoreError as error:
+            if len(pictures) == 1:
+                raise
+            complain(f"{error} (going on)")
+            failed.append(str(path))
+            continue
+        shown = f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, {found.seconds:.1f} s)"
+        print(json.dumps({"input": str(path), **found._asdict()}) if as_json else shown, flush=True)
+    if failed:
+        raise SomeFailed(f"{len(failed)} of {len(pictures)} pictures failed: {', '.join(failed)}")
 
 
 def _middle(path: Path, size: int) -> Tensor:

@@ -13,13 +13,13 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
-from restore.denoiser import Condition, Denoise, Denoiser, Prediction
+from restore.denoiser import Condition, Denoiser
 from restore.errors import BadArgument
 from restore.samplers.catalogue import SAMPLERS, Sampler
-from restore.samplers.common import start
+from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
-from restore.solvers.common import WITHOUT_SVD, Callback, Step, per_picture
+from restore.solvers.common import WITHOUT_SVD, Callback, Step
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
 
@@ -186,16 +186,6 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
         callback=run.callback,
         **random,
     )
-
-
-def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
-    """The denoiser with every clean estimate corrected, and the noise that goes with it."""
-
-    def denoise_and_correct(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
-        clean = correct(denoise(x, sigma, condition).clean)
-        return Prediction(clean, (x - clean) / per_picture(sigma, x))
-
-    return denoise_and_correct
 
 
 def _one_step(run: Run) -> Tensor:

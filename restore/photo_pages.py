@@ -36,13 +36,14 @@ def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
     Raises:
         ValueError: it has no such page.
     """
-    count = page_count(data, formats)
+    offsets = _offsets(data) if data.startswith(STARTS) else []
+    count = len(offsets) or page_count(data, formats)
     if not 1 <= page <= count:
         raise ValueError(f"has no page {page}; it has {count}")
     if count == 1:
         return data
-    if data.startswith(STARTS):
-        return _pointed_at(data, _offsets(data)[page - 1])
+    if offsets:
+        return _pointed_at(data, offsets[page - 1])
     with Image.open(io.BytesIO(data), formats=sorted(formats)) as im:
         im.seek(page - 1)
         kept = {key: im.info[key] for key in ("icc_profile", "exif") if im.info.get(key)}

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from restore.devices import choose_device, keep_freed_memory, network_dtype
+from restore.devices import keep_freed_memory
 from restore.errors import BadArgument
 from restore.files import refuse_existing
 from restore.folder import check_writable
 from restore.photo import Photo, write_photo, written_format
 from restore.progress import Progress
-from restore.restorer import load_denoiser
+from restore.restorer import Restorer
 from restore.sampling import Sampling, grid, sample_pictures
 
 TRAJECTORIES = 4
@@ -57,19 +57,17 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     if request.trajectory is not None and request.trajectory in files:
         raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
     keep_freed_memory()
-    device = choose_device(request.device)
-    denoise = load_denoiser(request.model, device, network_dtype(device))
+    restorer = Restorer(request.model, request.device)
+    ways = 0 if request.trajectory is None else TRAJECTORIES
     with Progress(1, len(wanted.batches), quiet=quiet) as progress:
         progress.picture(wanted.sampler)
-        pictures, ways = sample_pictures(denoise, wanted, device, callback=progress.step)
+        pictures, seen = sample_pictures(restorer.denoiser, wanted, restorer.device, ways=ways, callback=progress.step)
     shown = list(pictures) if request.separate else [grid(pictures)]
+    if seen is not None:
+        files, shown = [*files, request.trajectory], [*shown, grid(seen.flatten(0, 1), columns=seen.shape[1])]
     for path, picture in zip(files, shown, strict=True):
         _write(picture, path, request.overwrite)
-    if request.trajectory is None:
-        return files
-    first = ways[:TRAJECTORIES].flatten(0, 1)
-    _write(grid(first, columns=ways.shape[1]), request.trajectory, request.overwrite)
-    return [*files, request.trajectory]
+    return files
 
 
 def _files(request: Request, count: int) -> list[Path]:
@@ -82,6 +80,5 @@ def _files(request: Request, count: int) -> list[Path]:
 
 
 def _write(picture: Tensor, path: Path, overwrite: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
     write_photo(Photo(pixels, format=written_format(path)), path, overwrite=overwrite)

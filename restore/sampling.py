@@ -16,9 +16,11 @@ from restore.samplers import Step
 from restore.samplers.catalogue import SAMPLERS
 from restore.samplers.common import start
 from restore.schedule import LEVELS, noise_levels
+from restore.tiles import TiledDenoiser
 
-AT_ONCE = 16
-"""Pictures that go through the network together. Some samplers' random numbers depend on it, so it is fixed."""
+AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
+"""Pictures, and pixels of them, that go through the network together at most. Some samplers' random numbers depend on
+how many do, so it does not depend on the machine."""
 SHOWN = 8
 """Estimates along a trajectory that are shown."""
 
@@ -63,25 +65,28 @@ class Sampling:
     @property
     def batches(self) -> list[int]:
         """How many pictures each has."""
-        whole, rest = divmod(self.count, AT_ONCE)
-        return [AT_ONCE] * whole + [rest] * (rest > 0)
+        at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (self.height * self.width)))
+        whole, rest = divmod(self.count, at_once)
+        return [at_once] * whole + [rest] * (rest > 0)
 
 
 def sample_pictures(
-    denoise: Denoiser,
+    denoise: Denoiser | TiledDenoiser,
     sampling: Sampling,
     device: torch.device,
     *,
+    ways: int = 0,
     callback: Callable[[Step], None] = lambda _: None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Draw pictures from a prior.
 
     Args:
+        ways: how many pictures' clean estimates along the way are kept, of the first batch at most.
         callback: called with a `Step` after each step of each batch.
 
     Returns:
-        Pictures [count, 3, height, width] and, of the first batch, clean estimates along the way
-        [up to 16, up to 8, 3, height, width], both in [0, 1] on the CPU.
+        Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the way
+        [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
     """
     sampler = SAMPLERS[sampling.sampler]
     sigmas = noise_levels(denoise.schedule, sampling.steps, sampling.levels or sampler.levels)
@@ -91,8 +96,8 @@ def sample_pictures(
     seen: list[Tensor] = []
 
     def note(step: Step) -> None:
-        if not made:
-            seen.append(_visible(step.clean))
+        if ways and not made and step.index in _evenly(step.steps):
+            seen.append(_visible(step.clean[:ways]))
         callback(step)
 
     with torch.inference_mode():
@@ -100,8 +105,12 @@ def sample_pictures(
             x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
             noise = start(x, sigmas[0], generator)
             made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **random)))
-    chosen = torch.linspace(0, len(seen) - 1, min(SHOWN, len(seen))).round().long().tolist()
-    return torch.cat(made), torch.stack([seen[index] for index in chosen], dim=1)
+    return torch.cat(made), torch.stack(seen, dim=1) if seen else None
+
+
+def _evenly(steps: int) -> list[int]:
+    """Up to `SHOWN` of the steps, the first and the last among them."""
+    return torch.linspace(0, steps - 1, min(SHOWN, steps)).round().long().tolist()
 
 
 def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:

@@ -105,6 +105,24 @@ class NoiseSchedule:
         return torch.lerp(edges[t - 1], edges[t], share)
 
 
+def posterior_variance(sigma: float, sigma_next: float) -> float:
+    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (arXiv 2006.11239, eq. 7), from σ to the next lower level ς.
+
+    ``β̃_t = β_t (1 − ᾱ_{t−1})/(1 − ᾱ_t)`` becomes ``ς² (1 − ς²/σ²)``.
+    """
+    return sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
+
+
+def forward_variance(sigma: float, sigma_next: float) -> float:
+    """β_t, the variance of the chain's own step between two levels (arXiv 2006.11239, section 3.2).
+
+    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` of any two levels, as they are re-spaced in Improved DDPM (arXiv 2102.09672, eq. 19),
+    becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is right for pictures that are white noise of variance 1, β̃_t for a
+    single picture.
+    """
+    return (sigma**2 - sigma_next**2) * (1 + sigma_next**2) / (1 + sigma**2)
+
+
 def uniform_levels(schedule: NoiseSchedule, steps: int) -> Array:
     """t = 0, T/n, 2T/n, … as DDRM and DDIM use them: 950, 900, …, 0 for 20 steps of 1000."""
     return schedule.sigma_at(np.floor(np.arange(steps)[::-1] * len(schedule) / steps))

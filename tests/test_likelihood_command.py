@@ -45,6 +45,14 @@ def test_refuses(command, words, code, said) -> None:
     assert said in outcome.err
 
 
+def test_one_bad_picture_of_several_does_not_end_the_others(command) -> None:
+    outcome = command("likelihood", FIXTURES / "absent.png", FIXTURES / "crop_a.png", "--json", *SMALL)
+    assert outcome.code == 10
+    assert json.loads(outcome.out)["input"] == str(FIXTURES / "crop_a.png")
+    assert "absent.png: cannot be read" in outcome.err
+    assert "1 of 2 pictures failed" in outcome.err
+
+
 def test_what_does_not_fit_is_said(command, monkeypatch) -> None:
     def out_of_memory(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA out of memory")

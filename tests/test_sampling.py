@@ -10,9 +10,10 @@ import torch
 from analytic import Mixture, sliced_wasserstein
 from PIL import Image
 
+from restore.denoiser import Prediction
 from restore.errors import BadArgument
 from restore.samplers.catalogue import SAMPLERS
-from restore.sampling import Sampling, grid
+from restore.sampling import Sampling, grid, sample_pictures
 from restore.schedule import LEVELS, NoiseSchedule, noise_levels
 
 
@@ -121,6 +122,25 @@ def test_an_output_that_exists_is_kept(command, tmp_path) -> None:
     assert target.read_bytes() == b"mine"
     assert run(command, target, "--overwrite", "--count", 1).code == 0
     assert Path(target).read_bytes() != b"mine"
+
+
+def test_large_pictures_go_through_by_fewer() -> None:
+    assert Sampling(count=18, height=64, width=64).batches == [16, 2]
+    assert Sampling(count=5, height=512, width=1024).batches == [2, 2, 1]
+    assert Sampling(count=2, height=2048, width=2048).batches == [1, 1]
+
+
+def test_only_what_is_shown_of_the_way_is_kept() -> None:
+    schedule = NoiseSchedule.named("linear")
+
+    class Prior:
+        def __call__(self, x, sigma, condition=None):
+            return Prediction(x * 0, x / sigma)
+
+    Prior.schedule = schedule
+    wanted = Sampling(count=3, height=8, width=8, sampler="ddim", steps=30)
+    assert sample_pictures(Prior(), wanted, torch.device("cpu"))[1] is None
+    assert sample_pictures(Prior(), wanted, torch.device("cpu"), ways=2)[1].shape == (2, 8, 3, 8, 8)
 
 
 def test_sampling_is_checked_in_python_too() -> None:

@@ -13,8 +13,8 @@ import operators
 from operators import AxesOperator, LinearOperator, Mask, dense_matrix
 from restore.denoiser import Condition, Prediction
 from restore.errors import BadArgument
-from restore.methods import corrected
 from restore.samplers.catalogue import SAMPLERS
+from restore.samplers.common import corrected
 from restore.schedule import NoiseSchedule, noise_levels
 from restore.solvers import ddrm, diffpir, one_step, project, sr3
 

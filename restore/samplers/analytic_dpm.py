@@ -15,8 +15,8 @@ from torch import Tensor
 from restore.denoiser import Condition, Denoise
 from restore.errors import BadArgument, FileAccess
 from restore.files import write_atomically
-from restore.samplers.ancestral import posterior_variance
 from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.schedule import posterior_variance
 
 
 @dataclass(frozen=True)

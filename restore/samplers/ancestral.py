@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise, Prediction
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
-from restore.solvers.common import per_picture
+from restore.denoiser import Condition, Denoise
+from restore.samplers.common import Callback, Step, corrected, falling_pairs, noise_like
+from restore.schedule import forward_variance, posterior_variance
 
 Share = Callable[[Tensor, float, "Condition | None"], Tensor]
 """``share(x, sigma, condition)``: v of a network with a learned variance, of a shape that broadcasts to x; see
@@ -36,24 +36,6 @@ def diffuse(x: Tensor, sigma: float, generator: torch.Generator | None = None, *
     if not 0 <= start <= sigma:
         raise ValueError(f"noise only grows along the chain: 0 <= start <= sigma, not {start} and {sigma}")
     return x + (sigma**2 - start**2) ** 0.5 * noise_like(x, generator)
-
-
-def posterior_variance(sigma: float, sigma_next: float) -> float:
-    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (arXiv 2006.11239, eq. 7), from σ to the next lower level ς.
-
-    ``β̃_t = β_t (1 − ᾱ_{t−1})/(1 − ᾱ_t)`` becomes ``ς² (1 − ς²/σ²)``.
-    """
-    return sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
-
-
-def forward_variance(sigma: float, sigma_next: float) -> float:
-    """β_t, the variance of the chain's own step between two levels (arXiv 2006.11239, section 3.2).
-
-    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` of any two levels, as they are re-spaced in Improved DDPM (arXiv 2102.09672, eq. 19),
-    becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is right for pictures that are white noise of variance 1, β̃_t for a
-    single picture.
-    """
-    return (sigma**2 - sigma_next**2) * (1 + sigma_next**2) / (1 + sigma**2)
 
 
 FIXED_VARIANCES = {"posterior": posterior_variance, "forward": forward_variance}
@@ -113,12 +95,7 @@ def ancestral(
 
 def clipped(denoise: Denoise) -> Denoise:
     """A denoiser whose clean estimates are cut to [-1, 1], as DDPM's authors sample; its noise is what is left of x."""
-
-    def clip(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
-        clean = denoise(x, sigma, condition).clean.clamp(-1, 1)
-        return Prediction(clean, (x - clean) / per_picture(sigma, x))
-
-    return clip
+    return corrected(denoise, lambda clean: clean.clamp(-1, 1))
 
 
 def range_spread(share: Tensor, sigma: float, sigma_next: float) -> Tensor:

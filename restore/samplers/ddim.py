@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.ancestral import posterior_variance
 from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.schedule import posterior_variance
 
 
 def ddim(

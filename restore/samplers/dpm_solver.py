@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs
+from restore.samplers.common import Callback, Step, falling_pairs, falling_pairs_for
 
 
 def dpm_solver_1(
@@ -130,15 +130,3 @@ def dpm_solver_3(
 def _phi(h: float) -> float:
     """``(e^h − 1)/h − 1``, what integrates a linear change of ε̂."""
     return math.expm1(h) / h - 1
-
-
-def falling_pairs_for(method: str, sigmas: Sequence[float], at_least: int) -> list[tuple[float, float]]:
-    """Neighbouring noise levels ``(σ, σ_next)`` for a method that needs several steps.
-
-    Raises:
-        ValueError: levels that do not fall to 0, or too few of them.
-    """
-    pairs = falling_pairs(sigmas)
-    if len(pairs) < at_least:
-        raise ValueError(f"{method} needs at least {at_least} steps, not {len(pairs)}")
-    return pairs

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
-from restore.samplers.dpm_solver import falling_pairs_for
+from restore.samplers.common import Callback, Step, falling_pairs, falling_pairs_for, noise_like
 
 
 def euler(

@@ -8,8 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step
-from restore.samplers.dpm_solver import falling_pairs_for
+from restore.samplers.common import Callback, Step, falling_pairs_for
 from restore.samplers.dpm_solver_pp import integral
 
 

@@ -47,9 +47,14 @@ def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
     return list(pairwise(levels))
 
 
-def gaussian_noise(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+def gaussian_noise(
+    shape: Sequence[int],
+    generator: torch.Generator | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """White noise from the generator, drawn on the CPU so that a seed means the same on every device."""
-    return torch.randn(tuple(shape), generator=generator, device="cpu").to(device)
+    return torch.randn(tuple(shape), generator=generator, dtype=dtype, device="cpu").to(device)
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:

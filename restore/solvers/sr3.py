@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
+from restore.schedule import forward_variance
 from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise
 
 Correct = Callable[[Tensor], Tensor]
@@ -61,7 +62,7 @@ def sr3(
             callback(Step(index, len(pairs), sigma, clean))
         if sigma_next > 0:
             share = eta * (1 - (sigma_next / sigma) ** 2) ** 0.5
-            spread = share * sigma_next if variance == "posterior" else _forward_spread(sigma, sigma_next)
+            spread = share * sigma_next if variance == "posterior" else forward_variance(sigma, sigma_next) ** 0.5
             noise = (x - clean) / sigma
             x = clean + sigma_next * (1 - share**2) ** 0.5 * noise
             x = x + spread * gaussian_noise(shape, generator, device)
@@ -92,9 +93,3 @@ def one_step(
     if callback is not None:
         callback(Step(0, 1, sigma, clean))
     return clean
-
-
-def _forward_spread(sigma: float, sigma_next: float) -> float:
-    """Standard deviation √β_t of a step of the VP chain, in VE coordinates: divided by √ᾱ_{t−1}."""
-    beta = (sigma**2 - sigma_next**2) / (1 + sigma**2)
-    return (beta * (1 + sigma_next**2)) ** 0.5
