@@ -110,6 +110,12 @@ class Part:
     def __hash__(self) -> int:
         return hash(self.word.name)
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it names, if it does."""
+        path = self.values.get("path")
+        return None if path is None else Path(path)
+
     def in_folder(self, folder: Path) -> Part:
         """With its path, if it has one, as it is from anywhere."""
         names = [name or p.name for (name, _), p in zip(self.given, self.word.parameters, strict=False)]
@@ -187,6 +193,11 @@ class Degradation:
         for part in reversed(self.parts):
             output_shape = part.grow(output_shape)
         return output_shape
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of kernels and masks that the text names."""
+        return [part.file for part in self.parts if part.file is not None]
 
     def in_folder(self, folder: Path) -> Degradation:
         """With the paths of files as they are from anywhere."""

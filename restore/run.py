@@ -26,7 +26,7 @@ from restore.ray_engine import Cluster, Model, work_through_on_ray
 from restore.report_page import RunPage, check_report, settings
 from restore.restorer import Options, Restorer, Result, check, model_digest
 from restore.selection import Shard
-from restore.tasks import assumed_borders
+from restore.tasks import assumed_borders, files_named
 from restore.watch import Watch
 
 LOOK_SECONDS = 2.0
@@ -145,7 +145,13 @@ class Run:
             "model": self._digest,
             "output": asdict(request.output),
             "mask": None if job.mask is None else Fingerprint.of(job.mask).sha256,
+            **({"files": self._files} if self._files else {}),
         }
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """Digests of the kernels and masks that the arguments name."""
+        return [Fingerprint.of(path).sha256 for path in files_named(self.request.arguments)]
 
     def _state(self, job: Job) -> State:
         if self.manifest is None or self.root is None:

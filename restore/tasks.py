@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -414,6 +415,14 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             operators.parse(arguments["operator"])
     if arguments.get("noise") is not None:
         _check_noise(arguments["noise"])
+
+
+def files_named(arguments: Mapping[str, Any]) -> list[Path]:
+    """The files of kernels and masks that the text of ``kernel`` or ``operator`` names."""
+    kernel, operator = arguments.get("kernel"), arguments.get("operator")
+    if isinstance(kernel, str) and "boundary" in arguments:
+        return _blur(kernel, "unknown").files
+    return operators.parse(operator).files if isinstance(operator, str) else []
 
 
 def _check_kernel(kernel: Kernel, of_downsampling: bool) -> None:

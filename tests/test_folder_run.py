@@ -124,6 +124,21 @@ def test_another_mask_counts_as_other_options(command, picture, tmp_path) -> Non
     assert "other options" not in command(*run, tmp_path / "one.png").err
 
 
+def test_a_kernel_file_that_changed_is_told(command, picture, tmp_path) -> None:
+    picture("in/a.png")
+    kernel = tmp_path / "kernel.png"
+    Image.fromarray(np.eye(3, dtype=np.uint8) * 255).save(kernel)
+    words = ("deblur", tmp_path / "in", tmp_path / "out", "--kernel", f"file:{kernel}", "--noise", 0.05, "--steps", 1)
+    assert command(*words).code == 0
+    assert "other options" not in command(*words).err
+    Image.fromarray(np.eye(5, dtype=np.uint8) * 255).save(kernel)
+    outcome = command(*words)
+    assert outcome.code == 6
+    assert "1 restored with other options: --overwrite redoes them" in outcome.err
+    assert command(*words, "--overwrite").code == 0
+    assert len(lines(tmp_path / "out")[-1]["options"]["files"][0]) == 64
+
+
 def test_no_resume_refuses_what_is_there(command, picture, tmp_path) -> None:
     picture("in/a.png")
     picture("in/b.png")
@@ -281,6 +296,41 @@ def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
     assert outcome.returncode == 5
     assert "cannot be written: File too large" in outcome.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def a_small_disk(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """The command where ``place`` is a disk of 200 kB of its own; what is on it is listed on stdout at the end."""
+    script = 'mount -t tmpfs -o size=200k none "$0" && { "$@"; code=$?; ls -A "$0"; exit $code; }'
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, *map(str, (place, *words))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONG,
+    )
+
+
+def test_a_disk_that_fills_up_in_a_folder_run(picture, tmp_path) -> None:
+    """A real one: what fits is whole, what does not is said, and no stray file is left."""
+    out = tmp_path / "out"
+    out.mkdir()
+    try:
+        possible = a_small_disk(out, "true").returncode == 0
+    except FileNotFoundError:
+        possible = False
+    if not possible:
+        pytest.skip("a file system of its own cannot be mounted here")
+    noise = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in "abcdef":  # 49 kB each, so that four fit
+        pixels = noise.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.bmp")
+    outcome = a_small_disk(out, sys.executable, cli.__file__, "denoise", tmp_path / "in", out, *DENOISE, "--quiet")
+    assert outcome.returncode in (5, 10)
+    assert "No space left on device" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert set(outcome.stdout.split()) <= {"a.bmp", "b.bmp", "c.bmp", "d.bmp", "restore.jsonl"}
+    assert {"a.bmp", "b.bmp", "c.bmp"} <= set(outcome.stdout.split())
 
 
 def test_an_interrupted_folder_is_whole_and_goes_on(picture, tmp_path) -> None:
