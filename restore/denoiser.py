@@ -11,12 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from restore.backbone import Backbone, BackboneConfig, build_backbone
 from restore.schedule import NoiseSchedule
 
-Parameterization = Literal["epsilon", "v", "x0"]
-PARAMETERIZATIONS: tuple[Parameterization, ...] = ("epsilon", "v", "x0")
+Parameterization = Literal["epsilon", "v", "x0", "edm"]
+PARAMETERIZATIONS: tuple[Parameterization, ...] = ("epsilon", "v", "x0", "edm")
 
 
 class Prediction(NamedTuple):
@@ -42,6 +43,17 @@ class Condition(NamedTuple):
     """[B, 1, H, W]: 1 where the condition picture shows a pixel, `GREY` where it shows its brightness alone, else 0."""
 
 
+RESAMPLING = ("bicubic", "bilinear", "pil-bicubic")
+"""How a low-resolution picture may be enlarged for a network, see `enlarged`."""
+
+
+def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic") -> Tensor:
+    """[B, C, h, w] at a larger ``size`` (height, width), as a network that is conditioned on it knows it."""
+    if resampling == "bilinear":
+        return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(picture, size=size, mode="bicubic", align_corners=False, antialias=resampling == "pil-bicubic")
+
+
 Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
 """``denoise(x, sigma, condition)``: all that solvers know of a network."""
 
@@ -54,20 +66,34 @@ class ModelConfig:
         backbone: the network.
         schedule: name and options of the chain it was trained on, as for `NoiseSchedule.named`.
         parameterization: what the network's output means: ``epsilon`` (the noise), ``x0`` (the clean picture) or
-            ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512).
-        time: the network is told the (interpolated) ``step``, or ``√ᾱ`` as SR3's networks are.
+            ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512), or ``edm``: what is added to the noisy
+            picture, see `edm_scales`.
+        time: the network is told the (interpolated) ``step``, ``√ᾱ`` as SR3's networks are, or ``¼ ln σ`` as EDM's.
+        time_scale: what the step is multiplied by (1000/T in Improved DDPM's chains of T steps).
+        sigma_data: standard deviation of clean pictures, of ``edm``.
+        size: side in pixels of the pictures it was trained on, if it knows no others; None where that does not matter.
         condition_skip: the output is ``F − √(1−ᾱ) · condition``, so that at high noise a conditional network
             only adds to its condition (v-networks only).
         one_step: what a conditional network is shown of the noisy picture when it restores in one step at the highest
             level: the ``noise`` that would be there, or ``zeros``, if it was trained so (not epsilon-networks).
+        condition_required: the network was trained with its condition alone and is no prior.
+        condition_resampling: how the condition of super-resolution was enlarged in training: ``bicubic`` is Keys' cubic
+            with a = −3/4, ``pil-bicubic`` with a = −1/2 as in Pillow, see `enlarged`.
+        scale: the one factor by which it was enlarged; None is any.
     """
 
     backbone: BackboneConfig
     schedule: Mapping[str, Any]
     parameterization: Parameterization = "epsilon"
-    time: Literal["step", "sqrt_alphas_cumprod"] = "step"
+    time: Literal["step", "sqrt_alphas_cumprod", "log_sigma"] = "step"
     condition_skip: bool = False
     one_step: Literal["noise", "zeros"] = "noise"
+    time_scale: float = 1.0
+    sigma_data: float = 0.5
+    size: int | None = None
+    condition_required: bool = False
+    condition_resampling: Literal["bicubic", "bilinear", "pil-bicubic"] = "bicubic"
+    scale: int | None = None
 
     def __post_init__(self) -> None:
         if self.parameterization not in PARAMETERIZATIONS:
@@ -78,6 +104,12 @@ class ModelConfig:
             raise ValueError(f"one_step must be noise or zeros, not {self.one_step!r}")
         if self.one_step == "zeros" and self.parameterization == "epsilon":
             raise ValueError("one_step = zeros: an epsilon-network would have nothing to predict")
+        if self.time not in ("step", "sqrt_alphas_cumprod", "log_sigma"):
+            raise ValueError(f"time must be step, sqrt_alphas_cumprod or log_sigma, not {self.time!r}")
+        if self.condition_resampling not in RESAMPLING:
+            raise ValueError(f"condition_resampling must be {', '.join(RESAMPLING)}, not {self.condition_resampling!r}")
+        if self.condition_required and not self.backbone.condition_channels:
+            raise ValueError("condition_required: the network has no condition_channels")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -110,6 +142,8 @@ class Denoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
         sigma = _per_picture(sigma, x)
+        if self.config.parameterization == "edm":
+            return self._preconditioned(x, sigma, condition)
         alpha = torch.rsqrt(1 + sigma**2)
         s = sigma * alpha
         scaled = alpha * x
@@ -121,6 +155,12 @@ class Denoiser:
         if self.config.condition_skip and condition is not None:
             output = output - s * condition.picture
         return Prediction(alpha * scaled - s * output, s * scaled + alpha * output)
+
+    def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
+        skip, out, scale = edm_scales(sigma, self.config.sigma_data)
+        output = self._run(scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition)
+        clean = skip * x + out * output
+        return Prediction(clean, (x - clean) / sigma)
 
     @property
     def conditional(self) -> bool:
@@ -139,7 +179,9 @@ class Denoiser:
     def _time(self, sigma: Tensor, alpha: Tensor) -> Tensor:
         if self.config.time == "sqrt_alphas_cumprod":
             return alpha.flatten()
-        return self.schedule.time_at(sigma.flatten())
+        if self.config.time == "log_sigma":
+            return sigma.flatten().log() / 4
+        return self.config.time_scale * self.schedule.time_at(sigma.flatten())
 
     def _run(self, scaled: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
         _batch, channels, height, width = scaled.shape
@@ -154,6 +196,8 @@ class Denoiser:
             raise ValueError("this network is unconditional: it takes no condition")
         if not self.conditional:
             return []
+        if condition is None and self.config.condition_required:
+            raise ValueError("this network was trained with its condition alone: it cannot do without")
         batch, _, height, width = scaled.shape
         picture = scaled.new_zeros(batch, config.condition_channels, height, width)
         known = scaled.new_zeros(batch, 1, height, width)
@@ -161,6 +205,12 @@ class Denoiser:
             picture = condition.picture.to(scaled).expand_as(picture)
             known = condition.known.to(scaled).expand_as(known)
         return [picture, known] if config.condition_map else [picture]
+
+
+def edm_scales(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
+    """c_skip, c_out and c_in of ``clean = c_skip x + c_out F(c_in x)`` (EDM: arXiv 2206.00364, table 1)."""
+    total = sigma**2 + sigma_data**2
+    return sigma_data**2 / total, sigma * sigma_data * torch.rsqrt(total), torch.rsqrt(total)
 
 
 def build_denoiser(

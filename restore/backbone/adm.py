@@ -1,10 +1,12 @@
 """ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233): its block layout and its names in the state dict, so that
-its checkpoints load as they are.
+its checkpoints load as they are. The U-Nets of DDPM and of SR3's re-implementations are the same with other options
+(`pretrained.layouts` renames their weights).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,13 @@ from restore.backbone.config import BackboneConfig
 
 
 class Downsample(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding: Literal["both", "end"]) -> None:
         super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.at_end = padding == "end"
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=0 if self.at_end else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        return self.op(F.pad(x, (0, 1, 0, 1)) if self.at_end else x)
 
 
 class Upsample(nn.Module):
@@ -48,7 +51,8 @@ class ResidualBlock(nn.Module):
             norm_layer(config, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(
-            nn.SiLU(), nn.Linear(embedding, out_channels * (2 if config.scale_shift_norm else 1))
+            nn.SiLU() if config.embedding_activation else nn.Identity(),
+            nn.Linear(embedding, out_channels * (2 if config.scale_shift_norm else 1)),
         )
         self.out_layers = nn.Sequential(
             norm_layer(config, out_channels),
@@ -84,7 +88,7 @@ class AttentionBlock(nn.Module):
         self.heads = channels // config.head_channels if config.head_channels else config.heads
         self.order = config.qkv_order
         self.norm = norm_layer(config, channels)
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1, bias=config.qkv_bias)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -187,4 +191,4 @@ class AdmBackbone(Backbone):
     def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
         if self.config.resblock_updown:
             return ResidualBlock(self.config, channels, channels, embedding, resize=direction)
-        return Downsample(channels) if direction == "down" else Upsample(channels)
+        return Downsample(channels, self.config.downsample_padding) if direction == "down" else Upsample(channels)

@@ -13,10 +13,14 @@ from torch.nn import functional as F
 from restore.backbone.config import BackboneConfig
 
 
-def timestep_embedding(time: Tensor, dim: int) -> Tensor:
-    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000: float32 [B, dim]."""
+def timestep_embedding(time: Tensor, dim: int, endpoint: bool = False) -> Tensor:
+    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000: float32 [B, dim].
+
+    The lowest frequency is 1/10000 with ``endpoint``, else the next one would be.
+    """
     half = dim // 2
-    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=time.device, dtype=torch.float32))
+    steps = torch.arange(half, device=time.device, dtype=torch.float32)
+    frequencies = torch.exp(-math.log(10000) / (half - endpoint) * steps)
     angles = time.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -36,17 +40,19 @@ class RMSNorm(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm over 32 groups, in float32 whatever the input is."""
+    """GroupNorm in float32 whatever the input is."""
 
-    def __init__(self, channels: int, eps: float) -> None:
-        super().__init__(32, channels, eps)
+    def __init__(self, channels: int, eps: float, groups: int = 32) -> None:
+        super().__init__(groups, channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float()).to(x.dtype)
 
 
 def norm_layer(config: BackboneConfig, channels: int) -> nn.Module:
-    return (RMSNorm if config.norm == "rms" else GroupNorm)(channels, config.norm_eps)
+    if config.norm == "rms":
+        return RMSNorm(channels, config.norm_eps)
+    return GroupNorm(channels, config.norm_eps, config.norm_groups)
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -66,10 +72,8 @@ class Backbone(nn.Module, ABC):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        embedding = config.embedding_channels
-        self.time_embed = nn.Sequential(
-            nn.Linear(config.channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
-        )
+        hidden, embedding = 4 * config.channels, config.embedding_channels
+        self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, embedding)
 
@@ -85,7 +89,7 @@ class Backbone(nn.Module, ABC):
         Returns:
             [B, out_channels, H, W] in the dtype of ``x``.
         """
-        embedding = self.time_embed(timestep_embedding(time, self.config.channels))
+        embedding = self.time_embed(timestep_embedding(time, self.config.channels, self.config.embedding_endpoint))
         if label is not None:
             embedding = embedding + self.label_emb(label)
         h = F.pixel_unshuffle(x, self.config.patch).to(self.compute_dtype)

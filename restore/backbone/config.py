@@ -25,15 +25,24 @@ class BackboneConfig:
         heads, head_channels: number of attention heads, or channels of each (the latter wins).
         qkv_order: ``legacy`` keeps q, k, v together within each head, ``new`` keeps the heads together
             within q, k and v. Weights of both have the same shapes.
-        norm: ``group`` (GroupNorm over 32 groups) or ``rms`` (per pixel over channels, which is local).
+        norm: ``group`` (GroupNorm) or ``rms`` (per pixel over channels, which is local).
         norm_eps: added to the variance.
+        norm_groups: of ``group``.
         scale_shift_norm: the time embedding scales and shifts the second norm, instead of being added.
         resblock_updown: residual blocks change the resolution, instead of strided and up-sampling convolutions.
         classes: number of class labels (0: none).
         dropout: in residual blocks.
+        embedding_endpoint: the frequencies of the time embedding fall to 1/10000 itself, as DDPM's do, instead of
+            ending just above it.
+        embedding_width: channels of the time embedding that the blocks are given; None is four times ``channels``.
+        embedding_activation: SiLU before every block's projection of the time embedding.
+        qkv_bias: of the projection to queries, keys and values.
+        downsample_padding: strided convolutions see zeros on ``both`` sides, or, as DDPM's do, at the ``end`` only
+            (below and right).
         patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
 
-    Attention, ``scale_shift_norm``, ``resblock_updown`` and ``dropout`` are options of ``adm`` alone.
+    Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
+    and ``downsample_padding`` are options of ``adm`` alone.
     """
 
     layout: Literal["adm", "lean"] = "adm"
@@ -55,6 +64,12 @@ class BackboneConfig:
     resblock_updown: bool = False
     classes: int = 0
     dropout: float = 0.0
+    norm_groups: int = 32
+    embedding_endpoint: bool = False
+    embedding_width: int | None = None
+    embedding_activation: bool = True
+    qkv_bias: bool = True
+    downsample_padding: Literal["both", "end"] = "both"
     patch: int = 1
 
     @property
@@ -77,4 +92,4 @@ class BackboneConfig:
 
     @property
     def embedding_channels(self) -> int:
-        return 4 * self.channels
+        return self.embedding_width or 4 * self.channels

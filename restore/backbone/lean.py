@@ -96,6 +96,9 @@ def _check(config: BackboneConfig) -> None:
         "middle_attention": config.middle_attention,
         "resblock_updown": config.resblock_updown,
         "dropout": bool(config.dropout),
+        "embedding_activation = false": not config.embedding_activation,
+        "qkv_bias = false": not config.qkv_bias,
+        "downsample_padding = end": config.downsample_padding != "both",
     }
     if used := [name for name, value in others.items() if value]:
         raise ValueError(f"the lean layout has no {', '.join(used)}")

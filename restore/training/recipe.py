@@ -233,6 +233,11 @@ class Recipe:
                 build_backbone(backbone)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise BadArgument(f"[model]: {error}") from None
+        if model.parameterization == "edm" or model.time == "log_sigma" or model.time_scale != 1:
+            raise BadArgument(
+                "[model]: EDM's preconditioning and scaled steps are for networks of others; train with "
+                "parameterization epsilon, v or x0, and time step or sqrt_alphas_cumprod"
+            )
         for stage in range(len(self.data.larger_crops) + 1):
             crop, _ = self.data.size(stage)
             if crop % backbone.size_multiple:
@@ -317,7 +322,7 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     if isinstance(table.get("backbone"), dict):
         filled["backbone"] = {**default["backbone"], **table["backbone"]}
     filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
-    return filled
+    return {k: v for k, v in filled.items() if v is not None}
 
 
 def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
