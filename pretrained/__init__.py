@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretrained.errors import CheckpointError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,10 +30,6 @@ class Checkpoint(NamedTuple):
     state: Mapping[str, Tensor]
     sha256: str
     """Of the weights file, hexadecimal."""
-
-
-class CheckpointError(RuntimeError):
-    """The checkpoint is missing, damaged or without a description; the text says which."""
 
 
 def checkpoint_path(model: str) -> Path:

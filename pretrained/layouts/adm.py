@@ -1,0 +1,73 @@
+"""ADM and Improved DDPM (Dhariwal, Nichol 2021, arXiv 2105.05233; arXiv 2102.09672): the names that are ours too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from pretrained.layouts import unet
+from pretrained.layouts.layout import Layout
+from pretrained.layouts.unet import Part, Skeleton, counted
+
+
+class Adm(Layout):
+    name = "ADM / Improved DDPM"
+    block = unet.BLOCK
+    attention = unet.ATTENTION
+    single = unet.SINGLE
+
+    @classmethod
+    def recognises(cls, names: Set[str]) -> bool:
+        return {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= names
+
+    def _skeleton(self, names: Set[str]) -> Skeleton:
+        stages = counted(names, "output_blocks.")
+        resizers = sorted(stage for stage in range(stages) if _resizer(names, stage))
+        per_level = resizers[0] + 1 if resizers else max(stages, 1)
+        levels = max(-(-stages // per_level), 1)
+        attention = (level for level in range(levels) if f"input_blocks.{level * per_level + 1}.1.qkv.weight" in names)
+        return Skeleton(
+            levels,
+            per_level - 1,
+            frozenset(attention),
+            "middle_block.1.qkv.weight" in names,
+            not resizers or not _resizer(names, resizers[0]).endswith("conv.weight"),
+        )
+
+    def stem(self, part: Part) -> str:
+        return part.name
+
+    def _theirs(self, part: Part) -> tuple[str, ...]:
+        return unet.stems(part, self.skeleton)
+
+    def said(self) -> dict[str, Any]:
+        return {"parameterization": "epsilon", "time": "step"}
+
+    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        if not told["condition_channels"]:
+            return {}
+        return {"condition_required": True, "condition_resampling": "bilinear", "scale": 4}
+
+    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+        backbone = hints.get("backbone", {})
+        heads = backbone.get("head_channels") or backbone.get("heads")
+        wanted = {
+            'schedule = { name = "linear" } (ADM; its 64x64 model is "cosine")': "schedule" in hints,
+            "[backbone] head_channels = 64 or heads = 4": heads or not _attends(told),
+            '[backbone] qkv_order = "legacy" (its 64x64 model: "new")': "qkv_order" in backbone
+            or not _attends(told)
+            or (backbone.get("heads") == 1 and not backbone.get("head_channels")),
+        }
+        return "; ".join(what for what, said in wanted.items() if not said)
+
+
+def _attends(told: Mapping[str, Any]) -> bool:
+    return bool(told["attention_factors"]) or told["middle_attention"]
+
+
+def _resizer(names: Set[str], stage: int) -> str:
+    """The name in a stage of the way up by which one sees that the resolution changes there."""
+    candidates = (
+        f"output_blocks.{stage}.{layer}.{leaf}.weight" for layer in (1, 2) for leaf in ("in_layers.0", "conv")
+    )
+    return next((name for name in candidates if name in names), "")

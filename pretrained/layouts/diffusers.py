@@ -1,0 +1,135 @@
+"""diffusers' ``UNet2DModel``: DDPM's or ADM's U-Net by options, all of which its config.json says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from pretrained.errors import CheckpointError
+from pretrained.layouts.layout import Layout, State
+from pretrained.layouts.unet import Part, Skeleton, counted
+
+OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+ONLY = {
+    "center_input_sample": (False,),
+    "time_embedding_type": ("positional",),
+    "act_fn": ("silu", "swish"),
+    "mid_block_scale_factor": (1,),
+    "class_embed_type": (None,),
+    "resnet_time_scale_shift": ("default", "scale_shift"),
+    "freq_shift": (0, 1),
+    "downsample_padding": (1, 0),
+    "time_embedding_dim": (None,),
+}
+"""Options of which our network has these values alone; the first is diffusers' default, where one is missing."""
+
+
+class UNet2D(Layout):
+    name = "diffusers UNet2DModel"
+    block = ("norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut")
+    attention = ("group_norm", ("to_q", "to_k", "to_v"), "to_out.0")
+    single = (
+        "time_embedding.linear_1",
+        "time_embedding.linear_2",
+        "class_embedding",
+        "conv_in",
+        "conv_norm_out",
+        "conv_out",
+    )
+
+    def __init__(self, state: State, config: Mapping[str, Any] | None, scheduler: Mapping[str, Any] | None) -> None:
+        if config is None:
+            raise CheckpointError("a diffusers network says its options in config.json, which is missing beside it")
+        self.config, self.scheduler = config, scheduler
+        self.sine_first = not config.get("flip_sin_to_cos", True)
+        super().__init__({_today(name): tensor for name, tensor in state.items()})
+
+    @classmethod
+    def recognises(cls, names: Set[str]) -> bool:
+        return {"time_embedding.linear_1.weight", "conv_in.weight", "conv_norm_out.weight"} <= names
+
+    def _skeleton(self, names: Set[str]) -> Skeleton:
+        levels = counted(names, "down_blocks.")
+        return Skeleton(
+            levels,
+            counted(names, "down_blocks.0.resnets."),
+            frozenset(level for level in range(levels) if counted(names, f"down_blocks.{level}.attentions.")),
+            middle_attention=bool(counted(names, "mid_block.attentions.")),
+            resblock_updown="down_blocks.0.downsamplers.0.conv1.weight" in names,
+        )
+
+    def stem(self, part: Part) -> str:
+        """The way up is counted from the bottom."""
+        kind = {"block": "resnets", "attention": "attentions", "resize": f"{part.side}samplers"}[part.kind]
+        if part.side == "middle":
+            return f"mid_block.{kind}.{part.index}"
+        level = part.level if part.side == "down" else self.skeleton.levels - 1 - part.level
+        return f"{part.side}_blocks.{level}.{kind}.{part.index}"
+
+    def said(self) -> dict[str, Any]:
+        """
+        Raises:
+            CheckpointError: an option that our network does not have.
+        """
+        config = {name: self.config.get(name, values[0]) for name, values in ONLY.items()}
+        if other := [f"{name} = {config[name]!r}" for name, values in ONLY.items() if config[name] not in values]:
+            raise CheckpointError(f"config.json asks for what is not known here: {', '.join(other)}")
+        head = self.config.get("attention_head_dim", 8)
+        widths = self.config.get("block_out_channels", [])
+        backbone = {
+            "channel_multipliers": [_ratio(width, widths[0]) for width in widths],
+            "blocks": self.config.get("layers_per_block", 2),
+            "qkv_order": "new",
+            "norm_eps": float(self.config.get("norm_eps", 1e-5)),
+            "norm_groups": self.config.get("norm_num_groups", 32),
+            "embedding_endpoint": config["freq_shift"] == 1,
+            "downsample_padding": "end" if self.config.get("downsample_padding", 1) == 0 else "both",
+            **({"heads": 1, "head_channels": None} if head is None else {"head_channels": head}),
+        }
+        size = self.config.get("sample_size")
+        size = size[0] if isinstance(size, list) and len(set(size)) == 1 else size
+        return {
+            "time": "step",
+            "backbone": backbone,
+            **({"size": size} if isinstance(size, int) else {}),
+            **({} if self.scheduler is None else _chain(self.scheduler)),
+        }
+
+    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+        if self.scheduler is not None or "schedule" in hints:
+            return ""
+        return 'schedule = { name = "linear" } (scheduler_config.json is missing)'
+
+    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        return {"parameterization": "epsilon"}
+
+
+def _chain(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    """Schedule and parameterisation of a scheduler_config.json.
+
+    Raises:
+        CheckpointError: a schedule or a prediction that is not known here.
+    """
+    steps, kind = scheduler.get("num_train_timesteps", 1000), scheduler.get("beta_schedule", "linear")
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise CheckpointError(f"scheduler_config.json: the prediction_type {prediction!r} is not known here")
+    if kind == "linear" and scheduler.get("trained_betas") is None:
+        start, end = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
+        schedule = {"name": "linear", "timesteps": steps, "start": start, "end": end}
+    elif kind == "squaredcos_cap_v2":
+        schedule = {"name": "cosine", "timesteps": steps}
+    else:
+        raise CheckpointError(f"scheduler_config.json: the beta_schedule {kind!r} is not known here")
+    return {"schedule": schedule, "parameterization": PREDICTIONS[prediction]}
+
+
+def _today(name: str) -> str:
+    for old, new in OLD_NAMES.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _ratio(width: int, first: int) -> float:
+    return width // first if width % first == 0 else width / first

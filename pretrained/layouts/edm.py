@@ -1,0 +1,87 @@
+"""ADM's U-Net as EDM trained it (Karras et al. 2022, arXiv 2206.00364), as an exported state dict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretrained.errors import CheckpointError
+from pretrained.layouts.layout import Layout, State
+from pretrained.layouts.unet import Part, Skeleton, counted
+
+HEAD_CHANNELS = 64
+
+
+class Edm(Layout):
+    name = "EDM"
+    block = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
+    attention = ("norm2", "qkv", "proj")
+    unused = ("resample_filter", "map_augment.weight")
+
+    def __init__(self, state: State) -> None:
+        state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+        _refuse_others(state.keys())
+        found = {int(match[1]) for name in state if (match := re.match(r"enc\.(\d+)x\d+_", name))}
+        self.sides = sorted(found, reverse=True)
+        super().__init__(state)
+
+    @classmethod
+    def recognises(cls, names: Set[str]) -> bool:
+        return {"map_layer0.weight", "map_layer1.weight"} <= {name.removeprefix("model.") for name in names}
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        return ("map_layer0", "map_layer1", "map_label", self._coded("enc", 0, "conv"), "out_norm", "out_conv")
+
+    def _skeleton(self, names: Set[str]) -> Skeleton:
+        levels = range(len(self.sides))
+        return Skeleton(
+            len(levels),
+            counted(names, self._coded("enc", 0, "block")),
+            frozenset(level for level in levels if f"{self._coded('enc', level, 'block0')}.qkv.weight" in names),
+            middle_attention=f"{self._coded('dec', -1, 'in0')}.qkv.weight" in names,
+            resblock_updown=True,
+        )
+
+    def stem(self, part: Part) -> str:
+        """Attention has the name of its block; a change of resolution is counted to the level that it leads to."""
+        if part.side == "middle":
+            return self._coded("dec", -1, f"in{part.index}")
+        coder = "enc" if part.side == "down" else "dec"
+        if part.kind == "resize":
+            return self._coded(coder, part.level + (1 if part.side == "down" else -1), part.side)
+        return self._coded(coder, part.level, f"block{part.index}")
+
+    def _coded(self, coder: str, level: int, layer: str) -> str:
+        side = self.sides[level] if self.sides else 0
+        return f"{coder}.{side}x{side}_{layer}"
+
+    def said(self) -> dict[str, Any]:
+        heads = {"head_channels": HEAD_CHANNELS, "qkv_order": "new", "norm_eps": 1e-5}
+        return {"size": self.sides[0], "backbone": heads}
+
+    def usual(self, told: dict[str, Any]) -> dict[str, Any]:
+        return {"parameterization": "edm", "time": "log_sigma", "sigma_data": 0.5, "schedule": {"name": "edm"}}
+
+    def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
+        """Queries, keys and values alternate channel by channel; classes are multiplied, not looked up."""
+        tensor = super().arranged(name, tensors)
+        if name == "label_emb.weight":
+            return tensor.T
+        if ".qkv." in name:
+            return torch.cat([tensor[part::3] for part in range(3)])
+        return tensor
+
+
+def _refuse_others(names: Set[str]) -> None:
+    if "u" in names:
+        raise CheckpointError("trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known")
+    if any("_aux_" in name for name in names):
+        raise CheckpointError(
+            "DDPM++ and NCSN++ are not known, EDM's ADM network is: they scale every skip, resample inside projections "
+            "and attend in one decoder block a level"
+        )

@@ -1,0 +1,191 @@
+"""Tensors and descriptions from files, without running anything that a file may hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import tomllib
+import uuid
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pretrained.errors import CheckpointError
+
+STATE_KEYS = (
+    *("ema", "ema_state_dict", "model_ema", "params_ema"),
+    *("state_dict", "model_state_dict", "model", "params", "net"),
+)
+"""Under which training code keeps the weights in a file; averaged ones first."""
+CODE = re.compile(r"GLOBAL:? ([A-Za-z_][\w.]*)")
+"""Where torch names what it refused to run."""
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+
+
+class Source(NamedTuple):
+    """What lies at a path."""
+
+    path: Path
+    """Of the weights."""
+    state: dict[str, Tensor]
+    description: dict[str, Any] | None
+    """What a JSON or TOML file of the same name says."""
+
+
+def opened(path: Path) -> Source:
+    """Read a file of weights, or a diffusers folder.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it holds no weights.
+    """
+    weights = _in_folder(path) if path.is_dir() else path
+    if not weights.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    return Source(weights, _tensors(weights), _description(weights))
+
+
+def diffusers_config(weights: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """config.json and scheduler_config.json around diffusers' weights, where they are.
+
+    Raises:
+        CheckpointError: they cannot be read, or are of another network.
+    """
+    folder = weights.parent
+    config = _json(folder / "config.json")
+    if config is not None and config.get("_class_name", "UNet2DModel") != "UNet2DModel":
+        raise CheckpointError(f"config.json: of {config['_class_name']}; only UNet2DModel is known")
+    places = (folder, folder / "scheduler", folder.parent / "scheduler")
+    scheduler = next((found for place in places if (found := _json(place / "scheduler_config.json"))), None)
+    return config, scheduler
+
+
+def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], overwrite: bool) -> None:
+    """Write safetensors with their description beside, each whole or not at all.
+
+    Raises:
+        CheckpointError: something is there and may not be replaced, or cannot be written.
+    """
+    beside = path.with_suffix(".json")
+    for target in (path, beside):
+        if os.path.lexists(target) and not overwrite:
+            raise CheckpointError(f"{target}: exists already; pass --overwrite to replace it")
+    temporary = [target.parent / f".restore-{uuid.uuid4().hex}.tmp" for target in (path, beside)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary[0])
+        temporary[1].write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        for written, target in zip(temporary, (path, beside), strict=True):
+            os.replace(written, target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from None
+    finally:
+        for written in temporary:
+            written.unlink(missing_ok=True)
+
+
+def _in_folder(folder: Path) -> Path:
+    places = [below / name for below in (folder, folder / "unet") for name in WEIGHTS]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{folder}: no {' or '.join(WEIGHTS)} there or in unet/; pass the file of the weights")
+    return found
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+    return _without_wrapper(_network(_unpickled(path), path))
+
+
+def _unpickled(path: Path) -> Any:
+    """What ``torch.save`` wrote, as far as it is plain data: nothing in a file is run."""
+    archive = zipfile.is_zipfile(path)
+    if not archive and (beginning := _beginning(path)) != pickle.PROTO:
+        cut = "a zip file without its end; was its download cut off?"
+        other = "neither a zip file nor a pickle of torch.save"
+        raise CheckpointError(f"{path}: not a checkpoint: {cut if beginning == b'P' else other}")
+    try:
+        with warnings.catch_warnings():  # of what we refuse anyway
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        code = CODE.search(str(error))
+        raise CheckpointError(
+            f"{path}: refused, for it holds code{f' ({code[1]})' if code else ''}, which would run on loading; nothing of "
+            "it was. Ask for the weights alone as .safetensors, or, where you trust the file, save its state_dict with "
+            "its author's code"
+        ) from None
+    except Exception as error:  # torch raises all kinds for damaged files
+        reason = str(error).split(". ")[0].splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path}: not a checkpoint that can be read, or damaged: {reason[0]}") from None
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1)
+
+
+def _network(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in what training code saved.
+
+    DDIM's and DDRM's code saves a list: model, optimiser, epoch, step and, last, the averaged model.
+    """
+    if _is_state(loaded):
+        return dict(loaded)
+    if isinstance(loaded, Sequence) and (states := [part for part in loaded if _is_state(part)]):
+        return dict(states[-1])
+    if isinstance(loaded, Mapping):
+        for key in STATE_KEYS:
+            if isinstance(loaded.get(key), Mapping | list):
+                return _network(loaded[key], path)
+        held = ", ".join(map(str, list(loaded)[:5])) or "nothing"
+        raise CheckpointError(f"{path}: no weights of a network in it; it holds {held}")
+    raise CheckpointError(f"{path}: no weights of a network in it, but {type(loaded).__name__}")
+
+
+def _is_state(loaded: Any) -> bool:
+    if not isinstance(loaded, Mapping) or not loaded:
+        return False
+    return all(isinstance(name, str) and isinstance(part, Tensor) for name, part in loaded.items())
+
+
+def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefix of ``DataParallel``."""
+    if not all(name.startswith("module.") for name in state):
+        return state
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _description(weights: Path) -> dict[str, Any] | None:
+    found = _json(weights.with_suffix(".json"))
+    toml = weights.with_suffix(".toml")
+    if found is not None or not toml.is_file():
+        return found
+    try:
+        return tomllib.loads(toml.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CheckpointError(f"{toml}: not a readable description: {error}") from None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a readable description: {error}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: not a description of a network, but {type(found).__name__}")
+    return found

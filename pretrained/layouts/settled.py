@@ -1,0 +1,128 @@
+"""One description of a network from all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pretrained.errors import CheckpointError
+from pretrained.layouts.layout import Layout
+
+BACKBONE: dict[str, Any] = {
+    "layout": "adm",
+    "image_channels": 3,
+    "condition_channels": 0,
+    "condition_map": False,
+    "learned_variance": False,
+    "channels": 128,
+    "channel_multipliers": [],
+    "blocks": 1,
+    "attention_factors": [],
+    "middle_attention": True,
+    "heads": 1,
+    "head_channels": None,
+    "qkv_order": "legacy",
+    "norm": "group",
+    "norm_eps": 1e-5,
+    "scale_shift_norm": True,
+    "resblock_updown": False,
+    "classes": 0,
+    "dropout": 0.0,
+    "norm_groups": 32,
+    "embedding_endpoint": False,
+    "embedding_width": None,
+    "embedding_activation": True,
+    "qkv_bias": True,
+    "downsample_padding": "both",
+    "patch": 1,
+}
+MODEL: dict[str, Any] = {
+    "backbone": BACKBONE,
+    "schedule": {},
+    "parameterization": "epsilon",
+    "time": "step",
+    "condition_skip": False,
+    "one_step": "noise",
+    "time_scale": 1.0,
+    "sigma_data": 0.5,
+    "size": None,
+    "condition_required": False,
+    "condition_resampling": "bicubic",
+    "scale": None,
+}
+"""Every key of a `restore.denoiser.ModelConfig`, with what holds where nothing is known of it."""
+
+NESTED = ("backbone", "schedule")
+
+
+def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """A complete description.
+
+    Args:
+        told: what the shapes tell of the backbone.
+        hints: what the catalogue or the user says, as parts of a description; it may leave out what is known otherwise.
+
+    Raises:
+        CheckpointError: a hint that is no key or that contradicts what is known, or something that must be said.
+    """
+    hints, said = _with_heads(checked(hints)), _with_heads(layout.said())
+    if wanted := layout.unsaid(told, hints):
+        raise CheckpointError(
+            f"a network of the layout {layout.name}, whose weights do not show everything; say it in a .toml or .json "
+            f"file of the same name beside it: {wanted}"
+        )
+    known = _joined(said, {"backbone": dict(told)})
+    if different := contradictions({"backbone": told}, said) + contradictions(known, hints):
+        raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")
+    config = MODEL
+    for layer in (_with_heads(layout.usual(told)), hints, known):
+        config = _joined(config, layer)
+    if not told["condition_channels"]:
+        config = _joined(config, {"condition_required": False, "scale": None})
+    return config
+
+
+def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The hints.
+
+    Raises:
+        CheckpointError: one that is no key of a description.
+    """
+    hints = {name: value for name, value in hints.items() if name != "sha256"}
+    if flat := [name for name in NESTED if not isinstance(hints.get(name, {}), Mapping)]:
+        raise CheckpointError(f"its description's {' and '.join(flat)} must be a table")
+    unknown = [name for name in hints if name not in MODEL]
+    unknown += [f"backbone.{name}" for name in hints.get("backbone", {}) if name not in BACKBONE]
+    if unknown:
+        raise CheckpointError(f"its description has unknown keys: {', '.join(unknown)}; there are {', '.join(MODEL)}")
+    return hints
+
+
+def contradictions(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Where what is expected is not what is known: ``["backbone.blocks: 2, expected 1"]``."""
+    found = []
+    for name, value in expected.items():
+        if name in NESTED:
+            inner = contradictions(known.get(name, {}), value)
+            found += [f"{name}.{difference}" for difference in inner]
+        elif name in known and _plain(known[name]) != _plain(value):
+            found.append(f"{name}: {_plain(known[name])}, expected {_plain(value)}")
+    return found
+
+
+def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {name: {**below.get(name, {}), **above[name]} for name in NESTED if name in above}
+    return {**below, **above, **nested}
+
+
+def _with_heads(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """With both ways of giving the number of heads, where it gives one."""
+    backbone = dict(layer.get("backbone", {}))
+    if "heads" in backbone or "head_channels" in backbone:
+        each = backbone.get("head_channels")
+        backbone |= {"head_channels": each, "heads": 1 if each else backbone.get("heads", 1)}
+    return {**layer, "backbone": backbone}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

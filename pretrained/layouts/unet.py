@@ -1,0 +1,188 @@
+"""ADM's U-Net as names and shapes: what a state dict in our names must hold.
+
+A layer's place in it is a `Part`; every foreign layout says what it calls each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+BLOCK = ("in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection")
+ATTENTION = ("norm", "qkv", "proj_out")
+SINGLE = ("time_embed.0", "time_embed.2", "label_emb", "input_blocks.0.0", "out.0", "out.2")
+"""Stems of what is there once: the two layers of the time embedding, classes, first convolution, last norm and last
+convolution."""
+OPTIONAL = ("label_emb", "skip_connection")
+
+Shape = tuple[int, ...]
+
+
+class Skeleton(NamedTuple):
+    """What the names of a state dict tell of a network."""
+
+    levels: int
+    blocks: int
+    """On the way down, a level."""
+    attention: frozenset[int]
+    """Levels that have it."""
+    middle_attention: bool
+    resblock_updown: bool
+
+
+class Part(NamedTuple):
+    """A layer of the U-Net."""
+
+    name: str
+    """Ours."""
+    kind: Literal["block", "attention", "resize"]
+    side: Literal["down", "middle", "up"]
+    level: int
+    index: int
+    """Among its kind in the level."""
+
+
+def parts(skeleton: Skeleton) -> Iterator[Part]:
+    """Every layer but those of `SINGLE`, in the order in which a picture goes through."""
+    yield from _way_down(skeleton)
+    bottom = skeleton.levels - 1
+    last = 2 if skeleton.middle_attention else 1
+    yield Part("middle_block.0", "block", "middle", bottom, 0)
+    if skeleton.middle_attention:
+        yield Part("middle_block.1", "attention", "middle", bottom, 0)
+    yield Part(f"middle_block.{last}", "block", "middle", bottom, 1)
+    yield from _way_up(skeleton)
+
+
+def _way_down(skeleton: Skeleton) -> Iterator[Part]:
+    stage = 0
+    for level in range(skeleton.levels):
+        for index in range(skeleton.blocks):
+            stage += 1
+            yield Part(f"input_blocks.{stage}.0", "block", "down", level, index)
+            if level in skeleton.attention:
+                yield Part(f"input_blocks.{stage}.1", "attention", "down", level, index)
+        if level + 1 < skeleton.levels:
+            stage += 1
+            yield Part(f"input_blocks.{stage}.0", "resize", "down", level, 0)
+
+
+def _way_up(skeleton: Skeleton) -> Iterator[Part]:
+    stage = -1
+    for level in reversed(range(skeleton.levels)):
+        for index in range(skeleton.blocks + 1):
+            stage += 1
+            yield Part(f"output_blocks.{stage}.0", "block", "up", level, index)
+            attends = level in skeleton.attention
+            if attends:
+                yield Part(f"output_blocks.{stage}.1", "attention", "up", level, index)
+            if level and index == skeleton.blocks:
+                yield Part(f"output_blocks.{stage}.{2 if attends else 1}", "resize", "up", level, 0)
+
+
+def stems(part: Part, skeleton: Skeleton) -> tuple[str, ...]:
+    """What follows a part's name before ``.weight`` and ``.bias``."""
+    if part.kind == "attention":
+        return ATTENTION
+    if part.kind == "block" or skeleton.resblock_updown:
+        return BLOCK
+    return ("op",) if part.side == "down" else ("conv",)
+
+
+def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str, Any]:
+    """What a state dict in our names tells of its `restore.backbone.BackboneConfig`.
+
+    Raises:
+        KeyError: a tensor is missing, or has too few dimensions.
+    """
+    channels = _shape(state, "time_embed.0.weight")[1]
+    incoming, outgoing = _shape(state, "input_blocks.0.0.weight")[1], _shape(state, "out.2.weight")[0]
+    first = [f"input_blocks.{level * (skeleton.blocks + 1) + 1}.0" for level in range(skeleton.levels)]
+    widths = [_shape(state, f"{name}.out_layers.3.weight")[0] for name in first]
+    embedding = _shape(state, "time_embed.2.weight")[0]
+    qkv = any(name.endswith(".qkv.weight") for name in state)
+    told = {
+        "image_channels": 3,
+        "condition_channels": incoming - 3,
+        "learned_variance": outgoing == 6,
+        "channels": channels,
+        "channel_multipliers": [_whole(width / channels) for width in widths],
+        "blocks": skeleton.blocks,
+        "attention_factors": sorted(2**level for level in skeleton.attention),
+        "middle_attention": skeleton.middle_attention,
+        "scale_shift_norm": _shape(state, f"{first[0]}.emb_layers.1.weight")[0] == 2 * widths[0],
+        "classes": _shape(state, "label_emb.weight")[0] if "label_emb.weight" in state else 0,
+        "embedding_width": None if embedding == 4 * channels else embedding,
+    }
+    if skeleton.levels > 1:
+        told["resblock_updown"] = skeleton.resblock_updown
+    if qkv:
+        told["qkv_bias"] = any(name.endswith(".qkv.bias") for name in state)
+    return told
+
+
+def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
+    """Every tensor of the network that a complete description describes, by our names."""
+    channels = backbone["channels"]
+    widths = [int(channels * m) for m in backbone["channel_multipliers"]]
+    embedding = backbone["embedding_width"] or 4 * channels
+    image = backbone["image_channels"]
+    found = {
+        **_affine("time_embed.0", (4 * channels, channels)),
+        **_affine("time_embed.2", (embedding, 4 * channels)),
+        **_affine("input_blocks.0.0", (widths[0], image + backbone["condition_channels"], 3, 3)),
+        **_affine("out.0", (widths[0],)),
+        **_affine("out.2", (image * (1 + backbone["learned_variance"]), widths[0], 3, 3)),
+    }
+    if backbone["classes"]:
+        found["label_emb.weight"] = (backbone["classes"], embedding)
+    projected = 2 if backbone["scale_shift_norm"] else 1
+    for part, before, width in _with_widths(skeleton, widths):
+        if part.kind == "attention":
+            found |= _affine(f"{part.name}.norm", (width,)) | _affine(f"{part.name}.proj_out", (width, width, 1))
+            found |= _affine(f"{part.name}.qkv", (3 * width, width, 1), bias=backbone["qkv_bias"])
+        elif part.kind == "block" or skeleton.resblock_updown:
+            found |= _affine(f"{part.name}.in_layers.0", (before,))
+            found |= _affine(f"{part.name}.in_layers.2", (width, before, 3, 3))
+            found |= _affine(f"{part.name}.emb_layers.1", (projected * width, embedding))
+            found |= _affine(f"{part.name}.out_layers.0", (width,))
+            found |= _affine(f"{part.name}.out_layers.3", (width, width, 3, 3))
+            if before != width:
+                found |= _affine(f"{part.name}.skip_connection", (width, before, 1, 1))
+        else:
+            found |= _affine(f"{part.name}.{stems(part, skeleton)[0]}", (width, width, 3, 3))
+    return found
+
+
+def _with_widths(skeleton: Skeleton, widths: list[int]) -> Iterator[tuple[Part, int, int]]:
+    """Each part with the channels that it is given and those that it gives."""
+    channels, waiting = widths[0], [widths[0]]
+    for part in parts(skeleton):
+        width = channels if part.kind != "block" or part.side == "middle" else widths[part.level]
+        joined = waiting.pop() if part.kind == "block" and part.side == "up" else 0
+        yield part, channels + joined, width
+        channels = width
+        if part.side == "down" and part.kind != "attention":
+            waiting.append(channels)
+
+
+def _affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
+    return {f"{name}.weight": shape} | ({f"{name}.bias": shape[:1]} if bias else {})
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
+    """Padded to two dimensions, so that a wrong tensor is named by the comparison that follows."""
+    shape = tuple(state[name].shape)
+    return shape if len(shape) > 1 else (*shape, 0, 0)[:2]
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+def counted(names: Iterable[str], prefix: str) -> int:
+    """1 + the largest number that follows ``prefix`` in names, 0 if none does."""
+    numbers = [name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix)]
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
