@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def randomised(network: nn.Module, seed: int = 0, scale: float = 0.1) -> nn.Module:
-    """With random weights everywhere, also where training begins at zero."""
+def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+    """With random weights everywhere, also where training begins at zero; every layer keeps the size of its input."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+        for name, parameter in network.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim > 1:
+                parameter.copy_(noise / math.sqrt(parameter[0].numel()))
+            else:
+                parameter.copy_(0.1 * noise + (1 if name.endswith("weight") else 0))
     return network.eval()
 
 
