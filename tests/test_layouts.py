@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -27,8 +28,6 @@ from pretrained.layouts.sr3 import Sr3
 from restore.backbone import Backbone, BackboneConfig, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, enlarged
 from restore.schedule import linear_alphas_cumprod
-
-diffusers = pytest.importorskip("diffusers", reason="diffusers wrote the networks that ours are compared with")
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 CLEARLY = 1e-2

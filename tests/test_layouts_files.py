@@ -1,0 +1,291 @@
+"""Files of weights that cannot be used: each is refused with its reason, and nothing in it is run. And `convert`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from published_networks import DdpmNetwork, Sr3Network, randomised
+from safetensors.torch import load_file, save_file
+
+import pretrained
+from pretrained import CheckpointError, layouts
+from pretrained.layouts import unet
+from pretrained.layouts.settled import BACKBONE, MODEL
+from pretrained.layouts.unet import Skeleton
+from restore.backbone import BackboneConfig, build_backbone
+from restore.denoiser import ModelConfig, build_denoiser
+
+DDPM = {
+    "channel_multipliers": (1, 1, 2, 2, 4, 4),
+    "attention_factors": (16,),
+    "norm_eps": 1e-6,
+    "scale_shift_norm": False,
+    "embedding_endpoint": True,
+    "downsample_padding": "end",
+}
+SR3 = {
+    "channels": 64,
+    "condition_channels": 3,
+    "scale_shift_norm": False,
+    "embedding_width": 64,
+    "embedding_activation": False,
+    "qkv_bias": False,
+}
+PUBLISHED = {
+    "DDPM 256, by pesser and by Google": (DDPM, 113_673_219),
+    "DDPM CIFAR-10": ({**DDPM, "channel_multipliers": (1, 2, 2, 2), "attention_factors": (2,)}, 35_746_307),
+    "SR3 16 to 128": ({**SR3, "channel_multipliers": (1, 2, 4, 8, 8), "attention_factors": (8,)}, 97_807_491),
+    "SR3 64 to 512": ({**SR3, "channel_multipliers": (1, 2, 4, 8, 16), "blocks": 1, "norm_groups": 16}, 155_334_339),
+    "ADM 256": (
+        {
+            "channels": 256,
+            "channel_multipliers": (1, 1, 2, 2, 4, 4),
+            "attention_factors": (8, 16, 32),
+            "head_channels": 64,
+            "learned_variance": True,
+            "resblock_updown": True,
+        },
+        552_814_086,
+    ),
+    "EDM ImageNet 64": (
+        {
+            "channels": 192,
+            "channel_multipliers": (1, 2, 3, 4),
+            "blocks": 3,
+            "attention_factors": (2, 4, 8),
+            "head_channels": 64,
+            "resblock_updown": True,
+            "classes": 1000,
+        },
+        295_899_267,
+    ),
+}
+"""The other ADM networks are counted in tests/test_backbone.py. EDM's has three output channels less than ADM's 64."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str) -> None:
+    """By the network, and by the shapes that a file is compared with."""
+    options, count = PUBLISHED[name]
+    config = BackboneConfig(**options)
+    with torch.device("meta"):
+        built = {name: tuple(p.shape) for name, p in build_backbone(config).named_parameters()}
+    assert sum(torch.Size(shape).numel() for shape in built.values()) == count
+    levels = range(len(config.channel_multipliers))
+    attention = frozenset(level for level in levels if 2**level in config.attention_factors)
+    skeleton = Skeleton(len(levels), config.blocks, attention, config.middle_attention, config.resblock_updown)
+    assert unet.shapes(vars(config), skeleton) == built
+
+
+def test_a_description_has_the_keys_of_the_network_and_no_others() -> None:
+    """`pretrained` cannot ask `restore` for them."""
+    assert BACKBONE.keys() == vars(BackboneConfig()).keys()
+    config = ModelConfig.from_dict({**MODEL, "backbone": {**BACKBONE, "channel_multipliers": [1]}, "schedule": {}})
+    assert MODEL.keys() == vars(config).keys()
+
+
+@pytest.fixture
+def network() -> DdpmNetwork:
+    return randomised(DdpmNetwork(multipliers=(1, 2), blocks=1))
+
+
+@pytest.fixture
+def refused(tmp_path) -> Callable[..., str]:
+    """``refused(name, content)`` is what is said of a file with that content."""
+
+    def read(name: str, content: Any = None, **options: Any) -> str:
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None and path.suffix == ".safetensors":
+            save_file(content, path)
+        elif content is not None:
+            torch.save(content, path)
+        with pytest.raises(CheckpointError) as error:
+            layouts.read(path, **options)
+        assert str(error.value).startswith(str(path))
+        return str(error.value)
+
+    return read
+
+
+class Malicious:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.path}'",)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "plain pickle", "plain pickle 4"])
+def test_code_in_a_pickle_is_refused_and_not_run(form: str, refused, tmp_path) -> None:
+    proof = tmp_path / "it ran"
+    content = {"model": {"conv_in.weight": torch.zeros(1)}, "args": Malicious(proof)}
+    path = tmp_path / "model.pkl"
+    if form.startswith("plain"):
+        path.write_bytes(pickle.dumps(content, protocol=4 if form.endswith("4") else 2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+    said = refused("model.pkl")
+    assert "refused, for it holds code" in said
+    assert "as .safetensors" in said
+    assert not proof.exists()
+    if not form.startswith("plain"):
+        assert "system" in said
+        torch.load(path, weights_only=False)  # the trap is a real one
+        assert proof.exists()
+
+
+def test_harmless_classes_are_refused_by_name(refused) -> None:
+    said = refused("train.pt", {"model": {"x": torch.zeros(1)}, "args": argparse.Namespace(rate=1)})
+    assert "argparse.Namespace" in said
+
+
+def test_what_is_no_checkpoint(refused, tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.pt", "w") as archive:
+        archive.writestr("a.txt", "hello")
+    assert "not a checkpoint that can be read, or damaged" in refused("photos.pt")
+    assert "neither a zip file nor a pickle" in refused("text.ckpt", b"<html>404 Not Found</html>")
+    assert "neither a zip file nor a pickle" in refused("empty.pth", b"")
+    assert "not a readable safetensors file" in refused("text.safetensors", b"<html>404 Not Found</html>" * 9)
+    assert "not a readable safetensors file" in refused("empty.safetensors", b"")
+    assert "no such file" in refused("missing.pt")
+    assert "it holds epoch, iter" in refused("opt.pth", {"epoch": 3, "iter": 100})
+    assert "but Tensor" in refused("tensor.pt", torch.zeros(3))
+    assert "of no known layout (ADM" in refused("other.pt", {"encoder.weight": torch.zeros(3)})
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_truncated_files(form: str, network, refused, tmp_path) -> None:
+    whole, name = tmp_path / "whole", "cut.safetensors" if form == "safetensors" else "cut.pt"
+    if form == "safetensors":
+        save_file(network.state_dict(), whole)
+    else:
+        torch.save(network.state_dict(), whole, _use_new_zipfile_serialization=form == "zip")
+    said = refused(name, whole.read_bytes()[: whole.stat().st_size // 2])
+    expected = {"zip": "cut off", "legacy": "damaged", "safetensors": "not a readable safetensors"}
+    assert expected[form] in said
+
+
+def test_missing_extra_and_misshapen_tensors_are_named_as_the_file_names_them(network, refused) -> None:
+    state = network.state_dict()
+    state["surplus.weight"] = state.pop("mid.block_1.conv1.bias")
+    state["up.1.block.0.norm1.weight"] = torch.ones(3)
+    said = refused("model.pt", state)
+    assert "1 missing: mid.block_1.conv1.bias" in said
+    assert "1 unexpected: surplus.weight" in said
+    assert "1 of the wrong shape: up.1.block.0.norm1.weight (3 instead of 128)" in said
+
+
+@pytest.mark.parametrize(
+    "key", ["temb.dense.1.weight", "conv_out.weight", "down.0.block.0.conv2.weight", "mid.attn_1.k.weight"]
+)
+def test_without_one_of_the_tensors_that_tell_the_architecture(key: str, network, refused) -> None:
+    state = network.state_dict()
+    del state[key]
+    assert key in refused("model.pt", state)
+
+
+def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path) -> None:
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    expected = {"backbone": {"blocks": 2, "channels": 64, "heads": 1}, "parameterization": "v"}
+    with pytest.raises(CheckpointError) as error:
+        layouts.read(tmp_path / "model.pt", expected=expected)
+    for difference in ("backbone.blocks: 1, expected 2", "backbone.channels: 32, expected 64", "parameterization: epsilon"):
+        assert difference in str(error.value)
+    with pytest.raises(CheckpointError, match=r"unknown keys: backbone\.chanels"):
+        layouts.read(tmp_path / "model.pt", expected={"backbone": {"chanels": 64}})
+    with pytest.raises(CheckpointError, match="backbone must be a table"):
+        layouts.read(tmp_path / "model.pt", expected={"backbone": 3})
+
+
+def test_what_weights_do_not_show_is_said_beside_them(network, tmp_path) -> None:
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "model.toml").write_text('size = 64\nschedule = { name = "cosine" }\n[backbone]\nblocks = 1\n')
+    config, _ = layouts.read(tmp_path / "model.pt")
+    assert (config["size"], config["schedule"]) == (64, {"name": "cosine"})
+    config, _ = layouts.read(tmp_path / "model.pt", schedule={"name": "linear", "timesteps": 500})
+    assert config["schedule"] == {"name": "linear", "timesteps": 500}
+    (tmp_path / "model.toml").write_text("size = ")
+    with pytest.raises(CheckpointError, match=r"model\.toml: not a readable description"):
+        layouts.read(tmp_path / "model.pt")
+
+
+def test_sr3_says_what_groups_it_has_only_where_it_was_published(refused) -> None:
+    assert "norm_groups = 32" in refused("gen.pth", randomised(Sr3Network()).state_dict())
+
+
+def test_a_diffusers_network_needs_its_options(refused, tmp_path) -> None:
+    import diffusers
+
+    options = {"block_out_channels": (32,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    network = diffusers.UNet2DModel(**options, layers_per_block=1)
+    assert "config.json, which is missing" in refused("alone.safetensors", dict(network.state_dict()))
+    network.save_pretrained(tmp_path / "folder")
+    assert "scheduler_config.json is missing" in refused("folder")
+    description = json.loads((tmp_path / "folder" / "config.json").read_text())
+    for change, said in {
+        "act_fn": "act_fn = 'gelu'",
+        "layers_per_block": "backbone.blocks: 1, expected 3",
+        "_class_name": "of gelu; only UNet2DModel",
+    }.items():
+        changed = {**description, change: 3 if change == "layers_per_block" else "gelu"}
+        (tmp_path / "folder" / "config.json").write_text(json.dumps(changed))
+        assert said in refused("folder", schedule={"name": "linear"})
+    (tmp_path / "empty").mkdir()
+    assert "no diffusion_pytorch_model.safetensors" in refused("empty")
+
+
+def test_converted_weights_are_our_own(network, tmp_path) -> None:
+    source, target = tmp_path / "model.ckpt", tmp_path / "new" / "faces.safetensors"
+    torch.save([network.state_dict()], source)
+    layouts.convert(source, target)
+    checkpoint = pretrained.load(str(target))
+    found = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state)
+    x, time = torch.randn(1, 3, 16, 16), torch.tensor([20.0])
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(x, time), network(x, time), rtol=1e-5, atol=1e-5)
+    config, state = layouts.read(target)
+    assert ModelConfig.from_dict(config) == found.config
+    assert state.keys() == load_file(target).keys()
+    before = target.read_bytes()
+    with pytest.raises(CheckpointError, match=r"faces\.safetensors: exists already; pass --overwrite"):
+        layouts.convert(source, target)
+    layouts.convert(source, target, overwrite=True)
+    assert target.read_bytes() == before
+    assert sorted(p.name for p in target.parent.iterdir()) == ["faces.json", "faces.safetensors"]
+    with pytest.raises(CheckpointError, match="give it that ending"):
+        layouts.convert(source, tmp_path / "faces.pt")
+
+
+def test_a_failed_conversion_leaves_nothing(network, tmp_path, monkeypatch) -> None:
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pretrained.layouts.files.os.replace", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        layouts.convert(tmp_path / "model.pt", tmp_path / "out" / "model.safetensors")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_our_own_weights_need_their_description(tmp_path, refused) -> None:
+    shipped = pretrained.checkpoint_path("default")
+    config, state = layouts.read(shipped)
+    assert ModelConfig.from_dict(config) == ModelConfig.from_dict(pretrained.load("default").config)
+    assert state.keys() == pretrained.load("default").state.keys()
+    assert "without their description alone.json" in refused("alone.safetensors", state)
+    with pytest.raises(CheckpointError, match="channels: 64, expected 32"):
+        layouts.read(shipped, expected={"backbone": {"channels": 32}})
