@@ -168,6 +168,11 @@ class Denoiser:
         return self.config.backbone.condition_channels > 0
 
     @property
+    def prior(self) -> bool:
+        """Whether the network knows pictures without a condition."""
+        return not self.config.condition_required
+
+    @property
     def one_step_from_zeros(self) -> bool:
         """Whether the network restores in one step from zeros instead of from noise."""
         return self.config.one_step == "zeros"

@@ -17,7 +17,7 @@ from restore.devices import choose_device, is_out_of_memory
 from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
 from restore.photo import read_photo
 from restore.photo_encode import quantise
-from restore.restorer import load_denoiser
+from restore.restorer import check_prior, load_denoiser
 from restore.run import complain
 from restore.samplers.likelihood import bits_per_dimension, log_likelihood
 
@@ -61,6 +61,7 @@ class Estimator:
         self.size, self.probes, self.seed = size, probes, seed
         self.device = choose_device(device)
         self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32)
+        check_prior(self.denoise, model)
 
     def __call__(self, path: Path) -> Likelihood:
         """The likelihood of the middle of a picture.

@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
-from restore.denoiser import Condition, Denoiser
+from restore.denoiser import Condition, Denoiser, enlarged
 from restore.errors import BadArgument
 from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.samplers.common import corrected, start
@@ -213,13 +213,28 @@ def _denoise_once(run: Run) -> Tensor:
 
 
 def _condition(run: Run, method: str) -> Condition:
-    if run.problem.condition is None:
+    condition = run.problem.condition
+    if condition is None:
         raise BadArgument(
             f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
         )
     if not run.denoiser.conditional:
         raise BadArgument(f"--method {method}: this model is unconditional; use {_unguided(run)}")
-    return run.problem.condition
+    return _enlarged_as_known(run, condition) if run.problem.kind == "sr" else condition
+
+
+def _enlarged_as_known(run: Run, condition: Condition) -> Condition:
+    """The low-resolution picture at full size, enlarged as in the network's training."""
+    problem, config = run.problem, run.denoiser.config
+    size, measured = problem.operator.input_shape[-2:], problem.measurement.shape[-2:]
+    if config.scale is not None and any(abs(a / b - config.scale) > 0.01 for a, b in zip(size, measured, strict=True)):
+        raise BadArgument(
+            f"--scale {size[1] / measured[1]:g}: this model was trained to enlarge {config.scale} times and "
+            f"knows nothing else; use --scale {config.scale}"
+        )
+    if config.condition_resampling == "bicubic":
+        return condition
+    return condition._replace(picture=2 * enlarged(problem.measurement, size, config.condition_resampling) - 1)
 
 
 def _unguided(run: Run) -> str:
@@ -244,6 +259,9 @@ BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm", "deblur": "ddrm", "colorize": 
 
 WITHOUT_CONDITION = {"colorize": "ddrm"}
 """The best method of a model that is a prior alone, where that is another."""
+
+WITHOUT_PRIOR = ("sr3", "one-step")
+"""What a model can do that was trained with a low-resolution picture as its condition alone, the best first."""
 
 _DEFAULTS: dict[str, Defaults] = {
     "ddrm": Defaults(steps=20, highest=1.0),
@@ -316,17 +334,21 @@ def settings_for(
     samples: int = 1,
     sampler: str | None = None,
     conditional: bool = True,
+    prior: bool = True,
     svd: bool = True,
 ) -> tuple[str, Defaults]:
     """The name of the method and its settings on a task.
 
     ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
     task whose best method takes one. A model that is not ``conditional`` cannot do all of them, and not all take an
-    operator without ``svd``, see `suits_ddrm`.
+    operator without ``svd``, see `suits_ddrm`. One that is no ``prior`` does super-resolution alone, by
+    `WITHOUT_PRIOR`.
 
     Raises:
-        BadArgument: unknown method, or steps, η or samples that it cannot take.
+        BadArgument: unknown method, or steps, η or samples that it cannot take, or a task that the model cannot do.
     """
+    if not prior:
+        method = _without_prior(task, method)
     if method == "auto":
         method = "sr3" if sampler is not None else _best(task, steps, eta, samples, conditional, svd)
     if method not in METHODS:
@@ -351,6 +373,20 @@ def settings_for(
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
         settings = settings._replace(eta=eta, noisy_eta=eta)
     return method, settings if sampler is None else _with_sampler(settings, method, sampler, eta)
+
+
+def _without_prior(task: str, method: str) -> str:
+    if task != "sr":
+        raise BadArgument(
+            f"--model: this one was trained for super-resolution alone, which is not {task}; use it with restore sr, "
+            "and a prior, as the default model is, here"
+        )
+    if method not in ("auto", *WITHOUT_PRIOR):
+        raise BadArgument(
+            f"--method {method}: it needs a prior, and this model was trained with its condition alone; use "
+            f"{' or '.join(WITHOUT_PRIOR)}"
+        )
+    return WITHOUT_PRIOR[0] if method == "auto" else method
 
 
 def _best(task: str, steps: int | None, eta: float | None, samples: int, conditional: bool, svd: bool) -> str:

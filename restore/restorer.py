@@ -280,6 +280,7 @@ class Restorer:
             samples=options.samples,
             sampler=options.sampler,
             conditional=self.denoiser.conditional,
+            prior=self.denoiser.prior,
             svd=suits_ddrm(problem.operator),
         )
         generator = torch.Generator().manual_seed(options.seed)
@@ -358,6 +359,19 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
         return build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state, device, dtype)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
         raise Unavailable(f"--model {model}: {error}") from None
+
+
+def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:
+    """See whether a model knows pictures by themselves.
+
+    Raises:
+        BadArgument: it was trained with a condition alone.
+    """
+    if not denoise.prior:
+        raise BadArgument(
+            f"--model {model}: it was trained with a low-resolution picture beside the noisy one and knows no pictures "
+            "by themselves; use it with restore sr, or another model here"
+        )
 
 
 def sr(image: Picture, scale: float = 4, *, model: str = "default", device: str = "auto", **options) -> Any:

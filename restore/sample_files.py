@@ -14,7 +14,7 @@ from restore.files import refuse_existing
 from restore.folder import check_writable
 from restore.photo import Photo, write_photo, written_format
 from restore.progress import Progress
-from restore.restorer import Restorer
+from restore.restorer import Restorer, check_prior
 from restore.sampling import Sampling, grid, sample_pictures
 
 TRAJECTORIES = 4
@@ -58,6 +58,7 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
         raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
     keep_freed_memory()
     restorer = Restorer(request.model, request.device)
+    check_prior(restorer.denoiser, request.model)
     ways = 0 if request.trajectory is None else TRAJECTORIES
     with Progress(1, len(wanted.batches), quiet=quiet) as progress:
         progress.picture(wanted.sampler)

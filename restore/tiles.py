@@ -96,6 +96,7 @@ class TiledDenoiser:
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.budget, self.notice = budget, notice
         self.schedule, self.conditional = denoise.schedule, denoise.conditional
+        self.config, self.prior = denoise.config, denoise.prior
         self.one_step_from_zeros = denoise.one_step_from_zeros
         self._in_batches = True
         self._in_float32: Denoiser | None = None

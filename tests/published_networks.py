@@ -301,7 +301,7 @@ class EdmNetwork(nn.Module):
     """ADM's U-Net as EDM trained it, inside its preconditioning (Karras et al. 2022, arXiv 2206.00364, table 1)."""
 
     def __init__(
-        self, size: int = 16, channels: int = 128, multipliers: tuple = (1, 2), attention: tuple = (8,), classes: int = 0
+        self, size: int = 16, channels: int = 128, multipliers: tuple = (1, 2), attention: tuple = (8,), classes=0
     ) -> None:
         super().__init__()
         self.model = net = nn.Module()

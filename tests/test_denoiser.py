@@ -150,3 +150,9 @@ def test_config_survives_json_and_refuses_unknown_keys() -> None:
         ModelConfig(TINY, LINEAR, "epsilon", one_step="zeros")
     with pytest.raises(ValueError, match="parameterization"):
         ModelConfig(TINY, LINEAR, "score")
+    with pytest.raises(ValueError, match="time must be"):
+        ModelConfig(TINY, LINEAR, time="minutes")
+    with pytest.raises(ValueError, match="condition_resampling must be"):
+        ModelConfig(TINY, LINEAR, condition_resampling="lanczos")
+    with pytest.raises(ValueError, match="no condition_channels"):
+        ModelConfig(TINY, LINEAR, condition_required=True)

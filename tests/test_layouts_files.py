@@ -202,8 +202,8 @@ def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path)
     expected = {"backbone": {"blocks": 2, "channels": 64, "heads": 1}, "parameterization": "v"}
     with pytest.raises(CheckpointError) as error:
         layouts.read(tmp_path / "model.pt", expected=expected)
-    for difference in ("backbone.blocks: 1, expected 2", "backbone.channels: 32, expected 64", "parameterization: epsilon"):
-        assert difference in str(error.value)
+    for key in ("backbone.blocks: 1, expected 2", "backbone.channels: 32, expected 64", "parameterization: epsilon"):
+        assert key in str(error.value)
     with pytest.raises(CheckpointError, match=r"unknown keys: backbone\.chanels"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": {"chanels": 64}})
     with pytest.raises(CheckpointError, match="backbone must be a table"):

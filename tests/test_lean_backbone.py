@@ -101,7 +101,15 @@ def restated(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: 
 
 @pytest.mark.parametrize(
     "change",
-    [{"middle_attention": True}, {"attention_factors": (2,)}, {"resblock_updown": True}, {"dropout": 0.1}],
+    [
+        {"middle_attention": True},
+        {"attention_factors": (2,)},
+        {"resblock_updown": True},
+        {"dropout": 0.1},
+        {"embedding_activation": False},
+        {"qkv_bias": False},
+        {"downsample_padding": "end"},
+    ],
     ids=str,
 )
 def test_options_of_the_other_layout_are_refused(change: dict) -> None:

@@ -205,6 +205,8 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
             "noiseless_share: must be 0",
         ),
         (replace(recipe(), model=replace(MODEL, one_step="zeros")), "noiseless_share: must be above 0"),
+        (replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)), "networks of others"),
+        (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "networks of others"),
         (replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)), "share_unconditional"),
         (replace(recipe(), model=replace(MODEL, schedule={"name": "quadratic"})), "unknown noise schedule"),
         (replace(recipe(), model=replace(MODEL, backbone=replace(TINY, channels=33, norm="group"))), "[model]"),

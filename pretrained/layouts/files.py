@@ -123,9 +123,9 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         code = CODE.search(str(error))
         raise CheckpointError(
-            f"{path}: refused, for it holds code{f' ({code[1]})' if code else ''}, which would run on loading; nothing of "
-            "it was. Ask for the weights alone as .safetensors, or, where you trust the file, save its state_dict with "
-            "its author's code"
+            f"{path}: refused, for it holds code{f' ({code[1]})' if code else ''}, which would run on loading; nothing "
+            "of it was. Ask for the weights alone as .safetensors, or, where you trust the file, save its state_dict "
+            "with its author's code"
         ) from None
     except Exception as error:  # torch raises all kinds for damaged files
         reason = str(error).split(". ")[0].splitlines() or [type(error).__name__]

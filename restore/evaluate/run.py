@@ -170,9 +170,10 @@ class _Run:
         opened = (open_measurement if self.settings.task == "solve" else open_picture)(case.file)
         problem = self.restorer.problem(self.settings.task, opened.color, case.arguments)
         guided = problem.condition is not None and self.restorer.denoiser.conditional
+        prior = self.restorer.denoiser.prior
         suits = {
-            "ddrm": suits_ddrm(problem.operator),
-            "diffpir": True,
+            "ddrm": prior and suits_ddrm(problem.operator),
+            "diffpir": prior,
             "sr3": guided,
             "one-step": guided or problem.kind == "denoise",
         }
@@ -180,7 +181,7 @@ class _Run:
 
     def _warm_up(self, case: Case) -> None:
         """What PyTorch does once only is no method's time."""
-        if self.restorer is not None:
+        if self.restorer is not None and self.restorer.denoiser.prior:
             self.restorer.denoise(case.truth, 0.1, method="one-step")
 
     def _restore_all(self, case: Case, progress: Progress) -> None:
@@ -272,9 +273,9 @@ class _Run:
         }
         if restorer is not None:
             weights = pretrained.checkpoint_path(settings.model)
-            conditional = restorer.denoiser.conditional
+            knows = {"conditional": restorer.denoiser.conditional, "prior": restorer.denoiser.prior}
             about |= {
-                "auto": settings_for(self.kind, "auto", steps=settings.steps, conditional=conditional)[0],
+                "auto": settings_for(self.kind, "auto", steps=settings.steps, **knows)[0],
                 "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
                 "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
                 "device": device_name(self.device),
