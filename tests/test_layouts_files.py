@@ -19,7 +19,10 @@ from safetensors.torch import load_file, save_file
 import pretrained
 from pretrained import CheckpointError, layouts
 from pretrained.layouts import unet
-from pretrained.layouts.settled import BACKBONE, MODEL
+from pretrained.layouts.ddpm import Ddpm
+from pretrained.layouts.layout import Renamed
+from pretrained.layouts.settled import BACKBONE, MODEL, settled
+from pretrained.layouts.sr3 import Sr3
 from pretrained.layouts.unet import Skeleton
 from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import ModelConfig, build_denoiser
@@ -84,6 +87,47 @@ def test_published_parameter_counts(name: str) -> None:
     attention = frozenset(level for level in levels if 2**level in config.attention_factors)
     skeleton = Skeleton(len(levels), config.blocks, attention, config.middle_attention, config.resblock_updown)
     assert unet.shapes(vars(config), skeleton) == built
+
+
+def meta(kind: type, **options: Any) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return kind(**options).state_dict()
+
+
+FULL_SIZE = {
+    "DDPM 256": (Ddpm, DdpmNetwork, {"channels": 128, "multipliers": (1, 1, 2, 2, 4, 4), "attention": (4,)}, 256),
+    "DDPM CIFAR-10": (Ddpm, DdpmNetwork, {"channels": 128, "multipliers": (1, 2, 2, 2), "attention": (1,)}, 32),
+    "SR3 16 to 128": (Sr3, Sr3Network, {"channels": 64, "multipliers": (1, 2, 4, 8, 8), "attention": (3,)}, 128),
+    "SR3 64 to 512": (
+        Sr3,
+        Sr3Network,
+        {"channels": 64, "multipliers": (1, 2, 4, 8, 16), "blocks": 1, "attention": (), "groups": 16},
+        512,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_published_networks_are_recognised_at_full_size(name: str) -> None:
+    """Restated on the meta device: their architecture, with what shapes do not show, and their exact size."""
+    layout, kind, options, size = FULL_SIZE[name]
+    renamed = Renamed(layout(meta(kind, **options)))
+    config = settled(renamed.layout, renamed.told, {})
+    renamed.check(config["backbone"])
+    assert sum(tensor.numel() for tensor in renamed.state.values()) == next(
+        count for key, (_, count) in PUBLISHED.items() if key.startswith(name)
+    )
+    assert config["size"] == size
+    assert config["backbone"]["norm_groups"] == options.get("groups", 32)
+    assert config["scale"] == (8 if layout is Sr3 else None)
+
+
+def test_a_network_that_sees_other_channels_is_refused(refused) -> None:
+    state = randomised(DdpmNetwork(multipliers=(1,), attention=())).state_dict()
+    state["conv_in.weight"] = torch.zeros(32, 6, 3, 3)
+    assert "sees 6 channels; known are 3" in refused("model.pt", state)
+    state["conv_in.weight"], state["conv_out.weight"] = torch.zeros(32, 3, 3, 3), torch.zeros(1, 32, 3, 3)
+    assert "conv_out.weight (1x32x3x3 instead of 3x32x3x3)" in refused("grey.pt", state)
 
 
 def test_a_description_has_the_keys_of_the_network_and_no_others() -> None:

@@ -6,7 +6,6 @@ what is expected. `docs/layouts.md` says which layouts there are.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pretrained.layouts.adm import Adm
 from pretrained.layouts.ddpm import Ddpm
 from pretrained.layouts.diffusers import UNet2D
 from pretrained.layouts.edm import Edm
-from pretrained.layouts.files import Source, diffusers_config, opened, write_pair
+from pretrained.layouts.files import Source, diffusers_config, opened, sha256, write_pair
 from pretrained.layouts.layout import Layout, Renamed
 from pretrained.layouts.settled import contradictions, settled
 from pretrained.layouts.sr3 import Sr3
@@ -100,7 +99,7 @@ def _described(source: Source) -> bool:
 def _own(source: Source, hints: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     description = dict(source.description or {})
     written = description.pop("sha256", None)
-    if written not in (None, hashlib.sha256(source.path.read_bytes()).hexdigest()):
+    if written is not None and written != sha256(source.path):
         raise CheckpointError("damaged: its SHA-256 is not the one in its description")
     if different := contradictions(description, {k: v for k, v in hints.items() if k != "sha256"}):
         raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")

@@ -15,6 +15,7 @@ class Adm(Layout):
     block = unet.BLOCK
     attention = unet.ATTENTION
     single = unet.SINGLE
+    conditional = True
 
     @classmethod
     def recognises(cls, names: Set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -78,10 +79,11 @@ def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str
     for target in (path, beside):
         if os.path.lexists(target) and not overwrite:
             raise CheckpointError(f"{target}: exists already; pass --overwrite to replace it")
-    temporary = [target.parent / f".restore-{uuid.uuid4().hex}.tmp" for target in (path, beside)]
+    temporary = [target.parent / f".{target.name}.{uuid.uuid4().hex}.part" for target in (path, beside)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary[0])
+        description = {**description, "sha256": sha256(temporary[0])}
         temporary[1].write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         for written, target in zip(temporary, (path, beside), strict=True):
             os.replace(written, target)
@@ -90,6 +92,12 @@ def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str
     finally:
         for written in temporary:
             written.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_folder(folder: Path) -> Path:

@@ -34,6 +34,8 @@ class Layout(ABC):
     """Of the convolution that follows or does a change of resolution."""
     unused: ClassVar[tuple[str, ...]] = ()
     """Ends of names that a prediction does not need."""
+    conditional: ClassVar[bool] = False
+    """Whether some of its networks see a low-resolution picture beside the noisy one."""
     sine_first: bool = False
     """Whether the time embedding is [sin, cos]."""
     condition_first: bool = False

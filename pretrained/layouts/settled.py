@@ -66,6 +66,9 @@ def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -
         CheckpointError: a hint that is no key or that contradicts what is known, or something that must be said.
     """
     hints, said = _with_heads(checked(hints)), _with_heads(layout.said())
+    if told["condition_channels"] not in ((0, 3) if layout.conditional else (0,)):
+        known = "3, or 6 with a condition" if layout.conditional else "3"
+        raise CheckpointError(f"its network sees {3 + told['condition_channels']} channels; known are {known}")
     if wanted := layout.unsaid(told, hints):
         raise CheckpointError(
             f"a network of the layout {layout.name}, whose weights do not show everything; say it in a .toml or .json "

@@ -52,6 +52,7 @@ class Sr3(Layout):
         "posterior_mean_coef1",
         "posterior_mean_coef2",
     )
+    conditional = True
     sine_first = True
     condition_first = True
 

@@ -183,6 +183,6 @@ def _whole(number: float) -> float:
 
 
 def counted(names: Iterable[str], prefix: str) -> int:
-    """1 + the largest number that follows ``prefix`` in names, 0 if none does."""
-    numbers = [name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix)]
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    """How many numbers follow ``prefix`` in names; where one is left out, a layer will be missing."""
+    following = (name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix))
+    return len({number for number in following if number.isdecimal()})
