@@ -6,14 +6,16 @@ import argparse
 import json
 import os
 import pickle
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from published_networks import DdpmNetwork, Sr3Network, randomised
+from published_networks import DdpmNetwork, EdmNetwork, Sr3Network, randomised
 from safetensors.torch import load_file, save_file
 
 import pretrained
@@ -241,6 +243,47 @@ def test_without_one_of_the_tensors_that_tell_the_architecture(key: str, network
     assert key in refused("model.pt", state)
 
 
+BROKEN = {
+    "DDPM": lambda: DdpmNetwork(multipliers=(1, 2), blocks=1),
+    "SR3": lambda: Sr3Network(multipliers=(1, 2), blocks=1, betas=torch.linspace(1e-6, 1e-2, 10)),
+    "EDM": lambda: EdmNetwork(channels=32, attention=(16, 8)),
+    "ADM": lambda: build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,))),
+    "diffusers": lambda: diffusers.UNet2DModel(
+        block_out_channels=(32, 64),
+        down_block_types=("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D"),
+        layers_per_block=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_whatever_is_broken_is_an_error_that_names_it(kind: str, tmp_path) -> None:
+    """Any tensors left out, or of any shape: never another error, never a network."""
+    network, chance = BROKEN[kind](), random.Random(0)
+    if kind == "diffusers":
+        (tmp_path / "config.json").write_text(json.dumps(dict(network.config)))
+    whole, said = network.state_dict(), {"schedule": {"name": "sr3"}, "backbone": {"norm_groups": 32}}
+    if kind == "ADM":
+        said["backbone"] |= {"heads": 1}
+    needed = [name for name in whole if not name.endswith(("resample_filter", "map_augment.weight", "_coef1", "prod"))]
+    save_file(whole, tmp_path / "whole.safetensors")
+    layouts.read(tmp_path / "whole.safetensors", expected=said)
+    for _ in range(40):
+        state = dict(whole)
+        for name in chance.sample(needed, chance.choice([1, 2, 40])):
+            shape = [chance.choice([1, 2, 3, 32]) for _ in range(chance.randrange(5))]
+            if chance.random() < 0.5 or tuple(shape) == tuple(whole[name].shape):
+                state.pop(name)
+            else:
+                state[name] = torch.zeros(shape)
+        save_file(state, tmp_path / "broken.safetensors")
+        if whole.keys() - state.keys() == {"betas"}:
+            continue
+        with pytest.raises(CheckpointError, match=r"broken\.safetensors: "):
+            layouts.read(tmp_path / "broken.safetensors", expected=said)
+
+
 def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path) -> None:
     torch.save(network.state_dict(), tmp_path / "model.pt")
     expected = {"backbone": {"blocks": 2, "channels": 64, "heads": 1}, "parameterization": "v"}
@@ -250,6 +293,8 @@ def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path)
         assert key in str(error.value)
     with pytest.raises(CheckpointError, match=r"unknown keys: backbone\.chanels"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": {"chanels": 64}})
+    with pytest.raises(CheckpointError, match=r"says blocks = 'two', where 1 is usual"):
+        layouts.read(tmp_path / "model.pt", expected={"backbone": {"blocks": "two"}})
     with pytest.raises(CheckpointError, match="backbone must be a table"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": 3})
 
@@ -271,8 +316,6 @@ def test_sr3_says_what_groups_it_has_only_where_it_was_published(refused) -> Non
 
 
 def test_a_diffusers_network_needs_its_options(refused, tmp_path) -> None:
-    import diffusers
-
     options = {"block_out_channels": (32,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
     network = diffusers.UNet2DModel(**options, layers_per_block=1)
     assert "config.json, which is missing" in refused("alone.safetensors", dict(network.state_dict()))

@@ -10,6 +10,8 @@ from pretrained.layouts.layout import Layout, State
 from pretrained.layouts.unet import Part, Skeleton, counted
 
 OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+NUMBERS = {"layers_per_block": 2, "norm_eps": 1e-5, "norm_num_groups": 32}
+"""Options with diffusers' defaults."""
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 ONLY = {
     "center_input_sample": (False,),
@@ -75,14 +77,17 @@ class UNet2D(Layout):
         config = {name: self.config.get(name, values[0]) for name, values in ONLY.items()}
         if other := [f"{name} = {config[name]!r}" for name, values in ONLY.items() if config[name] not in values]:
             raise CheckpointError(f"config.json asks for what is not known here: {', '.join(other)}")
-        head = self.config.get("attention_head_dim", 8)
-        widths = self.config.get("block_out_channels", [])
+        numbers = {name: self.config.get(name, default) for name, default in NUMBERS.items()}
+        head, widths = self.config.get("attention_head_dim", 8), self.config.get("block_out_channels", [])
+        sizes = (*numbers.values(), *widths, 1 if head is None else head)
+        if not all(isinstance(size, int | float) and size > 0 for size in sizes):
+            raise CheckpointError("config.json: its sizes must be positive numbers")
         backbone = {
             "channel_multipliers": [_ratio(width, widths[0]) for width in widths],
-            "blocks": self.config.get("layers_per_block", 2),
+            "blocks": numbers["layers_per_block"],
             "qkv_order": "new",
-            "norm_eps": float(self.config.get("norm_eps", 1e-5)),
-            "norm_groups": self.config.get("norm_num_groups", 32),
+            "norm_eps": float(numbers["norm_eps"]),
+            "norm_groups": numbers["norm_num_groups"],
             "embedding_endpoint": config["freq_shift"] == 1,
             "downsample_padding": "end" if self.config.get("downsample_padding", 1) == 0 else "both",
             **({"heads": 1, "head_channels": None} if head is None else {"head_channels": head}),

@@ -44,6 +44,8 @@ class Layout(ABC):
     def __init__(self, state: State) -> None:
         self.state = state
         self.skeleton = self._skeleton(state.keys())
+        if not (self.skeleton.levels and self.skeleton.blocks):
+            raise CheckpointError(f"it has names of the layout {self.name}, but no block on its way down")
 
     @classmethod
     @abstractmethod
@@ -113,11 +115,18 @@ class Renamed:
         for ours in (f"{stem}.{kind}" for stem in self.sources for kind in ("weight", "bias")):
             names = self.theirs(ours)
             if all(name in layout.state for name in names):
-                self.state[ours] = layout.arranged(ours, [layout.state[name] for name in names])
+                self.state[ours] = self._arranged(ours, [layout.state[name] for name in names])
         try:
             self.told = unet.told_by_shapes(self.state, layout.skeleton)
         except KeyError as error:
             raise CheckpointError(_faults(missing=self.theirs(error.args[0]))) from None
+
+    def _arranged(self, ours: str, tensors: list[Tensor]) -> Tensor:
+        try:
+            return self.layout.arranged(ours, tensors)
+        except (RuntimeError, IndexError):
+            shapes = [f"{name} ({_by(t.shape)})" for name, t in zip(self.theirs(ours), tensors, strict=True)]
+            raise CheckpointError(_faults(wrong=shapes)) from None
 
     def theirs(self, name: str) -> tuple[str, ...]:
         """What they call a tensor of ours."""

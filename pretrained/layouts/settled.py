@@ -98,7 +98,23 @@ def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
     unknown += [f"backbone.{name}" for name in hints.get("backbone", {}) if name not in BACKBONE]
     if unknown:
         raise CheckpointError(f"its description has unknown keys: {', '.join(unknown)}; there are {', '.join(MODEL)}")
+    plain = {name: value for name, value in hints.items() if name not in NESTED}
+    for table, defaults in ((plain, MODEL), (hints.get("backbone", {}), BACKBONE)):
+        for name, value in table.items():
+            if not _fits(value, defaults[name]):
+                raise CheckpointError(f"its description says {name} = {value!r}, where {defaults[name]!r} is usual")
     return hints
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of another one; where that is None, a whole number or None."""
+    if default is None:
+        return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    if isinstance(default, list):
+        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 def contradictions(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

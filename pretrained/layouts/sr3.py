@@ -108,6 +108,8 @@ def _schedule(betas: Tensor) -> dict[str, Any]:
     Raises:
         CheckpointError: β does not rise linearly.
     """
+    if betas.ndim != 1 or len(betas) < 2:
+        raise CheckpointError(f"its chain (betas) must be a list of numbers, not {tuple(betas.shape)}")
     start, end = (float(f"{float(beta):.6g}") for beta in (betas[0], betas[-1]))
     linear = torch.linspace(start, end, len(betas), dtype=torch.float64)
     if not torch.allclose(betas.double(), linear, rtol=1e-4, atol=1e-9):

@@ -173,9 +173,8 @@ def _affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
-    """Padded to two dimensions, so that a wrong tensor is named by the comparison that follows."""
-    shape = tuple(state[name].shape)
-    return shape if len(shape) > 1 else (*shape, 0, 0)[:2]
+    """Padded to two dimensions of at least 1, so that a wrong tensor is named by the comparison that follows."""
+    return tuple(max(size, 1) for size in (*state[name].shape, 1, 1)[: max(state[name].ndim, 2)])
 
 
 def _whole(number: float) -> float:
