@@ -305,6 +305,7 @@ DDPM_TRAPS = {
     "embedding order": ({"sine_first": False}, {}),
     "embedding divisor": ({}, {"embedding_endpoint": False}),
     "padding": ({}, {"downsample_padding": "both"}),
+    "heads": ({}, {"heads": 4}),
     "order of q and k": ({"attention": ("norm", ("v", "q", "k"), "proj_out")}, {}),
 }
 
@@ -355,6 +356,7 @@ SR3_TRAPS = {
     "concatenation order": ({"condition_first": False}, {}),
     "embedding order": ({"sine_first": False}, {}),
     "activation of the embedding": ({}, {"embedding_activation": True}),
+    "heads": ({}, {"heads": 4}),
     "groups": ({}, {"norm_groups": 16}),
     "padding": ({}, {"downsample_padding": "end"}),
 }

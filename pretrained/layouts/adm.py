@@ -42,7 +42,7 @@ class Adm(Layout):
         return unet.stems(part, self.skeleton)
 
     def said(self) -> dict[str, Any]:
-        return {"parameterization": "epsilon", "time": "step"}
+        return {}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         if not told["condition_channels"]:

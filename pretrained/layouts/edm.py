@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import torch
@@ -64,7 +64,7 @@ class Edm(Layout):
         heads = {"head_channels": HEAD_CHANNELS, "qkv_order": "new", "norm_eps": 1e-5}
         return {"size": self.sides[0], "backbone": heads}
 
-    def usual(self, told: dict[str, Any]) -> dict[str, Any]:
+    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         return {"parameterization": "edm", "time": "log_sigma", "sigma_data": 0.5, "schedule": {"name": "edm"}}
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
