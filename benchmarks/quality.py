@@ -20,7 +20,7 @@ from typing import Any
 
 from restore.devices import keep_freed_memory
 from restore.evaluate import Evaluation, Outputs, Settings, evaluate
-from restore.evaluate.run import LEARNED
+from restore.evaluate.run import is_learned
 
 PROBLEMS = {
     "sr2": Settings("sr", scale=2),
@@ -45,7 +45,7 @@ Means = Mapping[str, Mapping[str, Any]]
 
 def best(means: Means, quality: str, learned: bool) -> tuple[str, float] | None:
     """The best method of its kind and its value; None where no such method was asked for."""
-    values = {m: row[quality] for m, row in means.items() if (m in LEARNED) == learned and row[quality] is not None}
+    values = {m: row[quality] for m, row in means.items() if is_learned(m) == learned and row[quality] is not None}
     if not values:
         return None
     name = QUALITIES[quality](values, key=lambda method: values[method])

@@ -46,13 +46,23 @@ class Common:
     method: Annotated[
         str,
         typer.Option(
-            help="auto, ddrm, diffpir, sr3 or one-step. auto is what measured best.", autocompletion=words(METHODS)
+            help="auto, ddrm, diffpir, sr3, one-step, or spandrel:FILE. auto is what measured best.",
+            autocompletion=words(METHODS),
         ),
     ] = "auto"
     steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
     eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
     sampler: Annotated[
         str | None, typer.Option(help="How sr3 walks, as in ddim, dpmpp-2m or heun. Default: its own.")
+    ] = None
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICTURE", help="Begin with this picture, a folder's of the same names, or that of spandrel:FILE."
+        ),
+    ] = None
+    start_noise: Annotated[
+        float | None, typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.1.")
     ] = None
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")

@@ -28,6 +28,8 @@ class Job:
     """Where before and after go, side by side."""
     page: int | None = None
     """Of the source, from 1, where it has several."""
+    start: Path | None = None
+    """A picture to begin with."""
 
     @property
     def source_name(self) -> str:
@@ -55,6 +57,7 @@ class Wanted:
         shard: the run's share of the folder.
         state: what is known of a picture whose outputs exist.
         pages: whether every page of a file is a picture of its own.
+        start: a picture to begin with: a file for all, or a folder of them.
     """
 
     mask: Path | None = None
@@ -67,6 +70,7 @@ class Wanted:
     shard: Shard | None = None
     state: Callable[[Job], State] = lambda job: "unknown"
     pages: bool = False
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -187,11 +191,11 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
 def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
     """One, or one for each page."""
     wanted.output.check(target)
-    mask = mask_for(wanted.mask, source, root)
+    mask, start = mask_for(wanted.mask, source, root), mask_for(wanted.start, source, root, "start")
 
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None
-        return Job(source, target, mask, _measurement_file(target, task), strip, page)
+        return Job(source, target, mask, _measurement_file(target, task), strip, page, start)
 
     count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
     return [job(target)] if count == 1 else [job(page_file(target, n, count), n) for n in range(1, count + 1)]
@@ -234,16 +238,16 @@ def _unreadable_folder(error: OSError) -> None:
     raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def mask_for(mask: Path | None, picture: Path, root: Path) -> Path | None:
-    """The mask itself, or the one in a folder of masks with the picture's place and stem."""
+def mask_for(mask: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
+    """The mask itself, or the one in a folder of masks with the picture's place and stem; or another picture beside."""
     if mask is None or not mask.is_dir():
         if mask is not None and not mask.exists():
-            raise FileAccess(f"--mask {mask}: no such file or folder")
+            raise FileAccess(f"--{what} {mask}: no such file or folder")
         return mask
     place = mask / picture.relative_to(root).parent
     found = sorted(p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES)
     if len(found) != 1:
-        raise BadArgument(f"--mask {mask}: {'several masks' if found else 'no mask'} for {picture} there")
+        raise BadArgument(f"--{what} {mask}: {f'several {what}s' if found else f'no {what}'} for {picture} there")
     return found[0]
 
 
@@ -254,8 +258,8 @@ def _check_target(job: Job, wanted: Wanted) -> None:
 
 
 def _refuse_inputs(jobs: list[Job], samples: int) -> None:
-    """No output is a picture or a mask of the run, under whatever name."""
-    inputs = {identity(path) for job in jobs for path in (job.source, job.mask) if path and path.exists()}
+    """No output is a picture, a mask or a start of the run, under whatever name."""
+    inputs = {identity(path) for job in jobs for path in (job.source, job.mask, job.start) if path and path.exists()}
     for job in jobs:
         for path in _output_paths(job, samples):
             if path.exists() and identity(path) in inputs:

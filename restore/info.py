@@ -26,6 +26,7 @@ OPTIONAL = {
     "ray": "folders on a cluster",
     "tensorboard": "logs of restore train",
     "bm3d": "a classical method of restore evaluate",
+    "spandrel": "feed-forward networks, --method spandrel:FILE",
 }
 """Packages that are used where they are installed, and what for."""
 

@@ -50,14 +50,21 @@ class Run:
     settings: Defaults
     generator: torch.Generator
     callback: Callback | None
+    start: Tensor | None = None
+    """[B or 1, *input_shape of the operator] in [-1, 1]: a picture to begin with, instead of the method's own."""
 
     @property
     def sigmas(self) -> list[float]:
         schedule, highest = self.denoiser.schedule, self.settings.highest
         if isinstance(highest, str):
             highest = _level_for_holes(self.problem.operator, filled=highest == "filled holes")
-        if highest is not None:  # a start below the measurement's own noise would forget what was measured
-            highest = min(max(highest, 10 * float(self.problem.noise.max())), float(schedule.sigmas[-1]))
+        if highest is not None:
+            if self.start is None:  # a start below the measurement's own noise would forget what was measured
+                highest = max(highest, 10 * float(self.problem.noise.max()))
+            highest = min(highest, float(schedule.sigmas[-1]))
+            if highest <= schedule.sigmas[0]:
+                lowest = f"{schedule.sigmas[0] / 2:.3g}, the model's lowest noise"
+                raise BadArgument(f"--start-noise {highest / 2:g}: must be above {lowest}")
         return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
 
     @cached_property
@@ -94,7 +101,7 @@ def _ddrm(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
-        start=_classical_estimate(run.problem) if run.settings.classical_start else None,
+        start=_begun(run),
         final_projection=True,
         callback=run.callback,
     )
@@ -109,7 +116,7 @@ def _ddrm_unknown_border(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.settings.noisy_eta,
-        start=_smooth_estimate(run),
+        start=_smooth_estimate(run) if run.start is None else run.start,
         final_projection=True,
         callback=run.callback,
     )
@@ -129,7 +136,7 @@ def _no_svd(run: Run) -> str:
 
 
 def _diffpir(run: Run) -> Tensor:
-    problem = run.problem
+    problem, begun = run.problem, _begun(run)
     return diffpir(
         run.denoiser,
         problem.model_operator,
@@ -138,10 +145,17 @@ def _diffpir(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         zeta=run.eta,
-        start=_classical_estimate(problem) if run.settings.classical_start else _smooth_estimate(run),
+        start=_smooth_estimate(run) if begun is None else begun,
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )
+
+
+def _begun(run: Run) -> Tensor | None:
+    """The picture that the process begins with; None where that is the method's own."""
+    if run.start is None and run.settings.classical_start:
+        return _classical_estimate(run.problem)
+    return run.start
 
 
 def _smooth_estimate(run: Run) -> Tensor:
@@ -169,6 +183,7 @@ def _sr3(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
+        start=run.start,
         correct=run.consistent(_SR3_ERROR),
         callback=run.callback,
     )
@@ -180,7 +195,7 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
     random = {"generator": run.generator} if sampler.random else {}
     return sampler.run(
         corrected(run.denoiser, run.consistent(_SR3_ERROR)),
-        start(torch.zeros_like(condition.picture), sigmas[0], run.generator),
+        start(torch.zeros_like(condition.picture), sigmas[0], run.generator) + (0 if run.start is None else run.start),
         sigmas,
         condition=condition,
         callback=run.callback,
@@ -283,6 +298,9 @@ _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
 }
 """For several samples: a start near one answer would make them more alike than the posterior is."""
 
+START_NOISE = 0.1
+"""In [0, 1] units, to which a start that is given is noised: enough to hide the faults of a feed-forward network."""
+
 BIHARMONIC_LIMIT = 200_000
 """Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
 
@@ -333,6 +351,8 @@ def settings_for(
     eta: float | None = None,
     samples: int = 1,
     sampler: str | None = None,
+    start: bool = False,
+    start_noise: float | None = None,
     conditional: bool = True,
     prior: bool = True,
     svd: bool = True,
@@ -342,17 +362,24 @@ def settings_for(
     ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
     task whose best method takes one. A model that is not ``conditional`` cannot do all of them, and not all take an
     operator without ``svd``, see `suits_ddrm`. One that is no ``prior`` does super-resolution alone, by
-    `WITHOUT_PRIOR`.
+    `WITHOUT_PRIOR`. A ``start`` that is given is noised to ``start_noise``.
 
     Raises:
-        BadArgument: unknown method, or steps, η or samples that it cannot take, or a task that the model cannot do.
+        BadArgument: unknown method, or steps, η, samples or a start that it cannot take, or a task that the model
+            cannot do.
     """
+    if start_noise is not None and not start:
+        raise BadArgument(f"--start-noise {start_noise:g}: is the noise of a --start; give one, or leave it out")
+    if method.startswith("spandrel:"):
+        return method, _feed_forward(steps, eta, samples, sampler, start)
     if not prior:
         method = _without_prior(task, method)
     if method == "auto":
-        method = "sr3" if sampler is not None else _best(task, steps, eta, samples, conditional, svd)
+        method = "sr3" if sampler is not None else _best(task, steps, eta, samples, conditional, svd, start)
     if method not in METHODS:
-        raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)}")
+        raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE")
+    if method == "one-step" and start:
+        raise BadArgument("--start: the method one-step has no start; use ddrm, diffpir or sr3")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
@@ -372,7 +399,9 @@ def settings_for(
         if not 0 <= eta <= 1:
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
         settings = settings._replace(eta=eta, noisy_eta=eta)
-    return method, settings if sampler is None else _with_sampler(settings, method, sampler, eta)
+    if sampler is not None:
+        settings = _with_sampler(settings, method, sampler, eta)
+    return method, _with_start(settings, start_noise) if start else settings
 
 
 def _without_prior(task: str, method: str) -> str:
@@ -389,9 +418,31 @@ def _without_prior(task: str, method: str) -> str:
     return WITHOUT_PRIOR[0] if method == "auto" else method
 
 
-def _best(task: str, steps: int | None, eta: float | None, samples: int, conditional: bool, svd: bool) -> str:
+def _with_start(settings: Defaults, noise: float | None) -> Defaults:
+    """The settings from a picture that is given, noised to that standard deviation in [0, 1] units."""
+    if noise is not None and not 0 < noise <= 1:
+        raise BadArgument(f"--start-noise {noise:g}: must be a standard deviation above 0 and at most 1")
+    return settings._replace(highest=2 * (START_NOISE if noise is None else noise), classical_start=False)
+
+
+def _feed_forward(steps: int | None, eta: float | None, samples: int, sampler: str | None, start: bool) -> Defaults:
+    """A network of others answers in one call, and has one answer.
+
+    Raises:
+        BadArgument: an option of the diffusion methods.
+    """
+    others = {"--steps": (steps or 1) != 1, "--eta": eta is not None, "--samples": samples > 1}
+    others |= {"--sampler": sampler is not None, "--start": start}
+    for option in (name for name, given in others.items() if given):
+        raise BadArgument(f"{option}: a feed-forward network has one answer of its own; use ddrm, diffpir or sr3")
+    return Defaults(steps=1)
+
+
+def _best(
+    task: str, steps: int | None, eta: float | None, samples: int, conditional: bool, svd: bool, start: bool
+) -> str:
     method = BEST_METHOD[task]
-    if samples > 1 or (method == "one-step" and ((steps or 1) > 1 or eta is not None)):
+    if samples > 1 or (method == "one-step" and (start or (steps or 1) > 1 or eta is not None)):
         method = BEST_SAMPLER[task]
     if not conditional:
         method = WITHOUT_CONDITION.get(task, method)

@@ -60,6 +60,7 @@ class Loaded(NamedTuple):
         arguments: of the task, completed by what the files say.
         measurement: None where the input is a picture.
         fingerprint: of the input's file.
+        start: the picture to begin with, [H, W, C]; None where there is no file of it.
     """
 
     photo: Photo
@@ -67,6 +68,7 @@ class Loaded(NamedTuple):
     arguments: dict[str, Any]
     measurement: Measurement | None
     fingerprint: Fingerprint
+    start: NDArray[Any] | None = None
 
 
 class Ended(NamedTuple):
@@ -97,7 +99,7 @@ class Work:
     overwrite: bool = False
 
     def load(self, job: Job) -> Loaded:
-        """Read the input and its mask.
+        """Read the input, its mask and its start.
 
         Raises:
             RestoreError: one that cannot be used, or an output that exists.
@@ -106,18 +108,20 @@ class Work:
         fingerprint, arguments = Fingerprint.of(job.source), dict(self.arguments)
         if job.mask is not None:
             arguments["mask"] = read_mask(job.mask, arguments.get("threshold", 0.5))
+        start = None if job.start is None else read_photo(job.start).pixels
         if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
             measurement = read_measurement(job.source)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
-            return Loaded(photo, measurement.values, complete(arguments, measurement), measurement, fingerprint)
+            return Loaded(photo, measurement.values, complete(arguments, measurement), measurement, fingerprint, start)
         photo = read_photo(job.source, page=job.page)
         if self.task == "solve":
             arguments = complete(arguments, Measurement(torch.empty(0)))
-        return Loaded(photo, _array(photo), arguments, None, fingerprint)
+        return Loaded(photo, _array(photo), arguments, None, fingerprint, start)
 
     def solve(self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None) -> Result:
         """Restore; the pictures are arrays [H, W, C]."""
-        result = restorer.run(self.task, loaded.picture, loaded.arguments, callback=callback, **asdict(self.options))
+        options = vars(self.options) | ({} if loaded.start is None else {"start": loaded.start})
+        result = restorer.run(self.task, loaded.picture, loaded.arguments, callback=callback, **options)
         return _as_arrays(result)
 
     def write(self, job: Job, loaded: Loaded, result: Result, look: Look | None = None) -> dict[str, Any]:

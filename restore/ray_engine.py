@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import BadArgument, RestoreError, Unavailable
+from restore.feed_forward import PREFIX, is_feed_forward
 from restore.folder import Job
 from restore.picture_file import Ended, Work
 
@@ -79,7 +80,7 @@ def work_through_on_ray(
     _connect(ray, cluster)
     try:
         sent = [_absolute(job) for job in jobs]
-        for row in _rows(ray, sent, work, model, cluster):
+        for row in _rows(ray, sent, _elsewhere(work), model, cluster):
             job, name = jobs[row["index"]], sent[row["index"]]
             finished(job, _as_asked(pickle.loads(row["value"]), name, job))
     finally:
@@ -121,6 +122,7 @@ class _Restore(_Stage):
         keep_freed_memory()
         self.work = work
         self.restorer = Restorer(model.name, model.device, tile=model.tile, memory=model.memory)
+        self.restorer.load_networks(work.options)
 
     def through(self, value: Any) -> Any:
         job, loaded = value
@@ -175,9 +177,16 @@ def _as_travels(error: Exception) -> Exception:
 def _absolute(job: Job) -> Job:
     """For machines with another working folder."""
     paths: Mapping[str, Path | None] = {
-        name: getattr(job, name) for name in ("source", "target", "mask", "measurement", "comparison")
+        name: getattr(job, name) for name in ("source", "target", "mask", "measurement", "comparison", "start")
     }
     return replace(job, **{name: None if path is None else Path(os.path.abspath(path)) for name, path in paths.items()})
+
+
+def _elsewhere(work: Work) -> Work:
+    """With the files of networks as absolute paths."""
+    texts = {"method": work.options.method, "start": work.options.start}
+    found = {k: PREFIX + os.path.abspath(t.removeprefix(PREFIX)) for k, t in texts.items() if t and is_feed_forward(t)}
+    return replace(work, options=replace(work.options, **found))
 
 
 def _as_asked(ended: Ended | Exception, sent: Job, job: Job) -> Ended | Exception:

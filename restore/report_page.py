@@ -54,7 +54,7 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
         raise BadArgument(f"--report {path}: its suffix must be .html")
     if path.is_dir():
         raise FileAccess(f"--report {path}: is a folder; give the name of a file")
-    inputs = (file for job in plan.jobs for file in (job.source, job.mask) if file is not None)
+    inputs = (file for job in plan.jobs for file in (job.source, job.mask, job.start) if file is not None)
     if path.exists() and identity(path) in {identity(file) for file in inputs if file.exists()}:
         raise FileAccess(f"--report {path}: is an input; an input is never overwritten, choose another name")
     refuse_existing(path, overwrite)

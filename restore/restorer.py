@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -23,9 +23,10 @@ from restore.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.devices import HOST, choose_device, hand_back_freed_memory, is_out_of_memory, network_dtype, synchronize
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.evaluation import consistency
+from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
 from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, Run, settings_for, suits_ddrm
-from restore.solvers.common import Callback
+from restore.solvers.common import Callback, Step
 from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import Notice, TiledDenoiser
 
@@ -48,12 +49,16 @@ class Options:
     """How to restore, whatever the task.
 
     Attributes:
-        method: ``auto`` (the task's best), ``ddrm``, ``diffpir``, ``sr3`` or ``one-step``.
+        method: ``auto`` (the task's best), ``ddrm``, ``diffpir``, ``sr3``, ``one-step``, or ``spandrel:FILE``, see
+            `restore.feed_forward`.
         steps: calls of the network; None is the method's default.
         eta: share of fresh noise in each step, in [0, 1]; None is the method's default.
         seed: of all random numbers.
         samples: how many samples of the posterior to draw.
         sampler: how ``sr3`` walks from noise to picture, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
+        start: a picture of the result's size that ddrm, diffpir and sr3 begin with instead of with noise, or
+            ``spandrel:FILE``, whose answer it is (Chung et al. 2022, arXiv 2112.05146).
+        start_noise: to which the start is noised, a standard deviation in [0, 1] units; None is `START_NOISE`.
     """
 
     method: str = "auto"
@@ -62,6 +67,13 @@ class Options:
     seed: int = 0
     samples: int = 1
     sampler: str | None = None
+    start: Picture | str | None = None
+    start_noise: float | None = None
+
+    @property
+    def networks(self) -> list[str]:
+        """The feed-forward networks that are used, as ``spandrel:FILE``."""
+        return [text for text in (self.method, self.start) if isinstance(text, str) and is_feed_forward(text)]
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,8 @@ class Restorer:
         denoise = load_denoiser(model, self.device, self.dtype)
         self.budget = Budget.of(denoise, memory)
         self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
+        self._tile, self._notice = tile, notice
+        self._networks: dict[str, FeedForward] = {}
 
     def sr(self, image: Picture, scale: float = 4, *, noise: Noise = 0.0, kernel: str = "bicubic", **options) -> Any:
         """Super-resolution by a factor in (1, 16] of a picture that was down-sampled by ``kernel``.
@@ -245,6 +259,23 @@ class Restorer:
         mean = opened.pack(solutions.mean(dim=0), alpha, gray)
         return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
 
+    def network(self, method: str) -> FeedForward:
+        """The network that ``spandrel:FILE`` names, loaded once.
+
+        Raises:
+            Unavailable: see `FeedForward`.
+        """
+        if method not in self._networks:
+            self._networks[method] = FeedForward(
+                method, self.device, tile=self._tile, memory=self.budget.memory, notice=self._notice
+            )
+        return self._networks[method]
+
+    def load_networks(self, options: Options) -> None:
+        """Load what the options name, so that a run without it does not begin. Raises Unavailable."""
+        for network in options.networks:
+            self.network(network)
+
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
 
@@ -279,33 +310,59 @@ class Restorer:
             eta=options.eta,
             samples=options.samples,
             sampler=options.sampler,
+            start=options.start is not None,
+            start_noise=options.start_noise,
             conditional=self.denoiser.conditional,
             prior=self.denoiser.prior,
             svd=suits_ddrm(problem.operator),
         )
         generator = torch.Generator().manual_seed(options.seed)
-        run = Run(self.denoiser, problem, settings, generator, callback)
         started = time.perf_counter()
         with torch.inference_mode():
-            solutions = torch.stack([_finished(METHODS[method](run), problem) for _ in range(options.samples)])
+            run = Run(self.denoiser, problem, settings, generator, callback, self._start(problem, options.start))
+            solve = partial(_answer, self.network(method)) if is_feed_forward(method) else METHODS[method]
+            solutions = torch.stack([_finished(solve(run), problem) for _ in range(options.samples)])
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
             solutions = problem.operator.visible(solutions)
             synchronize(self.device)
+        foreign = self._networks.get(method)
         report = Report(
             task=problem.task,
             operator=problem.written,
-            method=method,
+            method=method if foreign is None else foreign.name,
             steps=settings.steps,
             samples=options.samples,
             seed=options.seed,
             noise=float(problem.noise.mean()),
             consistency=float(explained.square().mean().sqrt()),
             seconds=time.perf_counter() - started,
-            model=self.model,
+            model=self.model if foreign is None else foreign.architecture,
             device=str(self.device),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
         )
         return solutions.cpu().clone(), report  # no longer tied to the inference mode
+
+    def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
+        """What `Run.start` is of `Options.start`.
+
+        Raises:
+            BadArgument: a start that is no picture, not of the result's size, or not one for each picture.
+        """
+        if start is None:
+            return None
+        if isinstance(start, str):
+            if not is_feed_forward(start):
+                raise BadArgument(f"start={start!r}: must be a picture, or spandrel:FILE")
+            return 2 * on_canvas(problem.operator, self.network(start)(problem)) - 1
+        with of_option("--start"):
+            color = open_picture(start).color
+        size = seen_size(problem.operator)
+        if tuple(color.shape[-2:]) != size or len(color) not in (1, len(problem.measurement)):
+            raise BadArgument(
+                f"--start: {color.shape[-1]}x{color.shape[-2]} pixels, and the result has {size[1]}x{size[0]}; "
+                "give one of that size, for each picture or for all"
+            )
+        return 2 * on_canvas(problem.operator, color.to(problem.measurement.device)) - 1
 
 
 def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
@@ -325,7 +382,11 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         eta=options.eta,
         samples=options.samples,
         sampler=options.sampler,
+        start=options.start is not None,
+        start_noise=options.start_noise,
     )
+    for network in options.networks:
+        check_file(network)
     tasks.check_arguments(arguments)
     return options
 
@@ -433,6 +494,14 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
 
 def _short(result: Result) -> Any:
     return result.mean if result.std is None else Samples(result.mean, result.std, result.samples)
+
+
+def _answer(network: FeedForward, run: Run) -> Tensor:
+    """Of a feed-forward network, as a method gives it."""
+    answer = 2 * on_canvas(run.problem.operator, network(run.problem)) - 1
+    if run.callback is not None:
+        run.callback(Step(0, 1, 0.0, answer))
+    return answer
 
 
 def _finished(solution: Tensor, problem: Problem) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 
 from restore.devices import keep_freed_memory
 from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
+from restore.feed_forward import check_file, is_feed_forward, short_name
 from restore.files import remove_leftovers
 from restore.folder import Job, Plan, Wanted, folder_of, plan_run, redo
 from restore.manifest import Entry, Fingerprint, Manifest, State
@@ -120,6 +121,7 @@ class Run:
             request.shard,
             self._state,
             request.pages,
+            start=start_file(request.options),
         )
         return plan_run(request.source, request.target, request.task, wanted)
 
@@ -129,11 +131,18 @@ class Run:
         request = self.request
         keep_freed_memory()
         notice = (lambda text: None) if request.quiet else (lambda text: say(f"restore: {text}"))
-        return Restorer(request.model, request.device, tile=request.tile, memory=request.memory, notice=notice)
+        restorer = Restorer(request.model, request.device, tile=request.tile, memory=request.memory, notice=notice)
+        restorer.load_networks(request.options)
+        return restorer
 
     @cached_property
     def _digest(self) -> str:
         return model_digest(self.request.model)
+
+    @cached_property
+    def _networks(self) -> list[str]:
+        """SHA-256 of the feed-forward networks."""
+        return [Fingerprint.of(check_file(network)).sha256 for network in self.request.options.networks]
 
     def _decides(self, job: Job) -> dict[str, Any]:
         """Everything that decides a picture's result, for the manifest."""
@@ -146,6 +155,8 @@ class Run:
             "output": asdict(request.output),
             "mask": None if job.mask is None else Fingerprint.of(job.mask).sha256,
             **({"files": self._files} if self._files else {}),
+            "start": request.options.start if job.start is None else Fingerprint.of(job.start).sha256,
+            "networks": self._networks,
         }
 
     @cached_property
@@ -224,6 +235,10 @@ class Run:
             return None, nullcontext()
         mask = request.mask and request.mask.name
         given = {**request.arguments, "mask": mask, **vars(request.options), **vars(request.output)}
+        given["method"] = short_name(request.options.method)
+        if request.options.start is not None:
+            start = start_file(request.options)
+            given["start"] = short_name(request.options.start) if start is None else start.name
         about = settings(request.task, {**given, "tile": request.tile, "memory": request.memory}, self.restorer)
         page = RunPage(plan, plan.root, about)
         return page, page.written(request.report, request.overwrite)
@@ -357,11 +372,17 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 def summary(target: str, done: Mapping[str, Any]) -> str:
     """A line about a picture that is done."""
-    doubt = " (this does not explain the input: are its kernel and noise right?)" if unexplained(done) else ""
+    why = "as the network gives it" if is_feed_forward(done["method"]) else "are its kernel and noise right?"
+    doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
     return (
         f"{target}: {done['width']}x{done['height']}, {done['method']}, {done['steps']} step(s), "
         f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
     )
+
+
+def start_file(options: Options) -> Path | None:
+    """The file or folder that ``--start`` names, if it names no network."""
+    return None if options.start is None or options.start in options.networks else Path(options.start)
 
 
 def say(text: str) -> None:

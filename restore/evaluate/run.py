@@ -24,6 +24,7 @@ from restore.evaluate.page import Page
 from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, printable, to_eight_bit
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
+from restore.feed_forward import check_file, is_feed_forward, short_name
 from restore.folder import mask_for, pictures_in
 from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, settings_for, suits_ddrm
@@ -32,9 +33,13 @@ from restore.photo_encode import quantise
 from restore.progress import Progress
 from restore.restorer import Restorer
 from restore.solvers import Step
+from restore.tasks import Problem
 
 LEARNED = ("auto", *METHODS)
-_PACKAGES = ("torch", "numpy", "opencv-python", "scikit-image", "scipy", "pillow", "kornia", "lpips", "bm3d")
+"""By the package's own network; those of others are ``spandrel:FILE``."""
+_PACKAGES = (
+    "torch", "numpy", "opencv-python", "scikit-image", "scipy", "pillow", "kornia", "lpips", "bm3d", "spandrel",
+)  # fmt: skip
 _FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
 
 
@@ -87,8 +92,12 @@ class _Run:
 
     def __init__(self, folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> None:
         self.folder, self.settings, self.outputs, self.quiet = folder, settings, outputs, quiet
-        learned = not settings.methods or any(method in LEARNED for method in settings.methods)
+        learned = not settings.methods or any(is_learned(method) for method in settings.methods)
         self.restorer = Restorer(settings.model, settings.device) if learned else None
+        self.networks = _by_short_name(settings.methods)
+        for network in self.networks.values():
+            assert self.restorer is not None
+            self.restorer.network(network)
         self.device = self.restorer.device if self.restorer else torch.device("cpu")
         self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
         self.lpips = self._lpips()
@@ -148,9 +157,11 @@ class _Run:
     def _methods(self, case: Case) -> list[str]:
         """Those that suit, or those of them that are wanted."""
         suitable = [*classical.suitable(case), *self._learned(case)]
-        wanted = list(dict.fromkeys(self.settings.methods))
+        wanted = list(dict.fromkeys(short_name(method) for method in self.settings.methods))
         for name in wanted:
-            if name not in suitable and name != "auto":
+            if name in self.networks:
+                self._check_network(self.networks[name], case)
+            elif name not in suitable and name != "auto":
                 raise BadArgument(
                     f"--methods {name}: does not suit {case.written or self.settings.task}; these do: "
                     f"{', '.join([*suitable, 'auto'])}"
@@ -163,12 +174,21 @@ class _Run:
             self.result.notices.append(f"{name} is left out: the package {classical.OPTIONAL[name]} is not installed.")
         return [name for name in suitable if classical.installed(name)]
 
+    def _problem(self, case: Case) -> Problem:
+        assert self.restorer is not None
+        opened = (open_measurement if self.settings.task == "solve" else open_picture)(case.file)
+        return self.restorer.problem(self.settings.task, opened.color, case.arguments)
+
+    def _check_network(self, network: str, case: Case) -> None:
+        """BadArgument where a feed-forward network is for something else."""
+        assert self.restorer is not None
+        self.restorer.network(network).check(self._problem(case))
+
     def _learned(self, case: Case) -> list[str]:
         """The learned methods that can be used on a degraded picture. Without a model, those for which any would do."""
         if self.restorer is None:
             return list(METHODS)
-        opened = (open_measurement if self.settings.task == "solve" else open_picture)(case.file)
-        problem = self.restorer.problem(self.settings.task, opened.color, case.arguments)
+        problem = self._problem(case)
         guided = problem.condition is not None and self.restorer.denoiser.conditional
         prior = self.restorer.denoiser.prior
         suits = {
@@ -218,8 +238,8 @@ class _Run:
             calls += 1
             callback(step)
 
-        with Meter(self.device if method in LEARNED else torch.device("cpu")) as meter:
-            if method in LEARNED:
+        with Meter(self.device if is_learned(method) else torch.device("cpu")) as meter:
+            if is_learned(method):
                 result = self._by_network(method, case, count)
             else:
                 result = to_eight_bit(classical.suitable(case)[method](case))
@@ -231,8 +251,8 @@ class _Run:
 
     def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
         assert self.restorer is not None
-        steps = None if method == "one-step" else self.settings.steps
-        options = {"method": method, "steps": steps, "seed": self.settings.seed}
+        steps = None if method == "one-step" or method in self.networks else self.settings.steps
+        options = {"method": self.networks.get(method, method), "steps": steps, "seed": self.settings.seed}
         result = self.restorer.run(
             self.settings.task, case.file, dict(case.arguments), callback=callback, **options
         ).mean
@@ -281,8 +301,28 @@ class _Run:
                 "device": device_name(self.device),
                 "dtype": str(restorer.dtype).removeprefix("torch."),
             }
+        if self.networks:
+            about["networks_sha256"] = {
+                name: hashlib.sha256(check_file(network).read_bytes()).hexdigest()
+                for name, network in self.networks.items()
+            }
         about["versions"] = {"restore": __version__, **_versions()}
         return about
+
+
+def is_learned(method: str) -> bool:
+    """Whether a method is a network's, and not a classical one."""
+    return method in LEARNED or is_feed_forward(method)
+
+
+def _by_short_name(methods: Iterable[str]) -> dict[str, str]:
+    """The feed-forward networks among the methods, by the names under which results show them."""
+    named: dict[str, str] = {}
+    for method in filter(is_feed_forward, methods):
+        check_file(method)
+        if named.setdefault(short_name(method), method) != method:
+            raise BadArgument(f"--methods: two networks in files named {Path(method).name}; rename one")
+    return named
 
 
 def _find(folder: Path, settings: Settings) -> list[Path]:
@@ -302,8 +342,8 @@ def _find(folder: Path, settings: Settings) -> list[Path]:
 def _refuse_unknown(methods: Iterable[str]) -> None:
     known = dict.fromkeys([*classical.NAMES, *LEARNED])
     for name in methods:
-        if name not in known:
-            raise BadArgument(f"--methods {name}: unknown; there are {', '.join(known)}")
+        if name not in known and not is_feed_forward(name):
+            raise BadArgument(f"--methods {name}: unknown; there are {', '.join(known)}, spandrel:FILE")
 
 
 def _eight_bit(pixels: np.ndarray) -> EightBit:

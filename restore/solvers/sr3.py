@@ -23,6 +23,7 @@ def sr3(
     generator: torch.Generator | None = None,
     eta: float = 1.0,
     variance: Literal["posterior", "forward"] = "posterior",
+    start: Tensor | None = None,
     correct: Correct | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -40,6 +41,7 @@ def sr3(
         generator: of the random numbers, on the CPU.
         eta: share of fresh noise in [0, 1]; with ``variance="forward"`` it must be 1.
         variance: of the fresh noise.
+        start: [B or 1, C, H, W], the picture that the first level's noise is added to, instead of mid-grey.
         correct: applied to every clean estimate, e.g. the projection onto the measurement.
         callback: called with a `Step` after each call of the network.
 
@@ -54,6 +56,7 @@ def sr3(
     pairs = falling_pairs(sigmas)
     shape, device = condition.picture.shape, condition.picture.device
     x = pairs[0][0] * gaussian_noise(shape, generator, device)
+    x = x if start is None else x + start
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         if correct is not None:
