@@ -62,7 +62,7 @@ class Common:
         ),
     ] = None
     start_noise: Annotated[
-        float | None, typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.1.")
+        float | None, typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.2.")
     ] = None
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")

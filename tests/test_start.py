@@ -75,7 +75,7 @@ def test_the_noise_that_starts_is_what_is_asked_for(noise) -> None:
     options = {"method": "ddrm", "steps": 2, "start": _truth(), "callback": lambda step: levels.append(step.sigma)}
     for start_noise in (None, 0.03):
         restorer().run("sr", small, arguments, start_noise=start_noise, **options)
-    assert levels[::2] == pytest.approx([0.2, 0.06], rel=1e-3)
+    assert levels[::2] == pytest.approx([0.4, 0.06], rel=1e-3)
 
 
 def test_without_a_start_nothing_is_changed() -> None:
