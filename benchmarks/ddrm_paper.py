@@ -5,8 +5,8 @@
 Pictures are the middle square of each file, resized to 256 × 256 (bilinear, as Pillow does); the measurement is
 ``y = A x + σ_y n`` with σ_y 0 and 0.05 for pixels in [0, 1], neither clipped nor rounded; DDRM takes 20 steps uniform
 in t, η = 0.85, η_b = 1, from the chain's t = 950, and its answer is the network's last estimate, as published. The
-paper takes the 1000 pictures of ImageNet that github.com/XingangPan/deep-generative-prior lists, and ADM's unconditional
-network.
+paper takes the 1000 pictures of ImageNet that github.com/XingangPan/deep-generative-prior lists, and ADM's
+unconditional network.
 
 ``--degradations reference`` is what the published code does, faults included (`operators.reference` says which: blurs
 lose a tap and their singular values meet the wrong components, small ones are cut); ``named`` is what the degradations

@@ -1,0 +1,115 @@
+"""The memory and the time that ADM's network for ImageNet at 256 × 256 takes in DDRM: 552,814,086 random weights, as
+many steps as asked for of a ×4 problem, each with a call of the network (Dhariwal, Nichol 2021, arXiv 2105.05233).
+
+    python benchmarks/adm256_step.py [--steps 1] [--device cpu] [--dtype bfloat16]
+
+What is measured does not depend on what the weights are; the picture that comes out is noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import operators
+from restore.backbone import Backbone, BackboneConfig, build_backbone
+from restore.denoiser import Denoiser, ModelConfig
+from restore.devices import choose_device, device_name, keep_freed_memory, network_dtype
+from restore.evaluate.meter import Meter
+from restore.schedule import noise_levels
+from restore.solvers import Step, ddrm
+
+ADM_256 = BackboneConfig(
+    channels=256,
+    channel_multipliers=(1, 1, 2, 2, 4, 4),
+    blocks=2,
+    attention_factors=(8, 16, 32),
+    head_channels=64,
+    learned_variance=True,
+    resblock_updown=True,
+)
+PARAMETERS = 552_814_086
+SIDE = 256
+
+
+def random_denoiser(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    """A denoiser of random weights, which are nowhere in another format or place than where they are used."""
+    with torch.device("meta"):
+        network = build_backbone(config.backbone)
+    network.requires_grad_(False).set_compute_dtype(dtype)
+    network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
+    return Denoiser(_filled(network), config)
+
+
+def _filled(network: Backbone) -> Backbone:
+    """Weights of variance 1/fan-in, which keep the size of what passes; norms that leave it."""
+    for name, tensor in network.named_parameters():
+        if tensor.ndim > 1:
+            tensor.normal_(std=tensor[0].numel() ** -0.5)
+        else:
+            tensor.fill_(1.0 if name.endswith("weight") else 0.0)
+    return network
+
+
+class Measured(NamedTuple):
+    """Bytes are GiB."""
+
+    parameters: int
+    weights: float
+    peak: float | None
+    """Of the process or device, over what it took before the first step; weights aside."""
+    calls: list[float]
+    """Seconds from the beginning to the end of each step's call of the network, its part of DDRM included."""
+    answer: Tensor
+
+
+def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
+    """DDRM from σ ≈ 10 for a random picture, four times as small; its last estimate is made to explain that."""
+    operator = operators.downsample((3, side, side), 4).to(denoise.device)
+    y = operator.A(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(denoise.device) * 2 - 1)
+    times = [time.perf_counter()]
+
+    def note(step: Step) -> None:
+        float(step.clean.sum())  # waits for the device
+        times.append(time.perf_counter())
+
+    levels = noise_levels(denoise.schedule, steps, "log-snr", highest=10.0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.inference_mode(), Meter(denoise.device) as meter:
+        times[0] = time.perf_counter()
+        answer = ddrm(denoise, operator, y, 0.0, levels, generator=generator, final_projection=True, callback=note)
+    weights = list(denoise.network.parameters())
+    size = sum(w.numel() * w.element_size() for w in weights) / 2**30
+    peak = None if meter.memory is None else meter.memory / 2**10
+    if peak is not None and denoise.device.type != "cpu":
+        peak -= size  # of a device the weights are in it
+    seconds = [end - begin for begin, end in pairwise(times)]
+    return Measured(sum(w.numel() for w in weights), size, peak, seconds, answer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: what suits the device")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    device = choose_device(arguments.device)
+    dtype = getattr(torch, arguments.dtype) if arguments.dtype else network_dtype(device)
+    started = time.perf_counter()
+    denoise = random_denoiser(ModelConfig(ADM_256, {"name": "linear"}), device, dtype)
+    made = time.perf_counter() - started
+    found = measured(denoise, SIDE, arguments.steps)
+    about = f"{device_name(device)}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
+    peak = "" if found.peak is None else f", peak beside them {found.peak:.2f} GiB"
+    print(f"{about}: {found.parameters:,} parameters, {found.weights:.2f} GiB, made in {made:.1f} s{peak}")
+    print(f"seconds a step of {SIDE}x{SIDE}: {', '.join(f'{s:.2f}' for s in found.calls)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""ADM's network for 256 × 256 in DDRM: the whole size once in the slow tests, a small one always."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import operators
+from restore.denoiser import ModelConfig
+
+HOST = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The benchmark as a module."""
+    file = Path(__file__).parents[1] / "benchmarks" / "adm256_step.py"
+    spec = importlib.util.spec_from_file_location("adm256_step", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check(script: ModuleType, config: ModelConfig, dtype: torch.dtype, side: int, steps: int):
+    found = script.measured(script.random_denoiser(config, HOST, dtype), side, steps)
+    assert found.answer.shape == (1, 3, side, side)
+    assert bool(torch.isfinite(found.answer).all())
+    small = operators.downsample((3, side, side), 4)
+    truth = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(small.A(found.answer), small.A(truth), atol=1e-3, rtol=0)
+    assert len(found.calls) == steps
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_small_one(script, dtype) -> None:
+    """Random, finite, not zero, and in the number format that was asked for."""
+    config = ModelConfig(replace(script.ADM_256, channels=32, head_channels=16), {"name": "linear"})
+    found = _check(script, config, dtype, 64, 2)
+    assert found.weights == pytest.approx(found.parameters * dtype.itemsize / 2**30, rel=0.2)  # norms in float32
+    clean = script.random_denoiser(config, HOST, dtype)(torch.randn(1, 3, 64, 64), 1.0)
+    assert 0.1 < float(clean.noise.std()) < 10
+
+
+@pytest.mark.slow
+def test_the_whole_network_takes_a_step_of_ddrm_on_the_cpu(script) -> None:
+    found = _check(script, ModelConfig(script.ADM_256, {"name": "linear"}), torch.bfloat16, 256, 1)
+    assert found.parameters == script.PARAMETERS == 552_814_086
+    assert found.weights == pytest.approx(1.05, abs=0.05)
