@@ -1,0 +1,74 @@
+"""How much noise a picture to begin with should be given (`--start-noise`): PSNR in dB and LPIPS, mean over the first
+pictures of a folder, from the one-step method's answer or that of a network of others.
+
+    python benchmarks/starts.py CID22_VAL --count 3 --size 128 --steps 10 [--start spandrel:FILE]
+
+LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from problems import TASKS, Case, load_pictures, to_tensor
+from torch import Tensor
+
+from restore.evaluation import load_lpips, psnr
+from restore.restorer import Restorer
+
+PROBLEMS = ("sr4", "deblur-gaussian")
+METHODS = ("ddrm", "diffpir", "sr3")
+NOISES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def cell(results: Sequence[Tensor], cases: Sequence[Case], lpips: Any) -> str:
+    """The means of pictures [1, 3, H, W] in [0, 1]."""
+    pairs = [(result, case.truth) for result, case in zip(results, cases, strict=True)]
+    quality = np.mean([float(psnr(*pair)) for pair in pairs])
+    return f"{quality:.2f} / {np.mean([float(lpips(*pair)) for pair in pairs]):.3f}"
+
+
+def show(name: str, cases: Sequence[Case], restorer: Restorer, arguments: argparse.Namespace, lpips: Any) -> None:
+    """The table of a problem."""
+    kind = TASKS[name].kind
+
+    def restored(method: str, starts: Sequence[Tensor] | None = None, **options: Any) -> list[Tensor]:
+        begun = [None] * len(cases) if starts is None else starts
+        return [
+            restorer.run(kind, to_tensor(c.photo), dict(c.arguments), method=method, start=begin, **options).mean
+            for c, begin in zip(cases, begun, strict=True)
+        ]
+
+    starts = [start.clamp(0, 1) for start in restored(arguments.start or "one-step")]
+    begun = cell(starts, cases, lpips)
+    print(f"\n| {name}: the start has {begun} | {' | '.join(f'{n:g}' for n in NOISES)} | no start |")
+    print("|---|" + "---:|" * (len(NOISES) + 1))
+    for method in METHODS:
+        found = [restored(method, starts, start_noise=level, steps=arguments.steps) for level in NOISES]
+        found.append(restored(method, steps=arguments.steps))
+        print(f"| `{method}` | {' | '.join(cell(results, cases, lpips) for results in found)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=3, help="of pictures, the first in name order")
+    parser.add_argument("--size", type=int, default=128, help="the top-left square")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--start", help="spandrel:FILE, instead of the one-step method")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    pictures = load_pictures(arguments.folder, arguments.size, arguments.count)
+    restorer, lpips = Restorer(arguments.model, arguments.device), load_lpips()
+    for name in PROBLEMS:
+        cases = [TASKS[name].degrade(file, picture) for file, picture in pictures.items()]
+        show(name, cases, restorer, arguments, lpips)
+
+
+if __name__ == "__main__":
+    main()
