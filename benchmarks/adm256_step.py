@@ -41,9 +41,8 @@ def random_denoiser(config: ModelConfig, device: torch.device, dtype: torch.dtyp
     """A denoiser of random weights, which are nowhere in another format or place than where they are used."""
     with torch.device("meta"):
         network = build_backbone(config.backbone)
-    network.requires_grad_(False).set_compute_dtype(dtype)
-    network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
-    return Denoiser(_filled(network), config)
+    network.requires_grad_(False).set_compute_dtype(dtype).to(memory_format=torch.channels_last)
+    return Denoiser(_filled(network.to_empty(device=device).eval()), config)
 
 
 def _filled(network: Backbone) -> Backbone:
@@ -64,7 +63,9 @@ class Measured(NamedTuple):
     peak: float | None
     """Of the process or device, over what it took before the first step; weights aside."""
     calls: list[float]
-    """Seconds from the beginning to the end of each step's call of the network, its part of DDRM included."""
+    """Seconds of each step, to the end of its call of the network."""
+    processor: float
+    """Seconds that processors worked for all of them, which other programs do not lengthen."""
     answer: Tensor
 
 
@@ -81,15 +82,16 @@ def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
     levels = noise_levels(denoise.schedule, steps, "log-snr", highest=10.0)
     generator = torch.Generator().manual_seed(1)
     with torch.inference_mode(), Meter(denoise.device) as meter:
-        times[0] = time.perf_counter()
+        times[0], worked = time.perf_counter(), time.process_time()
         answer = ddrm(denoise, operator, y, 0.0, levels, generator=generator, final_projection=True, callback=note)
+    worked = time.process_time() - worked
     weights = list(denoise.network.parameters())
     size = sum(w.numel() * w.element_size() for w in weights) / 2**30
     peak = None if meter.memory is None else meter.memory / 2**10
     if peak is not None and denoise.device.type != "cpu":
         peak -= size  # of a device the weights are in it
     seconds = [end - begin for begin, end in pairwise(times)]
-    return Measured(sum(w.numel() for w in weights), size, peak, seconds, answer)
+    return Measured(sum(w.numel() for w in weights), size, peak, seconds, worked, answer)
 
 
 def main() -> None:
@@ -108,7 +110,8 @@ def main() -> None:
     about = f"{device_name(device)}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
     peak = "" if found.peak is None else f", peak beside them {found.peak:.2f} GiB"
     print(f"{about}: {found.parameters:,} parameters, {found.weights:.2f} GiB, made in {made:.1f} s{peak}")
-    print(f"seconds a step of {SIDE}x{SIDE}: {', '.join(f'{s:.2f}' for s in found.calls)}")
+    each = ", ".join(f"{s:.2f}" for s in found.calls)
+    print(f"seconds a step of {SIDE}x{SIDE}: {each}; of processors in all: {found.processor:.2f}")
 
 
 if __name__ == "__main__":

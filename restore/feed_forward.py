@@ -29,6 +29,8 @@ from restore.tiles import Notice, Span, spans
 
 PREFIX = "spandrel:"
 PICKLES = (".pth", ".pt", ".ckpt")
+SAFE_PICKLES = (2, 6)
+"""The first PyTorch whose ``weights_only`` keeps its promise: CVE-2025-32434."""
 INSTALL = "pip install 'restore-diffusion[spandrel]'"
 
 OVERLAP = 64
@@ -273,13 +275,19 @@ def _state(path: Path, what: str) -> dict[str, Any]:
 
             state = load_file(path)
         else:
-            with warnings.catch_warnings(action="ignore"):
-                state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _pickled(path)
     except Exception as error:  # what comes of a file that is none of these is nowhere listed
         raise Unavailable(f"{what}: {_why_unread(error)}") from None
     if not isinstance(state, Mapping) or not state:
         raise Unavailable(f"{what}: holds no state dict but a {type(state).__name__}; save the network's state_dict")
     return dict(state)
+
+
+def _pickled(path: Path) -> Any:
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_PICKLES:
+        raise ValueError("pickles are read by PyTorch 2.6 or newer only, see CVE-2025-32434; .safetensors by any")
+    with warnings.catch_warnings(action="ignore"):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _why_unread(error: Exception) -> str:

@@ -23,7 +23,9 @@ from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.evaluate import Settings, evaluate
 from restore.evaluation import consistency
 from restore.feed_forward import FeedForward
-from restore.restorer import Restorer
+from restore.picture_file import Work
+from restore.ray_engine import _elsewhere
+from restore.restorer import Options, Restorer
 from restore.tasks import deblurring, super_resolution
 
 spandrel = pytest.importorskip("spandrel", reason="spandrel is an extra: pip install 'restore-diffusion[spandrel]'")
@@ -287,6 +289,22 @@ def test_what_a_network_is_not_for_is_refused(command, picture, tmp_path, monkey
     outcome = command(words[0], picture(), *words[1:], "--method", enlarging)
     assert (outcome.code, said in outcome.err) == (1, True), outcome.err
     assert not Path(f"in-{words[0]}.png").exists()
+
+
+def test_pickles_are_not_read_by_a_pytorch_that_can_be_tricked(enlarging, restoring, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(Unavailable, match=r"by PyTorch 2\.6 or newer only, see CVE-2025-32434"):
+        FeedForward(enlarging, HOST)
+    FeedForward(restoring, HOST)  # .safetensors
+
+
+def test_workers_elsewhere_get_absolute_paths(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = Work("sr", {}, Options("spandrel:x4.pth"))
+    assert _elsewhere(work).options.method == f"spandrel:{tmp_path / 'x4.pth'}"
+    work = Work("sr", {}, Options("ddrm", start="spandrel:x4.pth"))
+    assert _elsewhere(work).options.start == f"spandrel:{tmp_path / 'x4.pth'}"
+    assert _elsewhere(work).options.method == "ddrm"
 
 
 def test_a_network_that_does_not_enlarge_is_not_for_sr(restoring) -> None:
