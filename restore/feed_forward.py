@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import operators
 from operators import ValidConvolution
-from restore.devices import is_out_of_memory, release_memory
+from restore.devices import HOST, is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.tasks import Operator, Problem
 from restore.tiles import Notice, Span, spans
@@ -100,7 +99,7 @@ class FeedForward:
     def __call__(self, problem: Problem) -> Tensor:
         """The network's answer, [B, 3, H, W] in [0, 1], of the size that is seen of a result, where the problem lies.
 
-        Super-resolution by less than the network's own scale is its picture, down-sampled with Lanczos' kernel.
+        Super-resolution by less than the network's own scale is its picture, down-sampled bicubically.
 
         Raises:
             BadArgument: as `check`.
@@ -219,8 +218,8 @@ def _known(problem: Problem) -> Tensor:
 def _resampled(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
-    shape = (picture.shape[1], picture.shape[2], picture.shape[3])
-    return operators.downsample(shape, size=size, kernel="lanczos").to(picture.device).A(picture).clamp(0, 1)
+    smaller = F.interpolate(picture.to(HOST), size=size, mode="bicubic", antialias=True)
+    return smaller.clamp(0, 1).to(picture.device)
 
 
 def _purpose(network: Any) -> str:

@@ -299,7 +299,7 @@ _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
 """For several samples: a start near one answer would make them more alike than the posterior is."""
 
 START_NOISE = 0.2
-"""In [0, 1] units, to which a start that is given is noised (docs/methods.md has the measurements)."""
+"""In [0, 1] units, to which a start that is given is noised (docs/feed-forward.md has the measurements)."""
 
 BIHARMONIC_LIMIT = 200_000
 """Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
