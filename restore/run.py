@@ -155,8 +155,8 @@ class Run:
             "output": asdict(request.output),
             "mask": None if job.mask is None else Fingerprint.of(job.mask).sha256,
             **({"files": self._files} if self._files else {}),
-            "start": request.options.start if job.start is None else Fingerprint.of(job.start).sha256,
-            "networks": self._networks,
+            **({} if job.start is None else {"start": Fingerprint.of(job.start).sha256}),
+            **({"networks": self._networks} if self._networks else {}),
         }
 
     @cached_property
