@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from restore import __version__
+from pretrained import when_missing
+from restore import __version__, models, models_command
 from restore.common_options import (
     BLURS,
     BOUNDARIES,
@@ -25,6 +26,7 @@ from restore.common_options import (
     Common,
     DeviceOption,
     ModelOption,
+    YesOption,
     kind_of,
     words,
 )
@@ -48,6 +50,7 @@ app = typer.Typer(
     epilog=EPILOG,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models_command.app, name="models")
 
 Input = Annotated[
     Path, typer.Argument(metavar="IN", help="A picture, a folder of pictures, a pattern in quotes, or - for stdin.")
@@ -299,6 +302,7 @@ def evaluate(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")] = None,
     model: ModelOption = "default",
+    yes: YesOption = False,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")] = False,
@@ -350,6 +354,7 @@ def sample(
         Path | None, typer.Option(metavar="FILE", help="Also a picture of how the first four came about.")
     ] = None,
     model: ModelOption = "default",
+    yes: YesOption = False,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -376,6 +381,7 @@ def likelihood(
     probes: Annotated[int, typer.Option(help="Of Hutchinson's estimate: more are more exact, and slower.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
     model: ModelOption = "default",
+    yes: YesOption = False,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
@@ -500,7 +506,8 @@ def exit_code(arguments: list[str]) -> int:
     usage_error = typer.BadParameter.__mro__[1]
     failed = partial(_failed, debug="--debug" in arguments)
     try:
-        return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
+        with when_missing(models.ask):
+            return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         return 130

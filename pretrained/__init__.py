@@ -1,18 +1,25 @@
-"""The weights that ship with the package, and reading of weights from files.
+"""The weights that ship with the package, those of others by name, and reading of weights from files.
 
-A checkpoint is two things: tensors (safetensors) and a description (JSON) of the same name beside them. This package
-knows files and layouts; `restore.denoiser.build_denoiser` makes a network of them.
+A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. Those of
+others are read by `pretrained.layouts`. This package knows files and layouts; `restore.denoiser.build_denoiser` makes a
+network of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretrained.catalogue import entries, nearest
+from pretrained.download import digest_of
 from pretrained.errors import CheckpointError
+from pretrained.hub import WEIGHT_SUFFIXES
+from pretrained.store import Source, installed, source_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,20 +39,78 @@ class Checkpoint(NamedTuple):
     """Of the weights file, hexadecimal."""
 
 
+def refuse(source: Source) -> None:
+    """What is done about a missing checkpoint unless somebody said otherwise: nothing is ever downloaded unasked.
+
+    Raises:
+        CheckpointError: always; it says how to get it.
+    """
+    raise CheckpointError(f"{source.name} is not installed ({offer(source)}); {how_to_get(source)}")
+
+
+_when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing", default=refuse)
+
+
+@contextmanager
+def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
+    """Within this, call ``act`` for a checkpoint that is known and not here; it installs it or raises CheckpointError."""
+    token = _when_missing.set(act)
+    try:
+        yield
+    finally:
+        _when_missing.reset(token)
+
+
+def offer(source: Source) -> str:
+    """What a person should know before a download: size, address, licence."""
+    entry = source.entry
+    if entry is None:
+        return f"the repository {source.repository} of the Hugging Face hub, whose page tells its licence"
+    place = entry.file.addresses[0] if entry.file and entry.file.addresses else entry.page
+    about = "" if entry.size_is_published else "about "
+    return f"{about}{entry.size / 1e6:,.0f} MB from {place}; licence: {entry.licence}"
+
+
+def how_to_get(source: Source) -> str:
+    """The command that installs it."""
+    entry = source.entry
+    if entry is None or entry.is_downloadable:
+        return f"restore models get {source.name} --yes downloads it"
+    assert entry.file is not None
+    return (
+        f"its address is unknown: fetch {entry.file.name} from {entry.page} and give it as --model FILE, or once as "
+        f"restore models get {source.name} --from FILE"
+    )
+
+
 def checkpoint_path(model: str) -> Path:
     """The weights file that a model's name or path stands for.
+
+    Args:
+        model: ``default``, a name of the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a folder of diffusers.
 
     Raises:
         CheckpointError: there is none.
     """
     if model in SHIPPED:
-        path = _FOLDER / f"{model}.safetensors"
-    else:
-        path = Path(model)
-        if path.suffix != ".safetensors":
-            raise CheckpointError(
-                f"unknown model {model!r}; use {', '.join(SHIPPED)} or the path of a .safetensors file"
-            )
+        return _FOLDER / f"{model}.safetensors"
+    if (source := source_of(model)) is not None:
+        if installed(source) is None:
+            _when_missing.get()(source)
+        found = installed(source)
+        assert found is not None
+        return found.weights
+    path = Path(model)
+    if path.is_dir():
+        return _weights_in(path)
+    if path.suffix not in WEIGHT_SUFFIXES:
+        known = [*SHIPPED, *entries()]
+        near = nearest(model, known)
+        names = f"did you mean {' or '.join(near)}? Else use" if near else f"use {SHIPPED[0]},"
+        raise CheckpointError(
+            f"unknown model {model!r}; {names} a name that restore models shows, hf:OWNER/REPO or the path of a "
+            f"{', '.join(WEIGHT_SUFFIXES)} file"
+        )
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}")
     return path
@@ -57,21 +122,26 @@ def digest(model: str = "default") -> str:
     Raises:
         CheckpointError: no such file.
     """
-    return hashlib.sha256(checkpoint_path(model).read_bytes()).hexdigest()
+    return digest_of(checkpoint_path(model))
 
 
 def load(model: str = "default") -> Checkpoint:
-    """Read a checkpoint by the name of a shipped model or by the path of its .safetensors file.
-
-    The weights are compared with the SHA-256 in the description, where it gives one.
+    """Read a checkpoint, see `checkpoint_path` for what ``model`` may be.
 
     Raises:
-        CheckpointError: no such file, damaged weights, or no description beside them.
+        CheckpointError: no such file, damaged weights, or weights that nothing describes.
     """
+    path = checkpoint_path(model)
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        return _load_ours(model, path)
+    return _load_foreign(model, path)
+
+
+def _load_ours(model: str, path: Path) -> Checkpoint:
+    """The weights are compared with the SHA-256 in the description, where it gives one."""
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
 
-    path = checkpoint_path(model)
     config = _description(path.with_suffix(".json"))
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -84,11 +154,51 @@ def load(model: str = "default") -> Checkpoint:
     return Checkpoint(model, config, state, digest)
 
 
+def _load_foreign(model: str, path: Path) -> Checkpoint:
+    """The layout is recognised from the tensors, and compared with the catalogue's where the file is in it."""
+    from pretrained import layouts
+
+    whole = path.parent if path.with_name("config.json").is_file() else path
+    expected = expected_config(model)
+    try:
+        config, state = layouts.read(whole, expected=expected)
+    except CheckpointError as error:
+        if path.suffix != ".safetensors":
+            raise
+        raise CheckpointError(
+            f"{error} (and no description is beside it: {path.with_suffix('.json')} is missing)"
+        ) from None
+    return Checkpoint(model, config, state, digest_of(path))
+
+
+def expected_config(model: str) -> Mapping[str, Any] | None:
+    """What the catalogue says of a model: of its own, or of a file that has the name and size of one of its files."""
+    source = source_of(model)
+    if source is not None:
+        return None if source.entry is None else source.entry.config
+    path = Path(model)
+    for entry in entries().values():
+        file = entry.file
+        if file is not None and file.name == path.name and file.size in (None, path.stat().st_size):
+            return entry.config
+    return None
+
+
+def _weights_in(folder: Path) -> Path:
+    """Of a model that diffusers saved."""
+    for place in (folder, folder / "unet"):
+        for suffix in (".safetensors", ".bin"):
+            path = place / f"diffusion_pytorch_model{suffix}"
+            if path.is_file():
+                return path
+    raise CheckpointError(
+        f"{folder} is a folder without diffusion_pytorch_model.safetensors or .bin; give a file of weights"
+    )
+
+
 def _description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"no description beside the weights: {path} is missing") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is not a readable description: {error}") from None
     if not isinstance(description, dict) or "backbone" not in description:

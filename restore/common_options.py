@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from restore.config import Commands, Option, read_options
+from restore.models_command import names as model_names
 
 METHODS = ("auto", "ddrm", "diffpir", "sr3", "one-step")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -35,7 +36,25 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-ModelOption = Annotated[str, typer.Option(help="default, or a .safetensors file with its .json beside it.")]
+def allow_downloads(context: typer.Context, yes: bool) -> bool:
+    """Have a model that is missing downloaded without a question, in this command."""
+    if yes and not context.resilient_parsing:
+        from pretrained import when_missing
+        from restore.models import agree
+
+        context.with_resource(when_missing(agree))
+    return yes
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="default, a name of restore models, hf:OWNER/REPO, or a file of weights.", autocompletion=model_names
+    ),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes/--no-yes", help="Download --model if it is not here.", callback=allow_downloads)
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))]
 
 
@@ -69,6 +88,7 @@ class Common:
     ] = 0
     samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
     model: ModelOption = "default"
+    yes: YesOption = False
     device: DeviceOption = "auto"
     tile: Annotated[
         int | None, typer.Option(help="Side in pixels of the network's pieces of a large picture. Default: what fits.")

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 import pretrained
+from pretrained.download import is_offline
+from pretrained.store import all_installed, cache_folder
 from restore import __version__
 from restore.denoiser import ModelConfig
 from restore.devices import choose_device, device_name, free_memory, network_dtype, why_device, why_dtype
@@ -45,6 +47,7 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
         },
         "device": _device(device),
         "model": _model(model),
+        "models": _models(),
         "methods": {task: _method(task) for task in TASKS},
         "packages": {"torch": str(torch.__version__), **{name: _version(name) for name in PACKAGES}},
         "optional": {name: {"version": _version(name), "for": use} for name, use in OPTIONAL.items()},
@@ -101,7 +104,8 @@ def _device(name: str) -> dict[str, Any]:
 
 def _model(name: str) -> dict[str, Any]:
     try:
-        checkpoint = pretrained.load(name)
+        with pretrained.when_missing(pretrained.refuse):  # asking is for those who would use it
+            checkpoint = pretrained.load(name)
         config = ModelConfig.from_dict(checkpoint.config)
         path = pretrained.checkpoint_path(name)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
@@ -117,6 +121,16 @@ def _model(name: str) -> dict[str, Any]:
         "conditional": config.backbone.condition_channels > 0,
         "training": _training(path.with_suffix(".md")),
     }
+
+
+def _models() -> dict[str, Any]:
+    """Of others: where they are kept, and which are here."""
+    try:
+        there = all_installed()
+    except pretrained.CheckpointError as error:
+        return {"cache": str(cache_folder()), "unreadable": str(error)}
+    names = {"installed": ", ".join(there) or "none", "installed_bytes": sum(found.size for found in there.values())}
+    return {"cache": str(cache_folder()), **names, "offline": is_offline()}
 
 
 def _training(card: Path) -> str | None:

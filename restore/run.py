@@ -206,17 +206,18 @@ class Run:
         request = self.request
         recorder = Recorder(plan, summary, as_json=request.as_json, note=note, page=page, shown=request.shown)
         samples = request.options.samples
+        here = None if request.cluster is not None else self.restorer  # before any bar: it may have to ask
         with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as recorder.progress:
-            if request.cluster is None:
-                self._here(plan, recorder)
+            if here is not None:
+                self._here(plan, recorder, here)
             else:
                 model = Model(request.model, request.device, request.tile, request.memory)
                 work_through_on_ray(plan.jobs, self.work, model, request.cluster, recorder.finished)
         return recorder.failures
 
-    def _here(self, plan: Plan, recorder: Recorder) -> None:
-        """In this process. Without device or model nothing is begun."""
-        progress, page, restorer = recorder.progress, recorder.page, self.restorer
+    def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
+        """In this process."""
+        progress, page = recorder.progress, recorder.page
 
         def solve(job: Job, loaded: Loaded) -> tuple[Loaded, Result]:
             progress.picture(Path(job.source_name).name)

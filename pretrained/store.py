@@ -1,0 +1,302 @@
+"""The folder where downloaded checkpoints are kept: what is there, putting something there, checking and removing it.
+
+Below the folder: ``models/NAME/`` with the files and, once all of them are there and checked, ``installed.json``;
+``pinned/NAME.json`` with the digests of files for which nobody published one, which outlive the files; ``locks/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pretrained import hub
+from pretrained.catalogue import Entry, RemoteFile, entries
+from pretrained.download import OFFLINE_VARIABLE, CacheError, Progress, digest_of, download, is_offline, take_over
+from pretrained.errors import CheckpointError
+
+CACHE_VARIABLE = "RESTORE_CACHE"
+_RECORD = "installed.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that can be installed.
+
+    Attributes:
+        name: as it follows ``--model``.
+        entry: of the catalogue, if it is in it.
+        repository, revision: on the hub; empty if it is elsewhere.
+    """
+
+    name: str
+    entry: Entry | None = None
+    repository: str = ""
+    revision: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, if it is installed."""
+        return cache_folder() / "models" / self.key
+
+    @property
+    def key(self) -> str:
+        """Its name as the name of a file."""
+        return self.name.replace(hub.PREFIX, "hf--").replace("/", "--")
+
+    def listing(self) -> hub.Listing:
+        """Its files, the weights first; asks the hub where that knows them.
+
+        Raises:
+            CheckpointError: the hub does not answer, or no address of the file is known.
+        """
+        if self.repository:
+            return hub.listing(self.repository, self.revision)
+        assert self.entry is not None
+        assert self.entry.file is not None
+        return hub.Listing("", [self.entry.file])
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A checkpoint in the folder.
+
+    Attributes:
+        folder: with its files.
+        weights: the file of them that has the weights.
+        files: of each its ``size``, ``sha256``, where it came ``from``, and whether its digest was ``published`` or is
+            ``pinned`` since the first download.
+        commit: of the hub's repository, or empty.
+    """
+
+    folder: Path
+    weights: Path
+    files: Mapping[str, Mapping[str, Any]]
+    commit: str
+
+    @property
+    def whole(self) -> Path:
+        """What a reader is given: the folder, where there is a configuration beside the weights."""
+        return self.folder if (self.folder / "config.json").is_file() else self.weights
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(facts["size"] for facts in self.files.values())
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights when they were installed, hexadecimal."""
+        return self.files[self.weights.name]["sha256"]
+
+
+def cache_folder() -> Path:
+    """``RESTORE_CACHE``, or the user's cache folder of this system."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("restore-diffusion"))
+
+
+def source_of(model: str) -> Source | None:
+    """What a name of the catalogue or ``hf:OWNER/REPO[@REVISION]`` stands for; None for anything else.
+
+    Raises:
+        CheckpointError: ``hf:`` and something that is no repository.
+    """
+    if model.startswith(hub.PREFIX):
+        repository, revision = hub.parse(model)
+        return Source(model, None, repository, revision)
+    entry = entries().get(model)
+    if entry is None:
+        return None
+    return Source(model, entry, *((entry.hub, "main") if entry.hub else ()))
+
+
+def installed(source: Source) -> Installed | None:
+    """What is in the folder of a checkpoint, if all of it is.
+
+    Raises:
+        CacheError: the folder cannot be read.
+    """
+    facts = _record(source.folder)
+    if facts is None:
+        return None
+    found = Installed(source.folder, source.folder / facts["weights"], facts["files"], facts["commit"])
+    sizes = {name: each["size"] for name, each in found.files.items()}
+    return found if all(_size(found.folder / name) == size for name, size in sizes.items()) else None
+
+
+def all_installed() -> dict[str, Installed]:
+    """Every checkpoint in the folder by name, those of the hub included.
+
+    Raises:
+        CacheError: the folder cannot be read.
+    """
+    records = (_record(path.parent) for path in cache_folder().glob(f"models/*/{_RECORD}"))
+    names = sorted(record["name"] for record in records if record is not None)
+    sources = (source for name in names if (source := source_of(name)) is not None)
+    return {source.name: found for source in sources if (found := installed(source)) is not None}
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What was written when a checkpoint was whole."""
+    try:
+        return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise CacheError(f"{folder / _RECORD}: cannot be read: {error}; remove that file to begin anew") from None
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def install(
+    source: Source,
+    progress: Progress = lambda done, total: None,
+    *,
+    local: Path | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Installed:
+    """Download a checkpoint, unless it is there; of several processes at once one does it and the others wait.
+
+    Args:
+        progress: called with the bytes of the present file.
+        local: a file that was fetched by other means, taken instead of a download.
+        notice: told in a sentence what is waited for.
+
+    Raises:
+        CheckpointError: it cannot be had as it was published; what has come is kept for a next attempt.
+        CacheError: the folder cannot be written.
+    """
+    if local is None and is_offline():
+        raise CheckpointError(f"{source.name} is not installed, and {OFFLINE_VARIABLE} is set: nothing is downloaded")
+    with _Lock(source, notice):
+        if (found := installed(source)) is not None:
+            return found
+        commit, files = source.listing() if local is None else hub.Listing("", [_only_file(source)])
+        bring = partial(download, progress=progress) if local is None else partial(_taken, local=local)
+        facts = {file.name: _brought(source, file, bring) for file in files}
+        record = {"name": source.name, "weights": files[0].name, "commit": commit, "files": facts}
+        _write(source.folder / _RECORD, record)
+        _write(_pins(source), {name: each["sha256"] for name, each in facts.items() if each["digest"] == "pinned"})
+    done = installed(source)
+    assert done is not None
+    return done
+
+
+def faults(source: Source, found: Installed) -> list[str]:
+    """What is wrong with an installed checkpoint's files: read whole and compared with what was installed."""
+    wrong = []
+    for name, facts in found.files.items():
+        path = found.folder / name
+        if path.stat().st_size != facts["size"]:
+            wrong.append(f"{path} has {path.stat().st_size:,} bytes instead of {facts['size']:,}")
+        elif digest_of(path) != facts["sha256"]:
+            wrong.append(f"{path} has changed: its SHA-256 is not {facts['sha256']}")
+    return wrong
+
+
+def remove(source: Source) -> int:
+    """Remove a checkpoint and what is left of downloads; returns the bytes that became free. Pinned digests stay.
+
+    Raises:
+        CacheError: it cannot be removed.
+    """
+    with _Lock(source, lambda text: None):
+        freed = sum(path.stat().st_size for path in source.folder.glob("*") if path.is_file())
+        try:
+            (source.folder / _RECORD).unlink(missing_ok=True)  # first, so that what is left is never taken for whole
+            if source.folder.exists():
+                shutil.rmtree(source.folder)
+        except OSError as error:
+            raise CacheError(f"{source.folder}: cannot be removed: {error.strerror or error}") from None
+    return freed
+
+
+def _only_file(source: Source) -> RemoteFile:
+    if source.entry is None or source.entry.file is None:
+        raise CheckpointError(f"{source.name} is a repository; give its folder as --model FOLDER instead")
+    return source.entry.file
+
+
+def _taken(file: RemoteFile, folder: Path, local: Path) -> str:
+    take_over(file, folder, local)
+    return str(local)
+
+
+def _brought(source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path], str]) -> dict[str, Any]:
+    """Have a file brought into the folder; what is to be recorded of it."""
+    origin = bring(file, source.folder)
+    path = source.folder / file.name
+    sha256 = file.sha256 or digest_of(path)
+    if not file.is_published:
+        _compare_with_pin(source, path, sha256)
+    digest = "published" if file.is_published else "pinned"
+    return {"size": path.stat().st_size, "sha256": sha256, "from": origin, "digest": digest}
+
+
+def _compare_with_pin(source: Source, path: Path, sha256: str) -> None:
+    try:
+        pinned = json.loads(_pins(source).read_text(encoding="utf-8")).get(path.name, sha256)
+    except (FileNotFoundError, ValueError):
+        return
+    if pinned != sha256:
+        path.unlink()
+        raise CheckpointError(
+            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 is {sha256}, and "
+            f"{pinned} is pinned in {_pins(source)}; if you trust the new file, remove that one"
+        )
+
+
+def _pins(source: Source) -> Path:
+    return cache_folder() / "pinned" / f"{source.key}.json"
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    """The whole of a record or nothing; an empty one is none."""
+    if not record:
+        return
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+class _Lock:
+    """Of a checkpoint's folder, against other processes."""
+
+    def __init__(self, source: Source, notice: Callable[[str], None]) -> None:
+        self.source, self.notice = source, notice
+        self.path = cache_folder() / "locks" / f"{source.key}.lock"
+
+    def __enter__(self) -> None:
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.lock = FileLock(self.path)
+            try:
+                self.lock.acquire(timeout=0)
+            except Timeout:
+                self.notice(f"{self.source.name} is being downloaded by another process; waiting for it")
+                self.lock.acquire()
+        except OSError as error:
+            raise CacheError(
+                f"{self.path.parent}: cannot be written: {error.strerror or error}; RESTORE_CACHE=FOLDER chooses another "
+                "folder"
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
