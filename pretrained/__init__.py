@@ -1,8 +1,8 @@
 """The weights that ship with the package, those of others by name, and reading of weights from files.
 
-A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. Those of
-others are read by `pretrained.layouts`. This package knows files and layouts; `restore.denoiser.build_denoiser` makes a
-network of them.
+A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. Those
+of others are read by `pretrained.layouts`. This package knows files and layouts, and `restore.denoiser.build_denoiser`
+makes a network of them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ _when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing",
 
 @contextmanager
 def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
-    """Within this, call ``act`` for a checkpoint that is known and not here; it installs it or raises CheckpointError."""
+    """Within this, ``act`` is called for a checkpoint that is known and not here: it installs it, or raises
+    CheckpointError.
+    """
     token = _when_missing.set(act)
     try:
         yield
@@ -165,9 +167,8 @@ def _load_foreign(model: str, path: Path) -> Checkpoint:
     except CheckpointError as error:
         if path.suffix != ".safetensors":
             raise
-        raise CheckpointError(
-            f"{error} (and no description is beside it: {path.with_suffix('.json')} is missing)"
-        ) from None
+        missing = path.with_suffix(".json")
+        raise CheckpointError(f"{error} (and no description is beside it: {missing} is missing)") from None
     return Checkpoint(model, config, state, digest_of(path))
 
 
@@ -191,9 +192,7 @@ def _weights_in(folder: Path) -> Path:
             path = place / f"diffusion_pytorch_model{suffix}"
             if path.is_file():
                 return path
-    raise CheckpointError(
-        f"{folder} is a folder without diffusion_pytorch_model.safetensors or .bin; give a file of weights"
-    )
+    raise CheckpointError(f"{folder} has no diffusion_pytorch_model.safetensors or .bin; give a file of weights")
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ TRIES = 5
 """In a row that may bring nothing new, once something has come from an address."""
 PAUSE = 1.0
 """Seconds before the second of them; the others wait longer."""
-_CHUNK = 2**20
+_CHUNK = 2**16
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes that are here and, where it is known, their number in the end."""

@@ -1,6 +1,6 @@
 """Repositories of the Hugging Face hub, by its plain HTTP addresses.
 
-The answers are those that the hub documents for its API (https://huggingface.co/docs/hub/api) and that `huggingface_hub`
+The answers are those that the hub documents for its API (https://huggingface.co/docs/hub/api) and `huggingface_hub`
 reads; ``HF_ENDPOINT`` names another server with the same addresses.
 """
 
@@ -61,7 +61,7 @@ def listing(repository: str, revision: str) -> Listing:
 
 
 def _chosen(repository: str, names: list[str]) -> list[str]:
-    """The weights of diffusers with their configuration, else the only weights there are, ours with their description."""
+    """The weights of diffusers with their configuration; else the only weights, if they are ours with a description."""
     for folder in ("", "unet/"):
         for suffix in (".safetensors", ".bin"):
             weights, config = f"{folder}diffusion_pytorch_model{suffix}", f"{folder}config.json"
@@ -71,8 +71,8 @@ def _chosen(repository: str, names: list[str]) -> list[str]:
     if len(weights) != 1:
         found = ", ".join(weights[:6]) + (" …" if len(weights) > 6 else "") if weights else "none"
         raise CheckpointError(
-            f"{repository} has not one file of weights, but {len(weights)} ({found}); fetch the right one and give it as "
-            "--model FILE"
+            f"{repository} has not one file of weights, but {len(weights)} ({found}); fetch the right one and give it "
+            "as --model FILE"
         )
     description = str(PurePosixPath(weights[0]).with_suffix(".json"))
     return [weights[0], *([description] if description in names else [])]

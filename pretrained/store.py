@@ -294,8 +294,8 @@ class _Lock:
                 self.lock.acquire()
         except OSError as error:
             raise CacheError(
-                f"{self.path.parent}: cannot be written: {error.strerror or error}; RESTORE_CACHE=FOLDER chooses another "
-                "folder"
+                f"{self.path.parent}: cannot be written: {error.strerror or error}; RESTORE_CACHE=FOLDER chooses "
+                "another folder"
             ) from None
 
     def __exit__(self, *_: object) -> None:

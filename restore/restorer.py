@@ -114,7 +114,7 @@ class Restorer:
     """A model on a device, ready to restore pictures.
 
     Args:
-        model: ``default``, a checkpoint's name (`pretrained.checkpoint_path`), or the path of a file or folder of weights.
+        model: ``default``, another name or the path of weights, see `pretrained.checkpoint_path`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         tile: side in pixels of the pieces in which the network sees large pictures; None is what the memory allows.
         memory: that may be used on the device in all, as in ``4GB``; None is most of what is free.
