@@ -160,10 +160,8 @@ def _load_foreign(model: str, path: Path) -> Checkpoint:
     """The layout is recognised from the tensors, and compared with the catalogue's where the file is in it."""
     from pretrained import layouts
 
-    whole = path.parent if path.with_name("config.json").is_file() else path
-    expected = expected_config(model)
     try:
-        config, state = layouts.read(whole, expected=expected)
+        config, state = layouts.read(path, expected=expected_config(model))
     except CheckpointError as error:
         if path.suffix != ".safetensors":
             raise

@@ -61,12 +61,13 @@ def listing(repository: str, revision: str) -> Listing:
 
 
 def _chosen(repository: str, names: list[str]) -> list[str]:
-    """The weights of diffusers with their configuration; else the only weights, if they are ours with a description."""
+    """The weights of diffusers with network and schedule; else the only weights, with their description if ours."""
+    schedule = [name for name in ("scheduler_config.json", "scheduler/scheduler_config.json") if name in names][:1]
     for folder in ("", "unet/"):
         for suffix in (".safetensors", ".bin"):
             weights, config = f"{folder}diffusion_pytorch_model{suffix}", f"{folder}config.json"
             if weights in names and config in names:
-                return [weights, config]
+                return [weights, config, *schedule]
     weights = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     if len(weights) != 1:
         found = ", ".join(weights[:6]) + (" …" if len(weights) > 6 else "") if weights else "none"

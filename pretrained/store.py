@@ -80,11 +80,6 @@ class Installed:
     commit: str
 
     @property
-    def whole(self) -> Path:
-        """What a reader is given: the folder, where there is a configuration beside the weights."""
-        return self.folder if (self.folder / "config.json").is_file() else self.weights
-
-    @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(facts["size"] for facts in self.files.values())

@@ -136,20 +136,18 @@ def convert(
 ) -> None:
     """Write a checkpoint of any layout as ours, .safetensors with .json, which loads without its own code."""
     from pretrained import expected_config, layouts
+    from restore.files import refuse_existing
     from restore.models import known, told
 
     path = Path(source)
     if not path.exists():
-        path = _here(known(source)).whole
+        path = _here(known(source)).weights
     if target.suffix != ".safetensors":
         raise BadArgument(f"{target}: its suffix must be .safetensors")
+    for each in (target, target.with_suffix(".json")):
+        refuse_existing(each, overwrite)
     with told():
-        try:
-            layouts.convert(path, target, overwrite=overwrite, expected=expected_config(source))
-        except FileExistsError:
-            raise FileAccess(f"{target}: exists already; pass --overwrite to replace it") from None
-        except OSError as error:
-            raise FileAccess(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
+        layouts.convert(path, target, overwrite=overwrite, expected=expected_config(source))
     typer.echo(str(target))
 
 

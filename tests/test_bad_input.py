@@ -262,13 +262,12 @@ def test_a_copy_of_the_weights_is_good(command, place):
         ("missing.safetensors", ["missing.safetensors", "no weights"]),
         ("text.safetensors", ["text.safetensors", "not a readable safetensors file"]),
         ("pickle.safetensors", ["pickle.safetensors", "not a readable safetensors file"]),
-        ("alone.safetensors", ["alone.json", "missing"]),
         ("garbled.safetensors", ["garbled.json", "not a readable description"]),
         ("bare.safetensors", ["bare.json", "backbone"]),
     ],
 )
 def test_model(command, place, model, said):
-    for name in ("text", "pickle", "garbled", "bare", "alone"):
+    for name in ("text", "pickle", "garbled", "bare"):
         Path(f"{name}.safetensors").write_text("These are not weights.")
     Path("pickle.safetensors").write_bytes(pickle.dumps(Bomb()))
     for name, text in (

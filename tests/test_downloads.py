@@ -192,6 +192,9 @@ def test_all_had_come_but_the_name(server, tmp_path):
     ],
 )
 def test_another_file_than_was_published(server, tmp_path, facts, said):
+    server.cuts["/w.pt"] = [100_000, *[0] * downloads.TRIES]
+    with pytest.raises(CheckpointError, match="cut off"):
+        download(remote(server), tmp_path / "to")
     with pytest.raises(CheckpointError, match=said):
         download(remote(server, **facts), tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
@@ -553,16 +556,16 @@ def test_a_model_of_ours_on_the_hub(command, cache, hub, server, picture, tmp_pa
 
 @pytest.mark.parametrize("folder", ["", "unet/"])
 def test_a_model_of_diffusers_on_the_hub(hub, monkeypatch, folder):
-    """Safetensors before pickles; the reader gets the folder."""
+    """Safetensors before pickles, and what diffusers wrote of network and schedule beside them."""
     names = ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors", "config.json")
-    hub({f"{folder}{name}": name.encode() for name in names} | {"scheduler/config.json": b"{}"})
+    hub({f"{folder}{name}": name.encode() for name in names} | {"scheduler/scheduler_config.json": b"{}"})
     source = store.source_of("hf:me/small")
     found = store.install(source)
-    assert sorted(found.files) == ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert sorted(found.files) == ["config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"]
     assert (found.folder / "config.json").read_bytes() == b"config.json"
     read = reader(monkeypatch)
     assert pretrained.load("hf:me/small").sha256 == hashlib.sha256(names[1].encode()).hexdigest()
-    assert read == [(found.folder, None)]
+    assert read == [(found.weights, None)]
 
 
 def test_repositories_that_do_not_suit(hub, server):
@@ -597,7 +600,15 @@ def test_a_folder_of_diffusers(monkeypatch, tmp_path):
     (tmp_path / "unet" / "config.json").write_text("{}")
     save_file({"x": torch.zeros(1)}, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
     pretrained.load(str(tmp_path))
-    assert read == [(tmp_path / "unet", None)]
+    assert read == [(tmp_path / "unet" / "diffusion_pytorch_model.safetensors", None)]
+
+
+def test_weights_without_a_description(command, tmp_path, picture):
+    pytest.importorskip("pretrained.layouts")
+    shutil.copy(pretrained.checkpoint_path("default"), tmp_path / "alone.safetensors")
+    outcome = command("sr", picture(), "--model", tmp_path / "alone.safetensors")
+    assert outcome.code == 3
+    assert f"no description is beside it: {tmp_path / 'alone.json'} is missing" in outcome.err
 
 
 def test_convert(command, monkeypatch, listed, tmp_path):
@@ -606,8 +617,6 @@ def test_convert(command, monkeypatch, listed, tmp_path):
 
     def convert(source: Path, target: Path, *, overwrite: bool = False, expected: Any = None) -> None:
         called.append((source, target, overwrite, expected))
-        if target.exists() and not overwrite:
-            raise FileExistsError(target)
         if source.name == "bad.pt":
             raise CheckpointError("no layout has such keys")
 
