@@ -104,7 +104,7 @@ def checked(found: Installed) -> str:
     pinned = [name for name, facts in found.files.items() if facts["digest"] == "pinned"]
     if not pinned:
         return "compared with the published digest"
-    return f"nobody published a digest of {', '.join(pinned)}: it is pinned from this download on"
+    return f"nobody published a digest of {', '.join(pinned)}: it is pinned from now on"
 
 
 def table() -> list[dict[str, Any]]:

@@ -55,6 +55,8 @@ def test_commands_and_options():
         (("sr", "--kernel", ""), common_options.RESAMPLERS),
         (("denoise", "--noise", "a"), ("auto",)),
         (("evaluate", "in", "--task", "in"), ("inpaint",)),
+        (("sr", "--model", "sr3"), ("sr3-16-to-128", "sr3-64-to-512")),
+        (("models", "get", "adm-f"), ("adm-ffhq256",)),
         (("sr", "--config", ""), ()),  # the shell's own: files
         (("sr", ""), ()),
     ],

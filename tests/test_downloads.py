@@ -368,7 +368,7 @@ def test_a_file_that_was_fetched_by_hand(command, cache, listed, server, tmp_pat
 
 def test_a_digest_that_nobody_published_is_pinned(command, cache, listed, server):
     listed(sha256=None)
-    assert "it is pinned from this download on" in get(command, "--yes").err
+    assert "it is pinned from now on" in get(command, "--yes").err
     assert json.loads((cache / "pinned" / "tiny.json").read_text()) == {"w.pt": SHA256}
     assert command("models", "remove", "tiny").code == 0
     server.files["/w.pt"] = DATA[::-1]
@@ -462,7 +462,7 @@ def test_a_file_that_lost_its_end_is_not_installed(command, cache, listed, serve
 def test_info_says_what_is_installed(command, cache, listed):
     assert get(command, "--yes").code == 0
     info = json.loads(command("info", "--json").out)["models"]
-    assert info == {"cache": str(cache), "installed": "tiny", "installed_bytes": len(DATA), "offline": False}
+    assert info == {"cache": str(cache), "installed": "tiny", "installed_size_bytes": len(DATA), "offline": False}
 
 
 def in_a_process(prelude: str = "pass") -> subprocess.Popen[str]:
