@@ -83,7 +83,7 @@ def take_over(file: RemoteFile, folder: Path, source: Path) -> None:
         shutil.copyfile(source, target)
 
     try:
-        _keep(file, folder, source.as_uri() if source.is_absolute() else str(source), copy)
+        _keep(file, folder, str(source), copy)
     except _Unusable as error:
         raise CheckpointError(f"{source}: {error}") from None
 

@@ -1,7 +1,7 @@
 """The folder where downloaded checkpoints are kept: what is there, putting something there, checking and removing it.
 
 Below the folder: ``models/NAME/`` with the files and, once all of them are there and checked, ``installed.json``;
-``pinned/NAME.json`` with the digests of files for which nobody published one, which outlive the files; ``locks/``.
+``pinned/NAME.json`` with the digests of files for which the catalogue has none, which outlive the files; ``locks/``.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def install(
         facts = {file.name: _brought(source, file, bring) for file in files}
         record = {"name": source.name, "weights": files[0].name, "commit": commit, "files": facts}
         _write(source.folder / _RECORD, record)
-        _write(_pins(source), {name: each["sha256"] for name, each in facts.items() if each["digest"] == "pinned"})
+        _write(_pins(source), {file.name: facts[file.name]["sha256"] for file in files if _is_pinned(source, file)})
     done = installed(source)
     assert done is not None
     return done
@@ -233,10 +233,15 @@ def _brought(source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path
     origin = bring(file, source.folder)
     path = source.folder / file.name
     sha256 = file.sha256 or digest_of(path)
-    if not file.is_published:
+    if _is_pinned(source, file):
         _compare_with_pin(source, path, sha256)
     digest = "published" if file.is_published else "pinned"
     return {"size": path.stat().st_size, "sha256": sha256, "from": origin, "digest": digest}
+
+
+def _is_pinned(source: Source, file: RemoteFile) -> bool:
+    """Whether a later download must be the same file: what a server says of its own files, it can change."""
+    return bool(source.repository) or not file.is_published
 
 
 def _compare_with_pin(source: Source, path: Path, sha256: str) -> None:

@@ -129,7 +129,8 @@ def _models() -> dict[str, Any]:
         there = all_installed()
     except pretrained.CheckpointError as error:
         return {"cache": str(cache_folder()), "unreadable": str(error)}
-    names = {"installed": ", ".join(there) or "none", "installed_size_bytes": sum(found.size for found in there.values())}
+    size = sum(found.size for found in there.values())
+    names = {"installed": ", ".join(there) or "none", "installed_size_bytes": size}
     return {"cache": str(cache_folder()), **names, "offline": is_offline()}
 
 

@@ -217,8 +217,8 @@ def _is_downloadable(source: Source) -> bool:
 
 
 def _size_of_hub(source: Source) -> str:
-    """What the hub says of a repository's size."""
-    if not source.repository:
+    """What the hub says of the size of a repository that is not in the catalogue."""
+    if source.entry is not None:
         return ""
     sizes = [file.size for file in source.listing().files]
     return f"{sum(size or 0 for size in sizes) / 1e6:,.0f} MB, " if all(sizes) else "of unknown size, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -465,15 +466,42 @@ def test_info_says_what_is_installed(command, cache, listed):
     assert info == {"cache": str(cache), "installed": "tiny", "installed_size_bytes": len(DATA), "offline": False}
 
 
-def in_a_process(prelude: str = "pass") -> subprocess.Popen[str]:
-    """``restore models get tiny --yes``, with the catalogue of this test."""
+def in_a_process(
+    prelude: str = "pass", arguments: Sequence[str] = ("models", "get", "tiny", "--yes"), **streams: int
+) -> subprocess.Popen[str]:
+    """The command, with the catalogue of this test."""
     code = (
         f"import sys; from pathlib import Path; from pretrained import catalogue; import cli; {prelude}; "
         f"catalogue.CATALOGUE = Path({str(catalogue.CATALOGUE)!r}); "
-        "sys.exit(cli.exit_code(['models', 'get', 'tiny', '--yes']))"
+        f"sys.exit(cli.exit_code({list(arguments)}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
+    streams = {"stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen([sys.executable, "-c", code], text=True, env=environment, **streams)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_on_a_terminal(cache, listed, server):
+    """The question, the answer and a bar, as a person sees them."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = in_a_process(arguments=["models", "get", "tiny"], stdin=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 1000)
+    assert server.asked == []
+    os.write(ours, b"y\n")
+    with contextlib.suppress(OSError):  # the other end is closed
+        while more := os.read(ours, 1000):
+            shown += more
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "licence: CC0" in text
+    assert "307.2/307.2 kB" in text
+    assert here(cache) == ["installed.json", "w.pt"]
 
 
 def test_two_processes_download_once(cache, listed, server):
@@ -552,6 +580,26 @@ def test_a_model_of_ours_on_the_hub(command, cache, hub, server, picture, tmp_pa
     assert json.loads(command("models", "show", "hf:me/small", "--json").out)["repository"] == "me/small@c0ffee"
     assert "hf:me/small" in command("models").out
     assert command("models", "remove", "hf:me/small").code == 0
+
+
+def test_a_repository_that_changes_is_refused(command, hub, server):
+    """Its own digests say nothing about that: what was first downloaded is pinned."""
+    hub({"w.pt": DATA})
+    assert command("models", "get", "hf:me/small", "--yes").code == 0
+    assert command("models", "remove", "hf:me/small").code == 0
+    hub({"w.pt": DATA[::-1]})
+    outcome = command("models", "get", "hf:me/small", "--yes")
+    assert outcome.code == 3
+    assert "w.pt of hf:me/small has changed since it was first downloaded" in outcome.err
+
+
+def test_the_size_of_a_repository_is_said_before(command, hub, monkeypatch):
+    monkeypatch.setattr("restore.models.can_ask", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda text, **_: False)
+    hub({"w.pt": bytes(3_000_000)})
+    outcome = command("models", "get", "hf:me/small")
+    assert outcome.code == 6
+    assert "hf:me/small: 3 MB, the repository me/small of the Hugging Face hub" in outcome.err
 
 
 @pytest.mark.parametrize("folder", ["", "unet/"])
