@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretrained.catalogue import entries, nearest
-from pretrained.download import digest_of
+from pretrained.download import OFFLINE_VARIABLE, digest_of, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.hub import WEIGHT_SUFFIXES
 from pretrained.store import Source, installed, source_of
@@ -45,7 +45,8 @@ def refuse(source: Source) -> None:
     Raises:
         CheckpointError: always; it says how to get it.
     """
-    raise CheckpointError(f"{source.name} is not installed ({offer(source)}); {how_to_get(source)}")
+    offline = f" {OFFLINE_VARIABLE} is set: nothing is downloaded;" if is_offline() else ""
+    raise CheckpointError(f"{source.name} is not installed ({offer(source)});{offline} {how_to_get(source)}")
 
 
 _when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing", default=refuse)

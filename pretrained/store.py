@@ -241,7 +241,7 @@ def _brought(source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path
 
 def _is_pinned(source: Source, file: RemoteFile) -> bool:
     """Whether a later download must be the same file: what a server says of its own files, it can change."""
-    return bool(source.repository) or not file.is_published
+    return bool(source.repository) or file.sha256 is None
 
 
 def _compare_with_pin(source: Source, path: Path, sha256: str) -> None:

@@ -381,15 +381,19 @@ def test_a_digest_that_nobody_published_is_pinned(command, cache, listed, server
     assert get(command, "--yes").code == 0
 
 
-def test_an_md5_is_published_too(command, listed):
+def test_an_md5_is_published_too(command, cache, listed):
+    """It is compared, and as it is weak, the SHA-256 is pinned besides."""
     listed(sha256=None, md5=hashlib.md5(DATA).hexdigest())
     assert "compared with the published digest" in get(command, "--yes").err
     assert json.loads(command("models", "show", "tiny", "--json").out)["sha256"] == SHA256
+    assert json.loads((cache / "pinned" / "tiny.json").read_text()) == {"w.pt": SHA256}
 
 
 def test_offline(command, cache, listed, server, monkeypatch, picture):
     monkeypatch.setenv("RESTORE_OFFLINE", "1")
-    for arguments in (("models", "get", "tiny", "--yes"), ("sr", picture(), "--model", "tiny", "--yes")):
+    monkeypatch.setattr("restore.models.can_ask", lambda: True)
+    run = ("sr", picture(), "--model", "tiny")
+    for arguments in (("models", "get", "tiny", "--yes"), run, (*run, "--yes")):
         outcome = command(*arguments)
         assert outcome.code == 3
         assert "RESTORE_OFFLINE is set" in outcome.err
