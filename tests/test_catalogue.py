@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
 
 import pytest
 import torch
@@ -75,8 +74,8 @@ def test_parameters_of_the_networks(entry):
     backbone = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.config["backbone"].items()
     }
-    if unknown := backbone.keys() - {field.name for field in fields(BackboneConfig)}:
-        pytest.skip(f"the backbone has no {', '.join(sorted(unknown))}")
+    if entry.layout != "adm":  # whose options come with their layouts
+        pytest.importorskip("pretrained.layouts")
     with torch.device("meta"):
         network = build_backbone(BackboneConfig(**backbone))
     assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
