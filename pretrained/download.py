@@ -116,6 +116,8 @@ def _keep(file: RemoteFile, folder: Path, address: str, fetch: Callable[[str, st
     pooch.get_logger().setLevel("WARNING")  # it would tell of every file
     known = file.sha256 or (f"md5:{file.md5}" if file.md5 else None)
     with _writing(folder):
+        if known is None:  # pooch would take whatever has this name
+            (folder / file.name).unlink(missing_ok=True)
         try:
             pooch.retrieve(address, known_hash=known, fname=file.name, path=folder, downloader=fetch)
         except ValueError as error:

@@ -156,7 +156,10 @@ def _here(source: Any) -> Any:
 
     found = installed(source)
     if found is None:
-        raise Unavailable(f"{source.name} is not installed; restore models get {source.name} downloads it")
+        raise Unavailable(
+            f"{source.name} is not installed, or a file of it is missing or cut short; restore models get "
+            f"{source.name} downloads it"
+        )
     return found
 
 

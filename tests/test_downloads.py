@@ -456,10 +456,13 @@ def test_a_damaged_record(command, cache, listed):
     assert f"{record}: cannot be read" in outcome.err
 
 
-def test_a_file_that_lost_its_end_is_not_installed(command, cache, listed, server):
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_a_file_that_lost_its_end_is_not_installed(command, cache, listed, server, sha256):
+    listed(sha256=sha256)
     assert get(command, "--yes").code == 0
     (cache / "models" / "tiny" / "w.pt").write_bytes(DATA[:-1])
     assert json.loads(command("models", "--json").out.splitlines()[1])["state"] == "available"
+    assert "cut short" in command("models", "verify", "tiny").err
     assert get(command, "--yes").code == 0
     assert (cache / "models" / "tiny" / "w.pt").read_bytes() == DATA
 
