@@ -23,6 +23,7 @@ from restore.common_options import (
     KINDS,
     RESAMPLERS,
     TASKS,
+    ClassOption,
     Common,
     DeviceOption,
     ModelOption,
@@ -303,6 +304,7 @@ def evaluate(
     markdown: Annotated[Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")] = None,
     model: ModelOption = "default",
     yes: YesOption = False,
+    label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")] = False,
@@ -315,7 +317,7 @@ def evaluate(
     keep_freed_memory()
     wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
     settings = Settings(
-        task, scale, kernel, boundary, mask, operator, noise, size, count, wanted, steps, seed, model, device
+        task, scale, kernel, boundary, mask, operator, noise, size, count, wanted, steps, seed, model, device, label
     )
     command(source, settings, Outputs(report, json_file, markdown, overwrite), quiet=quiet)
 
@@ -340,7 +342,9 @@ def info(
 def sample(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A picture of them all; with --separate a folder.")],
     count: Annotated[int, typer.Option(help="How many.")] = 9,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of each, in pixels.")] = "128x128",
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT of each, in pixels. Default: the model's own, or 128x128.")
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help="How, as in ddim, dpmpp-2m or heun; a wrong name lists all.")
     ] = "dpmpp-2m",
@@ -355,6 +359,7 @@ def sample(
     ] = None,
     model: ModelOption = "default",
     yes: YesOption = False,
+    label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -363,15 +368,43 @@ def sample(
     """Draw pictures from the prior alone, by any sampler."""
     from restore.sample_files import Request, sample_to
 
-    width, height = _size(size) or (0, 0)
+    shape = _size(size)
+    sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     sample_to(
-        Request(target, separate, trajectory, overwrite, model, device),
+        Request(target, separate, trajectory, overwrite, model, device, label),
         quiet=quiet,
-        width=width,
-        height=height,
+        **sides,
         **wanted,
     )
+
+
+@app.command(name="score-norms", epilog=EPILOG)
+def score_norms(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs.")],
+    count: Annotated[int, typer.Option(help="How many squares of them.")] = 64,
+    size: Annotated[
+        int | None, typer.Option(help="Their side in pixels. Default: the model's own size, or 96.")
+    ] = None,
+    levels: Annotated[int, typer.Option(help="Of noise, at each of which the network sees every square.")] = 100,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.norms.json", help="Where to write. Default: the cache, for sampling.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
+    model: ModelOption = "default",
+    label: ClassOption = None,
+    device: DeviceOption = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.norms.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
+) -> None:
+    """Estimate how large a model's score is, once, for --sampler analytic-ddpm and analytic-ddim."""
+    from restore.score_norms import Estimate, estimate_to
+
+    wanted = Estimate(source, model, device, label, count, size, levels, seed)
+    path = estimate_to(wanted, out, overwrite=overwrite, quiet=quiet)
+    if not quiet:
+        _say(f"restore: score norms of {model} at {path}")
 
 
 @app.command(epilog=EPILOG)
@@ -382,6 +415,7 @@ def likelihood(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
     model: ModelOption = "default",
     yes: YesOption = False,
+    label: ClassOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
@@ -389,7 +423,8 @@ def likelihood(
     """How likely pictures are under the prior: bits for each number of a pixel."""
     from restore.likelihood_files import Estimator, tell_all
 
-    tell_all(Estimator(model, device, size=size, probes=probes, seed=seed), pictures, as_json=as_json)
+    estimator = Estimator(model, device, size=size, probes=probes, seed=seed, label=label)
+    tell_all(estimator, pictures, as_json=as_json)
 
 
 @app.command(name="operators")
@@ -441,6 +476,7 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
             *(common.method, common.steps, common.eta, common.seed, common.samples, common.sampler),
             start=common.start,
             start_noise=common.start_noise,
+            label=common.label,
         ),
         output=OutputOptions(common.format, common.quality, common.depth),
         shard=None if common.shard is None else Shard.read(common.shard),

@@ -55,6 +55,9 @@ ModelOption = Annotated[
 YesOption = Annotated[
     bool, typer.Option("--yes/--no-yes", help="Download --model if it is not here.", callback=allow_downloads)
 ]
+ClassOption = Annotated[
+    int | None, typer.Option("--class", metavar="N", help="Of a class-conditional model: the class, counted from 0.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))]
 
 
@@ -89,6 +92,7 @@ class Common:
     samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
     model: ModelOption = "default"
     yes: YesOption = False
+    label: ClassOption = None
     device: DeviceOption = "auto"
     tile: Annotated[
         int | None, typer.Option(help="Side in pixels of the network's pieces of a large picture. Default: what fits.")

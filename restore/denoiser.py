@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore.backbone import Backbone, BackboneConfig, build_backbone
+from restore.errors import BadArgument
 from restore.schedule import NoiseSchedule
 
 Parameterization = Literal["epsilon", "v", "x0", "edm"]
@@ -21,12 +22,15 @@ PARAMETERIZATIONS: tuple[Parameterization, ...] = ("epsilon", "v", "x0", "edm")
 
 
 class Prediction(NamedTuple):
-    """What a network says of ``x = x0 + σ ε``; both are [B, C, H, W] in float32."""
+    """What a network says of ``x = x0 + σ ε``; all are [B, C, H, W] in float32."""
 
     clean: Tensor
     """The estimate of x0, E[x0 | x]."""
     noise: Tensor
     """The estimate of ε; ``x = clean + σ noise``."""
+    share: Tensor | None = None
+    """v of a network with a learned variance: where, in the logarithm, the variance of a reverse step lies between β̃_t
+    (0) and β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 15). Nothing holds it within [0, 1]."""
 
 
 GREY = 1 / 3
@@ -80,6 +84,7 @@ class ModelConfig:
         condition_resampling: how the condition of super-resolution was enlarged in training: ``bicubic`` is Keys' cubic
             with a = −3/4, ``pil-bicubic`` with a = −1/2 as in Pillow, see `enlarged`.
         scale: the one factor by which it was enlarged; None is any.
+        size: side in pixels of the pictures it was trained on, if it knows no others; None where that does not matter.
     """
 
     backbone: BackboneConfig
@@ -110,6 +115,9 @@ class ModelConfig:
             raise ValueError(f"condition_resampling must be {', '.join(RESAMPLING)}, not {self.condition_resampling!r}")
         if self.condition_required and not self.backbone.condition_channels:
             raise ValueError("condition_required: the network has no condition_channels")
+        multiple = self.backbone.size_multiple
+        if self.size is not None and (self.size < 1 or self.size % multiple):
+            raise ValueError(f"size must be a multiple of {multiple} for this network, not {self.size}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -128,16 +136,23 @@ class Denoiser:
     Args:
         network: anything callable as `Backbone` is.
         config: its description.
+        label: the class of a class-conditional network; `of_class` gives the same network another one.
 
     Calling it is ``denoise(x, sigma, condition=None)``:
-        x: [B, C, H, W], any height and width; sides that the network cannot divide are extended by mirroring.
+        x: [B, C, H, W], any height and width; sides that the network cannot divide are extended by mirroring. A network
+            with a ``config.size`` takes none above it, and always sees pictures of that size (`restore.tiles` shows it
+            larger ones).
         sigma: noise level, one number or [B].
         condition: see `Condition`; None is the unconditional prior.
+
+    It raises ValueError for a class-conditional network without a class, a condition that the network cannot see, and
+    pictures above its size.
     """
 
-    def __init__(self, network: Backbone, config: ModelConfig) -> None:
+    def __init__(self, network: Backbone, config: ModelConfig, label: int | None = None) -> None:
         self.network = network
         self.config = config
+        self.label = label
         self.schedule = NoiseSchedule.named(**config.schedule)
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
@@ -147,20 +162,34 @@ class Denoiser:
         alpha = torch.rsqrt(1 + sigma**2)
         s = sigma * alpha
         scaled = alpha * x
-        output = self._run(scaled, self._time(sigma, alpha), condition)
+        output, share = self._run(scaled, self._time(sigma, alpha), condition)
         if self.config.parameterization == "epsilon":
-            return Prediction(x - sigma * output, output)
+            return Prediction(x - sigma * output, output, share)
         if self.config.parameterization == "x0":
-            return Prediction(output, (x - output) / sigma)
+            return Prediction(output, (x - output) / sigma, share)
         if self.config.condition_skip and condition is not None:
             output = output - s * condition.picture
-        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output)
+        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output, share)
+
+    def of_class(self, label: int | None) -> Denoiser:
+        """The denoiser of one class, 0 to ``config.backbone.classes − 1``; None is for networks without classes.
+
+        Raises:
+            BadArgument: there is no such class, or a class-conditional network without one.
+        """
+        _check_label(label, self.config.backbone.classes)
+        return self if label == self.label else Denoiser(self.network, self.config, label)
+
+    @property
+    def learned_variance(self) -> bool:
+        """Whether predictions come with a `Prediction.share`."""
+        return self.config.backbone.learned_variance
 
     def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
         skip, out, scale = edm_scales(sigma, self.config.sigma_data)
-        output = self._run(scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition)
+        output, share = self._run(scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition)
         clean = skip * x + out * output
-        return Prediction(clean, (x - clean) / sigma)
+        return Prediction(clean, (x - clean) / sigma, share)
 
     @property
     def conditional(self) -> bool:
@@ -188,12 +217,22 @@ class Denoiser:
             return sigma.flatten().log() / 4
         return self.config.time_scale * self.schedule.time_at(sigma.flatten())
 
-    def _run(self, scaled: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
+    def _run(self, scaled: Tensor, time: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor | None]:
+        """What the network says of the picture, and v = (output + 1)/2 where its variance is learned."""
         _batch, channels, height, width = scaled.shape
+        size = self.config.size
+        if size is not None and max(height, width) > size:
+            raise ValueError(f"this network knows pictures of {size}x{size} pixels alone, not {width}x{height}")
         parts = [scaled, *self._condition_inputs(scaled, condition)]
-        network_input = mirror_to_multiple(torch.cat(parts, dim=1), self.config.backbone.size_multiple)
-        output = self.network(network_input, time)
-        return output[:, :channels, :height, :width].float()
+        network_input = mirror_to_multiple(torch.cat(parts, dim=1), size or self.config.backbone.size_multiple)
+        output = self.network(network_input, time, *self._labels(scaled))[..., :height, :width].float()
+        return output[:, :channels], (output[:, channels:] + 1) / 2 if self.learned_variance else None
+
+    def _labels(self, scaled: Tensor) -> list[Tensor]:
+        if not self.config.backbone.classes:
+            return []
+        _check_label(self.label, self.config.backbone.classes)
+        return [torch.full((len(scaled),), self.label, device=scaled.device)]
 
     def _condition_inputs(self, scaled: Tensor, condition: Condition | None) -> list[Tensor]:
         config = self.config.backbone
@@ -216,6 +255,16 @@ def edm_scales(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor
     """c_skip, c_out and c_in of ``clean = c_skip x + c_out F(c_in x)`` (EDM: arXiv 2206.00364, table 1)."""
     total = sigma**2 + sigma_data**2
     return sigma_data**2 / total, sigma * sigma_data * torch.rsqrt(total), torch.rsqrt(total)
+
+
+def _check_label(label: int | None, count: int) -> None:
+    """Raise BadArgument where a network of ``count`` classes does not take the label."""
+    if label is None and count:
+        raise BadArgument(f"--class is missing: this model draws one of {count} classes, 0 to {count - 1}")
+    if label is not None and not count:
+        raise BadArgument(f"--class {label}: this model knows no classes")
+    if label is not None and not 0 <= label < count:
+        raise BadArgument(f"--class {label}: must be between 0 and {count - 1} for this model")
 
 
 def build_denoiser(

@@ -54,7 +54,7 @@ def classifier_guided(denoise: Denoise, log_probability: LogProbability | None, 
         prediction = denoise(x, sigma, condition)
         level = sigma.to(x).reshape(-1, 1, 1, 1) if isinstance(sigma, Tensor) else sigma
         shift = scale * level * _gradient(log_probability, x, sigma)
-        return Prediction(prediction.clean + level * shift, prediction.noise - shift)
+        return prediction._replace(clean=prediction.clean + level * shift, noise=prediction.noise - shift)
 
     return guided
 
@@ -66,7 +66,7 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
 
     The network without its condition is the unconditional branch, as it is trained to be by dropping it. w = 0 is
     unconditional and w = 1 the conditional network itself, at one call; more goes beyond. The paper counts from there:
-    its w is this one less 1.
+    its w is this one less 1. A learned variance stays that of the conditional network.
 
     Args:
         denoise: of a network that can see a condition.
@@ -91,7 +91,8 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
         if scale == 1:
             return conditional
         free = denoise(x, sigma, None)
-        return Prediction(*(f + scale * (c - f) for f, c in zip(free, conditional, strict=True)))
+        clean, noise = (f + scale * (c - f) for f, c in zip(free[:2], conditional[:2], strict=True))
+        return Prediction(clean, noise, conditional.share)
 
     return guided
 

@@ -119,6 +119,8 @@ def _model(name: str) -> dict[str, Any]:
         "predicts": config.parameterization,
         "schedule": config.schedule.get("name"),
         "conditional": config.backbone.condition_channels > 0,
+        "classes": config.backbone.classes or None,
+        "size": config.size,
         "training": _training(path.with_suffix(".md")),
     }
 

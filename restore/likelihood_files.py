@@ -47,21 +47,33 @@ class Estimator:
         size: side of the square from the middle of each picture.
         probes: of Hutchinson's estimate.
         seed: of the dequantisation's noise and of the probes.
+        label: the class, of a class-conditional model.
 
     Raises:
-        BadArgument: a size or number of probes that cannot be used.
+        BadArgument: a size, number of probes or class that cannot be used.
         Unavailable: no such model or device.
     """
 
-    def __init__(self, model: str = "default", device: str = "auto", *, size: int = 64, probes: int = 1, seed: int = 0):
+    def __init__(
+        self,
+        model: str = "default",
+        device: str = "auto",
+        *,
+        size: int = 64,
+        probes: int = 1,
+        seed: int = 0,
+        label: int | None = None,
+    ) -> None:
         if not 8 <= size <= LARGEST:
             raise BadArgument(f"--size {size}: must be between 8 and {LARGEST} pixels")
         if not 1 <= probes <= 1000:
             raise BadArgument(f"--probes {probes}: must be between 1 and 1000")
         self.size, self.probes, self.seed = size, probes, seed
         self.device = choose_device(device)
-        self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32)
+        self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32).of_class(label)
         check_prior(self.denoise, model)
+        if self.denoise.config.size not in (None, size):
+            raise BadArgument(f"--size {size}: must be {self.denoise.config.size}, the only size that this model knows")
 
     def __call__(self, path: Path) -> Likelihood:
         """The likelihood of the middle of a picture.

@@ -15,7 +15,7 @@ from torch import Tensor
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
 from restore.denoiser import Condition, Denoiser, enlarged
 from restore.errors import BadArgument
-from restore.samplers.catalogue import SAMPLERS, Sampler
+from restore.samplers.catalogue import SAMPLERS, Sampler, check_variance
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
@@ -176,6 +176,7 @@ _SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
 
 def _sr3(run: Run) -> Tensor:
     if run.settings.sampler is not None:
+        check_variance(run.settings.sampler, run.denoiser)
         return _sampled(run, SAMPLERS[run.settings.sampler])
     return sr3(
         run.denoiser,
@@ -455,6 +456,11 @@ def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None)
         raise BadArgument(f"--sampler {name}: is for --method sr3, not {method}")
     if name not in SAMPLERS:
         raise BadArgument(f"--sampler {name}: unknown; there are {', '.join(SAMPLERS)}")
+    if SAMPLERS[name].score_norms:
+        raise BadArgument(
+            f"--sampler {name}: its variance is estimated for the prior alone, not for sr3, which sees IN as well; "
+            "it is for restore sample"
+        )
     if eta is not None:
         raise BadArgument(f"--eta {eta}: is of sr3's own sampler; {name} has its own noise")
     if settings.steps < (least := SAMPLERS[name].least_steps):

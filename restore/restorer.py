@@ -59,6 +59,7 @@ class Options:
         start: a picture of the result's size that ddrm, diffpir and sr3 begin with instead of with noise, or
             ``spandrel:FILE``, whose answer it is (Chung et al. 2022, arXiv 2112.05146).
         start_noise: to which the start is noised, a standard deviation in [0, 1] units; None is `START_NOISE`.
+        label: what a class-conditional model is to see in the picture, the number of its class.
     """
 
     method: str = "auto"
@@ -69,6 +70,7 @@ class Options:
     sampler: str | None = None
     start: Picture | str | None = None
     start_noise: float | None = None
+    label: int | None = None
 
     @property
     def networks(self) -> list[str]:
@@ -147,6 +149,19 @@ class Restorer:
         self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
         self._tile, self._notice = tile, notice
         self._networks: dict[str, FeedForward] = {}
+        self._of_class: dict[int, TiledDenoiser] = {}
+
+    def of_class(self, label: int | None) -> TiledDenoiser:
+        """The denoiser of a class, kept for later pictures; None is for models without classes.
+
+        Raises:
+            BadArgument: there is no such class, or the model has classes and none is given.
+        """
+        if label is None:
+            return self.denoiser.of_class(None)
+        if label not in self._of_class:
+            self._of_class[label] = self.denoiser.of_class(label)
+        return self._of_class[label]
 
     def sr(self, image: Picture, scale: float = 4, *, noise: Noise = 0.0, kernel: str = "bicubic", **options) -> Any:
         """Super-resolution by a factor in (1, 16] of a picture that was down-sampled by ``kernel``.
@@ -303,6 +318,7 @@ class Restorer:
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
+        denoiser = self.of_class(options.label)
         method, settings = settings_for(
             problem.kind,
             options.method,
@@ -312,14 +328,14 @@ class Restorer:
             sampler=options.sampler,
             start=options.start is not None,
             start_noise=options.start_noise,
-            conditional=self.denoiser.conditional,
-            prior=self.denoiser.prior,
+            conditional=denoiser.conditional,
+            prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
         )
         generator = torch.Generator().manual_seed(options.seed)
         started = time.perf_counter()
         with torch.inference_mode():
-            run = Run(self.denoiser, problem, settings, generator, callback, self._start(problem, options.start))
+            run = Run(denoiser, problem, settings, generator, callback, self._start(problem, options.start))
             solve = partial(_answer, self.network(method)) if is_feed_forward(method) else METHODS[method]
             solutions = torch.stack([_finished(solve(run), problem) for _ in range(options.samples)])
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)

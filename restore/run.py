@@ -133,6 +133,7 @@ class Run:
         notice = (lambda text: None) if request.quiet else (lambda text: say(f"restore: {text}"))
         restorer = Restorer(request.model, request.device, tile=request.tile, memory=request.memory, notice=notice)
         restorer.load_networks(request.options)
+        restorer.of_class(request.options.label)  # a class that is not there is not every picture's failure
         return restorer
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from restore.denoiser import Denoiser
 from restore.errors import BadArgument
 from restore.samplers import Step
-from restore.samplers.catalogue import SAMPLERS
+from restore.samplers.analytic_dpm import ScoreNorms
+from restore.samplers.catalogue import SAMPLERS, check_variance
 from restore.samplers.common import start
 from restore.schedule import LEVELS, noise_levels
 from restore.tiles import TiledDenoiser
@@ -75,23 +77,33 @@ def sample_pictures(
     sampling: Sampling,
     device: torch.device,
     *,
+    norms: ScoreNorms | None = None,
     ways: int = 0,
     callback: Callable[[Step], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor | None]:
     """Draw pictures from a prior.
 
     Args:
+        norms: of this prior, for samplers that take `restore.samplers.analytic_dpm.ScoreNorms`.
         ways: how many pictures' clean estimates along the way are kept, of the first batch at most.
         callback: called with a `Step` after each step of each batch.
 
     Returns:
         Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the way
         [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
+
+    Raises:
+        BadArgument: a sampler that needs a learned variance, or score norms, which are not there.
     """
     sampler = SAMPLERS[sampling.sampler]
+    check_variance(sampling.sampler, denoise)
+    if sampler.score_norms and norms is None:
+        raise BadArgument(f"--sampler {sampling.sampler}: it needs the model's score norms")
     sigmas = noise_levels(denoise.schedule, sampling.steps, sampling.levels or sampler.levels)
     generator = torch.Generator().manual_seed(sampling.seed)
-    random = {"generator": generator} if sampler.random else {}
+    options: dict[str, Any] = {"generator": generator} if sampler.random else {}
+    if sampler.score_norms:
+        options["norms"] = norms
     made: list[Tensor] = []
     seen: list[Tensor] = []
 
@@ -104,7 +116,7 @@ def sample_pictures(
         for count in sampling.batches:
             x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
             noise = start(x, sigmas[0], generator)
-            made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **random)))
+            made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
 
 

@@ -18,10 +18,12 @@ from torch import Tensor
 from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
 from restore.denoiser import Condition, Denoiser, Prediction, mirror_to_multiple
 from restore.devices import is_out_of_memory, release_memory
-from restore.errors import RestoreError
+from restore.errors import BadArgument, RestoreError
 
 OVERLAP = 96
 """Pixels by which neighbouring tiles overlap (docs/large-pictures.md says what less costs)."""
+OVERLAP_SHARE = 4
+"""Of a network that knows one size only, tiles overlap by their side over this."""
 
 Notice = Callable[[str], None]
 """Takes a sentence for the user about what is done differently than asked or expected."""
@@ -66,6 +68,9 @@ class TiledDenoiser:
     A picture that has no more pixels than a tile goes through whole. The default network is local (what it answers for
     a pixel depends on a neighbourhood), so tiles agree with the whole picture up to what lies beyond the overlap.
 
+    A network that knows pictures of one size alone (`restore.denoiser.ModelConfig.size`) sees tiles of exactly that
+    size, the whole of them within the picture; where the picture is smaller, it is continued by mirroring.
+
     Pictures may lie on another device than the network: tiles travel, and the answer is where the picture is.
 
     When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the side, which later
@@ -73,30 +78,39 @@ class TiledDenoiser:
 
     Args:
         denoise: the denoiser of one tile.
-        tile: side of a tile in pixels; None is what the budget allows.
-        overlap: by how much neighbours overlap at least; at most half a tile.
+        tile: side of a tile in pixels; None is what the budget allows, or the network's size.
+        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP`, or a quarter of the
+            network's size.
         budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a time.
         notice: told, once for each change, what is done differently than expected.
 
     Raises:
         ValueError: an overlap that is not below the tile.
+        BadArgument: a tile that is not the network's size, where it has one.
     """
 
     def __init__(
         self,
         denoise: Denoiser,
         tile: int | None = None,
-        overlap: int = OVERLAP,
+        overlap: int | None = None,
         *,
         budget: Budget | None = None,
         notice: Notice = warnings.warn,
     ) -> None:
+        self.size = denoise.config.size
+        if self.size is not None and tile not in (None, self.size):
+            raise BadArgument(f"--tile {tile}: this model sees pieces of {self.size} pixels alone")
+        tile = tile or self.size
+        if overlap is None:
+            overlap = OVERLAP if self.size is None else max(1, self.size // OVERLAP_SHARE)
         if not 0 < overlap < (tile or LARGEST_TILE):
             raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.budget, self.notice = budget, notice
         self.schedule, self.conditional = denoise.schedule, denoise.conditional
         self.config, self.prior = denoise.config, denoise.prior
+        self.learned_variance = denoise.learned_variance
         self.one_step_from_zeros = denoise.one_step_from_zeros
         self._in_batches = True
         self._in_float32: Denoiser | None = None
@@ -115,6 +129,15 @@ class TiledDenoiser:
                     raise
                 self._use_less(x)
             release_memory(self.denoise.device)
+
+    def of_class(self, label: int | None) -> TiledDenoiser:
+        """The same tiles of the same network for one class, see `Denoiser.of_class`."""
+        denoise = self.denoise.of_class(label)
+        if denoise is self.denoise:
+            return self
+        other = copy.copy(self)
+        other.denoise, other._in_float32 = denoise, None
+        return other
 
     def side(self, x: Tensor) -> int:
         """Of the tiles of pictures like ``x``."""
@@ -138,30 +161,30 @@ class TiledDenoiser:
         rows, columns = self._spans(x)
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
-        clean, noise = torch.zeros_like(x), torch.zeros_like(x)
+        whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.learned_variance)))
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
         for group in _groups(tiles, self.at_once(x, _area(rows, columns, self._grid))):
             seen = self._gathered(x, group)
             levels = sigma[[tile.picture % len(sigma) for tile in group]] if _is_per_picture(sigma) else sigma
             shown = condition and Condition(*(self._gathered(part, group) for part in condition))
             prediction = self._finite(seen, levels, shown)
-            for index, tile in enumerate(group):
-                tile.add(prediction.clean[index], clean)
-                tile.add(prediction.noise[index], noise)
-        return Prediction(clean, noise)
+            for part, total in _parts(prediction, whole):
+                for index, tile in enumerate(group):
+                    tile.add(part[index], total)
+        return whole
 
     def _predict_whole(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
         """Every picture as one tile, several at once."""
-        count, device = self.at_once(x, x.shape[-2] * x.shape[-1]), self.denoise.device
-        parts = []
+        count, device = self.at_once(x, _area(*self._spans(x), self._grid)), self.denoise.device
+        answers = []
         for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
             levels = sigma[pictures] if _is_per_picture(sigma) and len(sigma) > 1 else sigma
             shown = condition and Condition(*(_of_these(part, pictures).to(device) for part in condition))
             prediction = self._finite(x[pictures].to(device), levels, shown)
-            parts.append(Prediction(prediction.clean.to(x.device), prediction.noise.to(x.device)))
-        if len(parts) == 1:
-            return parts[0]
-        return Prediction(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
+            answers.append(Prediction(*(None if part is None else part.to(x.device) for part in prediction)))
+        if len(answers) == 1:
+            return answers[0]
+        return Prediction(*(torch.cat(parts) for parts in _parts(*answers)))
 
     def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
         """The network's prediction; in float32 where another number format gives infinities."""
@@ -184,13 +207,16 @@ class TiledDenoiser:
         """Of the tiles' rows and columns; one of each if the picture goes through whole."""
         height, width = x.shape[-2:]
         side = self.side(x)
+        if self.size is not None:
+            return fixed_spans(height, side, self.overlap), fixed_spans(width, side, self.overlap)
         if height * width <= side**2:
             return spans(height, height, 0, 1), spans(width, width, 0, 1)
         return spans(height, side, self.overlap, self._grid), spans(width, side, self.overlap, self._grid)
 
     @property
     def _grid(self) -> int:
-        return self.denoise.config.backbone.size_multiple
+        """What the sides of all that the network sees are multiples of."""
+        return self.size or self.denoise.config.backbone.size_multiple
 
     def _use_less(self, x: Tensor) -> None:
         """Go on with fewer tiles at once, else with smaller ones.
@@ -198,12 +224,13 @@ class TiledDenoiser:
         Raises:
             RestoreError: they are as small as can be.
         """
-        area = _area(*self._spans(x), self._grid)
-        if self.at_once(x, area) > 1 and len(x) * x.shape[-2] * x.shape[-1] > area:
+        rows, columns = self._spans(x)
+        area = _area(rows, columns, self._grid)
+        if self.at_once(x, area) > 1 and len(x) * len(rows) * len(columns) > 1:
             self._in_batches = False
             self.notice("not enough memory for several tiles at once: going on with one at a time")
             return
-        smaller = max(math.isqrt(area) // 2, SMALLEST_TILE)
+        smaller = self.size or max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area:
             raise RestoreError(
                 f"not enough memory, even for pieces of {smaller}x{smaller} pixels; close other programs, restore a "
@@ -229,12 +256,32 @@ def spans(size: int, tile: int, overlap: int, grid: int) -> tuple[Span, ...]:
     """
     tile = max(tile // grid, 2) * grid if tile < size else size
     if size <= tile:
-        return (Span(0, size, np.ones(size, np.float32)),)
+        return _one_span(size)
     overlap = min(-(-overlap // grid), tile // grid // 2) * grid
     padded = -(-size // grid) * grid
     count = -(-(padded - overlap) // (tile - overlap))
     length = -(-(padded + (count - 1) * overlap) // (count * grid)) * grid
     starts = [index * (padded - length) // (count - 1) // grid * grid for index in range(count)]
+    return _weighted(starts, length, overlap, size)
+
+
+@lru_cache(maxsize=16)
+def fixed_spans(size: int, length: int, overlap: int) -> tuple[Span, ...]:
+    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is not longer, one."""
+    if size <= length:
+        return _one_span(size)
+    overlap = min(overlap, length // 2)
+    count = -(-(size - overlap) // (length - overlap))
+    starts = [index * (size - length) // (count - 1) for index in range(count)]
+    return _weighted(starts, length, overlap, size)
+
+
+def _one_span(size: int) -> tuple[Span, ...]:
+    return (Span(0, size, np.ones(size, np.float32)),)
+
+
+def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> tuple[Span, ...]:
+    """Spans that begin there, with weights that sum to 1 at each of ``size`` pixels."""
     windows = [_window(start, length, overlap, size) for start in starts]
     total = np.sum(windows, axis=0)
     return tuple(
@@ -253,6 +300,11 @@ def _window(start: int, length: int, overlap: int, size: int) -> NDArray[np.floa
 def _area(rows: Sequence[Span], columns: Sequence[Span], grid: int) -> int:
     """Pixels of one tile, as the network sees it."""
     return math.prod(-(-(axis[0].stop - axis[0].start) // grid) * grid for axis in (rows, columns))
+
+
+def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
+    """What they say, part by part: all clean estimates, all noises, and all shares where there are any."""
+    return (parts for parts in zip(*predictions, strict=True) if parts[0] is not None)
 
 
 def _groups(tiles: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
@@ -276,4 +328,4 @@ def _is_finite(prediction: Prediction) -> bool:
 
 def _copy_in_float32(denoise: Denoiser) -> Denoiser:
     """The same network, whose weights keep the values that they were rounded to."""
-    return Denoiser(copy.deepcopy(denoise.network).set_compute_dtype(torch.float32), denoise.config)
+    return Denoiser(copy.deepcopy(denoise.network).set_compute_dtype(torch.float32), denoise.config, denoise.label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from analytic import Mixture
 from monte_carlo import assert_matches
 from torch import Tensor
 
-from restore.denoiser import Condition, Prediction
+from restore.denoiser import Condition, Denoise, Prediction
 from restore.samplers.ancestral import ancestral, clipped, diffuse, forward_variance, posterior_variance
 from restore.samplers.common import Step, start
 from restore.schedule import NoiseSchedule, noise_levels
@@ -40,6 +41,11 @@ class Recorded:
         self.sigmas.append(sigma)
         self.conditions.append(condition)
         return self.denoise(x, sigma, condition)
+
+
+def _saying(denoise: Denoise, share: Callable[[float], Tensor]) -> Denoise:
+    """The denoiser with v, as a network that learned its variance would say it at each level."""
+    return lambda x, sigma, condition=None: denoise(x, sigma, condition)._replace(share=share(float(sigma)))
 
 
 @pytest.mark.parametrize(("variance", "dimensions"), [("posterior", 8), ("forward", 2)])
@@ -76,9 +82,9 @@ def test_learned_variance_is_right_in_few_steps_where_the_fixed_ones_are_not() -
     variances = torch.tensor([0.01, 0.1, 0.6], dtype=torch.float64)
     world = Mixture(torch.ones(1), torch.zeros(1, 3), torch.diag(variances)[None])
     sigmas = noise_levels(LINEAR, 6, "log-snr", highest=20.0)
-    lower = dict(itertools.pairwise(sigmas))
+    lower = dict(itertools.pairwise([*sigmas[:-1], 0.5 * sigmas[-2]]))  # v is not asked for in the last step
 
-    def share(x: Tensor, sigma: float, condition: Condition | None) -> Tensor:
+    def share(sigma: float) -> Tensor:
         high, low = forward_variance(sigma, lower[sigma]), posterior_variance(sigma, lower[sigma])
         of_clean = variances * sigma**2 / (variances + sigma**2)
         return ((low + (1 - (lower[sigma] / sigma) ** 2) ** 2 * of_clean) / low).log() / math.log(high / low)
@@ -86,11 +92,12 @@ def test_learned_variance_is_right_in_few_steps_where_the_fixed_ones_are_not() -
     x = diffuse(world.sample(20_000, _draw(1)), sigmas[0], _draw(2))
 
     def spread(variance) -> Tensor:
-        return ancestral(world.denoise, x, sigmas, variance=variance, generator=_draw(3)).flatten(1).var(dim=0)
+        network = _saying(world.denoise, share)
+        return ancestral(network, x, sigmas, variance=variance, generator=_draw(3)).flatten(1).var(dim=0)
 
     # The last step, to the clean estimate, multiplies a variance c + σ² by (c/(c + σ²))²
     expected = variances**2 / (variances + sigmas[-2] ** 2)
-    assert torch.allclose(spread(share), expected, rtol=0.05)
+    assert torch.allclose(spread("learned"), expected, rtol=0.05)
     assert (spread("posterior") < 0.9 * expected).all()
     assert (spread("forward") > 1.1 * expected).all()
 
@@ -110,10 +117,10 @@ def test_is_the_plain_restatement_in_vp_coordinates(variance: str, stride: int) 
     v = torch.linspace(-0.2, 1.3, 6, dtype=torch.float64)  # nothing holds a network's v within [0, 1]
     x = torch.randn(3, 1, 2, 6, dtype=torch.float64, generator=_draw(1))
     found = ancestral(
-        _diagonal_network,
+        _saying(_diagonal_network, lambda sigma: v),
         x * (1 + sigmas[0] ** 2) ** 0.5,
         sigmas,
-        variance=(lambda *_: v) if variance == "learned" else variance,
+        variance=variance,
         generator=_draw(2),
     )
     noise = _draw(2)
@@ -165,8 +172,9 @@ def test_agrees_with_diffusers(variance: str, clip: bool, steps: int) -> None:
 
     times = scheduler.timesteps.tolist()
     sigmas = [float(((1 - kept[t]) / kept[t]) ** 0.5) for t in times] + [0.0]
-    record = Recorded(clipped(world.denoise) if clip else world.denoise)
-    ours = {"fixed_small": "posterior", "fixed_large": "forward", "learned_range": lambda *_: v}[variance]
+    network = _saying(world.denoise, lambda sigma: v)
+    record = Recorded(clipped(network) if clip else network)
+    ours = {"fixed_small": "posterior", "fixed_large": "forward", "learned_range": "learned"}[variance]
     found = ancestral(record, x * (1 + sigmas[0] ** 2) ** 0.5, sigmas, variance=ours, generator=_draw(2))
 
     noise = _draw(2)
@@ -221,7 +229,8 @@ def test_clipped_estimates_lie_in_the_range_and_explain_x() -> None:
         ([1.0, 2.0, 0.0], {}, "must fall"),
         ([1.0, 0.5], {}, "final 0"),
         ([0.0], {}, "final 0"),
-        ([1.0, 0.0], {"variance": "learned"}, "posterior, forward"),
+        ([1.0, 0.0], {"variance": "optimal"}, "posterior, forward, learned"),
+        ([1.0, 0.5, 0.0], {"variance": "learned"}, "has not learned"),
     ],
 )
 def test_bad_input(sigmas: list[float], options: dict, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,26 @@ import torch
 from analytic import Mixture, sliced_wasserstein
 from PIL import Image
 
-from restore.denoiser import Prediction
+from restore.denoiser import Denoise, Prediction
 from restore.errors import BadArgument
-from restore.samplers.catalogue import SAMPLERS
+from restore.samplers.analytic_dpm import ScoreNorms, estimate_score_norms
+from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.sampling import Sampling, grid, sample_pictures
 from restore.schedule import LEVELS, NoiseSchedule, noise_levels
+
+
+def _saying(world: Mixture) -> Denoise:
+    """The exact denoiser with a variance half-way between the fixed ones, of which both lead to the target."""
+    half = torch.tensor(0.5, dtype=torch.float64)
+    return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(share=half)
+
+
+def _norms(sampler: Sampler, world: Mixture, levels: list[float]) -> dict[str, ScoreNorms]:
+    if not sampler.score_norms:
+        return {}
+    draw = torch.Generator().manual_seed(5)
+    pictures = world.sample(2000, draw)
+    return {"norms": estimate_score_norms(world.denoise, pictures, levels, model="m", batch=2000, generator=draw)}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -25,7 +41,7 @@ def test_every_name_leads_to_the_target(name: str) -> None:
     levels = noise_levels(NoiseSchedule.named("linear"), 30, sampler.levels)
     x = levels[0] * torch.randn(1500, 1, 1, 3, generator=draw, dtype=torch.float64)
     random = {"generator": draw} if sampler.random else {}
-    found = sampler.run(world.denoise, x, levels, **random)
+    found = sampler.run(_saying(world), x, levels, **random, **_norms(sampler, world, levels))
     far = sliced_wasserstein(torch.randn(exact.shape, generator=draw) * 2, exact, draw)
     assert sliced_wasserstein(found, exact, draw) < 0.12 < far / 4
 
@@ -35,18 +51,19 @@ def test_what_is_said_of_randomness_and_steps_is_true(name: str) -> None:
     world, sampler = Mixture.random(2), SAMPLERS[name]
     levels = noise_levels(NoiseSchedule.named("linear"), max(4, sampler.least_steps), sampler.levels)
     x = levels[0] * torch.ones(1, 1, 1, 2, dtype=torch.float64)
+    run = partial(sampler.run, _saying(world), x, **_norms(sampler, world, levels))
     if not sampler.random:
-        assert torch.equal(sampler.run(world.denoise, x, levels), sampler.run(world.denoise, x, levels))
+        assert torch.equal(run(levels), run(levels))
     else:
-        one, two = (sampler.run(world.denoise, x, levels, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
+        one, two = (run(levels, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
         assert not torch.equal(one, two)
     least = noise_levels(NoiseSchedule.named("linear"), sampler.least_steps, sampler.levels)
     random = {"generator": torch.Generator().manual_seed(0)} if sampler.random else {}
-    assert torch.isfinite(sampler.run(world.denoise, x, least, **random)).all()
+    assert torch.isfinite(run(least, **random)).all()
     assert sampler.levels in LEVELS
     if sampler.least_steps > 1:
         with pytest.raises(ValueError, match=r"step|level"):
-            sampler.run(world.denoise, x, [levels[0], 0.0], **random)
+            run([levels[0], 0.0], **random)
 
 
 def test_grid_of_pictures() -> None:

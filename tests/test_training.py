@@ -882,7 +882,7 @@ def test_real_pictures_validation_and_mixed_precision(tmp_path, monkeypatch) -> 
     monkeypatch.setattr(learner, "network_dtype", lambda device: torch.bfloat16)
     made = replace(recipe(run={"mixed_precision": True}, optimiser={"kind": "muon"}), model=MODEL)
     crops = torch.zeros(2, 3, 16, 16)
-    monkeypatch.setattr(trainer, "centre_crops", lambda folder: crops)
+    monkeypatch.setattr(trainer, "centre_crops", lambda folder, side: crops)
     options = Options(tmp_path, FIXTURES, made, steps=4, device="cpu", validation=FIXTURES)
     done = train(options)
     assert math.isfinite(done.loss)

@@ -66,6 +66,7 @@ class Settings:
         methods: their names; empty for every method that suits.
         steps: calls of the network for those methods that take several.
         seed: of noise, masks and samplers.
+        label: the class, of a class-conditional model.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Settings:
     seed: int = 0
     model: str = "default"
     device: str = "auto"
+    label: int | None = None
 
     def completed(self) -> Settings:
         """With the task's defaults, after a look at everything that can be judged without a picture.

@@ -95,6 +95,8 @@ class _Run:
         learned = not settings.methods or any(is_learned(method) for method in settings.methods)
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
+        if self.restorer is not None:
+            self.restorer.of_class(settings.label)  # a class that is not there is not every picture's failure
         for network in self.networks.values():
             assert self.restorer is not None
             self.restorer.network(network)
@@ -202,7 +204,7 @@ class _Run:
     def _warm_up(self, case: Case) -> None:
         """What PyTorch does once only is no method's time."""
         if self.restorer is not None and self.restorer.denoiser.prior:
-            self.restorer.denoise(case.truth, 0.1, method="one-step")
+            self.restorer.denoise(case.truth, 0.1, method="one-step", label=self.settings.label)
 
     def _restore_all(self, case: Case, progress: Progress) -> None:
         """Every method on one picture."""
@@ -251,8 +253,10 @@ class _Run:
 
     def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
         assert self.restorer is not None
-        steps = None if method == "one-step" or method in self.networks else self.settings.steps
-        options = {"method": self.networks.get(method, method), "steps": steps, "seed": self.settings.seed}
+        settings = self.settings
+        steps = None if method == "one-step" or method in self.networks else settings.steps
+        options = {"method": self.networks.get(method, method), "steps": steps}
+        options |= {"seed": settings.seed, "label": settings.label}
         result = self.restorer.run(
             self.settings.task, case.file, dict(case.arguments), callback=callback, **options
         ).mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,10 +12,6 @@ from torch import Tensor
 from restore.denoiser import Condition, Denoise
 from restore.samplers.common import Callback, Step, corrected, falling_pairs, noise_like
 from restore.schedule import forward_variance, posterior_variance
-
-Share = Callable[[Tensor, float, "Condition | None"], Tensor]
-"""``share(x, sigma, condition)``: v of a network with a learned variance, of a shape that broadcasts to x; see
-`ancestral`."""
 
 
 def diffuse(x: Tensor, sigma: float, generator: torch.Generator | None = None, *, start: float = 0.0) -> Tensor:
@@ -46,7 +42,7 @@ def ancestral(
     x: Tensor,
     sigmas: Sequence[float],
     *,
-    variance: Literal["posterior", "forward"] | Share = "posterior",
+    variance: Literal["posterior", "forward", "learned"] = "posterior",
     condition: Condition | None = None,
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
@@ -64,7 +60,7 @@ def ancestral(
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        variance: ``posterior`` (β̃_t), ``forward`` (β_t), or a function of (x, sigma, condition) that returns v.
+        variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, by the network's `Prediction.share`.
         condition: shown to the network beside the noisy picture, if given.
         generator: of the random numbers, on the CPU.
         callback: called with a `Step` after each call of the network.
@@ -73,24 +69,29 @@ def ancestral(
         [B, C, H, W].
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or an unknown variance.
+        ValueError: ``sigmas`` do not fall to 0, an unknown variance, or a network that has not learned its own.
     """
-    if not callable(variance) and variance not in FIXED_VARIANCES:
-        known = ", ".join(FIXED_VARIANCES)
-        raise ValueError(f"unknown variance {variance!r}; known are {known}, or a function that returns v")
+    if variance not in (*FIXED_VARIANCES, "learned"):
+        raise ValueError(f"unknown variance {variance!r}; known are {', '.join(FIXED_VARIANCES)}, learned")
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean = denoise(x, sigma, condition).clean
+        clean, _, share = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
         if sigma_next == 0:
             x = mean
-        elif callable(variance):
-            x = mean + range_spread(variance(x, sigma, condition), sigma, sigma_next) * noise_like(x, generator)
+        elif variance == "learned":
+            x = mean + range_spread(_learned(share), sigma, sigma_next) * noise_like(x, generator)
         else:
             x = mean + FIXED_VARIANCES[variance](sigma, sigma_next) ** 0.5 * noise_like(x, generator)
     return x
+
+
+def _learned(share: Tensor | None) -> Tensor:
+    if share is None:
+        raise ValueError("the network says nothing of its variance: it has not learned one")
+    return share
 
 
 def clipped(denoise: Denoise) -> Denoise:

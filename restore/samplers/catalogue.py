@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from restore.errors import BadArgument
+from restore.samplers.analytic_dpm import analytic_dpm
 from restore.samplers.ancestral import ancestral
 from restore.samplers.ddim import ddim
 from restore.samplers.dpm_solver import dpm_solver_1, dpm_solver_2, dpm_solver_3
@@ -30,6 +32,10 @@ from restore.samplers.score_sde import (
 )
 from restore.samplers.unipc import unipc
 
+if TYPE_CHECKING:
+    from restore.denoiser import Denoiser
+    from restore.tiles import TiledDenoiser
+
 
 class Sampler(NamedTuple):
     """A sampler with what a user must know of it."""
@@ -43,6 +49,10 @@ class Sampler(NamedTuple):
     least_steps: int = 1
     levels: str = "log-snr"
     """The grid of noise levels that suits it, see `restore.schedule.LEVELS`."""
+    learned_variance: bool = False
+    """Whether the network must have learned the variance of its steps."""
+    score_norms: bool = False
+    """Whether it takes ``norms``, see `restore.samplers.analytic_dpm.ScoreNorms`."""
 
 
 SAMPLERS = {
@@ -53,6 +63,23 @@ SAMPLERS = {
         True,
         1,
         "uniform",
+    ),
+    "ddpm-learned": Sampler(
+        partial(ancestral, variance="learned"),
+        "Improved DDPM's ancestral sampling with the network's own variance",
+        True,
+        levels="uniform",
+        learned_variance=True,
+    ),
+    "analytic-ddpm": Sampler(
+        analytic_dpm, "Analytic-DDPM: ancestral, with the optimal variance", True, levels="uniform", score_norms=True
+    ),
+    "analytic-ddim": Sampler(
+        partial(analytic_dpm, eta=0.0, last_noise=1.0),
+        "Analytic-DDIM: η = 0, with the optimal variance",
+        True,
+        levels="uniform",
+        score_norms=True,
     ),
     "ddim": Sampler(ddim, "DDIM, η = 0", False),
     "ddim-eta": Sampler(partial(ddim, eta=0.85), "DDIM, η = 0.85", True),
@@ -79,3 +106,14 @@ SAMPLERS = {
     "predictor-corrector": Sampler(predictor_corrector, "Score SDE (VE), predictor and corrector", True),
     "ode": Sampler(probability_flow, "Score SDE's probability flow, by an adaptive solver", False, 2),
 }
+
+
+def check_variance(name: str, denoise: Denoiser | TiledDenoiser) -> None:
+    """See whether a sampler suits a network.
+
+    Raises:
+        BadArgument: it needs the variance that the network has not learned.
+    """
+    if SAMPLERS[name].learned_variance and not denoise.learned_variance:
+        fixed = "ddpm and ddpm-large take a fixed one"
+        raise BadArgument(f"--sampler {name}: this model has not learned the variance of its steps; {fixed}")

@@ -39,7 +39,8 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
     """The denoiser with every clean estimate [B, C, H, W] corrected, and the noise that goes with it."""
 
     def denoise_and_correct(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
-        clean = correct(denoise(x, sigma, condition).clean)
-        return Prediction(clean, (x - clean) / per_picture(sigma, x))
+        prediction = denoise(x, sigma, condition)
+        clean = correct(prediction.clean)
+        return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.share)
 
     return denoise_and_correct

@@ -44,7 +44,7 @@ def dpm_solver_1(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if lower > 0:
@@ -78,7 +78,7 @@ def dpm_solver_2(
     """
     pairs = falling_pairs_for("dpm_solver_2", sigmas, at_least=2)
     for index, (sigma, lower) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if lower > 0:
@@ -113,7 +113,7 @@ def dpm_solver_3(
     pairs = falling_pairs_for("dpm_solver_3", sigmas, at_least=2)
     r1, r2 = 1 / 3, 2 / 3
     for index, (sigma, lower) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if lower > 0:

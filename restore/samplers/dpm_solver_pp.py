@@ -161,7 +161,7 @@ def sde_dpm_solver_1(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if lower > 0:

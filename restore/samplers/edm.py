@@ -42,7 +42,7 @@ def euler(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if lower > 0:
@@ -136,7 +136,7 @@ def _heun_step(
     denoise: Denoise, x: Tensor, sigma: float, lower: float, condition: Condition | None
 ) -> tuple[Tensor, Tensor]:
     """From σ to the next ``lower`` level; and the clean estimate where the step begins."""
-    clean, noise = denoise(x, sigma, condition)
+    clean, noise, _ = denoise(x, sigma, condition)
     if lower == 0:
         return clean, clean
     end = x + (lower - sigma) * noise

@@ -279,7 +279,7 @@ def predictor_corrector(
         raise ValueError(f"the corrector's signal-to-noise ratio must be positive, not {snr}")
     predict = _reverse_diffusion_step if predictor == "reverse-diffusion" else _euler_maruyama_step
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise = denoise(x, sigma, condition)
+        clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, clean))
         if sigma_next > 0:

@@ -242,6 +242,8 @@ class Recipe:
             crop, _ = self.data.size(stage)
             if crop % backbone.size_multiple:
                 raise BadArgument(f"[data] crop {crop}: must be a multiple of {backbone.size_multiple} for this model")
+            if model.size not in (None, crop):
+                raise BadArgument(f"[data] crop {crop}: must be {model.size}, the model's only size, throughout")
         if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
             wanted = "above 0" if model.one_step == "zeros" else "0"
             raise BadArgument(
@@ -251,6 +253,8 @@ class Recipe:
             raise BadArgument(
                 "[data] share_unconditional: must be 1 for a model without condition_channels, which sees no condition"
             )
+        if backbone.classes:
+            raise BadArgument("[model.backbone] classes: must be 0; a folder of photographs has no labels to learn")
 
 
 def _meta() -> Any:

@@ -21,9 +21,11 @@ from restore.solvers.sr3 import one_step
 NOISE = (15, 25, 50)
 """Standard deviations for pixels in 0 … 255."""
 SCALE = 4
+SIDE = 128
+"""Of the pictures that are shown to a model that takes any size."""
 
 
-def centre_crops(folder: Path, count: int = 6, side: int = 128) -> Tensor:
+def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
     """The middle of the first pictures of a folder, float32 [count or less, 3, side, side] in [-1, 1].
 
     Raises:

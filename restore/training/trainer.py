@@ -21,7 +21,7 @@ from restore.training.pictures import Batches
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model, differences, read_recipe
 from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
-from restore.training.samples import centre_crops
+from restore.training.samples import SIDE, centre_crops
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def train(
         if batches.skipped:
             names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
             say(f"{len(batches.skipped)} picture(s) skipped: {names}{' …' if len(batches.skipped) > 3 else ''}")
-        shown = None if options.validation is None else centre_crops(options.validation)
+        shown = None if options.validation is None else centre_crops(options.validation, side=recipe.model.size or SIDE)
         processes.wait()
         learner = Learner(recipe, processes)
         if weights is not None:
