@@ -386,7 +386,9 @@ def score_norms(
     size: Annotated[
         int | None, typer.Option(help="Their side in pixels. Default: the model's own size, or 96.")
     ] = None,
-    levels: Annotated[int, typer.Option(help="Of noise, at each of which the network sees every square.")] = 100,
+    levels: Annotated[
+        int, typer.Option("--noise-levels", help="How many; at each the network sees every square.")
+    ] = 100,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.norms.json", help="Where to write. Default: the cache, for sampling.")
     ] = None,

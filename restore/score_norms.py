@@ -55,7 +55,7 @@ class Estimate:
         if not 1 <= self.count <= 100_000:
             raise BadArgument(f"--count {self.count}: must be between 1 and 100000")
         if not 2 <= self.levels <= 1000:
-            raise BadArgument(f"--levels {self.levels}: must be between 2 and 1000")
+            raise BadArgument(f"--noise-levels {self.levels}: must be between 2 and 1000")
         if self.size is not None and not 8 <= self.size <= 1024:
             raise BadArgument(f"--size {self.size}: must be between 8 and 1024 pixels")
 
