@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import random_denoiser, tiny
 from test_every_operator import TABLE, pictures_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -135,6 +136,7 @@ def _all_on_cuda(*tensors: Tensor) -> None:
 CHECKPOINT = pretrained.load("default")
 CONFIG = ModelConfig.from_dict(CHECKPOINT.config)
 BUILT = {dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
+OF_ONE_SIZE = random_denoiser(tiny(16, attention_factors=(2,), learned_variance=True, classes=3))
 BUILT_OPERATORS = {name: build() for name, build in OPERATORS.items()}
 for built in BUILT_OPERATORS.values():
     assert built.singular_values is not None  # an SVD is computed on first use, with real numbers
@@ -205,7 +207,7 @@ def test_denoiser(dtype: torch.dtype, conditional: bool, per_picture: bool, fake
     x = _cuda(2, 3, 13, 22)
     condition = Condition(_cuda(2, 3, 13, 22), _cuda(2, 1, 13, 22)) if conditional else None
     prediction = denoise(x, _cuda(2) if per_picture else 0.5, condition)
-    _all_on_cuda(*prediction)
+    _all_on_cuda(prediction.clean, prediction.noise)
     assert prediction.clean.dtype == torch.float32
 
 
@@ -241,10 +243,23 @@ def test_tiles_travel_and_come_back(size: tuple[int, int], conditional: bool, pl
     x, levels = torch.empty(2, 3, *size, device=place), torch.empty(2, device=place)
     condition = Condition(torch.empty_like(x), torch.empty(2, 1, *size, device=place)) if conditional else None
     prediction = TiledDenoiser(denoise, 128, 32)(x, levels, condition)
-    assert {part.device.type for part in prediction} == {place}
-    assert {part.shape for part in prediction} == {x.shape}
+    assert {part.device.type for part in prediction[:2]} == {place}
+    assert {part.shape for part in prediction[:2]} == {x.shape}
     assert set(seen) == {"cuda"}
     assert len(seen) == (1 if size == (24, 40) else 8)
+
+
+@pytest.mark.parametrize("size", [(10, 16), (20, 30)])
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_classes_and_learned_variance_in_tiles_of_one_size(
+    size: tuple[int, int], place: str, fake: FakeTensorMode
+) -> None:
+    denoise = copy.copy(OF_ONE_SIZE)
+    denoise.network = _on_fake_cuda(denoise.network, fake)
+    x = torch.empty(2, 3, *size, device=place)
+    prediction = TiledDenoiser(denoise).of_class(1)(x, 0.5)
+    assert {part.device.type for part in prediction} == {place}
+    assert {part.shape for part in prediction} == {x.shape}
 
 
 @pytest.mark.parametrize(
