@@ -21,6 +21,8 @@ from restore.restorer import Options
 from restore.samplers.catalogue import SAMPLERS
 
 ANCESTRAL = 100
+SUITABLE = [name for name, one in SAMPLERS.items() if not (one.learned_variance or one.score_norms)]
+"""For the default model, which has learned no variance, and for SR3, which takes no score norms of the prior."""
 
 
 def measured(restorer: Restorer, cases: Sequence[Case], lpips: Any, options: Options) -> tuple[float, float, float]:
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10])
-    parser.add_argument("--only", nargs="+", choices=SAMPLERS, default=list(SAMPLERS), metavar="SAMPLER")
+    parser.add_argument("--only", nargs="+", choices=SUITABLE, default=SUITABLE, metavar="SAMPLER")
     arguments = parser.parse_args()
     keep_freed_memory()
     restorer, lpips, task = Restorer(), load_lpips(), TASKS["sr4"]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoiser, Parameterization, Prediction
+from restore.errors import RestoreError
 from restore.guidance import classifier_free, classifier_guided
 from restore.samplers.ancestral import ancestral, clipped
 from restore.samplers.common import corrected
@@ -111,6 +112,15 @@ def test_tiles_blend_it(size: tuple[int, int]) -> None:
     whole, tiled = denoise(x, 0.5), TiledDenoiser(denoise, 128, 32)(x, 0.5)
     for found, expected in zip(tiled, whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_share_that_is_not_finite_is_noticed() -> None:
+    denoise = random_denoiser(tiny(learned_variance=True))
+    bias = denoise.network.ends[1].bias
+    bias[3:] = torch.inf  # of the second half of the output
+    assert torch.isfinite(denoise(torch.zeros(1, 3, 8, 8), 1.0).clean).all()
+    with pytest.raises(RestoreError, match="not finite"):
+        TiledDenoiser(denoise)(torch.zeros(1, 3, 8, 8), 1.0)
 
 
 def test_learned_variance_needs_a_network_that_learned_it() -> None:
