@@ -13,4 +13,4 @@ VARIABLE = "RESTORE_CACHE"
 def cache_folder() -> Path:
     """What the environment variable RESTORE_CACHE names, or the system's folder for caches; it may not exist yet."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else user_cache_path("restore", appauthor=False)
+    return Path(named) if named else user_cache_path("restore-diffusion", appauthor=False)
