@@ -15,7 +15,7 @@ from torch import Tensor
 from restore.denoiser import Condition, Denoise
 from restore.errors import BadArgument, FileAccess
 from restore.files import write_atomically
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
 from restore.schedule import posterior_variance
 
 
@@ -157,7 +157,7 @@ def analytic_dpm(
     eta: float = 1.0,
     last_noise: float | None = 2.0,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Analytic-DPM (Bao, Li, Zhu, Zhang 2022, arXiv 2201.06503): ``x ← x0 + √(ς² − η² β̃) ε + σ* z``.
@@ -176,7 +176,7 @@ def analytic_dpm(
             E|σ* z| in levels of 8 bits, since it is seen in the picture (the paper's appendix; its authors take 2 for
             η = 1 with the linear schedule, 1 with the cosine schedule and for η = 0). None cuts nothing.
         condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` after each call of the network.
 
     Returns:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, corrected, falling_pairs, noise_like
+from restore.samplers.common import Callback, Generator, Step, corrected, falling_pairs, noise_like
 from restore.schedule import forward_variance, posterior_variance
 
 
-def diffuse(x: Tensor, sigma: float, generator: torch.Generator | None = None, *, start: float = 0.0) -> Tensor:
+def diffuse(x: Tensor, sigma: float, generator: Generator = None, *, start: float = 0.0) -> Tensor:
     """Forward along the chain, from level ``start`` up to σ: ``x + √(σ² − start²) z``.
 
     From a picture (``start`` 0) this is q(x_t | x0), and from level to level it is the chain's own q(x_t | x_{t−1})
@@ -24,7 +24,7 @@ def diffuse(x: Tensor, sigma: float, generator: torch.Generator | None = None, *
     Args:
         x: [B, C, H, W], pictures in [-1, 1] with noise of level ``start`` on them.
         sigma: not below ``start``.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
 
     Raises:
         ValueError: ``sigma`` below ``start``, or a negative ``start``.
@@ -44,7 +44,7 @@ def ancestral(
     *,
     variance: Literal["posterior", "forward", "learned"] = "posterior",
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """DDPM (Ho, Jain, Abbeel 2020, arXiv 2006.11239, algorithm 2): each step draws from a Gaussian p(x_{t−1} | x_t).
@@ -62,7 +62,7 @@ def ancestral(
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
         variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, by the network's `Prediction.share`.
         condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` after each call of the network.
 
     Returns:

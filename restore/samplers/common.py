@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise, Prediction
-from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise, per_picture
+from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise, per_picture
 
-__all__ = ["Callback", "Step", "corrected", "falling_pairs", "falling_pairs_for", "noise_like", "start"]
+__all__ = ["Callback", "Generator", "Step", "corrected", "falling_pairs", "falling_pairs_for", "noise_like", "start"]
 
 
-def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def noise_like(x: Tensor, generator: Generator) -> Tensor:
     """White noise of the shape, type and device of x, see `gaussian_noise`."""
     return gaussian_noise(x.shape, generator, x.device, x.dtype)
 
 
-def start(x: Tensor, sigma: float, generator: torch.Generator | None) -> Tensor:
+def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:
     """Where sampling begins: noise of the highest level, ``σ z``, like x. The pictures' own spread drowns in it."""
     return sigma * noise_like(x, generator)
 

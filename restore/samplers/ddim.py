@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
 from restore.schedule import posterior_variance
 
 
@@ -19,7 +19,7 @@ def ddim(
     *,
     eta: float = 0.0,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """DDIM (Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12): ``x ← x0 + √(ς² − η² β̃) ε + η √β̃ z``.
@@ -33,7 +33,7 @@ def ddim(
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
         eta: share of fresh noise, in [0, 1].
         condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU; none are drawn for η = 0.
+        generator: of the random numbers, on the CPU, or one for each picture; none are drawn for η = 0.
         callback: called with a `Step` after each call of the network.
 
     Returns:

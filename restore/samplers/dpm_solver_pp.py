@@ -16,11 +16,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, falling_pairs_for, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
 
 
 def dpm_solver_pp_2s(
@@ -141,7 +140,7 @@ def sde_dpm_solver_1(
     sigmas: Sequence[float],
     *,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """SDE-DPM-Solver-1 (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE by noise estimates.
@@ -151,7 +150,7 @@ def sde_dpm_solver_1(
     Args:
         denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -176,7 +175,7 @@ def sde_dpm_solver_pp_2m(
     sigmas: Sequence[float],
     *,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE, multistep.
@@ -187,7 +186,7 @@ def sde_dpm_solver_pp_2m(
     Args:
         denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
         sigmas: at least two falling noise levels and a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
 
     Returns:
         [B, C, H, W] in the type of x.

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, falling_pairs_for, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
 
 
 def euler(
@@ -85,7 +84,7 @@ def edm_stochastic(
     sigmas: Sequence[float],
     *,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
     s_churn: float = 40.0,
     s_tmin: float = 0.05,
@@ -99,7 +98,7 @@ def edm_stochastic(
     Args:
         denoise, x, sigmas, condition: as for `heun`, and as many calls. Where there is churn the network is asked at
             σ̂, up to √2 of the level.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` once a step, with the clean estimate at the raised level σ̂.
         s_churn: how much noise, over all steps; 0 is `heun`. The published values, here and below, are those for
             ImageNet-64 with 256 steps (table 5).

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
 
 
 def annealed_langevin(
@@ -21,7 +20,7 @@ def annealed_langevin(
     step_size: float | None = None,
     final_denoising: bool = True,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Sample as NCSN does (Song, Ermon 2019, arXiv 1907.05600, alg. 1; 2020, arXiv 2006.09011, alg. 1).
@@ -43,7 +42,7 @@ def annealed_langevin(
         step_size: η in (0, 1]; without it, that of `langevin_step_size`.
         final_denoising: end with the clean estimate, one more call of the network, and not with the last walk.
         condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` after each level, with the clean estimate of the level's last call.
 
     Returns:

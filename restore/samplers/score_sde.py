@@ -15,7 +15,7 @@ from scipy.integrate import RK45
 from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, noise_like
+from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
 
 Array = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def euler_maruyama(
     *,
     sde: SDE = _VE,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """The reverse-time SDE in steps of Euler and Maruyama (Song et al. 2021, arXiv 2011.13456, eq. 6, appendix D).
@@ -206,7 +206,7 @@ def reverse_diffusion(
     *,
     sde: SDE = _VE,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """The reverse-time SDE, made discrete as the forward one is (Song et al. 2021, arXiv 2011.13456, eq. 46).
@@ -239,7 +239,7 @@ def predictor_corrector(
     corrector_steps: int = 1,
     snr: float = 0.16,
     condition: Condition | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """A step down the reverse-time SDE, then Langevin steps at the level reached (Song et al. 2021, arXiv 2011.13456).
@@ -259,7 +259,7 @@ def predictor_corrector(
         corrector_steps: M of the paper, Langevin steps at each level.
         snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and 0.01 for VP.
         condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` after each call of the network by the predictor, once for each positive level;
             a step has ``1 + corrector_steps`` calls, the last one 1.
 

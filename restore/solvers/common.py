@@ -28,6 +28,10 @@ class Step(NamedTuple):
 
 Callback = Callable[[Step], None]
 
+Generator = torch.Generator | Sequence[torch.Generator] | None
+"""Of random numbers, on the CPU: one that draws for a whole batch, or one for each picture, which then has the numbers
+that it would have alone; None is PyTorch's own."""
+
 
 WITHOUT_SVD = ("diffpir", "sr3", "one-step")
 """Methods that take operators without an SVD."""
@@ -49,12 +53,24 @@ def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
 
 def gaussian_noise(
     shape: Sequence[int],
-    generator: torch.Generator | None,
+    generator: Generator,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """White noise from the generator, drawn on the CPU so that a seed means the same on every device."""
-    return torch.randn(tuple(shape), generator=generator, dtype=dtype, device="cpu").to(device)
+    """White noise [B, …] from the generator, drawn on the CPU so that a seed means the same on every device.
+
+    Raises:
+        ValueError: several generators, but not one for each picture.
+    """
+
+    def drawn(count: int, source: torch.Generator | None) -> Tensor:
+        return torch.randn((count, *shape[1:]), generator=source, dtype=dtype, device="cpu")
+
+    if not isinstance(generator, Sequence):
+        return drawn(shape[0], generator).to(device)
+    if len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} pictures: give one, or one for each")
+    return torch.cat([drawn(1, own) for own in generator]).to(device)
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:

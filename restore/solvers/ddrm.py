@@ -9,7 +9,7 @@ from torch import Tensor
 
 from operators import SpectralOperator
 from restore.denoiser import Condition, Denoise, Prediction
-from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise, per_picture, require_svd
+from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise, per_picture, require_svd
 from restore.solvers.consistency import project
 
 
@@ -20,7 +20,7 @@ def ddrm(
     noise_level: Tensor | float,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     eta: float = 0.85,
     eta_b: float = 1.0,
     start: Tensor | None = None,
@@ -44,7 +44,7 @@ def ddrm(
         noise_level: σ_y, standard deviation of the measurement's noise in the same coordinates (twice that of
             pixels in [0, 1]); one number or [B]. 0 is noiseless.
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         eta, eta_b: shares of fresh noise, in [0, 1] (η, η_b of the paper).
         start: [B or 1, *input_shape], where the components that the measurement does not tell begin, instead of at 0:
             a cheap estimate, from which fewer or smaller steps are needed (Chung et al. 2022, arXiv 2112.05146).

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from operators import ValidConvolution
 from restore.denoiser import Denoise
-from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise
+from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralWalk, check_shares
 
@@ -25,7 +25,7 @@ def ddrm_unknown_border(
     noise_level: Tensor | float,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     eta: float = 0.85,
     eta_b: float = 1.0,
     start: Tensor | None = None,

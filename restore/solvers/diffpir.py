@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
 from restore.denoiser import Condition, Denoise
-from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise
+from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
 from restore.solvers.consistency import project
 
 
@@ -20,7 +19,7 @@ def diffpir(
     noise_level: Tensor | float,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     strength: float = 1.0,
     zeta: float = 1.0,
     start: Tensor | None = None,
@@ -46,7 +45,7 @@ def diffpir(
         measurement: y, ``[B, *operator.output_shape]``, in the coordinates of ``A x`` for x in [-1, 1].
         noise_level: σ_y in the same coordinates (twice that of pixels in [0, 1]); one number or [B].
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         strength: λ, above 0: how much the clean estimate is trusted.
         zeta: ζ in [0, 1], share of fresh noise.
         start: [B or 1, *input_shape], the picture that the first level's noise is added to, instead of mid-grey.

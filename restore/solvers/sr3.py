@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.denoiser import Condition, Denoise
 from restore.schedule import forward_variance
-from restore.solvers.common import Callback, Step, falling_pairs, gaussian_noise
+from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
 
 Correct = Callable[[Tensor], Tensor]
 
@@ -20,7 +20,7 @@ def sr3(
     condition: Condition,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     eta: float = 1.0,
     variance: Literal["posterior", "forward"] = "posterior",
     start: Tensor | None = None,
@@ -38,7 +38,7 @@ def sr3(
         denoise: ``denoise(x, sigma, condition)`` of a conditional network, pictures in [-1, 1].
         condition: the degraded picture at full size, as the network knows it from training.
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU.
+        generator: of the random numbers, on the CPU; or one for each picture.
         eta: share of fresh noise in [0, 1]; with ``variance="forward"`` it must be 1.
         variance: of the fresh noise.
         start: [B or 1, C, H, W], the picture that the first level's noise is added to, instead of mid-grey.
@@ -77,7 +77,7 @@ def one_step(
     condition: Condition,
     sigma: float,
     *,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
     from_zeros: bool = False,
     correct: Correct | None = None,
     callback: Callback | None = None,
