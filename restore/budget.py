@@ -16,7 +16,7 @@ SMALLEST_TILE, LARGEST_TILE = 128, 1536
 """Sides in pixels. Below, most of a tile is overlap; above, nothing is gained."""
 
 BATCH_PIXELS = 2048**2
-"""Of all tiles in one call of the network: a GPU has enough to do with so many."""
+"""Of all tiles, or pictures, in one call of the network: a GPU has enough to do with so many."""
 
 SHARE = 0.8
 """Of the free memory: the rest is for what others take meanwhile, and for fragments."""
@@ -42,7 +42,7 @@ class Budget:
     Attributes:
         memory: bytes.
         per_pixel: bytes that a call of the network takes for each pixel, see `network_bytes`.
-        batches: whether several tiles go through the network at once.
+        batches: whether several tiles or pictures go through the network at once.
     """
 
     memory: int
@@ -87,6 +87,20 @@ class Budget:
         if not self.batches:
             return tile**2
         return max(tile**2, min(BATCH_PIXELS, int(self._left(pixels) / self.per_pixel)))
+
+    def pictures(self, pixels: int, wanted: int | None = None) -> int:
+        """How many pictures of so many pixels are restored together.
+
+        They share the memory that each would have alone: together they lie where it would lie, and go through the
+        network whole if it would.
+
+        Args:
+            wanted: at most so many; None is what the device likes.
+        """
+        if wanted is None:
+            wanted = BATCH_PIXELS // pixels if self.batches else 1
+        fitting = int(self.memory // 2 / max(SOLVER_BYTES, self.per_pixel)) // pixels
+        return max(1, min(wanted, fitting))
 
     def _left(self, pixels: int) -> int:
         return max(self.memory - SOLVER_BYTES * pixels, self.memory // 4)

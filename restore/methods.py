@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ from restore.samplers.catalogue import SAMPLERS, Sampler, check_variance
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
-from restore.solvers.common import WITHOUT_SVD, Callback, Step
+from restore.solvers.common import WITHOUT_SVD, Callback, Generator, Step
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
 
@@ -48,24 +48,44 @@ class Run:
     denoiser: Denoiser | TiledDenoiser
     problem: Problem
     settings: Defaults
-    generator: torch.Generator
+    generator: Generator
     callback: Callback | None
     start: Tensor | None = None
     """[B or 1, *input_shape of the operator] in [-1, 1]: a picture to begin with, instead of the method's own."""
 
     @property
     def sigmas(self) -> list[float]:
-        schedule, highest = self.denoiser.schedule, self.settings.highest
-        if isinstance(highest, str):
-            highest = _level_for_holes(self.problem.operator, filled=highest == "filled holes")
-        if highest is not None:
-            if self.start is None:  # a start below the measurement's own noise would forget what was measured
-                highest = max(highest, 10 * float(self.problem.noise.max()))
-            highest = min(highest, float(schedule.sigmas[-1]))
-            if highest <= schedule.sigmas[0]:
-                lowest = f"{schedule.sigmas[0] / 2:.3g}, the model's lowest noise"
-                raise BadArgument(f"--start-noise {highest / 2:g}: must be above {lowest}")
-        return noise_levels(schedule, self.settings.steps, self.settings.levels, highest=highest)
+        highest = self._highest(float(self.problem.noise.max()))
+        return noise_levels(self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest)
+
+    @property
+    def walks(self) -> list[Hashable]:
+        """Of each picture what decides its way besides its own random numbers: pictures that agree in it come out of a
+        batch as each would alone."""
+        if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
+            return list(range(len(self.problem.noise)))
+        return [(self._highest(level), level > 0) for level in self.problem.noise.tolist()]
+
+    def _highest(self, noise: float) -> float | None:
+        """The highest noise level for a measurement with that noise; None is the schedule's.
+
+        Raises:
+            BadArgument: a start with less noise than the network knows.
+        """
+        sigmas, highest = self.denoiser.schedule.sigmas, self.settings.highest
+        highest = self._highest_for_holes if isinstance(highest, str) else highest
+        if highest is None:
+            return None
+        if self.start is None:  # a start below the measurement's own noise would forget what was measured
+            highest = max(highest, 10 * noise)
+        if highest <= sigmas[0]:
+            lowest = f"{sigmas[0] / 2:.3g}, the model's lowest noise"
+            raise BadArgument(f"--start-noise {highest / 2:g}: must be above {lowest}")
+        return min(highest, float(sigmas[-1]))
+
+    @cached_property
+    def _highest_for_holes(self) -> float:
+        return _level_for_holes(self.problem.operator, filled=self.settings.highest == "filled holes")
 
     @cached_property
     def noise_level(self) -> Tensor | float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ from restore.evaluation import consistency
 from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
 from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, Run, settings_for, suits_ddrm
-from restore.solvers.common import Callback, Step
+from restore.solvers.common import Callback, Generator, Step
 from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import Notice, TiledDenoiser
 
@@ -262,17 +262,60 @@ class Restorer:
             color, arguments = _seen(task, opened, arguments)
             problem = self.problem(task, color, arguments)
             solutions, report = self.solve_problem(problem, checked, callback)
-        alpha = None
-        if opened.alpha is not None:
-            alpha = _resized(opened.alpha, solutions.shape[-2:])
-            solutions = put_back(solutions, opened.color, opened.alpha, problem.keep)
-        gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
-        samples = [opened.pack(solution, alpha, gray) for solution in solutions]
-        if len(samples) == 1:
-            return Result(samples[0], None, samples, report)
-        opaque = None if alpha is None else torch.ones_like(alpha)
-        mean = opened.pack(solutions.mean(dim=0), alpha, gray)
-        return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
+        return _packed(opened, problem, solutions, report)
+
+    def run_together(
+        self,
+        task: str,
+        images: Sequence[Picture],
+        arguments: dict[str, Any],
+        *,
+        callback: Callback | None = None,
+        **options: Any,
+    ) -> list[Result]:
+        """Restore pictures of equal size in one batch, each as `run` restores it alone.
+
+        Each has its own random numbers of the same seed, its own noise and its own report, whose seconds are its share.
+        The results are those of `run` but for the rounding of convolutions and matrix products, which may depend on how
+        many pictures there are. Pictures that alone would go by other noise levels go in batches of their own.
+
+        Args:
+            images: of one kind and size, without alpha.
+            arguments: of the task, the same for all.
+
+        Raises:
+            BadArgument: as `run`, for whichever picture.
+            ValueError: a picture with alpha, or pictures that differ in size.
+        """
+        opened = [open_measurement(image) if task == "solve" else open_picture(image) for image in images]
+        if len({one.color.shape for one in opened}) != 1 or any(one.alpha is not None for one in opened):
+            raise ValueError("pictures that are restored together have one size and no alpha")
+        checked = check(task, arguments, Options(**options))
+        problem = self.problem(task, torch.cat([one.color for one in opened]), arguments)
+        method, run = self._run(problem, checked, [_generator(checked) for _ in opened], callback)
+        if len(parts := _equal(run.walks)) > 1:
+            found: dict[int, Result] = {}
+            for part in parts:
+                mine = [images[index] for index in part]
+                results = self.run_together(task, mine, arguments, callback=callback, **options)
+                found.update(zip(part, results, strict=True))
+            return [found[index] for index in range(len(images))]
+        solutions, explained, report = self._solved(method, run, checked)
+        return [
+            _packed(one, problem, solutions[:, [index]], _of_one(report, problem.noise, explained, index))
+            for index, one in enumerate(opened)
+        ]
+
+    def pictures_at_once(
+        self, task: str, size: tuple[int, int], arguments: dict[str, Any], wanted: int | None = None
+    ) -> int:
+        """How many pictures of a size (height, width) are best restored together, see `restore.budget.Budget.pictures`.
+
+        Raises:
+            BadArgument: an operator that cannot be read, or does not fit what it measured.
+        """
+        height, width = _result_size(task, size, arguments)
+        return self.budget.pictures(height * width, wanted)
 
     def network(self, method: str) -> FeedForward:
         """The network that ``spandrel:FILE`` names, loaded once.
@@ -307,7 +350,7 @@ class Restorer:
             "colorize": tasks.colorization,
             "solve": tasks.solving,
         }
-        height, width = _result_size(task, color, arguments)
+        height, width = _result_size(task, color.shape[-2:], arguments)
         pixels = len(color) * height * width
         place = self.budget.place(pixels, self.device)
         if place == HOST == self.device and self.budget.is_filled(pixels):
@@ -318,6 +361,14 @@ class Restorer:
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
         """Samples [K, B, 3, H, W] in [0, 1] on the CPU."""
+        method, run = self._run(problem, options, _generator(options), callback)
+        solutions, _explained, report = self._solved(method, run, options)
+        return solutions, report
+
+    def _run(
+        self, problem: Problem, options: Options, generator: Generator, callback: Callback | None
+    ) -> tuple[str, Run]:
+        """The method's name, and what it needs but for a start."""
         denoiser = self.of_class(options.label)
         method, settings = settings_for(
             problem.kind,
@@ -332,10 +383,13 @@ class Restorer:
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
         )
-        generator = torch.Generator().manual_seed(options.seed)
-        started = time.perf_counter()
+        return method, Run(denoiser, problem, settings, generator, callback)
+
+    def _solved(self, method: str, run: Run, options: Options) -> tuple[Tensor, Tensor, Report]:
+        """Samples as of `solve_problem`; how far each picture's result is from explaining its measurement, [B]."""
+        problem, started = run.problem, time.perf_counter()
         with torch.inference_mode():
-            run = Run(denoiser, problem, settings, generator, callback, self._start(problem, options.start))
+            run = replace(run, start=self._start(problem, options.start))
             solve = partial(_answer, self.network(method)) if is_feed_forward(method) else METHODS[method]
             solutions = torch.stack([_finished(solve(run), problem) for _ in range(options.samples)])
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
@@ -346,17 +400,17 @@ class Restorer:
             task=problem.task,
             operator=problem.written,
             method=method if foreign is None else foreign.name,
-            steps=settings.steps,
+            steps=run.settings.steps,
             samples=options.samples,
             seed=options.seed,
             noise=float(problem.noise.mean()),
-            consistency=float(explained.square().mean().sqrt()),
+            consistency=_root_mean_square(explained),
             seconds=time.perf_counter() - started,
             model=self.model if foreign is None else foreign.architecture,
             device=str(self.device),
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
         )
-        return solutions.cpu().clone(), report  # no longer tied to the inference mode
+        return solutions.cpu().clone(), explained, report  # no longer tied to the inference mode
 
     def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
         """What `Run.start` is of `Options.start`.
@@ -508,6 +562,44 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
         ) from error
 
 
+def _generator(options: Options) -> torch.Generator:
+    return torch.Generator().manual_seed(options.seed)
+
+
+def _equal(keys: Sequence[Hashable]) -> list[list[int]]:
+    """The places of equal keys, in the order of their first ones."""
+    places: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        places.setdefault(key, []).append(index)
+    return list(places.values())
+
+
+def _of_one(report: Report, noise: Tensor, explained: Tensor, index: int) -> Report:
+    """Of one picture of a batch."""
+    seconds = report.seconds / len(noise)
+    found = _root_mean_square(explained[index])
+    return replace(report, noise=float(noise[index]), consistency=found, seconds=seconds)
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report) -> Result:
+    """Samples [K, B, 3, H, W] as pictures of the kind that came in."""
+    alpha = None
+    if opened.alpha is not None:
+        alpha = _resized(opened.alpha, solutions.shape[-2:])
+        solutions = put_back(solutions, opened.color, opened.alpha, problem.keep)
+    gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
+    samples = [opened.pack(solution, alpha, gray) for solution in solutions]
+    if len(samples) == 1:
+        return Result(samples[0], None, samples, report)
+    opaque = None if alpha is None else torch.ones_like(alpha)
+    mean = opened.pack(solutions.mean(dim=0), alpha, gray)
+    return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
+
+
 def _short(result: Result) -> Any:
     return result.mean if result.std is None else Samples(result.mean, result.std, result.samples)
 
@@ -534,13 +626,13 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
     return torch.where(problem.keep == 1, problem.original, torch.lerp(result, problem.original, problem.keep))
 
 
-def _result_size(task: str, color: Tensor, arguments: dict[str, Any]) -> tuple[int, int]:
-    """Height and width of the picture that is sought.
+def _result_size(task: str, size: Sequence[int], arguments: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of the picture that is sought, where that of what is there is ``size``.
 
     Raises:
         BadArgument: an operator that cannot be read, or does not fit what it measured.
     """
-    height, width = color.shape[-2:]
+    height, width = size
     operator = arguments.get("operator")
     if task == "sr":
         return round(height * arguments["scale"]), round(width * arguments["scale"])

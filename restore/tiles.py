@@ -112,7 +112,7 @@ class TiledDenoiser:
         self.config, self.prior = denoise.config, denoise.prior
         self.learned_variance = denoise.learned_variance
         self.one_step_from_zeros = denoise.one_step_from_zeros
-        self._in_batches = True
+        self._most: float = math.inf
         self._in_float32: Denoiser | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
@@ -148,11 +148,8 @@ class TiledDenoiser:
     def at_once(self, x: Tensor, area: int) -> int:
         """How many tiles of ``area`` pixels go through the network in one call."""
         side = self.side(x)
-        if not self._in_batches:
-            return 1
-        if self.budget is None:
-            return max(1, side**2 // area)
-        return max(1, self.budget.at_once(side, self._pixels_on_device(x)) // area)
+        pixels = side**2 if self.budget is None else self.budget.at_once(side, self._pixels_on_device(x))
+        return int(max(1, min(pixels // area, self._most)))
 
     def _pixels_on_device(self, x: Tensor) -> int:
         return len(x) * x.shape[-2] * x.shape[-1] if x.device == self.denoise.device else 0
@@ -178,19 +175,19 @@ class TiledDenoiser:
         count, device = self.at_once(x, _area(*self._spans(x), self._grid)), self.denoise.device
         answers = []
         for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
-            levels = sigma[pictures] if _is_per_picture(sigma) and len(sigma) > 1 else sigma
-            shown = condition and Condition(*(_of_these(part, pictures).to(device) for part in condition))
-            prediction = self._finite(x[pictures].to(device), levels, shown)
+            prediction = self._finite(*_part_of(x, sigma, condition, pictures, device))
             answers.append(Prediction(*(None if part is None else part.to(x.device) for part in prediction)))
-        if len(answers) == 1:
-            return answers[0]
-        return Prediction(*(torch.cat(parts) for parts in _parts(*answers)))
+        return _joined(answers)
 
     def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
-        """The network's prediction; in float32 where another number format gives infinities."""
+        """The network's prediction; in float32 of those pictures or tiles of which another number format gives
+        infinities."""
         prediction = self.denoise(x, sigma, condition)
         if _is_finite(prediction):
             return prediction
+        if len(x) > 1:
+            each = (slice(index, index + 1) for index in range(len(x)))
+            return _joined([self._finite(*_part_of(x, sigma, condition, one, x.device)) for one in each])
         if self.denoise.network.compute_dtype != torch.float32:
             if self._in_float32 is None:
                 self.notice("the network's result is not finite in half precision; such parts are redone in float32")
@@ -226,9 +223,10 @@ class TiledDenoiser:
         """
         rows, columns = self._spans(x)
         area = _area(rows, columns, self._grid)
-        if self.at_once(x, area) > 1 and len(x) * len(rows) * len(columns) > 1:
-            self._in_batches = False
-            self.notice("not enough memory for several tiles at once: going on with one at a time")
+        count = min(self.at_once(x, area), len(x) * len(rows) * len(columns))
+        if count > 1:
+            self._most = count // 2
+            self.notice(f"not enough memory for {count} tiles at once: going on with {self._most}")
             return
         smaller = self.size or max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area:
@@ -311,9 +309,20 @@ def _groups(tiles: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
     return (tiles[start : start + count] for start in range(0, len(tiles), count))
 
 
-def _of_these(values: Tensor, pictures: slice) -> Tensor:
-    """Of one for all pictures, that one."""
-    return values[pictures] if len(values) > 1 else values
+def _part_of(
+    x: Tensor, sigma: Tensor | float, condition: Condition | None, pictures: slice, device: torch.device
+) -> tuple[Tensor, Tensor | float, Condition | None]:
+    """Some pictures of a call of the network, on a device."""
+
+    def of(values: Tensor) -> Tensor:
+        return values[pictures] if len(values) > 1 else values  # one for all pictures is theirs too
+
+    shown = condition and Condition(*(of(part).to(device) for part in condition))
+    return x[pictures].to(device), of(sigma) if _is_per_picture(sigma) else sigma, shown
+
+
+def _joined(parts: Sequence[Prediction]) -> Prediction:
+    return parts[0] if len(parts) == 1 else Prediction(*(torch.cat(pieces) for pieces in _parts(*parts)))
 
 
 def _is_per_picture(sigma: Tensor | float) -> bool:

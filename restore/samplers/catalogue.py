@@ -53,6 +53,8 @@ class Sampler(NamedTuple):
     """Whether the network must have learned the variance of its steps."""
     score_norms: bool = False
     """Whether it takes ``norms``, see `restore.samplers.analytic_dpm.ScoreNorms`."""
+    per_picture: bool = True
+    """Whether a picture comes out of a batch as it would alone."""
 
 
 SAMPLERS = {
@@ -103,8 +105,12 @@ SAMPLERS = {
         partial(euler_maruyama, sde=SubVariancePreserving()), "Score SDE (sub-VP) by Euler and Maruyama", True
     ),
     "reverse-diffusion": Sampler(reverse_diffusion, "Score SDE (VE), reverse diffusion", True),
-    "predictor-corrector": Sampler(predictor_corrector, "Score SDE (VE), predictor and corrector", True),
-    "ode": Sampler(probability_flow, "Score SDE's probability flow, by an adaptive solver", False, 2),
+    "predictor-corrector": Sampler(
+        predictor_corrector, "Score SDE (VE), predictor and corrector", True, per_picture=False
+    ),
+    "ode": Sampler(
+        probability_flow, "Score SDE's probability flow, by an adaptive solver", False, 2, per_picture=False
+    ),
 }
 
 

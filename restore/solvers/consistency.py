@@ -17,7 +17,7 @@ TOLERANCE = 1e-3
 little with an unknown border and cost iterations with all others."""
 
 LARGE = 2**23
-"""Values of a batch of pictures above which channels take turns where they can, for a third of the memory."""
+"""Values of a picture above which its channels take turns where they can, for a third of the memory."""
 
 
 def project(
@@ -46,7 +46,7 @@ def project(
     """
     if not isinstance(operator, LinearOperator):
         return _project_nonlinear(operator, estimate, measurement, noise_level, prior_std)
-    if operator.channelwise and estimate.shape[1] > 1 and estimate.numel() > LARGE:
+    if operator.channelwise and estimate.shape[1] > 1 and estimate[0].numel() > LARGE:
         channels = zip(estimate.split(1, dim=1), measurement.split(1, dim=1), strict=True)
         moved = [project(operator, x, y, noise_level, prior_std=prior_std) for x, y in channels]
         return torch.cat(moved, dim=1)
