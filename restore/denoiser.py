@@ -319,7 +319,8 @@ def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def _per_picture(sigma: Tensor | float, x: Tensor) -> Tensor:
-    """One noise level per picture as float32 [B, 1, 1, 1]."""
+    """One noise level per picture as float32 [B, 1, 1, 1]; a number as [1, 1, 1, 1], so that the network embeds it once
+    and to the same bits, however many pictures there are."""
     if not isinstance(sigma, Tensor):
-        return torch.full((x.shape[0], 1, 1, 1), float(sigma), device=x.device)
+        return torch.full((1, 1, 1, 1), float(sigma), device=x.device)
     return sigma.to(x.device, torch.float32).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)

@@ -232,7 +232,11 @@ def test_out_of_memory_gives_up_batches_before_it_halves() -> None:
     budget = Budget(memory=10**9, per_pixel=1000.0, batches=True)
     tiled = TiledDenoiser(pixelwise(most=128**2), 128, 32, budget=budget, notice=notices.append)
     torch.testing.assert_close(tiled(x, 0.5).clean, pixelwise()(x, 0.5).clean, rtol=0, atol=1e-5)
-    assert notices == ["not enough memory for several tiles at once: going on with one at a time"]
+    assert notices == [
+        "not enough memory for 9 tiles at once: going on with 4",
+        "not enough memory for 4 tiles at once: going on with 2",
+        "not enough memory for 2 tiles at once: going on with 1",
+    ]
 
 
 @pytest.mark.parametrize("size", [(20, 30), (300, 300)])

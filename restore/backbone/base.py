@@ -83,7 +83,7 @@ class Backbone(nn.Module, ABC):
         Args:
             x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture, condition
                 picture, map, in this order.
-            time: [B], in the unit the network was trained with, not necessarily whole.
+            time: [B or 1], in the unit the network was trained with, not necessarily whole.
             label: [B] class numbers, for a class-conditional network.
 
         Returns:
@@ -97,7 +97,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B, E]."""
+        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B or 1, E]."""
 
     @property
     @abstractmethod
