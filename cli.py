@@ -504,7 +504,7 @@ def _cluster(common: Common) -> Cluster | None:
 
 _PASSED_ON = (
     *("model", "device", "tile", "memory", "overwrite", "resume", "pages", "files_from", "dry_run", "watch", "compare"),
-    *("report", "quiet", "as_json"),
+    *("report", "quiet", "as_json", "batch"),
 )
 
 

@@ -100,6 +100,9 @@ class Common:
     memory: Annotated[
         str | None, typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free.")
     ] = None
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures of a folder restored together, at most. Default: what suits; 1: none.")
+    ] = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write, instead of [OUT].", show_default=False)
     ] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +123,15 @@ class Work:
         options = vars(self.options) | ({} if loaded.start is None else {"start": loaded.start})
         result = restorer.run(self.task, loaded.picture, loaded.arguments, callback=callback, **options)
         return _as_arrays(result)
+
+    def solve_together(
+        self, restorer: Restorer, loaded: Sequence[Loaded], callback: Callable[[Step], None] | None = None
+    ) -> list[Result]:
+        """Restore pictures of one size, without alpha and with the same arguments, in one batch."""
+        pictures, arguments = [one.picture for one in loaded], loaded[0].arguments
+        options = asdict(self.options)
+        results = restorer.run_together(self.task, pictures, arguments, callback=callback, **options)
+        return [_as_arrays(result) for result in results]
 
     def write(self, job: Job, loaded: Loaded, result: Result, look: Look | None = None) -> dict[str, Any]:
         """Write all outputs, or none, and describe what was done.

@@ -55,7 +55,7 @@ class Progress:
         self.bars = Bars(*columns, console=console, transient=True, disable=hidden, get_time=clock)
         self.whole = self.bars.add_task("pictures", total=pictures, unit="picture", at=0.0) if pictures > 1 else None
         self.part = self.bars.add_task("", total=None, unit="step", at=0.0)
-        self.begun = False
+        self.begun = 0
         self.next_line = clock() + every if not quiet and not terminal else float("inf")
 
     def __enter__(self) -> Progress:
@@ -67,16 +67,22 @@ class Progress:
             self._picture_done()
         self.bars.stop()
 
-    def picture(self, name: str) -> None:
-        """A picture begins."""
+    def picture(self, name: str, count: int = 1) -> None:
+        """A picture begins, or so many together; those before are done."""
         self._picture_done()
-        self.begun = True
+        self.begun = count
         shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
         self.bars.reset(self.part, description=shown, total=None)
         self._line()
 
+    def drop(self) -> None:
+        """What began is not done: it begins again."""
+        self.begun = 0
+
     def step(self, step: Step) -> None:
         """The network was called: a solver's callback."""
+        if self.bars.tasks[self.part].finished:  # the next part of pictures that began together
+            self.bars.reset(self.part, total=None)
         self._advance(self.part, total=step.steps * self.samples)
         self._line()
 
@@ -87,10 +93,10 @@ class Progress:
 
     def _picture_done(self) -> None:
         if self.begun and self.whole is not None:
-            self._advance(self.whole)
+            self._advance(self.whole, self.begun)
 
-    def _advance(self, bar: TaskID, **changes: int) -> None:
-        self.bars.update(bar, advance=1, at=self.bars.tasks[bar].elapsed, **changes)
+    def _advance(self, bar: TaskID, count: int = 1, **changes: int) -> None:
+        self.bars.update(bar, advance=count, at=self.bars.tasks[bar].elapsed, **changes)
 
     def _line(self) -> None:
         """For a log, if it is time for one."""

@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from restore.batches import Batches, check_batch
 from restore.devices import keep_freed_memory
 from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
 from restore.feed_forward import check_file, is_feed_forward, short_name
@@ -21,7 +22,7 @@ from restore.folder import Job, Plan, Wanted, folder_of, plan_run, redo
 from restore.manifest import Entry, Fingerprint, Manifest, State
 from restore.output import AS_INPUT, OutputOptions
 from restore.picture_file import Ended, Loaded, Work, degrade_file, unexplained
-from restore.pipeline import work_in_turn, work_through
+from restore.pipeline import Stages, work_in_turn, work_through
 from restore.progress import Progress
 from restore.ray_engine import Cluster, Model, work_through_on_ray
 from restore.report_page import RunPage, check_report, settings
@@ -42,6 +43,7 @@ class Request:
         mask: of ``inpaint``.
         cluster: where a folder is restored by Ray; None is this process.
         shown: names that stand for paths in what is said.
+        batch: how many pictures of equal size are restored together at most; None is what suits the device.
     """
 
     task: str
@@ -68,14 +70,18 @@ class Request:
     quiet: bool = False
     as_json: bool = False
     shown: Mapping[Path, str] = field(default_factory=dict)
+    batch: int | None = None
 
     def __post_init__(self) -> None:
+        check_batch(self.batch)
         check(self.task, dict(self.arguments), self.options)
         for name, given in (("--dry-run", self.dry_run), ("--report", self.report is not None)):
             if self.watch and given:
                 raise BadArgument(f"--watch and {name}; a folder is watched without end, so give one of them")
-        if self.cluster is not None and (self.watch or self.report is not None):
-            raise BadArgument(f"--engine ray and {'--watch' if self.watch else '--report'}; that is for --engine local")
+        local = (("--watch", self.watch), ("--report", self.report is not None), ("--batch", self.batch is not None))
+        for name, given in local:
+            if self.cluster is not None and given:
+                raise BadArgument(f"--engine ray and {name}; that is for --engine local")
 
 
 class Run:
@@ -130,11 +136,16 @@ class Run:
         """Loaded when it is first needed."""
         request = self.request
         keep_freed_memory()
-        notice = (lambda text: None) if request.quiet else (lambda text: say(f"restore: {text}"))
-        restorer = Restorer(request.model, request.device, tile=request.tile, memory=request.memory, notice=notice)
+        restorer = Restorer(
+            request.model, request.device, tile=request.tile, memory=request.memory, notice=self._notice
+        )
         restorer.load_networks(request.options)
         restorer.of_class(request.options.label)  # a class that is not there is not every picture's failure
         return restorer
+
+    def _notice(self, text: str) -> None:
+        if not self.request.quiet:
+            say(f"restore: {text}")
 
     @cached_property
     def _digest(self) -> str:
@@ -218,18 +229,16 @@ class Run:
 
     def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
         """In this process."""
-        progress, page = recorder.progress, recorder.page
-
-        def solve(job: Job, loaded: Loaded) -> tuple[Loaded, Result]:
-            progress.picture(Path(job.source_name).name)
-            return loaded, self.work.solve(restorer, loaded, progress.step)
+        page = recorder.page
+        batches = Batches(self.work, restorer, self.request.batch, recorder.progress, self._notice)
 
         def write(job: Job, solved: tuple[Loaded, Result]) -> Ended:
             look = None if page is None else page.look
             return Ended(solved[0].fingerprint, self.work.write(job, *solved, look))
 
         through = work_in_turn if len(plan.jobs) == 1 else work_through
-        through(plan.jobs, self.work.load, solve, write, recorder.finished)
+        stages = Stages(self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike)
+        through(plan.jobs, stages)
 
     def _page(self, plan: Plan) -> tuple[RunPage | None, AbstractContextManager[None]]:
         request = self.request
@@ -241,7 +250,8 @@ class Run:
         if request.options.start is not None:
             start = start_file(request.options)
             given["start"] = short_name(request.options.start) if start is None else start.name
-        about = settings(request.task, {**given, "tile": request.tile, "memory": request.memory}, self.restorer)
+        sizes = {"tile": request.tile, "memory": request.memory, "batch": request.batch}
+        about = settings(request.task, {**given, **sizes}, self.restorer)
         page = RunPage(plan, plan.root, about)
         return page, page.written(request.report, request.overwrite)
 
@@ -286,13 +296,15 @@ def degrade_all(
     with Progress(len(plan.jobs), quiet=quiet) as progress:
         recorder.progress = progress
 
-        def solve(job: Job, fingerprint: Fingerprint) -> Ended:
-            progress.picture(job.source.name)
-            return Ended(fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite))
+        def load(job: Job) -> Fingerprint:
+            return _fingerprint(job.source)
 
-        work_through(
-            plan.jobs, lambda job: _fingerprint(job.source), solve, lambda job, ended: ended, recorder.finished
-        )
+        def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
+            ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
+            progress.picture(job.source.name)
+            return [Ended(fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite))]
+
+        work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
     _finish(plan, recorder.failures, quiet)
 
 

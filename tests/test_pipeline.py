@@ -7,15 +7,25 @@ import time
 
 import pytest
 
-from restore.pipeline import AHEAD, work_in_turn, work_through
+from restore.pipeline import AHEAD, Stages, groups, work_in_turn, work_through
 
 LONG = 20.0
 """Seconds after which a wait that should end has failed."""
 
 
+def singly(solve):
+    """A stage that takes groups of one."""
+
+    def solve_group(jobs, loaded):
+        assert len(jobs) == len(loaded) == 1
+        return [solve(jobs[0], loaded[0])]
+
+    return solve_group
+
+
 def run(jobs, load=lambda job: job, solve=lambda job, loaded: loaded, write=lambda job, solved: solved):
     seen = []
-    work_through(jobs, load, solve, write, lambda job, done: seen.append((job, done)))
+    work_through(jobs, Stages(load, singly(solve), write, lambda job, done: seen.append((job, done))))
     return seen
 
 
@@ -112,8 +122,9 @@ def test_an_interrupt_lets_what_is_being_written_end() -> None:
         time.sleep(0.05)
         return solved
 
+    stages = Stages(lambda job: job, singly(solve), write, lambda job, done: seen.append((job, done)))
     with pytest.raises(KeyboardInterrupt):
-        work_through(range(9), lambda job: job, solve, write, lambda job, done: seen.append((job, done)))
+        work_through(range(9), stages)
     assert seen == [(0, 0)]
     assert not [t for t in threading.enumerate() if t.name.startswith(("reading", "writing"))]
 
@@ -124,8 +135,9 @@ def test_an_error_of_the_reporter_ends_the_run() -> None:
     def finished(job: int, done: object) -> None:
         raise OSError("the disk is full")
 
+    stages = Stages(lambda j: j, singly(lambda j, x: solved.append(j)), lambda j, x: x, finished)
     with pytest.raises(OSError, match="full"):
-        work_through(range(50), lambda j: j, lambda j, x: solved.append(j), lambda j, x: x, finished)
+        work_through(range(50), stages)
     assert len(solved) <= AHEAD + 2
 
 
@@ -138,7 +150,110 @@ def test_in_turn_everything_happens_in_this_thread() -> None:
             raise ValueError("bad")
         return job
 
-    work_in_turn(range(3), stage, stage, stage, lambda job, done: seen.append((job, done)))
+    work_in_turn(range(3), Stages(stage, singly(stage), stage, lambda job, done: seen.append((job, done))))
     assert threads == {threading.current_thread()}
     assert [seen[0], seen[2]] == [(0, 0), (2, 2)]
     assert isinstance(seen[1][1], ValueError)
+
+
+# Groups
+
+
+def parity(**changes) -> Stages:
+    """Jobs are numbers; even ones go together, and odd ones; 13 cannot be loaded."""
+
+    def load(job: int) -> int:
+        if job == 13:
+            raise ValueError("bad")
+        return job
+
+    stages = {
+        "load": load,
+        "solve": lambda jobs, loaded: [(x, len(jobs)) for x in loaded],
+        "write": lambda job, solved: solved,
+        "finished": lambda job, done: None,
+        "most": lambda first: 3,
+        "alike": lambda first, other: first % 2 == other % 2,
+    }
+    return Stages(**{**stages, **changes})
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [
+        ([], []),
+        ([0, 2, 4, 6], [[0, 2, 4], [6]]),
+        ([0, 2, 1, 3, 4], [[0, 2], [1, 3], [4]]),
+        ([1, 13, 3, 5], [[1], [13], [3, 5]]),
+        ([13, 13], [[13], [13]]),
+        ([1, 3, 5, 13], [[1, 3, 5], [13]]),
+    ],
+)
+def test_consecutive_jobs_that_are_alike_make_a_group(jobs: list[int], expected: list[list[int]]) -> None:
+    found = list(groups(jobs, parity()))
+    assert [[job for job, _ in group] for group in found] == expected
+    assert all(isinstance(loaded, ValueError) == (job == 13) for group in found for job, loaded in group)
+
+
+def test_a_group_is_as_large_as_its_first_job_allows() -> None:
+    found = groups([0, 2, 4, 6, 8, 10], parity(most=lambda first: 1 if first == 0 else 4))
+    assert [len(group) for group in found] == [1, 4, 1]
+
+
+def test_what_is_solved_together_is_written_in_order() -> None:
+    seen = []
+    jobs = [0, 2, 4, 6, 13, 8, 1, 3]
+    work_through(jobs, parity(finished=lambda job, done: seen.append((job, done))))
+    assert [job for job, _ in seen] == jobs
+    assert [done for job, done in seen if job != 13] == [(0, 3), (2, 3), (4, 3), (6, 1), (8, 1), (1, 2), (3, 2)]
+
+
+def test_the_next_group_is_loaded_while_one_is_solved_and_no_more_than_it() -> None:
+    loaded, enough = [], threading.Event()
+
+    def load(job: int) -> int:
+        loaded.append(job)
+        if len(loaded) == 6:
+            enough.set()
+        return job
+
+    def solve(jobs, found):
+        assert enough.wait(LONG), "the second group is there while the first is solved"
+        if jobs[0] == 0:
+            time.sleep(0.05)
+            assert len(loaded) == 6
+        return found
+
+    work_through(range(0, 24, 2), parity(load=load, solve=solve))
+    assert len(loaded) == 12
+
+
+def test_an_answer_of_a_group_may_be_an_error_and_an_error_of_a_group_is_that_of_all() -> None:
+    seen = []
+
+    def solve(jobs, loaded):
+        if jobs[0] == 1:
+            raise KeyError("all")
+        return [ValueError("one") if job == 2 else job for job in jobs]
+
+    work_through([0, 2, 4, 1, 3], parity(solve=solve, finished=lambda job, done: seen.append(type(done))))
+    assert seen == [int, ValueError, int, KeyError, KeyError]
+
+
+def test_nothing_more_is_loaded_after_an_interrupt() -> None:
+    loaded, second = [], threading.Event()
+
+    def load(job: int) -> int:
+        loaded.append(job)
+        if len(loaded) > 3:
+            second.set()
+            time.sleep(0.05)
+        return job
+
+    def solve(jobs, found):
+        assert second.wait(LONG)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_through(range(0, 100, 2), parity(load=load, solve=solve, most=lambda first: 3 if first == 0 else 40))
+    assert len(loaded) < 10
