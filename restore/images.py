@@ -111,7 +111,8 @@ def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> O
     if scale is None and dtype.kind != "f":
         raise BadArgument(f"an array must be uint8, uint16 or float in [0, 1], not {dtype}")
     values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    stacked = (values[..., None] if flat else values).permute(2, 0, 1)[None] / (scale or 1)
+    channels = (values[..., None] if flat else values).permute(2, 0, 1)[None]
+    stacked = channels.contiguous() / (scale or 1)  # Fourier transforms round by the order in memory
 
     def pack(result: Tensor) -> Any:
         values = result[0].permute(1, 2, 0).cpu().numpy()

@@ -286,6 +286,8 @@ class Restorer:
         Raises:
             BadArgument: as `run`, for whichever picture.
             ValueError: a picture with alpha, or pictures that differ in size.
+
+        Where memory runs out the error is that of PyTorch, so that fewer can be tried.
         """
         opened = [open_measurement(image) if task == "solve" else open_picture(image) for image in images]
         if len({one.color.shape for one in opened}) != 1 or any(one.alpha is not None for one in opened):

@@ -67,6 +67,32 @@ def test_a_folder_has_the_rate_of_its_pictures_and_that_of_the_steps(capsys):
     )
 
 
+def test_pictures_that_begin_together_are_done_together(capsys):
+    """Here in two parts: the second has its steps from 0 again."""
+    clock = Clock()
+    with Progress(100, clock=clock, every=16) as progress:
+        progress.picture("4 from a.png", 4)
+        walk(progress, clock, steps=10, of=10, seconds=1)
+        walk(progress, clock, steps=10, of=10, seconds=1)
+        progress.picture("4 from e.png", 4)
+        walk(progress, clock, steps=12, of=20, seconds=1)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("4 from a.png: 6 of 10")
+    assert second == "pictures: 4 of 100, 5.0 s/picture, 7:48 left; 4 from e.png: 12 of 20, 1.0 s/step, 0:08 left"
+
+
+def test_what_begins_again_is_not_done(capsys):
+    clock = Clock()
+    with Progress(9, clock=clock, every=10) as progress:
+        progress.picture("4 from a.png", 4)
+        progress.drop()
+        progress.picture("2 from a.png", 2)
+        clock.now += 5
+        progress.picture("2 from c.png", 2)
+        walk(progress, clock, steps=5, of=10, seconds=1)
+    assert "pictures: 2 of 9" in capsys.readouterr().err
+
+
 def test_time_left_runs_down_between_two_pictures(capsys):
     clock = Clock()
     with Progress(3, clock=clock, every=90) as progress:

@@ -293,6 +293,22 @@ def test_what_overflows_in_half_precision_is_redone_in_float32() -> None:
     assert half.network.compute_dtype == torch.float16
 
 
+def test_of_a_batch_only_what_overflows_is_redone() -> None:
+    """The others keep what half precision gave them, as alone."""
+    half = build_denoiser(PLAIN, _random_state(PLAIN, scale=2e4), "cpu", torch.float16)
+    x, _ = noisy(3, 3, 32, 32)
+    x[0], x[2] = 0, 0
+    x[1] *= 1e5
+    notices: list[str] = []
+    with torch.inference_mode():
+        assert [bool(torch.isfinite(half(x[[i]], 0.5).clean).all()) for i in range(3)] == [True, False, True]
+        found = TiledDenoiser(half, notice=notices.append)(x, 0.5).clean
+        assert torch.equal(found[[0]], half(x[[0]], 0.5).clean)
+        assert torch.equal(found[[2]], half(x[[2]], 0.5).clean)
+    assert torch.isfinite(found).all()
+    assert len(notices) == 1
+
+
 def test_what_is_not_finite_in_float32_either_is_an_error() -> None:
     state = _random_state(PLAIN) | {"out.2.bias": torch.full((12,), torch.nan)}
     for dtype in (torch.float16, torch.float32):
