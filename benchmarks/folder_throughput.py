@@ -1,10 +1,11 @@
 """What a folder run costs beside the network: small pictures as a folder, one by one, and the bare network.
 
-    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] [--ray]
+    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] [--batch 1 16] [--ray]
 
 Every picture is enlarged twice with the defaults of the command. The bare network is called as often, on pictures of
 the size of the result. Single runs are processes, of which some are timed; the folder's time includes reading, writing
-and the manifest, without and with the start of the process.
+and the manifest, without and with the start of the process. The folder is restored as many pictures at once as suits
+the device, and with ``--batch`` also by so many.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def bare_network(count: int, side: int) -> float:
         return timed(lambda: [restorer.denoiser(x, 0.5) for _ in range(count * settings.steps)])
 
 
-def folder_run(source: Path, target: Path, cluster: Cluster | None = None) -> float:
+def folder_run(source: Path, target: Path, cluster: Cluster | None = None, batch: int | None = None) -> float:
     """Seconds of a run in this process, the model loaded."""
-    run = Run(Request("sr", source, target, {"scale": SCALE}, quiet=True, cluster=cluster))
+    run = Run(Request("sr", source, target, {"scale": SCALE}, quiet=True, cluster=cluster, batch=batch))
     if cluster is None:
         run.restorer.denoise(torch.rand(3, 16, 16), 0.1)
     return timed(run.go)
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--singles", type=int, default=5, help="processes that are timed")
+    parser.add_argument("--batch", type=int, nargs="+", default=[], help="also so many pictures together")
     parser.add_argument("--ray", action="store_true", help="also by Ray on this machine, its start included")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -84,6 +86,9 @@ def main() -> None:
         crops(arguments.folder, source, arguments.count, arguments.side)
         bare = bare_network(arguments.count, arguments.side)
         rows = {"bare network": bare, "folder, in the process": folder_run(source, out)}
+        for batch in arguments.batch:
+            together = folder_run(source, Path(place, f"together-{batch}"), batch=batch)
+            rows[f"folder, in the process, --batch {batch}"] = together
         process = timed(lambda: command("sr", source, Path(place, "process"), "--scale", SCALE))
         rows["folder, a process"] = process
         files = sorted(source.iterdir())[: arguments.singles]
