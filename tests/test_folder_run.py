@@ -389,7 +389,7 @@ def test_a_watched_folder(picture, tmp_path) -> None:
         (tmp_path / "in" / "b.png").write_bytes(first.read_bytes()[:100])
         time.sleep(0.5)
         (tmp_path / "in" / "b.png").write_bytes(first.read_bytes())
-        wait_for(lambda: len(files(out)) == 2 or process.poll() is not None)
+        wait_for(lambda: (out / "b.png").exists() or process.poll() is not None)
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=LONG)
