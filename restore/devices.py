@@ -156,7 +156,7 @@ def compiled(network: nn.Module, device: torch.device, *, alone: bool = True) ->
 
 
 def likes_batches(device: torch.device) -> bool:
-    """Whether the device takes several tiles in less time than one after the other, as GPUs do."""
+    """Whether the device takes several tiles or pictures in less time than one after the other, as GPUs do."""
     return device.type in ("cuda", "mps")
 
 

@@ -256,7 +256,7 @@ class Restorer:
         Raises:
             BadArgument: an argument that cannot be used; the text says which and what would be right.
         """
-        opened = open_measurement(image) if task == "solve" else open_picture(image)
+        opened = _opened(task, image)
         checked = check(task, arguments, Options(**options))
         with _enough_memory(opened.color):
             color, arguments = _seen(task, opened, arguments)
@@ -289,18 +289,21 @@ class Restorer:
 
         Where memory runs out the error is that of PyTorch, so that fewer can be tried.
         """
-        opened = [open_measurement(image) if task == "solve" else open_picture(image) for image in images]
-        if len({one.color.shape for one in opened}) != 1 or any(one.alpha is not None for one in opened):
+        opened = [_opened(task, image) for image in images]
+        one_size = (1, *opened[0].color.shape[1:])
+        if any(one.alpha is not None or one.color.shape != one_size for one in opened):
             raise ValueError("pictures that are restored together have one size and no alpha")
         checked = check(task, arguments, Options(**options))
         problem = self.problem(task, torch.cat([one.color for one in opened]), arguments)
         method, run = self._run(problem, checked, [_generator(checked) for _ in opened], callback)
         if len(parts := _equal(run.walks)) > 1:
+            del problem, run
             found: dict[int, Result] = {}
             for part in parts:
                 mine = [images[index] for index in part]
-                results = self.run_together(task, mine, arguments, callback=callback, **options)
-                found.update(zip(part, results, strict=True))
+                found.update(
+                    zip(part, self.run_together(task, mine, arguments, callback=callback, **options), strict=True)
+                )
             return [found[index] for index in range(len(images))]
         solutions, explained, report = self._solved(method, run, checked)
         return [
@@ -562,6 +565,10 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
             f"not enough memory for a picture of {picture.shape[-1]}x{picture.shape[-2]} pixels; close other programs "
             "or restore it in parts; on a GPU a smaller --memory keeps the picture in the memory of the host"
         ) from error
+
+
+def _opened(task: str, image: Picture) -> Opened:
+    return open_measurement(image) if task == "solve" else open_picture(image)
 
 
 def _generator(options: Options) -> torch.Generator:

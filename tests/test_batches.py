@@ -415,5 +415,7 @@ def test_pictures_that_do_not_go_together_are_refused(restorer: Restorer) -> Non
         restorer.run_together("denoise", [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], {"noise": 0.1})
     with pytest.raises(ValueError, match="one size and no alpha"):
         restorer.run_together("denoise", [torch.zeros(4, 8, 8)] * 2, {"noise": 0.1})
+    with pytest.raises(ValueError, match="one size and no alpha"):
+        restorer.run_together("denoise", [torch.zeros(2, 3, 8, 8)] * 2, {"noise": 0.1})
     with pytest.raises(BadArgument, match="--noise 2"):
         restorer.run_together("denoise", [torch.zeros(3, 8, 8)] * 2, {"noise": 2})
