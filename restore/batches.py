@@ -34,8 +34,15 @@ class Batches:
         """What the memory was seen to suffice for."""
 
     def most(self, first: Loaded) -> int:
-        """How many pictures like this one are restored together; one with alpha and a measurement are alone."""
-        if first.measurement is not None or first.photo.alpha is not None:
+        """How many pictures like this one are restored together; alone are a measurement, one with alpha, one that
+        begins with a picture of its own or is restored by a network of others."""
+        options = self.work.options
+        if (
+            first.measurement is not None
+            or first.photo.alpha is not None
+            or options.start is not None
+            or options.networks
+        ):
             return 1
         size = first.picture.shape[:2]
         try:
