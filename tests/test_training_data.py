@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from PIL import Image
 from torch import Tensor
@@ -369,6 +370,29 @@ def test_noise_has_its_level():
     assert 0.28 < max(levels) <= 0.3
     noisy = [degradation.noise.level > 0 for degradation, _ in drawn(400, "bicubic", noisy=0.3)]
     assert np.mean(noisy) == pytest.approx(0.3, abs=0.07)
+
+
+def test_small_pictures_are_softened_by_a_gaussian():
+    """Against scipy, away from the border."""
+    softened = [degradation for degradation, _ in drawn(200, *SAMPLINGS, softened=0.5) if degradation.softening]
+    assert len(softened) == pytest.approx(100, abs=25)
+    assert {degradation.softening for degradation in softened} == {0.4, 0.45, 0.5, 0.55, 0.6}
+    for degradation in softened[:8]:
+        region, random = region_of(degradation.place.region), np.random.default_rng(0)
+        sharp = replace(degradation, softening=0.0).measured(region, random).numpy()
+        expected = scipy.ndimage.gaussian_filter(sharp, (0, degradation.softening, degradation.softening), truncate=6)
+        found = degradation.measured(region, random).numpy()
+        assert np.abs(found - expected)[:, 3:-3, 3:-3].max() < 1.5 / 255
+        assert np.abs(found - sharp).max() > 4 / 255
+
+
+def test_softening_changes_nothing_else():
+    """Mixtures from before it draw what they drew."""
+    settings = {"noisy": 0.5, "compressed": 0.5}
+    always, never = (drawn(20, *SAMPLINGS, **settings, softened=share) for share in (1, 0))
+    for (soft, _), (plain, _) in zip(always, never, strict=True):
+        assert soft.softening > 0
+        assert replace(soft, softening=0.0) == plain
 
 
 def test_measurements_are_files():

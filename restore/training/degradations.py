@@ -43,6 +43,8 @@ SIDE_NOISE = (0.002, 0.12)
 """Noise beside another degradation: standard deviations in [0, 1] units, evenly in their logarithm."""
 MAIN_NOISE = (0.005, 0.3)
 """Noise alone: standard deviations in [0, 1] units, evenly."""
+SMALL_BLUR = (0.4, 0.6)
+"""Of a small picture that is blurred: standard deviations of the Gaussian in its pixels, as CDM has them."""
 SHOT_NOISE = (0.005, 0.08)
 """Of a photograph's noise: the part whose variance grows with brightness, as standard deviation at white."""
 QUALITIES = (10, 95)
@@ -67,6 +69,10 @@ class Mixture:
         noisy: share of blurred and of down-sampled pictures with noise.
         noisy_masks: share of masked and of grey pictures with noise.
         compressed: share of blurred, down-sampled and noisy pictures saved as JPEG.
+        softened: share of down-sampled pictures whose small picture is blurred a little, so that the network is no
+            stricter than the stages of a cascade deserve: SR3's Gaussian blur augmentation (Saharia et al. 2021,
+            arXiv 2104.07636), of half of the pictures in CDM (Ho et al. 2021, arXiv 2106.15282). CDM's other
+            augmentation, noise on the small picture, is ``noisy``.
         bordered: share of blurred and of down-sampled pictures whose crop lies at the photograph's border, on each axis
             by itself.
 
@@ -95,6 +101,7 @@ class Mixture:
     noisy: float = field(default=0.4, metadata={"share": True})
     noisy_masks: float = field(default=0.15, metadata={"share": True})
     compressed: float = field(default=0.1, metadata={"share": True})
+    softened: float = field(default=0.0, metadata={"share": True})
     bordered: float = field(default=0.25, metadata={"share": True})
 
     def __post_init__(self) -> None:
@@ -203,12 +210,14 @@ class Capture(Degradation):
         kernel: of the blur, odd sides; only what needs no pixel beyond the region is measured.
         small: side of the down-sampled region.
         sampling: ``bicubic``, ``area``, or ``gaussian:`` with a standard deviation in pixels of the small picture.
+        softening: standard deviation of a Gaussian blur of the small picture, in its pixels; 0 is none.
         jpeg: the file's format, if it is JPEG.
     """
 
     kernel: Kernel | None = None
     small: int | None = None
     sampling: str = "bicubic"
+    softening: float = 0.0
     jpeg: Jpeg | None = None
 
     def measured(self, region: Tensor, random: Random) -> Tensor:
@@ -216,6 +225,9 @@ class Capture(Degradation):
         if self.small is not None:
             matrix = sampling_matrix(picture.shape[-1], self.small, self.sampling)
             picture = matrix @ (picture @ matrix.mT)
+        if self.small is not None and self.softening:
+            blur = sampling_matrix(self.small, self.small, f"gaussian:{self.softening}")
+            picture = blur @ (picture @ blur.mT)
         picture = _file(self.noise(picture, random))
         return picture if self.jpeg is None else self.jpeg.A(picture[None])[0]
 
@@ -301,7 +313,8 @@ def _blurred(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
 def _downsampled(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
     sampling = f"gaussian:{random.integers(6, 15) / 20}" if name == "gaussian_sampling" else name
     place, small = _sampled_place(_scale(random), mixture, crop, random)
-    return Capture(place, _noise(mixture.noisy, random), None, small, sampling, jpeg=_jpeg(mixture.compressed, random))
+    noise, jpeg = _noise(mixture.noisy, random), _jpeg(mixture.compressed, random)
+    return Capture(place, noise, None, small, sampling, _softening(mixture.softened, random), jpeg)
 
 
 def _photograph(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
@@ -313,7 +326,8 @@ def _photograph(name: str, mixture: Mixture, crop: int, random: Random) -> Captu
     margin = kernel.shape[0] // 2
     noise = Noise(_log_uniform(random, *SIDE_NOISE), _log_uniform(random, *SHOT_NOISE))
     sampling = str(random.choice(["bicubic", "area"]))
-    return Capture(place.moved(-margin, place.region + 2 * margin), noise, kernel, small, sampling, _jpeg(1, random))
+    place = place.moved(-margin, place.region + 2 * margin)
+    return Capture(place, noise, kernel, small, sampling, jpeg=_jpeg(1, random))
 
 
 def _noised(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
@@ -374,6 +388,14 @@ def _scale(random: Random) -> float:
 
 def _noise(share: float, random: Random) -> Noise:
     return Noise(_log_uniform(random, *SIDE_NOISE)) if random.random() < share else Noise()
+
+
+def _softening(share: float, random: Random) -> float:
+    """In steps of 1/20. Without a share no random number is drawn: mixtures from before it stay what they were."""
+    if not share or random.random() >= share:
+        return 0.0
+    low, high = (round(20 * sigma) for sigma in SMALL_BLUR)
+    return int(random.integers(low, high + 1)) / 20
 
 
 def _jpeg(share: float, random: Random) -> Jpeg | None:
