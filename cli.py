@@ -107,9 +107,21 @@ def sr(
     kernel: Annotated[
         str, typer.Option(help="How IN was made small: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS))
     ] = "bicubic",
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            help="Enlarge in stages whose factors make the scale, as in 4x4; auto: factors of at most 4.",
+            autocompletion=words(("auto", "2x2", "4x2", "4x4")),
+        ),
+    ] = None,
+    cascade_noise: Annotated[
+        float | None,
+        typer.Option(help="Between two stages: standard deviation for pixels in [0, 1]. Default: what measured best."),
+    ] = None,
 ) -> dict[str, Any]:
     """Super-resolution: enlarge a picture and bring back its detail."""
-    return {"scale": scale, "noise": _noise(noise), "kernel": kernel}
+    arguments = {"scale": scale, "noise": _noise(noise), "kernel": kernel}
+    return {**arguments, "cascade": cascade, "cascade_noise": cascade_noise}
 
 
 @task

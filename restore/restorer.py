@@ -19,6 +19,7 @@ import pretrained
 from restore import tasks
 from restore.alpha import continue_colour, hidden, put_back, visible_noise
 from restore.budget import Budget, check_sizes
+from restore.cascade import Cascade, Factors, solve_in_stages, take_cascade
 from restore.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.devices import HOST, choose_device, hand_back_freed_memory, is_out_of_memory, network_dtype, synchronize
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
@@ -87,6 +88,7 @@ class Report:
         noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; mean over a batch.
         consistency: RMS of A x − y of the result (of the mean, for samples), in [0, 1] units.
         seconds: time in the solver.
+        cascade: the stages, if there were any; ``steps`` are those of all of them.
     """
 
     task: str
@@ -101,6 +103,7 @@ class Report:
     model: str
     device: str
     dtype: str
+    cascade: Cascade | None = None
 
 
 class Result(NamedTuple):
@@ -163,14 +166,29 @@ class Restorer:
             self._of_class[label] = self.denoiser.of_class(label)
         return self._of_class[label]
 
-    def sr(self, image: Picture, scale: float = 4, *, noise: Noise = 0.0, kernel: str = "bicubic", **options) -> Any:
+    def sr(
+        self,
+        image: Picture,
+        scale: float = 4,
+        *,
+        noise: Noise = 0.0,
+        kernel: str = "bicubic",
+        cascade: Factors | None = None,
+        cascade_noise: float | None = None,
+        **options,
+    ) -> Any:
         """Super-resolution by a factor in (1, 16] of a picture that was down-sampled by ``kernel``.
 
         Args:
             kernel: ``bicubic``, ``area`` or ``lanczos``, antialiased.
             noise: standard deviation in the picture, in [0, 1] units, or ``auto``.
+            cascade: factors of stages that make the scale together, ``(4, 4)`` or ``"4x4"``; ``auto`` for factors of
+                at most 4; see `restore.cascade`.
+            cascade_noise: standard deviation between two stages, in [0, 1] units; None is what measured best.
         """
-        return _short(self.run("sr", image, {"scale": scale, "noise": noise, "kernel": kernel}, **options))
+        arguments = {"scale": scale, "noise": noise, "kernel": kernel}
+        arguments |= {"cascade": cascade, "cascade_noise": cascade_noise}
+        return _short(self.run("sr", image, arguments, **options))
 
     def inpaint(
         self,
@@ -260,8 +278,12 @@ class Restorer:
         checked = check(task, arguments, Options(**options))
         with _enough_memory(opened.color):
             color, arguments = _seen(task, opened, arguments)
-            problem = self.problem(task, color, arguments)
-            solutions, report = self.solve_problem(problem, checked, callback)
+            cascade, arguments = take_cascade(arguments)
+            if cascade is not None:
+                problem, solutions, report = solve_in_stages(self, color, arguments, cascade, checked, callback)
+            else:
+                problem = self.problem(task, color, arguments)
+                solutions, report = self.solve_problem(problem, checked, callback)
         return _packed(opened, problem, solutions, report)
 
     def run_together(
@@ -281,11 +303,11 @@ class Restorer:
 
         Args:
             images: of one kind and size, without alpha.
-            arguments: of the task, the same for all.
+            arguments: of the task, the same for all, without a cascade.
 
         Raises:
             BadArgument: as `run`, for whichever picture.
-            ValueError: a picture with alpha, or pictures that differ in size.
+            ValueError: a picture with alpha, pictures that differ in size, or a cascade.
 
         Where memory runs out the error is that of PyTorch, so that fewer can be tried.
         """
@@ -294,6 +316,9 @@ class Restorer:
         if any(one.alpha is not None or one.color.shape != one_size for one in opened):
             raise ValueError("pictures that are restored together have one size and no alpha")
         checked = check(task, arguments, Options(**options))
+        cascade, arguments = take_cascade(arguments)
+        if cascade is not None:
+            raise ValueError("pictures go through a cascade one by one")
         problem = self.problem(task, torch.cat([one.color for one in opened]), arguments)
         method, run = self._run(problem, checked, [_generator(checked) for _ in opened], callback)
         if len(parts := _equal(run.walks)) > 1:
@@ -463,6 +488,10 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
     for network in options.networks:
         check_file(network)
     tasks.check_arguments(arguments)
+    cascade, _ = take_cascade(arguments)
+    if cascade is not None and (options.start is not None or options.networks):
+        what = "--start" if options.start is not None else f"--method {options.method}"
+        raise BadArgument(f"--cascade and {what}: the stages begin and go by themselves; leave one of them out")
     return options
 
 
@@ -643,12 +672,12 @@ def _result_size(task: str, size: Sequence[int], arguments: dict[str, Any]) -> t
     """
     height, width = size
     operator = arguments.get("operator")
+    if arguments.get("size") is not None and (task == "sr" or operator is not None):
+        return arguments["size"][1], arguments["size"][0]
     if task == "sr":
         return round(height * arguments["scale"]), round(width * arguments["scale"])
     if operator is None:
         return height, width
-    if arguments.get("size") is not None:
-        return arguments["size"][1], arguments["size"][0]
     with of_option("--operator"):
         operator = operators.parse(operator) if isinstance(operator, str) else operator
         measured = isinstance(operator, operators.Degradation)

@@ -389,7 +389,7 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
     why = "as the network gives it" if is_feed_forward(done["method"]) else "are its kernel and noise right?"
     doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
     return (
-        f"{target}: {done['width']}x{done['height']}, {done['method']}, {done['steps']} step(s), "
+        f"{target}: {done['width']}x{done['height']}, {done['method']}, {_stages(done)}{done['steps']} step(s), "
         f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
     )
 
@@ -397,6 +397,11 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
 def start_file(options: Options) -> Path | None:
     """The file or folder that ``--start`` names, if it names no network."""
     return None if options.start is None or options.start in options.networks else Path(options.start)
+
+
+def _stages(done: Mapping[str, Any]) -> str:
+    cascade = done["cascade"]
+    return "" if cascade is None else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
 
 
 def say(text: str) -> None:

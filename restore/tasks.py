@@ -88,16 +88,24 @@ class Problem:
 
 
 def super_resolution(
-    image: Tensor, scale: float, noise: Noise = 0.0, kernel: str = "bicubic", device: torch.device | str = "cpu"
+    image: Tensor,
+    scale: float,
+    noise: Noise = 0.0,
+    kernel: str = "bicubic",
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Problem:
     """``image`` [B, 3, h, w] in [0, 1] is a picture ``scale`` times as large, down-sampled by ``kernel``.
+
+    Args:
+        size: (width, height) of that picture, where it is not ``scale`` times that of ``image``, rounded.
 
     Raises:
         BadArgument: a scale that is not above 1 and at most 16, or a result of over 200 million pixels.
     """
     check_arguments({"scale": scale, "kernel": kernel})
     height, width = image.shape[-2:]
-    size = round(height * scale), round(width * scale)
+    size = (round(height * scale), round(width * scale)) if size is None else size[::-1]
     if size[0] * size[1] > MAX_OUTPUT_PIXELS:
         raise BadArgument(
             f"--scale {scale:g}: too large for a picture of {width}x{height} pixels; the result would have "
