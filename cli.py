@@ -8,7 +8,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -36,6 +36,7 @@ from restore.errors import BadArgument, NothingToDo, RestoreError, Unavailable
 if TYPE_CHECKING:
     from restore.folder import Job
     from restore.ray_engine import Cluster
+    from restore.restorer import Options
 
 # Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -334,6 +335,40 @@ def evaluate(
     command(source, settings, Outputs(report, json_file, markdown, overwrite), quiet=quiet)
 
 
+@app.command(name="tune", epilog=EPILOG)
+def tune(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of sharp pictures that the model was not trained on.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="For --levels; a search that was ended goes on.")],
+    steps: Annotated[int, typer.Option(help="How many noise levels.")] = 10,
+    scale: Annotated[float, typer.Option(help="Of the super-resolution that they are for.")] = 4,
+    kernel: Annotated[
+        str, typer.Option(help="Likewise: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS))
+    ] = "bicubic",
+    noise: Annotated[float, typer.Option(help="Likewise: standard deviation for pixels in [0, 1].")] = 0.0,
+    score: Annotated[
+        str, typer.Option(help="What is to be best: lpips or psnr.", autocompletion=words(("lpips", "psnr")))
+    ] = "lpips",
+    size: Annotated[int, typer.Option(help="Side of the middle square that is taken of each picture.")] = 96,
+    count: Annotated[int, typer.Option(help="How many pictures, the first in name order.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
+    model: ModelOption = "default",
+    device: DeviceOption = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever --out holds.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The result only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+) -> None:
+    """Find the few noise levels that serve SR3 best, on held-out pictures."""
+    from restore.devices import keep_freed_memory
+    from restore.tune import Request, told, tune
+
+    keep_freed_memory()
+    request = Request(source, steps, scale, kernel, noise, score, size, count, seed, model, device)
+    best = tune(request, out, overwrite=overwrite, tell=(lambda text: None) if quiet else _say)
+    typer.echo(f"{out}: {told(best)}")
+
+
 @app.command(name="info", epilog=EPILOG)
 def info(
     model: ModelOption = "default",
@@ -486,11 +521,14 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
         target=target,
         mask=arguments.pop("mask", None),
         arguments=arguments,
-        options=Options(
-            *(common.method, common.steps, common.eta, common.seed, common.samples, common.sampler),
-            start=common.start,
-            start_noise=common.start_noise,
-            label=common.label,
+        options=_with_levels(
+            Options(
+                *(common.method, common.steps, common.eta, common.seed, common.samples, common.sampler),
+                start=common.start,
+                start_noise=common.start_noise,
+                label=common.label,
+            ),
+            common.levels,
         ),
         output=OutputOptions(common.format, common.quality, common.depth),
         shard=None if common.shard is None else Shard.read(common.shard),
@@ -499,6 +537,15 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     )
     with piped(request) as opened:
         Run(opened).go()
+
+
+def _with_levels(options: Options, path: Path | None) -> Options:
+    if path is None:
+        return options
+    from restore.tune import read_levels
+
+    found = read_levels(path)
+    return replace(options, levels=found.levels, eta=found.eta if options.eta is None else options.eta)
 
 
 def _cluster(common: Common) -> Cluster | None:

@@ -86,6 +86,10 @@ class Common:
     start_noise: Annotated[
         float | None, typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.2.")
     ] = None
+    levels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Noise levels of sr3, as restore tune finds them. Default: its own."),
+    ] = None
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
     ] = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,6 +41,8 @@ class Defaults(NamedTuple):
     """Begin what the measurement does not tell at a classical estimate instead of at mid-grey."""
     sampler: str | None = None
     """Of SR3: one of `SAMPLERS` instead of its own."""
+    sigmas: tuple[float, ...] = ()
+    """Of SR3: these noise levels instead of a grid, without the final 0."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Run:
 
     @property
     def sigmas(self) -> list[float]:
+        if self.settings.sigmas:
+            return [*self.settings.sigmas, 0.0]
         highest = self._highest(float(self.problem.noise.max()))
         return noise_levels(self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest)
 
@@ -374,6 +380,7 @@ def settings_for(
     sampler: str | None = None,
     start: bool = False,
     start_noise: float | None = None,
+    levels: Sequence[float] | None = None,
     conditional: bool = True,
     prior: bool = True,
     svd: bool = True,
@@ -392,11 +399,12 @@ def settings_for(
     if start_noise is not None and not start:
         raise BadArgument(f"--start-noise {start_noise:g}: is the noise of a --start; give one, or leave it out")
     if method.startswith("spandrel:"):
-        return method, _feed_forward(steps, eta, samples, sampler, start)
+        return method, _feed_forward(steps, eta, samples, sampler, start, levels)
     if not prior:
         method = _without_prior(task, method)
     if method == "auto":
-        method = "sr3" if sampler is not None else _best(task, steps, eta, samples, conditional, svd, start)
+        guided = sampler is not None or levels is not None
+        method = "sr3" if guided else _best(task, steps, eta, samples, conditional, svd, start)
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE")
     if method == "one-step" and start:
@@ -404,6 +412,10 @@ def settings_for(
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
+    if levels is not None:
+        if start:
+            raise BadArgument("--levels and --start: both say at what noise to begin; leave one of them out")
+        settings = _with_levels(settings, method, levels, steps, sampler)
     if method == "one-step" and (steps or 1) != 1:
         raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm, diffpir or sr3 for more")
     if method == "one-step" and samples > 1:
@@ -446,14 +458,21 @@ def _with_start(settings: Defaults, noise: float | None) -> Defaults:
     return settings._replace(highest=2 * (START_NOISE if noise is None else noise), classical_start=False)
 
 
-def _feed_forward(steps: int | None, eta: float | None, samples: int, sampler: str | None, start: bool) -> Defaults:
+def _feed_forward(
+    steps: int | None,
+    eta: float | None,
+    samples: int,
+    sampler: str | None,
+    start: bool,
+    levels: Sequence[float] | None,
+) -> Defaults:
     """A network of others answers in one call, and has one answer.
 
     Raises:
         BadArgument: an option of the diffusion methods.
     """
     others = {"--steps": (steps or 1) != 1, "--eta": eta is not None, "--samples": samples > 1}
-    others |= {"--sampler": sampler is not None, "--start": start}
+    others |= {"--sampler": sampler is not None, "--start": start, "--levels": levels is not None}
     for option in (name for name, given in others.items() if given):
         raise BadArgument(f"{option}: a feed-forward network has one answer of its own; use ddrm, diffpir or sr3")
     return Defaults(steps=1)
@@ -468,6 +487,20 @@ def _best(
     if not conditional:
         method = WITHOUT_CONDITION.get(task, method)
     return "diffpir" if method == "ddrm" and not svd else method
+
+
+def _with_levels(
+    settings: Defaults, method: str, levels: Sequence[float], steps: int | None, sampler: str | None
+) -> Defaults:
+    """The settings with these noise levels."""
+    if method != "sr3" or sampler is not None:
+        raise BadArgument(f"--levels: are of --method sr3 and its own sampler, not of {sampler or method}")
+    sigmas = tuple(float(level) for level in levels)
+    if not sigmas or not all(a > b for a, b in pairwise((math.inf, *sigmas, 0.0))):
+        raise BadArgument(f"--levels {list(sigmas)}: must be falling numbers above 0")
+    if steps not in (None, len(sigmas)):
+        raise BadArgument(f"--steps {steps}: there are {len(sigmas)} --levels, a step for each; leave one of them out")
+    return settings._replace(steps=len(sigmas), sigmas=sigmas)
 
 
 def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None) -> Defaults:

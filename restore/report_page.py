@@ -332,7 +332,11 @@ def _srgb(picture: EightBit, profile: bytes | None) -> EightBit:
 
 
 def _written(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A size as ``640x480``, noise levels with commas."""
+    if not isinstance(value, tuple):
+        return str(value)
+    whole = all(isinstance(number, int) for number in value)
+    return "x".join(map(str, value)) if whole else ", ".join(f"{number:.4g}" for number in value)
 
 
 _STYLE = """

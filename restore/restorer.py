@@ -61,6 +61,8 @@ class Options:
             ``spandrel:FILE``, whose answer it is (Chung et al. 2022, arXiv 2112.05146).
         start_noise: to which the start is noised, a standard deviation in [0, 1] units; None is `START_NOISE`.
         label: what a class-conditional model is to see in the picture, the number of its class.
+        levels: falling noise levels that ``sr3`` walks down, σ for pictures in [-1, 1], without a final 0; see
+            `restore.tune`. None is its own grid.
     """
 
     method: str = "auto"
@@ -72,6 +74,7 @@ class Options:
     start: Picture | str | None = None
     start_noise: float | None = None
     label: int | None = None
+    levels: Sequence[float] | None = None
 
     @property
     def networks(self) -> list[str]:
@@ -409,6 +412,7 @@ class Restorer:
             sampler=options.sampler,
             start=options.start is not None,
             start_noise=options.start_noise,
+            levels=options.levels,
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
@@ -484,6 +488,7 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         sampler=options.sampler,
         start=options.start is not None,
         start_noise=options.start_noise,
+        levels=options.levels,
     )
     for network in options.networks:
         check_file(network)

@@ -141,8 +141,12 @@ def quadratic_levels(schedule: NoiseSchedule, steps: int) -> Array:
 
 def karras_levels(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Array:
     """σ^{1/ρ} falls linearly (EDM: Karras et al. 2022, arXiv 2206.00364, eq. 5)."""
-    high, low = schedule.sigmas[-1] ** (1 / rho), schedule.sigmas[0] ** (1 / rho)
-    return np.linspace(high, low, steps) ** rho
+    return karras_between(float(schedule.sigmas[-1]), float(schedule.sigmas[0]), steps, rho)
+
+
+def karras_between(highest: float, lowest: float, steps: int, rho: float) -> Array:
+    """The same between any two noise levels, both of them included."""
+    return np.linspace(highest ** (1 / rho), lowest ** (1 / rho), steps) ** rho
 
 
 def log_snr_levels(schedule: NoiseSchedule, steps: int) -> Array:
