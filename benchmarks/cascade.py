@@ -22,7 +22,7 @@ from restore.devices import keep_freed_memory
 from restore.evaluation import load_lpips
 from restore.methods import METHODS
 
-STAGES = {4: ("2x2",), 8: ("4x2", "2x4"), 16: ("4x4",)}
+STAGES = {4: ("2x2",), 8: ("4x2",), 16: ("4x4",)}
 
 
 def task_of(scale: int) -> Task:

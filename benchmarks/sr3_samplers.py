@@ -1,6 +1,6 @@
 """SR3 by every sampler with few calls of the network, against a hundred ancestral steps: ×4, LPIPS and PSNR.
 
-python benchmarks/sr3_samplers.py CID22_VAL --count 8 [--calls 5 10] [--only ddim dpmpp-2m]
+python benchmarks/sr3_samplers.py CID22_VAL --count 8 [--calls 5 10] [--only ddim dpmpp-2m] [--levels FILE.json]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from restore.devices import keep_freed_memory
 from restore.evaluation import load_lpips
 from restore.restorer import Options
 from restore.samplers.catalogue import SAMPLERS
+from restore.tune import read_levels
 
 ANCESTRAL = 100
 SUITABLE = [name for name, one in SAMPLERS.items() if not (one.learned_variance or one.score_norms)]
@@ -59,7 +60,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10])
-    parser.add_argument("--only", nargs="+", choices=SUITABLE, default=SUITABLE, metavar="SAMPLER")
+    parser.add_argument("--only", nargs="*", choices=SUITABLE, default=SUITABLE, metavar="SAMPLER")
+    parser.add_argument("--levels", type=Path, nargs="+", default=[], help="files of restore tune, for SR3's own")
     arguments = parser.parse_args()
     keep_freed_memory()
     restorer, lpips, task = Restorer(), load_lpips(), TASKS["sr4"]
@@ -69,6 +71,8 @@ def main() -> None:
     print("| sampler | steps | calls | PSNR | LPIPS |\n|---|---:|---:|---:|---:|")
     wanted: list[tuple[str, Options]] = [("SR3's own", Options("sr3", ANCESTRAL))]
     wanted += [("SR3's own", Options("sr3", calls)) for calls in arguments.calls]
+    for found in map(read_levels, arguments.levels):
+        wanted.append(("SR3's own, found levels", Options("sr3", len(found.levels), found.eta, levels=found.levels)))
     for name in arguments.only:
         for calls in arguments.calls:
             if steps := steps_for(restorer, small, name, calls):

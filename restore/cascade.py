@@ -31,11 +31,12 @@ Factors = str | Sequence[float]
 
 LARGEST_FACTOR = 4.0
 """Of a stage that ``auto`` makes."""
-NOISE = {"ddrm": 0.04, "diffpir": 0.04, "sr3": 0.02, "one-step": 0.02}
+NOISE = {"ddrm": 0.06, "diffpir": 0.02, "sr3": 0.02, "one-step": 0.05}
 """Between two stages, for pixels in [0, 1], by method, as it measures best (docs/methods.md)."""
-ADDED = ("ddrm", "diffpir")
-"""Methods of stages whose input is noised. The others show it to a network that is not told how noisy it is and takes
-weak noise for detail; they reckon with the noise level all the same, as with that of the sample's own faults."""
+ADDED = ("ddrm",)
+"""Methods whose stages get their input noised. The networks of ``sr3`` and ``one-step`` are shown it without being told
+how noisy it is and take weak noise for detail, and ``diffpir`` leaves some of it; they reckon with the noise level all
+the same, as with that of the sample's own faults."""
 MAX_NOISE = 0.5
 TOLERANCE = 1e-3
 """By which the product of the factors may differ from the scale, which cannot always be written exactly."""

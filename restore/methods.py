@@ -22,6 +22,7 @@ from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
 from restore.solvers.common import WITHOUT_SVD, Callback, Generator, Step
+from restore.solvers.schedule_search import Levels
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
 
@@ -328,6 +329,12 @@ _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
 START_NOISE = 0.2
 """In [0, 1] units, to which a start that is given is noised (docs/feed-forward.md has the measurements)."""
 
+_FOUND: dict[int, Levels] = {
+    5: Levels(highest=20.0, lowest=0.1, rho=12.8, eta=0.1),
+    10: Levels(highest=40.0, lowest=0.025, rho=5.0, eta=0.475),
+}
+"""SR3's few-step schedules for ``sr``, up to so many steps, by `restore.tune` (docs/samplers.md)."""
+
 BIHARMONIC_LIMIT = 200_000
 """Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
 
@@ -428,6 +435,10 @@ def settings_for(
         if not 1 <= steps <= 1000:
             raise BadArgument(f"--steps {steps}: must be between 1 and 1000")
         settings = settings._replace(steps=steps)
+    own = sampler is None and levels is None and prior and not start
+    if own and (task, method) == ("sr", "sr3") and settings.steps <= max(_FOUND):
+        found = next(levels for most, levels in _FOUND.items() if settings.steps <= most)
+        settings = settings._replace(sigmas=found.sigmas(settings.steps), eta=found.eta)
     if eta is not None:
         if not 0 <= eta <= 1:
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
