@@ -123,12 +123,13 @@ def solve_in_stages(
     method = reports[0].method
     noise = NOISE[method] if cascade.noise is None else cascade.noise
     added = noise if method in ADDED else 0.0
+    later = replace(options, method=method, samples=1)
     for stage in range(1, len(sizes)):
-        of_noise, of_stage = ([_seed(options.seed, stage, k, which) for k in range(len(samples))] for which in (0, 1))
+        seeds = [[_seed(options.seed, stage, number, use) for use in (0, 1)] for number in range(len(samples))]
         samples = torch.cat(
             [
-                enlarged(_noised(sample, added, seed), stage, noise, replace(options, samples=1, seed=other))
-                for sample, seed, other in zip(samples, of_noise, of_stage, strict=True)
+                enlarged(_noised(sample, added, of_noise), stage, noise, replace(later, seed=of_stage))
+                for sample, (of_noise, of_stage) in zip(samples, seeds, strict=True)
             ]
         )
     report = replace(
@@ -188,9 +189,8 @@ def _noised(pictures: Tensor, noise: float, seed: int) -> Tensor:
 def _counting(callback: Callback | None, stage: int, stages: int) -> Callback | None:
     if callback is None:
         return None
-    return lambda step: callback(
-        Step(stage * step.steps + step.index, stages * step.steps, step.sigma, step.clean)  # as many in every stage
-    )
+    # there are as many steps in every stage
+    return lambda step: callback(Step(stage * step.steps + step.index, stages * step.steps, step.sigma, step.clean))
 
 
 def _seed(*key: int) -> int:
