@@ -34,15 +34,12 @@ class Batches:
         """What the memory was seen to suffice for."""
 
     def most(self, first: Loaded) -> int:
-        """How many pictures like this one are restored together; alone are a measurement, one with alpha, one that
-        begins with a picture of its own or is restored by a network of others."""
-        options = self.work.options
-        if (
-            first.measurement is not None
-            or first.photo.alpha is not None
-            or options.start is not None
-            or options.networks
-        ):
+        """How many pictures like this one are restored together; alone are a measurement, one with alpha, and what
+        begins with a picture of its own, goes in stages or by a network of others."""
+        options, in_stages = self.work.options, first.arguments.get("cascade") is not None
+        if first.measurement is not None or first.photo.alpha is not None or in_stages:
+            return 1
+        if options.start is not None or options.networks:
             return 1
         size = first.picture.shape[:2]
         try:

@@ -24,6 +24,7 @@ from restore.photo import Photo
 from restore.picture_file import Loaded, Work
 from restore.progress import Progress
 from restore.restorer import Options, Restorer
+from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS
 from restore.samplers.common import start
 from restore.solvers.common import gaussian_noise
@@ -91,12 +92,13 @@ def one_by_one(float32, monkeypatch) -> None:
     """A network whose convolutions see one picture at a time: a batch cannot change their rounding."""
     whole = Denoiser._run
 
-    def run(self: Denoiser, scaled: torch.Tensor, time: torch.Tensor, condition: Condition | None) -> torch.Tensor:
+    def run(self: Denoiser, scaled: torch.Tensor, time: torch.Tensor, condition: Condition | None):
         def of(values: torch.Tensor, index: int) -> torch.Tensor:
             return values[index : index + 1] if len(values) > 1 else values
 
         shown = [condition and Condition(*(of(part, index) for part in condition)) for index in range(len(scaled))]
-        return torch.cat([whole(self, of(scaled, i), of(time, i), shown[i]) for i in range(len(scaled))])
+        answers = [whole(self, of(scaled, i), of(time, i), shown[i]) for i in range(len(scaled))]
+        return torch.cat([output for output, _share in answers]), None
 
     monkeypatch.setattr(Denoiser, "_run", run)
 
@@ -376,7 +378,7 @@ def test_each_picture_draws_what_it_would_draw_alone() -> None:
 def toy(x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition | None = None) -> Prediction:
     """The posterior mean where pixels are -1 or 1: not linear, and every picture for itself."""
     clean = torch.tanh(x / torch.as_tensor(sigma) ** 2)
-    return Prediction(clean, (x - clean) / sigma)
+    return Prediction(clean, (x - clean) / sigma, torch.full_like(x, 0.5))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -388,7 +390,8 @@ def test_samplers_that_are_said_to_are_per_picture(name: str) -> None:
         own = [torch.Generator().manual_seed(seed) for seed in chosen]
         x = start(torch.zeros(len(chosen), 3, 4, 4), sigmas[0], own)
         x = x * torch.tensor(chosen).reshape(-1, 1, 1, 1)  # one batch, very different pictures
-        return sampler.run(toy, x, sigmas, **({"generator": own} if sampler.random else {}))
+        norms = {"norms": ScoreNorms((5.0, 0.2), (0.01, 1.0), "toy")} if sampler.score_norms else {}
+        return sampler.run(toy, x, sigmas, **norms, **({"generator": own} if sampler.random else {}))
 
     alone = torch.cat([drawn(seed) for seed in seeds])
     assert torch.equal(drawn(*seeds), alone) is sampler.per_picture

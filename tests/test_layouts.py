@@ -478,7 +478,7 @@ def test_improved_ddpms_long_chain_is_told_in_thousandths(tmp_path) -> None:
     denoise.network = lambda x, time: seen.append(time) or torch.zeros(2, 6, 16, 16)
     level = float(denoise.schedule.sigmas[2000])
     denoise(torch.zeros(2, 3, 16, 16), level)
-    torch.testing.assert_close(seen[0], torch.tensor([500.0, 500.0]), rtol=1e-3, atol=0)
+    torch.testing.assert_close(seen[0], torch.tensor([500.0]), rtol=1e-3, atol=0)
 
 
 # --- EDM ------------------------------------------------------------------------------------------------------------
@@ -499,10 +499,10 @@ def edm_file(edm, tmp_path) -> Path:
 @pytest.mark.parametrize("sigma", [[0.002, 0.5], [3.0, 80.0]], ids=str)
 def test_edm_denoises_as_restated(sigma: list[float], edm, edm_file) -> None:
     """Over its whole range: the clean estimate of its preconditioning."""
-    denoise, levels = loaded(edm_file), torch.tensor(sigma)
+    denoise, levels = loaded(edm_file).of_class(4), torch.tensor(sigma)
     x = levels[:, None, None, None] * noisy()[0]
     with torch.no_grad():
-        expected = edm(x, levels)
+        expected = edm(x, levels, torch.tensor([4, 4]))
         found = denoise(x, levels)
     torch.testing.assert_close(found.clean, expected, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(found.clean + levels[:, None, None, None] * found.noise, x, rtol=1e-4, atol=1e-4)
@@ -539,9 +539,9 @@ def test_trap_in_edms_layout(trap: str, edm, edm_file, monkeypatch) -> None:
     if not EDM_TRAPS[trap](None):
         monkeypatch.setattr(Edm, "arranged", _like_adm)
     denoise = loaded(edm_file)
-    denoise = Denoiser(denoise.network, ModelConfig(**{**vars(denoise.config), **EDM_TRAPS[trap](denoise.config)}))
+    denoise = Denoiser(denoise.network, ModelConfig(**{**vars(denoise.config), **EDM_TRAPS[trap](denoise.config)}), 4)
     with torch.no_grad():
-        assert differs(denoise(x, sigma).clean, edm(x, sigma))
+        assert differs(denoise(x, sigma).clean, edm(x, sigma, torch.tensor([4, 4])))
 
 
 def test_edms_other_networks_are_refused_by_name(edm, tmp_path) -> None:
