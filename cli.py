@@ -393,9 +393,15 @@ def sample(
         str | None, typer.Option(help="WIDTHxHEIGHT of each, in pixels. Default: the model's own, or 128x128.")
     ] = None,
     sampler: Annotated[
-        str, typer.Option(help="How, as in ddim, dpmpp-2m or heun; a wrong name lists all.")
-    ] = "dpmpp-2m",
-    steps: Annotated[int, typer.Option(help="Noise levels; some samplers take several network calls at each.")] = 20,
+        str | None,
+        typer.Option(help="As in ddim or heun; a wrong name lists all. Default: dpmpp-2m; of a distilled model ddim."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Noise levels; some samplers take several calls at each. Default: 20; of a distilled model its own."
+        ),
+    ] = None,
     levels: Annotated[
         str | None, typer.Option(help="Their grid: uniform, quadratic, karras or log-snr. Default: the sampler's.")
     ] = None,

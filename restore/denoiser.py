@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -85,6 +86,8 @@ class ModelConfig:
             with a = −3/4, ``pil-bicubic`` with a = −1/2 as in Pillow, see `enlarged`.
         scale: the one factor by which it was enlarged; None is any.
         size: side in pixels of the pictures it was trained on, if it knows no others; None where that does not matter.
+        distilled_levels: falling noise levels of the steps of DDIM that the network was distilled for, without the
+            final 0 (`restore.training.distillation`); None for a network that is to be asked at any level.
     """
 
     backbone: BackboneConfig
@@ -99,6 +102,7 @@ class ModelConfig:
     condition_required: bool = False
     condition_resampling: Literal["bicubic", "bilinear", "pil-bicubic"] = "bicubic"
     scale: int | None = None
+    distilled_levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.parameterization not in PARAMETERIZATIONS:
@@ -118,6 +122,9 @@ class ModelConfig:
         multiple = self.backbone.size_multiple
         if self.size is not None and (self.size < 1 or self.size % multiple):
             raise ValueError(f"size must be a multiple of {multiple} for this network, not {self.size}")
+        levels = self.distilled_levels
+        if levels is not None and not (levels and min(levels) > 0 and all(a > b for a, b in pairwise(levels))):
+            raise ValueError(f"distilled_levels must be falling numbers above 0, not {list(levels)}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -126,8 +133,7 @@ class ModelConfig:
         Raises:
             TypeError: unknown or missing keys.
         """
-        backbone = {k: tuple(v) if isinstance(v, list) else v for k, v in data["backbone"].items()}
-        return cls(BackboneConfig(**backbone), **{k: v for k, v in data.items() if k != "backbone"})
+        return cls(**{**_with_tuples(data), "backbone": BackboneConfig(**_with_tuples(data["backbone"]))})
 
 
 class Denoiser:
@@ -205,6 +211,11 @@ class Denoiser:
     def one_step_from_zeros(self) -> bool:
         """Whether the network restores in one step from zeros instead of from noise."""
         return self.config.one_step == "zeros"
+
+    @property
+    def distilled_levels(self) -> tuple[float, ...] | None:
+        """See `ModelConfig.distilled_levels`."""
+        return self.config.distilled_levels
 
     @property
     def device(self) -> torch.device:
@@ -290,6 +301,10 @@ def build_denoiser(
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     network.requires_grad_(False).eval().set_compute_dtype(dtype)
     return Denoiser(network.to(device, memory_format=torch.channels_last), config)
+
+
+def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
 def _check_state(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:

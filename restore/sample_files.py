@@ -46,15 +46,16 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     """Draw pictures and write them; returns the files.
 
     Args:
-        sampling: the fields of `restore.sampling.Sampling`. A model that knows one size alone draws that one where
-            neither height nor width is given.
+        sampling: the fields of `restore.sampling.Sampling`; what is None has its default, or that of a distilled model.
+            A model that knows one size alone draws that one where neither height nor width is given.
 
     Raises:
         BadArgument: what cannot be used, and what would be right.
         FileAccess: a file that exists or cannot be written; before any work.
         Unavailable: no such model or device, or its score norms are not known.
     """
-    wanted = Sampling(**sampling)
+    chosen = {name: value for name, value in sampling.items() if value is not None}
+    wanted = Sampling(**chosen)
     files = _files(request, wanted.count)
     for path in [*files, *([request.trajectory] if request.trajectory else [])]:
         written_format(path)
@@ -65,6 +66,8 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     norms = find_score_norms(request.model, request.label) if SAMPLERS[wanted.sampler].score_norms else None
     keep_freed_memory()
     restorer = Restorer(request.model, request.device)
+    if (own := restorer.denoiser.distilled_levels) is not None:
+        wanted = wanted.of_distilled(own, chosen)
     check_prior(restorer.denoiser, request.model)
     denoise = restorer.of_class(request.label)
     if denoise.size is not None:

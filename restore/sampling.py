@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from restore.samplers import Step
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS, check_variance
 from restore.samplers.common import start
-from restore.schedule import LEVELS, noise_levels
+from restore.schedule import LEVELS, NoiseSchedule, noise_levels
 from restore.tiles import TiledDenoiser
 
 AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
@@ -36,7 +36,8 @@ class Sampling:
         height, width: in pixels.
         sampler: one of `restore.samplers.catalogue.SAMPLERS`.
         steps: of the grid of noise levels.
-        levels: the grid, one of `restore.schedule.LEVELS`; None is the sampler's own.
+        levels: the grid, one of `restore.schedule.LEVELS`, or the levels themselves without the final 0; None is the
+            sampler's own grid.
         seed: of the random numbers.
 
     Raises:
@@ -48,14 +49,16 @@ class Sampling:
     width: int = 128
     sampler: str = "dpmpp-2m"
     steps: int = 20
-    levels: str | None = None
+    levels: str | tuple[float, ...] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise BadArgument(f"--sampler {self.sampler}: unknown; there are {', '.join(SAMPLERS)}")
-        if self.levels is not None and self.levels not in LEVELS:
+        if isinstance(self.levels, str) and self.levels not in LEVELS:
             raise BadArgument(f"--levels {self.levels}: unknown; there are {', '.join(LEVELS)}")
+        if isinstance(self.levels, tuple) and len(self.levels) != self.steps:
+            raise BadArgument(f"{len(self.levels)} noise levels for {self.steps} steps: must be as many")
         least = SAMPLERS[self.sampler].least_steps
         if not least <= self.steps <= 1000:
             raise BadArgument(f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}")
@@ -63,6 +66,20 @@ class Sampling:
             raise BadArgument(f"--count {self.count}: must be between 1 and 10000")
         if min(self.height, self.width) < 8 or self.height * self.width > 2**22:
             raise BadArgument(f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels")
+
+    def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
+        """The same for a distilled model, which has DDIM's steps at its own levels unless something else was chosen.
+
+        Any sampler with as many steps gets these levels, as the network knows no others.
+
+        Args:
+            own: its `ModelConfig.distilled_levels`.
+            chosen: the fields that are to stay as they are.
+        """
+        sampler = self.sampler if "sampler" in chosen else "ddim"
+        steps = len(own) if sampler == "ddim" and "steps" not in chosen else self.steps
+        levels = own if self.levels is None and steps == len(own) else self.levels
+        return replace(self, sampler=sampler, steps=steps, levels=levels)
 
     @property
     def batches(self) -> list[int]:
@@ -99,7 +116,7 @@ def sample_pictures(
     check_variance(sampling.sampler, denoise)
     if sampler.score_norms and norms is None:
         raise BadArgument(f"--sampler {sampling.sampler}: it needs the model's score norms")
-    sigmas = noise_levels(denoise.schedule, sampling.steps, sampling.levels or sampler.levels)
+    sigmas = _sigmas(denoise.schedule, sampling)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
@@ -118,6 +135,13 @@ def sample_pictures(
             noise = start(x, sigmas[0], generator)
             made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
+
+
+def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
+    """Noise levels with a final 0."""
+    if isinstance(sampling.levels, tuple):
+        return [*sampling.levels, 0.0]
+    return noise_levels(schedule, sampling.steps, sampling.levels or SAMPLERS[sampling.sampler].levels)
 
 
 def _evenly(steps: int) -> list[int]:

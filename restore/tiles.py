@@ -111,7 +111,7 @@ class TiledDenoiser:
         self.schedule, self.conditional = denoise.schedule, denoise.conditional
         self.config, self.prior = denoise.config, denoise.prior
         self.learned_variance = denoise.learned_variance
-        self.one_step_from_zeros = denoise.one_step_from_zeros
+        self.one_step_from_zeros, self.distilled_levels = denoise.one_step_from_zeros, denoise.distilled_levels
         self._most: float = math.inf
         self._in_float32: Denoiser | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class State:
         optimiser: as `Optimisers.state`.
         objective: as `Objective.state`.
         log: what the next row of the log is the mean of.
+        round, round_start: of a distillation: which round it is in, and the step that this began with.
+        teacher: its weights, of a distillation.
     """
 
     step: int
@@ -57,6 +59,9 @@ class State:
     optimiser: Mapping[str, Tensor]
     objective: Mapping[str, Tensor]
     log: Mapping[str, Tensor]
+    round: int = 0
+    round_start: int = 0
+    teacher: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(state: State, folder: Path) -> None:
@@ -75,10 +80,13 @@ def save_state(state: State, folder: Path) -> None:
         "elapsed": repr(state.elapsed),
         "recipe": write_recipe(state.recipe),
         "optimiser": beside,
+        "round": str(state.round),
+        "round start": str(state.round_start),
     }
     try:
         _write({"optimiser": state.optimiser, "objective": state.objective, "log": state.log}, folder / beside)
-        _write({"network": state.network, "ema": state.averages}, folder / CHECKPOINT, metadata)
+        parts = {"network": state.network, "ema": state.averages, "teacher": state.teacher}
+        _write(parts, folder / CHECKPOINT, metadata)
     except BaseException:
         (folder / beside).unlink(missing_ok=True)
         raise
@@ -111,6 +119,9 @@ def load_state(folder: Path) -> State:
         _part("optimiser", others),
         _part("objective", others),
         _part("log", others),
+        int(metadata.get("round", 0)),
+        int(metadata.get("round start", 0)),
+        _part("teacher", tensors),
     )
 
 
@@ -131,7 +142,7 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
     decay = decays[-1] if ema is None else ema
     if decay not in decays:
         raise BadArgument(f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}")
-    return write_model(state.recipe.model, _part(str(decay), state.averages), target)
+    return write_model(state.recipe.exported_model(state.round), _part(str(decay), state.averages), target)
 
 
 def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
@@ -156,7 +167,7 @@ def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig
     """Weights to start from, by the name of a shipped model or the path of a .safetensors file.
 
     Args:
-        config: what the run trains; None takes the model's own.
+        config: what the run trains, whatever it was distilled for; None takes the model's own.
 
     Raises:
         BadArgument: another model than ``config`` describes; the first differences are named.
@@ -171,7 +182,9 @@ def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig
         build_denoiser(found, checkpoint.state)
     except (TypeError, ValueError) as error:
         raise UnreadableInput(f"--init {model}: {error}") from None
-    if config is not None and (different := differences(config, found)):
+    if config is not None and (
+        different := differences(replace(config, distilled_levels=found.distilled_levels), found)
+    ):
         raise BadArgument(
             f"--init {model}: another model than the recipe's; recipe | file: {'; '.join(different[:4])}"
             f"{' …' if len(different) > 4 else ''}"

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from restore.backbone import Backbone, build_backbone
-from restore.denoiser import Condition, Denoiser, ModelConfig
+from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.devices import compiled, network_dtype
 from restore.errors import RestoreError
 from restore.training.checkpoint import State
+from restore.training.distillation import Distillation
 from restore.training.ema import Averages
 from restore.training.objective import Draw, Objective
 from restore.training.optimiser import Optimisers, rate_factor
@@ -57,21 +58,23 @@ class Learner:
 
     Attributes:
         step: how many steps have been taken.
+        round: of a distillation, from 0.
     """
 
     def __init__(self, recipe: Recipe, processes: Processes) -> None:
         self.recipe, self.processes = recipe, processes
         self.model: ModelConfig = recipe.model or default_model()
-        self.step = 0
-        dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
-        self._precision = _autocast(processes.device, dtype)
+        self.step = self.round = self._round_start = 0
+        self._dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
+        self._precision = _autocast(processes.device, self._dtype)
         self.network = new_network(self.model, recipe.run.seed).to(processes.device, memory_format=torch.channels_last)
         run = (
             compiled(self.network, processes.device, alone=processes.count == 1) if recipe.run.compile else self.network
         )
         self._parallel = processes.parallel(run)
         self.objective = Objective(self.model, recipe.objective)
-        self.optimisers = Optimisers(self.network, recipe.optimiser, dtype)
+        self.teacher: Denoiser | None = None
+        self.optimisers = self._new_optimisers()
         self.averages = self._new_averages()
 
     def learn(self, batch: Batch, share: float) -> Step:
@@ -100,12 +103,19 @@ class Learner:
         seen = processes.gather(losses.detach())
         self._check_losses(seen, draw, conditional)
         gradient = self._clipped_norm()
-        factor = rate_factor(step, share, self.recipe.schedule)
+        if self.recipe.distillation is not None:
+            share = self.recipe.distillation.share_of(self.round, share)
+        factor = rate_factor(step - self._round_start, share, self.recipe.schedule)
         self.optimisers.step(factor)
         self.step += 1
-        self.averages.update(self.step)
+        self.averages.update(self.step - self._round_start)
         self.objective.learn(draw, conditional, seen)
         return Step(seen, draw.gamma, conditional, gradient, factor * self.recipe.optimiser.rate)
+
+    @property
+    def exported_model(self) -> ModelConfig:
+        """The description of the model that comes out."""
+        return self.recipe.exported_model(self.round)
 
     @property
     def exported(self) -> Mapping[str, Tensor]:
@@ -127,9 +137,17 @@ class Learner:
         return Denoiser(network, self.model)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type."""
+        """Take weights of the right names and shapes, of any float type; in a distillation, for the teacher too."""
         self.network.load_state_dict({name: w.float() for name, w in weights.items()})
         self.averages = self._new_averages()
+        if self.recipe.distillation is not None:
+            self._teach(weights)
+
+    def next_round(self) -> None:
+        """Let the student become the teacher, and a new student start from its weights."""
+        self.round, self._round_start = self.round + 1, self.step
+        self.start_from(self.exported)
+        self.optimisers = self._new_optimisers()
 
     def state(self, elapsed: float, log: Mapping[str, Tensor]) -> State:
         """Everything that `load` needs, beside what is not the learner's own."""
@@ -142,12 +160,17 @@ class Learner:
             self.optimisers.state(),
             self.objective.state(),
             log,
+            self.round,
+            self._round_start,
+            {} if self.teacher is None else self.teacher.network.state_dict(),
         )
 
     def load(self, state: State) -> None:
         """Go on from a saved state of the same recipe."""
-        self.step = state.step
+        self.step, self.round, self._round_start = state.step, state.round, state.round_start
         self.network.load_state_dict(state.network)
+        if self.recipe.distillation is not None:
+            self._teach(state.teacher)
         self.averages.load_state(state.averages)
         self.optimisers.load_state(state.optimiser)
         self.objective.load_state(state.objective)
@@ -159,6 +182,16 @@ class Learner:
     def _random(self, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
         """The random numbers of this step; each stream has its own."""
         return torch.Generator(device).manual_seed(seed_of(self.recipe.run.seed, self.step, stream))
+
+    def _teach(self, weights: Mapping[str, Tensor]) -> None:
+        """Learn from a network with these weights, which stays as it is."""
+        own = {name: weight.clone() for name, weight in weights.items()}
+        self.teacher = build_denoiser(self.model, own, self.processes.device, self._dtype)
+        recipe = self.recipe
+        self.objective = Distillation(self.model, recipe.objective, recipe.distillation, self.round, self.teacher)
+
+    def _new_optimisers(self) -> Optimisers:
+        return Optimisers(self.network, self.recipe.optimiser, self._dtype)
 
     def _new_averages(self) -> Averages:
         return Averages(dict(self.network.named_parameters()), self.recipe.ema.decays, self.recipe.ema.every)

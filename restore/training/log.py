@@ -20,10 +20,12 @@ NOISE_EDGES = (0.06, 0.25, 1.0, 4.0)
 _BINS = ("below 0.06", "0.06 to 0.25", "0.25 to 1", "1 to 4", "above 4")
 LOSS_COLUMNS = tuple(f"{kind} {name}" for kind in ("prior", "conditional") for name in _BINS)
 QUALITY_COLUMNS = ("psnr 15", "psnr 25", "psnr 50", "psnr x4")
+DISTILLATION_COLUMNS = ("like teacher", "like teacher x4")
 COLUMNS = (
     *("step", "seconds", "share", "rate", "loss", "gradient", "pixels_per_second"),
     *LOSS_COLUMNS,
     *QUALITY_COLUMNS,
+    *DISTILLATION_COLUMNS,
 )
 
 
@@ -108,10 +110,11 @@ def _rows(path: Path, step: int) -> list[list[str]]:
         return []
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            _, *rows = csv.reader(file)
+            header, *rows = csv.reader(file)
     except (ValueError, csv.Error) as error:
         raise UnreadableInput(f"{path}: not a log of training: {error}") from None
-    return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) <= step]
+    whole = (row for row in rows if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step)
+    return [row + [""] * (len(COLUMNS) - len(row)) for row in whole]  # a log of older versions has fewer columns
 
 
 def _csv(rows: list[Any]) -> str:

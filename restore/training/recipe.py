@@ -24,6 +24,7 @@ from restore.errors import BadArgument, FileAccess
 from restore.schedule import NoiseSchedule
 from restore.training.degradations import Mixture
 from restore.training.pictures import Augmentation
+from restore.training.rounds import DistillationRecipe
 
 
 def _setting(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
@@ -193,7 +194,11 @@ class RunRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of a run's settings. ``model`` is None where the recipe leaves it to ``--init`` or to the default model."""
+    """All of a run's settings.
+
+    ``model`` is None where the recipe leaves it to ``--init`` or to the default model, ``distillation`` where the run
+    does not distil; of the objective, a distillation takes ``noiseless_share`` alone.
+    """
 
     model: ModelConfig | None = None
     data: DataRecipe = field(default_factory=DataRecipe)
@@ -202,6 +207,7 @@ class Recipe:
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     ema: EmaRecipe = field(default_factory=EmaRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
+    distillation: DistillationRecipe | None = None
 
     def with_length(self, steps: int | None, minutes: float | None) -> Recipe:
         """The recipe with another length, if one is given.
@@ -255,6 +261,36 @@ class Recipe:
             )
         if backbone.classes:
             raise BadArgument("[model.backbone] classes: must be 0; a folder of photographs has no labels to learn")
+        if self.distillation is not None:
+            self._check_distillation(self.distillation, model)
+
+    def exported_model(self, index: int) -> ModelConfig:
+        """What describes the weights that come out of the run, or of this round of a distillation."""
+        model = self.model or default_model()
+        if self.distillation is None:
+            return model
+        return replace(model, distilled_levels=self.distillation.student_levels(model, index))
+
+    def _check_distillation(self, distillation: DistillationRecipe, model: ModelConfig) -> None:
+        if model.parameterization == "epsilon":
+            raise BadArgument(
+                "[distillation]: the model is an epsilon-network, in whose picture x − σ ε an error of ε counts σ "
+                "times. Of few steps each begins at a large σ, so a v- or x0-network is needed"
+            )
+        if model.backbone.learned_variance:
+            raise BadArgument(
+                "[distillation]: the model has a learned variance, which DDIM does not use; it would be lost"
+            )
+        unused = differences(ObjectiveRecipe(noiseless_share=self.objective.noiseless_share), self.objective)
+        if unused:
+            keys = ", ".join(text.split(":")[0] for text in unused)
+            raise BadArgument(f"[objective] {keys}: not used in a distillation, which has its own loss; leave it out")
+        try:
+            distillation.grid(model, 0)
+        except ValueError as error:
+            raise BadArgument(f"[distillation]: {error}") from None
+        if self.schedule.steps is not None and self.schedule.steps * distillation.shortest < 1:
+            raise BadArgument(f"[schedule] steps = {self.schedule.steps}: less than one for the shortest round")
 
 
 def _meta() -> Any:

@@ -22,7 +22,7 @@ from restore.training.log import BinnedLosses, Log
 from restore.training.pictures import Batch, Skipped
 from restore.training.processes import Interruption
 from restore.training.recipe import write_recipe
-from restore.training.samples import png, sample_sheet
+from restore.training.samples import distillation_sheet, png, sample_sheet
 
 BEFORE_COOLDOWN = "before-cooldown"
 MODEL = "model.safetensors"
@@ -150,13 +150,17 @@ class Run:
         started = self.clock() - self.elapsed
         checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
         cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
+        cooling = cooling or self.recipe.distillation is not None  # which cannot become longer
         stage, stream = None, iter(())
         try:
             while True:
                 stopped, self.elapsed = self.processes.agree(interruption.wanted, self.clock() - started)
                 share = self.share
-                if stopped or share >= 1:
-                    return stopped
+                if stopped:
+                    return True
+                self._begin_rounds(share)
+                if share >= 1:
+                    return False
                 if not cooling and share >= self.recipe.schedule.cooldown_start:
                     cooling = True
                     self._quietly(lambda: self._save(self.folder / BEFORE_COOLDOWN))
@@ -173,6 +177,18 @@ class Run:
         finally:
             _close(stream)
 
+    def _begin_rounds(self, share: float) -> None:
+        """Of a distillation: write the student of each round that is over by now, and begin the next one."""
+        distillation = self.recipe.distillation
+        if distillation is None:
+            return
+        while self.learner.round < distillation.round_at(share):
+            if self.processes.first:
+                steps = len(self.learner.exported_model.distilled_levels)
+                self._write_model(self.folder / f"model-{steps}.safetensors")
+                self.notice(f"step {self.learner.step}: distilled to {steps} steps of DDIM; halving them again")
+            self.learner.next_round()
+
     @property
     def share(self) -> float:
         """Of the run that is over, in [0, 1]."""
@@ -188,12 +204,15 @@ class Run:
 
         def write() -> Mapping[str, float]:
             self._save(self.folder)
-            write_model(self.learner.model, self.learner.exported, self.folder / MODEL)
+            self._write_model(self.folder / MODEL)
             return self._sample() if samples else {}
 
         if not self.processes.first:
             return {}
         return write() if last else self._quietly(write) or {}
+
+    def _write_model(self, target: Path) -> None:
+        write_model(self.learner.exported_model, self.learner.exported, target)
 
     def _quietly(self, write: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:
         """Write what training can do without for now."""
@@ -237,7 +256,12 @@ class Run:
     def _sample(self) -> Mapping[str, float]:
         """Write the sheet, made with the model that comes out."""
         self.learner.network.eval()
-        sheet, quality = sample_sheet(self.learner.denoiser(), self.shown.to(self.processes.device))
+        shown, student, teacher = self.shown.to(self.processes.device), self.learner.denoiser(), self.learner.teacher
+        if teacher is None:
+            sheet, quality = sample_sheet(student, shown)
+        else:
+            grid = self.recipe.distillation.grid(self.learner.model, self.learner.round)
+            sheet, quality = distillation_sheet(student, teacher, grid, shown)
         self.learner.network.train()
         write_atomically(png(sheet), self.folder / "samples.png", overwrite=True)
         self._row({"share": self.share, **quality})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.denoiser import Condition, Denoiser
+from restore.denoiser import Condition, Denoise, Denoiser
 from restore.errors import NothingToDo, RestoreError
 from restore.evaluation import psnr
 from restore.photo import SUFFIXES, read_photo
+from restore.samplers.ddim import ddim
 from restore.solvers.common import gaussian_noise
 from restore.solvers.sr3 import one_step
 
 NOISE = (15, 25, 50)
 """Standard deviations for pixels in 0 … 255."""
 SCALE = 4
+STEPS = 32
+"""Of a student, at most, on its way to the sheet."""
 SIDE = 128
 """Of the pictures that are shown to a model that takes any size."""
 
@@ -74,8 +78,37 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
         columns += [condition.picture, restored]
         quality[f"psnr x{SCALE}"] = _quality(restored, clean)
-    rows = torch.cat(columns, dim=-1).clamp(-1, 1).add(1).div(2).float().cpu()
-    return torch.cat(list(rows), dim=-2), quality
+    return _side_by_side(columns), quality
+
+
+@torch.no_grad()
+def distillation_sheet(
+    student: Denoise, teacher: Denoiser, grid: Sequence[float], clean: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Pictures by the last 32 or fewer of the student's steps of DDIM, and by its teacher's, twice as many.
+
+    Args:
+        student, teacher: the networks.
+        grid: the teacher's noise levels with a final 0; the student has every second one.
+        clean: as for `sample_sheet`. Where the student takes more steps, they are still to be seen under the noise.
+
+    Returns:
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth and what student and teacher make of the
+        same noise and, of a conditional network, the picture enlarged ×4 and what they make of that. PSNR in dB of the
+        student's pictures against the teacher's.
+    """
+    grid = grid[-2 * STEPS - 1 :]
+    start = clean + grid[0] * gaussian_noise(clean.shape, torch.Generator().manual_seed(0), clean.device)
+    kinds = {"like teacher": None} | ({f"like teacher x{SCALE}": enlarged(clean, SCALE)} if teacher.conditional else {})
+    columns, quality = [clean], {}
+    for name, condition in kinds.items():
+        made = [
+            ddim(network, start, levels, condition=condition)
+            for network, levels in zip((student, teacher), (grid[::2], grid), strict=True)
+        ]
+        columns += [*([] if condition is None else [condition.picture]), *made]
+        quality[name] = _quality(*made)
+    return _side_by_side(columns), quality
 
 
 def enlarged(clean: Tensor, scale: int) -> Condition:
@@ -92,6 +125,12 @@ def png(picture: Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _side_by_side(columns: Sequence[Tensor]) -> Tensor:
+    """Pictures [N, 3, n, n] in [-1, 1] as columns of a sheet, see `sample_sheet`."""
+    rows = torch.cat(list(columns), dim=-1).clamp(-1, 1).add(1).div(2).float().cpu()
+    return torch.cat(list(rows), dim=-2)
 
 
 def _quality(estimate: Tensor, truth: Tensor) -> float:

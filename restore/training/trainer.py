@@ -128,6 +128,10 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
         model, weights = initial_weights(options.init, recipe.model)
         recipe = replace(recipe, model=model)
     recipe = replace(recipe, model=recipe.model or default_model())
+    if recipe.distillation is None:  # what learns at all levels is distilled for none
+        recipe = replace(recipe, model=replace(recipe.model, distilled_levels=None))
+    elif weights is None:
+        raise BadArgument("[distillation]: which model is to be distilled? Pass --init, as in --init default")
     recipe.check()
     return recipe, None, weights
 
@@ -150,6 +154,10 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
         if (asked.schedule.steps, asked.schedule.minutes) != (None, None):
             recipe = replace(recipe, schedule=asked.schedule)
     recipe = recipe.with_length(options.steps, options.minutes)
+    if recipe.distillation is not None and recipe.schedule != state.recipe.schedule:
+        raise BadArgument(
+            f"{options.out}: a distillation keeps its length, which its rounds share; leave --steps and --minutes out"
+        )
     return replace(_before_cooldown(options.out, state, recipe), recipe=recipe)
 
 

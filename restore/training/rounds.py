@@ -1,0 +1,96 @@
+"""The rounds of a progressive distillation: from how many steps to how many, at which noise levels, and when."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Literal
+
+from restore.denoiser import ModelConfig
+from restore.schedule import LEVELS, NoiseSchedule, noise_levels
+
+Weighting = Literal["truncated-snr", "snr+1"]
+
+
+@dataclass(frozen=True)
+class DistillationRecipe:
+    """Rounds that each halve the steps of DDIM (Salimans, Ho 2022, arXiv 2202.00512, algorithm 2).
+
+    Attributes:
+        start: steps of the first teacher, the model that the run starts from.
+        end: steps of the last student; ``start`` is that times 2, 4, 8, …
+        levels: the first teacher's grid of noise levels, one of `restore.schedule.LEVELS`; None is ``log-snr``, or, for
+            a model that is distilled already, its own levels. Every student has every second level of its teacher.
+        lengths: how long the rounds are in proportion to each other, one number for each; none means equally long.
+        weighting: of the squared error of the clean picture, see `restore.training.distillation.loss_weight`.
+
+    Raises:
+        ValueError: what does not go together.
+    """
+
+    start: int = 64
+    end: int = 4
+    levels: str | None = None
+    lengths: tuple[float, ...] = ()
+    weighting: Weighting = "truncated-snr"
+
+    def __post_init__(self) -> None:
+        ratio = self.start // max(self.end, 1)
+        if self.end < 1 or self.end * ratio != self.start or ratio < 2 or ratio & (ratio - 1):
+            raise ValueError(
+                f"from {self.start} to {self.end} steps: start must be end times 2, 4, 8, …, as every round halves the "
+                "steps"
+            )
+        if self.levels is not None and self.levels not in LEVELS:
+            raise ValueError(f"levels = {self.levels!r}: must be one of {', '.join(LEVELS)}")
+        if self.lengths and (len(self.lengths) != self.rounds or min(self.lengths) <= 0):
+            raise ValueError(f"lengths must be {self.rounds} positive numbers, one for each round")
+
+    @property
+    def rounds(self) -> int:
+        """How many there are."""
+        return (self.start // self.end).bit_length() - 1
+
+    @property
+    def borders(self) -> list[float]:
+        """Shares of the run at which the rounds end, the last one 1."""
+        lengths = self.lengths or (1.0,) * self.rounds
+        total = sum(lengths)
+        return [*(end / total for end in itertools.accumulate(lengths[:-1])), 1.0]
+
+    @property
+    def shortest(self) -> float:
+        """The shortest round as a share of the run."""
+        return min(end - begin for begin, end in itertools.pairwise([0.0, *self.borders]))
+
+    def round_at(self, share: float) -> int:
+        """The round (0, 1, …) that a run is in when this share of it is over."""
+        return min(bisect_right(self.borders, share), self.rounds - 1)
+
+    def share_of(self, index: int, share: float) -> float:
+        """How much of a round is over, in [0, 1], when so much of the run is."""
+        begin, end = ([0.0, *self.borders])[index : index + 2]
+        return min(max((share - begin) / (end - begin), 0.0), 1.0)
+
+    def grid(self, model: ModelConfig, index: int) -> list[float]:
+        """The levels of a round's teacher, falling, with a final 0. Its student has those with even indices.
+
+        Raises:
+            ValueError: the chain has not so many levels, or the model is distilled for others.
+        """
+        own = model.distilled_levels
+        if own is not None and (len(own) != self.start or self.levels is not None):
+            raise ValueError(
+                f"the model is distilled for {len(own)} steps at its own levels: start must be {len(own)}, and levels "
+                "left out"
+            )
+        if own is not None:
+            first = [*own, 0.0]
+        else:
+            first = noise_levels(NoiseSchedule.named(**model.schedule), self.start, self.levels or "log-snr")
+        return first[:: 2**index]
+
+    def student_levels(self, model: ModelConfig, index: int) -> tuple[float, ...]:
+        """What a round's student is distilled for, see `ModelConfig.distilled_levels`."""
+        return tuple(self.grid(model, index)[:-1:2])
