@@ -220,6 +220,9 @@ def _sr3(run: Run) -> Tensor:
 def _sampled(run: Run, sampler: Sampler) -> Tensor:
     """SR3 by another reverse process: of the conditional network, each clean estimate explaining the measurement."""
     condition, sigmas = _condition(run, "sr3"), run.sigmas
+    own = run.denoiser.distilled_levels
+    if own is not None and len(own) == run.settings.steps:
+        sigmas = [*own, 0.0]
     random = {"generator": run.generator} if sampler.random else {}
     return sampler.run(
         corrected(run.denoiser, run.consistent(_SR3_ERROR)),

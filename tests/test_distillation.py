@@ -169,7 +169,7 @@ def test_conditional_and_unconditional_pictures_learn_alike(parameterization: st
     conditional = torch.arange(32) % 2 == 1
     draw = objective.draw(conditional, torch.Generator().manual_seed(0))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    grid = torch.tensor(noise_levels(SCHEDULE, 16, "log-snr"))[::2]
+    grid = torch.tensor(noise_levels(SCHEDULE, 16, "karras"))[::2]
     sigma, middle, below = (grid[2 * draw.step + i][:, None, None, None] for i in range(3))
     assert draw.gamma.tolist() == pytest.approx((1 / (1 + sigma**2)).flatten().tolist(), rel=1e-6)
     x = clean + sigma * noise
@@ -226,7 +226,7 @@ def test_rounds_halve_and_share_the_run() -> None:
     assert [made.share_of(2, s) for s in (0.4, 0.5, 0.75, 1)] == [0, 0, 0.5, 1]
     grids = [made.grid(MODEL, index) for index in range(3)]
     assert [len(grid) - 1 for grid in grids] == [64, 32, 16]
-    assert grids[0] == noise_levels(SCHEDULE, 64, "log-snr")
+    assert grids[0] == noise_levels(SCHEDULE, 64, "karras")
     assert [*made.student_levels(MODEL, 1), 0.0] == grids[2] == grids[0][::4]
     assert made.student_levels(MODEL, 2) == tuple(grids[0][:-1:8])
 
@@ -309,29 +309,30 @@ def distilling(distillation: DistillationRecipe, **sections) -> Recipe:
     return replace(made, model=None, objective=plain, distillation=distillation)
 
 
-def distil(out: Path, teacher: Path, *, crop: int = 16, batch: int = 4, **options) -> Summary:
+def distil(out: Path, teacher: Path, *, crop: int = 16, batch: int = 4, kind: str = "muon", **options) -> Summary:
     """A distillation of it from 16 to 4 steps, or as ``distillation`` says."""
     if options.get("resume"):
         return run(out, None, FakeBatches(crop, batch), **options)
     made = distilling(
         options.pop("distillation", HALVED_TWICE),
         data={"crop": crop, "batch": batch},
-        optimiser={"kind": "muon", "rate": 2e-3},
+        optimiser={"kind": kind, "rate": 2e-3},
         ema={"decays": (0.9,), "every": 3},
     )
     return run(out, made, FakeBatches(crop, batch), init=str(teacher), **options)
 
 
 HALVED_TWICE = DistillationRecipe(16, 4, "karras")
+SMALL = replace(MODEL, backbone=replace(TINY, channel_multipliers=(1,)))
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
     """A network with random weights but for the last convolution, which would begin with zeros."""
-    network = new_network(MODEL, 0)
+    network = new_network(SMALL, 0)
     weights = {name: w.detach().clone() for name, w in network.state_dict().items()}
     weights["out.2.weight"].normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
-    return write_model(MODEL, weights, tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
+    return write_model(SMALL, weights, tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
 
 
 def loaded(path: Path) -> Denoiser:
@@ -341,9 +342,10 @@ def loaded(path: Path) -> Denoiser:
 
 def test_a_distilled_network_comes_nearer_to_its_teachers_many_steps(tmp_path) -> None:
     """From the same noise, with as many calls of the network, without a condition and with one."""
-    made = recipe(data={"crop": 8, "batch": 16}, optimiser={"kind": "muon", "rate": 3e-3}, ema={"decays": (0.98,)})
-    teacher = run(tmp_path / "teacher", made, FakeBatches(8, 16), steps=100).model
-    done = distil(tmp_path / "student", teacher, crop=8, batch=16, steps=120)
+    made = recipe(data={"crop": 8, "batch": 16}, optimiser={"rate": 3e-3}, ema={"decays": (0.98,)})
+    made = replace(made, model=SMALL)
+    teacher = run(tmp_path / "teacher", made, FakeBatches(8, 16), steps=120).model
+    done = distil(tmp_path / "student", teacher, crop=8, batch=16, kind="adamw", steps=160)
     before, middle, after = (loaded(p) for p in (teacher, tmp_path / "student/model-8.safetensors", done.model))
     many = noise_levels(SCHEDULE, 16, "karras")
     noise = many[0] * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -368,7 +370,7 @@ def test_every_round_leaves_its_model_and_the_next_one_starts_from_it(tmp_path, 
     first, last = loaded(tmp_path / "model-8.safetensors"), loaded(done.model)
     assert [*first.distilled_levels, 0.0] == grid[::2]
     assert [*last.distilled_levels, 0.0] == grid[::4]
-    assert replace(last.config, distilled_levels=None) == MODEL
+    assert replace(last.config, distilled_levels=None) == SMALL
     state = load_state(tmp_path)
     assert (state.round, state.round_start) == (1, 3)
     assert state.teacher.keys() == state.network.keys()
@@ -434,7 +436,7 @@ def test_a_teacher_in_its_own_format_is_resumed_exactly(tmp_path, teacher, monke
 def test_distillations_that_cannot_begin_or_go_on_are_refused(tmp_path, teacher) -> None:
     with pytest.raises(BadArgument, match="--init default"):
         run(tmp_path, distilling(HALVED_TWICE), steps=4)
-    epsilon = replace(MODEL, parameterization="epsilon", condition_skip=False)
+    epsilon = replace(SMALL, parameterization="epsilon", condition_skip=False)
     odd = write_model(epsilon, pretrained.load(str(teacher)).state, tmp_path / "epsilon.safetensors")
     with pytest.raises(BadArgument, match="v- or x0-network is needed"):
         distil(tmp_path / "run", odd, steps=4)
@@ -451,7 +453,7 @@ def test_a_distilled_model_is_a_start(tmp_path, teacher) -> None:
         distil(tmp_path / "again", first, steps=2, distillation=DistillationRecipe(8, 4))
     again = distil(tmp_path / "again", first, steps=2, distillation=DistillationRecipe(4, 2)).model
     assert loaded(again).distilled_levels == loaded(first).distilled_levels[::2]
-    plain = run(tmp_path / "plain", recipe(), init=str(first), steps=1).model
+    plain = run(tmp_path / "plain", replace(recipe(), model=SMALL), init=str(first), steps=1).model
     assert loaded(plain).distilled_levels is None
 
 
@@ -502,7 +504,7 @@ def test_distils_and_samples_with_the_levels_it_was_distilled_for(command, place
     assert outcome.code == 0, outcome.err
     assert "run/model.safetensors: 2 steps" in outcome.err
     assert "like teacher" in outcome.err
-    highest, _, middle, _ = noise_levels(SCHEDULE, 4, "log-snr")[:-1]
+    highest, _, middle, _ = noise_levels(SCHEDULE, 4, "karras")[:-1]
     assert json.loads(Path("run/model.json").read_text())["distilled_levels"] == [highest, middle]
     network, asked = loaded(Path("run/model.safetensors")), []
 
@@ -526,6 +528,10 @@ def test_distils_and_samples_with_the_levels_it_was_distilled_for(command, place
         assert ask("--steps", 3) == noise_levels(SCHEDULE, 3, "log-snr")[:-1]
         assert ask("--sampler", "dpmpp-2m", "--steps", 2) == list(network.distilled_levels)
         assert len(ask("--sampler", "dpmpp-2m")) == 20
+        asked.clear()
+        sr = ["sr", "photos/a.png", "big.png", "--scale", 2, "--method", "sr3", "--sampler", "ddim", "--steps", 2]
+        assert command(*sr, "--model", "run/model.safetensors", "--device", "cpu").code == 0
+        assert asked == list(network.distilled_levels)
     assert Image.open("out.png").size == (16, 16)
 
 
@@ -549,13 +555,12 @@ def test_the_command_refuses(command, place, teacher, change, code, said) -> Non
     assert not (place / "run").exists()
 
 
-def test_what_is_left_open_suits_the_model() -> None:
-    plain, distilled = Sampling().suited_to(None), Sampling().suited_to((9.0, 3.0, 1.0))
-    assert (plain.sampler, plain.steps, plain.levels) == ("dpmpp-2m", 20, "log-snr")
-    assert (distilled.sampler, distilled.steps, distilled.levels) == ("ddim", 3, (9.0, 3.0, 1.0))
-    assert Sampling(steps=3, levels="karras").suited_to((9.0, 3.0, 1.0)).levels == "karras"
-    assert distilled.suited_to(None) == distilled
-    with pytest.raises(BadArgument, match="between 2 and 1000 for dpmpp-2m"):
-        Sampling(steps=1).suited_to(None)
+def test_what_is_left_open_suits_a_distilled_model() -> None:
+    own = (9.0, 3.0, 1.0)
+    found = Sampling().of_distilled(own, ())
+    assert (found.sampler, found.steps, found.levels) == ("ddim", 3, own)
+    chosen = Sampling(sampler="dpmpp-2m", steps=3).of_distilled(own, ("sampler", "steps"))
+    assert (chosen.sampler, chosen.levels) == ("dpmpp-2m", own)
+    assert Sampling(steps=5).of_distilled(own, ("steps",)) == Sampling(sampler="ddim", steps=5)
     with pytest.raises(BadArgument, match="2 noise levels for 3 steps"):
         Sampling(steps=3, levels=(2.0, 1.0))

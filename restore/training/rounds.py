@@ -20,7 +20,7 @@ class DistillationRecipe:
     Attributes:
         start: steps of the first teacher, the model that the run starts from.
         end: steps of the last student; ``start`` is that times 2, 4, 8, …
-        levels: the first teacher's grid of noise levels, one of `restore.schedule.LEVELS`; None is ``log-snr``, or, for
+        levels: the first teacher's grid of noise levels, one of `restore.schedule.LEVELS`; None is ``karras``, or, for
             a model that is distilled already, its own levels. Every student has every second level of its teacher.
         lengths: how long the rounds are in proportion to each other, one number for each; none means equally long.
         weighting: of the squared error of the clean picture, see `restore.training.distillation.loss_weight`.
@@ -88,7 +88,7 @@ class DistillationRecipe:
         if own is not None:
             first = [*own, 0.0]
         else:
-            first = noise_levels(NoiseSchedule.named(**model.schedule), self.start, self.levels or "log-snr")
+            first = noise_levels(NoiseSchedule.named(**model.schedule), self.start, self.levels or "karras")
         return first[:: 2**index]
 
     def student_levels(self, model: ModelConfig, index: int) -> tuple[float, ...]:
