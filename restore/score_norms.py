@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import pretrained
-from restore.cache import cache_folder
+from pretrained.store import cache_folder
 from restore.devices import choose_device, keep_freed_memory
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
 from restore.files import refuse_existing

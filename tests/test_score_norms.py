@@ -13,7 +13,7 @@ from networks import random_file, tiny
 from PIL import Image
 
 import pretrained
-from restore.cache import cache_folder
+from pretrained.store import cache_folder
 from restore.errors import BadArgument, NothingToDo
 from restore.restorer import load_denoiser, model_digest
 from restore.samplers.analytic_dpm import ScoreNorms, analytic_dpm, estimate_score_norms

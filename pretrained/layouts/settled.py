@@ -49,6 +49,7 @@ MODEL: dict[str, Any] = {
     "condition_required": False,
     "condition_resampling": "bicubic",
     "scale": None,
+    "distilled_levels": None,
 }
 """Every key of a `restore.denoiser.ModelConfig`, with what holds where nothing is known of it."""
 
