@@ -472,13 +472,16 @@ def likelihood(
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
 ) -> None:
     """How likely pictures are under the prior: bits for each number of a pixel."""
     from restore.likelihood_files import Estimator, tell_all
 
-    estimator = Estimator(model, device, size=size, probes=probes, seed=seed, label=label)
+    estimator = Estimator(model, device, size=size, probes=probes, seed=seed, memory=memory, label=label)
     tell_all(estimator, pictures, as_json=as_json)
 
 
@@ -533,6 +536,7 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
                 start=common.start,
                 start_noise=common.start_noise,
                 label=common.label,
+                guidance=common.guidance,
             ),
             common.levels,
         ),

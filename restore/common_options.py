@@ -90,6 +90,9 @@ class Common:
         Path | None,
         typer.Option(metavar="FILE.json", help="Noise levels of sr3, as restore tune finds them. Default: its own."),
     ] = None
+    guidance: Annotated[
+        float | None, typer.Option(help="How far sr3 follows IN beyond what it has learnt: 1 not, 2 twice as far.")
+    ] = None
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
     ] = 0

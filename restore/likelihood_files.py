@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from restore.budget import SOLVER_BYTES, Budget, check_sizes, derivative_bytes
 from restore.denoiser import Denoiser
 from restore.devices import choose_device, is_out_of_memory
 from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
@@ -21,8 +22,8 @@ from restore.restorer import check_prior, load_denoiser
 from restore.run import complain
 from restore.samplers.likelihood import bits_per_dimension, log_likelihood
 
-LARGEST = 1024
-"""Side in pixels of the largest square: the network's derivative keeps some kilobytes for each pixel."""
+SMALLEST, LARGEST = 8, 1024
+"""Sides in pixels of the squares: the network's derivative keeps some kilobytes for each pixel."""
 
 
 class Likelihood(NamedTuple):
@@ -47,11 +48,12 @@ class Estimator:
         size: side of the square from the middle of each picture.
         probes: of Hutchinson's estimate.
         seed: of the dequantisation's noise and of the probes.
+        memory: as for `restore.Restorer`.
         label: the class, of a class-conditional model.
 
     Raises:
-        BadArgument: a size, number of probes or class that cannot be used.
-        Unavailable: no such model or device.
+        BadArgument: a size, number of probes, memory or class that cannot be used.
+        Unavailable: no such model or device, or squares of this size take more than the memory.
     """
 
     def __init__(
@@ -62,18 +64,21 @@ class Estimator:
         size: int = 64,
         probes: int = 1,
         seed: int = 0,
+        memory: str | None = None,
         label: int | None = None,
     ) -> None:
-        if not 8 <= size <= LARGEST:
-            raise BadArgument(f"--size {size}: must be between 8 and {LARGEST} pixels")
+        if not SMALLEST <= size <= LARGEST:
+            raise BadArgument(f"--size {size}: must be between {SMALLEST} and {LARGEST} pixels")
         if not 1 <= probes <= 1000:
             raise BadArgument(f"--probes {probes}: must be between 1 and 1000")
+        check_sizes(None, memory)
         self.size, self.probes, self.seed = size, probes, seed
         self.device = choose_device(device)
         self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32).of_class(label)
         check_prior(self.denoise, model)
         if self.denoise.config.size not in (None, size):
             raise BadArgument(f"--size {size}: must be {self.denoise.config.size}, the only size that this model knows")
+        _check_fits(size, SOLVER_BYTES + derivative_bytes(self.denoise), Budget.of(self.denoise, memory).memory)
 
     def __call__(self, path: Path) -> Likelihood:
         """The likelihood of the middle of a picture.
@@ -103,6 +108,17 @@ class Estimator:
             raise Unavailable(f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size") from None
         bits = bits_per_dimension(nats, pictures[0].numel())
         return Likelihood(float(bits), self.size, time.perf_counter() - start)
+
+
+def _check_fits(size: int, per_pixel: float, memory: int) -> None:
+    """Raises Unavailable where a square of ``size`` takes more than the memory in bytes."""
+    needed, largest = size**2 * per_pixel, int((memory / per_pixel) ** 0.5)
+    if needed > memory:
+        raise Unavailable(
+            f"--size {size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, and there are "
+            f"{memory / 1e6:.0f} MB for it; "
+            + (f"at most --size {largest} fits" if largest >= SMALLEST else "close other programs")
+        )
 
 
 def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = False) -> None:

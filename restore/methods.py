@@ -15,8 +15,9 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
-from restore.denoiser import Condition, Denoiser, enlarged
+from restore.denoiser import Condition, Denoise, Denoiser, enlarged
 from restore.errors import BadArgument
+from restore.guidance import classifier_free
 from restore.samplers.catalogue import SAMPLERS, Sampler, check_variance
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
@@ -44,6 +45,8 @@ class Defaults(NamedTuple):
     """Of SR3: one of `SAMPLERS` instead of its own."""
     sigmas: tuple[float, ...] = ()
     """Of SR3: these noise levels instead of a grid, without the final 0."""
+    guidance: float = 1.0
+    """Of SR3: the scale of `restore.guidance.classifier_free`; 1 is none."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +208,10 @@ def _sr3(run: Run) -> Tensor:
     if run.settings.sampler is not None:
         check_variance(run.settings.sampler, run.denoiser)
         return _sampled(run, SAMPLERS[run.settings.sampler])
+    condition = _condition(run, "sr3")
     return sr3(
-        run.denoiser,
-        _condition(run, "sr3"),
+        _guided(run),
+        condition,
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
@@ -225,13 +229,19 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
         sigmas = [*own, 0.0]
     random = {"generator": run.generator} if sampler.random else {}
     return sampler.run(
-        corrected(run.denoiser, run.consistent(_SR3_ERROR)),
+        corrected(_guided(run), run.consistent(_SR3_ERROR)),
         start(torch.zeros_like(condition.picture), sigmas[0], run.generator) + (0 if run.start is None else run.start),
         sigmas,
         condition=condition,
         callback=run.callback,
         **random,
     )
+
+
+def _guided(run: Run) -> Denoise:
+    """The network, pulled towards its condition by two calls instead of one, where that is wanted."""
+    scale = run.settings.guidance
+    return run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
 
 
 def _one_step(run: Run) -> Tensor:
@@ -391,6 +401,7 @@ def settings_for(
     start: bool = False,
     start_noise: float | None = None,
     levels: Sequence[float] | None = None,
+    guidance: float | None = None,
     conditional: bool = True,
     prior: bool = True,
     svd: bool = True,
@@ -409,12 +420,12 @@ def settings_for(
     if start_noise is not None and not start:
         raise BadArgument(f"--start-noise {start_noise:g}: is the noise of a --start; give one, or leave it out")
     if method.startswith("spandrel:"):
-        return method, _feed_forward(steps, eta, samples, sampler, start, levels)
+        return method, _feed_forward(steps, eta, samples, sampler, start, levels, guidance)
     if not prior:
         method = _without_prior(task, method)
     if method == "auto":
-        guided = sampler is not None or levels is not None
-        method = "sr3" if guided else _best(task, steps, eta, samples, conditional, svd, start)
+        wants_sr3 = sampler is not None or levels is not None or guidance is not None
+        method = "sr3" if wants_sr3 else _best(task, steps, eta, samples, conditional, svd, start)
     if method not in METHODS:
         raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE")
     if method == "one-step" and start:
@@ -446,6 +457,8 @@ def settings_for(
         if not 0 <= eta <= 1:
             raise BadArgument(f"--eta {eta}: must be between 0 and 1")
         settings = settings._replace(eta=eta, noisy_eta=eta)
+    if guidance is not None:
+        settings = settings._replace(guidance=_guidance_scale(method, guidance, prior))
     if sampler is not None:
         settings = _with_sampler(settings, method, sampler, eta)
     return method, _with_start(settings, start_noise) if start else settings
@@ -479,6 +492,7 @@ def _feed_forward(
     sampler: str | None,
     start: bool,
     levels: Sequence[float] | None,
+    guidance: float | None,
 ) -> Defaults:
     """A network of others answers in one call, and has one answer.
 
@@ -487,6 +501,7 @@ def _feed_forward(
     """
     others = {"--steps": (steps or 1) != 1, "--eta": eta is not None, "--samples": samples > 1}
     others |= {"--sampler": sampler is not None, "--start": start, "--levels": levels is not None}
+    others |= {"--guidance": guidance is not None}
     for option in (name for name, given in others.items() if given):
         raise BadArgument(f"{option}: a feed-forward network has one answer of its own; use ddrm, diffpir or sr3")
     return Defaults(steps=1)
@@ -515,6 +530,16 @@ def _with_levels(
     if steps not in (None, len(sigmas)):
         raise BadArgument(f"--steps {steps}: there are {len(sigmas)} --levels, a step for each; leave one of them out")
     return settings._replace(steps=len(sigmas), sigmas=sigmas)
+
+
+def _guidance_scale(method: str, scale: float, prior: bool) -> float:
+    if not prior and scale != 1:
+        raise BadArgument(f"--guidance {scale}: goes beyond what a model says without the input, and this one says nothing")
+    if method != "sr3":
+        raise BadArgument(f"--guidance {scale}: is for --method sr3, not {method}")
+    if not (math.isfinite(scale) and scale >= 0):
+        raise BadArgument(f"--guidance {scale}: must be 0 or more; 1 is none, and more follows the input further")
+    return scale
 
 
 def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None) -> Defaults:

@@ -63,6 +63,7 @@ class Options:
         label: what a class-conditional model is to see in the picture, the number of its class.
         levels: falling noise levels that ``sr3`` walks down, σ for pictures in [-1, 1], without a final 0; see
             `restore.tune`. None is its own grid.
+        guidance: scale of ``sr3``'s classifier-free guidance, at least 0, see `restore.guidance`; None and 1 are none.
     """
 
     method: str = "auto"
@@ -75,6 +76,7 @@ class Options:
     start_noise: float | None = None
     label: int | None = None
     levels: Sequence[float] | None = None
+    guidance: float | None = None
 
     @property
     def networks(self) -> list[str]:
@@ -413,6 +415,7 @@ class Restorer:
             start=options.start is not None,
             start_noise=options.start_noise,
             levels=options.levels,
+            guidance=options.guidance,
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
@@ -489,6 +492,7 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         start=options.start is not None,
         start_noise=options.start_noise,
         levels=options.levels,
+        guidance=options.guidance,
     )
     for network in options.networks:
         check_file(network)

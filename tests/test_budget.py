@@ -14,7 +14,16 @@ import torch
 
 import pretrained
 from restore.backbone import BackboneConfig
-from restore.budget import LARGEST_TILE, SHARE, SMALLEST_TILE, SOLVER_BYTES, Budget, network_bytes, parse_memory
+from restore.budget import (
+    LARGEST_TILE,
+    SHARE,
+    SMALLEST_TILE,
+    SOLVER_BYTES,
+    Budget,
+    derivative_bytes,
+    network_bytes,
+    parse_memory,
+)
 from restore.denoiser import ModelConfig, build_denoiser
 from restore.errors import BadArgument
 from restore.host_memory import available_memory, resident_memory
@@ -207,6 +216,22 @@ def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtyp
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     expected = network_bytes(config.backbone, dtype)
     assert expected / 2 < float(done.stdout) < expected / SHARE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks can be asked for on Linux")
+def test_a_derivative_takes_what_is_expected() -> None:
+    """The network forwards and back again, as the likelihood has it."""
+    code = (
+        "import torch; from restore.budget import derivative_bytes\n"
+        "from restore.evaluate.meter import Meter; from restore.restorer import load_denoiser\n"
+        "denoise = load_denoiser('default', torch.device('cpu'), torch.float32)\n"
+        "expected, x = derivative_bytes(denoise), torch.zeros(1, 3, 640, 640, requires_grad=True)\n"
+        "with Meter(torch.device('cpu')) as meter:\n"
+        "    denoise(x, 1.0).noise.sum().backward()\n"
+        "print(2**20 * meter.memory / 640**2 / expected)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.6 < float(done.stdout) < 1 / SHARE
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import pytest
 from conftest import FIXTURES
 from PIL import Image
 
+from restore.errors import Unavailable
+from restore.likelihood_files import Estimator
+
 SMALL = ("--size", 16, "--device", "cpu")
 
 
@@ -37,6 +40,8 @@ def test_a_line_for_people_and_a_seed_that_says_which(command) -> None:
         (("crop_a.png", "--probes", 0), 1, "--probes 0"),
         (("crop_a.png", "--size", 512), 2, "128x128 pixels, smaller than --size 512"),
         (("absent.png",), 5, "absent.png"),
+        (("crop_a.png", "--memory", "much"), 1, "--memory much: must be a number with a unit"),
+        (("crop_a.png", "--memory", "10MB"), 1, "--memory 10MB: too little"),
     ],
 )
 def test_refuses(command, words, code, said) -> None:
@@ -61,3 +66,39 @@ def test_what_does_not_fit_is_said(command, monkeypatch) -> None:
     outcome = command("likelihood", FIXTURES / "crop_a.png", *SMALL)
     assert outcome.code == 3
     assert "not enough memory for 16x16; take a smaller --size" in outcome.err
+
+
+def test_a_square_that_memory_will_not_hold_is_refused_beforehand(command, monkeypatch) -> None:
+    def must_not_run(*_: object, **__: object) -> None:
+        raise AssertionError("the likelihood was begun")
+
+    monkeypatch.setattr("restore.budget.free_memory", lambda _: 500_000_000)
+    monkeypatch.setattr("restore.likelihood_files.log_likelihood", must_not_run)
+    outcome = command("likelihood", FIXTURES / "crop_a.png", "--size", 1024, "--device", "cpu")
+    assert outcome.code == 3
+    assert "--size 1024: a square of 1024x1024 pixels takes about" in outcome.err
+    assert "there are 400 MB for it; at most --size " in outcome.err
+
+
+def test_the_size_that_is_said_to_fit_fits(monkeypatch) -> None:
+    monkeypatch.setattr("restore.budget.free_memory", lambda _: 500_000_000)
+    with pytest.raises(Unavailable) as refused:
+        Estimator(device="cpu", size=1024)
+    largest = int(str(refused.value).split()[-2])
+    assert 128 < largest < 512
+    Estimator(device="cpu", size=largest)
+    with pytest.raises(Unavailable, match=f"--size {largest + 1}: "):
+        Estimator(device="cpu", size=largest + 1)
+
+
+def test_no_memory_at_all_is_said(monkeypatch) -> None:
+    monkeypatch.setattr("restore.budget.free_memory", lambda _: 1000)
+    with pytest.raises(Unavailable, match="close other programs"):
+        Estimator(device="cpu", size=64)
+
+
+def test_memory_is_what_the_program_takes_in_all(monkeypatch) -> None:
+    monkeypatch.setattr("restore.budget.used_memory", lambda _: 1_000_000_000)
+    Estimator(device="cpu", size=64, memory="1.1GB")
+    with pytest.raises(Unavailable, match="there are 100 MB for it"):
+        Estimator(device="cpu", size=256, memory="1.1GB")

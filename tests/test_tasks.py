@@ -126,6 +126,28 @@ def test_samplers_that_cannot_be(options: dict, said: str) -> None:
         settings_for("colorize", **options)
 
 
+def test_guidance_means_sr3_and_goes_with_a_sampler() -> None:
+    assert settings_for("sr", guidance=2.0)[0] == "sr3"
+    name, settings = settings_for("deblur", guidance=0.0, sampler="ddim")
+    assert (name, settings.guidance, settings.sampler) == ("sr3", 0.0, "ddim")
+    assert settings_for("sr", "sr3")[1].guidance == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"guidance": -0.5}, "--guidance -0.5: must be 0 or more"),
+        ({"guidance": float("nan")}, "--guidance nan: must be 0 or more"),
+        ({"guidance": float("inf")}, "--guidance inf: must be 0 or more"),
+        ({"guidance": 2.0, "method": "ddrm"}, "--guidance 2.0: is for --method sr3, not ddrm"),
+        ({"guidance": 1.0, "method": "one-step"}, "--guidance 1.0: is for --method sr3, not one-step"),
+    ],
+)
+def test_guidance_that_cannot_be(options: dict, said: str) -> None:
+    with pytest.raises(BadArgument, match=re.escape(said)):
+        settings_for("colorize", **options)
+
+
 @pytest.mark.parametrize("task", tasks.TASKS)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_prior_alone_gets_methods_that_it_can_do(task: str, samples: int) -> None:
