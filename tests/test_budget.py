@@ -20,7 +20,6 @@ from restore.budget import (
     SMALLEST_TILE,
     SOLVER_BYTES,
     Budget,
-    derivative_bytes,
     network_bytes,
     parse_memory,
 )

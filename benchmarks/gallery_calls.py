@@ -1,0 +1,262 @@
+"""Quality against network calls of every sampler on the default prior: the figure and the table of docs/gallery.md.
+
+RESTORE_LPIPS_TRUNK=alexnet_features.safetensors \\
+python benchmarks/gallery_calls.py PHOTOGRAPHS WORK --figure docs/gallery-calls.png [--calls 5 10 20 50]
+
+64 pictures of 48×48 pixels, from the same noise by all samplers. What has been drawn lies in the folder WORK and is not
+drawn again, so that a run that was stopped goes on. Two measures, which both fall as a sampler gets better:
+
+- of deterministic samplers, the root mean square distance in [-1, 1] to where the probability flow leads from the same
+  noise, which an adaptive solver with a tolerance of 1e-5 finds;
+- of all, the Fréchet distance (Heusel et al. 2017, arXiv 1706.08500, with AlexNet's second convolution in place of
+  Inception) to crops of photographs. Photographs that are not among these, as many as there are samples, show how near
+  samples of this number can come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from numpy.typing import NDArray
+from problems import EightBit, load_pictures, to_tensor
+from torch import Tensor
+
+from restore.denoiser import Denoiser, Prediction
+from restore.evaluation import Lpips, load_lpips
+from restore.restorer import load_denoiser
+from restore.samplers.catalogue import SAMPLERS
+from restore.samplers.common import start
+from restore.schedule import NoiseSchedule, noise_levels
+
+COUNT, SIDE = 64, 48
+AT_ONCE = 16
+"""Pictures; divides `COUNT`."""
+TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
+"""Of the adaptive solver, which takes as many calls as it needs."""
+EXACT = 1e-5
+CROPS_EACH = 4
+"""Of each photograph that samples are compared with."""
+DIVISIONS = 10
+"""Of the photographs into those that are compared and those that are compared with."""
+
+Array = NDArray[np.float64]
+
+
+class Walk(NamedTuple):
+    """One sampler with one number of steps, or for the adaptive solver one tolerance."""
+
+    sampler: str
+    steps: int
+    tolerance: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.sampler}-{self.steps if self.tolerance is None else self.tolerance}"
+
+    @property
+    def run(self) -> Callable[..., Tensor]:
+        run = SAMPLERS[self.sampler].run
+        return run if self.tolerance is None else partial(run, rtol=self.tolerance, atol=self.tolerance)
+
+
+EXACT_WALK = Walk("ode", 2, EXACT)
+
+
+class Counted:
+    """A denoiser that counts its calls; without one, an empty picture is its answer."""
+
+    def __init__(self, denoise: Denoiser | None = None) -> None:
+        self.denoise, self.calls = denoise, 0
+
+    def __call__(self, x: Tensor, sigma: float, condition: None = None) -> Prediction:
+        self.calls += 1
+        return Prediction(0 * x, x / sigma) if self.denoise is None else self.denoise(x, sigma, condition)
+
+
+def walks(schedule: NoiseSchedule, most_calls: list[int]) -> Iterator[Walk]:
+    """All samplers with the most steps that each number of calls allows."""
+    yield EXACT_WALK
+    yield from (Walk("ode", 2, tolerance) for tolerance in TOLERANCES)
+    for calls in most_calls:
+        for name in SAMPLERS:
+            if name != "ode" and (steps := _steps(name, schedule, calls)):
+                yield Walk(name, steps)
+
+
+def _steps(name: str, schedule: NoiseSchedule, most: int) -> int | None:
+    """The most that take no more calls."""
+    found = None
+    for steps in range(SAMPLERS[name].least_steps, most + 1):
+        counted = Counted()
+        draw(counted, Walk(name, steps), schedule, 1, 1)
+        if counted.calls > most:
+            break
+        found = steps
+    return found
+
+
+def draw(denoise: Counted, walk: Walk, schedule: NoiseSchedule, count: int, side: int) -> Tensor:
+    """Pictures [count, 3, side, side], about in [-1, 1]."""
+    sampler = SAMPLERS[walk.sampler]
+    sigmas = noise_levels(schedule, walk.steps, sampler.levels)
+    pictures = []
+    for seed in range(max(1, count // AT_ONCE)):
+        generator = torch.Generator().manual_seed(seed)
+        random = {"generator": generator} if sampler.random else {}
+        noise = start(torch.zeros(min(count, AT_ONCE), 3, side, side), sigmas[0], generator)
+        with torch.inference_mode():
+            pictures.append(walk.run(denoise, noise, sigmas, **random))
+    return torch.cat(pictures)
+
+
+def drawn(work: Path, denoise: Denoiser, walk: Walk) -> tuple[Tensor, float]:
+    """Pictures and calls of the network for each: from the folder, or made now and put there."""
+    file = work / f"{walk.name}.npz"
+    if not file.exists():
+        counted = Counted(denoise)
+        pictures = draw(counted, walk, denoise.schedule, COUNT, SIDE)
+        unfinished = work / "unfinished.npz"
+        np.savez(unfinished, pictures=pictures.numpy(), calls=counted.calls * AT_ONCE / COUNT)
+        os.replace(unfinished, file)
+        print(walk.name, flush=True)
+    with np.load(file) as kept:
+        return torch.from_numpy(kept["pictures"]), float(kept["calls"])
+
+
+class Statistics(NamedTuple):
+    mean: Array
+    covariance: Array
+
+
+def statistics(pictures: Tensor, lpips: Lpips) -> Statistics:
+    """Of AlexNet's 192 features after the second convolution, at all places of pictures [N, 3, H, W] in [0, 1]."""
+    network = lpips.network
+    features = network.net(network.scaling_layer(2 * pictures - 1)).relu2
+    points = features.permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
+    return Statistics(points.mean(axis=0), np.cov(points, rowvar=False))
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), arXiv 1706.08500, eq. 6."""
+    shared = np.linalg.norm(_root(a.covariance) @ _root(b.covariance), "nuc")  # the trace of (Σ_a Σ_b)^½
+    return float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance + b.covariance) - 2 * shared)
+
+
+def _root(covariance: Array) -> Array:
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(values.clip(0)) @ vectors.T
+
+
+def crops(photographs: list[EightBit], each: int, rng: np.random.Generator) -> Tensor:
+    """Squares from anywhere in pictures [H, W, 3], [N · each, 3, SIDE, SIDE] in [0, 1]."""
+    made = []
+    for photograph in photographs:
+        for _ in range(each):
+            top, left = (rng.integers(side - SIDE + 1) for side in photograph.shape[:2])
+            made.append(to_tensor(photograph[top : top + SIDE, left : left + SIDE]))
+    return torch.cat(made) / 255
+
+
+def among_photographs(photographs: list[EightBit], lpips: Lpips) -> tuple[list[float], Statistics]:
+    """Distances of crops of `COUNT` photographs to crops of the others; and what samples are compared with."""
+    rng, distances = np.random.default_rng(0), []
+    for _ in range(DIVISIONS):
+        order = rng.permutation(len(photographs))
+        few, rest = ([photographs[i] for i in part] for part in (order[:COUNT], order[COUNT:]))
+        parts = statistics(crops(few, 1, rng), lpips), statistics(crops(rest, CROPS_EACH, rng), lpips)
+        distances.append(frechet_distance(*parts))
+    return distances, statistics(crops(photographs, CROPS_EACH, rng), lpips)
+
+
+def measure(work: Path, folder: Path, most_calls: list[int]) -> dict[str, Any]:
+    """All that the figure shows."""
+    denoise, lpips = load_denoiser("default", torch.device("cpu"), torch.float32), load_lpips()
+    schedule = denoise.schedule
+    exact, _ = drawn(work, denoise, EXACT_WALK)
+    all_walks = list(walks(schedule, most_calls))
+    for walk in all_walks:
+        drawn(work, denoise, walk)
+    floor, truth = among_photographs(list(load_pictures(folder, 0).values()), lpips)
+    rows = []
+    for walk in all_walks:
+        pictures, calls = drawn(work, denoise, walk)
+        distance = frechet_distance(statistics(((pictures + 1) / 2).clamp(0, 1), lpips), truth)
+        row = {"sampler": walk.sampler, "steps": walk.steps, "tolerance": walk.tolerance, "calls": calls}
+        error = None if SAMPLERS[walk.sampler].random else float((pictures - exact).square().mean().sqrt())
+        rows.append({**row, "frechet": distance, "error": error})
+    return {"floor": float(np.mean(floor)), "floor_std": float(np.std(floor)), "rows": rows}
+
+
+def drawing(results: dict[str, Any]) -> Any:
+    """The solver's error of the deterministic samplers, and the distance to photographs of these and of the others."""
+    figure, (errors, walked, drawn) = plt.subplots(1, 3, figsize=(16, 6), layout="constrained")
+    exact = [row for row in results["rows"] if row["sampler"] != "ode" or row["tolerance"] != EXACT]
+    fixed = [row for row in exact if row["error"] is not None]
+    _curves(errors, fixed, "error", "RMS distance to the probability flow's end")
+    _curves(walked, fixed, "frechet", "Fréchet distance to photographs: deterministic")
+    _curves(drawn, [row for row in exact if row["error"] is None], "frechet", "… and with noise on the way")
+    highest = max(row["frechet"] for row in exact)
+    for axes in (walked, drawn):
+        floor, spread = results["floor"], results["floor_std"]
+        axes.axhspan(floor - spread, floor + spread, color="0.85")
+        axes.axhline(floor, color="0.4", linestyle=":")
+        axes.annotate("other photographs", (5, floor), fontsize=9, va="bottom")
+        axes.set_ylim(0.8 * floor, 1.1 * highest)
+    return figure
+
+
+def _curves(axes: Axes, rows: list[dict[str, Any]], value: str, title: str) -> None:
+    names = list(dict.fromkeys(row["sampler"] for row in rows))
+    for number, name in enumerate(names):
+        points = sorted((row["calls"], row[value]) for row in rows if row["sampler"] == name)
+        color, style = plt.get_cmap("tab10").colors[number % 10], "--" if number >= 10 else "-"
+        axes.plot(*zip(*points, strict=True), style, marker="os^v"[number % 4], markersize=5, color=color, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="calls of the network", title=title)
+    axes.set_xticks([5, 10, 20, 50, 100])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+
+
+def table(rows: list[dict[str, Any]], most_calls: list[int]) -> str:
+    """Fréchet distance, and error in brackets, for each number of calls."""
+    cells: dict[tuple[str, int], str] = {}
+    for row in rows:
+        fitting = [calls for calls in most_calls if row["calls"] <= calls]
+        error = "" if row["error"] is None else f" ({row['error']:.3f})"
+        if fitting:  # of the adaptive solver the last that fits
+            cells[row["sampler"], fitting[0]] = f"{row['frechet']:.1f}{error}"
+    lines = ["| sampler | " + " | ".join(map(str, most_calls)) + " |", "|---|" + "---:|" * len(most_calls)]
+    for name in SAMPLERS:
+        lines.append(f"| `{name}` | " + " | ".join(cells.get((name, calls), "") for calls in most_calls) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("photographs", type=Path, help="a folder of more than 128 of them")
+    parser.add_argument("work", type=Path, help="a folder for what has been drawn, and results.json")
+    parser.add_argument("--calls", type=int, nargs="+", default=[5, 10, 20, 50])
+    parser.add_argument("--figure", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    results = measure(arguments.work, arguments.photographs, arguments.calls)
+    (arguments.work / "results.json").write_text(json.dumps(results, indent=1))
+    drawing(results).savefig(arguments.figure, dpi=100)
+    print(table(results["rows"], arguments.calls))
+
+
+if __name__ == "__main__":
+    main()
