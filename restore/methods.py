@@ -534,7 +534,7 @@ def _with_levels(
 
 def _guidance_scale(method: str, scale: float, prior: bool) -> float:
     if not prior and scale != 1:
-        raise BadArgument(f"--guidance {scale}: goes beyond what a model says without the input, and this one says nothing")
+        raise BadArgument(f"--guidance {scale}: this model was never asked without its input; leave it out")
     if method != "sr3":
         raise BadArgument(f"--guidance {scale}: is for --method sr3, not {method}")
     if not (math.isfinite(scale) and scale >= 0):
