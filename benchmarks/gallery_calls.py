@@ -38,6 +38,7 @@ from restore.restorer import load_denoiser
 from restore.samplers.catalogue import SAMPLERS
 from restore.samplers.common import start
 from restore.schedule import NoiseSchedule, noise_levels
+from restore.score_norms import find_score_norms
 
 COUNT, SIDE = 64, 48
 AT_ONCE = 16
@@ -45,6 +46,8 @@ AT_ONCE = 16
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
 """Of the adaptive solver, which takes as many calls as it needs."""
 EXACT = 1e-6
+SUITABLE = [name for name, sampler in SAMPLERS.items() if not sampler.learned_variance]
+"""The default model has learned no variance."""
 CROPS_EACH = 4
 """Of each photograph that samples are compared with."""
 DIVISIONS = 10
@@ -66,8 +69,10 @@ class Walk(NamedTuple):
 
     @property
     def run(self) -> Callable[..., Tensor]:
-        run = SAMPLERS[self.sampler].run
-        return run if self.tolerance is None else partial(run, rtol=self.tolerance, atol=self.tolerance)
+        sampler = SAMPLERS[self.sampler]
+        if sampler.score_norms:
+            return partial(sampler.run, norms=find_score_norms("default"))
+        return sampler.run if self.tolerance is None else partial(sampler.run, rtol=self.tolerance, atol=self.tolerance)
 
 
 EXACT_WALK = Walk("ode", 2, EXACT)
@@ -89,7 +94,7 @@ def walks(schedule: NoiseSchedule, most_calls: list[int]) -> Iterator[Walk]:
     yield EXACT_WALK
     yield from (Walk("ode", 2, tolerance) for tolerance in TOLERANCES)
     for calls in most_calls:
-        for name in SAMPLERS:
+        for name in SUITABLE:
             if name != "ode" and (steps := _steps(name, schedule, calls)):
                 yield Walk(name, steps)
 
@@ -239,7 +244,7 @@ def table(rows: list[dict[str, Any]], most_calls: list[int]) -> str:
         if fitting:  # of the adaptive solver the last that fits
             cells[row["sampler"], fitting[0]] = f"{row['frechet']:.1f}{error}"
     lines = ["| sampler | " + " | ".join(map(str, most_calls)) + " |", "|---|" + "---:|" * len(most_calls)]
-    for name in SAMPLERS:
+    for name in SUITABLE:
         lines.append(f"| `{name}` | " + " | ".join(cells.get((name, calls), "") for calls in most_calls) + " |")
     return "\n".join(lines)
 
