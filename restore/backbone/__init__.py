@@ -1,19 +1,23 @@
-"""The shared noise-prediction network, in two layouts, described whole by a small config."""
+"""The shared noise-prediction network, in three layouts, described whole by a small config."""
 
 from restore.backbone.adm import AdmBackbone
 from restore.backbone.base import Backbone, RMSNorm, timestep_embedding
 from restore.backbone.config import BackboneConfig
+from restore.backbone.ddpmpp import DdpmppBackbone
 from restore.backbone.lean import LeanBackbone
 
 __all__ = [
     "AdmBackbone",
     "Backbone",
     "BackboneConfig",
+    "DdpmppBackbone",
     "LeanBackbone",
     "RMSNorm",
     "build_backbone",
     "timestep_embedding",
 ]
+
+LAYOUTS: dict[str, type[Backbone]] = {"adm": AdmBackbone, "ddpm++": DdpmppBackbone, "lean": LeanBackbone}
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -22,4 +26,6 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     Raises:
         ValueError: a description that makes no network.
     """
-    return (LeanBackbone if config.layout == "lean" else AdmBackbone)(config)
+    if config.layout not in LAYOUTS:
+        raise ValueError(f"the network's layout must be {', '.join(LAYOUTS)}, not {config.layout!r}")
+    return LAYOUTS[config.layout](config)

@@ -6,7 +6,7 @@ its checkpoints load as they are. The U-Nets of DDPM and of SR3's re-implementat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +122,9 @@ class AdmBackbone(Backbone):
         ValueError: attention heads that do not divide the channels, or no level at all.
     """
 
+    block: ClassVar[type[ResidualBlock]] = ResidualBlock
+    attention: ClassVar[type[AttentionBlock]] = AttentionBlock
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
         if not config.channel_multipliers:
@@ -152,12 +155,12 @@ class AdmBackbone(Backbone):
         return self.input_blocks[0][0], self.out[-1]
 
     def _way_down(self, widths: list[int], embedding: int) -> tuple[nn.ModuleList, list[int]]:
-        config, channels = self.config, widths[0]
+        config, channels = self.config, self._first_width
         stages = [Stage(nn.Conv2d(config.in_channels * config.patch**2, channels, 3, padding=1))]
         skips = [channels]
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
-                block = ResidualBlock(config, channels, width, embedding)
+                block = self.block(config, channels, width, embedding)
                 stages.append(Stage(block, *self._attention(level, width)))
                 channels = width
                 skips.append(channels)
@@ -167,28 +170,36 @@ class AdmBackbone(Backbone):
         return nn.ModuleList(stages), skips
 
     def _middle(self, channels: int, embedding: int) -> Iterator[nn.Module]:
-        yield ResidualBlock(self.config, channels, channels, embedding)
+        yield self.block(self.config, channels, channels, embedding)
         if self.config.middle_attention:
-            yield AttentionBlock(self.config, channels)
-        yield ResidualBlock(self.config, channels, channels, embedding)
+            yield self.attention(self.config, channels)
+        yield self.block(self.config, channels, channels, embedding)
 
     def _way_up(self, widths: list[int], skips: list[int], embedding: int) -> nn.ModuleList:
         config, channels, remaining = self.config, widths[-1], list(skips)
         stages = []
         for level in reversed(range(len(widths))):
             for block in range(config.blocks + 1):
-                layers = [ResidualBlock(config, channels + remaining.pop(), widths[level], embedding)]
+                layers = [self.block(config, channels + remaining.pop(), widths[level], embedding)]
                 channels = widths[level]
-                layers += self._attention(level, channels)
+                layers += self._attention_up(level, block, channels)
                 if level and block == config.blocks:
                     layers.append(self._resizer("up", channels, embedding))
                 stages.append(Stage(*layers))
         return nn.ModuleList(stages)
 
+    @property
+    def _first_width(self) -> int:
+        return self.config.widths[0]
+
     def _attention(self, level: int, channels: int) -> list[nn.Module]:
-        return [AttentionBlock(self.config, channels)] if 2**level in self.config.attention_factors else []
+        return [self.attention(self.config, channels)] if 2**level in self.config.attention_factors else []
+
+    def _attention_up(self, level: int, block: int, channels: int) -> list[nn.Module]:
+        """Behind a block on the way up; ``block`` is counted within its level."""
+        return self._attention(level, channels)
 
     def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
         if self.config.resblock_updown:
-            return ResidualBlock(self.config, channels, channels, embedding, resize=direction)
+            return self.block(self.config, channels, channels, embedding, resize=direction)
         return Downsample(channels, self.config.downsample_padding) if direction == "down" else Upsample(channels)

@@ -1,4 +1,4 @@
-"""What both layouts of the network share: the time embedding, the norms, the way pictures go in and come out."""
+"""What all layouts of the network share: the time embedding, the norms, the way pictures go in and come out."""
 
 from __future__ import annotations
 
@@ -89,11 +89,13 @@ class Backbone(nn.Module, ABC):
         Returns:
             [B, out_channels, H, W] in the dtype of ``x``.
         """
-        embedding = self.time_embed(timestep_embedding(time, self.config.channels, self.config.embedding_endpoint))
-        if label is not None:
-            embedding = embedding + self.label_emb(label)
         h = F.pixel_unshuffle(x, self.config.patch).to(self.compute_dtype)
-        return F.pixel_shuffle(self.body(h, embedding), self.config.patch).to(x.dtype)
+        return F.pixel_shuffle(self.body(h, self.embed(time, label)), self.config.patch).to(x.dtype)
+
+    def embed(self, time: Tensor, label: Tensor | None) -> Tensor:
+        """What the blocks are told of time and class, [B or 1, E]; arguments as of `forward`."""
+        embedding = self.time_embed(timestep_embedding(time, self.config.channels, self.config.embedding_endpoint))
+        return embedding if label is None else embedding + self.label_emb(label)
 
     @abstractmethod
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:

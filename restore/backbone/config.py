@@ -11,16 +11,17 @@ class BackboneConfig:
     """Everything that determines the network.
 
     Attributes:
-        layout: ``adm``, the U-Net of ADM, or ``lean``, see `restore.backbone.lean`.
+        layout: ``adm``, the U-Net of ADM, ``ddpm++``, see `restore.backbone.ddpmpp`, or ``lean``, see
+            `restore.backbone.lean`.
         image_channels: channels of the noisy picture.
         condition_channels: channels of the condition picture beside it (0: unconditional only).
         condition_map: whether one more channel marks the known pixels of the condition.
         learned_variance: twice the output channels; the second half interpolates the variance.
         channels: width that the multipliers multiply.
         channel_multipliers: one a level, from full resolution down.
-        blocks: residual blocks a level on the way down (one more on the way up, of ``adm``).
+        blocks: residual blocks a level on the way down (one more on the way up, except of ``lean``).
         attention_factors: down-sampling factors at which residual blocks are followed by attention; ADM's
-            "attention at 32, 16, 8 of 256" is (8, 16, 32).
+            "attention at 32, 16, 8 of 256" is (8, 16, 32). ``ddpm++`` attends after the last block alone on the way up.
         middle_attention: attention between the two middle blocks.
         heads, head_channels: number of attention heads, or channels of each (the latter wins).
         qkv_order: ``legacy`` keeps q, k, v together within each head, ``new`` keeps the heads together
@@ -42,10 +43,10 @@ class BackboneConfig:
         patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
 
     Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
-    and ``downsample_padding`` are options of ``adm`` alone.
+    and ``downsample_padding`` are no options of ``lean``; residual blocks of ``ddpm++`` always change the resolution.
     """
 
-    layout: Literal["adm", "lean"] = "adm"
+    layout: Literal["adm", "ddpm++", "lean"] = "adm"
     image_channels: int = 3
     condition_channels: int = 0
     condition_map: bool = False
