@@ -353,3 +353,101 @@ class EdmNetwork(nn.Module):
         s = sigma[:, None, None, None]
         inner = self.network(x / torch.sqrt(s**2 + data**2), sigma.log() / 4, label)
         return data**2 / (s**2 + data**2) * x + s * data / torch.sqrt(s**2 + data**2) * inner
+
+
+class DdpmppBlock(nn.Module):
+    """Residual sums, and those of attention with one head behind them, are divided by √2."""
+
+    def __init__(self, inner: int, outer: int, embedding: int, attends: bool = False, resize: str = "") -> None:
+        super().__init__()
+        self.inner, self.attends = inner, attends
+        self.norm0, self.norm1 = nn.GroupNorm(32, inner, eps=1e-6), nn.GroupNorm(32, outer, eps=1e-6)
+        self.conv0, self.conv1 = EdmConv(inner, outer, 3, resize), EdmConv(outer, outer, 3)
+        self.affine = nn.Linear(embedding, outer)
+        if inner != outer or resize:
+            self.skip = EdmConv(inner, outer, 1, resize)
+        if attends:
+            self.norm2 = nn.GroupNorm(32, outer, eps=1e-6)
+            self.qkv, self.proj = EdmConv(outer, 3 * outer, 1), EdmConv(outer, outer, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv0(F.silu(self.norm0(x))) + self.affine(embedding)[..., None, None]
+        h = self.conv1(F.silu(self.norm1(h)))
+        x = (h + (self.skip(x) if hasattr(self, "skip") else x)) / math.sqrt(2)
+        if not self.attends:
+            return x
+        alternating = self.qkv(self.norm2(x)).flatten(2)
+        q, k, v = (alternating[:, None, part::3] for part in range(3))
+        return (x + self.proj(attend(q, k, v).reshape(x.shape))) / math.sqrt(2)
+
+
+class DdpmppNetwork(nn.Module):
+    """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM has it (Karras et al. 2022, arXiv 2206.00364, table 7), inside
+    its preconditioning, with the published CIFAR-10 network's sizes unless others are given."""
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 128,
+        multipliers: tuple = (2, 2, 2),
+        blocks: int = 4,
+        attention: tuple = (16,),
+        classes: int = 0,
+        augmented: bool = True,
+    ) -> None:
+        super().__init__()
+        self.model = net = nn.Module()
+        self.channels, embedding = channels, 4 * channels
+        net.map_layer0, net.map_layer1 = nn.Linear(channels, embedding), nn.Linear(embedding, embedding)
+        if classes:
+            net.map_label = nn.Linear(classes, channels)
+        if augmented:
+            net.map_augment = nn.Linear(9, channels, bias=False)
+        sides = [size >> level for level in range(len(multipliers))]
+        width, waiting = channels, [channels]
+        net.enc, net.dec = nn.ModuleDict({f"{size}x{size}_conv": EdmConv(3, channels, 3)}), nn.ModuleDict()
+        for side, multiplier in zip(sides, multipliers, strict=True):
+            if side != size:
+                net.enc[f"{side}x{side}_down"] = DdpmppBlock(width, width, embedding, resize="down")
+                waiting.append(width)
+            for index in range(blocks):
+                outer = channels * multiplier
+                net.enc[f"{side}x{side}_block{index}"] = DdpmppBlock(width, outer, embedding, side in attention)
+                width = outer
+                waiting.append(width)
+        for index in range(2):
+            net.dec[f"{side}x{side}_in{index}"] = DdpmppBlock(width, width, embedding, attends=index == 0)
+        for side, multiplier in zip(sides[::-1], multipliers[::-1], strict=True):
+            if side != sides[-1]:
+                net.dec[f"{side}x{side}_up"] = DdpmppBlock(width, width, embedding, resize="up")
+            for index in range(blocks + 1):
+                inner, width = width + waiting.pop(), channels * multiplier
+                attends = side in attention and index == blocks
+                net.dec[f"{side}x{side}_block{index}"] = DdpmppBlock(inner, width, embedding, attends)
+        net.dec[f"{size}x{size}_aux_norm"] = nn.GroupNorm(32, width, eps=1e-6)
+        net.dec[f"{size}x{size}_aux_conv"] = EdmConv(width, 3, 3)
+
+    def network(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        net = self.model
+        cosines, sines = sinusoids(noise, self.channels, self.channels // 2 - 1)
+        embedding = torch.cat([sines, cosines], dim=1)
+        if label is not None:
+            classes = net.map_label.in_features
+            embedding = embedding + net.map_label(math.sqrt(classes) * F.one_hot(label, classes).float())
+        embedding = F.silu(net.map_layer1(F.silu(net.map_layer0(embedding))))
+        waiting = []
+        for layer in net.enc.values():
+            x = layer(x, embedding) if isinstance(layer, DdpmppBlock) else layer(x)
+            waiting.append(x)
+        for layer in net.dec.values():
+            if isinstance(layer, DdpmppBlock):
+                x = layer(x if x.shape[1] == layer.inner else torch.cat([x, waiting.pop()], dim=1), embedding)
+            else:
+                x = F.silu(layer(x)) if isinstance(layer, nn.GroupNorm) else layer(x)
+        return x
+
+    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, data: float = 0.5) -> Tensor:
+        """The clean estimate D(x; σ)."""
+        s = sigma[:, None, None, None]
+        inner = self.network(x / torch.sqrt(s**2 + data**2), sigma.log() / 4, label)
+        return data**2 / (s**2 + data**2) * x + s * data / torch.sqrt(s**2 + data**2) * inner

@@ -17,6 +17,7 @@ from pretrained.layouts.adm import Adm
 from pretrained.layouts.ddpm import Ddpm
 from pretrained.layouts.diffusers import UNet2D
 from pretrained.layouts.edm import Edm
+from pretrained.layouts.edm_ddpmpp import DdpmPlusPlus
 from pretrained.layouts.files import Source, diffusers_config, opened, sha256, write_pair
 from pretrained.layouts.layout import Layout, Renamed
 from pretrained.layouts.settled import contradictions, settled
@@ -24,7 +25,7 @@ from pretrained.layouts.sr3 import Sr3
 
 __all__ = ["CheckpointError", "convert", "read"]
 
-LAYOUTS: tuple[type[Layout], ...] = (Adm, Ddpm, UNet2D, Sr3, Edm)
+LAYOUTS: tuple[type[Layout], ...] = (Adm, Ddpm, UNet2D, Sr3, DdpmPlusPlus, Edm)
 OWN = {"stem.weight", "time_embed.0.weight"}
 """Names in a state dict of the lean layout, which nobody else has."""
 

@@ -14,6 +14,8 @@ from pretrained.layouts.layout import Layout, State
 from pretrained.layouts.unet import Part, Skeleton, counted
 
 HEAD_CHANNELS = 64
+GROUPS, GROUP_CHANNELS = 32, 4
+"""Of the norms; over fewer than 128 channels EDM makes fewer groups, which nobody else does."""
 
 
 class Edm(Layout):
@@ -24,7 +26,7 @@ class Edm(Layout):
 
     def __init__(self, state: State) -> None:
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-        _refuse_others(state.keys())
+        self._refuse_others(state)
         found = {int(match[1]) for name in state if (match := re.match(r"enc\.(\d+)x\d+_", name))}
         self.sides = sorted(found, reverse=True)
         super().__init__(state)
@@ -61,8 +63,8 @@ class Edm(Layout):
         return f"{coder}.{side}x{side}_{layer}"
 
     def said(self) -> dict[str, Any]:
-        heads = {"head_channels": HEAD_CHANNELS, "qkv_order": "new", "norm_eps": 1e-5}
-        return {"size": self.sides[0], "backbone": heads}
+        fixed = {"head_channels": HEAD_CHANNELS, "qkv_order": "new", "norm_eps": 1e-5, "norm_groups": GROUPS}
+        return {"size": self.sides[0], "backbone": fixed}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         return {"parameterization": "edm", "time": "log_sigma", "sigma_data": 0.5, "schedule": {"name": "edm"}}
@@ -76,12 +78,16 @@ class Edm(Layout):
             return torch.cat([tensor[part::3] for part in range(3)])
         return tensor
 
-
-def _refuse_others(names: Set[str]) -> None:
-    if "u" in names:
-        raise CheckpointError("trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known")
-    if any("_aux_" in name for name in names):
-        raise CheckpointError(
-            "DDPM++ and NCSN++ are not known, EDM's ADM network is: they scale every skip, resample inside projections "
-            "and attend in one decoder block a level"
-        )
+    def _refuse_others(self, state: State) -> None:
+        """
+        Raises:
+            CheckpointError: a network of EDM's code that is not known here.
+        """
+        if "u" in state:
+            raise CheckpointError("trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known")
+        norms = [len(tensor) for name, tensor in state.items() if re.search(r"norm\d?\.weight$", name) and tensor.ndim]
+        if norms and min(norms) < GROUPS * GROUP_CHANNELS:
+            raise CheckpointError(
+                f"a norm over {min(norms)} channels, of which EDM makes fewer than {GROUPS} groups; known are networks "
+                f"of {GROUPS * GROUP_CHANNELS} channels or more"
+            )

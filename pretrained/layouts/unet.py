@@ -30,6 +30,9 @@ class Skeleton(NamedTuple):
     """Levels that have it."""
     middle_attention: bool
     resblock_updown: bool
+    plus: bool = False
+    """DDPM++'s variant: a first convolution of the base width, a projection beside every change of resolution, on the
+    way up attention behind the last block of a level alone, classes added to the sinusoids of the time."""
 
 
 class Part(NamedTuple):
@@ -75,7 +78,7 @@ def _way_up(skeleton: Skeleton) -> Iterator[Part]:
         for index in range(skeleton.blocks + 1):
             stage += 1
             yield Part(f"output_blocks.{stage}.0", "block", "up", level, index)
-            attends = level in skeleton.attention
+            attends = level in skeleton.attention and (index == skeleton.blocks or not skeleton.plus)
             if attends:
                 yield Part(f"output_blocks.{stage}.1", "attention", "up", level, index)
             if level and index == skeleton.blocks:
@@ -129,17 +132,18 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
     widths = [int(channels * m) for m in backbone["channel_multipliers"]]
     embedding = backbone["embedding_width"] or 4 * channels
     image = backbone["image_channels"]
+    first = channels if skeleton.plus else widths[0]
     found = {
         **_affine("time_embed.0", (4 * channels, channels)),
         **_affine("time_embed.2", (embedding, 4 * channels)),
-        **_affine("input_blocks.0.0", (widths[0], image + backbone["condition_channels"], 3, 3)),
+        **_affine("input_blocks.0.0", (first, image + backbone["condition_channels"], 3, 3)),
         **_affine("out.0", (widths[0],)),
         **_affine("out.2", (image * (1 + backbone["learned_variance"]), widths[0], 3, 3)),
     }
     if backbone["classes"]:
-        found["label_emb.weight"] = (backbone["classes"], embedding)
+        found["label_emb.weight"] = (backbone["classes"], channels if skeleton.plus else embedding)
     projected = 2 if backbone["scale_shift_norm"] else 1
-    for part, before, width in _with_widths(skeleton, widths):
+    for part, before, width in _with_widths(skeleton, widths, first):
         if part.kind == "attention":
             found |= _affine(f"{part.name}.norm", (width,)) | _affine(f"{part.name}.proj_out", (width, width, 1))
             found |= _affine(f"{part.name}.qkv", (3 * width, width, 1), bias=backbone["qkv_bias"])
@@ -149,16 +153,16 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
             found |= _affine(f"{part.name}.emb_layers.1", (projected * width, embedding))
             found |= _affine(f"{part.name}.out_layers.0", (width,))
             found |= _affine(f"{part.name}.out_layers.3", (width, width, 3, 3))
-            if before != width:
+            if before != width or (skeleton.plus and part.kind == "resize"):
                 found |= _affine(f"{part.name}.skip_connection", (width, before, 1, 1))
         else:
             found |= _affine(f"{part.name}.{stems(part, skeleton)[0]}", (width, width, 3, 3))
     return found
 
 
-def _with_widths(skeleton: Skeleton, widths: list[int]) -> Iterator[tuple[Part, int, int]]:
+def _with_widths(skeleton: Skeleton, widths: list[int], first: int) -> Iterator[tuple[Part, int, int]]:
     """Each part with the channels that it is given and those that it gives."""
-    channels, waiting = widths[0], [widths[0]]
+    channels, waiting = first, [first]
     for part in parts(skeleton):
         width = channels if part.kind != "block" or part.side == "middle" else widths[part.level]
         joined = waiting.pop() if part.kind == "block" and part.side == "up" else 0
