@@ -15,12 +15,12 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from published_networks import DdpmNetwork, EdmNetwork, Sr3Network, randomised
+from published_networks import DdpmNetwork, DdpmppNetwork, EdmNetwork, Sr3Network, randomised
 from safetensors.torch import load_file, save_file
 
 import pretrained
 from pretrained import CheckpointError, layouts
-from pretrained.layouts import unet
+from pretrained.layouts import edm, unet
 from pretrained.layouts.ddpm import Ddpm
 from pretrained.layouts.layout import Renamed
 from pretrained.layouts.settled import BACKBONE, MODEL, settled
@@ -247,6 +247,7 @@ BROKEN = {
     "DDPM": lambda: DdpmNetwork(multipliers=(1, 2), blocks=1),
     "SR3": lambda: Sr3Network(multipliers=(1, 2), blocks=1, betas=torch.linspace(1e-6, 1e-2, 10)),
     "EDM": lambda: EdmNetwork(channels=32, attention=(16, 8)),
+    "DDPM++": lambda: DdpmppNetwork(16, 32, (1, 2), blocks=1, attention=(16, 8), classes=5),
     "ADM": lambda: build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,))),
     "diffusers": lambda: diffusers.UNet2DModel(
         block_out_channels=(32, 64),
@@ -258,9 +259,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_whatever_is_broken_is_an_error_that_names_it(kind: str, tmp_path) -> None:
+def test_whatever_is_broken_is_an_error_that_names_it(kind: str, tmp_path, monkeypatch) -> None:
     """Any tensors left out, or of any shape: never another error, never a network."""
     network, chance = BROKEN[kind](), random.Random(0)
+    monkeypatch.setattr(edm, "GROUP_CHANNELS", 1)
     if kind == "diffusers":
         (tmp_path / "config.json").write_text(json.dumps(dict(network.config)))
     whole, said = network.state_dict(), {"schedule": {"name": "sr3"}, "backbone": {"norm_groups": 32}}

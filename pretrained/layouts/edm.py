@@ -67,6 +67,17 @@ class Edm(Layout):
         return {"size": self.sides[0], "backbone": fixed}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Raises:
+            CheckpointError: norms of fewer groups than are known here.
+        """
+        multipliers = [*told["channel_multipliers"], *([1] if self.skeleton.plus else [])]
+        narrowest = told["channels"] * min(multipliers)
+        if narrowest < GROUPS * GROUP_CHANNELS:
+            raise CheckpointError(
+                f"its norms over {narrowest:g} channels have fewer than {GROUPS} groups in EDM's code; known are "
+                f"networks of {GROUPS * GROUP_CHANNELS} channels or more"
+            )
         return {"parameterization": "edm", "time": "log_sigma", "sigma_data": 0.5, "schedule": {"name": "edm"}}
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
@@ -85,9 +96,3 @@ class Edm(Layout):
         """
         if "u" in state:
             raise CheckpointError("trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known")
-        norms = [len(tensor) for name, tensor in state.items() if re.search(r"norm\d?\.weight$", name) and tensor.ndim]
-        if norms and min(norms) < GROUPS * GROUP_CHANNELS:
-            raise CheckpointError(
-                f"a norm over {min(norms)} channels, of which EDM makes fewer than {GROUPS} groups; known are networks "
-                f"of {GROUPS * GROUP_CHANNELS} channels or more"
-            )
