@@ -1,14 +1,12 @@
 """The weights that ship with the package, those of others by name, and reading of weights from files.
 
-A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. Those
-of others are read by `pretrained.layouts`. This package knows files and layouts, and `restore.denoiser.build_denoiser`
-makes a network of them.
+A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. It and
+those of others are read by `pretrained.layouts`. This package knows files and layouts, and
+`restore.denoiser.build_denoiser` makes a network of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretrained.catalogue import entries, nearest
-from pretrained.download import OFFLINE_VARIABLE, digest_of, is_offline
+from pretrained.disk import digest_of
+from pretrained.download import OFFLINE_VARIABLE, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.hub import WEIGHT_SUFFIXES
 from pretrained.store import Source, installed, source_of
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHIPPED = ("default",)
+DESCRIPTIONS = (".json", ".toml")
+"""Endings of what may be said of weights, beside them."""
 _FOLDER = Path(__file__).parent / "weights"
 
 
@@ -105,7 +106,11 @@ def checkpoint_path(model: str) -> Path:
         return found.weights
     path = Path(model)
     if path.is_dir():
-        return _weights_in(path)
+        from pretrained.layouts.files import in_folder
+
+        return in_folder(path)
+    if path.is_file():
+        return path
     if path.suffix not in WEIGHT_SUFFIXES:
         known = [*SHIPPED, *entries()]
         near = nearest(model, known)
@@ -114,9 +119,7 @@ def checkpoint_path(model: str) -> Path:
             f"unknown model {model!r}; {names} a name that restore models shows, hf:OWNER/REPO or the path of a "
             f"{', '.join(WEIGHT_SUFFIXES)} file"
         )
-    if not path.is_file():
-        raise CheckpointError(f"no weights at {path}")
-    return path
+    raise CheckpointError(f"no weights at {path}")
 
 
 def digest(model: str = "default") -> str:
@@ -134,71 +137,25 @@ def load(model: str = "default") -> Checkpoint:
     Raises:
         CheckpointError: no such file, damaged weights, or weights that nothing describes.
     """
-    path = checkpoint_path(model)
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        return _load_ours(model, path)
-    return _load_foreign(model, path)
-
-
-def _load_ours(model: str, path: Path) -> Checkpoint:
-    """The weights are compared with the SHA-256 in the description, where it gives one."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as load_tensors
-
-    config = _description(path.with_suffix(".json"))
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if config.pop("sha256", digest) != digest:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {path.with_suffix('.json')}")
-    try:
-        state = load_tensors(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
-    return Checkpoint(model, config, state, digest)
-
-
-def _load_foreign(model: str, path: Path) -> Checkpoint:
-    """The layout is recognised from the tensors, and compared with the catalogue's where the file is in it."""
     from pretrained import layouts
 
-    try:
-        config, state = layouts.read(path, expected=expected_config(model))
-    except CheckpointError as error:
-        if path.suffix != ".safetensors":
-            raise
-        missing = path.with_suffix(".json")
-        raise CheckpointError(f"{error} (and no description is beside it: {missing} is missing)") from None
+    path = checkpoint_path(model)
+    config, state = layouts.read(path, expected=expected_config(model))
     return Checkpoint(model, config, state, digest_of(path))
 
 
 def expected_config(model: str) -> Mapping[str, Any] | None:
-    """What the catalogue says of a model: of its own, or of a file that has the name and size of one of its files."""
+    """What the catalogue says of a model: of its own, or of a file that has the name and size of one of its files and
+    no description of its own beside it.
+    """
     source = source_of(model)
     if source is not None:
         return None if source.entry is None else source.entry.config
     path = Path(model)
+    if any(path.with_suffix(suffix).exists() for suffix in DESCRIPTIONS):
+        return None
     for entry in entries().values():
         file = entry.file
         if file is not None and file.name == path.name and file.size in (None, path.stat().st_size):
             return entry.config
     return None
-
-
-def _weights_in(folder: Path) -> Path:
-    """Of a model that diffusers saved."""
-    for place in (folder, folder / "unet"):
-        for suffix in (".safetensors", ".bin"):
-            path = place / f"diffusion_pytorch_model{suffix}"
-            if path.is_file():
-                return path
-    raise CheckpointError(f"{folder} has no diffusion_pytorch_model.safetensors or .bin; give a file of weights")
-
-
-def _description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a readable description: {error}") from None
-    if not isinstance(description, dict) or "backbone" not in description:
-        raise CheckpointError(f"{path} describes no model: it has no 'backbone'")
-    return description

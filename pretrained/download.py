@@ -103,12 +103,6 @@ def get_json(address: str) -> object:
         raise CheckpointError(f"{address}: {_reason(error)}") from None
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _keep(file: RemoteFile, folder: Path, address: str, fetch: Callable[[str, str, object], None]) -> None:
     """Have ``fetch`` write the file, compare its digest and rename it."""
     import pooch

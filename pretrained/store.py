@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 
 from pretrained import hub
 from pretrained.catalogue import Entry, RemoteFile, entries
-from pretrained.download import OFFLINE_VARIABLE, CacheError, Progress, digest_of, download, is_offline, take_over
+from pretrained.disk import sha256, written_whole
+from pretrained.download import OFFLINE_VARIABLE, CacheError, Progress, download, is_offline, take_over
 from pretrained.errors import CheckpointError
 
 CACHE_VARIABLE = "RESTORE_CACHE"
@@ -142,12 +143,20 @@ def all_installed() -> dict[str, Installed]:
 
 def _record(folder: Path) -> dict[str, Any] | None:
     """What was written when a checkpoint was whole."""
+    return _json(folder / _RECORD, ("name", "weights", "commit", "files"))
+
+
+def _json(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
+    """A record with these keys; None where there is none."""
     try:
-        return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise CacheError(f"{folder / _RECORD}: cannot be read: {error}; remove that file to begin anew") from None
+        raise CacheError(f"{path}: cannot be read: {error}; remove that file to begin anew") from None
+    if not isinstance(record, dict) or not record.keys() >= set(keys):
+        raise CacheError(f"{path}: is no record of ours; remove that file to begin anew")
+    return record
 
 
 def _size(path: Path) -> int | None:
@@ -181,8 +190,10 @@ def install(
         bring = partial(download, progress=progress) if local is None else partial(_taken, local=local)
         facts = {file.name: _brought(source, file, bring) for file in files}
         record = {"name": source.name, "weights": files[0].name, "commit": commit, "files": facts}
-        _write(source.folder / _RECORD, record)
-        _write(_pins(source), {file.name: facts[file.name]["sha256"] for file in files if _is_pinned(source, file)})
+        pins = {file.name: facts[file.name]["sha256"] for file in files if _is_pinned(source, file)}
+        if pins:
+            _write(_pins(source), pins)
+        _write(source.folder / _RECORD, record)  # last, for with it the checkpoint is there
     done = installed(source)
     assert done is not None
     return done
@@ -193,7 +204,7 @@ def faults(source: Source, found: Installed) -> list[str]:
     return [
         f"{found.folder / name} has changed: its SHA-256 is not {facts['sha256']}"
         for name, facts in found.files.items()
-        if digest_of(found.folder / name) != facts["sha256"]
+        if sha256(found.folder / name) != facts["sha256"]
     ]
 
 
@@ -229,11 +240,11 @@ def _brought(source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path
     """Have a file brought into the folder; what is to be recorded of it."""
     origin = bring(file, source.folder)
     path = source.folder / file.name
-    sha256 = file.sha256 or digest_of(path)
+    digest = file.sha256 or sha256(path)
     if _is_pinned(source, file):
-        _compare_with_pin(source, path, sha256)
-    digest = "published" if file.is_published else "pinned"
-    return {"size": path.stat().st_size, "sha256": sha256, "from": origin, "digest": digest}
+        _compare_with_pin(source, path, digest)
+    kind = "published" if file.is_published else "pinned"
+    return {"size": path.stat().st_size, "sha256": digest, "from": origin, "digest": kind}
 
 
 def _is_pinned(source: Source, file: RemoteFile) -> bool:
@@ -241,15 +252,12 @@ def _is_pinned(source: Source, file: RemoteFile) -> bool:
     return bool(source.repository) or file.sha256 is None
 
 
-def _compare_with_pin(source: Source, path: Path, sha256: str) -> None:
-    try:
-        pinned = json.loads(_pins(source).read_text(encoding="utf-8")).get(path.name, sha256)
-    except (FileNotFoundError, ValueError):
-        return
-    if pinned != sha256:
+def _compare_with_pin(source: Source, path: Path, digest: str) -> None:
+    pinned = (_json(_pins(source), ()) or {}).get(path.name, digest)
+    if pinned != digest:
         path.unlink()
         raise CheckpointError(
-            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 is {sha256}, and "
+            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 is {digest}, and "
             f"{pinned} is pinned in {_pins(source)}; if you trust the new file, remove that one"
         )
 
@@ -259,14 +267,9 @@ def _pins(source: Source) -> Path:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    """The whole of a record or nothing; an empty one is none."""
-    if not record:
-        return
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CacheError(f"{path}: cannot be written: {error.strerror or error}") from None
 

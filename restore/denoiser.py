@@ -85,7 +85,6 @@ class ModelConfig:
         condition_resampling: how the condition of super-resolution was enlarged in training: ``bicubic`` is Keys' cubic
             with a = −3/4, ``pil-bicubic`` with a = −1/2 as in Pillow, see `enlarged`.
         scale: the one factor by which it was enlarged; None is any.
-        size: side in pixels of the pictures it was trained on, if it knows no others; None where that does not matter.
         distilled_levels: falling noise levels of the steps of DDIM that the network was distilled for, without the
             final 0 (`restore.training.distillation`); None for a network that is to be asked at any level.
     """

@@ -74,15 +74,12 @@ def test_parameters_of_the_networks(entry):
     backbone = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.config["backbone"].items()
     }
-    if entry.layout != "adm":  # whose options come with their layouts
-        pytest.importorskip("pretrained.layouts")
     with torch.device("meta"):
         network = build_backbone(BackboneConfig(**backbone))
     assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
 
 
 def test_configs_are_those_of_models(entry):
-    pytest.importorskip("pretrained.layouts")
     config = ModelConfig.from_dict(entry.config)
     assert config.backbone.condition_channels == (3 if entry.config.get("condition_required") else 0)
 

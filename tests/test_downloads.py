@@ -14,19 +14,20 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import Outcome, piece
 from file_server import FileServer, serving
+from networks import random_state, tiny
 from safetensors.torch import save_file
 
 import cli
 import pretrained
 import restore
-from pretrained import catalogue, store
+from pretrained import catalogue, layouts, store
 from pretrained import download as downloads
 from pretrained.catalogue import RemoteFile
 from pretrained.download import CacheError, download
@@ -324,19 +325,34 @@ def test_yes_downloads_and_goes_on(command, listed, server, monkeypatch, picture
     assert len(server.asked) == 1
 
 
+def test_from_the_server_to_the_picture(command, listed, server, picture, tmp_path):
+    """A pickle of ADM: by its name, by the file's own, and converted, also beside it, it restores the same."""
+    state, file = random_state(tiny()), tmp_path / "w.pt"
+    torch.save(state, file)
+    data = server.files["/w.pt"] = file.read_bytes()
+    listed(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    assert get(command, "--yes").code == 0
+    own = [tmp_path / "own.safetensors", file.with_suffix(".safetensors")]
+    for source, target in zip(("tiny", file), own, strict=True):
+        assert command("models", "convert", source, target).code == 0
+    for number, model in enumerate(("tiny", file, *own)):
+        words = ["--scale", 2, "--steps", 2, "--model", model]
+        outcome = command("sr", picture(), tmp_path / f"{number}.png", *words)
+        assert outcome.code == 0, outcome.err
+    assert len({(tmp_path / f"{number}.png").read_bytes() for number in range(4)}) == 1
+
+
 def reader(monkeypatch) -> list[tuple[Path, Any]]:
     """Put a reader of foreign layouts in place that finds the shipped network in every file; what it is asked."""
     read = []
 
+    shipped = layouts.read(pretrained.checkpoint_path("default"))
+
     def read_shipped(path: Path, *, expected: Any = None) -> tuple[Any, Any]:
         read.append((path, expected))
-        shipped = pretrained.load("default")
-        return shipped.config, shipped.state
+        return shipped
 
-    layouts = ModuleType("pretrained.layouts")
-    layouts.read = read_shipped  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pretrained.layouts", layouts)
-    monkeypatch.setattr(pretrained, "layouts", layouts, raising=False)
+    monkeypatch.setattr(layouts, "read", read_shipped)
     return read
 
 
@@ -346,7 +362,10 @@ def test_a_local_file_with_the_name_of_a_public_one(listed, monkeypatch, tmp_pat
     for name, data in (("w.pt", DATA), ("other.pt", DATA), ("w.pt", DATA[1:])):
         (tmp_path / name).write_bytes(data)
         pretrained.load(str(tmp_path / name))
-    assert [expected is not None for _, expected in read] == [True, False, False]
+    (tmp_path / "w.pt").write_bytes(DATA)
+    (tmp_path / "w.toml").touch()  # what somebody says of it goes before
+    pretrained.load(str(tmp_path / "w.pt"))
+    assert [expected is not None for _, expected in read] == [True, False, False, False]
 
 
 def test_a_file_that_was_fetched_by_hand(command, cache, listed, server, tmp_path):
@@ -450,10 +469,20 @@ def test_a_read_only_cache_serves_what_is_in_it(command, cache, listed, monkeypa
 def test_a_damaged_record(command, cache, listed):
     assert get(command, "--yes").code == 0
     record = cache / "models" / "tiny" / "installed.json"
-    record.write_text("{")
-    outcome = command("models")
+    for text, said in (("{", "cannot be read"), ("{}", "is no record of ours"), ("[]", "is no record of ours")):
+        record.write_text(text)
+        outcome = command("models")
+        assert outcome.code == 5
+        assert f"{record}: {said}" in outcome.err
+
+
+def test_a_damaged_pin_is_no_pass(command, cache, listed):
+    listed(sha256=None)
+    (cache / "pinned").mkdir(parents=True)
+    (cache / "pinned" / "tiny.json").write_text("{")
+    outcome = get(command, "--yes")
     assert outcome.code == 5
-    assert f"{record}: cannot be read" in outcome.err
+    assert "tiny.json: cannot be read" in outcome.err
 
 
 @pytest.mark.parametrize("sha256", [SHA256, None])
@@ -649,7 +678,7 @@ def test_repositories_that_do_not_suit(hub, server):
 
 def test_a_folder_of_diffusers(monkeypatch, tmp_path):
     read = reader(monkeypatch)
-    with pytest.raises(CheckpointError, match="has no diffusion_pytorch_model"):
+    with pytest.raises(CheckpointError, match="no diffusion_pytorch_model"):
         pretrained.load(str(tmp_path))
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "config.json").write_text("{}")
@@ -659,11 +688,10 @@ def test_a_folder_of_diffusers(monkeypatch, tmp_path):
 
 
 def test_weights_without_a_description(command, tmp_path, picture):
-    pytest.importorskip("pretrained.layouts")
     shutil.copy(pretrained.checkpoint_path("default"), tmp_path / "alone.safetensors")
     outcome = command("sr", picture(), "--model", tmp_path / "alone.safetensors")
     assert outcome.code == 3
-    assert f"no description is beside it: {tmp_path / 'alone.json'} is missing" in outcome.err
+    assert "alone.safetensors: weights of our own without their description alone.json" in outcome.err
 
 
 def test_convert(command, monkeypatch, listed, tmp_path):
@@ -675,8 +703,7 @@ def test_convert(command, monkeypatch, listed, tmp_path):
         if source.name == "bad.pt":
             raise CheckpointError("no layout has such keys")
 
-    reader(monkeypatch)
-    monkeypatch.setattr(pretrained.layouts, "convert", convert, raising=False)
+    monkeypatch.setattr(layouts, "convert", convert)
     for name in ("w.pt", "bad.pt"):
         (tmp_path / name).write_bytes(DATA)
     out = tmp_path / "out.safetensors"

@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from networks import random_file, tiny
 from published_networks import DdpmNetwork, DdpmppNetwork, EdmNetwork, Sr3Network, randomised
 from safetensors.torch import load_file, save_file
 
@@ -306,7 +307,7 @@ def test_what_weights_do_not_show_is_said_beside_them(network, tmp_path) -> None
     (tmp_path / "model.toml").write_text('size = 64\nschedule = { name = "cosine" }\n[backbone]\nblocks = 1\n')
     config, _ = layouts.read(tmp_path / "model.pt")
     assert (config["size"], config["schedule"]) == (64, {"name": "cosine"})
-    config, _ = layouts.read(tmp_path / "model.pt", schedule={"name": "linear", "timesteps": 500})
+    config, _ = layouts.read(tmp_path / "model.pt", expected={"schedule": {"name": "linear", "timesteps": 500}})
     assert config["schedule"] == {"name": "linear", "timesteps": 500}
     (tmp_path / "model.toml").write_text("size = ")
     with pytest.raises(CheckpointError, match=r"model\.toml: not a readable description"):
@@ -331,7 +332,7 @@ def test_a_diffusers_network_needs_its_options(refused, tmp_path) -> None:
     }.items():
         changed = {**description, change: 3 if change == "layers_per_block" else "gelu"}
         (tmp_path / "folder" / "config.json").write_text(json.dumps(changed))
-        assert said in refused("folder", schedule={"name": "linear"})
+        assert said in refused("folder", expected={"schedule": {"name": "linear"}})
     (tmp_path / "empty").mkdir()
     assert "no diffusion_pytorch_model.safetensors" in refused("empty")
 
@@ -368,6 +369,36 @@ def test_a_failed_conversion_leaves_nothing(network, tmp_path, monkeypatch) -> N
     with pytest.raises(CheckpointError, match="No space left"):
         layouts.convert(tmp_path / "model.pt", tmp_path / "out" / "model.safetensors")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_hints_may_stand_in_json_too(tmp_path) -> None:
+    """Only a complete description makes weights ours; the file that was converted stays what it was."""
+    network = build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,), heads=4))
+    said = {"schedule": {"name": "cosine"}, "backbone": {"heads": 4, "qkv_order": "new"}}
+    save_file(network.state_dict(), tmp_path / "theirs.safetensors")
+    torch.save(network.state_dict(), tmp_path / "theirs too.pt")
+    for file in ("theirs.json", "theirs too.json"):
+        (tmp_path / file).write_text(json.dumps(said))
+    for file in ("theirs.safetensors", "theirs too.pt"):
+        config = pretrained.load(str(tmp_path / file)).config
+        assert (config["schedule"], config["backbone"]["qkv_order"]) == ({"name": "cosine"}, "new")
+    layouts.convert(tmp_path / "theirs too.pt", tmp_path / "theirs too.safetensors", overwrite=True)
+    assert layouts.read(tmp_path / "theirs too.pt")[0] == config
+    assert layouts.read(tmp_path / "theirs too.safetensors")[0] == config
+
+
+def test_weights_are_hashed_once(tmp_path, monkeypatch) -> None:
+    read = []
+    monkeypatch.setattr("pretrained.disk.sha256", lambda path: read.append(path) or f"{len(read)}")
+    path = random_file(tmp_path / "model.safetensors", tiny())
+    (tmp_path / "model.json").write_text(
+        json.dumps({**json.loads((tmp_path / "model.json").read_text()), "sha256": "1"})
+    )
+    for _ in range(2):
+        assert pretrained.load(str(path)).sha256 == pretrained.digest(str(path)) == "1"
+    os.utime(path, ns=(0, 0))
+    assert pretrained.digest(str(path)) == "2"
+    assert read == [path, path]
 
 
 def test_our_own_weights_need_their_description(tmp_path, refused) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrained.disk import digest_of
 from pretrained.errors import CheckpointError
 from pretrained.layouts.adm import Adm
 from pretrained.layouts.ddpm import Ddpm
 from pretrained.layouts.diffusers import UNet2D
 from pretrained.layouts.edm import Edm
 from pretrained.layouts.edm_ddpmpp import DdpmPlusPlus
-from pretrained.layouts.files import Source, diffusers_config, opened, sha256, write_pair
+from pretrained.layouts.files import Source, diffusers_config, opened, write_pair
 from pretrained.layouts.layout import Layout, Renamed
 from pretrained.layouts.settled import contradictions, settled
 from pretrained.layouts.sr3 import Sr3
@@ -30,14 +31,11 @@ OWN = {"stem.weight", "time_embed.0.weight"}
 """Names in a state dict of the lean layout, which nobody else has."""
 
 
-def read(
-    path: Path, *, schedule: Mapping[str, Any] | None = None, expected: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(path: Path, *, expected: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Weights of any known layout.
 
     Args:
         path: a .safetensors file, a pickle of ``torch.save`` (.pt, .pth, .ckpt, .bin), or a diffusers folder.
-        schedule: the chain that the network was trained on, instead of what is known of it otherwise.
         expected: what is known of the network, as parts of a description; compared with what the file tells, and taken
             for what it does not tell. Without it, a .json or .toml file of the same name beside the weights may say it.
 
@@ -50,8 +48,6 @@ def read(
     """
     source = opened(Path(path))
     hints = dict(source.description or {} if expected is None else expected)
-    if schedule is not None:
-        hints["schedule"] = dict(schedule)
     try:
         if _described(source):
             return _own(source, hints)
@@ -92,15 +88,16 @@ def _layout(source: Source) -> Layout:
 
 
 def _described(source: Source) -> bool:
-    """Whether the description is one that we wrote, which says everything."""
-    backbone = (source.description or {}).get("backbone", {})
-    return {"layout", "channels", "channel_multipliers", "blocks", "qkv_order", "norm"} <= backbone.keys()
+    """Whether the weights are ours: the description is one that we wrote, which says everything."""
+    backbone = (source.description or {}).get("backbone")
+    written = {"layout", "channels", "channel_multipliers", "blocks", "qkv_order", "norm"}
+    return source.path.suffix == ".safetensors" and isinstance(backbone, Mapping) and written <= backbone.keys()
 
 
 def _own(source: Source, hints: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     description = dict(source.description or {})
     written = description.pop("sha256", None)
-    if written is not None and written != sha256(source.path):
+    if written is not None and written != digest_of(source.path):
         raise CheckpointError("damaged: its SHA-256 is not the one in its description")
     if different := contradictions(description, {k: v for k, v in hints.items() if k != "sha256"}):
         raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
 import re
 import tomllib
-import uuid
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pretrained.disk import sha256, written_whole
 from pretrained.errors import CheckpointError
 
 STATE_KEYS = (
@@ -48,7 +47,7 @@ def opened(path: Path) -> Source:
     Raises:
         CheckpointError: there is none, it is damaged, or it holds no weights.
     """
-    weights = _in_folder(path) if path.is_dir() else path
+    weights = in_folder(path) if path.is_dir() else path
     if not weights.is_file():
         raise CheckpointError(f"{path}: no such file")
     return Source(weights, _tensors(weights), _description(weights))
@@ -79,28 +78,21 @@ def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str
     for target in (path, beside):
         if os.path.lexists(target) and not overwrite:
             raise CheckpointError(f"{target}: exists already; pass --overwrite to replace it")
-    temporary = [target.parent / f".{target.name}.{uuid.uuid4().hex}.part" for target in (path, beside)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary[0])
-        description = {**description, "sha256": sha256(temporary[0])}
-        temporary[1].write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        for written, target in zip(temporary, (path, beside), strict=True):
-            os.replace(written, target)
+        with written_whole(beside) as text, written_whole(path) as weights:
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, weights)
+            description = {**description, "sha256": sha256(weights)}
+            text.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from None
-    finally:
-        for written in temporary:
-            written.unlink(missing_ok=True)
 
 
-def sha256(path: Path) -> str:
-    """Of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def in_folder(folder: Path) -> Path:
+    """The weights that diffusers saved in a folder, or in its ``unet``.
 
-
-def _in_folder(folder: Path) -> Path:
+    Raises:
+        CheckpointError: there are none.
+    """
     places = [below / name for below in (folder, folder / "unet") for name in WEIGHTS]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -111,7 +103,7 @@ def _in_folder(folder: Path) -> Path:
 def _tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return _without_wrapper(load_file(path))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
     return _without_wrapper(_network(_unpickled(path), path))

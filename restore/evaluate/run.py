@@ -27,6 +27,7 @@ from restore.evaluate.scores import Lpips, Score
 from restore.feed_forward import check_file, is_feed_forward, short_name
 from restore.folder import mask_for, pictures_in
 from restore.images import open_measurement, open_picture
+from restore.manifest import Fingerprint
 from restore.methods import METHODS, settings_for, suits_ddrm
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
@@ -301,14 +302,13 @@ class _Run:
             about |= {
                 "auto": settings_for(self.kind, "auto", steps=settings.steps, **knows)[0],
                 "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
-                "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                "model_sha256": pretrained.digest(settings.model),
                 "device": device_name(self.device),
                 "dtype": str(restorer.dtype).removeprefix("torch."),
             }
         if self.networks:
             about["networks_sha256"] = {
-                name: hashlib.sha256(check_file(network).read_bytes()).hexdigest()
-                for name, network in self.networks.items()
+                name: Fingerprint.of(check_file(network)).sha256 for name, network in self.networks.items()
             }
         about["versions"] = {"restore": __version__, **_versions()}
         return about
