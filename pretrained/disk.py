@@ -32,13 +32,18 @@ def _read_once(path: Path, *_facts: int) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """The path of a temporary file: what is written there is at ``path`` in the end, or, after an error, nowhere.
 
+    Its mode bits follow the umask, whoever writes it: safetensors makes files that only their owner can read.
+
     Raises:
         OSError: the folder cannot be made, or the file not be renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,11 +15,12 @@ import pretrained
 from pretrained.download import is_offline
 from pretrained.store import all_installed, cache_folder
 from restore import __version__
-from restore.denoiser import ModelConfig
+from restore.denoiser import ModelConfig, build_denoiser
 from restore.devices import choose_device, device_name, free_memory, network_dtype, why_device, why_dtype
 from restore.errors import RestoreError
 from restore.evaluation import find_lpips_trunk
 from restore.methods import settings_for
+from restore.restorer import of_model
 from restore.tasks import TASKS
 
 PACKAGES = ("torchvision", "numpy", "scipy", "opencv-python", "scikit-image", "pillow", "tifffile", "kornia")
@@ -107,9 +108,10 @@ def _model(name: str) -> dict[str, Any]:
         with pretrained.when_missing(pretrained.refuse):  # asking is for those who would use it
             checkpoint = pretrained.load(name)
         config = ModelConfig.from_dict(checkpoint.config)
+        build_denoiser(config, {key: tensor.to("meta") for key, tensor in checkpoint.state.items()}, "meta")
         path = pretrained.checkpoint_path(name)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
-        return {"error": f"--model {name}: {error}"}
+        return {"error": of_model(name, error)}
     return {
         "name": name,
         "file": str(path),

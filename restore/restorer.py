@@ -519,7 +519,7 @@ def model_digest(model: str) -> str:
     try:
         return pretrained.digest(model)
     except pretrained.CheckpointError as error:
-        raise Unavailable(f"--model {model}: {error}") from None
+        raise Unavailable(of_model(model, error)) from None
 
 
 def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
@@ -532,7 +532,12 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
         checkpoint = pretrained.load(model)
         return build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state, device, dtype)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
-        raise Unavailable(f"--model {model}: {error}") from None
+        raise Unavailable(of_model(model, error)) from None
+
+
+def of_model(model: str, error: Exception) -> str:
+    """What is wrong with a model, which may be named by the error, too."""
+    return f"--model {model}: {str(error).removeprefix(f'{model}: ')}"
 
 
 def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:

@@ -6,6 +6,7 @@ network's own wrapper speaks variance-exploding coordinates, ``x = x0 + σ ε`` 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,10 +67,13 @@ class NoiseSchedule:
         """``linear``, ``cosine``, ``sr3`` or ``edm``, with the options of the function of that name.
 
         Raises:
-            ValueError: unknown name.
+            ValueError: unknown name, or an option that it does not have.
         """
         if name not in SCHEDULES:
             raise ValueError(f"unknown noise schedule {name!r}; known are {', '.join(SCHEDULES)}")
+        known = inspect.signature(SCHEDULES[name]).parameters
+        if unknown := [option for option in options if option not in known]:
+            raise ValueError(f"the noise schedule {name} has no {', '.join(unknown)}; it has {', '.join(known)}")
         return cls(SCHEDULES[name](**options))
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from conftest import piece
 from networks import random_file, tiny
 from published_networks import DdpmNetwork, DdpmppNetwork, EdmNetwork, Sr3Network, randomised
 from safetensors.torch import load_file, save_file
@@ -202,11 +203,12 @@ def test_harmless_classes_are_refused_by_name(refused) -> None:
 def test_what_is_no_checkpoint(refused, tmp_path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.pt", "w") as archive:
         archive.writestr("a.txt", "hello")
-    assert "not a checkpoint that can be read, or damaged" in refused("photos.pt")
-    assert "neither a zip file nor a pickle" in refused("text.ckpt", b"<html>404 Not Found</html>")
+    assert "a zip file of something else; it holds a.txt" in refused("photos.pt")
+    assert "a pickle of torch.save but text ('<html>404" in refused("text.ckpt", b"<html>404 Not Found</html>")
     assert "neither a zip file nor a pickle" in refused("empty.pth", b"")
-    assert "not a readable safetensors file" in refused("text.safetensors", b"<html>404 Not Found</html>" * 9)
-    assert "not a readable safetensors file" in refused("empty.safetensors", b"")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2211383297\n"
+    assert "a readable safetensors file but text ('version https://git-lfs" in refused("text.safetensors", pointer)
+    assert "not a readable safetensors file: " in refused("empty.safetensors", b"")
     assert "no such file" in refused("missing.pt")
     assert "it holds epoch, iter" in refused("opt.pth", {"epoch": 3, "iter": 100})
     assert "but Tensor" in refused("tensor.pt", torch.zeros(3))
@@ -298,6 +300,8 @@ def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path)
         layouts.read(tmp_path / "model.pt", expected={"backbone": {"chanels": 64}})
     with pytest.raises(CheckpointError, match=r"says blocks = 'two', where 1 is usual"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": {"blocks": "two"}})
+    with pytest.raises(CheckpointError, match="schedule has no name"):
+        layouts.read(tmp_path / "model.pt", expected={"schedule": {"timesteps": 4000}})
     with pytest.raises(CheckpointError, match="backbone must be a table"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": 3})
 
@@ -312,6 +316,29 @@ def test_what_weights_do_not_show_is_said_beside_them(network, tmp_path) -> None
     (tmp_path / "model.toml").write_text("size = ")
     with pytest.raises(CheckpointError, match=r"model\.toml: not a readable description"):
         layouts.read(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("hints", "said"),
+    [
+        ('schedule = { name = "linear" }\n[backbone]\nheads = 4\nqkv_order = "old"', "qkv_order must be legacy or new"),
+        ('schedule = { name = "linear" }\n[backbone]\nheads = 7\nqkv_order = "new"', "cannot be divided into 7 heads"),
+        (
+            'schedule = { name = "linear", steps = 9 }\n[backbone]\nheads = 1',
+            "the noise schedule linear has no steps; it has timesteps, start, end",
+        ),
+    ],
+)
+def test_hints_that_make_no_network_are_refused_in_words(hints: str, said: str, command, tmp_path) -> None:
+    """By a run and by `restore info`, which says what a run would."""
+    path, picture = tmp_path / "model.pt", tmp_path / "in.png"
+    torch.save(build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 1))).state_dict(), path)
+    path.with_suffix(".toml").write_text(hints)
+    piece((16, 16)).save(picture)
+    for words in (("info",), ("denoise", picture)):
+        outcome = command(*words, "--model", path)
+        assert (outcome.code, outcome.err.count("model.pt")) == (3, 1)
+        assert said in outcome.err
 
 
 def test_sr3_says_what_groups_it_has_only_where_it_was_published(refused) -> None:
@@ -355,6 +382,8 @@ def test_converted_weights_are_our_own(network, tmp_path) -> None:
     layouts.convert(source, target, overwrite=True)
     assert target.read_bytes() == before
     assert sorted(p.name for p in target.parent.iterdir()) == ["faces.json", "faces.safetensors"]
+    source.touch()
+    assert target.stat().st_mode == source.stat().st_mode  # not for its owner alone
     with pytest.raises(CheckpointError, match="give it that ending"):
         layouts.convert(source, tmp_path / "faces.pt")
 

@@ -105,17 +105,15 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         try:
             return _without_wrapper(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+            raise CheckpointError(f"{path}: not a readable safetensors file{_text(path)}: {error}") from None
     return _without_wrapper(_network(_unpickled(path), path))
 
 
 def _unpickled(path: Path) -> Any:
     """What ``torch.save`` wrote, as far as it is plain data: nothing in a file is run."""
     archive = zipfile.is_zipfile(path)
-    if not archive and (beginning := _beginning(path)) != pickle.PROTO:
-        cut = "a zip file without its end; was its download cut off?"
-        other = "neither a zip file nor a pickle of torch.save"
-        raise CheckpointError(f"{path}: not a checkpoint: {cut if beginning == b'P' else other}")
+    if other := _other_zip(path) if archive else _no_pickle(path):
+        raise CheckpointError(f"{path}: not a checkpoint: {other}")
     try:
         with warnings.catch_warnings():  # of what we refuse anyway
             warnings.simplefilter("ignore")
@@ -132,9 +130,37 @@ def _unpickled(path: Path) -> Any:
         raise CheckpointError(f"{path}: not a checkpoint that can be read, or damaged: {reason[0]}") from None
 
 
+def _other_zip(path: Path) -> str:
+    """Why a zip file is none of ``torch.save``; nothing if it is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        return f"a damaged zip file ({error})"
+    if any(name.endswith("data.pkl") for name in names):
+        return ""
+    return f"a zip file of something else; it holds {', '.join(names[:3]) or 'nothing'}{' …' if len(names) > 3 else ''}"
+
+
+def _no_pickle(path: Path) -> str:
+    """Why a file that is no zip file is no pickle either; nothing if it is."""
+    beginning = _beginning(path)
+    if beginning[:1] == pickle.PROTO:
+        return ""
+    if beginning[:1] == b"P":
+        return "a zip file without its end; was its download cut off?"
+    return f"neither a zip file nor a pickle of torch.save{_text(path)}"
+
+
+def _text(path: Path) -> str:
+    """The beginning of a file, if it is text: a web page that says an error, a pointer of Git LFS."""
+    line = _beginning(path).partition(b"\n")[0].strip()
+    return f" but text ({line.decode()!r} …)" if line.isascii() and line.decode().isprintable() and line else ""
+
+
 def _beginning(path: Path) -> bytes:
     with open(path, "rb") as file:
-        return file.read(1)
+        return file.read(60)
 
 
 def _network(loaded: Any, path: Path) -> dict[str, Tensor]:

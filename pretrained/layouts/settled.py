@@ -95,6 +95,8 @@ def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
     hints = {name: value for name, value in hints.items() if name != "sha256"}
     if flat := [name for name in NESTED if not isinstance(hints.get(name, {}), Mapping)]:
         raise CheckpointError(f"its description's {' and '.join(flat)} must be a table")
+    if "schedule" in hints and "name" not in hints["schedule"]:
+        raise CheckpointError('its description\'s schedule has no name, as in schedule = { name = "linear" }')
     unknown = [name for name in hints if name not in MODEL]
     unknown += [f"backbone.{name}" for name in hints.get("backbone", {}) if name not in BACKBONE]
     if unknown:

@@ -86,6 +86,9 @@ class AttentionBlock(nn.Module):
     def __init__(self, config: BackboneConfig, channels: int) -> None:
         super().__init__()
         self.heads = channels // config.head_channels if config.head_channels else config.heads
+        if self.heads < 1 or channels % (config.head_channels or self.heads):
+            kind = f"heads of {config.head_channels}" if config.head_channels else f"{config.heads} heads"
+            raise ValueError(f"attention to {channels} channels cannot be divided into {kind}")
         self.order = config.qkv_order
         self.norm = norm_layer(config, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1, bias=config.qkv_bias)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "layout": ("adm", "ddpm++", "lean"),
+    "qkv_order": ("legacy", "new"),
+    "norm": ("group", "rms"),
+    "downsample_padding": ("both", "end"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,9 @@ class BackboneConfig:
 
     Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
     and ``downsample_padding`` are no options of ``lean``; residual blocks of ``ddpm++`` always change the resolution.
+
+    Raises:
+        ValueError: a word that is none of an option's.
     """
 
     layout: Literal["adm", "ddpm++", "lean"] = "adm"
@@ -72,6 +82,11 @@ class BackboneConfig:
     qkv_bias: bool = True
     downsample_padding: Literal["both", "end"] = "both"
     patch: int = 1
+
+    def __post_init__(self) -> None:
+        for name, words in CHOICES.items():
+            if (value := getattr(self, name)) not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, not {value!r}")
 
     @property
     def in_channels(self) -> int:
