@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 CATALOGUE = Path(__file__).with_name("catalog.toml")
+WITHOUT = {"classes": 0, "condition_channels": 0, "learned_variance": False}
+"""What a network does not have where the catalogue says nothing of it; a file that has it is another one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Entry:
         resolution: side in pixels of the pictures it was trained on.
         parameters: how many numbers its network has.
         layout: of its state dict, see `pretrained.layouts`.
-        config: what is known of the network, as `restore.denoiser.ModelConfig.from_dict` takes it; defaults left out.
+        config: what is known of the network, as `restore.denoiser.ModelConfig.from_dict` takes it.
         traps: what goes silently wrong in other loaders.
         file: of the weights; its addresses may be empty.
         hub: the repository ``OWNER/REPO`` on the Hugging Face hub instead of a file.
@@ -108,7 +110,7 @@ def _read(path: Path) -> Mapping[str, Entry]:
 def _entry(name: str, table: Mapping[str, Any], networks: Mapping[str, Any]) -> Entry:
     facts = dict(table)
     network = networks[facts.pop("network")]
-    backbone = {**network["backbone"], **facts.pop("backbone", {})}
+    backbone = {**WITHOUT, **network["backbone"], **facts.pop("backbone", {})}
     config = {key: value for key, value in network.items() if key not in ("backbone", "traps")}
     file = facts.pop("file", None)
     entry = Entry(

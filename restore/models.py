@@ -41,6 +41,8 @@ def known(name: str) -> Source:
     """
     with told():
         source = store.source_of(name)
+    if name in pretrained.SHIPPED:
+        raise BadArgument(f"{name}: is in the package; there is nothing to get, verify or remove")
     if source is None:
         near = pretrained.nearest(name, entries())
         raise BadArgument(
@@ -104,7 +106,7 @@ def checked(found: Installed) -> str:
     pinned = [name for name, facts in found.files.items() if facts["digest"] == "pinned"]
     if not pinned:
         return "compared with the published digest"
-    return f"nobody published a digest of {', '.join(pinned)}: it is pinned from now on"
+    return f"nobody published a digest of {', '.join(pinned)}: pinned at the first download"
 
 
 def table() -> list[dict[str, Any]]:

@@ -135,19 +135,18 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Write a checkpoint of any layout as ours, .safetensors with .json, which loads without its own code."""
-    from pretrained import expected_config, layouts
+    import pretrained
+    from pretrained import layouts
     from restore.files import refuse_existing
-    from restore.models import known, told
+    from restore.models import told
 
-    path = Path(source)
-    if not path.exists():
-        path = _here(known(source)).weights
     if target.suffix != ".safetensors":
         raise BadArgument(f"{target}: its suffix must be .safetensors")
     for each in (target, target.with_suffix(".json")):
         refuse_existing(each, overwrite)
-    with told():
-        layouts.convert(path, target, overwrite=overwrite, expected=expected_config(source))
+    with told(), pretrained.when_missing(pretrained.refuse):  # nothing is downloaded for that
+        path = pretrained.checkpoint_path(source)
+        layouts.convert(path, target, overwrite=overwrite, expected=pretrained.expected_config(source))
     typer.echo(str(target))
 
 

@@ -29,7 +29,7 @@ import pretrained
 import restore
 from pretrained import catalogue, layouts, store
 from pretrained import download as downloads
-from pretrained.catalogue import RemoteFile
+from pretrained.catalogue import WITHOUT, RemoteFile
 from pretrained.download import CacheError, download
 from pretrained.errors import CheckpointError
 from restore.errors import Unavailable
@@ -315,7 +315,7 @@ def test_a_run_asks_and_goes_on(command, cache, listed, server, monkeypatch, pic
     assert [asked.path for asked in server.asked] == ["/w.pt"]
     path, expected = read[0]
     assert path == cache / "models" / "tiny" / "w.pt"
-    assert expected == {"schedule": {"name": "linear"}, "backbone": {"channels": 32}}
+    assert expected == {"schedule": {"name": "linear"}, "backbone": {**WITHOUT, "channels": 32}}
 
 
 def test_yes_downloads_and_goes_on(command, listed, server, monkeypatch, picture):
@@ -340,6 +340,16 @@ def test_from_the_server_to_the_picture(command, listed, server, picture, tmp_pa
         outcome = command("sr", picture(), tmp_path / f"{number}.png", *words)
         assert outcome.code == 0, outcome.err
     assert len({(tmp_path / f"{number}.png").read_bytes() for number in range(4)}) == 1
+
+
+def test_another_network_than_the_catalogue_says(command, listed, server, picture, tmp_path):
+    """With a part that the catalogue does not mention."""
+    torch.save(random_state(tiny(classes=3)), tmp_path / "w.pt")
+    server.files["/w.pt"] = (tmp_path / "w.pt").read_bytes()
+    listed(size=None, sha256=None)
+    outcome = command("sr", picture(), "--model", "tiny", "--yes")
+    assert outcome.code == 3
+    assert "not the network that was expected: backbone.classes: 3, expected 0" in outcome.err
 
 
 def reader(monkeypatch) -> list[tuple[Path, Any]]:
@@ -388,7 +398,7 @@ def test_a_file_that_was_fetched_by_hand(command, cache, listed, server, tmp_pat
 
 def test_a_digest_that_nobody_published_is_pinned(command, cache, listed, server):
     listed(sha256=None)
-    assert "it is pinned from now on" in get(command, "--yes").err
+    assert "w.pt: pinned at the first download" in get(command, "--yes").err
     assert json.loads((cache / "pinned" / "tiny.json").read_text()) == {"w.pt": SHA256}
     assert command("models", "remove", "tiny").code == 0
     server.files["/w.pt"] = DATA[::-1]
@@ -432,6 +442,13 @@ def test_unknown_names(command, cache, listed, name):
     if name == "tinny":
         assert "did you mean tiny?" in outcome.err
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("words", [("get",), ("verify",), ("remove",)])
+def test_the_shipped_model_stays(command, words):
+    outcome = command("models", *words, "default")
+    assert outcome.code == 1
+    assert "default: is in the package" in outcome.err
 
 
 def test_a_run_offers_the_nearest_name(command, picture):
@@ -709,12 +726,14 @@ def test_convert(command, monkeypatch, listed, tmp_path):
     out = tmp_path / "out.safetensors"
     assert command("models", "convert", tmp_path / "w.pt", out).code == 0
     assert called[0][:3] == (tmp_path / "w.pt", out, False)
-    assert called[0][3]["backbone"] == {"channels": 32}
+    assert called[0][3]["backbone"] == {**WITHOUT, "channels": 32}
     out.touch()
     assert "--overwrite" in command("models", "convert", tmp_path / "w.pt", out).err
     assert command("models", "convert", tmp_path / "w.pt", out).code == 5
     assert command("models", "convert", tmp_path / "w.pt", out, "--overwrite").code == 0
     assert "no layout has such keys" in command("models", "convert", tmp_path / "bad.pt", out, "--overwrite").err
     assert command("models", "convert", tmp_path / "w.pt", tmp_path / "out.pt").code == 1
-    assert command("models", "convert", tmp_path / "absent.pt", out).code == 1
-    assert command("models", "convert", "tiny", out).code == 3
+    for absent, said in ((tmp_path / "absent.pt", "no weights at"), ("tiny", "--yes downloads it"), ("tinny", "tiny?")):
+        outcome = command("models", "convert", absent, out, "--overwrite")
+        assert outcome.code == 3
+        assert said in outcome.err
