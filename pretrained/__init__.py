@@ -122,6 +122,11 @@ def checkpoint_path(model: str) -> Path:
     raise CheckpointError(f"no weights at {path}")
 
 
+def short_name(model: str) -> str:
+    """A model's name for reports: of a file or folder without what is above it."""
+    return model if model in SHIPPED or source_of(model) is not None else Path(model).name
+
+
 def digest(model: str = "default") -> str:
     """SHA-256 of a model's weights file, hexadecimal.
 

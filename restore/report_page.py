@@ -67,11 +67,10 @@ def settings(task: str, given: Mapping[str, Any], restorer: Restorer) -> dict[st
     Args:
         given: options by name; None is left out.
     """
-    weights = pretrained.checkpoint_path(restorer.model)
     return {
         "task": task,
         **{name: printable(_written(value)) for name, value in given.items() if value is not None},
-        "model": restorer.model if restorer.model in pretrained.SHIPPED else printable(weights.name),
+        "model": printable(pretrained.short_name(restorer.model)),
         "model's SHA-256": pretrained.digest(restorer.model),
         "device": device_name(restorer.device),
         "number format": str(restorer.dtype).removeprefix("torch."),

@@ -10,6 +10,9 @@ import torch
 
 import pretrained
 from pretrained.catalogue import Entry, entries
+from pretrained.layouts.adm import Adm
+from pretrained.layouts.layout import Renamed
+from pretrained.layouts.settled import settled
 from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import ModelConfig
 from restore.models_command import names
@@ -77,6 +80,11 @@ def test_parameters_of_the_networks(entry):
     with torch.device("meta"):
         network = build_backbone(BackboneConfig(**backbone))
     assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
+    if entry.layout == "adm":  # whose names are ours; the other layouts' are restated in tests/test_layouts_files.py
+        renamed = Renamed(Adm(network.state_dict()))
+        config = settled(renamed.layout, renamed.told, entry.config)
+        renamed.check(config["backbone"])
+        assert ModelConfig.from_dict(config) == ModelConfig.from_dict(entry.config)
 
 
 def test_configs_are_those_of_models(entry):

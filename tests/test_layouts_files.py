@@ -22,8 +22,10 @@ from safetensors.torch import load_file, save_file
 
 import pretrained
 from pretrained import CheckpointError, layouts
+from pretrained.catalogue import entries
 from pretrained.layouts import edm, unet
 from pretrained.layouts.ddpm import Ddpm
+from pretrained.layouts.diffusers import UNet2D
 from pretrained.layouts.layout import Renamed
 from pretrained.layouts.settled import BACKBONE, MODEL, settled
 from pretrained.layouts.sr3 import Sr3
@@ -111,6 +113,15 @@ FULL_SIZE = {
 }
 
 
+LISTED = {
+    "DDPM 256": "pesser-celebahq256",
+    "DDPM CIFAR-10": "pesser-cifar10",
+    "SR3 16 to 128": "sr3-16-to-128",
+    "SR3 64 to 512": "sr3-64-to-512",
+}
+"""Their names in the catalogue, which says nothing else of them."""
+
+
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_published_networks_are_recognised_at_full_size(name: str) -> None:
     """Restated on the meta device: their architecture, with what shapes do not show, and their exact size."""
@@ -124,6 +135,35 @@ def test_published_networks_are_recognised_at_full_size(name: str) -> None:
     assert config["size"] == size
     assert config["backbone"]["norm_groups"] == options.get("groups", 32)
     assert config["scale"] == (8 if layout is Sr3 else None)
+    assert settled(renamed.layout, renamed.told, entries()[LISTED[name]].config) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "widths", "attends"),
+    [("ddpm-church256", (128, 128, 256, 256, 512, 512), 4), ("ddpm-cifar10", (128, 256, 256, 256), 1)],
+)
+def test_googles_networks_are_those_of_diffusers_class_at_full_size(name: str, widths: tuple, attends: int) -> None:
+    """By the options in their repositories; ``attends`` is the level that does."""
+    entry = entries()[name]
+    kinds = ["Attn" if level == attends else "" for level in range(len(widths))]
+    options = {
+        "sample_size": entry.resolution,
+        "block_out_channels": widths,
+        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
+        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
+        "layers_per_block": 2,
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+        "attention_head_dim": None,
+    }
+    with torch.device("meta"):
+        state = diffusers.UNet2DModel(**options).state_dict()
+    renamed = Renamed(UNet2D(state, options, {"beta_schedule": "linear"}))
+    config = settled(renamed.layout, renamed.told, entry.config)
+    renamed.check(config["backbone"])
+    assert sum(tensor.numel() for tensor in state.values()) == entry.parameters
 
 
 def test_a_network_that_sees_other_channels_is_refused(refused) -> None:

@@ -297,11 +297,10 @@ class _Run:
             "threads": torch.get_num_threads(),
         }
         if restorer is not None:
-            weights = pretrained.checkpoint_path(settings.model)
             knows = {"conditional": restorer.denoiser.conditional, "prior": restorer.denoiser.prior}
             about |= {
                 "auto": settings_for(self.kind, "auto", steps=settings.steps, **knows)[0],
-                "model": weights.stem if settings.model in pretrained.SHIPPED else weights.name,
+                "model": pretrained.short_name(settings.model),
                 "model_sha256": pretrained.digest(settings.model),
                 "device": device_name(self.device),
                 "dtype": str(restorer.dtype).removeprefix("torch."),
