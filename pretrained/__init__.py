@@ -7,6 +7,7 @@ those of others are read by `pretrained.layouts`. This package knows files and l
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -134,6 +135,20 @@ def digest(model: str = "default") -> str:
         CheckpointError: no such file.
     """
     return digest_of(checkpoint_path(model))
+
+
+def identity(model: str = "default") -> str:
+    """What tells a model from others, hexadecimal: SHA-256 of its weights, or, where files around those that others
+    trained say something of them, of all digests: with another description they are another model.
+
+    Raises:
+        CheckpointError: no such file, or a description that cannot be read.
+    """
+    from pretrained.layouts.files import descriptions
+
+    path = checkpoint_path(model)
+    digests = [digest_of(each) for each in (path, *descriptions(path))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def load(model: str = "default") -> Checkpoint:

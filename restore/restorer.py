@@ -511,13 +511,13 @@ def restorer(model: str = "default", device: str = "auto") -> Restorer:
 
 
 def model_digest(model: str) -> str:
-    """SHA-256 of a model's weights.
+    """See `pretrained.identity`: what is known of a model belongs to it as long as this stays the same.
 
     Raises:
         Unavailable: there is no such model.
     """
     try:
-        return pretrained.digest(model)
+        return pretrained.identity(model)
     except pretrained.CheckpointError as error:
         raise Unavailable(of_model(model, error)) from None
 

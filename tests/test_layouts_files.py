@@ -470,6 +470,26 @@ def test_weights_are_hashed_once(tmp_path, monkeypatch) -> None:
     assert read == [path, path]
 
 
+def test_another_description_makes_another_model(command, tmp_path, monkeypatch) -> None:
+    """What was restored under wrong hints is not taken for done under the right ones."""
+    monkeypatch.chdir(tmp_path)
+    network = build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 1)))
+    torch.save(network.state_dict(), "theirs.pt")
+    Path("in").mkdir()
+    piece((16, 16)).save("in/a.png")
+    words = ["denoise", "in", "out", "--noise", 0.1, "--steps", 1, "--model", "theirs.pt"]
+    for heads, code, said in ((4, 0, ""), (4, 6, "already"), (1, 6, "1 restored with other options")):
+        hints = f'schedule = {{ name = "linear" }}\n[backbone]\nheads = {heads}\nqkv_order = "new"'
+        Path("theirs.toml").write_text(hints)
+        outcome = command(*words)
+        assert outcome.code == code, outcome.err
+        assert said in outcome.err
+        assert ("other options" in outcome.err) == (heads == 1)
+    layouts.convert(Path("theirs.pt"), Path("ours.safetensors"))
+    assert pretrained.identity("ours.safetensors") == pretrained.digest("ours.safetensors")
+    assert pretrained.identity() == pretrained.digest()
+
+
 def test_our_own_weights_need_their_description(tmp_path, refused) -> None:
     shipped = pretrained.checkpoint_path("default")
     config, state = layouts.read(shipped)

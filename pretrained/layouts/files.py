@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pretrained.disk import sha256, written_whole
+from pretrained.disk import digest_of, sha256, written_whole
 from pretrained.errors import CheckpointError
 
 STATE_KEYS = (
@@ -59,13 +59,29 @@ def diffusers_config(weights: Path) -> tuple[dict[str, Any] | None, dict[str, An
     Raises:
         CheckpointError: they cannot be read, or are of another network.
     """
-    folder = weights.parent
-    config = _json(folder / "config.json")
+    config = _json(weights.with_name("config.json"))
     if config is not None and config.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise CheckpointError(f"config.json: of {config['_class_name']}; only UNet2DModel is known")
-    places = (folder, folder / "scheduler", folder.parent / "scheduler")
-    scheduler = next((found for place in places if (found := _json(place / "scheduler_config.json"))), None)
-    return config, scheduler
+    return config, next((found for place in _schedulers(weights) if (found := _json(place))), None)
+
+
+def _schedulers(weights: Path) -> list[Path]:
+    folder = weights.parent
+    return [place / "scheduler_config.json" for place in (folder, folder / "scheduler", folder.parent / "scheduler")]
+
+
+def descriptions(weights: Path) -> list[Path]:
+    """The files around weights that others trained which say something of them; none of ours, which are told by their
+    own digest.
+
+    Raises:
+        CheckpointError: one cannot be read.
+    """
+    beside = weights.with_suffix(".json")
+    if (_json(beside) or {}).get("sha256") == digest_of(weights):
+        return []
+    places = (beside, weights.with_suffix(".toml"), weights.with_name("config.json"), *_schedulers(weights))
+    return [place for place in places if place.is_file()]
 
 
 def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], overwrite: bool) -> None:
