@@ -36,7 +36,7 @@ from restore.errors import BadArgument, NothingToDo, RestoreError, Unavailable
 if TYPE_CHECKING:
     from restore.folder import Job
     from restore.ray_engine import Cluster
-    from restore.restorer import Options
+    from restore.settings import Options
 
 # Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -520,9 +520,9 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     """
     from restore.output import OutputOptions
     from restore.pipes import piped
-    from restore.restorer import Options
     from restore.run import Request, Run
     from restore.selection import Shard
+    from restore.settings import Options
 
     request = Request(
         task=name,

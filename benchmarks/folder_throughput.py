@@ -25,10 +25,10 @@ import cli
 from restore import Restorer
 from restore.devices import keep_freed_memory
 from restore.folder import pictures_in
-from restore.methods import settings_for
 from restore.photo import SUFFIXES
 from restore.ray_engine import Cluster
 from restore.run import Request, Run
+from restore.settings import settings_for
 
 SCALE = 2
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from restore import Restorer
 from restore.errors import Unavailable
 from restore.evaluation import load_lpips, psnr
-from restore.methods import METHODS, Defaults, Run
+from restore.methods import METHODS, Run
 from restore.schedule import noise_levels
+from restore.settings import Defaults
 from restore.solvers import diffpir
 
 PAPER = Defaults(20, "uniform", None, 0.85, 0.85)

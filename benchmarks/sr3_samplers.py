@@ -17,8 +17,8 @@ from settings import score
 from restore import Restorer
 from restore.devices import keep_freed_memory
 from restore.evaluation import load_lpips
-from restore.restorer import Options
 from restore.samplers.catalogue import SAMPLERS
+from restore.settings import Options
 from restore.tune import read_levels
 
 ANCESTRAL = 100

@@ -23,7 +23,8 @@ from restore.solvers.common import gaussian_noise
 from restore.tasks import Problem
 
 if TYPE_CHECKING:
-    from restore.restorer import Options, Report, Restorer
+    from restore.restorer import Report, Restorer
+    from restore.settings import Options
     from restore.solvers.common import Callback
 
 Factors = str | Sequence[float]

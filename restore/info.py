@@ -19,8 +19,8 @@ from restore.denoiser import ModelConfig, build_denoiser
 from restore.devices import choose_device, device_name, free_memory, network_dtype, why_device, why_dtype
 from restore.errors import RestoreError
 from restore.evaluation import find_lpips_trunk
-from restore.methods import settings_for
 from restore.restorer import of_model
+from restore.settings import settings_for
 from restore.tasks import TASKS
 
 PACKAGES = ("torchvision", "numpy", "scipy", "opencv-python", "scikit-image", "pillow", "tifffile", "kornia")

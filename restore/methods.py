@@ -1,13 +1,10 @@
-"""The methods that solve a problem, by name, with the settings that were measured to be best for each task."""
+"""The methods that solve a problem, by name."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,32 +18,11 @@ from restore.guidance import classifier_free
 from restore.samplers.catalogue import SAMPLERS, Sampler, check_variance
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
+from restore.settings import Defaults
 from restore.solvers import ddrm, ddrm_unknown_border, diffpir, one_step, project, sr3
 from restore.solvers.common import WITHOUT_SVD, Callback, Generator, Step
-from restore.solvers.schedule_search import Levels
 from restore.tasks import Operator, Problem
 from restore.tiles import TiledDenoiser
-
-
-class Defaults(NamedTuple):
-    """How a method is run on a task unless told otherwise (docs/methods.md has the measurements)."""
-
-    steps: int
-    levels: str = "log-snr"
-    highest: float | Literal["holes", "filled holes"] | None = None
-    """Highest noise level; None is the schedule's. ``holes`` and ``filled holes`` rise with the width of a mask's
-    holes, these being empty at the start or filled by a classical method."""
-    eta: float = 1.0
-    noisy_eta: float = 0.85
-    """η where the measurement has noise: a smaller one forgets less of it below its noise."""
-    classical_start: bool = False
-    """Begin what the measurement does not tell at a classical estimate instead of at mid-grey."""
-    sampler: str | None = None
-    """Of SR3: one of `SAMPLERS` instead of its own."""
-    sigmas: tuple[float, ...] = ()
-    """Of SR3: these noise levels instead of a grid, without the final 0."""
-    guidance: float = 1.0
-    """Of SR3: the scale of `restore.guidance.classifier_free`; 1 is none."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +173,6 @@ def _smooth_estimate(run: Run) -> Tensor:
     return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
 
-_SAMPLED_FROM = 5.0
-"""σ from which SR3 goes by another sampler: above it the degraded picture tells more than the noisy one, and few steps
-are better spent below."""
 _SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
 """Of the default model's estimates of noisy pictures in [-1, 1], by what measures best."""
 
@@ -299,55 +272,6 @@ def _unguided(run: Run) -> str:
 
 METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "diffpir": _diffpir, "sr3": _sr3, "one-step": _one_step}
 
-BEST_METHOD = {
-    "sr": "ddrm",
-    "inpaint": "ddrm",
-    "deblur": "diffpir",
-    "denoise": "one-step",
-    "colorize": "one-step",
-    "compressed": "diffpir",
-    "solve": "diffpir",
-}
-"""The method that measures best on each task with the default model (docs/methods.md)."""
-
-BEST_SAMPLER = {**BEST_METHOD, "denoise": "ddrm", "deblur": "ddrm", "colorize": "sr3"}
-"""The best of those that draw samples of the posterior."""
-
-WITHOUT_CONDITION = {"colorize": "ddrm"}
-"""The best method of a model that is a prior alone, where that is another."""
-
-WITHOUT_PRIOR = ("sr3", "one-step")
-"""What a model can do that was trained with a low-resolution picture as its condition alone, the best first."""
-
-_DEFAULTS: dict[str, Defaults] = {
-    "ddrm": Defaults(steps=20, highest=1.0),
-    "diffpir": Defaults(steps=20, highest=1.0, noisy_eta=1.0),
-    "sr3": Defaults(steps=20),
-    "one-step": Defaults(steps=1),
-}
-_TASK_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("inpaint", "ddrm"): Defaults(steps=20, highest="filled holes", classical_start=True),
-    ("colorize", "ddrm"): Defaults(steps=20, highest=0.2, classical_start=True),
-    ("compressed", "diffpir"): Defaults(steps=10, highest=0.2),
-    ("inpaint", "diffpir"): Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
-    ("solve", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),
-}
-_SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("inpaint", "ddrm"): Defaults(steps=20, highest="holes"),
-    ("inpaint", "diffpir"): Defaults(steps=20, highest="holes", noisy_eta=1.0),
-    ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
-}
-"""For several samples: a start near one answer would make them more alike than the posterior is."""
-
-START_NOISE = 0.2
-"""In [0, 1] units, to which a start that is given is noised (docs/feed-forward.md has the measurements)."""
-
-_FOUND: dict[int, Levels] = {
-    5: Levels(highest=20.0, lowest=0.1, rho=12.8, eta=0.1),
-    10: Levels(highest=40.0, lowest=0.025, rho=5.0, eta=0.475),
-}
-"""SR3's few-step schedules for ``sr``, up to so many steps, by `restore.tune` (docs/samplers.md)."""
-
 BIHARMONIC_LIMIT = 200_000
 """Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
 
@@ -388,173 +312,3 @@ def _holes(operator: Operator) -> Tensor | None:
     if isinstance(operator, MaskedColor):
         return operator.known == 0
     return operator.singular_values == 0 if isinstance(operator, Mask | MaskedRows) else None
-
-
-def settings_for(
-    task: str,
-    method: str = "auto",
-    *,
-    steps: int | None = None,
-    eta: float | None = None,
-    samples: int = 1,
-    sampler: str | None = None,
-    start: bool = False,
-    start_noise: float | None = None,
-    levels: Sequence[float] | None = None,
-    guidance: float | None = None,
-    conditional: bool = True,
-    prior: bool = True,
-    svd: bool = True,
-) -> tuple[str, Defaults]:
-    """The name of the method and its settings on a task.
-
-    ``auto`` is the task's best method, or its best sampler where several samples or several steps are wanted of a
-    task whose best method takes one. A model that is not ``conditional`` cannot do all of them, and not all take an
-    operator without ``svd``, see `suits_ddrm`. One that is no ``prior`` does super-resolution alone, by
-    `WITHOUT_PRIOR`. A ``start`` that is given is noised to ``start_noise``.
-
-    Raises:
-        BadArgument: unknown method, or steps, η, samples or a start that it cannot take, or a task that the model
-            cannot do.
-    """
-    if start_noise is not None and not start:
-        raise BadArgument(f"--start-noise {start_noise:g}: is the noise of a --start; give one, or leave it out")
-    if method.startswith("spandrel:"):
-        return method, _feed_forward(steps, eta, samples, sampler, start, levels, guidance)
-    if not prior:
-        method = _without_prior(task, method)
-    if method == "auto":
-        wants_sr3 = sampler is not None or levels is not None or guidance is not None
-        method = "sr3" if wants_sr3 else _best(task, steps, eta, samples, conditional, svd, start)
-    if method not in METHODS:
-        raise BadArgument(f"--method {method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE")
-    if method == "one-step" and start:
-        raise BadArgument("--start: the method one-step has no start; use ddrm, diffpir or sr3")
-    settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
-    if samples > 1:
-        settings = _SAMPLING_DEFAULTS.get((task, method), settings)
-    if levels is not None:
-        if start:
-            raise BadArgument("--levels and --start: both say at what noise to begin; leave one of them out")
-        settings = _with_levels(settings, method, levels, steps, sampler)
-    if method == "one-step" and (steps or 1) != 1:
-        raise BadArgument(f"--steps {steps}: the method one-step takes one step; use ddrm, diffpir or sr3 for more")
-    if method == "one-step" and samples > 1:
-        raise BadArgument(
-            f"--samples {samples}: the method one-step has one answer; use ddrm, diffpir or sr3 for samples"
-        )
-    if method == "one-step" and eta is not None:
-        raise BadArgument(f"--eta {eta}: the method one-step adds no noise; use ddrm, diffpir or sr3")
-    if steps is not None:
-        if not 1 <= steps <= 1000:
-            raise BadArgument(f"--steps {steps}: must be between 1 and 1000")
-        settings = settings._replace(steps=steps)
-    own = sampler is None and levels is None and prior and not start
-    if own and (task, method) == ("sr", "sr3") and settings.steps <= max(_FOUND):
-        found = next(levels for most, levels in _FOUND.items() if settings.steps <= most)
-        settings = settings._replace(sigmas=found.sigmas(settings.steps), eta=found.eta)
-    if eta is not None:
-        if not 0 <= eta <= 1:
-            raise BadArgument(f"--eta {eta}: must be between 0 and 1")
-        settings = settings._replace(eta=eta, noisy_eta=eta)
-    if guidance is not None:
-        settings = settings._replace(guidance=_guidance_scale(method, guidance, prior))
-    if sampler is not None:
-        settings = _with_sampler(settings, method, sampler, eta)
-    return method, _with_start(settings, start_noise) if start else settings
-
-
-def _without_prior(task: str, method: str) -> str:
-    if task != "sr":
-        raise BadArgument(
-            f"--model: this one was trained for super-resolution alone, which is not {task}; use it with restore sr, "
-            "and a prior, as the default model is, here"
-        )
-    if method not in ("auto", *WITHOUT_PRIOR):
-        raise BadArgument(
-            f"--method {method}: it needs a prior, and this model was trained with its condition alone; use "
-            f"{' or '.join(WITHOUT_PRIOR)}"
-        )
-    return WITHOUT_PRIOR[0] if method == "auto" else method
-
-
-def _with_start(settings: Defaults, noise: float | None) -> Defaults:
-    """The settings from a picture that is given, noised to that standard deviation in [0, 1] units."""
-    if noise is not None and not 0 < noise <= 1:
-        raise BadArgument(f"--start-noise {noise:g}: must be a standard deviation above 0 and at most 1")
-    return settings._replace(highest=2 * (START_NOISE if noise is None else noise), classical_start=False)
-
-
-def _feed_forward(
-    steps: int | None,
-    eta: float | None,
-    samples: int,
-    sampler: str | None,
-    start: bool,
-    levels: Sequence[float] | None,
-    guidance: float | None,
-) -> Defaults:
-    """A network of others answers in one call, and has one answer.
-
-    Raises:
-        BadArgument: an option of the diffusion methods.
-    """
-    others = {"--steps": (steps or 1) != 1, "--eta": eta is not None, "--samples": samples > 1}
-    others |= {"--sampler": sampler is not None, "--start": start, "--levels": levels is not None}
-    others |= {"--guidance": guidance is not None}
-    for option in (name for name, given in others.items() if given):
-        raise BadArgument(f"{option}: a feed-forward network has one answer of its own; use ddrm, diffpir or sr3")
-    return Defaults(steps=1)
-
-
-def _best(
-    task: str, steps: int | None, eta: float | None, samples: int, conditional: bool, svd: bool, start: bool
-) -> str:
-    method = BEST_METHOD[task]
-    if samples > 1 or (method == "one-step" and (start or (steps or 1) > 1 or eta is not None)):
-        method = BEST_SAMPLER[task]
-    if not conditional:
-        method = WITHOUT_CONDITION.get(task, method)
-    return "diffpir" if method == "ddrm" and not svd else method
-
-
-def _with_levels(
-    settings: Defaults, method: str, levels: Sequence[float], steps: int | None, sampler: str | None
-) -> Defaults:
-    """The settings with these noise levels."""
-    if method != "sr3" or sampler is not None:
-        raise BadArgument(f"--levels: are of --method sr3 and its own sampler, not of {sampler or method}")
-    sigmas = tuple(float(level) for level in levels)
-    if not sigmas or not all(a > b for a, b in pairwise((math.inf, *sigmas, 0.0))):
-        raise BadArgument(f"--levels {list(sigmas)}: must be falling numbers above 0")
-    if steps not in (None, len(sigmas)):
-        raise BadArgument(f"--steps {steps}: there are {len(sigmas)} --levels, a step for each; leave one of them out")
-    return settings._replace(steps=len(sigmas), sigmas=sigmas)
-
-
-def _guidance_scale(method: str, scale: float, prior: bool) -> float:
-    if not prior and scale != 1:
-        raise BadArgument(f"--guidance {scale}: this model was never asked without its input; leave it out")
-    if method != "sr3":
-        raise BadArgument(f"--guidance {scale}: is for --method sr3, not {method}")
-    if not (math.isfinite(scale) and scale >= 0):
-        raise BadArgument(f"--guidance {scale}: must be 0 or more; 1 is none, and more follows the input further")
-    return scale
-
-
-def _with_sampler(settings: Defaults, method: str, name: str, eta: float | None) -> Defaults:
-    """The settings with a sampler, and its own grid of noise levels."""
-    if method != "sr3":
-        raise BadArgument(f"--sampler {name}: is for --method sr3, not {method}")
-    if name not in SAMPLERS:
-        raise BadArgument(f"--sampler {name}: unknown; there are {', '.join(SAMPLERS)}")
-    if SAMPLERS[name].score_norms:
-        raise BadArgument(
-            f"--sampler {name}: its variance is estimated for the prior alone, not for sr3, which sees IN as well; "
-            "it is for restore sample"
-        )
-    if eta is not None:
-        raise BadArgument(f"--eta {eta}: is of sr3's own sampler; {name} has its own noise")
-    if settings.steps < (least := SAMPLERS[name].least_steps):
-        raise BadArgument(f"--steps {settings.steps}: the sampler {name} takes at least {least}")
-    return settings._replace(sampler=name, levels=SAMPLERS[name].levels, highest=_SAMPLED_FROM)

@@ -22,7 +22,8 @@ from restore.measurement import encoded as encoded_measurement
 from restore.output import AS_INPUT, OutputOptions
 from restore.photo import Photo, read_mask, read_photo
 from restore.photo import encoded as encoded_photo
-from restore.restorer import Options, Restorer, Result
+from restore.restorer import Restorer, Result
+from restore.settings import Options
 from restore.solvers import Step
 from restore.tasks import solving
 

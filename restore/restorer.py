@@ -26,7 +26,8 @@ from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.evaluation import consistency
 from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
 from restore.images import open_measurement, open_picture
-from restore.methods import METHODS, Run, settings_for, suits_ddrm
+from restore.methods import METHODS, Run, suits_ddrm
+from restore.settings import Options, settings_for
 from restore.solvers.common import Callback, Generator, Step
 from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import Notice, TiledDenoiser
@@ -43,45 +44,6 @@ class Samples(NamedTuple):
     std: Any
     """Standard deviation over the samples, in the same units (255 of a uint8 picture is 1)."""
     samples: list[Any]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to restore, whatever the task.
-
-    Attributes:
-        method: ``auto`` (the task's best), ``ddrm``, ``diffpir``, ``sr3``, ``one-step``, or ``spandrel:FILE``, see
-            `restore.feed_forward`.
-        steps: calls of the network; None is the method's default.
-        eta: share of fresh noise in each step, in [0, 1]; None is the method's default.
-        seed: of all random numbers.
-        samples: how many samples of the posterior to draw.
-        sampler: how ``sr3`` walks from noise to picture, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
-        start: a picture of the result's size that ddrm, diffpir and sr3 begin with instead of with noise, or
-            ``spandrel:FILE``, whose answer it is (Chung et al. 2022, arXiv 2112.05146).
-        start_noise: to which the start is noised, a standard deviation in [0, 1] units; None is `START_NOISE`.
-        label: what a class-conditional model is to see in the picture, the number of its class.
-        levels: falling noise levels that ``sr3`` walks down, σ for pictures in [-1, 1], without a final 0; see
-            `restore.tune`. None is its own grid.
-        guidance: scale of ``sr3``'s classifier-free guidance, at least 0, see `restore.guidance`; None and 1 are none.
-    """
-
-    method: str = "auto"
-    steps: int | None = None
-    eta: float | None = None
-    seed: int = 0
-    samples: int = 1
-    sampler: str | None = None
-    start: Picture | str | None = None
-    start_noise: float | None = None
-    label: int | None = None
-    levels: Sequence[float] | None = None
-    guidance: float | None = None
-
-    @property
-    def networks(self) -> list[str]:
-        """The feed-forward networks that are used, as ``spandrel:FILE``."""
-        return [text for text in (self.method, self.start) if isinstance(text, str) and is_feed_forward(text)]
 
 
 @dataclass(frozen=True)
@@ -407,15 +369,7 @@ class Restorer:
         denoiser = self.of_class(options.label)
         method, settings = settings_for(
             problem.kind,
-            options.method,
-            steps=options.steps,
-            eta=options.eta,
-            samples=options.samples,
-            sampler=options.sampler,
-            start=options.start is not None,
-            start_noise=options.start_noise,
-            levels=options.levels,
-            guidance=options.guidance,
+            options,
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
@@ -482,18 +436,7 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         raise BadArgument(f"--samples {options.samples}: must be at least 1")
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"--seed {options.seed}: must be between 0 and 2^63 - 1")
-    settings_for(
-        task,
-        options.method,
-        steps=options.steps,
-        eta=options.eta,
-        samples=options.samples,
-        sampler=options.sampler,
-        start=options.start is not None,
-        start_noise=options.start_noise,
-        levels=options.levels,
-        guidance=options.guidance,
-    )
+    settings_for(task, options)
     for network in options.networks:
         check_file(network)
     tasks.check_arguments(arguments)

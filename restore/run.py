@@ -26,8 +26,9 @@ from restore.pipeline import Stages, work_in_turn, work_through
 from restore.progress import Progress
 from restore.ray_engine import Cluster, Model, work_through_on_ray
 from restore.report_page import RunPage, check_report, settings
-from restore.restorer import Options, Restorer, Result, check, model_digest
+from restore.restorer import Restorer, Result, check, model_digest
 from restore.selection import Shard
+from restore.settings import Options
 from restore.tasks import assumed_borders, files_named
 from restore.watch import Watch
 

@@ -18,10 +18,10 @@ from restore.evaluate.protocol import Case, Settings, degraded, printable, to_te
 from restore.evaluation import load_lpips, psnr
 from restore.files import refuse_existing, write_atomically
 from restore.folder import pictures_in
-from restore.methods import settings_for
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
-from restore.restorer import Options, Restorer, model_digest
+from restore.restorer import Restorer, model_digest
+from restore.settings import Options, settings_for
 from restore.solvers.schedule_search import Levels, axes_for, search
 
 SCORES = ("lpips", "psnr")
@@ -90,7 +90,7 @@ class Request:
             raise BadArgument(f"--score {self.score}: unknown; use {' or '.join(SCORES)}")
         if self.size < SMALLEST:
             raise BadArgument(f"--size {self.size}: must be at least {SMALLEST} pixels")
-        settings_for("sr", "sr3", steps=self.steps)
+        settings_for("sr", Options("sr3", self.steps))
         _ = self.protocol
 
     @cached_property

@@ -23,10 +23,11 @@ from restore.measurement import Measurement
 from restore.photo import Photo
 from restore.picture_file import Loaded, Work
 from restore.progress import Progress
-from restore.restorer import Options, Restorer
+from restore.restorer import Restorer
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS
 from restore.samplers.common import start
+from restore.settings import Options
 from restore.solvers.common import gaussian_noise
 
 SIZE = (24, 16)

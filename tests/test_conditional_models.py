@@ -13,8 +13,8 @@ from torch import Tensor
 from pretrained import layouts
 from restore.denoiser import Condition, enlarged
 from restore.errors import BadArgument
-from restore.methods import settings_for
 from restore.restorer import Restorer
+from restore.settings import Options, settings_for
 
 PICTURE = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(0))
 LARGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -78,8 +78,8 @@ def test_other_tasks_and_methods_are_refused_with_the_reason(restorer, model, co
 
 def test_settings_of_a_model_without_a_prior() -> None:
     assert settings_for("sr", prior=False)[0] == "sr3"
-    assert settings_for("sr", prior=False, samples=4)[0] == "sr3"
-    assert settings_for("sr", "one-step", prior=False)[0] == "one-step"
+    assert settings_for("sr", Options(samples=4), prior=False)[0] == "sr3"
+    assert settings_for("sr", Options("one-step"), prior=False)[0] == "one-step"
     for task in ("inpaint", "deblur", "denoise", "colorize", "solve", "compressed"):
         with pytest.raises(BadArgument, match=f"which is not {task}"):
             settings_for(task, prior=False)

@@ -27,7 +27,8 @@ from restore.evaluate import Outputs, Settings, classical, command, evaluate, ru
 from restore.evaluate.meter import Meter
 from restore.evaluate.page import CROP_RIM, place_of_crop
 from restore.evaluate.protocol import degraded, kernel_of, middle, seed_of
-from restore.restorer import Options, check
+from restore.restorer import check
+from restore.settings import Options
 
 SIDE = 48
 CLASSICAL_ONLY = {"methods": ("bicubic", "lanczos")}

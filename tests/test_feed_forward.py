@@ -25,7 +25,8 @@ from restore.evaluation import consistency
 from restore.feed_forward import FeedForward
 from restore.picture_file import Work
 from restore.ray_engine import _elsewhere
-from restore.restorer import Options, Restorer
+from restore.restorer import Restorer
+from restore.settings import Options
 from restore.tasks import deblurring, super_resolution
 
 spandrel = pytest.importorskip("spandrel", reason="spandrel is an extra: pip install 'restore-diffusion[spandrel]'")

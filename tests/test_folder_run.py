@@ -16,8 +16,8 @@ from conftest import files
 from PIL import Image
 
 import cli
-from restore.restorer import Options
 from restore.run import Request, Run
+from restore.settings import Options
 
 DENOISE = ("--noise", 0.1)
 LONG = 90.0

@@ -16,8 +16,8 @@ import restore.tune
 from restore import Restorer
 from restore.errors import BadArgument, FileAccess
 from restore.evaluate.protocol import Settings, degraded
-from restore.methods import settings_for
 from restore.schedule import NoiseSchedule, karras_levels, noise_levels
+from restore.settings import Options, settings_for
 from restore.solvers import sr3
 from restore.solvers.schedule_search import Axis, Levels, axes_for, search
 from restore.tune import Request, read_levels, tune
@@ -136,19 +136,19 @@ def test_the_levels_of_its_grid_change_nothing(restorer, image):
 
 
 def test_few_steps_of_super_resolution_are_those_that_were_found():
-    _, few = settings_for("sr", "sr3", steps=10)
+    _, few = settings_for("sr", Options("sr3", 10))
     assert (len(few.sigmas), few.steps) == (10, 10)
     assert few.eta < 1
-    assert settings_for("sr", "sr3", steps=5)[1].sigmas[0] < few.sigmas[0]
-    assert len(settings_for("sr", "sr3", steps=7)[1].sigmas) == 7
-    assert settings_for("sr", "sr3", steps=10, eta=0.9)[1].eta == 0.9
+    assert settings_for("sr", Options("sr3", 5))[1].sigmas[0] < few.sigmas[0]
+    assert len(settings_for("sr", Options("sr3", 7))[1].sigmas) == 7
+    assert settings_for("sr", Options("sr3", 10, 0.9))[1].eta == 0.9
     for task, options in (
         ("sr", {"steps": 11}),
         ("sr", {}),
         ("deblur", {"steps": 10}),
         ("sr", {"steps": 10, "sampler": "ddim"}),
     ):
-        assert settings_for(task, "sr3", **options)[1].sigmas == ()
+        assert settings_for(task, Options("sr3", **options))[1].sigmas == ()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ import restore
 from restore.denoiser import Condition, Prediction
 from restore.errors import BadArgument
 from restore.evaluation import psnr
-from restore.methods import settings_for
 from restore.restorer import restorer
 from restore.solvers import diffpir, sr3
 from restore.solvers.ddrm import ddrm
@@ -82,7 +81,6 @@ def test_without_a_start_nothing_is_changed() -> None:
     small = _small(_truth())
     plain = restore.sr(small, 4, steps=2)
     assert torch.equal(plain, restore.sr(small, 4, steps=2, start=None))
-    assert settings_for("sr")[1] == settings_for("sr", start=False)[1]
 
 
 def test_solvers_begin_at_start_plus_noise() -> None:

@@ -10,8 +10,9 @@ import torch
 import operators
 from restore import tasks
 from restore.errors import BadArgument
-from restore.methods import BEST_METHOD, BEST_SAMPLER, METHODS, settings_for
+from restore.methods import METHODS
 from restore.noise import estimate_noise
+from restore.settings import BEST_METHOD, BEST_SAMPLER, Options, settings_for
 
 IMAGE = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
 
@@ -93,22 +94,28 @@ def test_estimated_noise(sigma: float) -> None:
 @pytest.mark.parametrize("task", tasks.TASKS)
 def test_every_task_has_its_methods(task: str) -> None:
     assert settings_for(task)[0] == BEST_METHOD[task]
-    name, settings = settings_for(task, samples=4)
+    name, settings = settings_for(task, Options(samples=4))
     assert name != "one-step"
     assert settings.steps > 1
     assert BEST_SAMPLER[task] in METHODS
-    assert settings_for(task, "ddrm", steps=7, eta=0.3)[1][0] == 7
-    assert settings_for(task, "ddrm", eta=0.3)[1].eta == 0.3
+    assert settings_for(task, Options("ddrm", 7, 0.3))[1][0] == 7
+    assert settings_for(task, Options("ddrm", eta=0.3))[1].eta == 0.3
+
+
+def test_every_method_has_its_settings() -> None:
+    assert [settings_for("sr", Options(name))[0] for name in METHODS] == list(METHODS)
+    with pytest.raises(BadArgument, match=f"use auto, {', '.join(METHODS)} or spandrel:FILE"):
+        settings_for("sr", Options("sr2"))
 
 
 def test_several_samples_of_a_blur_without_svd() -> None:
-    assert settings_for("deblur", samples=3)[0] == "ddrm"
-    assert settings_for("deblur", samples=3, svd=False)[0] == "diffpir"
-    assert settings_for("deblur", steps=5, eta=0.5)[0] == BEST_METHOD["deblur"]
+    assert settings_for("deblur", Options(samples=3))[0] == "ddrm"
+    assert settings_for("deblur", Options(samples=3), svd=False)[0] == "diffpir"
+    assert settings_for("deblur", Options(steps=5, eta=0.5))[0] == BEST_METHOD["deblur"]
 
 
 def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
-    name, settings = settings_for("sr", sampler="heun", steps=6)
+    name, settings = settings_for("sr", Options(sampler="heun", steps=6))
     assert (name, settings.sampler, settings.levels, settings.steps) == ("sr3", "heun", "karras", 6)
 
 
@@ -123,14 +130,14 @@ def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
 )
 def test_samplers_that_cannot_be(options: dict, said: str) -> None:
     with pytest.raises(BadArgument, match=re.escape(said)):
-        settings_for("colorize", **options)
+        settings_for("colorize", Options(**options))
 
 
 def test_guidance_means_sr3_and_goes_with_a_sampler() -> None:
-    assert settings_for("sr", guidance=2.0)[0] == "sr3"
-    name, settings = settings_for("deblur", guidance=0.0, sampler="ddim")
+    assert settings_for("sr", Options(guidance=2.0))[0] == "sr3"
+    name, settings = settings_for("deblur", Options(guidance=0.0, sampler="ddim"))
     assert (name, settings.guidance, settings.sampler) == ("sr3", 0.0, "ddim")
-    assert settings_for("sr", "sr3")[1].guidance == 1
+    assert settings_for("sr", Options("sr3"))[1].guidance == 1
 
 
 @pytest.mark.parametrize(
@@ -145,11 +152,11 @@ def test_guidance_means_sr3_and_goes_with_a_sampler() -> None:
 )
 def test_guidance_that_cannot_be(options: dict, said: str) -> None:
     with pytest.raises(BadArgument, match=re.escape(said)):
-        settings_for("colorize", **options)
+        settings_for("colorize", Options(**options))
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_prior_alone_gets_methods_that_it_can_do(task: str, samples: int) -> None:
-    name, _ = settings_for(task, samples=samples, conditional=False)
+    name, _ = settings_for(task, Options(samples=samples), conditional=False)
     assert name in ("ddrm", "diffpir") or (name, task) == ("one-step", "denoise")

@@ -16,7 +16,7 @@ from restore.backbone import BackboneConfig
 from restore.budget import SMALLEST_TILE, Budget
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.errors import RestoreError
-from restore.restorer import Options
+from restore.settings import Options
 from restore.tiles import TiledDenoiser, spans
 
 CHECKPOINT = pretrained.load("default")

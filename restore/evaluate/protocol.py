@@ -29,9 +29,9 @@ from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
 from operators.text import Degradation, Part
 from restore.degradation import as_picture, degrade, operator_of
 from restore.errors import BadArgument, FileAccess
-from restore.methods import settings_for
 from restore.photo import read_mask
 from restore.photo_encode import quantise
+from restore.settings import Options, settings_for
 from restore.tasks import QUANTISATION_NOISE, TASKS, check_arguments, resembled_task
 
 EightBit = NDArray[np.uint8]
@@ -127,7 +127,7 @@ class Settings:
             raise BadArgument(f"--count {self.count}: must be at least 1")
         if not 0 <= self.seed < 2**63:
             raise BadArgument(f"--seed {self.seed}: must be between 0 and 2^63 - 1")
-        settings_for(self.task, "ddrm", steps=self.steps)
+        settings_for(self.task, Options("ddrm", self.steps))
         if self.task == "inpaint":
             mask_words(self)
 

@@ -28,11 +28,12 @@ from restore.feed_forward import check_file, is_feed_forward, short_name
 from restore.folder import mask_for, pictures_in
 from restore.images import open_measurement, open_picture
 from restore.manifest import Fingerprint
-from restore.methods import METHODS, settings_for, suits_ddrm
+from restore.methods import METHODS, suits_ddrm
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
 from restore.progress import Progress
 from restore.restorer import Restorer
+from restore.settings import Options, settings_for
 from restore.solvers import Step
 from restore.tasks import Problem
 
@@ -299,7 +300,7 @@ class _Run:
         if restorer is not None:
             knows = {"conditional": restorer.denoiser.conditional, "prior": restorer.denoiser.prior}
             about |= {
-                "auto": settings_for(self.kind, "auto", steps=settings.steps, **knows)[0],
+                "auto": settings_for(self.kind, Options(steps=settings.steps), **knows)[0],
                 "model": pretrained.short_name(settings.model),
                 "model_sha256": pretrained.digest(settings.model),
                 "device": device_name(self.device),
