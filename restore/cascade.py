@@ -18,6 +18,7 @@ from torch import Tensor
 
 from restore.errors import BadArgument
 from restore.evaluation import consistency
+from restore.seeds import seed_of
 from restore.solvers import Step, project
 from restore.solvers.common import gaussian_noise
 from restore.tasks import Problem
@@ -126,7 +127,7 @@ def solve_in_stages(
     added = noise if method in ADDED else 0.0
     later = replace(options, method=method, samples=1)
     for stage in range(1, len(sizes)):
-        seeds = [[_seed(options.seed, stage, number, use) for use in (0, 1)] for number in range(len(samples))]
+        seeds = [[seed_of(options.seed, stage, number, use) for use in (0, 1)] for number in range(len(samples))]
         samples = torch.cat(
             [
                 enlarged(_noised(sample, added, of_noise), stage, noise, replace(later, seed=of_stage))
@@ -192,8 +193,3 @@ def _counting(callback: Callback | None, stage: int, stages: int) -> Callback | 
         return None
     # there are as many steps in every stage
     return lambda step: callback(Step(stage * step.steps + step.index, stages * step.steps, step.sigma, step.clean))
-
-
-def _seed(*key: int) -> int:
-    """A seed for what has this key, unlike that of every other key."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -11,9 +11,14 @@ import operators
 from operators import Degradation, LinearOperator, NonlinearChain, NonlinearOperator
 from restore.errors import BadArgument, of_option
 from restore.images import open_picture
+from restore.seeds import seed_of
 
 if TYPE_CHECKING:
     from restore.images import Picture
+
+
+_STREAM = 0x64656772
+"""Of the noise, apart from the solvers' random numbers of the same seed."""
 
 
 class Degraded(NamedTuple):
@@ -39,16 +44,19 @@ def degrade(
         operator: as text (see `operators.text`), or an operator for the picture's shape.
         noise: standard deviation of white Gaussian noise for pixels in [0, 1]. It is added to the measurement; where
             there are parts that are not linear, before the first of those.
-        seed: of the noise.
+        seed: of the noise; a solver with the same seed draws other numbers.
 
     Raises:
-        BadArgument: an operator that cannot be read or does not fit the picture, or an impossible noise level.
+        BadArgument: an operator that cannot be read or does not fit the picture, an impossible noise level, or a
+            negative seed.
     """
+    if seed < 0:
+        raise BadArgument(f"--seed {seed}: must be 0 or more")
     if not 0 <= noise <= 1:
         raise BadArgument(f"--noise {noise:g}: must be a standard deviation between 0 and 1")
     opened = open_picture(picture)
     operator = operator_of(operator, opened.color)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed_of(seed, _STREAM))
     with torch.no_grad():
         measurement = _measure(operator, opened.color, noise, generator)
         if not bool(torch.isfinite(measurement).all()):

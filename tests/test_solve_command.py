@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from operators import kernels
 from operators.vocabulary import WORDS
 from restore.errors import BadArgument, FileAccess
 from restore.measurement import Measurement, encoded, read_measurement
+from restore.solvers.common import gaussian_noise
 
 STEPS = ["--steps", 2]
 SIZE = (48, 40)
@@ -276,6 +278,30 @@ def test_degrade_in_python():
     assert torch.equal(again.measurement, degraded.measurement)
     restored = restore.solve(degraded.measurement[0], "blur:gaussian:1+down:bicubic:2", noise=0.01, steps=2)
     assert restored.shape == (3, SIZE[1], SIZE[0])
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_picture_and_its_restoration_of_one_seed_have_no_noise_in_common(monkeypatch, seed):
+    """Otherwise what is restored would not be independent of what restores it."""
+    drawn, diffpir = [], sys.modules["restore.solvers.diffpir"]
+
+    def watched(*arguments):
+        drawn.append(gaussian_noise(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(diffpir, "gaussian_noise", watched)
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    degraded = restore.degrade(grey, "identity", noise=0.1, seed=seed).measurement
+    restore.solve(degraded, "identity", noise=0.1, method="diffpir", steps=3, seed=seed)
+    assert len(drawn) == 3
+    for noise in drawn:
+        both = torch.stack([(degraded - grey).flatten(), noise.flatten()])
+        assert abs(float(torch.corrcoef(both)[0, 1])) < 0.03  # 3.3 standard deviations
+
+
+def test_a_seed_of_degrade_below_zero():
+    with pytest.raises(BadArgument, match="--seed -1: must be 0 or more"):
+        restore.degrade(piece(SIZE), "identity", noise=0.1, seed=-1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])

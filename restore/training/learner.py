@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -20,6 +19,7 @@ from restore.backbone import Backbone, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.devices import compiled, network_dtype
 from restore.errors import RestoreError
+from restore.seeds import seed_of
 from restore.training.checkpoint import State
 from restore.training.distillation import Distillation
 from restore.training.ema import Averages
@@ -222,11 +222,6 @@ def new_network(config: ModelConfig, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
         return build_backbone(config.backbone).train()
-
-
-def seed_of(*key: int) -> int:
-    """A seed for what has this key, unlike that of every other key."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def white_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
