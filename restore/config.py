@@ -143,6 +143,8 @@ def _placed(option: Option, value: Any, folder: Path) -> Any:
     """With the files that it names as they are found from here."""
     if option.kind is Path or (option.name == "model" and value.endswith(".safetensors")):
         return str(folder / value)
+    if option.name in ("method", "start"):
+        return _placed_network(value, folder, otherwise=str(folder / value) if option.name == "start" else value)
     if option.name in _OPERATOR_TEXTS:
         return _placed_text(value, _OPERATOR_TEXTS[option.name], folder)
     return value
@@ -150,6 +152,13 @@ def _placed(option: Option, value: Any, folder: Path) -> Any:
 
 _OPERATOR_TEXTS = {"operator": "", "kernel": "blur:"}
 """Options that may name files in the language of `operators.text`, and what is left out before them there."""
+
+
+def _placed_network(text: str, folder: Path, otherwise: str) -> str:
+    """``spandrel:FILE`` with its folder."""
+    from restore.feed_forward import PREFIX, is_feed_forward
+
+    return PREFIX + str(folder / text.removeprefix(PREFIX)) if is_feed_forward(text) else otherwise
 
 
 def _placed_text(text: str, before: str, folder: Path) -> str:
