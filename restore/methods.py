@@ -15,7 +15,7 @@ from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows
 from restore.denoiser import Condition, Denoise, Denoiser, enlarged
 from restore.errors import BadArgument
 from restore.guidance import classifier_free
-from restore.samplers.catalogue import SAMPLERS, Sampler, check_variance
+from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
 from restore.settings import Defaults
@@ -179,7 +179,6 @@ _SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
 
 def _sr3(run: Run) -> Tensor:
     if run.settings.sampler is not None:
-        check_variance(run.settings.sampler, run.denoiser)
         return _sampled(run, SAMPLERS[run.settings.sampler])
     condition = _condition(run, "sr3")
     return sr3(
@@ -247,8 +246,6 @@ def _condition(run: Run, method: str) -> Condition:
         raise BadArgument(
             f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
         )
-    if not run.denoiser.conditional:
-        raise BadArgument(f"--method {method}: this model is unconditional; use {_unguided(run)}")
     return _enlarged_as_known(run, condition) if run.problem.kind == "sr" else condition
 
 
@@ -264,10 +261,6 @@ def _enlarged_as_known(run: Run, condition: Condition) -> Condition:
     if config.condition_resampling == "bicubic":
         return condition
     return condition._replace(picture=2 * enlarged(problem.measurement, size, config.condition_resampling) - 1)
-
-
-def _unguided(run: Run) -> str:
-    return "diffpir or ddrm" if run.problem.operator.has_svd else "diffpir"
 
 
 METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "diffpir": _diffpir, "sr3": _sr3, "one-step": _one_step}

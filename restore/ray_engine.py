@@ -74,7 +74,7 @@ def work_through_on_ray(
         finished: called here with what each job came to, in the order in which they end.
 
     Raises:
-        Unavailable: Ray is not installed, or there is no cluster at the address.
+        RestoreError: Ray is not installed, there is no cluster at the address, or a worker has no model that suits.
     """
     ray = _ray()
     _connect(ray, cluster)
@@ -82,7 +82,10 @@ def work_through_on_ray(
         sent = [_absolute(job) for job in jobs]
         for row in _rows(ray, sent, _elsewhere(work), model, cluster):
             job, name = jobs[row["index"]], sent[row["index"]]
-            finished(job, _as_asked(pickle.loads(row["value"]), name, job))
+            ended = pickle.loads(row["value"])
+            if isinstance(ended, _NoModel):
+                raise ended.args[0]
+            finished(job, _as_asked(ended, name, job))
     finally:
         ray.shutdown()
 
@@ -112,6 +115,10 @@ class _Read(_Stage):
         return job, self.work.load(job)
 
 
+class _NoModel(Exception):
+    """Around the error that keeps a worker from restoring any picture."""
+
+
 class _Restore(_Stage):
     """An actor, with its own model."""
 
@@ -121,10 +128,16 @@ class _Restore(_Stage):
 
         keep_freed_memory()
         self.work = work
-        self.restorer = Restorer(model.name, model.device, tile=model.tile, memory=model.memory)
-        self.restorer.load_networks(work.options)
+        self.failure: RestoreError | None = None
+        try:
+            self.restorer = Restorer(model.name, model.device, tile=model.tile, memory=model.memory)
+            self.restorer.prepare(work.task, work.options)
+        except RestoreError as error:  # which an actor's constructor cannot tell anyone
+            self.failure = error
 
     def through(self, value: Any) -> Any:
+        if self.failure is not None:
+            raise _NoModel(self.failure)
         job, loaded = value
         return job, loaded, self.work.solve(self.restorer, loaded)
 

@@ -27,6 +27,7 @@ from restore.evaluation import consistency
 from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
 from restore.images import open_measurement, open_picture
 from restore.methods import METHODS, Run, suits_ddrm
+from restore.samplers.catalogue import check_variance
 from restore.settings import Options, settings_for
 from restore.solvers.common import Callback, Generator, Step
 from restore.tasks import Kernel, Noise, Operator, Problem
@@ -326,10 +327,19 @@ class Restorer:
             )
         return self._networks[method]
 
-    def load_networks(self, options: Options) -> None:
-        """Load what the options name, so that a run without it does not begin. Raises Unavailable."""
+    def prepare(self, task: str, options: Options) -> None:
+        """Load what the options name, and see whether the model suits them: what suits no picture ends a run at once.
+
+        Raises:
+            BadArgument: a class, sampler, noise level, method or task that is not for this model.
+            Unavailable: a network that cannot be loaded.
+        """
         for network in options.networks:
             self.network(network)
+        denoiser = self.of_class(options.label)
+        check_model(denoiser, options)
+        if task != "solve":  # which task that is, each picture's operator tells
+            settings_for(task, options, conditional=denoiser.conditional, prior=denoiser.prior)
 
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
@@ -367,6 +377,7 @@ class Restorer:
     ) -> tuple[str, Run]:
         """The method's name, and what it needs but for a start."""
         denoiser = self.of_class(options.label)
+        check_model(denoiser, options)
         method, settings = settings_for(
             problem.kind,
             options,
@@ -445,6 +456,20 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         what = "--start" if options.start is not None else f"--method {options.method}"
         raise BadArgument(f"--cascade and {what}: the stages begin and go by themselves; leave one of them out")
     return options
+
+
+def check_model(denoiser: TiledDenoiser, options: Options) -> None:
+    """Look at what a model must know for the options, whatever the task.
+
+    Raises:
+        BadArgument: a sampler that needs a learned variance, or noise levels beyond the model's.
+    """
+    if options.sampler is not None:
+        check_variance(options.sampler, denoiser)
+    lowest, highest = (float(denoiser.schedule.sigmas[index]) for index in (0, -1))
+    for level in options.levels or ():
+        if not 0.99 * lowest <= level <= 1.01 * highest:
+            raise BadArgument(f"--levels: {level:g} is no noise level of this model, {lowest:.3g} to {highest:.4g}")
 
 
 @cache

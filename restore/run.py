@@ -140,8 +140,7 @@ class Run:
         restorer = Restorer(
             request.model, request.device, tile=request.tile, memory=request.memory, notice=self._notice
         )
-        restorer.load_networks(request.options)
-        restorer.of_class(request.options.label)  # a class that is not there is not every picture's failure
+        restorer.prepare(request.task, request.options)
         return restorer
 
     def _notice(self, text: str) -> None:

@@ -141,7 +141,7 @@ def settings_for(
 
     Args:
         task: the kind of problem, see `restore.tasks.Problem.kind`.
-        options: what the user asked for; None is nothing.
+        options: what the user asked for; None is nothing in particular.
         conditional: whether the model can be shown a condition.
         prior: whether the model knows pictures by themselves; one that does not does super-resolution alone, by
             `WITHOUT_PRIOR`.
@@ -159,8 +159,8 @@ def settings_for(
         _refuse_for_feed_forward(options)
         return options.method, Defaults(steps=1)
     method = _method(task, options, conditional, prior, svd)
-    if method == "one-step":
-        _refuse_for_one_step(options)
+    if not conditional and method in ("sr3", "one-step") and (task, method) != ("denoise", "one-step"):
+        raise BadArgument(f"--method {method}: this model is unconditional; use diffpir{' or ddrm' if svd else ''}")
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if options.samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
@@ -170,6 +170,8 @@ def settings_for(
         if not 1 <= options.steps <= 1000:
             raise BadArgument(f"--steps {options.steps}: must be between 1 and 1000")
         settings = settings._replace(steps=options.steps)
+    if method == "one-step":
+        _refuse_for_one_step(options)
     if prior and (task, method) == ("sr", "sr3"):
         settings = _with_found_levels(settings, options)
     if options.eta is not None:
@@ -231,12 +233,12 @@ def _refuse_for_feed_forward(options: Options) -> None:
         BadArgument: an option of the diffusion methods.
     """
     others = {
+        "--levels": options.levels is not None,  # before the η that their file may bring
         "--steps": (options.steps or 1) != 1,
         "--eta": options.eta is not None,
         "--samples": options.samples > 1,
         "--sampler": options.sampler is not None,
         "--start": options.start is not None,
-        "--levels": options.levels is not None,
         "--guidance": options.guidance is not None,
     }
     for option in (name for name, given in others.items() if given):
