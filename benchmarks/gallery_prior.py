@@ -22,13 +22,15 @@ from restore.schedule import noise_levels
 
 DRAWN = (("ddpm", 100), ("ddim", 50), ("dpmpp-2m", 20), ("sde-dpmpp-2m", 30), ("heun", 20), ("langevin", 20))
 """Samplers, and with how many noise levels."""
-COLUMNS, SIDE = 8, 80
+COLUMNS, SIDE, GAP = 8, 80, 4
 LEFTS, CROP = (0, 90), 96
 """Of two squares of the photograph, in pixels."""
 INVERSIONS = ((20, 1), (60, 1), (20, 3))
 """Noise levels, and calls of the network at each on the way to the noise."""
 WORDS = 170
 """Pixels beside a row for what it shows."""
+HEADS = 34
+"""Pixels above the first row for what the columns show."""
 
 
 def drawn(denoise: Denoiser) -> list[tuple[str, Tensor]]:
@@ -43,10 +45,10 @@ def drawn(denoise: Denoiser) -> list[tuple[str, Tensor]]:
     return [*rows, *seen]
 
 
-def inverted(denoise: Denoiser, photograph: Tensor) -> list[tuple[str, Tensor]]:
-    """Squares of a photograph as noise and back, and pictures between two of them."""
+def inverted(denoise: Denoiser, photograph: Tensor) -> tuple[list[str], list[Tensor]]:
+    """Squares of a photograph as noise and back: what the columns show, and rows of pictures."""
     squares = torch.cat([photograph[..., :CROP, left : left + CROP] for left in LEFTS])
-    rows, noises, backs, words = [], [], [], []
+    noises, backs, heads = [], [], ["photograph"]
     with torch.inference_mode():
         for levels, iterations in INVERSIONS:
             sigmas = noise_levels(denoise.schedule, levels, "log-snr")
@@ -54,24 +56,38 @@ def inverted(denoise: Denoiser, photograph: Tensor) -> list[tuple[str, Tensor]]:
             back = (ddim(denoise, noise, sigmas) + 1) / 2
             noises.append((noise / sigmas[0] / 6 + 0.5).clamp(0, 1))
             backs.append(back.clamp(0, 1))
-            words.append(f"{levels} x {iterations}: {float(psnr(backs[-1], squares).mean()):.1f} dB")
-    for number in range(len(LEFTS)):
-        pictures = [squares, *(part for pair in zip(noises, backs, strict=True) for part in pair)]
-        rows.append(("\n".join(words) if number == 0 else "", torch.stack([p[number] for p in pictures])))
-    return rows
+            heads.append(f"as noise:\n{levels} levels" + (f", {iterations} calls" if iterations > 1 else ""))
+            heads.append(f"and back:\n{float(psnr(backs[-1], squares).mean()):.1f} dB")
+    columns = [squares, *(part for pair in zip(noises, backs, strict=True) for part in pair)]
+    return heads, list(torch.stack(columns, dim=1))
+
+
+def under_heads(heads: list[str], rows: list[Tensor]) -> Image.Image:
+    """Rows of pictures [N, 3, H, W] in [0, 1] with words above the columns."""
+    pictures = _picture(rows)
+    made = Image.new("RGB", (pictures.width, HEADS + pictures.height), "white")
+    made.paste(pictures, (0, HEADS))
+    draw, font = ImageDraw.Draw(made), ImageFont.load_default(12)
+    for number, words in enumerate(heads):
+        draw.multiline_text((number * (rows[0].shape[-1] + GAP) + 2, 2), words, fill="black", font=font, spacing=1)
+    return made
 
 
 def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
     """Rows of pictures [N, 3, H, W] in [0, 1] with words beside them."""
     side = rows[0][1].shape[-1]
-    whole = grid(torch.cat([pictures for _, pictures in rows]), columns=len(rows[0][1]), gap=4)
-    pictures = Image.fromarray((255 * whole).round().byte().permute(1, 2, 0).numpy())
+    pictures = _picture([pictures for _, pictures in rows])
     made = Image.new("RGB", (WORDS + pictures.width, pictures.height), "white")
     made.paste(pictures, (WORDS, 0))
     draw, font = ImageDraw.Draw(made), ImageFont.load_default(15)
     for number, (words, _) in enumerate(rows):
-        draw.multiline_text((4, number * (side + 4) + 4), words, fill="black", font=font)
+        draw.multiline_text((4, number * (side + GAP) + 4), words, fill="black", font=font)
     return made
+
+
+def _picture(rows: list[Tensor]) -> Image.Image:
+    whole = grid(torch.cat(rows), columns=len(rows[0]), gap=GAP)
+    return Image.fromarray((255 * whole).round().byte().permute(1, 2, 0).numpy())
 
 
 def main() -> None:
@@ -83,7 +99,7 @@ def main() -> None:
     denoise = load_denoiser("default", torch.device("cpu"), torch.float32)
     pixels = np.array(Image.open(arguments.photograph).convert("RGB"))
     photograph = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-    sheet(inverted(denoise, photograph)).save(arguments.inversion, quality=90)
+    under_heads(*inverted(denoise, photograph)).save(arguments.inversion, quality=90)
     sheet(drawn(denoise)).save(arguments.prior, quality=88)
 
 
