@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
