@@ -77,7 +77,8 @@ def _layout(source: Source) -> Layout:
     if UNet2D.recognises(names):
         return UNet2D(source.state, *diffusers_config(source.path))
     if names >= OWN:
-        raise CheckpointError(f"weights of our own without their description {source.path.with_suffix('.json').name}")
+        beside = source.path.with_suffix(".json").name
+        raise CheckpointError(f"weights of our own, whose description {beside} is missing or not complete")
     for kind in LAYOUTS:
         if kind.recognises(names):
             return kind(source.state)
