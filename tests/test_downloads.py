@@ -708,7 +708,7 @@ def test_weights_without_a_description(command, tmp_path, picture):
     shutil.copy(pretrained.checkpoint_path("default"), tmp_path / "alone.safetensors")
     outcome = command("sr", picture(), "--model", tmp_path / "alone.safetensors")
     assert outcome.code == 3
-    assert "alone.safetensors: weights of our own without their description alone.json" in outcome.err
+    assert "alone.safetensors: weights of our own, whose description alone.json" in outcome.err
 
 
 def test_convert(command, monkeypatch, listed, tmp_path):

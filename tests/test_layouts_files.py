@@ -495,6 +495,6 @@ def test_our_own_weights_need_their_description(tmp_path, refused) -> None:
     config, state = layouts.read(shipped)
     assert ModelConfig.from_dict(config) == ModelConfig.from_dict(pretrained.load("default").config)
     assert state.keys() == pretrained.load("default").state.keys()
-    assert "without their description alone.json" in refused("alone.safetensors", state)
+    assert "whose description alone.json is missing" in refused("alone.safetensors", state)
     with pytest.raises(CheckpointError, match="channels: 64, expected 32"):
         layouts.read(shipped, expected={"backbone": {"channels": 32}})
