@@ -354,6 +354,7 @@ def tune(
     count: Annotated[int, typer.Option(help="How many pictures, the first in name order.")] = 8,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
     model: ModelOption = "default",
+    yes: YesOption = False,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The result only.")] = False,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from benchmark_scripts import benchmark
 
 import operators
 from restore.denoiser import ModelConfig
@@ -20,14 +18,7 @@ HOST = torch.device("cpu")
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The benchmark as a module."""
-    file = Path(__file__).parents[1] / "benchmarks" / "adm256_step.py"
-    spec = importlib.util.spec_from_file_location("adm256_step", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("adm256_step")
 
 
 def _check(script: ModuleType, config: ModelConfig, dtype: torch.dtype, side: int, steps: int):

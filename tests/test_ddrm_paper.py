@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import benchmark
 from conftest import piece
 from PIL import Image
 from safetensors.torch import save_file
@@ -28,14 +27,7 @@ SIDE = 32
 @pytest.fixture(scope="module")
 def paper() -> ModuleType:
     """The benchmark as a module."""
-    file = Path(__file__).parents[1] / "benchmarks" / "ddrm_paper.py"
-    spec = importlib.util.spec_from_file_location("ddrm_paper", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("ddrm_paper")
 
 
 @pytest.fixture
