@@ -355,6 +355,7 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
     model: ModelOption = "default",
     yes: YesOption = False,
+    label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever --out holds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The result only.")] = False,
@@ -365,7 +366,7 @@ def tune(
     from restore.tune import Request, told, tune
 
     keep_freed_memory()
-    request = Request(source, steps, scale, kernel, noise, score, size, count, seed, model, device)
+    request = Request(source, steps, scale, kernel, noise, score, size, count, seed, model, device, label)
     best = tune(request, out, overwrite=overwrite, tell=(lambda text: None) if quiet else _say)
     typer.echo(f"{out}: {told(best)}")
 
@@ -448,6 +449,7 @@ def score_norms(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers.")] = 0,
     model: ModelOption = "default",
+    yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.norms.json.")] = False,

@@ -71,6 +71,7 @@ class Request:
         size: side in pixels of the middle square that is taken of each picture.
         count: how many pictures, the first in name order.
         seed: of the noise.
+        label: the class, of a class-conditional model.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Request:
     seed: int = 0
     model: str = "default"
     device: str = "auto"
+    label: int | None = None
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -159,7 +161,9 @@ class _Measured:
 
     def _values(self, batch: Sequence[Case], levels: Levels) -> list[float]:
         """Of each picture, the less the better."""
-        options = Options("sr3", eta=levels.eta, seed=self.request.seed, levels=levels.sigmas(self.request.steps))
+        request = self.request
+        sigmas = levels.sigmas(request.steps)
+        options = Options("sr3", eta=levels.eta, seed=request.seed, levels=sigmas, label=request.label)
         measured = torch.cat([case.measurement for case in batch])
         truth = torch.cat([to_tensor(case.truth) for case in batch])
         problem = self.restorer.problem("sr", measured, dict(batch[0].arguments))

@@ -167,3 +167,10 @@ def test_training_refuses_classes(command, tmp_path) -> None:
     outcome = command("train", *words, "--recipe", tmp_path / "recipe.toml")
     assert outcome.code == 1
     assert "classes: must be 0" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["sr", "evaluate", "tune", "sample", "score-norms", "likelihood"])
+def test_every_command_that_loads_a_model_takes_a_class_and_may_download(command, name: str) -> None:
+    shown = command(name, "--help").out
+    assert "--class" in shown
+    assert "--yes" in shown
