@@ -115,22 +115,27 @@ def against_whole(arguments: argparse.Namespace) -> None:
     print(f"{side}², {arguments.steps} steps, tiles of at most {tile}; in levels of 255\n")
     print("| task | overlap | largest difference | RMS | pixels a step, of the whole |\n|---|---:|---:|---:|---:|")
     for task in arguments.tasks:
-        image, of_task = problem(task, side, side)
-        results = {}
+        whole, pixels = result_in_tiles(restorer, task, arguments.steps, side, side + 64)  # of an unknown border, too
         for overlap in (None, *arguments.overlaps):
-            restorer.denoiser.tile = side + 64 if overlap is None else tile  # a blurred picture's border is unknown
-            restorer.denoiser.overlap = overlap or restorer.denoiser.overlap
-            seen = []
-            hook = restorer.denoiser.denoise.network.register_forward_hook(
-                lambda _, given, __, seen=seen: seen.append(given[0].shape[-1] * given[0].shape[-2])
-            )
-            results[overlap] = restorer.run(task, image, of_task, steps=arguments.steps).mean, sum(seen)
-            hook.remove()
-            if overlap is not None:
-                difference = 255 * (results[overlap][0] - results[None][0])
-                largest, rms = np.abs(difference).max(), np.sqrt(np.mean(difference**2))
-                more = results[overlap][1] / results[None][1]
-                print(f"| {task} | {overlap} | {largest:.3f} | {rms:.4f} | {more:.2f} |", flush=True)
+            found, seen = result_in_tiles(restorer, task, arguments.steps, side, tile, overlap)
+            difference = 255 * (found - whole)
+            largest, rms = np.abs(difference).max(), np.sqrt(np.mean(difference**2))
+            print(f"| {task} | {overlap or 'default'} | {largest:.3f} | {rms:.4f} | {seen / pixels:.2f} |", flush=True)
+
+
+def result_in_tiles(
+    restorer: Restorer, task: str, steps: int, side: int, tile: int, overlap: int | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """The result of a square problem, and how many pixels went through the network."""
+    restorer.denoiser.tile, restorer.denoiser.overlap = tile, overlap
+    image, of_task = problem(task, side, side)
+    seen: list[int] = []
+    hook = restorer.denoiser.denoise.network.register_forward_hook(
+        lambda _, given, __: seen.append(given[0].shape[-1] * given[0].shape[-2])
+    )
+    result = restorer.run(task, image, of_task, steps=steps).mean
+    hook.remove()
+    return result, sum(seen)
 
 
 def of_network(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from restore.denoiser import Denoiser
 from restore.devices import HOST, free_memory, likes_batches, used_memory
 from restore.errors import BadArgument
 
-SMALLEST_TILE, LARGEST_TILE = 128, 1536
+SMALLEST_TILE, LARGEST_TILE = 128, 2048
 """Sides in pixels. Below, most of a tile is overlap; above, nothing is gained."""
 
 BATCH_PIXELS = 2048**2

@@ -24,7 +24,8 @@ from operators import ValidConvolution
 from restore.devices import HOST, is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.tasks import Operator, Problem
-from restore.tiles import Notice, Span, spans
+from restore.tiles import Notice
+from restore.tiling import Span, Spans, tile_area, tiling
 
 PREFIX = "spandrel:"
 PICKLES = (".pth", ".pt", ".ckpt")
@@ -171,11 +172,9 @@ class FeedForward:
         inputs = [part.to(self.device, copy=True).contiguous() for part in (picture, holes) if part is not None]
         return self.network(*inputs)
 
-    def _spans(self, height: int, width: int) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-        if height * width <= self.tile**2 or self._tiles_itself:
-            return spans(height, height, 0, 1), spans(width, width, 0, 1)
-        grid = self.network.size_requirements.multiple_of
-        return spans(height, self.tile, OVERLAP, grid), spans(width, self.tile, OVERLAP, grid)
+    def _spans(self, height: int, width: int) -> tuple[Spans, Spans]:
+        area = height * width if self._tiles_itself else self.tile**2
+        return tiling(height, width, area, OVERLAP, self.network.size_requirements.multiple_of)
 
     @property
     def _tiles_itself(self) -> bool:
@@ -183,8 +182,7 @@ class FeedForward:
 
     def _use_less(self, pictures: Tensor) -> None:
         """RestoreError where tiles are as small as can be."""
-        rows, columns = self._spans(*pictures.shape[-2:])
-        area = (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
+        area = tile_area(*self._spans(*pictures.shape[-2:]), grid=1)
         smaller = max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area or self._tiles_itself:
             raise RestoreError(

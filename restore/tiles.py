@@ -6,41 +6,28 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
 from restore.denoiser import Condition, Denoiser, Prediction, mirror_to_multiple
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError
+from restore.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
-OVERLAP = 96
-"""Pixels by which neighbouring tiles overlap (docs/large-pictures.md says what less costs)."""
+OVERLAP, WIDE_OVERLAP = 96, 256
+"""Pixels by which neighbouring tiles overlap at noise levels up to `WIDE_ABOVE`, and above, where the network looks
+further (docs/large-pictures.md says what less costs)."""
+WIDE_ABOVE = 0.5
+"""A noise level, for pictures in [-1, 1]. A walk has a few steps above it; filling wide holes begins with more."""
 OVERLAP_SHARE = 4
 """Of a network that knows one size only, tiles overlap by their side over this."""
 
 Notice = Callable[[str], None]
 """Takes a sentence for the user about what is done differently than asked or expected."""
-
-
-class Span(NamedTuple):
-    """A tile's extent along one axis."""
-
-    start: int
-    stop: int
-    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than the network's grid."""
-    weights: NDArray[np.float32]
-    """Of its pixels; those of all spans that see a pixel sum to 1."""
-
-    @property
-    def place(self) -> slice:
-        return slice(self.start, self.stop)
 
 
 class Tile(NamedTuple):
@@ -79,8 +66,8 @@ class TiledDenoiser:
     Args:
         denoise: the denoiser of one tile.
         tile: side of a tile in pixels; None is what the budget allows, or the network's size.
-        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP`, or a quarter of the
-            network's size.
+        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP` or, at noise levels
+            above `WIDE_ABOVE`, `WIDE_OVERLAP`; of a network of one size, a quarter of it.
         budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a time.
         notice: told, once for each change, what is done differently than expected.
 
@@ -102,9 +89,9 @@ class TiledDenoiser:
         if self.size is not None and tile not in (None, self.size):
             raise BadArgument(f"--tile {tile}: this model sees pieces of {self.size} pixels alone")
         tile = tile or self.size
-        if overlap is None:
-            overlap = OVERLAP if self.size is None else max(1, self.size // OVERLAP_SHARE)
-        if not 0 < overlap < (tile or LARGEST_TILE):
+        if overlap is None and self.size is not None:
+            overlap = max(1, self.size // OVERLAP_SHARE)
+        if overlap is not None and not 0 < overlap < (tile or LARGEST_TILE):
             raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.budget, self.notice = budget, notice
@@ -127,7 +114,7 @@ class TiledDenoiser:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._use_less(x)
+                self._use_less(x, sigma)
             release_memory(self.denoise.device)
 
     def of_class(self, label: int | None) -> TiledDenoiser:
@@ -155,12 +142,12 @@ class TiledDenoiser:
         return len(x) * x.shape[-2] * x.shape[-1] if x.device == self.denoise.device else 0
 
     def _predict(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
-        rows, columns = self._spans(x)
+        rows, columns = self._spans(x, sigma)
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
         whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.learned_variance)))
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
-        for group in _groups(tiles, self.at_once(x, _area(rows, columns, self._grid))):
+        for group in _groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))):
             seen = self._gathered(x, group)
             levels = sigma[[tile.picture % len(sigma) for tile in group]] if _is_per_picture(sigma) else sigma
             shown = condition and Condition(*(self._gathered(part, group) for part in condition))
@@ -172,7 +159,7 @@ class TiledDenoiser:
 
     def _predict_whole(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
         """Every picture as one tile, several at once."""
-        count, device = self.at_once(x, _area(*self._spans(x), self._grid)), self.denoise.device
+        count, device = self.at_once(x, tile_area(*self._spans(x, sigma), self._grid)), self.denoise.device
         answers = []
         for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
             prediction = self._finite(*_part_of(x, sigma, condition, pictures, device))
@@ -200,29 +187,32 @@ class TiledDenoiser:
     def _gathered(self, pictures: Tensor, tiles: Sequence[Tile]) -> Tensor:
         return torch.cat([tile.of(pictures, self._grid) for tile in tiles]).to(self.denoise.device)
 
-    def _spans(self, x: Tensor) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    def _spans(self, x: Tensor, sigma: Tensor | float) -> tuple[Spans, Spans]:
         """Of the tiles' rows and columns; one of each if the picture goes through whole."""
         height, width = x.shape[-2:]
-        side = self.side(x)
+        side, overlap = self.side(x), self._overlap_at(sigma)
         if self.size is not None:
-            return fixed_spans(height, side, self.overlap), fixed_spans(width, side, self.overlap)
-        if height * width <= side**2:
-            return spans(height, height, 0, 1), spans(width, width, 0, 1)
-        return spans(height, side, self.overlap, self._grid), spans(width, side, self.overlap, self._grid)
+            return fixed_spans(height, side, overlap), fixed_spans(width, side, overlap)
+        return tiling(height, width, side**2, overlap, self._grid)
+
+    def _overlap_at(self, sigma: Tensor | float) -> int:
+        if self.overlap is not None:
+            return self.overlap
+        return WIDE_OVERLAP if float(torch.as_tensor(sigma).max()) > WIDE_ABOVE else OVERLAP
 
     @property
     def _grid(self) -> int:
         """What the sides of all that the network sees are multiples of."""
         return self.size or self.denoise.config.backbone.size_multiple
 
-    def _use_less(self, x: Tensor) -> None:
+    def _use_less(self, x: Tensor, sigma: Tensor | float) -> None:
         """Go on with fewer tiles at once, else with smaller ones.
 
         Raises:
             RestoreError: they are as small as can be.
         """
-        rows, columns = self._spans(x)
-        area = _area(rows, columns, self._grid)
+        rows, columns = self._spans(x, sigma)
+        area = tile_area(rows, columns, self._grid)
         count = min(self.at_once(x, area), len(x) * len(rows) * len(columns))
         if count > 1:
             self._most = count // 2
@@ -236,68 +226,6 @@ class TiledDenoiser:
             )
         self.tile = smaller
         self.notice(f"not enough memory: going on with tiles of {smaller} pixels")
-
-
-@lru_cache(maxsize=16)
-def spans(size: int, tile: int, overlap: int, grid: int) -> tuple[Span, ...]:
-    """Evenly spread spans that cover ``size`` pixels, with weights that sum to 1 at each.
-
-    All have the same length, the shortest that needs no more spans than ``tile`` does, if the last is taken to end at a
-    multiple of ``grid``. They start at multiples of ``grid``, so that the network divides every tile as it divides the
-    whole picture.
-
-    Args:
-        size: of the picture along the axis.
-        tile: the longest length; one span covers a picture that is not longer.
-        overlap: of neighbours, at least, up to half a tile; rounded up to a multiple of ``grid``.
-        grid: what the network divides lengths by.
-    """
-    tile = max(tile // grid, 2) * grid if tile < size else size
-    if size <= tile:
-        return _one_span(size)
-    overlap = min(-(-overlap // grid), tile // grid // 2) * grid
-    padded = -(-size // grid) * grid
-    count = -(-(padded - overlap) // (tile - overlap))
-    length = -(-(padded + (count - 1) * overlap) // (count * grid)) * grid
-    starts = [index * (padded - length) // (count - 1) // grid * grid for index in range(count)]
-    return _weighted(starts, length, overlap, size)
-
-
-@lru_cache(maxsize=16)
-def fixed_spans(size: int, length: int, overlap: int) -> tuple[Span, ...]:
-    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is not longer, one."""
-    if size <= length:
-        return _one_span(size)
-    overlap = min(overlap, length // 2)
-    count = -(-(size - overlap) // (length - overlap))
-    starts = [index * (size - length) // (count - 1) for index in range(count)]
-    return _weighted(starts, length, overlap, size)
-
-
-def _one_span(size: int) -> tuple[Span, ...]:
-    return (Span(0, size, np.ones(size, np.float32)),)
-
-
-def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> tuple[Span, ...]:
-    """Spans that begin there, with weights that sum to 1 at each of ``size`` pixels."""
-    windows = [_window(start, length, overlap, size) for start in starts]
-    total = np.sum(windows, axis=0)
-    return tuple(
-        Span(start, min(start + length, size), (window / total)[start : start + length].astype(np.float32))
-        for start, window in zip(starts, windows, strict=True)
-    )
-
-
-def _window(start: int, length: int, overlap: int, size: int) -> NDArray[np.float64]:
-    """[size]: 1 inside a span, a raised cosine over the overlap at its ends, 0 outside."""
-    position = np.arange(size) - start + 0.5
-    distance = np.minimum(position, length - position)
-    return np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2
-
-
-def _area(rows: Sequence[Span], columns: Sequence[Span], grid: int) -> int:
-    """Pixels of one tile, as the network sees it."""
-    return math.prod(-(-(axis[0].stop - axis[0].start) // grid) * grid for axis in (rows, columns))
 
 
 def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:

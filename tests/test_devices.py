@@ -246,7 +246,7 @@ def test_tiles_travel_and_come_back(size: tuple[int, int], conditional: bool, pl
     assert {part.device.type for part in prediction[:2]} == {place}
     assert {part.shape for part in prediction[:2]} == {x.shape}
     assert set(seen) == {"cuda"}
-    assert len(seen) == (1 if size == (24, 40) else 8)
+    assert len(seen) == (1 if size == (24, 40) else 6)
 
 
 @pytest.mark.parametrize("size", [(10, 16), (20, 30)])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pretrained
@@ -17,7 +20,8 @@ from restore.budget import SMALLEST_TILE, Budget
 from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.errors import RestoreError
 from restore.settings import Options
-from restore.tiles import TiledDenoiser, spans
+from restore.tiles import OVERLAP, WIDE_ABOVE, WIDE_OVERLAP, TiledDenoiser
+from restore.tiling import Span, spans, tile_area, tiling
 
 CHECKPOINT = pretrained.load("default")
 DENOISE = build_denoiser(ModelConfig.from_dict(CHECKPOINT.config), CHECKPOINT.state)
@@ -62,21 +66,72 @@ def noisy(*shape: int, sigma: float = 0.5) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("grid", [1, 8, 32])
 @pytest.mark.parametrize("size", [1, 2, 97, 128, 129, 191, 256, 257, 500, 1000, 1009, 4001])
 def test_weights_sum_to_one_and_spans_overlap(size: int, grid: int) -> None:
+    found = spans(size, 128, 32, grid)
+    _check_spans(found, size, 32, grid)
+    assert all(span.stop - span.start <= 128 for span in found)
+
+
+def _check_spans(found: Sequence[Span], size: int, overlap: int, grid: int) -> None:
     total = np.zeros(size)
-    found = spans(size, 128, 24, grid)
     for span in found:
         assert span.start % grid == 0
-        assert span.stop - span.start == len(span.weights) <= 128
+        assert span.stop - span.start == len(span.weights)
         assert span.weights.min() > 0
         total[span.place] += span.weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
     assert (found[0].start, found[-1].stop) == (0, size)
-    assert all(a.stop - b.start >= min(24, size - b.start) for a, b in itertools.pairwise(found))
+    assert all(a.stop - b.start >= min(overlap, size - b.start) for a, b in itertools.pairwise(found))
 
 
 def test_spans_are_as_short_as_their_number_allows() -> None:
     """A picture a little larger than a tile does not cost twice the time of one tile."""
     assert [span.place for span in spans(1100, 1024, 96, 8)] == [slice(0, 600), slice(504, 1100)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 600), st.integers(8, 300), st.sampled_from([1, 8, 32])
+)
+def test_every_picture_is_divided_into_tiles_of_no_more_than_the_area(
+    height: int, width: int, side: int, overlap: int, grid: int
+) -> None:
+    rows, columns = tiling(height, width, side**2, overlap, grid)
+    least = min(-(-overlap // grid), max(side // grid, 2) // 2) * grid
+    _check_spans(rows, height, least, grid)
+    _check_spans(columns, width, least, grid)
+    if len(rows) * len(columns) > 1:
+        assert tile_area(rows, columns, grid) <= max(side, 2 * grid) ** 2
+    if height * width <= side**2:
+        assert len(rows) == len(columns) == 1
+    else:
+        assert len(rows) * len(columns) > 1 or grid > 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(100, 900), st.integers(100, 900), st.integers(100, 400), st.sampled_from([1, 8]))
+def test_no_other_number_of_rows_and_columns_has_fewer_pixels(height: int, width: int, side: int, grid: int) -> None:
+    """Against all that spans of every length come to."""
+
+    def pixels(rows: Sequence[Span], columns: Sequence[Span]) -> int:
+        return len(rows) * len(columns) * tile_area(rows, columns, grid)
+
+    overlap = 24
+    found = pixels(*tiling(height, width, side**2, overlap, grid))
+    lengths = range(2 * overlap, max(height, width) + grid, grid)
+    axes = [{len(s): s for s in (spans(size, n, overlap, grid) for n in lengths)} for size in (height, width)]
+    others = [
+        pixels(rows, columns)
+        for rows, columns in itertools.product(*(axis.values() for axis in axes))
+        if tile_area(rows, columns, grid) <= side**2
+    ]
+    assert found <= min(others)
+
+
+def test_tiles_of_a_photograph_cost_little_more_than_its_pixels() -> None:
+    """12 megapixels in four tiles of at most 2048×2048."""
+    rows, columns = tiling(3000, 4000, 2048**2, OVERLAP, 8)
+    assert (len(rows), len(columns)) == (2, 2)
+    assert 4 * tile_area(rows, columns, 8) < 1.06 * 3000 * 4000
 
 
 def test_the_window_is_smooth() -> None:
@@ -163,27 +218,46 @@ def test_tiles_of_a_large_picture(task: str, float32: None) -> None:
     _agree(task, 1024, 640)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [48, 96, 170])
+def test_tiles_that_meet_in_a_wide_hole(width: int, float32: None) -> None:
+    """In the middle of the picture, where four tiles meet and nothing but the network knows what is there."""
+    _agree("inpaint", 1024, 640, hole=(slice(512 - width // 2, 512 + width // 2),) * 2)
+
+
+def test_tiles_overlap_more_where_the_network_looks_further() -> None:
+    x, _ = noisy(1, 3, 1000, 1200)
+    for sigma, overlap in ((WIDE_ABOVE, OVERLAP), (1.1 * WIDE_ABOVE, WIDE_OVERLAP)):
+        rows, columns = tiling(1000, 1200, 700**2, overlap, 8)
+        assert all(a.stop - b.start >= overlap for axis in (rows, columns) for a, b in itertools.pairwise(axis))
+        for level in (sigma, torch.tensor(sigma), torch.tensor([sigma])):
+            denoise = pixelwise()
+            TiledDenoiser(denoise, 700)(x, level)
+            assert len(denoise.network.shapes) == len(rows) * len(columns) > 1
+            assert {shape[-2:] for shape in denoise.network.shapes} == {(rows[0].stop, columns[0].stop)}
+
+
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16 a convolution rounds differently with the size of its input, more than tiles matter."""
     monkeypatch.setattr("restore.restorer.network_dtype", lambda _: torch.float32)
 
 
-def _agree(task: str, size: int, tile: int) -> None:
+def _agree(task: str, size: int, tile: int, hole: tuple[slice, slice] | None = None) -> None:
     """By the shipped model and its methods, with few steps, on a photograph that is repeated mirrored."""
     photo = torch.from_numpy(_photograph(size)).permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(photo, scale_factor=0.5, mode="area")
-    hole = torch.zeros(size, size, dtype=torch.bool)
-    hole[size // 3 : size // 3 + 20, size // 4 : 3 * size // 4] = True  # in wide ones the network looks further
+    mask = torch.zeros(size, size, dtype=torch.bool)
+    mask[hole or (slice(size // 3, size // 3 + 20), slice(size // 4, 3 * size // 4))] = True
     pictures = {"sr": small, "deblur": photo, "inpaint": photo}
-    arguments = {"sr": {"scale": 2}, "deblur": {"kernel": "motion:9:30", "noise": 0.01}, "inpaint": {"mask": hole}}
+    arguments = {"sr": {"scale": 2}, "deblur": {"kernel": "motion:9:30", "noise": 0.01}, "inpaint": {"mask": mask}}
     results = []
     for side in (size + 64, tile):  # the picture sought by deblurring is a little larger
         restorer = Restorer(device="cpu", tile=side)
         problem = restorer.problem(task, pictures[task], arguments[task])
         calls = _counted(restorer)
         results.append(restorer.solve_problem(problem, Options(steps=3))[0])
-        assert calls == ([3] if side > size else [12])
+        assert calls[0] == 3 if side > size else calls[0] > 3
     assert 0 < float((results[0] - results[1]).abs().max()) <= ONE_LEVEL
 
 
