@@ -30,6 +30,7 @@ from restore.devices import choose_device, keep_freed_memory
 from restore.evaluate.meter import Meter
 from restore.photo import read_photo
 from restore.restorer import load_denoiser
+from restore.tiles import TiledDenoiser
 
 TASKS = ("sr", "deblur", "inpaint")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "parrots.png"
@@ -112,7 +113,9 @@ def against_whole(arguments: argparse.Namespace) -> None:
     """Print how far results in tiles are from the result of the whole picture, in levels of 255."""
     side, tile = arguments.side, arguments.tile or arguments.side // 2
     restorer = Restorer(arguments.model, arguments.device, memory=arguments.memory)
-    print(f"{side}², {arguments.steps} steps, tiles of at most {tile}; in levels of 255\n")
+    exact = load_denoiser(arguments.model, restorer.device, torch.float32)  # bfloat16 rounds differently in every size
+    restorer.denoiser = TiledDenoiser(exact)
+    print(f"{side}², {arguments.steps} steps, float32, tiles of at most {tile}²; in levels of 255\n")
     print("| task | overlap | largest difference | RMS | pixels a step, of the whole |\n|---|---:|---:|---:|---:|")
     for task in arguments.tasks:
         whole, pixels = result_in_tiles(restorer, task, arguments.steps, side, side + 64)  # of an unknown border, too
