@@ -48,8 +48,18 @@ class Shown(NamedTuple):
     std: NDArray[Any] | None
 
 
-Look = Callable[[Job, Shown, dict[str, Any]], None]
-"""``look(job, shown, description)`` is called when a picture is restored and written."""
+class Drawn(NamedTuple):
+    """A picture's part of a report."""
+
+    name: str
+    before: tuple[int, int]
+    """Width and height of the input."""
+    views: str
+    """HTML; empty where the pictures are not shown."""
+
+
+Draw = Callable[[Job, Shown, Mapping[str, Any]], Drawn]
+"""``draw(job, shown, description)`` is called when a picture is restored and written."""
 
 
 class Loaded(NamedTuple):
@@ -79,6 +89,8 @@ class Ended(NamedTuple):
     """Of its input."""
     description: dict[str, Any]
     """For the JSON line: ``outputs`` and what else is told."""
+    drawn: Drawn | None = None
+    """For the report, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class Work:
         results = restorer.run_together(self.task, pictures, arguments, callback=callback, **options)
         return [_as_arrays(result) for result in results]
 
-    def write(self, job: Job, loaded: Loaded, result: Result, look: Look | None = None) -> dict[str, Any]:
+    def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:
         """Write all outputs, or none, and describe what was done.
 
         Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
@@ -142,10 +154,10 @@ class Work:
         the job says so. The target is written last, so that it stands for the whole set.
 
         Args:
-            look: is shown what was written.
+            draw: makes the report's part of what was written.
         """
         shown = None
-        if job.comparison is not None or look is not None:
+        if job.comparison is not None or draw is not None:
             before = loaded.photo
             if loaded.measurement is not None:
                 before = _pictured(loaded.measurement, loaded.arguments)
@@ -156,10 +168,8 @@ class Work:
         _write_all(outputs, self.output.applied(loaded.photo), self.overwrite, strip)
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
         done = {"outputs": [str(path) for path in (*outputs, *strip)], **size, **asdict(result.report)}
-        if look is not None:
-            assert shown is not None
-            look(job, shown, done)
-        return done
+        drawn = None if draw is None or shown is None else draw(job, shown, done)
+        return Ended(loaded.fingerprint, done, drawn)
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:

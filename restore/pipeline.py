@@ -52,8 +52,8 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
     ended = threading.Event()
     wanted = takewhile(lambda job: not ended.is_set(), jobs)
     try:
-        for group in _made_ahead(reading, groups(wanted, stages)):
-            under_way.append(writing.submit(_finish, stages, group, _solved(stages, group)))
+        for group in _made_ahead(reading, groups(wanted, stages.load, stages.most, stages.alike)):
+            under_way.append(writing.submit(_finish, stages, group, solve_group(stages.solve, group)))
             while len(under_way) > AHEAD:
                 under_way.popleft().result()
         while under_way:
@@ -78,24 +78,43 @@ def work_in_turn(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
 
 
 def groups(
-    jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]
+    jobs: Iterable[Job],
+    load: Callable[[Job], Loaded],
+    most: Callable[[Loaded], int],
+    alike: Callable[[Loaded, Loaded], bool],
 ) -> Iterator[list[tuple[Job, Loaded | Exception]]]:
-    """Consecutive jobs that are solved together, with what was loaded for them; one that cannot be loaded is alone."""
+    """Consecutive jobs that are solved together, with what was loaded for them; one that cannot be loaded is alone.
+
+    Args:
+        load, most, alike: see `Stages`.
+    """
     group: list[tuple[Job, Loaded | Exception]] = []
     for job in jobs:
-        loaded = _tried(stages.load, job)
+        loaded = _tried(load, job)
         failed = isinstance(loaded, Exception)
-        if group and (failed or not stages.alike(group[0][1], loaded)):
+        if group and (failed or not alike(group[0][1], loaded)):
             yield group
             group = []
         group.append((job, loaded))
         if len(group) == 1:
-            most = 1 if failed else stages.most(loaded)
-        if len(group) >= most:
+            size = 1 if failed else most(loaded)
+        if len(group) >= size:
             yield group
             group = []
     if group:
         yield group
+
+
+def solve_group(
+    solve: Callable[[Sequence[Job], Sequence[Loaded]], Sequence[Solved | Exception]],
+    group: Sequence[tuple[Job, Loaded | Exception]],
+) -> Sequence[Solved | Exception]:
+    """What came of each job of a group, or its error."""
+    jobs, loaded = zip(*group, strict=True)
+    if isinstance(loaded[0], Exception):
+        return loaded
+    found = _tried(solve, jobs, loaded)
+    return [found] * len(jobs) if isinstance(found, Exception) else found
 
 
 def _made_ahead(thread: ThreadPoolExecutor, items: Iterator[Loaded]) -> Iterator[Loaded]:
@@ -104,16 +123,6 @@ def _made_ahead(thread: ThreadPoolExecutor, items: Iterator[Loaded]) -> Iterator
     while (item := coming.result()) is not None:
         coming = thread.submit(next, items, None)
         yield item
-
-
-def _solved(
-    stages: Stages[Job, Loaded, Solved, Done], group: Sequence[tuple[Job, Loaded | Exception]]
-) -> Sequence[Solved | Exception]:
-    jobs, loaded = zip(*group, strict=True)
-    if isinstance(loaded[0], Exception):
-        return loaded
-    solved = _tried(stages.solve, jobs, loaded)
-    return [solved] * len(jobs) if isinstance(solved, Exception) else solved
 
 
 def _finish(

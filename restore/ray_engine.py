@@ -7,24 +7,33 @@ goes on where it was, on the cluster or without it.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+from restore.batches import Batches
+from restore.devices import keep_freed_memory
 from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.feed_forward import PREFIX, is_feed_forward
 from restore.folder import Job
-from restore.picture_file import Ended, Work
-
-if TYPE_CHECKING:
-    from restore.restorer import Restorer
+from restore.picture_file import Draw, Ended, Loaded, Work
+from restore.pipeline import groups, solve_group
+from restore.progress import Progress
+from restore.restorer import Restorer, Result
 
 Row = dict[str, Any]
+"""``index`` of a job, and a pickled ``value``: the job, what came of it, or the error that it ended with."""
+
+AT_ONCE = 8
+"""So many pictures go to a model at once, fewer where the last ones would keep one model busy and the others waiting: a
+call costs some hundredths of a second, and a GPU restores small pictures of equal size together."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,11 @@ class Cluster:
         if not self.cpus and not self.gpus:
             raise BadArgument("--worker-cpus 0 and --worker-gpus 0: a worker needs something to compute with")
 
+    def __str__(self) -> str:
+        """For a report."""
+        where = "Ray" if self.address is None else f"the Ray cluster {self.address}"
+        return f"{self.workers} worker(s) of {where} with {self.gpus:g} GPU(s) and {self.cpus:g} processor(s) each"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -71,11 +85,16 @@ def work_through_on_ray(
     model: Model,
     cluster: Cluster,
     finished: Callable[[Job, Ended | Exception], None],
+    *,
+    batch: int | None = None,
+    draw: Draw | None = None,
 ) -> None:
     """Take every job through its stages on the cluster.
 
     Args:
         finished: called here with what each job came to, in the order in which they end.
+        batch: how many pictures of equal size a model restores together at most; None is what suits its device.
+        draw: makes a report's part of each picture, on the machine that writes it.
 
     Raises:
         RestoreError: Ray is not installed, there is no cluster at the address, or a worker has no model that suits.
@@ -84,7 +103,7 @@ def work_through_on_ray(
     _connect(ray, cluster)
     try:
         sent = [_absolute(job) for job in jobs]
-        for row in _rows(ray, sent, _elsewhere(work), model, cluster):
+        for row in _rows(ray, sent, Order(_elsewhere(work), model, batch, draw), cluster):
             job, name = jobs[row["index"]], sent[row["index"]]
             ended = pickle.loads(row["value"])
             if isinstance(ended, _NoModel):
@@ -94,97 +113,130 @@ def work_through_on_ray(
         ray.shutdown()
 
 
-class _Stage(ABC):
-    """A stage whose errors travel along as values."""
+@dataclass(frozen=True)
+class Order:
+    """What the cluster is to do, see `work_through_on_ray`. Errors travel along as values."""
 
-    def __call__(self, row: Row) -> Row:
-        value = pickle.loads(row["value"])
-        if not isinstance(value, Exception):
-            try:
-                value = self.through(value)
-            except Exception as error:
-                value = _as_travels(error)
-        return {"index": row["index"], "value": pickle.dumps(value)}
+    work: Work
+    model: Model
+    batch: int | None = None
+    draw: Draw | None = None
 
-    @abstractmethod
-    def through(self, value: Any) -> Any:
-        """What the stage makes of what the one before made."""
+    def read(self, row: Row) -> Row:
+        """Of a job, the job and what was loaded for it."""
+        return _through(lambda job: (job, self.work.load(job)), row)
 
-
-class _Read(_Stage):
-    def __init__(self, work: Work) -> None:
-        self.work = work
-
-    def through(self, job: Job) -> Any:
-        return job, self.work.load(job)
+    def write(self, row: Row) -> Row:
+        """Of a job, what was loaded for it and its result, what it came to."""
+        return _through(lambda solved: self.work.write(*solved, self.draw), row)
 
 
 class _NoModel(Exception):
     """Around the error that keeps a worker from restoring any picture."""
 
 
-class _Restore(_Stage):
-    """An actor, with its own model, which it makes with its first picture.
+class _Read(NamedTuple):
+    """A row that was read without error."""
 
-    Ray Data constructs in another thread than it calls in. OpenMP would have threads for each of the two, more than the
-    actor has processors, and then lets them sleep between loops: a third of the time of small pictures.
+    index: int
+    job: Job
+    loaded: Loaded
+
+
+class Actor:
+    """Restores, with a model of its own, which it makes with its first picture.
+
+    Ray Data may construct in another thread than it calls in. OpenMP would have threads for each of the two, more than
+    the actor has processors, and then lets them sleep between loops: a third of the time of small pictures.
     """
 
-    def __init__(self, work: Work, model: Model) -> None:
-        self.work, self.model = work, model
+    def __init__(self, order: Order) -> None:
+        self.order = order
 
-    def through(self, value: Any) -> Any:
-        job, loaded = value
-        return job, loaded, self.work.solve(self.restorer, loaded)
+    def __call__(self, table: Any) -> Iterator[dict[str, list[Any]]]:
+        """An Arrow table of rows; each of them in a table of its own, as soon as it is restored."""
+        columns = zip(table["index"], table["value"], strict=True)
+        for row in self.restored({"index": index.as_py(), "value": value.as_py()} for index, value in columns):
+            yield {name: [value] for name, value in row.items()}
+
+    def restored(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Of jobs that were read, the job, what was loaded for it and its result, in the order in which they end."""
+        read = []
+        for row in rows:
+            value = pickle.loads(row["value"])
+            if isinstance(value, Exception):
+                yield row
+            else:
+                read.append(_Read(row["index"], *value))
+        try:
+            yield from self._solved(read) if read else ()
+        except _NoModel as error:
+            yield from (_packed(one.index, error) for one in read)
+
+    def _solved(self, read: list[_Read]) -> Iterator[Row]:
+        most, alike = self.batches.most, self.batches.alike
+        read.sort(key=lambda one: tuple(one.loaded.picture.shape))  # pictures of one size follow each other
+        for group in groups(read, attrgetter("loaded"), most, alike):
+            for (one, _), result in zip(group, solve_group(self._solve, group), strict=True):
+                failed = isinstance(result, Exception)
+                yield _packed(one.index, _as_travels(result) if failed else (one.job, *result))
 
     @cached_property
-    def restorer(self) -> Restorer:
-        from restore.devices import keep_freed_memory
-        from restore.restorer import Restorer
+    def batches(self) -> Batches:
+        return Batches(self.order.work, self._restorer(), self.order.batch, Progress(1, quiet=True), warnings.warn)
 
+    def _solve(self, read: Sequence[_Read], loaded: Sequence[Loaded]) -> list[tuple[Loaded, Result] | Exception]:
+        return self.batches.solve([one.job for one in read], loaded)
+
+    def _restorer(self) -> Restorer:
         keep_freed_memory()
+        model, work = self.order.model, self.order.work
         try:
-            restorer = Restorer(self.model.name, self.model.device, tile=self.model.tile, memory=self.model.memory)
-            restorer.prepare(self.work.task, self.work.options)
+            restorer = Restorer(model.name, model.device, tile=model.tile, memory=model.memory)
+            restorer.prepare(work.task, work.options)
         except RestoreError as error:
             raise _NoModel(error) from error
         return restorer
 
 
-class _Write(_Stage):
-    def __init__(self, work: Work) -> None:
-        self.work = work
-
-    def through(self, value: Any) -> Any:
-        job, loaded, result = value
-        return Ended(loaded.fingerprint, self.work.write(job, loaded, result))
-
-
-def _rows(ray: Any, jobs: Sequence[Job], work: Work, model: Model, cluster: Cluster) -> Any:
+def _rows(ray: Any, jobs: Sequence[Job], order: Order, cluster: Cluster) -> Any:
     import ray.data as data
 
-    data.DataContext.get_current().enable_progress_bars = False
-    items = [{"index": index, "value": pickle.dumps(job)} for index, job in enumerate(jobs)]
-    rows = data.from_items(items, override_num_blocks=len(items))
-    actors = data.ActorPoolStrategy(size=cluster.workers)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # what a user wants to know is said by the run
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.memory_usage_poll_interval_s = None  # it walks through all of an actor's memory, each second
+    context.target_max_block_size = 1  # what is done goes on at once, and does not wait for what comes after it
+    together = order.batch or max(1, min(AT_ONCE, len(jobs) // (4 * cluster.workers)))
+    items = [_packed(index, job) for index, job in enumerate(jobs)]
+    rows = data.from_items(items, override_num_blocks=-(-len(jobs) // together))
     # Reading and writing wait for disks more than they compute.
-    rows = rows.map(_read, fn_kwargs={"work": work}, num_cpus=0.25)
-    rows = rows.map(
-        _Restore,
-        fn_constructor_kwargs={"work": work, "model": model},
-        compute=actors,
+    rows = rows.map(order.read, num_cpus=0.25)
+    rows = rows.map_batches(
+        Actor,
+        fn_constructor_kwargs={"order": order},
+        batch_size=together,
+        batch_format="pyarrow",
+        compute=data.ActorPoolStrategy(size=cluster.workers),
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus,
     )
-    return rows.map(_write, fn_kwargs={"work": work}, num_cpus=0.25).iter_rows()
+    return rows.map(order.write, num_cpus=0.25).iter_rows()
 
 
-def _read(row: Row, work: Work) -> Row:
-    return _Read(work)(row)
+def _packed(index: int, value: Any) -> Row:
+    return {"index": index, "value": pickle.dumps(value)}
 
 
-def _write(row: Row, work: Work) -> Row:
-    return _Write(work)(row)
+def _through(stage: Callable[[Any], Any], row: Row) -> Row:
+    """What a stage makes of what the one before made."""
+    value = pickle.loads(row["value"])
+    if isinstance(value, Exception):
+        return row
+    try:
+        return _packed(row["index"], stage(value))
+    except Exception as error:
+        return _packed(row["index"], _as_travels(error))
 
 
 def _as_travels(error: Exception) -> Exception:

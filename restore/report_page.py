@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +28,7 @@ from restore.evaluate.protocol import printable
 from restore.files import refuse_existing, write_atomically
 from restore.folder import Job, Plan, check_writable, identity
 from restore.html_page import BYTE_LIMIT, EightBit, document, facts, jpeg, png, reduced
-from restore.picture_file import Shown, unexplained
-from restore.restorer import Restorer
+from restore.picture_file import Drawn, Shown, unexplained
 
 SUFFIXES = (".html", ".htm")
 PREVIEW_SIDE, MAP_SIDE = 640, 320
@@ -61,33 +62,64 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
     check_writable(path.parent)
 
 
-def settings(task: str, given: Mapping[str, Any], restorer: Restorer) -> dict[str, str]:
+def settings(task: str, given: Mapping[str, Any], model: str, place: Mapping[str, str]) -> dict[str, str]:
     """What a reader must know to do the same again.
 
     Args:
         given: options by name; None is left out.
+        model: its name or file.
+        place: what it was done with, see `place_here`.
     """
     return {
         "task": task,
         **{name: printable(_written(value)) for name, value in given.items() if value is not None},
-        "model": printable(pretrained.short_name(restorer.model)),
-        "model's SHA-256": pretrained.digest(restorer.model),
-        "device": device_name(restorer.device),
-        "number format": str(restorer.dtype).removeprefix("torch."),
+        "model": printable(pretrained.short_name(model)),
+        "model's SHA-256": pretrained.digest(model),
+        **place,
         "versions": f"restore {__version__}, torch {torch.__version__}",
     }
 
 
+def place_here(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """This machine's device, and the number format of the network."""
+    return {"device": device_name(device), "number format": str(dtype).removeprefix("torch.")}
+
+
 class _Row(NamedTuple):
-    name: str
-    before: tuple[int, int]
+    drawn: Drawn
     done: Mapping[str, Any]
     anchor: str
     """Of its pictures; empty where they are not shown."""
 
 
+@dataclass(frozen=True)
+class Artist:
+    """Draws a picture's part of the page, where it is written; see `restore.picture_file.Draw`.
+
+    Attributes:
+        root: the folder that is restored; None for a single picture.
+        views: whether the pictures are shown, or told only.
+    """
+
+    root: Path | None
+    views: bool = True
+
+    def __call__(self, job: Job, shown: Shown, done: Mapping[str, Any]) -> Drawn:
+        name = self.name(job)
+        views = _views(name, compare(shown.before, shown.after), shown.std, done) if self.views else ""
+        height, width = shown.before.pixels.shape[:2]
+        return Drawn(name, (width, height), views)
+
+    def elsewhere(self) -> Artist:
+        """For a machine with another working folder, which gets absolute paths."""
+        return replace(self, root=None if self.root is None else Path(os.path.abspath(self.root)))
+
+    def name(self, job: Job) -> str:
+        return printable(job.below(self.root or job.source.parent))
+
+
 class RunPage:
-    """Collects pictures while they are restored, up to a limit, and makes the page at the end.
+    """Collects what was drawn of pictures, up to a limit, and makes the page at the end.
 
     Args:
         plan: the run.
@@ -104,21 +136,26 @@ class RunPage:
         self.failures: list[tuple[str, str]] = []
         self.started = time.perf_counter()
 
-    def look(self, job: Job, shown: Shown, done: Mapping[str, Any]) -> None:
-        """A picture is done; see `restore.picture_file.Look`."""
-        name, anchor = self._name(job), f"picture-{len(self.rows) + 1}"
-        if self.bytes < self.limit:
-            section = _section(anchor, name, compare(shown.before, shown.after), shown.std, done)
+    @property
+    def artist(self) -> Artist:
+        """Who draws the next picture."""
+        return Artist(self.root, self.bytes < self.limit)
+
+    def add(self, drawn: Drawn, done: Mapping[str, Any]) -> None:
+        """A picture is done."""
+        anchor = ""
+        if self.bytes < self.limit and drawn.views:
+            section = _section(f"picture-{len(self.rows) + 1}", drawn)
             grown = self.bytes + len(section)
             self.bytes = min(grown, self.limit)  # those that follow are not shown either: the first ones, without gaps
             if grown <= self.limit:
                 self.sections.append(section)
-        is_shown = len(self.sections) > len(self.rows)
-        self.rows.append(_Row(name, shown.before.pixels.shape[1::-1], done, anchor if is_shown else ""))
+                anchor = f"picture-{len(self.rows) + 1}"
+        self.rows.append(_Row(drawn, done, anchor))
 
     def fail(self, job: Job, error: BaseException) -> None:
         """A picture failed."""
-        name, reason = self._name(job), str(error) or type(error).__name__
+        name, reason = self.artist.name(job), str(error) or type(error).__name__
         if self.root is not None and self.root.name:
             reason = reason.replace(f"{self.root}/", "")
         self.failures.append((name, printable(reason.removeprefix(f"{name}: "))))
@@ -154,18 +191,16 @@ class RunPage:
         ]
         return document(title, "\n".join(part for part in body if part), _STYLE, _SCRIPT).encode("utf-8", "replace")
 
-    def _name(self, job: Job) -> str:
-        place = job.below(self.root or job.source.parent)
-        return printable(place)
-
     def _lead(self) -> str:
         where = "" if self.root is None else f" of {printable(self.root.resolve().name)}/"
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return (
             f"{len(self.rows)} of {_counted(len(self.plan.jobs))}{where} restored{failed}, in "
-            f"{time.perf_counter() - self.started:.1f} s; model {self.settings['model']}, {self.settings['device']}, "
-            f"{self.settings['number format']}."
+            f"{time.perf_counter() - self.started:.1f} s; model {self.settings['model']}, {', '.join(self._place())}."
         )
+
+    def _place(self) -> list[str]:
+        return [self.settings[name] for name in ("device", "number format") if name in self.settings]
 
     def _notes(self) -> list[str]:
         notes = []
@@ -218,11 +253,11 @@ def _cut(count: int) -> str:
 
 
 def _table_row(row: _Row) -> str:
-    done, name = row.done, escape(row.name)
+    done, name = row.done, escape(row.drawn.name)
     link = f'<a href="#{row.anchor}">{name}</a>' if row.anchor else name
     doubt = ' class="doubt"' if unexplained(done) else ""
     cells = [
-        "{}×{}".format(*row.before),
+        "{}×{}".format(*row.drawn.before),
         f"{done['width']}×{done['height']}",
         *(escape(str(done[key])) for key in ("method", "steps", "samples")),
         f"{done['noise']:.4f}",
@@ -233,7 +268,11 @@ def _table_row(row: _Row) -> str:
     )
 
 
-def _section(anchor: str, name: str, comparison: Comparison, std: NDArray[Any] | None, done: Mapping[str, Any]) -> str:
+def _section(anchor: str, drawn: Drawn) -> str:
+    return f'<section class="picture" id="{anchor}"><h3>{escape(drawn.name)}</h3>{drawn.views}</section>'
+
+
+def _views(name: str, comparison: Comparison, std: NDArray[Any] | None, done: Mapping[str, Any]) -> str:
     height, width = comparison.after.shape[:2]
     change = cv2.absdiff(comparison.before, comparison.after).mean(axis=2, dtype=np.float32) / 255
     pairs = _whole(comparison, name) + _detail(comparison, change, name)
@@ -246,8 +285,7 @@ def _section(anchor: str, name: str, comparison: Comparison, std: NDArray[Any] |
         f"{done['consistency']:.5f} at noise {done['noise']:.4f}"
     )
     return (
-        f'<section class="picture" id="{anchor}"><h3>{escape(name)}</h3><p class="note">{escape(printable(about))}</p>'
-        f'<div class="views">{pairs}<div class="views">{maps}</div></div></section>'
+        f'<p class="note">{escape(printable(about))}</p><div class="views">{pairs}<div class="views">{maps}</div></div>'
     )
 
 

@@ -25,7 +25,7 @@ from restore.picture_file import Ended, Loaded, Work, degrade_file, unexplained
 from restore.pipeline import Stages, work_in_turn, work_through
 from restore.progress import Progress
 from restore.ray_engine import Cluster, Model, work_through_on_ray
-from restore.report_page import RunPage, check_report, settings
+from restore.report_page import RunPage, check_report, place_here, settings
 from restore.restorer import Restorer, Result, check, model_digest
 from restore.selection import Shard
 from restore.settings import Options
@@ -79,10 +79,8 @@ class Request:
         for name, given in (("--dry-run", self.dry_run), ("--report", self.report is not None)):
             if self.watch and given:
                 raise BadArgument(f"--watch and {name}; a folder is watched without end, so give one of them")
-        local = (("--watch", self.watch), ("--report", self.report is not None), ("--batch", self.batch is not None))
-        for name, given in local:
-            if self.cluster is not None and given:
-                raise BadArgument(f"--engine ray and {name}; that is for --engine local")
+        if self.cluster is not None and self.watch:
+            raise BadArgument("--engine ray and --watch; that is for --engine local")
 
 
 class Run:
@@ -224,7 +222,16 @@ class Run:
                 self._here(plan, recorder, here)
             else:
                 model = Model(request.model, request.device, request.tile, request.memory)
-                work_through_on_ray(plan.jobs, self.work, model, request.cluster, recorder.finished)
+                draw = None if page is None else page.artist.elsewhere()
+                work_through_on_ray(
+                    plan.jobs,
+                    self.work,
+                    model,
+                    request.cluster,
+                    recorder.finished,
+                    batch=request.batch,
+                    draw=draw,
+                )
         return recorder.failures
 
     def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
@@ -233,8 +240,7 @@ class Run:
         batches = Batches(self.work, restorer, self.request.batch, recorder.progress, self._notice)
 
         def write(job: Job, solved: tuple[Loaded, Result]) -> Ended:
-            look = None if page is None else page.look
-            return Ended(solved[0].fingerprint, self.work.write(job, *solved, look))
+            return self.work.write(job, *solved, None if page is None else page.artist)
 
         through = work_in_turn if len(plan.jobs) == 1 else work_through
         stages = Stages(self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike)
@@ -251,7 +257,11 @@ class Run:
             start = start_file(request.options)
             given["start"] = short_name(request.options.start) if start is None else start.name
         sizes = {"tile": request.tile, "memory": request.memory, "batch": request.batch}
-        about = settings(request.task, {**given, **sizes}, self.restorer)
+        if request.cluster is None:
+            model, place = self.restorer.model, place_here(self.restorer.device, self.restorer.dtype)
+        else:
+            model, place = request.model, {"device": str(request.cluster)}
+        about = settings(request.task, {**given, **sizes}, model, place)
         page = RunPage(plan, plan.root, about)
         return page, page.written(request.report, request.overwrite)
 
@@ -351,6 +361,8 @@ class Recorder:
     def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
         done = ended.description
         self.note(job, fingerprint=ended.fingerprint, outputs=done["outputs"], seconds=done.get("seconds", 0.0))
+        if self.page is not None and ended.drawn is not None:
+            self.page.add(ended.drawn, done)
         if self.progress is not None:
             self.progress.say(self.tell(self._name(job.target), done))
         return {"status": "done", **done}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,12 +19,14 @@ import restore.restorer
 from restore.batches import Batches
 from restore.budget import BATCH_PIXELS, SOLVER_BYTES, Budget
 from restore.denoiser import Condition, Denoiser, Prediction
-from restore.errors import BadArgument
+from restore.errors import BadArgument, Unavailable
+from restore.folder import Job
 from restore.manifest import Fingerprint
 from restore.measurement import Measurement
 from restore.photo import Photo
 from restore.picture_file import Loaded, Work
 from restore.progress import Progress
+from restore.ray_engine import Actor, Model, Order
 from restore.restorer import Restorer
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS
@@ -267,7 +271,6 @@ def test_memory_that_does_not_suffice_for_one_is_its_own_error(command, folder, 
         (["--batch", 0], "--batch 0: must be at least 1"),
         (["--batch", -3], "--batch -3: must be at least 1"),
         (["--batch", "many"], "Invalid value for '--batch'"),
-        (["--batch", 2, "--engine", "ray"], "--engine ray and --batch"),
     ],
 )
 def test_bad_batches(command, folder, words, said) -> None:
@@ -281,6 +284,44 @@ def test_the_option_in_a_file(command, folder, together) -> None:
     Path("mine.toml").write_text("[denoise]\nbatch = 2\n")
     assert command("denoise", "in", "out", "--config", "mine.toml").code == 10
     assert together == [2, 1, 1, 2, 1]
+
+
+# On a cluster, whose stages are called here
+
+
+def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, together) -> None:
+    """In whatever order: those of one size follow each other; what could not be read goes on as its error."""
+    names = [f"{index}.png" for index in range(8)]
+    jobs = [Job(Path("in", name), Path("out", name)) for name in names]
+    order = Order(Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"), batch=3)
+    read = [order.read({"index": index, "value": pickle.dumps(job)}) for index, job in enumerate(jobs)]
+    written = {row["index"]: pickle.loads(order.write(row)["value"]) for row in Actor(order).restored(read)}
+    assert together == [3, 2, 1, 1]
+    assert written.keys() == set(range(8))
+    assert [index for index, ended in written.items() if isinstance(ended, Exception)] == [4]
+    assert {path.name for path in Path("out").iterdir()} == set(names) - {"4.png"}
+
+
+def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None:
+    """And with the first picture that can be read: in another thread OpenMP would have more threads than processors."""
+    made = []
+
+    def no_model(*_: object, **__: object) -> None:
+        made.append(threading.get_ident())
+        raise Unavailable("no model here")
+
+    monkeypatch.setattr("restore.ray_engine.Restorer", no_model)
+    order = Order(Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"))
+    actor = Actor(order)
+    unreadable = order.read({"index": 0, "value": pickle.dumps(Job(Path("in/4.png"), Path("out/4.png")))})
+    assert list(actor.restored([unreadable])) == [unreadable]
+    assert made == []
+    readable = order.read({"index": 1, "value": pickle.dumps(Job(Path("in/0.png"), Path("out/0.png")))})
+    caller = threading.Thread(target=lambda: list(actor.restored([readable])))
+    caller.start()
+    caller.join()
+    assert len(made) == 1
+    assert made[0] != threading.get_ident()
 
 
 # Which go together, and how many

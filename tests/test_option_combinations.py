@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from pathlib import Path
 
@@ -96,7 +95,6 @@ def test_together(command, place, line, told) -> None:
     [
         (f"{FOLDER} --cascade 2x2 --start starts", 1, "--cascade and --start: the stages begin and go by themselves"),
         (f"{FOLDER} --cascade 2x2 --watch --report page.html", 1, "--watch and --report"),
-        (f"{FOLDER} --cascade 2x2 --engine ray --batch 2", 1, "--engine ray and --batch"),
         (f"{FOLDER} --cascade-noise 0.1", 1, "--cascade-noise 0.1: lies between the stages of a cascade"),
         ("sr in out --start starts --levels levels.json", 1, "--levels and --start: both say"),
         ("sr in out --levels levels.json --sampler ddim", 1, "--levels: are of --method sr3 and its own sampler"),
@@ -197,14 +195,11 @@ def test_a_ray_worker_without_its_model_ends_the_run(monkeypatch, place, name, o
     job, work = Job(place / "one.png", place / "out.png"), Work("sr", {"scale": 4, "noise": 0.0}, options)
     model = ray_engine.Model(name, "cpu")
 
-    def rows(ray, jobs, work, model, cluster):
+    def rows(ray, jobs, order, cluster):
         """The stages in this process."""
-        stages = (ray_engine._Read(work), ray_engine._Restore(work, model), ray_engine._Write(work))
-        for index, sent in enumerate(jobs):
-            row = {"index": index, "value": pickle.dumps(sent)}
-            for stage in stages:
-                row = stage(row)
-            yield row
+        read = [order.read(ray_engine._packed(index, sent)) for index, sent in enumerate(jobs)]
+        for row in ray_engine.Actor(order).restored(read):
+            yield order.write(row)
 
     class Cluster:
         def shutdown(self) -> None:

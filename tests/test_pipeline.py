@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -159,6 +160,10 @@ def test_in_turn_everything_happens_in_this_thread() -> None:
 # Groups
 
 
+def grouped(jobs: list[int], stages: Stages) -> Iterator[list]:
+    return groups(jobs, stages.load, stages.most, stages.alike)
+
+
 def parity(**changes) -> Stages:
     """Jobs are numbers; even ones go together, and odd ones; 13 cannot be loaded."""
 
@@ -190,13 +195,13 @@ def parity(**changes) -> Stages:
     ],
 )
 def test_consecutive_jobs_that_are_alike_make_a_group(jobs: list[int], expected: list[list[int]]) -> None:
-    found = list(groups(jobs, parity()))
+    found = list(grouped(jobs, parity()))
     assert [[job for job, _ in group] for group in found] == expected
     assert all(isinstance(loaded, ValueError) == (job == 13) for group in found for job, loaded in group)
 
 
 def test_a_group_is_as_large_as_its_first_job_allows() -> None:
-    found = groups([0, 2, 4, 6, 8, 10], parity(most=lambda first: 1 if first == 0 else 4))
+    found = grouped([0, 2, 4, 6, 8, 10], parity(most=lambda first: 1 if first == 0 else 4))
     assert [len(group) for group in found] == [1, 4, 1]
 
 

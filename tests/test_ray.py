@@ -43,6 +43,25 @@ def test_the_same_files_and_the_same_manifest(command, picture, tmp_path, monkey
     assert "3 done before" in again.err, "and the other engine goes on with it"
 
 
+def test_batches_and_a_report(command, picture, tmp_path, monkeypatch) -> None:
+    """As without Ray, but for the order of the pictures and what else the page says of the place."""
+    pytest.importorskip("ray.data")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        picture(f"in/sub/{name}.png", size=(40, 32))
+    ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
+    outcome = command("denoise", "in", "there", *DENOISE, *ray, "--batch", 2, "--report", "there.html")
+    assert outcome.code == 0, outcome.err
+    assert command("denoise", "in", "here", *DENOISE, "--batch", 2, "--report", "here.html").code == 0
+    there, here = (Path(name).read_text(encoding="utf-8") for name in ("there.html", "here.html"))
+    assert files(tmp_path / "there").keys() == files(tmp_path / "here").keys()
+    for text in ("3 of 3 pictures of in/ restored", "sub/a.png, whole, before", "sub/c.png, difference"):
+        assert text in there
+        assert text in here
+    assert "1 worker(s) of Ray with 0 GPU(s) and 0.5 processor(s) each" in there
+
+
 def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     picture("in/a.png")
@@ -59,7 +78,6 @@ def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path
         (["--workers", "2"], "are for --engine ray"),
         (["--engine", "ray", "--workers", "0"], "--workers 0"),
         (["--engine", "ray", "--watch"], "--engine ray and --watch"),
-        (["--engine", "ray", "--report", "x.html"], "--engine ray and --report"),
     ],
 )
 def test_options_that_cannot_be_used(command, picture, tmp_path, words, text) -> None:

@@ -81,6 +81,10 @@ def a_page(limit: int = 10**7, pictures: int = 1) -> RunPage:
     return RunPage(Plan(jobs, Path("in"), Path("out")), Path("in"), about, limit)
 
 
+def add(page: RunPage, job: Job, shown: Shown, described: dict) -> None:
+    page.add(page.artist(job, shown, described), described)
+
+
 def done(**values) -> dict:
     described = {"width": 24, "height": 16, "method": "ddrm", "steps": 2, "samples": 1, "operator": "identity"}
     return {**described, "noise": 0.1, "consistency": 0.1, "seconds": 1.5, **values}
@@ -137,7 +141,7 @@ def test_the_difference_is_bright_where_it_changed():
     before, after = photo(), photo()
     after.pixels[4:8, 10:20] += 0.2
     page = a_page()
-    page.look(page.plan.jobs[0], Shown(before, after, None), done())
+    add(page, page.plan.jobs[0], Shown(before, after, None), done())
     reader = Reader()
     reader.feed(page.render().decode())
     change = levels(reader.images["0.png, difference"]).sum(axis=2)
@@ -149,7 +153,7 @@ def test_the_detail_is_where_it_changed_most():
     size = before.pixels.shape[1::-1]
     after.pixels[40:60, -60:-40] = 1
     page = a_page()
-    page.look(page.plan.jobs[0], Shown(before, after, None), done(width=size[0], height=size[1]))
+    add(page, page.plan.jobs[0], Shown(before, after, None), done(width=size[0], height=size[1]))
     reader = Reader()
     reader.feed(page.render().decode())
     detail = reader.images["0.png, detail, after"]
@@ -238,7 +242,7 @@ def test_a_single_failure_is_reported_and_an_unreadable_plan_is_not(command, pic
 def test_doubt_is_marked():
     page = a_page(pictures=2)
     for job, consistency in zip(page.plan.jobs, (0.1, 0.5), strict=True):
-        page.look(job, Shown(photo(), photo(), None), done(consistency=consistency))
+        add(page, job, Shown(photo(), photo(), None), done(consistency=consistency))
     reader = Reader()
     reader.feed(page.render().decode())
     assert sum(a.get("class") == "doubt" for _, a in reader.tags) == 1
@@ -250,7 +254,7 @@ def test_a_page_that_would_be_too_large_says_how_much_it_shows():
     for limit in (10**7, None, 10):
         page = a_page(limit or sizes[10**7][0] * 3 // 4, pictures=2)
         for job in page.plan.jobs:
-            page.look(job, Shown(photo(), photo(crop="b"), None), done())
+            add(page, job, Shown(photo(), photo(crop="b"), None), done())
         sizes[limit] = page.bytes, len(page.sections)
         reader = Reader()
         reader.feed(page.render().decode())
@@ -270,7 +274,7 @@ def test_colours_are_those_of_the_profile():
     for name, profile in (("plain", None), ("tagged", bytes(swapped))):
         page, after = a_page(), photo()
         after.icc_profile = profile
-        page.look(page.plan.jobs[0], Shown(before, after, None), done())
+        add(page, page.plan.jobs[0], Shown(before, after, None), done())
         reader = Reader()
         reader.feed(page.render().decode())
         shown[name] = levels(reader.images["0.png, whole, after"])
