@@ -7,6 +7,7 @@ from torch import Tensor
 
 from operators.base import LinearOperator, SpectralOperator
 from operators.composition import BatchOperator
+from operators.overlap_save import OverlapSave
 
 _SCALES = (1e-3, 1.0, 1e3)
 """Brightness of the random pictures on which linearity is tried: clipping and offsets show at one of them."""
@@ -133,6 +134,8 @@ def _pictures(operator: LinearOperator) -> int | None:
             return len(part.operators)
         if isinstance(part, SpectralOperator) and part.singular_values.ndim == 4:
             count = max(count, len(part.singular_values))
+        if isinstance(part, OverlapSave):
+            count = max(count, part.pictures)
     return count if count > 1 else None
 
 

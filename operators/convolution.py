@@ -14,6 +14,7 @@ from operators.axes import AxesOperator
 from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
 from operators.blur import BOUNDARIES, extension_matrix
 from operators.iterative import IterativeOperator, conjugate_gradient
+from operators.overlap_save import OverlapSave
 
 Array = NDArray[np.float64]
 
@@ -150,12 +151,7 @@ class ValidConvolution(LinearOperator):
     The picture x, called canvas, is larger than the measurement by the kernel's sides less one; what lies beyond
     the measurement's border is unknown and sought as well. A measured pixel depends on no pixel outside the
     canvas, so ``A`` is the inside of a circular convolution of the canvas, with ``measured`` saying where:
-    ``circular.A(x) * measured == embed(A(x))``.
-
-    Attributes:
-        circular: the `CircularConvolution` of the whole canvas; its SVD may serve solvers that fill in what was
-            not measured.
-        measured: bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is measured.
+    ``circular.A(x) * measured == embed(A(x))``. `A` and `At` go block by block, see `operators.overlap_save`.
 
     Args:
         output_shape: (C, H, W) of the measurement.
@@ -184,16 +180,31 @@ class ValidConvolution(LinearOperator):
         height, width = kernel.shape[-2:]
         channels, rows, columns = output_shape
         super().__init__((channels, rows + height - 1, columns + width - 1), output_shape)
-        self.circular = CircularConvolution(self.input_shape, kernel, dtype=dtype)
+        self.kernel = kernel
+        self._circular: CircularConvolution | None = None
+        self.blocks = OverlapSave(kernel, self.input_shape[1:], dtype=dtype)
         self.margins = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2)  # top, bottom, left, right
         self.tolerance, self.max_iterations = tolerance, max_iterations
-        self.register_buffer("measured", self.embed(torch.ones(1, 1, rows, columns)) > 0)
+
+    @property
+    def circular(self) -> CircularConvolution:
+        """That of the whole canvas, made when it is first used; its SVD serves to fill in what was not measured."""
+        if self._circular is None:
+            place = self.blocks.pairs
+            with torch.inference_mode(False):  # what stays must be usable outside of it
+                self._circular = CircularConvolution(self.input_shape, self.kernel, dtype=place.dtype).to(place.device)
+        return self._circular
+
+    @property
+    def measured(self) -> Tensor:
+        """Bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is measured."""
+        return self.embed(torch.ones(1, 1, *self.output_shape[1:], dtype=torch.bool, device=self.blocks.pairs.device))
 
     def A(self, x: Tensor) -> Tensor:
-        return self.crop(self.circular.A(x))
+        return self.blocks(x)
 
     def At(self, y: Tensor) -> Tensor:
-        return self.circular.At(self.embed(y))
+        return self.blocks.adjoint(y)
 
     def visible(self, x: Tensor) -> Tensor:
         return self.crop(x)
@@ -220,13 +231,13 @@ class ValidConvolution(LinearOperator):
         power = self.circular.transfer_pairs.square().sum(dim=-1)
         regularised = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
 
-        def filtered(z: Tensor, by: Tensor) -> Tensor:
-            return self.crop(self.circular._inverse_fourier(by * _fourier(self.embed(z))))
+        def preconditioned(z: Tensor) -> Tensor:
+            return self.crop(self.circular._inverse_fourier(_fourier(self.embed(z)) / regularised))
 
         z = conjugate_gradient(
-            lambda z: filtered(z, power),
+            lambda z: self.A(self.At(z)),
             y,
-            precondition=lambda z: filtered(z, 1 / regularised),
+            precondition=preconditioned,
             rtol=tolerance,
             iterations=self.max_iterations,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -230,12 +231,37 @@ def test_any_size_and_kernel(size: tuple[int, int], sides: tuple[int, int], seed
         torch.testing.assert_close(there(back(spectrum)), spectrum, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [(700, 300), (256, 257), (40, 900), (512, 512), (1, 1000)])
+@pytest.mark.parametrize("sides", [(1, 1), (13, 13), (4, 31), (1, 90)])
+def test_blocks_are_seamless(size: tuple[int, int], sides: tuple[int, int]) -> None:
+    """Of pictures that take several: the convolution and the correlation of scipy."""
+    kernel = _random(*sides) - 0.3
+    operator = ValidConvolution((2, *size), kernel, dtype=torch.float64)
+    if sides == (13, 13):
+        assert math.prod(operator.blocks.sides) < 256 * 300
+    x, y = _picture(1, *operator.input_shape), _picture(1, *operator.output_shape, seed=1)
+    expected = [scipy.signal.fftconvolve(channel, kernel, mode="valid") for channel in x[0].numpy()]
+    np.testing.assert_allclose(operator.A(x)[0], expected, rtol=0, atol=1e-11)
+    expected = [scipy.signal.fftconvolve(channel, kernel[::-1, ::-1], mode="full") for channel in y[0].numpy()]
+    np.testing.assert_allclose(operator.At(y)[0], expected, rtol=0, atol=1e-11)
+
+
+def test_blocks_of_pictures_with_kernels_of_their_own() -> None:
+    each = _random(3, 9, 5)
+    together = ValidConvolution((2, 400, 300), each, dtype=torch.float64)
+    x, y = _picture(3, *together.input_shape), _picture(3, *together.output_shape)
+    for index, kernel in enumerate(each):
+        alone = ValidConvolution((2, 400, 300), kernel, dtype=torch.float64)
+        torch.testing.assert_close(together.A(x)[[index]], alone.A(x[[index]]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(together.At(y)[[index]], alone.At(y[[index]]), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ANY)
 def test_the_canvas_holds_the_measurement(name: str) -> None:
     operator = ValidConvolution((3, 8, 7), ANY[name])
     x, y = torch.rand(2, *operator.input_shape), torch.rand(2, 3, 8, 7)
     measured = operator.circular.A(x) * operator.measured
-    assert torch.equal(measured, operator.embed(operator.A(x)))
+    torch.testing.assert_close(measured, operator.embed(operator.A(x)), rtol=0, atol=1e-6)
     assert torch.equal(operator.crop(operator.embed(y)), y)
     assert torch.equal(operator.embed(operator.crop(x)), x * operator.measured)
     assert operator.measured.shape == (1, 1, *operator.input_shape[1:])

@@ -42,6 +42,7 @@ from operators import (
     masks,
     separable_blur,
 )
+from operators.overlap_save import OverlapSave
 from operators.reference import REFERENCE_NAMES
 from operators.sensing import OrthonormalRows
 
@@ -440,6 +441,7 @@ def pictures_of(operator: LinearOperator, default: int = 2) -> int:
         for part in operator.modules()
         if isinstance(part, SpectralOperator) and part.singular_values.ndim == 4 and len(part.singular_values) > 1
     }
+    counts |= {part.pictures for part in operator.modules() if isinstance(part, OverlapSave) and part.pictures > 1}
     return counts.pop() if counts else default
 
 
