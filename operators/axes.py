@@ -56,30 +56,49 @@ class AxesOperator(SpectralOperator):
         rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
         super().__init__(input_shape, (rows[0], rows[1], rows[2]))
         self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
-        self._bands = {axis: (_bands(m), _bands(m.T)) for axis, m in enumerate(matrices) if axis > 0 and m is not None}
+        self._bands = {
+            ("matrix", axis): (_bands(m), _bands(m.T)) for axis, m in enumerate(matrices) if axis > 0 and m is not None
+        }
         self.register_buffer("_anchor", torch.empty(0, dtype=dtype))  # says where and in which type buffers belong
         for axis, matrix in enumerate(matrices):
             self.register_buffer(f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype))
             self.register_buffer(f"left_{axis}", None)
             self.register_buffer(f"right_{axis}", None)
+            self.register_buffer(f"inverse_{axis}", None)
         self.register_buffer("_singular_values", None)
+        self._inverts_by_axes = False
 
     @property
     def singular_values(self) -> Tensor:  # type: ignore[override]
         """Those of the axes multiplied out; the first use of the SVD computes it."""
-        if self._singular_values is None:
-            self._decompose()
+        self._decomposed()
         return self._singular_values
 
     @torch.inference_mode(False)  # what stays must be usable outside of it
     def _decompose(self) -> None:
+        decompositions = _svds(self.matrices)
         values = []
-        for axis, decomposition in enumerate(_svds(self.matrices)):
+        for axis, decomposition in enumerate(decompositions):
             left, s, right = decomposition or (None, np.ones(self.input_shape[axis]), None)
             values.append(s)
             setattr(self, f"left_{axis}", self._like_anchor(left))
             setattr(self, f"right_{axis}", self._like_anchor(right))
-        self._singular_values = self._like_anchor(_kronecker(values))
+        singular_values = _kronecker(values)
+        self._singular_values = self._like_anchor(singular_values)
+        if (singular_values > 0).all():
+            self._invert(decompositions)
+
+    def _invert(self, decompositions: Sequence[tuple[Matrix, Matrix, Matrix] | None]) -> None:
+        """Keep the inverses along the axes if they, too, have bands: far from the diagonal those of well-conditioned
+        matrices fall below rounding."""
+        smallest = torch.finfo(self._anchor.dtype).eps
+        inverses = [None if one is None else _inverse(*one, smallest) for one in decompositions]
+        bands = {axis: (_bands(m), _bands(m.T)) for axis, m in enumerate(inverses) if axis > 0 and m is not None}
+        if all(band is not None for pair in bands.values() for band in pair):
+            self._bands |= {("inverse", axis): pair for axis, pair in bands.items()}
+            for axis, inverse in enumerate(inverses):
+                setattr(self, f"inverse_{axis}", self._like_anchor(inverse))
+            self._inverts_by_axes = True
 
     def _like_anchor(self, array: Matrix | None) -> Tensor | None:
         """Narrowed before it moves: not every device has float64."""
@@ -105,6 +124,14 @@ class AxesOperator(SpectralOperator):
     def Ut(self, y: Tensor) -> Tensor:
         return self._by_svd("left", y, transpose=True)
 
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        self._decomposed()
+        return self._along_axes("inverse", y) if self._inverts_by_axes else super().pseudo_inverse(y)
+
+    def onto_row_space(self, x: Tensor) -> Tensor:
+        self._decomposed()
+        return self.pseudo_inverse(self.A(x)) if self._inverts_by_axes else super().onto_row_space(x)
+
     def __matmul__(self, first: LinearOperator) -> LinearOperator:
         """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD survives."""
         if not isinstance(first, AxesOperator):
@@ -114,9 +141,12 @@ class AxesOperator(SpectralOperator):
         products = [_product(b, a) for b, a in zip(self.matrices, first.matrices, strict=True)]
         return AxesOperator(first.input_shape, *products, dtype=self._anchor.dtype)
 
-    def _by_svd(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
+    def _decomposed(self) -> None:
         if self._singular_values is None:
             self._decompose()
+
+    def _by_svd(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
+        self._decomposed()
         return self._along_axes(name, x, transpose=transpose)
 
     def _along_axes(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
@@ -134,8 +164,9 @@ class AxesOperator(SpectralOperator):
 
     def _bands_of(self, name: str, axis: int, transpose: bool, device: torch.device) -> Bands | None:
         """Of a matrix that a CPU multiplies faster in parts. A GPU takes the whole, in one launch."""
-        banded = name == "matrix" and device.type == "cpu" and axis in self._bands
-        return self._bands[axis][transpose] if banded else None
+        if device.type != "cpu" or (name, axis) not in self._bands:
+            return None
+        return self._bands[name, axis][transpose]
 
 
 def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
@@ -177,6 +208,13 @@ def _svd(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     falling = np.argsort(-np.concatenate(s), kind="stable")
     left, right = _unfold(u, matrix.shape[0]), _unfold([v.T for v in vt], matrix.shape[1])
     return left[:, falling], np.concatenate(s)[falling], right[:, falling]
+
+
+def _inverse(left: Matrix, s: Matrix, right: Matrix, smallest: float) -> Matrix:
+    """``V Σ⁻¹ Uᵀ`` without what is below this share of the largest entry."""
+    inverse = (right / s) @ left.T
+    inverse[np.abs(inverse) < smallest * np.abs(inverse).max()] = 0
+    return inverse
 
 
 def _fold(columns: Matrix, sign: int) -> Matrix:

@@ -106,3 +106,7 @@ class SpectralOperator(LinearOperator):
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return self.V(self.inverse_singular_values() * self.Ut(y))
+
+    def onto_row_space(self, x: Tensor) -> Tensor:
+        """``A⁺A x``: of pictures ``[B, *input_shape]`` what the operator sees."""
+        return self.V(torch.where(self.singular_values > 0, self.Vt(x), 0.0))

@@ -449,3 +449,44 @@ def test_an_svd_computed_in_inference_mode_serves_gradients_later() -> None:
     x = torch.rand(1, 1, 6, 6, requires_grad=True)
     operator.Vt(x).square().sum().backward()
     torch.testing.assert_close(x.grad, 2 * operator.V(operator.Vt(x.detach())))
+
+
+# --- inverses along the axes ------------------------------------------------------------------------------
+
+WELL_CONDITIONED = {
+    "bicubic by 2": lambda dtype: operators.downsample((3, 300, 410), 2, dtype=dtype),
+    "bicubic by 4": lambda dtype: operators.downsample((2, 400, 333), 4, dtype=dtype),
+    "area by 3": lambda dtype: operators.downsample((1, 303, 300), 3, kernel="area", dtype=dtype),
+    "lanczos by 1.5": lambda dtype: operators.downsample((1, 300, 450), 1.5, kernel="lanczos", dtype=dtype),
+    "one axis": lambda dtype: operators.downsample((3, 300, 41), (2, 1), dtype=dtype),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", WELL_CONDITIONED)
+def test_the_inverse_of_a_resampling_has_bands(name: str, dtype: torch.dtype) -> None:
+    """And is, to rounding, the one that the whole decomposition gives; so is the projection onto what is seen."""
+    operator = WELL_CONDITIONED[name](dtype)
+    x = torch.randn(2, *operator.input_shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    y = operator.A(x)
+    atol = 1e-5 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(
+        operator.pseudo_inverse(y), SpectralOperator.pseudo_inverse(operator, y), rtol=0, atol=atol
+    )
+    torch.testing.assert_close(
+        operator.onto_row_space(x), SpectralOperator.onto_row_space(operator, x), rtol=0, atol=atol
+    )
+    assert operator._inverts_by_axes
+    dense = operator.inverse_1
+    assert (dense == 0).float().mean() > 0.5
+    rows = torch.from_numpy(operator.matrices[1])
+    torch.testing.assert_close(dense.double(), torch.linalg.pinv(rows), rtol=0, atol=1e-6 if atol > 1e-6 else 1e-13)
+
+
+def test_a_blur_that_hides_something_is_inverted_by_its_spectrum() -> None:
+    taps = kernels.gaussian(3.0).sum(axis=0)
+    operator = operators.separable_blur((1, 200, 200), taps)
+    projected = operator.onto_row_space(torch.rand(1, 1, 200, 200))
+    assert not operator._inverts_by_axes
+    assert (operator.singular_values == 0).any()
+    torch.testing.assert_close(operator.onto_row_space(projected), projected, rtol=0, atol=1e-4)

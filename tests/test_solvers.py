@@ -94,22 +94,29 @@ def test_ddrm_is_its_dense_restatement(name: str, sigma_y: tuple[float, float], 
     y = _noise(torch.Generator().manual_seed(1), 2, *operator.output_shape)
     if name == "mask":
         y = operator.A(y)
-    found = ddrm(
-        _arbitrary_denoiser,
-        operator,
-        y,
-        torch.tensor(sigma_y),
-        LEVELS,
-        generator=torch.Generator().manual_seed(2),
-        eta=eta,
-        eta_b=eta_b,
-    )
     A = dense_matrix(operator).numpy()
     noise = torch.Generator().manual_seed(2)
     expected = _dense_ddrm(A, y.double().numpy(), sigma_y, LEVELS, eta, eta_b, noise, SHAPE)
-    error = np.abs(found.double().flatten(1).numpy() - expected)
-    assert error.max() < 2e-3, error.max()
-    assert error.mean() < 1e-4
+    for noise_level in (torch.tensor(sigma_y), *([] if any(sigma_y) else [0.0])):  # 0 for all needs no spectrum
+        random = torch.Generator().manual_seed(2)
+        found = ddrm(_arbitrary_denoiser, operator, y, noise_level, LEVELS, generator=random, eta=eta, eta_b=eta_b)
+        error = np.abs(found.double().flatten(1).numpy() - expected)
+        assert error.max() < 2e-3, error.max()
+        assert error.mean() < 1e-4
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_ddrm_without_noise_begins_with_an_estimate_as_with_noise_that_is_zero(name: str) -> None:
+    operator = OPERATORS[name]()
+    estimate = _noise(torch.Generator().manual_seed(3), 2, *SHAPE)
+    y = operator.A(_noise(torch.Generator().manual_seed(1), 2, *SHAPE))
+    found = [
+        ddrm(
+            _arbitrary_denoiser, operator, y, level, LEVELS, generator=torch.Generator().manual_seed(2), start=estimate
+        )
+        for level in (0.0, torch.zeros(2))
+    ]
+    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
 
 
 def test_ddrm_uses_all_three_branches() -> None:

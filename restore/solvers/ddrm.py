@@ -63,7 +63,8 @@ def ddrm(
     operator = require_svd(operator, "ddrm")
     check_shares(eta, eta_b)
     pairs = falling_pairs(sigmas)
-    walk = SpectralWalk(operator, measurement, noise_level)
+    noiseless = not isinstance(noise_level, Tensor) and noise_level == 0
+    walk = NoiselessWalk(operator, measurement) if noiseless else SpectralWalk(operator, measurement, noise_level)
     shape = (measurement.shape[0], *operator.input_shape)
     x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start  # large pictures: what is done with makes room for the network
@@ -86,6 +87,29 @@ def check_shares(eta: float, eta_b: float) -> None:
         raise ValueError(f"eta and eta_b must be in [0, 1], not {eta} and {eta_b}")
 
 
+class NoiselessWalk:
+    """Of a measurement without noise: all that it tells moves alike, whatever its singular value.
+
+    With ``P = A⁺A``, the projection onto what the operator sees, the step for measured components is that for the
+    others and P times the difference. That needs no spectrum, and costs little where A and A⁺ have narrow bands.
+    """
+
+    def __init__(self, operator: SpectralOperator, measurement: Tensor) -> None:
+        self.operator = operator
+        self.y = operator.pseudo_inverse(measurement)
+
+    def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
+        """``ȳ + σ z̄`` where it is measured, else ``estimate + σ z̄``."""
+        x = sigma * z + self.y
+        return x if estimate is None else x + estimate - self.operator.onto_row_space(estimate.expand_as(z))
+
+    def step(self, prediction: Prediction, z: Tensor, sigma: float, lower: float, eta: float, eta_b: float) -> Tensor:
+        """From σ to the next ``lower`` level."""
+        unmeasured = lower * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
+        measured = eta_b * (self.y - prediction.clean) + lower * z
+        return prediction.clean + unmeasured + self.operator.onto_row_space(measured - unmeasured)
+
+
 class SpectralWalk:
     """The state in the operator's spectrum, x̄, beside ȳ and its noise.
 
@@ -96,9 +120,7 @@ class SpectralWalk:
     def __init__(self, operator: SpectralOperator, measurement: Tensor, noise_level: Tensor | float) -> None:
         self.operator = operator
         self.measured = operator.singular_values > 0
-        self.noise = None
-        if isinstance(noise_level, Tensor) or noise_level > 0:
-            self.noise = operator.inverse_singular_values() * per_picture(noise_level, measurement)
+        self.noise = operator.inverse_singular_values() * per_picture(noise_level, measurement)
         self.measure(measurement)
 
     def measure(self, measurement: Tensor) -> None:
@@ -108,7 +130,7 @@ class SpectralWalk:
     def start(self, sigma: float, z: Tensor, estimate: Tensor | None) -> Tensor:
         """``ȳ + √(σ² − σ_y²/s²) z̄`` where the measurement says more than σ hides, else ``estimate + σ z̄``."""
         x = sigma * z if estimate is None else estimate + sigma * z
-        better = self.measured if self.noise is None else self.measured & (self.noise <= sigma)
+        better = self.measured & (self.noise <= sigma)
         return self._replace(x, self.operator.Vt(x), better, self.y + self._spread(sigma) * self.operator.Vt(z))
 
     def step(self, prediction: Prediction, z: Tensor, sigma: float, lower: float, eta: float, eta_b: float) -> Tensor:
@@ -118,17 +140,15 @@ class SpectralWalk:
         fresh = clean + lower * eta * z_bar
         unmeasured = fresh + (lower * kept / sigma) * (self.x - clean)
         measured = torch.lerp(clean, self.y, eta_b) + self._spread(lower, eta_b) * z_bar
-        if self.noise is not None:
-            safe_noise = torch.where(self.noise > 0, self.noise, 1.0)
-            coarse = fresh + (lower * kept) * (self.y - clean) / safe_noise
-            measured = torch.where(lower < self.noise, coarse, measured)
-        del fresh
+        coarse = fresh + (lower * kept) * (self.y - clean) / torch.where(self.noise > 0, self.noise, 1.0)
+        measured = torch.where(lower < self.noise, coarse, measured)
+        del fresh, coarse
         x = prediction.clean + lower * (kept * prediction.noise + eta * z)
         return self._replace(x, unmeasured, self.measured, measured)
 
-    def _spread(self, sigma: float, eta_b: float = 1.0) -> Tensor | float:
+    def _spread(self, sigma: float, eta_b: float = 1.0) -> Tensor:
         """``√(σ² − η_b² σ_y²/s²)``, 0 where the measurement's noise is larger."""
-        return sigma if self.noise is None else (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
+        return (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
 
     def _replace(self, x: Tensor, x_bar: Tensor, where: Tensor, value: Tensor) -> Tensor:
         """The picture x, of spectrum x̄, with other values in some components of it."""
