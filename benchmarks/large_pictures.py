@@ -3,6 +3,7 @@
     python benchmarks/large_pictures.py                         # sr ×2, deblur and inpaint, 1 to 12 megapixels
     python benchmarks/large_pictures.py --megapixels 12 --memory 4GB
     python benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024     # largest difference of a result
+    python benchmarks/large_pictures.py --overlaps 96 --tasks inpaint --tile 640 --hole 48     # where four tiles meet
     python benchmarks/large_pictures.py --network               # bytes for each pixel, and whether batches pay
 
 The picture is examples/parrots.png, continued by mirroring, 4:3. Megapixels are those of the result. Every restoration
@@ -46,14 +47,20 @@ def picture(height: int, width: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.pad(pixels, (*more, (0, 0)), mode="symmetric")[:height, :width])
 
 
-def problem(task: str, height: int, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """A picture and its task's arguments, for a result of this size."""
+def problem(
+    task: str, height: int, width: int, hole_side: int | None = None
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """A picture and its task's arguments, for a result of this size; a hole of that side is in the middle."""
     if task == "sr":
         return picture(height // 2, width // 2), {"scale": 2.0}
     if task == "deblur":
         return picture(height, width), {"kernel": "gaussian:2", "noise": 0.01}
     hole = np.zeros((height, width), dtype=bool)
-    hole[height // 3 : height // 2, width // 4 : width // 2] = True
+    if hole_side is None:
+        hole[height // 3 : height // 2, width // 4 : width // 2] = True
+    else:
+        top, left = (height - hole_side) // 2, (width - hole_side) // 2
+        hole[top : top + hole_side, left : left + hole_side] = True
     return picture(height, width), {"mask": hole}
 
 
@@ -111,27 +118,33 @@ def size_of(megapixels: float) -> tuple[int, int]:
 
 def against_whole(arguments: argparse.Namespace) -> None:
     """Print how far results in tiles are from the result of the whole picture, in levels of 255."""
-    side, tile = arguments.side, arguments.tile or arguments.side // 2
+    side, tile, steps = arguments.side, arguments.tile or arguments.side // 2, arguments.steps
     restorer = Restorer(arguments.model, arguments.device, memory=arguments.memory)
     exact = load_denoiser(arguments.model, restorer.device, torch.float32)  # bfloat16 rounds differently in every size
     restorer.denoiser = TiledDenoiser(exact)
-    print(f"{side}², {arguments.steps} steps, float32, tiles of at most {tile}²; in levels of 255\n")
+    print(f"{side}², {steps} steps, float32, tiles of at most {tile}²; in levels of 255\n")
     print("| task | overlap | largest difference | RMS | pixels a step, of the whole |\n|---|---:|---:|---:|---:|")
     for task in arguments.tasks:
-        whole, pixels = result_in_tiles(restorer, task, arguments.steps, side, side + 64)  # of an unknown border, too
+        asked = problem(task, side, side, arguments.hole)
+        whole, pixels = result_in_tiles(restorer, task, asked, steps, side + 64)  # also with a border that is unknown
         for overlap in (None, *arguments.overlaps):
-            found, seen = result_in_tiles(restorer, task, arguments.steps, side, tile, overlap)
+            found, seen = result_in_tiles(restorer, task, asked, steps, tile, overlap)
             difference = 255 * (found - whole)
             largest, rms = np.abs(difference).max(), np.sqrt(np.mean(difference**2))
             print(f"| {task} | {overlap or 'default'} | {largest:.3f} | {rms:.4f} | {seen / pixels:.2f} |", flush=True)
 
 
 def result_in_tiles(
-    restorer: Restorer, task: str, steps: int, side: int, tile: int, overlap: int | None = None
+    restorer: Restorer,
+    task: str,
+    asked: tuple[NDArray[np.float32], dict[str, Any]],
+    steps: int,
+    tile: int,
+    overlap: int | None = None,
 ) -> tuple[NDArray[np.float32], int]:
-    """The result of a square problem, and how many pixels went through the network."""
+    """The result of a problem, and how many pixels went through the network."""
     restorer.denoiser.tile, restorer.denoiser.overlap = tile, overlap
-    image, of_task = problem(task, side, side)
+    image, of_task = asked
     seen: list[int] = []
     hook = restorer.denoiser.denoise.network.register_forward_hook(
         lambda _, given, __: seen.append(given[0].shape[-1] * given[0].shape[-2])
@@ -176,6 +189,7 @@ def main() -> None:
     parser.add_argument("--memory", help="as in 4GB; by default most of what is free")
     parser.add_argument("--overlaps", type=int, nargs="+", help="compare tiles with the whole picture instead")
     parser.add_argument("--side", type=int, default=1024, help="with --overlaps: of the picture")
+    parser.add_argument("--hole", type=int, help="with --overlaps: side of a hole in the middle, for inpaint")
     parser.add_argument("--network", action="store_true", help="measure a call of the network instead")
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")

@@ -38,9 +38,8 @@ class OverlapSave(nn.Module):
         spectrum = np.fft.rfft2(kernel, s=self.sides)
         if kernel.ndim == 3:
             spectrum = spectrum[:, None, None]  # [B, C, blocks, …]
-        pairs = np.stack(
-            [spectrum.real, spectrum.imag], axis=-1
-        )  # `.to(dtype)` drops the imaginary part of complex ones
+        # As pairs of real numbers, since `.to(dtype)` drops the imaginary part of complex buffers.
+        pairs = np.stack([spectrum.real, spectrum.imag], axis=-1)
         self.register_buffer("pairs", torch.from_numpy(pairs).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
