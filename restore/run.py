@@ -208,6 +208,8 @@ class Run:
 
     def _through(self, plan: Plan) -> list[str]:
         """Every picture through its stages; the names of those that failed. A single picture's error is raised."""
+        if self.request.cluster is not None:
+            _ = self._digest  # a model that is not there is told before a cluster is started
         if plan.is_folder:
             remove_leftovers(plan.target)
         self._mention_borders(plan)

@@ -62,6 +62,17 @@ def test_batches_and_a_report(command, picture, tmp_path, monkeypatch) -> None:
     assert "1 worker(s) of Ray with 0 GPU(s) and 0.5 processor(s) each" in there
 
 
+@pytest.mark.parametrize("more", [[], ["--report", "page.html"]])
+def test_a_model_that_is_not_there_is_told_before_ray_starts(command, picture, tmp_path, monkeypatch, more) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("restore.ray_engine._ray", lambda: pytest.fail("Ray was started"))
+    picture("in/a.png")
+    outcome = command("denoise", "in", *DENOISE, "--engine", "ray", "--model", "none.safetensors", *more)
+    assert outcome.code == 3
+    assert "none.safetensors" in outcome.err
+    assert set(files(tmp_path)) == {"in/a.png"}
+
+
 def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     picture("in/a.png")
