@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.backbone import Backbone, BackboneConfig, build_backbone
+from restore.backbone import Backbone, BackboneConfig, build_backbone, mirror_to_multiple
 from restore.errors import BadArgument
+from restore.predictor import PREFIX, Predictor, PredictorConfig
 from restore.schedule import NoiseSchedule
 
 Parameterization = Literal["epsilon", "v", "x0", "edm"]
@@ -34,18 +35,14 @@ class Prediction(NamedTuple):
     (0) and β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 15). Nothing holds it within [0, 1]."""
 
 
-GREY = 1 / 3
-"""What `Condition.known` is where colour is lost: one of a pixel's three dimensions is known. So a grey photograph,
-whose colours are known, is not taken for one to be coloured."""
-
-
 class Condition(NamedTuple):
     """A degraded picture at full size that the network sees beside the noisy one (SR3)."""
 
     picture: Tensor
     """[B, C, H, W] in [-1, 1]; zero where nothing is known."""
     known: Tensor
-    """[B, 1, H, W]: 1 where the condition picture shows a pixel, `GREY` where it shows its brightness alone, else 0."""
+    """[B, 1, H, W]: 1 where the condition picture shows a pixel, `restore.evidence.GREY` where it shows its brightness
+    alone, else 0; with ``condition_picture = "predicted"`` what `restore.evidence.Evidence.known` is."""
 
 
 RESAMPLING = ("bicubic", "bilinear", "pil-bicubic")
@@ -87,6 +84,9 @@ class ModelConfig:
         scale: the one factor by which it was enlarged; None is any.
         distilled_levels: falling noise levels of the steps of DDIM that the network was distilled for, without the
             final 0 (`restore.training.distillation`); None for a network that is to be asked at any level.
+        predictor: the second network of the checkpoint, see `restore.predictor`; None where there is none.
+        condition_picture: what the network was shown as its condition in training: the ``degraded`` picture, or what
+            the predictor makes of it, ``predicted``.
     """
 
     backbone: BackboneConfig
@@ -102,6 +102,8 @@ class ModelConfig:
     condition_resampling: Literal["bicubic", "bilinear", "pil-bicubic"] = "bicubic"
     scale: int | None = None
     distilled_levels: tuple[float, ...] | None = None
+    predictor: PredictorConfig | None = None
+    condition_picture: Literal["degraded", "predicted"] = "degraded"
 
     def __post_init__(self) -> None:
         if self.parameterization not in PARAMETERIZATIONS:
@@ -118,6 +120,12 @@ class ModelConfig:
             raise ValueError(f"condition_resampling must be {', '.join(RESAMPLING)}, not {self.condition_resampling!r}")
         if self.condition_required and not self.backbone.condition_channels:
             raise ValueError("condition_required: the network has no condition_channels")
+        if self.condition_picture not in ("degraded", "predicted"):
+            raise ValueError(f"condition_picture must be degraded or predicted, not {self.condition_picture!r}")
+        if self.condition_picture == "predicted" and self.predictor is None:
+            raise ValueError("condition_picture = predicted: the model has no predictor")
+        if not (self.backbone.noisy_input and self.backbone.timed) or self.backbone.noise_map:
+            raise ValueError("a denoiser has a noisy_input, is timed and has no noise_map; predictors are otherwise")
         multiple = self.backbone.size_multiple
         if self.size is not None and (self.size < 1 or self.size % multiple):
             raise ValueError(f"size must be a multiple of {multiple} for this network, not {self.size}")
@@ -132,7 +140,12 @@ class ModelConfig:
         Raises:
             TypeError: unknown or missing keys.
         """
-        return cls(**{**_with_tuples(data), "backbone": BackboneConfig(**_with_tuples(data["backbone"]))})
+        predictor = data.get("predictor")
+        networks = {
+            "backbone": BackboneConfig(**_with_tuples(data["backbone"])),
+            "predictor": None if predictor is None else PredictorConfig.from_dict(predictor),
+        }
+        return cls(**{**_with_tuples(data), **networks})
 
 
 class Denoiser:
@@ -142,6 +155,7 @@ class Denoiser:
         network: anything callable as `Backbone` is.
         config: its description.
         label: the class of a class-conditional network; `of_class` gives the same network another one.
+        predictor: the second network of the checkpoint, if it has one.
 
     Calling it is ``denoise(x, sigma, condition=None)``:
         x: [B, C, H, W], any height and width; sides that the network cannot divide are extended by mirroring. A network
@@ -154,10 +168,13 @@ class Denoiser:
     pictures above its size.
     """
 
-    def __init__(self, network: Backbone, config: ModelConfig, label: int | None = None) -> None:
+    def __init__(
+        self, network: Backbone, config: ModelConfig, label: int | None = None, predictor: Predictor | None = None
+    ) -> None:
         self.network = network
         self.config = config
         self.label = label
+        self.predictor = predictor
         self.schedule = NoiseSchedule.named(**config.schedule)
 
     def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
@@ -183,7 +200,7 @@ class Denoiser:
             BadArgument: there is no such class, or a class-conditional network without one.
         """
         _check_label(label, self.config.backbone.classes)
-        return self if label == self.label else Denoiser(self.network, self.config, label)
+        return self if label == self.label else Denoiser(self.network, self.config, label, self.predictor)
 
     @property
     def learned_variance(self) -> bool:
@@ -291,45 +308,67 @@ def build_denoiser(
         dtype: of convolutions and projections; norms and embeddings are always float32.
 
     Raises:
-        ValueError: weights that do not fit the description; the message names the keys.
+        ValueError: weights that do not fit the description, as where one of two networks is missing; the message
+            names the keys.
     """
+    own, of_predictor = split_state(state)
+    network = _loaded(config.backbone, own, device, dtype)
+    predictor = None
+    if config.predictor is not None:
+        predictor = Predictor(_loaded(config.predictor.backbone, of_predictor, device, dtype, PREFIX), config.predictor)
+    elif of_predictor:
+        _check_state({}, {name: tuple(t.shape) for name, t in of_predictor.items()}, PREFIX)
+    return Denoiser(network, config, predictor=predictor)
+
+
+def split_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of the denoiser, and those of the predictor without their prefix."""
+    own = {name: t for name, t in state.items() if not name.startswith(PREFIX)}
+    return own, {name.removeprefix(PREFIX): t for name, t in state.items() if name.startswith(PREFIX)}
+
+
+def joined_state(own: Mapping[str, Tensor], of_predictor: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `split_state`."""
+    return {**own, **{PREFIX + name: t for name, t in of_predictor.items()}}
+
+
+def _loaded(
+    config: BackboneConfig,
+    state: Mapping[str, Tensor],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    prefix: str = "",
+) -> Backbone:
     with torch.device("meta"):
-        network = build_backbone(config.backbone)
+        network = build_backbone(config)
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    _check_state(expected, {name: tuple(t.shape) for name, t in state.items()})
+    _check_state(expected, {name: tuple(t.shape) for name, t in state.items()}, prefix)
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     network.requires_grad_(False).eval().set_compute_dtype(dtype)
-    return Denoiser(network.to(device, memory_format=torch.channels_last), config)
+    return network.to(device, memory_format=torch.channels_last)
 
 
 def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
-def _check_state(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+def _check_state(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], prefix: str = ""
+) -> None:
+    if prefix and expected and not found:
+        raise ValueError("the weights lack the predictor that their description has: no tensor begins with predictor.")
     faults = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),
         "of the wrong shape": sorted(k for k in expected.keys() & found.keys() if expected[k] != found[k]),
     }
     described = [
-        f"{len(keys)} {what}: {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"
+        f"{len(keys)} {what}: {', '.join(prefix + key for key in keys[:3])}{' …' if len(keys) > 3 else ''}"
         for what, keys in faults.items()
         if keys
     ]
     if described:
         raise ValueError("the weights do not fit the network's description; tensors " + "; ".join(described))
-
-
-def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size, even 1)."""
-    for dim in (-2, -1):
-        size = x.shape[dim]
-        target = -(-size // multiple) * multiple
-        if target != size:
-            index = torch.arange(target, device=x.device) % (2 * size)
-            x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
-    return x
 
 
 def _per_picture(sigma: Tensor | float, x: Tensor) -> Tensor:

@@ -17,14 +17,12 @@ from torch.nn import functional as F
 
 import operators
 from operators import AxesOperator, Degradation, LinearOperator, Mask, MaskedColor, NonlinearChain, kernels
-from restore.denoiser import GREY, Condition
+from restore.denoiser import Condition
 from restore.errors import BadArgument, of_option
+from restore.evidence import GREY, QUANTISATION_NOISE
 from restore.noise import estimate_noise
 
 TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize", "solve")
-
-QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
-"""Standard deviation of the rounding to 8 bits, in [0, 1] units: no 8-bit measurement is cleaner than this."""
 
 MAX_SCALE = 16
 MAX_OUTPUT_PIXELS = 200_000_000

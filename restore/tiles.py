@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from restore.backbone import mirror_to_multiple
 from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
-from restore.denoiser import Condition, Denoiser, Prediction, mirror_to_multiple
+from restore.denoiser import Condition, Denoiser, Prediction
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError
 from restore.tiling import Span, Spans, fixed_spans, tile_area, tiling

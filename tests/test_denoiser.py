@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import pretrained
-from restore.backbone import BackboneConfig, build_backbone
-from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, mirror_to_multiple
+from restore.backbone import BackboneConfig, build_backbone, mirror_to_multiple
+from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.photo import read_photo
 
 LINEAR = {"name": "linear"}

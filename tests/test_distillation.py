@@ -329,7 +329,7 @@ SMALL = replace(MODEL, backbone=replace(TINY, channel_multipliers=(1,)))
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
     """A network with random weights but for the last convolution, which would begin with zeros."""
-    network = new_network(SMALL, 0)
+    network = new_network(SMALL.backbone, 0)
     weights = {name: w.detach().clone() for name, w in network.state_dict().items()}
     weights["out.2.weight"].normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
     return write_model(SMALL, weights, tmp_path_factory.mktemp("teacher") / "teacher.safetensors")

@@ -591,7 +591,7 @@ def fixed_loss(network: nn.Module) -> float:
 
 @pytest.mark.parametrize(("kind", "rate", "share"), [("adamw", 1e-3, 0.87), ("muon", 3e-3, 0.75)])
 def test_a_short_run_lowers_the_loss(tmp_path, kind: str, rate: float, share: float) -> None:
-    network = new_network(MODEL, 0)
+    network = new_network(MODEL.backbone, 0)
     before = fixed_loss(network)
     run(tmp_path, recipe(optimiser={"kind": kind, "rate": rate}, data={"batch": 8}), steps=60)
     network.load_state_dict(load_state(tmp_path).network)

@@ -24,8 +24,8 @@ from torch import Tensor
 import operators
 from operators import Quantise
 from restore import tasks
-from restore.denoiser import GREY
 from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.evidence import GREY
 from restore.photo import read_photo
 from restore.training import pictures as module
 from restore.training.degradations import (
@@ -177,7 +177,7 @@ def test_stream_leaves_the_number_of_threads_alone(batches):
 
 def test_shapes_and_ranges(batches):
     for step in range(12):
-        clean, (picture, known) = batches.at(step)
+        clean, (picture, known), _ = batches.at(step)
         assert clean.shape == picture.shape == (9, 3, 32, 32)
         assert known.shape == (9, 1, 32, 32)
         assert {tensor.dtype for tensor in (clean, picture, known)} == {torch.float32}

@@ -1,7 +1,7 @@
 """The shared noise-prediction network, in three layouts, described whole by a small config."""
 
 from restore.backbone.adm import AdmBackbone
-from restore.backbone.base import Backbone, RMSNorm, timestep_embedding
+from restore.backbone.base import Backbone, RMSNorm, mirror_to_multiple, timestep_embedding
 from restore.backbone.config import BackboneConfig
 from restore.backbone.ddpmpp import DdpmppBackbone
 from restore.backbone.lean import LeanBackbone
@@ -14,6 +14,7 @@ __all__ = [
     "LeanBackbone",
     "RMSNorm",
     "build_backbone",
+    "mirror_to_multiple",
     "timestep_embedding",
 ]
 

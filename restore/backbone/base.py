@@ -49,6 +49,17 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(x.float()).to(x.dtype)
 
 
+def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size, even 1)."""
+    for dim in (-2, -1):
+        size = x.shape[dim]
+        target = -(-size // multiple) * multiple
+        if target != size:
+            index = torch.arange(target, device=x.device) % (2 * size)
+            x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
+    return x
+
+
 def norm_layer(config: BackboneConfig, channels: int) -> nn.Module:
     if config.norm == "rms":
         return RMSNorm(channels, config.norm_eps)
@@ -73,24 +84,27 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.config = config
         hidden, embedding = 4 * config.channels, config.embedding_channels
-        self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
+        if config.timed:
+            self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, embedding)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None = None, label: Tensor | None = None) -> Tensor:
         """Predict.
 
         Args:
             x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture, condition
-                picture, map, in this order.
-            time: [B or 1], in the unit the network was trained with, not necessarily whole.
+                picture, map of known pixels, map of the noise level, in this order; each where the network has it.
+            time: [B or 1], in the unit the network was trained with, not necessarily whole; None for a network
+                that is not ``timed``.
             label: [B] class numbers, for a class-conditional network.
 
         Returns:
             [B, out_channels, H, W] in the dtype of ``x``.
         """
         h = F.pixel_unshuffle(x, self.config.patch).to(self.compute_dtype)
-        return F.pixel_shuffle(self.body(h, self.embed(time, label)), self.config.patch).to(x.dtype)
+        embedding = None if time is None else self.embed(time, label)
+        return F.pixel_shuffle(self.body(h, embedding), self.config.patch).to(x.dtype)
 
     def embed(self, time: Tensor, label: Tensor | None) -> Tensor:
         """What the blocks are told of time and class, [B or 1, E]; arguments as of `forward`."""
@@ -98,8 +112,11 @@ class Backbone(nn.Module, ABC):
         return embedding if label is None else embedding + self.label_emb(label)
 
     @abstractmethod
-    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B or 1, E]."""
+    def body(self, h: Tensor, embedding: Tensor | None) -> Tensor:
+        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w].
+
+        ``embedding`` is [B or 1, E], or None for a network that is not ``timed``.
+        """
 
     @property
     @abstractmethod

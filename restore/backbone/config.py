@@ -23,6 +23,9 @@ class BackboneConfig:
         image_channels: channels of the noisy picture.
         condition_channels: channels of the condition picture beside it (0: unconditional only).
         condition_map: whether one more channel marks the known pixels of the condition.
+        noise_map: whether one more channel holds the noise level of the measurement (predictors).
+        noisy_input: whether the noisy picture is an input; predictors see their condition alone.
+        timed: whether the network is told the time (or noise level) that its noisy picture belongs to.
         learned_variance: twice the output channels; the second half interpolates the variance.
         channels: width that the multipliers multiply.
         channel_multipliers: one a level, from full resolution down.
@@ -49,8 +52,9 @@ class BackboneConfig:
             (below and right).
         patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
 
-    Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
-    and ``downsample_padding`` are no options of ``lean``; residual blocks of ``ddpm++`` always change the resolution.
+    ``timed = false`` is for ``lean`` alone. Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``,
+    ``embedding_activation``, ``qkv_bias`` and ``downsample_padding`` are no options of ``lean``; residual blocks of
+    ``ddpm++`` always change the resolution.
 
     Raises:
         ValueError: a word that is none of an option's.
@@ -82,15 +86,21 @@ class BackboneConfig:
     qkv_bias: bool = True
     downsample_padding: Literal["both", "end"] = "both"
     patch: int = 1
+    noise_map: bool = False
+    noisy_input: bool = True
+    timed: bool = True
 
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
             if (value := getattr(self, name)) not in words:
                 raise ValueError(f"{name} must be {' or '.join(words)}, not {value!r}")
+        if not self.timed and self.layout != "lean":
+            raise ValueError(f"timed = false is for the lean layout alone, not for {self.layout}")
 
     @property
     def in_channels(self) -> int:
-        return self.image_channels + self.condition_channels + int(self.condition_map)
+        noisy = self.image_channels if self.noisy_input else 0
+        return noisy + self.condition_channels + int(self.condition_map) + int(self.noise_map)
 
     @property
     def out_channels(self) -> int:

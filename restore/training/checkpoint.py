@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import pretrained
-from restore.denoiser import ModelConfig, build_denoiser
+from restore.denoiser import ModelConfig, build_denoiser, joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
 from restore.training.recipe import Recipe, differences, parse_recipe, write_recipe
@@ -49,6 +49,7 @@ class State:
         log: what the next row of the log is the mean of.
         round, round_start: of a distillation: which round it is in, and the step that this began with.
         teacher: its weights, of a distillation.
+        predictor, predictor_averages, predictor_optimiser: as those of the denoiser, of a model with a predictor.
     """
 
     step: int
@@ -62,6 +63,9 @@ class State:
     round: int = 0
     round_start: int = 0
     teacher: Mapping[str, Tensor] = field(default_factory=dict)
+    predictor: Mapping[str, Tensor] = field(default_factory=dict)
+    predictor_averages: Mapping[str, Tensor] = field(default_factory=dict)
+    predictor_optimiser: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(state: State, folder: Path) -> None:
@@ -84,8 +88,10 @@ def save_state(state: State, folder: Path) -> None:
         "round start": str(state.round_start),
     }
     try:
-        _write({"optimiser": state.optimiser, "objective": state.objective, "log": state.log}, folder / beside)
+        others = {"optimiser": state.optimiser, "objective": state.objective, "log": state.log}
+        _write({**others, "predictor optimiser": state.predictor_optimiser}, folder / beside)
         parts = {"network": state.network, "ema": state.averages, "teacher": state.teacher}
+        parts |= {"predictor": state.predictor, "predictor ema": state.predictor_averages}
         _write(parts, folder / CHECKPOINT, metadata)
     except BaseException:
         (folder / beside).unlink(missing_ok=True)
@@ -122,6 +128,9 @@ def load_state(folder: Path) -> State:
         int(metadata.get("round", 0)),
         int(metadata.get("round start", 0)),
         _part("teacher", tensors),
+        _part("predictor", tensors),
+        _part("predictor ema", tensors),
+        _part("predictor optimiser", others),
     )
 
 
@@ -142,7 +151,8 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
     decay = decays[-1] if ema is None else ema
     if decay not in decays:
         raise BadArgument(f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}")
-    return write_model(state.recipe.exported_model(state.round), _part(str(decay), state.averages), target)
+    averages = (_part(str(decay), each) for each in (state.averages, state.predictor_averages))
+    return write_model(state.recipe.exported_model(state.round), joined_state(*averages), target)
 
 
 def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
@@ -182,14 +192,22 @@ def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig
         build_denoiser(found, checkpoint.state)
     except (TypeError, ValueError) as error:
         raise UnreadableInput(f"--init {model}: {error}") from None
-    if config is not None and (
-        different := differences(replace(config, distilled_levels=found.distilled_levels), found)
-    ):
+    if config is None:
+        return found, checkpoint.state
+    if different := differences(_comparable(config, found), found):
         raise BadArgument(
             f"--init {model}: another model than the recipe's; recipe | file: {'; '.join(different[:4])}"
             f"{' …' if len(different) > 4 else ''}"
         )
-    return found, checkpoint.state
+    return replace(config, distilled_levels=found.distilled_levels), checkpoint.state
+
+
+def _comparable(config: ModelConfig, found: ModelConfig) -> ModelConfig:
+    """What a run trains, without what weights to start from need not have: levels that they were distilled for, a
+    predictor, and a condition that was one's answer."""
+    config = replace(config, distilled_levels=found.distilled_levels, condition_picture="degraded")
+    predictor = None if found.predictor is None else config.predictor
+    return replace(config, predictor=predictor, condition_picture=found.condition_picture)
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from operators import LUMA_BT601, Jpeg, Quantise, kernels, masks, resample_matrix
-from restore.denoiser import GREY, Condition
+from restore.denoiser import Condition
 from restore.errors import BadArgument
+from restore.evidence import GREY, Evidence, inverse_gain, known_fraction, noise_ratio, shown_noise, wiener
+from restore.predictor import Shown
 
 Random = np.random.Generator
 Kernel = NDArray[np.float64]
@@ -49,6 +51,8 @@ SHOT_NOISE = (0.005, 0.08)
 """Of a photograph's noise: the part whose variance grows with brightness, as standard deviation at white."""
 QUALITIES = (10, 95)
 """Of JPEG files, both included."""
+CONTEXT = 24
+"""Pixels of a blurred photograph around a crop that its inverse is made from, since an inverse reaches far."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,10 @@ class Noise:
             return picture.add(noise, alpha=self.level)
         return torch.addcmul(picture, noise, (self.level**2 + self.shot**2 * picture.clamp(0, 1)).sqrt())
 
+    def overall(self, picture: Tensor) -> float:
+        """The standard deviation over a whole picture, as one number would tell it."""
+        return math.sqrt(self.level**2 + self.shot**2 * float(picture.mean().clamp(0, 1)))
+
 
 @dataclass(frozen=True)
 class Degradation(ABC):
@@ -196,6 +204,10 @@ class Degradation(ABC):
     @abstractmethod
     def condition(self, measured: Tensor) -> Condition:
         """What the network sees of a file: ``[3, crop, crop]`` in [-1, 1] and ``[1, crop, crop]``."""
+
+    @abstractmethod
+    def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
+        """What a predictor sees of a file, without the dimension of a batch; see `restore.evidence`."""
 
     def shown(self, region: Tensor, random: Random) -> Condition:
         """`condition` of `measured`."""
@@ -239,9 +251,48 @@ class Capture(Degradation):
             return _all_known(place.cut(enlarged[0]))
         if self.kernel is None:
             return _all_known(self.place.cut(measured))
-        y, x = (side // 2 for side in self.kernel.shape)
+        y, x = self._reach
         canvas, known = (F.pad(m, (x, x, y, y)) for m in (2 * measured - 1, torch.ones_like(measured[:1])))
         return Condition(self.place.cut(canvas), self.place.cut(known))
+
+    def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
+        sigma = shown_noise(self.noise.overall(measured)).reshape(1, 1, 1)
+        ratio, y = noise_ratio(sigma), 2 * measured - 1
+        if self.small is not None:
+            picture, known = self._enlarged(y, ratio, shown)
+        elif self.kernel is None:
+            picture, known = self.place.cut(y), 1 / (1 + ratio)
+        else:
+            picture, known = self._deblurred(y, ratio, shown)
+        return _evidence(picture, known, sigma)
+
+    def _enlarged(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
+        """The crop of a small picture's inverse, and the known fraction.
+
+        Of a picture whose filter nobody knows it is the inverse of bicubic sampling.
+        """
+        sampling = "bicubic" if self.sampling.startswith("gaussian:") or self.kernel is not None else self.sampling
+        shift = 0 if self.kernel is None else self.kernel.shape[0] // 2
+        place = self.place.moved(shift, self.place.region - 2 * shift)
+        left, s, right = sampling_svd(place.region, self.small, sampling)
+        known = known_fraction(s[None], ratio, place.region**2)
+        if shown == "degraded":
+            return place.cut(F.interpolate(y[None], size=(place.region,) * 2, mode="bicubic")[0]), known
+        spectrum = inverse_gain(s, ratio) * (left.mT @ y @ left)
+        return place.cut(right @ spectrum @ right.mT), known
+
+    def _deblurred(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
+        """The crop of a blurred picture's inverse, and the known fraction."""
+        picture, known = wiener(y[None], self.kernel, ratio)
+        top, left = (start - reach for start, reach in zip(self.place[1:3], self._reach, strict=True))
+        place = Place(self.place.region, top, left, self.place.crop)
+        return place.cut(y if shown == "degraded" else picture[0]), known[0]
+
+    @property
+    def _reach(self) -> tuple[int, int]:
+        """By how much the measured part of a blurred region begins later than the region."""
+        rows, columns = (side // 2 for side in self.kernel.shape)
+        return rows, columns
 
 
 @dataclass(frozen=True)
@@ -255,6 +306,11 @@ class Masked(Degradation):
 
     def condition(self, measured: Tensor) -> Condition:
         return Condition((2 * measured - 1) * self.known, self.known[None].to(measured))
+
+    def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
+        sigma = shown_noise(self.noise.overall(measured)).reshape(1, 1, 1)
+        condition = self.condition(measured)
+        return _evidence(condition.picture, condition.known / (1 + noise_ratio(sigma)), sigma)
 
 
 @dataclass(frozen=True)
@@ -270,13 +326,25 @@ class Grey(Degradation):
         shown = _all_known(measured.expand(3, -1, -1))
         return shown._replace(known=GREY * shown.known)
 
+    def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
+        sigma = shown_noise(self.noise.overall(measured)).reshape(1, 1, 1)
+        condition = self.condition(measured)
+        return _evidence(condition.picture, condition.known / (1 + noise_ratio(sigma)), sigma)
 
-def draw(mixture: Mixture, crop: int, random: Random) -> Degradation:
-    """A degradation for a crop of this side, at least 8 pixels."""
+
+def draw(mixture: Mixture, crop: int, random: Random, context: int = 0) -> Degradation:
+    """A degradation for a crop of this side, at least 8 pixels.
+
+    Args:
+        context: pixels that are measured around the crop of a blurred picture. With 0 the crops at the border lie
+            partly beyond what was measured, as a denoiser's canvas does; with more they end where that ends.
+    """
     shares = mixture.shares
     chosen = np.searchsorted(np.cumsum(list(shares.values())), random.random(), side="right")
     possible = [name for name, share in shares.items() if share]
     name = list(shares)[chosen] if chosen < len(shares) else possible[-1]  # the sum may be just below 1
+    if context and _DRAWN[name] is _blurred:
+        return _blurred(name, mixture, crop, random, context)
     return _DRAWN[name](name, mixture, crop, random)
 
 
@@ -300,11 +368,21 @@ def sampling_matrix(size: int, new_size: int, sampling: str) -> Tensor:
     return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float()
 
 
-def _blurred(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
+@lru_cache(maxsize=256)
+def sampling_svd(size: int, new_size: int, sampling: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Of `sampling_matrix`: U, the singular values of sampling along both axes [new_size, new_size], and V."""
+    matrix = sampling_matrix(size, new_size, sampling).double()
+    left, s, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left.float(), (s[:, None] * s).float(), right.mT.float()
+
+
+def _blurred(name: str, mixture: Mixture, crop: int, random: Random, context: int = 0) -> Capture:
     kernel = _kernel(name, crop, random)
     margin = max(kernel.shape) // 2
-    region = crop + 2 * margin
-    top, left = (_start(margin, 2 * margin, mixture, random) for _ in range(2))
+    beyond = margin if context else 0
+    region = crop + 2 * (margin + context)
+    top, left = (_start(margin + context, region - crop - 2 * beyond, mixture, random) for _ in range(2))
+    top, left = (start if start == margin + context else start + beyond for start in (top, left))
     return Capture(
         Place(region, top, left, crop), _noise(mixture.noisy, random), kernel, jpeg=_jpeg(mixture.compressed, random)
     )
@@ -479,6 +557,11 @@ _EIGHT_BIT = Quantise(8)
 
 def _all_known(picture: Tensor) -> Condition:
     return Condition(2 * picture - 1, torch.ones_like(picture[:1]))
+
+
+def _evidence(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
+    one = torch.ones_like(picture[:1])
+    return Evidence(picture, known * one, sigma * one)
 
 
 def _log_uniform(random: Random, low: float, high: float) -> float:

@@ -6,28 +6,30 @@ had happened.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-from restore.backbone import Backbone, build_backbone
-from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
-from restore.devices import compiled, network_dtype
+from restore.backbone import Backbone, BackboneConfig, build_backbone
+from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, joined_state, split_state
+from restore.devices import network_dtype
 from restore.errors import RestoreError
+from restore.evidence import Evidence
+from restore.predictor import Predictor, predicted
 from restore.seeds import seed_of
 from restore.training.checkpoint import State
 from restore.training.distillation import Distillation
-from restore.training.ema import Averages
-from restore.training.objective import Draw, Objective
-from restore.training.optimiser import Optimisers, rate_factor
+from restore.training.objective import Draw, Objective, predictor_losses
+from restore.training.optimiser import rate_factor
 from restore.training.pictures import Batch
 from restore.training.processes import Processes
-from restore.training.recipe import Recipe, default_model
+from restore.training.pupil import Pupil
+from restore.training.recipe import OptimiserRecipe, Recipe, default_model
 
 
 class TrainingDiverged(RestoreError):
@@ -39,10 +41,10 @@ class Step(NamedTuple):
 
     losses: Tensor
     """Of each picture, without weights."""
-    gamma: Tensor
-    """Its noise level γ = ᾱ."""
-    conditional: Tensor
-    """Whether it had a condition, bool."""
+    gamma: Tensor | None
+    """Its noise level γ = ᾱ; None in a step of the predictor."""
+    conditional: Tensor | None
+    """Whether it had a condition, bool; None in a step of the predictor."""
     gradient: float
     """The norm of the gradient before clipping."""
     rate: float
@@ -50,7 +52,9 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """A network with its objective, optimisers and averages.
+    """The networks of a model with their objectives, optimisers and averages.
+
+    A step trains the denoiser or, in the recipe's fraction of the steps, the predictor.
 
     Args:
         recipe: see `Recipe`.
@@ -67,15 +71,13 @@ class Learner:
         self.step = self.round = self._round_start = 0
         self._dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
         self._precision = _autocast(processes.device, self._dtype)
-        self.network = new_network(self.model, recipe.run.seed).to(processes.device, memory_format=torch.channels_last)
-        run = (
-            compiled(self.network, processes.device, alone=processes.count == 1) if recipe.run.compile else self.network
-        )
-        self._parallel = processes.parallel(run)
+        self.pupil = self._pupil(self.model.backbone, recipe.optimiser)
+        self.predictor: Pupil | None = None
+        if self.model.predictor is not None:
+            optimiser = replace(recipe.optimiser, rate=recipe.predictor.rate)
+            self.predictor = self._pupil(self.model.predictor.backbone, optimiser)
         self.objective = Objective(self.model, recipe.objective)
         self.teacher: Denoiser | None = None
-        self.optimisers = self._new_optimisers()
-        self.averages = self._new_averages()
 
     def learn(self, batch: Batch, share: float) -> Step:
         """Take one step.
@@ -87,30 +89,67 @@ class Learner:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the weights are those from before the step.
         """
-        processes, device, step = self.processes, self.processes.device, self.step
         torch.compiler.cudagraph_mark_step_begin()
-        clean, picture, known = (t.to(device, non_blocking=True) for t in (batch.clean, *batch.condition))
-        conditional = processes.gather(batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)).bool()
+        batch = batch.to(self.processes.device)
+        step = self._learn_predictor(batch, share) if self.trains_predictor else self._learn_denoiser(batch, share)
+        self.step += 1
+        return step
+
+    @property
+    def trains_predictor(self) -> bool:
+        """Whether the next step is the predictor's."""
+        data = self.recipe.predictor_data
+        return data is not None and data.trains_at(self.step)
+
+    def _learn_denoiser(self, batch: Batch, share: float) -> Step:
+        processes, clean = self.processes, batch.clean
+        conditional = self._gathered_conditional(batch)
         mine = processes.share(len(conditional))
         draw = self.objective.draw(conditional, self._random(0))
-        noise = white_noise((len(conditional), *clean.shape[1:]), self._random(1, device))[mine]
+        noise = white_noise((len(conditional), *clean.shape[1:]), self._random(1, processes.device))[mine]
         if self.model.backbone.dropout:
-            torch.manual_seed(seed_of(self.recipe.run.seed, step, 2 + processes.rank))
-        terms = self.objective.terms(self._run, clean, Condition(picture, known), draw.part(mine).to(device), noise)
+            torch.manual_seed(seed_of(self.recipe.run.seed, self.step, 2 + processes.rank))
+        condition = self._condition(batch)
+        terms = self.objective.terms(self._run, clean, condition, draw.part(mine).to(processes.device), noise)
         losses = self.objective.total(terms)
-        weights = self.objective.weights(draw, conditional)[mine].to(device)
+        weights = self.objective.weights(draw, conditional)[mine].to(processes.device)
         (weights * losses).mean().backward()
         seen = processes.gather(losses.detach())
         self._check_losses(seen, draw, conditional)
-        gradient = self._clipped_norm()
+        gradient, rate = self._stepped(self.pupil, share)
+        self.objective.learn(draw, conditional, seen)
+        return Step(seen, draw.gamma, conditional, gradient, rate)
+
+    def _learn_predictor(self, batch: Batch, share: float) -> Step:
+        losses = predictor_losses(self._predict(batch.evidence), batch.clean, self.recipe.predictor.loss)
+        losses.mean().backward()
+        seen = self.processes.gather(losses.detach())
+        if not bool(torch.isfinite(seen).all()):
+            raise TrainingDiverged(f"step {self.step}: a loss of the predictor is not finite")
+        gradient, rate = self._stepped(self.predictor, share)
+        return Step(seen, None, None, gradient, rate)
+
+    def _condition(self, batch: Batch) -> Condition:
+        """What the denoiser is shown: of the predictor its answer, where there is anything to be seen."""
+        if batch.evidence is None:
+            return batch.condition
+        known = batch.condition.known
+        seen = known.flatten(1).any(dim=1)[:, None, None, None]
+        with torch.no_grad():
+            return Condition(self._predict(batch.evidence) * seen, known)
+
+    def _gathered_conditional(self, batch: Batch) -> Tensor:
+        """Which pictures of the whole batch have a condition, bool [B] on the CPU."""
+        return self.processes.gather(batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)).bool()
+
+    def _stepped(self, pupil: Pupil, share: float) -> tuple[float, float]:
+        """Move a network's weights; returns the norm of the gradient and the learning rate."""
+        gradient = self._clipped_norm(pupil)
         if self.recipe.distillation is not None:
             share = self.recipe.distillation.share_of(self.round, share)
-        factor = rate_factor(step - self._round_start, share, self.recipe.schedule)
-        self.optimisers.step(factor)
-        self.step += 1
-        self.averages.update(self.step - self._round_start)
-        self.objective.learn(draw, conditional, seen)
-        return Step(seen, draw.gamma, conditional, gradient, factor * self.recipe.optimiser.rate)
+        factor = rate_factor(self.step - self._round_start, share, self.recipe.schedule)
+        pupil.step(factor)
+        return gradient, factor * pupil.optimiser_recipe.rate
 
     @property
     def exported_model(self) -> ModelConfig:
@@ -119,91 +158,112 @@ class Learner:
 
     @property
     def exported(self) -> Mapping[str, Tensor]:
-        """The weights of the model that comes out: the last average."""
-        return self.averages.averages[self.recipe.ema.decays[-1]]
+        """The weights of the model that comes out, of both networks."""
+        return joined_state(self.pupil.exported, {} if self.predictor is None else self.predictor.exported)
 
     @property
     def finite(self) -> bool:
         """Whether all weights are."""
-        return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
+        return self.pupil.finite and (self.predictor is None or self.predictor.finite)
 
     def denoiser(self) -> Denoiser:
         """The model that comes out, as it is now."""
+        predictor = None
+        if self.predictor is not None:
+            predictor = Predictor(self._with(self.predictor), self.model.predictor)
+        return Denoiser(self._with(self.pupil), self.model, predictor=predictor)
 
-        def network(x: Tensor, time: Tensor) -> Tensor:
+    def _with(self, pupil: Pupil) -> Callable[..., Tensor]:
+        """A network with the weights that come out."""
+
+        def network(*inputs: Tensor) -> Tensor:
             with self._precision():
-                return functional_call(self.network, dict(self.exported), (x, time))
+                return functional_call(pupil.network, dict(pupil.exported), inputs)
 
-        return Denoiser(network, self.model)
+        return network
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type; in a distillation, for the teacher too."""
-        self.network.load_state_dict({name: w.float() for name, w in weights.items()})
-        self.averages = self._new_averages()
+        """Take weights of the right names and shapes, of any float type; in a distillation, for the teacher too.
+
+        A predictor that the weights do not hold begins with random ones.
+        """
+        own, of_predictor = split_state(weights)
+        self.pupil.start_from(own)
+        if self.predictor is not None and of_predictor:
+            self.predictor.start_from(of_predictor)
         if self.recipe.distillation is not None:
-            self._teach(weights)
+            self._teach(own)
 
     def next_round(self) -> None:
         """Let the student become the teacher, and a new student start from its weights."""
         self.round, self._round_start = self.round + 1, self.step
         self.start_from(self.exported)
-        self.optimisers = self._new_optimisers()
 
     def state(self, elapsed: float, log: Mapping[str, Tensor]) -> State:
         """Everything that `load` needs, beside what is not the learner's own."""
+        second = self.predictor
         return State(
             self.step,
             elapsed,
             self.recipe,
-            self.network.state_dict(),
-            self.averages.state(),
-            self.optimisers.state(),
+            self.pupil.network.state_dict(),
+            self.pupil.averages.state(),
+            self.pupil.optimisers.state(),
             self.objective.state(),
             log,
             self.round,
             self._round_start,
             {} if self.teacher is None else self.teacher.network.state_dict(),
+            {} if second is None else second.network.state_dict(),
+            {} if second is None else second.averages.state(),
+            {} if second is None else second.optimisers.state(),
         )
 
     def load(self, state: State) -> None:
         """Go on from a saved state of the same recipe."""
         self.step, self.round, self._round_start = state.step, state.round, state.round_start
-        self.network.load_state_dict(state.network)
+        of_predictor = 0 if self.recipe.predictor_data is None else self.recipe.predictor_data.steps_until(state.step)
+        steps = state.step - of_predictor - state.round_start
+        self.pupil.load(steps, state.network, state.averages, state.optimiser)
+        if self.predictor is not None:
+            optimiser = state.predictor_optimiser
+            self.predictor.load(of_predictor, state.predictor, state.predictor_averages, optimiser)
         if self.recipe.distillation is not None:
             self._teach(state.teacher)
-        self.averages.load_state(state.averages)
-        self.optimisers.load_state(state.optimiser)
         self.objective.load_state(state.objective)
 
     def _run(self, x: Tensor, time: Tensor) -> Tensor:
         with self._precision():
-            return self._parallel(x.contiguous(memory_format=torch.channels_last), time)
+            return self.pupil.run(x.contiguous(memory_format=torch.channels_last), time)
+
+    def _predict(self, evidence: Evidence) -> Tensor:
+        def network(x: Tensor) -> Tensor:
+            with self._precision():
+                return self.predictor.run(x.contiguous(memory_format=torch.channels_last))
+
+        return predicted(network, self.model.predictor, evidence)
 
     def _random(self, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
         """The random numbers of this step; each stream has its own."""
         return torch.Generator(device).manual_seed(seed_of(self.recipe.run.seed, self.step, stream))
 
+    def _pupil(self, backbone: BackboneConfig, optimiser: OptimiserRecipe) -> Pupil:
+        network = new_network(backbone, self.recipe.run.seed)
+        return Pupil(network, self.recipe, optimiser, self.processes, self._dtype)
+
     def _teach(self, weights: Mapping[str, Tensor]) -> None:
         """Learn from a network with these weights, which stays as it is."""
         own = {name: weight.clone() for name, weight in weights.items()}
-        self.teacher = build_denoiser(self.model, own, self.processes.device, self._dtype)
+        alone = replace(self.model, predictor=None, condition_picture="degraded")
+        self.teacher = build_denoiser(alone, own, self.processes.device, self._dtype)
         recipe = self.recipe
         self.objective = Distillation(self.model, recipe.objective, recipe.distillation, self.round, self.teacher)
 
-    def _new_optimisers(self) -> Optimisers:
-        return Optimisers(self.network, self.recipe.optimiser, self._dtype)
-
-    def _new_averages(self) -> Averages:
-        return Averages(dict(self.network.named_parameters()), self.recipe.ema.decays, self.recipe.ema.every)
-
-    def _clipped_norm(self) -> float:
-        limit = self.recipe.optimiser.gradient_norm or math.inf
+    def _clipped_norm(self, pupil: Pupil) -> float:
         try:
-            return float(nn.utils.clip_grad_norm_(self.network.parameters(), limit, error_if_nonfinite=True))
+            return pupil.clipped_norm()
         except RuntimeError:
-            grads = ((name, p.grad) for name, p in self.network.named_parameters() if p.grad is not None)
-            names = [name for name, grad in grads if not bool(torch.isfinite(grad).all())]
-            what = f"the gradient of {', '.join(names[:3]) or 'all weights together'} is not finite"
+            what = f"the gradient of {', '.join(pupil.broken_gradients[:3]) or 'all weights together'} is not finite"
             raise TrainingDiverged(f"step {self.step}: {what}") from None
 
     def _check_losses(self, losses: Tensor, draw: Draw, conditional: Tensor) -> None:
@@ -217,11 +277,11 @@ class Learner:
             )
 
 
-def new_network(config: ModelConfig, seed: int) -> Backbone:
+def new_network(config: BackboneConfig, seed: int) -> Backbone:
     """A network with random weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
-        return build_backbone(config.backbone).train()
+        return build_backbone(config).train()
 
 
 def white_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -20,12 +20,14 @@ NOISE_EDGES = (0.06, 0.25, 1.0, 4.0)
 _BINS = ("below 0.06", "0.06 to 0.25", "0.25 to 1", "1 to 4", "above 4")
 LOSS_COLUMNS = tuple(f"{kind} {name}" for kind in ("prior", "conditional") for name in _BINS)
 QUALITY_COLUMNS = ("psnr 15", "psnr 25", "psnr 50", "psnr x4")
+PREDICTOR_COLUMNS = ("predictor loss", "psnr x4 predicted")
 DISTILLATION_COLUMNS = ("like teacher", "like teacher x4")
 COLUMNS = (
     *("step", "seconds", "share", "rate", "loss", "gradient", "pixels_per_second"),
     *LOSS_COLUMNS,
     *QUALITY_COLUMNS,
     *DISTILLATION_COLUMNS,
+    *PREDICTOR_COLUMNS,
 )
 
 

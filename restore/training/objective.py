@@ -21,6 +21,8 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 UNIFORM_SHARE = 1e-3
 """Of the loss-aware distribution, so that no step is ever left out and its weights stay bounded."""
+LEAST_ERROR = 1e-5
+"""Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 56 dB a picture is good enough."""
 BALANCE_BINS = 20
 BALANCE_MEMORY = 0.99
 
@@ -260,6 +262,15 @@ class Objective:
         if self.config.time == "sqrt_alphas_cumprod":
             return gamma.sqrt()
         return self.schedule.time_at(((1 - gamma) / gamma).sqrt())
+
+
+def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
+    """Each picture's loss [B] of a predictor's answers, see `restore.training.recipe.PredictorRecipe`."""
+    error = answer - clean
+    if kind == "l1":
+        return error.abs().mean(dim=(1, 2, 3))
+    squared = error.square().mean(dim=(1, 2, 3))
+    return squared if kind == "l2" else (squared + LEAST_ERROR).log()
 
 
 def log_normal_levels(

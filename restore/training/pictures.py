@@ -22,12 +22,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from restore.denoiser import Condition, mirror_to_multiple
+from restore.backbone import mirror_to_multiple
+from restore.denoiser import Condition
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
+from restore.evidence import Evidence
 from restore.folder import pictures_in
 from restore.photo import SUFFIXES, read_photo
 from restore.photo_encode import quantise
-from restore.training.degradations import Mixture, draw
+from restore.predictor import Shown
+from restore.training.degradations import CONTEXT, Mixture, draw
 
 SMALLEST_CROP = 8
 _CACHE_VERSION = 1
@@ -46,6 +49,36 @@ class Batch(NamedTuple):
     condition: Condition
     """``picture`` [B, 3, n, n] in [-1, 1] but for the overshoot of bicubic enlargement, which tasks do not cut off
     either; ``known`` [B, 1, n, n]. Both are all zero for the pictures that train the unconditional prior."""
+    evidence: Evidence | None = None
+    """What a predictor is shown, in batches that one takes part in; the condition is then the first two parts of it,
+    which its answer is to replace."""
+
+    def to(self, device: torch.device) -> Batch:
+        clean, picture, known = (t.to(device, non_blocking=True) for t in (self.clean, *self.condition))
+        evidence = None if self.evidence is None else self.evidence.to(device)
+        return Batch(clean, Condition(picture, known), evidence)
+
+
+class PredictorData(NamedTuple):
+    """Which batches a predictor takes part in, and what it is shown."""
+
+    shown: Shown
+    fraction: float
+    """Of the batches that train the predictor, which have no picture without a condition."""
+    conditions: bool
+    """Whether the denoiser is shown the predictor's answers in all others."""
+
+    def trains_at(self, step: int) -> bool:
+        """Whether a batch trains the predictor; evenly spread."""
+        return self.steps_until(step + 1) > self.steps_until(step)
+
+    def steps_until(self, step: int) -> int:
+        """How many of the first ``step`` batches train it."""
+        return math.floor(step * self.fraction + 1e-9)
+
+    def sees(self, step: int) -> bool:
+        """Whether it takes part in a batch."""
+        return self.conditions or self.trains_at(step)
 
 
 class Skipped(NamedTuple):
@@ -188,6 +221,7 @@ class Batches:
         degradations: of the other pictures; a `Mixture`, or its settings by name.
         augmentation: how crops are varied.
         cache: see `Pictures`.
+        predictor: for a model with a predictor that takes part; None otherwise.
 
     Raises:
         BadArgument: an option that cannot be used.
@@ -205,6 +239,7 @@ class Batches:
         degradations: Mixture | Mapping[str, Any] | None = None,
         augmentation: Augmentation | None = None,
         cache: Path | str | None = None,
+        predictor: PredictorData | None = None,
     ) -> None:
         _check_whole("crop", crop, SMALLEST_CROP, "pixels")
         _check_whole("batch", batch, 1, "pictures")
@@ -212,6 +247,7 @@ class Batches:
         if not 0 <= share_unconditional <= 1:
             raise BadArgument(f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1")
         self.crop, self.batch, self.share_unconditional, self.seed = crop, batch, share_unconditional, seed
+        self.predictor = predictor
         self.mixture = degradations if isinstance(degradations, Mixture) else Mixture.of(degradations or {})
         self.augmentation = augmentation or Augmentation()
         if isinstance(folder, Pictures):
@@ -238,6 +274,7 @@ class Batches:
             seed=self.seed,
             degradations=self.mixture,
             augmentation=self.augmentation,
+            predictor=self.predictor,
         )
 
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
@@ -254,17 +291,19 @@ class Batches:
         if not 0 <= rank < world <= self.batch:
             raise BadArgument(f"part {rank} of {world}: a batch of {self.batch} pictures has no such part")
         indices = range(self.batch * rank // world, self.batch * (rank + 1) // world)
+        sees = self.predictor is not None and self.predictor.sees(step)
+        share = 0.0 if sees and self.predictor.trains_at(step) else self.share_unconditional
         clean = torch.empty(len(indices), 3, self.crop, self.crop)
-        shown = Condition(torch.zeros_like(clean), torch.zeros(len(indices), 1, self.crop, self.crop))
+        shown = _empty(clean, sees)
         offset = _random(self.seed, step, self.batch).random()
         for row, index in enumerate(indices):
             random = _random(self.seed, step, index)
-            conditional = not self._unconditional(index, offset)
-            region, condition = self._conditional(random) if conditional else (self._crop(self.crop, random), None)
+            conditional = not _unconditional(index, offset, share)
+            region, known = self._conditional(random, sees) if conditional else (self._crop(self.crop, random), ())
             torch.sub(2 * region, 1, out=clean[row])
-            if condition is not None:
-                shown.picture[row], shown.known[row] = condition
-        return Batch(clean, shown)
+            for part, value in zip(shown, known, strict=False):
+                part[row] = value
+        return Batch(clean, Condition(*shown[:2]), shown if isinstance(shown, Evidence) else None)
 
     def stream(
         self,
@@ -293,19 +332,29 @@ class Batches:
             return _by_processes(self, first_step, prefetch, part, workers, pinned)
         return _by_thread(self, first_step, prefetch, part)
 
-    def _unconditional(self, index: int, offset: float) -> bool:
-        """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by chance."""
-        share = self.share_unconditional
-        return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
-
     def _crop(self, side: int, random: Random) -> Tensor:
         return self.pictures.crop(side, random, self.augmentation)
 
-    def _conditional(self, random: Random) -> tuple[Tensor, Condition]:
-        """The clean crop in [0, 1], and its condition."""
-        degradation = draw(self.mixture, self.crop, random)
+    def _conditional(self, random: Random, sees: bool) -> tuple[Tensor, Condition | Evidence]:
+        """The clean crop in [0, 1], and what is shown of it: the evidence where a predictor ``sees`` it."""
+        degradation = draw(self.mixture, self.crop, random, CONTEXT if sees else 0)
         region = self._crop(degradation.place.region, random)
-        return degradation.clean(region), degradation.shown(region, random)
+        measured = degradation.measured(region, random)
+        shown = degradation.evidence(measured, self.predictor.shown) if sees else degradation.condition(measured)
+        return degradation.clean(region), shown
+
+
+def _empty(clean: Tensor, sees: bool) -> Condition | Evidence:
+    """Of a batch: nothing is known."""
+    count, _, height, width = clean.shape
+    maps = (torch.zeros(count, 1, height, width) for _ in range(2))
+    picture, known, noise = torch.zeros_like(clean), *maps
+    return Evidence(picture, known, noise) if sees else Condition(picture, known)
+
+
+def _unconditional(index: int, offset: float, share: float) -> bool:
+    """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by chance."""
+    return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
 
 
 def _by_thread(batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:

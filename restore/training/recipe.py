@@ -23,7 +23,7 @@ from restore.denoiser import ModelConfig
 from restore.errors import BadArgument, FileAccess
 from restore.schedule import NoiseSchedule
 from restore.training.degradations import Mixture
-from restore.training.pictures import Augmentation
+from restore.training.pictures import Augmentation, PredictorData
 from restore.training.rounds import DistillationRecipe
 
 
@@ -100,6 +100,23 @@ class ObjectiveRecipe:
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
     vlb_weight: float = _setting(0.001, 0, 1e6)
+
+
+@dataclass(frozen=True)
+class PredictorRecipe:
+    """How the second network of a model with a predictor learns, see `restore.predictor`.
+
+    Attributes:
+        fraction: of the steps that train the predictor; the others train the denoiser. With 1 the denoiser keeps the
+            weights that the run starts from, with 0 the predictor does.
+        loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is PSNR's and in which
+            easy and hard pictures count alike; ``l1`` or ``l2``.
+        rate: its highest learning rate.
+    """
+
+    fraction: float = _setting(0.0, 0, 1)
+    loss: Literal["log-mse", "l1", "l2"] = "log-mse"
+    rate: float = _setting(2e-3, 0, 10)
 
 
 @dataclass(frozen=True)
@@ -208,6 +225,7 @@ class Recipe:
     ema: EmaRecipe = field(default_factory=EmaRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     distillation: DistillationRecipe | None = None
+    predictor: PredictorRecipe = field(default_factory=PredictorRecipe)
 
     def with_length(self, steps: int | None, minutes: float | None) -> Recipe:
         """The recipe with another length, if one is given.
@@ -255,6 +273,7 @@ class Recipe:
             raise BadArgument(
                 f"[objective] noiseless_share: must be {wanted} for a model whose one_step is {model.one_step!r}"
             )
+        self._check_predictor(model)
         if not backbone.condition_channels and self.data.share_unconditional < 1:
             raise BadArgument(
                 "[data] share_unconditional: must be 1 for a model without condition_channels, which sees no condition"
@@ -264,12 +283,41 @@ class Recipe:
         if self.distillation is not None:
             self._check_distillation(self.distillation, model)
 
+    @property
+    def predictor_data(self) -> PredictorData | None:
+        """What the batches need to know of the predictor; None where it takes no part in the run."""
+        model = self.model or default_model()
+        conditions = model.condition_picture == "predicted"
+        if model.predictor is None or not (self.predictor.fraction or conditions):
+            return None
+        return PredictorData(model.predictor.shown, self.predictor.fraction, conditions)
+
     def exported_model(self, index: int) -> ModelConfig:
         """What describes the weights that come out of the run, or of this round of a distillation."""
         model = self.model or default_model()
         if self.distillation is None:
             return model
         return replace(model, distilled_levels=self.distillation.student_levels(model, index))
+
+    def _check_predictor(self, model: ModelConfig) -> None:
+        if model.predictor is None:
+            if self.predictor.fraction:
+                raise BadArgument(
+                    f"[predictor] fraction = {self.predictor.fraction:g}: the model has no predictor to train; "
+                    "describe one in [model.predictor.backbone], or leave [predictor] out"
+                )
+            return
+        try:
+            with _meta():
+                build_backbone(model.predictor.backbone)
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise BadArgument(f"[model.predictor]: {error}") from None
+        if not model.backbone.condition_channels:
+            raise BadArgument("[model.predictor]: [model.backbone] needs condition_channels beside a predictor")
+        if self.distillation is not None and self.predictor.fraction:
+            raise BadArgument(
+                f"[predictor] fraction = {self.predictor.fraction:g}: a distillation trains the denoiser alone; use 0"
+            )
 
     def _check_distillation(self, distillation: DistillationRecipe, model: ModelConfig) -> None:
         if model.parameterization == "epsilon":
@@ -291,6 +339,24 @@ class Recipe:
             raise BadArgument(f"[distillation]: {error}") from None
         if self.schedule.steps is not None and self.schedule.steps * distillation.shortest < 1:
             raise BadArgument(f"[schedule] steps = {self.schedule.steps}: less than one for the shortest round")
+
+
+PREDICTOR_BACKBONE: Mapping[str, Any] = {
+    "layout": "lean",
+    "condition_channels": 3,
+    "condition_map": True,
+    "noise_map": True,
+    "noisy_input": False,
+    "timed": False,
+    "channels": 32,
+    "channel_multipliers": (1, 2, 4),
+    "blocks": 2,
+    "middle_attention": False,
+    "norm": "rms",
+    "norm_eps": 1e-6,
+    "patch": 2,
+}
+"""Of the predictor that a recipe describes by ``[model.predictor]`` alone."""
 
 
 def _meta() -> Any:
@@ -362,7 +428,15 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     if isinstance(table.get("backbone"), dict):
         filled["backbone"] = {**default["backbone"], **table["backbone"]}
     filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
+    if isinstance(table.get("predictor"), dict):
+        filled["predictor"] = _filled_predictor(table["predictor"], default.get("predictor") or {})
     return {k: v for k, v in filled.items() if v is not None}
+
+
+def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """A predictor's table with what every predictor has, and what the shipped one has, where it leaves that out."""
+    backbone = {**(default.get("backbone") or PREDICTOR_BACKBONE), **table.get("backbone", {})}
+    return {**default, **table, "backbone": {k: v for k, v in backbone.items() if v is not None}}
 
 
 def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:

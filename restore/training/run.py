@@ -66,7 +66,8 @@ class Summary:
     Attributes:
         steps: taken in all.
         seconds: training time in all.
-        loss: mean of the last steps (as many as between two rows of the log), without weights.
+        loss: mean of the last steps (as many as between two rows of the log), without weights; of the denoiser, or of
+            the predictor where that alone was trained.
         pixels_per_second: of training pictures since the start or resuming.
         model: the exported weights.
         quality: PSNR of the samples in dB, see `sample_sheet`.
@@ -111,6 +112,7 @@ class Run:
         self.shown = self._first_pictures() if shown is None else shown
         self.elapsed = 0.0
         self.bins, self.recent = BinnedLosses(), deque[float](maxlen=self.recipe.run.log_steps)
+        self.recent_predictor = deque[float](maxlen=self.recipe.run.log_steps)
 
     def resume(self, state: State) -> None:
         """Go on from a saved state of the same recipe."""
@@ -118,6 +120,8 @@ class Run:
         self.learner.load(state)
         self.bins.sums, self.bins.counts = state.log["sums"], state.log["counts"]
         self.recent.extend(state.log["recent"].tolist())
+        if "recent predictor" in state.log:
+            self.recent_predictor.extend(state.log["recent predictor"].tolist())
 
     def through(self, interruption: Interruption, progress: Callable[[Progress], None]) -> Summary:
         """Train to the end.
@@ -143,7 +147,10 @@ class Run:
         if stopped:
             raise KeyboardInterrupt
         model = self.folder / MODEL
-        return Summary(self.learner.step, self.elapsed, self._recent_loss(), meter.overall(), model, quality)
+        loss = _mean(self.recent or self.recent_predictor)
+        return Summary(
+            self.learner.step, self.elapsed, math.nan if loss is None else loss, meter.overall(), model, quality
+        )
 
     def _train(self, interruption: Interruption, meter: _Meter, progress: Callable[[Progress], None]) -> bool:
         """Take steps until the run is over (False) or interrupted (True)."""
@@ -227,8 +234,9 @@ class Run:
             return
         if not self.learner.finite:
             raise TrainingDiverged(f"step {self.learner.step}: weights are not finite")
-        recent = torch.tensor(self.recent, dtype=torch.float64)
-        log = {"sums": self.bins.sums, "counts": self.bins.counts, "recent": recent}
+        log = {"sums": self.bins.sums, "counts": self.bins.counts}
+        log |= {"recent": torch.tensor(self.recent, dtype=torch.float64)}
+        log |= {"recent predictor": torch.tensor(self.recent_predictor, dtype=torch.float64)}
         save_state(self.learner.state(self.elapsed, log), folder)
 
     def _kept(self, error: TrainingDiverged) -> TrainingDiverged:
@@ -255,14 +263,14 @@ class Run:
 
     def _sample(self) -> Mapping[str, float]:
         """Write the sheet, made with the model that comes out."""
-        self.learner.network.eval()
+        self.learner.pupil.network.eval()
         shown, student, teacher = self.shown.to(self.processes.device), self.learner.denoiser(), self.learner.teacher
         if teacher is None:
             sheet, quality = sample_sheet(student, shown)
         else:
             grid = self.recipe.distillation.grid(self.learner.model, self.learner.round)
             sheet, quality = distillation_sheet(student, teacher, grid, shown)
-        self.learner.network.train()
+        self.learner.pupil.network.train()
         write_atomically(png(sheet), self.folder / "samples.png", overwrite=True)
         self._row({"share": self.share, **quality})
         return quality
@@ -270,12 +278,16 @@ class Run:
     def _note(self, step: Step, share: float, meter: _Meter, progress: Callable[[Progress], None]) -> None:
         """Tell and log a step."""
         loss = float(step.losses.mean())
-        self.recent.append(loss)
-        self.bins.add(step.gamma, step.conditional, step.losses)
+        if step.gamma is None:
+            self.recent_predictor.append(loss)
+        else:
+            self.recent.append(loss)
+            self.bins.add(step.gamma, step.conditional, step.losses)
         steps = self.recipe.schedule.steps
         progress(Progress(self.learner.step, steps, share, self.elapsed, loss, meter.overall()))
         if self.learner.step % self.recipe.run.log_steps == 0:
-            values = {"share": share, "rate": step.rate, "gradient": step.gradient, "loss": self._recent_loss()}
+            values = {"share": share, "rate": step.rate, "gradient": step.gradient}
+            values |= {"loss": _mean(self.recent), "predictor loss": _mean(self.recent_predictor)}
             self._row({**values, "pixels_per_second": meter.lap(), **self.bins.means()})
             self.bins.reset()
 
@@ -283,8 +295,9 @@ class Run:
         if self.processes.first:
             self._quietly(lambda: self.log.row({"step": self.learner.step, "seconds": self.elapsed, **values}))
 
-    def _recent_loss(self) -> float:
-        return sum(self.recent) / len(self.recent) if self.recent else math.nan
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 class _Meter:

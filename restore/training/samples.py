@@ -15,10 +15,13 @@ from torch.nn import functional as F
 from restore.denoiser import Condition, Denoise, Denoiser
 from restore.errors import NothingToDo, RestoreError
 from restore.evaluation import psnr
+from restore.evidence import Evidence
 from restore.photo import SUFFIXES, read_photo
+from restore.predictor import Shown
 from restore.samplers.ddim import ddim
 from restore.solvers.common import gaussian_noise
 from restore.solvers.sr3 import one_step
+from restore.training.degradations import Capture, Noise, Place
 
 NOISE = (15, 25, 50)
 """Standard deviations for pixels in 0 … 255."""
@@ -61,7 +64,8 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
 
     Returns:
         [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at three levels and,
-        of a conditional network, ×4 enlarged bicubically and in one step. Mean PSNR in dB, ``{"psnr 25": …}``.
+        of a predictor, what it is shown of ×4 and its answer, and of a conditional network ×4 enlarged bicubically (or
+        by the predictor) and in one step. Mean PSNR in dB, ``{"psnr 25": …}``.
     """
     generator = torch.Generator().manual_seed(0)
     columns, quality = [clean], {}
@@ -71,8 +75,15 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         restored = torch.cat([denoise(x, sigma).clean for x in noisy.split(1)])
         columns += [noisy, restored]
         quality[f"psnr {level}"] = _quality(restored, clean)
+    predictor, condition = denoise.predictor, enlarged(clean, SCALE)
+    if predictor is not None:
+        evidence = enlarged_evidence(clean, SCALE, predictor.config.shown)
+        restored = predictor(evidence)
+        columns += [evidence.picture, restored]
+        quality[f"psnr x{SCALE} predicted"] = _quality(restored, clean)
+        if denoise.config.condition_picture == "predicted":
+            condition = Condition(restored, evidence.known)
     if denoise.conditional:
-        condition = enlarged(clean, SCALE)
         highest = float(denoise.schedule.sigmas[-1])
         zeros = denoise.one_step_from_zeros
         restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
@@ -117,6 +128,16 @@ def enlarged(clean: Tensor, scale: int) -> Condition:
     small = small.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
     picture = F.interpolate(small, size=clean.shape[-2:], mode="bicubic")
     return Condition(picture, torch.ones_like(picture[:, :1]))
+
+
+def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
+    """What a predictor is shown of square pictures [-1, 1] that were made small and rounded to 8 bits."""
+    side = clean.shape[-1]
+    capture = Capture(Place(side, 0, 0, side), Noise(), None, side // scale)
+    random = np.random.default_rng(0)  # of noise, of which there is none
+    files = (capture.measured((picture + 1) / 2, random) for picture in clean.cpu())
+    parts = zip(*(capture.evidence(file, shown) for file in files), strict=True)
+    return Evidence(*(torch.stack(part) for part in parts)).to(clean.device)
 
 
 def png(picture: Tensor) -> bytes:

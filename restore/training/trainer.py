@@ -108,6 +108,7 @@ def _batches(options: Options, recipe: Recipe) -> BatchSource:
         degradations=data.degradations,
         augmentation=data.augmentation,
         cache=options.cache,
+        predictor=recipe.predictor_data,
     )
 
 

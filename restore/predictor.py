@@ -1,0 +1,100 @@
+"""The predictor: a small network that is called once and answers with the restored picture.
+
+Predict, then refine: Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv 2104.14951) let a network
+predict the picture in one call and a diffusion model draw what is missing from it; PMRF (Ohayon et al. 2024, arXiv
+2410.00418) shows that the least-squares estimate is the right place to start from. One predictor serves every operator,
+because it is shown what is known of the picture (`restore.evidence`) instead of the raw measurement.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from restore.backbone import Backbone, BackboneConfig, mirror_to_multiple
+from restore.evidence import Evidence
+
+Shown = Literal["inverse", "degraded"]
+SHOWN: tuple[Shown, ...] = ("inverse", "degraded")
+
+PREFIX = "predictor."
+"""Of the predictor's tensors in a checkpoint that holds both networks."""
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """The description of a predictor, part of a `restore.denoiser.ModelConfig`.
+
+    Attributes:
+        backbone: the network: no noisy input, not timed, a condition of 3 channels with its two maps.
+        shown: the ``inverse`` of the operator applied to the measurement, or the ``degraded`` picture at full size
+            (enlarged bicubically, blurred), see `restore.evidence`.
+
+    Raises:
+        ValueError: a network that is no predictor.
+    """
+
+    backbone: BackboneConfig
+    shown: Shown = "inverse"
+
+    def __post_init__(self) -> None:
+        backbone = self.backbone
+        if self.shown not in SHOWN:
+            raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
+        wanted = {"noisy_input": False, "timed": False, "noise_map": True, "condition_map": True}
+        wanted |= {"condition_channels": 3, "learned_variance": False, "classes": 0}
+        if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
+            raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PredictorConfig:
+        """The inverse of `dataclasses.asdict`, also after a trip through JSON.
+
+        Raises:
+            TypeError: unknown or missing keys.
+        """
+        backbone = {k: tuple(v) if isinstance(v, list) else v for k, v in data["backbone"].items()}
+        return cls(**{**data, "backbone": BackboneConfig(**backbone)})
+
+
+class Predictor:
+    """A network that answers with the clean picture.
+
+    Args:
+        network: anything callable as `Backbone` is.
+        config: its description.
+    """
+
+    def __init__(self, network: Backbone, config: PredictorConfig) -> None:
+        self.network, self.config = network, config
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and W of any size."""
+        return predicted(self.network, self.config, evidence)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def in_float32(self) -> Predictor:
+        """The same network, whose weights keep the values that they were rounded to."""
+        return Predictor(copy.deepcopy(self.network).set_compute_dtype(torch.float32), self.config)
+
+
+def predicted(network: Callable[[Tensor], Tensor], config: PredictorConfig, evidence: Evidence) -> Tensor:
+    """The evidence plus what the network adds to it.
+
+    The square root of the noise level is shown, which tells small levels apart.
+
+    Args:
+        network: from [B, 5, h, w] to [B, 3, h, w], sides multiples of ``config.backbone.size_multiple``.
+    """
+    height, width = evidence.picture.shape[-2:]
+    seen = torch.cat([evidence.picture, evidence.known, evidence.noise.sqrt()], dim=1)
+    added = network(mirror_to_multiple(seen, config.backbone.size_multiple))
+    return evidence.picture + added[..., :height, :width].float()
