@@ -5,6 +5,7 @@ Every network speaks the same coordinates here, whatever it was trained on: ``x 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -192,6 +193,11 @@ class Denoiser:
         if self.config.condition_skip and condition is not None:
             output = output - s * condition.picture
         return Prediction(alpha * scaled - s * output, s * scaled + alpha * output, share)
+
+    def in_float32(self) -> Denoiser:
+        """The same network, whose weights keep the values that they were rounded to."""
+        network = copy.deepcopy(self.network).set_compute_dtype(torch.float32)
+        return Denoiser(network, self.config, self.label, self.predictor)
 
     def of_class(self, label: int | None) -> Denoiser:
         """The denoiser of one class, 0 to ``config.backbone.classes − 1``; None is for networks without classes.

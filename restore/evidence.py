@@ -105,21 +105,27 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
 
     Args:
         y: [B, C, H, W] in [-1, 1], blurred.
-        kernel: [h, w].
+        kernel: [h, w], or one for each picture, [B, h, w].
         ratio: r, [B or 1, 1, 1, 1].
 
     Returns:
         [B, C, H, W], and the known fraction [B or 1, 1, 1, 1].
     """
     height, width = y.shape[-2:]
-    rows, columns = kernel.shape
+    rows, columns = kernel.shape[-2:]
     size = tuple(scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in ((height, rows), (width, columns)))
     below, right = size[0] - height - rows, size[1] - width - columns
-    continued = F.pad(y, (columns, right, rows, below), mode="replicate")
     transfer = torch.fft.rfft2(centred(kernel, size).to(y))
     power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size).to(y)
-    filtered = torch.fft.rfft2(continued) * (transfer.conj() / (power + ratio))
-    picture = torch.fft.irfft2(filtered, s=size)[..., rows : rows + height, columns : columns + width]
+    inverse = transfer.conj() / (power + ratio)
+
+    def restored(channel: Tensor) -> Tensor:
+        continued = F.pad(channel, (columns, right, rows, below), mode="replicate")
+        whole = torch.fft.irfft2(torch.fft.rfft2(continued) * inverse, s=size)
+        return whole[..., rows : rows + height, columns : columns + width]
+
+    # one channel after the other: a large picture's spectrum takes much memory
+    picture = torch.cat([restored(channel) for channel in y.split(1, dim=1)], dim=1)
     return picture, (power / (power + ratio)).mean(dim=(-2, -1), keepdim=True)
 
 
@@ -134,7 +140,9 @@ def _inverse_power(size: tuple[int, int]) -> Tensor:
 
 
 def centred(kernel: NDArray[np.float64], size: tuple[int, ...]) -> Tensor:
-    """A kernel [h, w] on a canvas with its middle at the origin, float64."""
-    canvas = torch.zeros(size, dtype=torch.float64)
-    canvas[: kernel.shape[0], : kernel.shape[1]] = torch.from_numpy(np.ascontiguousarray(kernel))
-    return canvas.roll([-(side // 2) for side in kernel.shape], (0, 1))
+    """Kernels [h, w] or [B, h, w] on a canvas with their middle at the origin, float64 [1 or B, 1, *size]."""
+    rows, columns = kernel.shape[-2:]
+    taps = torch.from_numpy(np.ascontiguousarray(kernel)).reshape(-1, 1, rows, columns)
+    canvas = torch.zeros(len(taps), 1, *size, dtype=torch.float64)
+    canvas[..., :rows, :columns] = taps
+    return canvas.roll((-(rows // 2), -(columns // 2)), (-2, -1))

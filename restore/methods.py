@@ -14,7 +14,10 @@ from torch import Tensor
 from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
 from restore.denoiser import Condition, Denoise, Denoiser, enlarged
 from restore.errors import BadArgument
+from restore.evidence import Evidence
+from restore.feed_forward import on_canvas
 from restore.guidance import classifier_free
+from restore.inverse import evidence_of
 from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
@@ -62,7 +65,8 @@ class Run:
         highest = self._highest_for_holes if isinstance(highest, str) else highest
         if highest is None:
             return None
-        if self.start is None:  # a start below the measurement's own noise would forget what was measured
+        if self.start is None and not self.predicts:
+            # a start below the measurement's own noise would forget what was measured
             highest = max(highest, 10 * noise)
         if highest <= sigmas[0]:
             lowest = f"{sigmas[0] / 2:.3g}, the model's lowest noise"
@@ -72,6 +76,24 @@ class Run:
     @cached_property
     def _highest_for_holes(self) -> float:
         return _level_for_holes(self.problem.operator, filled=self.settings.highest == "filled holes")
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """What the model's predictor is shown; None where the model has none, or none for such a problem."""
+        predictor = self.denoiser.predictor
+        return None if predictor is None else evidence_of(self.problem, predictor.config.shown)
+
+    @cached_property
+    def predicted(self) -> Tensor | None:
+        """What the predictor makes of that, [B, *input_shape of the operator] in [-1, 1]."""
+        if self.evidence is None:
+            return None
+        return on_canvas(self.problem.operator, self.denoiser.predictor(self.evidence))
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the method makes use of the predictor's answer."""
+        return self.start is None and self.settings.predicted and self.predicted is not None
 
     @cached_property
     def noise_level(self) -> Tensor | float:
@@ -122,7 +144,7 @@ def _ddrm_unknown_border(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.settings.noisy_eta,
-        start=_smooth_estimate(run) if run.start is None else run.start,
+        start=_smooth_estimate(run) if (begun := _begun(run)) is None else begun,
         final_projection=True,
         callback=run.callback,
     )
@@ -159,6 +181,8 @@ def _diffpir(run: Run) -> Tensor:
 
 def _begun(run: Run) -> Tensor | None:
     """The picture that the process begins with; None where that is the method's own."""
+    if run.predicts:
+        return run.predicted
     if run.start is None and run.settings.classical_start:
         return _classical_estimate(run.problem)
     return run.start
@@ -173,7 +197,7 @@ def _smooth_estimate(run: Run) -> Tensor:
     return project(operator, grey, problem.model_measurement, run.noise_level, prior_std=0.5)
 
 
-_SR3_ERROR, _ONE_STEP_ERROR = 0.05, 0.1
+_SR3_ERROR, _ONE_STEP_ERROR, _PREDICTED_ERROR = 0.05, 0.1, 0.02
 """Of the default model's estimates of noisy pictures in [-1, 1], by what measures best."""
 
 
@@ -219,6 +243,8 @@ def _guided(run: Run) -> Denoise:
 def _one_step(run: Run) -> Tensor:
     if run.problem.kind == "denoise":
         return _denoise_once(run)
+    if run.predicts:
+        return _predicted(run)
     highest = float(run.denoiser.schedule.sigmas[-1])
     return one_step(
         run.denoiser,
@@ -229,6 +255,14 @@ def _one_step(run: Run) -> Tensor:
         correct=run.consistent(_ONE_STEP_ERROR),
         callback=run.callback,
     )
+
+
+def _predicted(run: Run) -> Tensor:
+    """The predictor's answer, moved to where it explains the measurement."""
+    clean = run.consistent(_PREDICTED_ERROR)(run.predicted)
+    if run.callback is not None:
+        run.callback(Step(0, 1, 0.0, clean))
+    return clean
 
 
 def _denoise_once(run: Run) -> Tensor:
@@ -246,7 +280,20 @@ def _condition(run: Run, method: str) -> Condition:
         raise BadArgument(
             f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
         )
+    if run.denoiser.config.condition_picture == "predicted":
+        return _predicted_condition(run, method)
     return _enlarged_as_known(run, condition) if run.problem.kind == "sr" else condition
+
+
+def _predicted_condition(run: Run, method: str) -> Condition:
+    """The predictor's answer and what is known; beyond an unknown border nothing is."""
+    operator, evidence = run.problem.operator, run.evidence
+    if evidence is None:
+        raise BadArgument(
+            f"--method {method}: the model's predictor knows no {run.problem.kind!r}; use diffpir or ddrm"
+        )
+    known = operator.embed(evidence.known) if isinstance(operator, ValidConvolution) else evidence.known
+    return Condition(run.predicted, known)
 
 
 def _enlarged_as_known(run: Run, condition: Condition) -> Condition:

@@ -51,6 +51,11 @@ class PredictorConfig:
         if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
             raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
 
+    @property
+    def size(self) -> None:
+        """Predictors know pictures of any size, see `restore.denoiser.ModelConfig.size`."""
+        return None
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PredictorConfig:
         """The inverse of `dataclasses.asdict`, also after a trip through JSON.

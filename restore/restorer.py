@@ -339,7 +339,8 @@ class Restorer:
         denoiser = self.of_class(options.label)
         check_model(denoiser, options)
         if task != "solve":  # which task that is, each picture's operator tells
-            settings_for(task, options, conditional=denoiser.conditional, prior=denoiser.prior)
+            known = {"conditional": denoiser.conditional, "prior": denoiser.prior}
+            settings_for(task, options, **known, predictor=denoiser.predictor is not None)
 
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
@@ -384,6 +385,7 @@ class Restorer:
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
+            predictor=denoiser.predictor is not None,
         )
         return method, Run(denoiser, problem, settings, generator, callback)
 

@@ -73,6 +73,8 @@ class Defaults(NamedTuple):
     """Of SR3: one of `SAMPLERS` instead of its own."""
     sigmas: tuple[float, ...] = ()
     """Of SR3: these noise levels instead of a grid, without the final 0."""
+    predicted: bool = False
+    """Begin at the predictor's answer, or of ``one-step`` answer with it, where the model has a predictor."""
     guidance: float = 1.0
     """Of SR3: the scale of `restore.guidance.classifier_free`; 1 is none."""
 
@@ -116,6 +118,14 @@ _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
 }
 """For several samples: a start near one answer would make them more alike than the posterior is."""
+_PREDICTED_DEFAULTS: dict[tuple[str, str], Defaults] = {
+    ("sr", "one-step"): Defaults(steps=1, predicted=True),
+    ("inpaint", "one-step"): Defaults(steps=1, predicted=True),
+    ("deblur", "one-step"): Defaults(steps=1, predicted=True),
+    ("colorize", "one-step"): Defaults(steps=1, predicted=True),
+}
+"""With the predictor of a model that has one, for one sample: its answer, or a start from it (Chung et al. 2022, arXiv
+2112.05146) at less noise, in fewer steps."""
 
 START_NOISE = 0.2
 """In [0, 1] units, to which a start that is given is noised (docs/feed-forward.md has the measurements)."""
@@ -132,7 +142,13 @@ _FOUND: dict[int, Levels] = {
 
 
 def settings_for(
-    task: str, options: Options | None = None, *, conditional: bool = True, prior: bool = True, svd: bool = True
+    task: str,
+    options: Options | None = None,
+    *,
+    conditional: bool = True,
+    prior: bool = True,
+    svd: bool = True,
+    predictor: bool = False,
 ) -> tuple[str, Defaults]:
     """The name of the method and its settings on a task.
 
@@ -146,6 +162,7 @@ def settings_for(
         prior: whether the model knows pictures by themselves; one that does not does super-resolution alone, by
             `WITHOUT_PRIOR`.
         svd: whether the method ``ddrm`` takes the operator, see `restore.methods.suits_ddrm`.
+        predictor: whether the model has a predictor, see `restore.predictor`.
 
     Raises:
         BadArgument: unknown method, or options that it cannot take, or a task that the model cannot do.
@@ -164,6 +181,8 @@ def settings_for(
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if options.samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
+    elif predictor:
+        settings = _PREDICTED_DEFAULTS.get((task, method), settings)
     if options.levels is not None:
         settings = settings._replace(sigmas=_levels(method, options, options.levels), steps=len(options.levels))
     elif options.steps is not None:

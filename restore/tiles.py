@@ -17,6 +17,8 @@ from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
 from restore.denoiser import Condition, Denoiser, Prediction
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError
+from restore.evidence import Evidence
+from restore.predictor import Predictor
 from restore.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
 OVERLAP, WIDE_OVERLAP = 96, 256
@@ -50,7 +52,7 @@ class Tile(NamedTuple):
         total[self.picture, :, self.rows.place, self.columns.place].addcmul_(inside, rows[:, None] * columns)
 
 
-class TiledDenoiser:
+class _Tiles:
     """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls smoothly to the edges.
 
     A picture that has no more pixels than a tile goes through whole. The default network is local (what it answers for
@@ -96,10 +98,7 @@ class TiledDenoiser:
             raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.budget, self.notice = budget, notice
-        self.schedule, self.conditional = denoise.schedule, denoise.conditional
-        self.config, self.prior = denoise.config, denoise.prior
         self.learned_variance = denoise.learned_variance
-        self.one_step_from_zeros, self.distilled_levels = denoise.one_step_from_zeros, denoise.distilled_levels
         self._most: float = math.inf
         self._in_float32: Denoiser | None = None
 
@@ -117,15 +116,6 @@ class TiledDenoiser:
                     raise
                 self._use_less(x, sigma)
             release_memory(self.denoise.device)
-
-    def of_class(self, label: int | None) -> TiledDenoiser:
-        """The same tiles of the same network for one class, see `Denoiser.of_class`."""
-        denoise = self.denoise.of_class(label)
-        if denoise is self.denoise:
-            return self
-        other = copy.copy(self)
-        other.denoise, other._in_float32 = denoise, None
-        return other
 
     def side(self, x: Tensor) -> int:
         """Of the tiles of pictures like ``x``."""
@@ -179,7 +169,7 @@ class TiledDenoiser:
         if self.denoise.network.compute_dtype != torch.float32:
             if self._in_float32 is None:
                 self.notice("the network's result is not finite in half precision; such parts are redone in float32")
-                self._in_float32 = _copy_in_float32(self.denoise)
+                self._in_float32 = self.denoise.in_float32()
             prediction = self._in_float32(x, sigma, condition)
             if _is_finite(prediction):
                 return prediction
@@ -229,6 +219,77 @@ class TiledDenoiser:
         self.notice(f"not enough memory: going on with tiles of {smaller} pixels")
 
 
+class TiledDenoiser(_Tiles):
+    __doc__ = _Tiles.__doc__
+
+    def __init__(
+        self,
+        denoise: Denoiser,
+        tile: int | None = None,
+        overlap: int | None = None,
+        *,
+        budget: Budget | None = None,
+        notice: Notice = warnings.warn,
+    ) -> None:
+        super().__init__(denoise, tile, overlap, budget=budget, notice=notice)
+        self.schedule, self.conditional = denoise.schedule, denoise.conditional
+        self.config, self.prior = denoise.config, denoise.prior
+        self.one_step_from_zeros, self.distilled_levels = denoise.one_step_from_zeros, denoise.distilled_levels
+        self.predictor: TiledPredictor | None = None
+        if denoise.predictor is not None:
+            self.predictor = TiledPredictor(denoise.predictor, tile, overlap, budget=budget, notice=notice)
+
+    def of_class(self, label: int | None) -> TiledDenoiser:
+        """The same tiles of the same network for one class, see `Denoiser.of_class`."""
+        denoise = self.denoise.of_class(label)
+        if denoise is self.denoise:
+            return self
+        other = copy.copy(self)
+        other.denoise, other._in_float32 = denoise, None
+        return other
+
+
+class TiledPredictor:
+    """``predict(evidence)`` in tiles, as `TiledDenoiser`, whose arguments it takes."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        tile: int | None = None,
+        overlap: int | None = None,
+        *,
+        budget: Budget | None = None,
+        notice: Notice = warnings.warn,
+    ) -> None:
+        self.config = predictor.config
+        self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap, budget=budget, notice=notice)
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """As `restore.predictor.Predictor`; the answer is where the evidence is.
+
+        Raises:
+            RestoreError: as `TiledDenoiser`.
+        """
+        return self._tiles(evidence.picture, 0.0, Condition(evidence.noise, evidence.known)).clean
+
+
+class _AsDenoiser:
+    """A predictor in the form that tiles know: what it sees travels as x and, its two maps, as the condition."""
+
+    learned_variance = False
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.config = predictor, predictor.config
+        self.network, self.device = predictor.network, predictor.device
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition) -> Prediction:
+        answer = self.predictor(Evidence(x, condition.known, condition.picture))
+        return Prediction(answer, torch.zeros_like(answer))
+
+    def in_float32(self) -> _AsDenoiser:
+        return _AsDenoiser(self.predictor.in_float32())
+
+
 def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
     """What they say, part by part: all clean estimates, all noises, and all shares where there are any."""
     return (parts for parts in zip(*predictions, strict=True) if parts[0] is not None)
@@ -262,8 +323,3 @@ def _is_finite(prediction: Prediction) -> bool:
     """Infinities and NaNs survive a sum. Of a fake tensor, which has no values, always true."""
     total = sum(part.sum() for part in prediction if part is not None)
     return type(total) is not Tensor or math.isfinite(total)
-
-
-def _copy_in_float32(denoise: Denoiser) -> Denoiser:
-    """The same network, whose weights keep the values that they were rounded to."""
-    return Denoiser(copy.deepcopy(denoise.network).set_compute_dtype(torch.float32), denoise.config, denoise.label)

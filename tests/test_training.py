@@ -354,7 +354,7 @@ def test_the_loss_is_the_error_of_what_the_denoiser_says(
 ) -> None:
     """Training and inference ask the network alike and read its answer alike."""
     config = ModelConfig(TINY, LINEAR, parameterization, time, skip)
-    (clean, condition), noise = batch_and_noise()
+    (clean, condition, _), noise = batch_and_noise()
     network = Answer(torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5)))
     made = objective(config, loss=loss)
     draw = made.draw(torch.arange(6) % 2 == 1, torch.Generator().manual_seed(1))
@@ -378,7 +378,7 @@ def test_the_loss_is_the_error_of_what_the_denoiser_says(
 
 
 def test_noiseless_pictures_are_shown_as_zeros_and_ask_for_the_clean_picture() -> None:
-    (clean, condition), noise = batch_and_noise()
+    (clean, condition, _), noise = batch_and_noise()
     made = objective(noiseless_share=1.0)
     draw = made.draw(torch.ones(6, dtype=torch.bool), torch.Generator())
     network = Answer(torch.zeros(6, 3, 8, 8))
@@ -442,7 +442,7 @@ def test_the_first_variational_term_is_the_decoder() -> None:
 
 
 def test_hybrid_loss_learns_the_variance_from_the_bound_alone() -> None:
-    (clean, condition), noise = batch_and_noise()
+    (clean, condition, _), noise = batch_and_noise()
     made = objective(LEARNED, vlb_weight=0.01)
     network = Answer(0.1 * torch.randn(6, 6, 8, 8, generator=torch.Generator().manual_seed(5)))
     draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
@@ -582,7 +582,7 @@ def test_the_rate_warms_up_holds_and_ends_at_exactly_zero() -> None:
 
 def fixed_loss(network: nn.Module) -> float:
     """The loss of 64 pictures that are not trained on, at fixed levels and noise."""
-    clean, condition = FakeBatches(16, 64).at(12345)
+    clean, condition, _ = FakeBatches(16, 64).at(12345)
     made, random = objective(), torch.Generator().manual_seed(9)
     draw, noise = made.draw(torch.arange(64) % 2 == 1, random), torch.randn(clean.shape, generator=random)
     with torch.no_grad():

@@ -298,7 +298,9 @@ class _Run:
             "threads": torch.get_num_threads(),
         }
         if restorer is not None:
-            knows = {"conditional": restorer.denoiser.conditional, "prior": restorer.denoiser.prior}
+            denoiser = restorer.denoiser
+            knows = {"conditional": denoiser.conditional, "prior": denoiser.prior}
+            knows["predictor"] = denoiser.predictor is not None
             about |= {
                 "auto": settings_for(self.kind, Options(steps=settings.steps), **knows)[0],
                 "model": pretrained.short_name(settings.model),

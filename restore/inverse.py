@@ -1,0 +1,75 @@
+"""The evidence of a restoration problem: what `restore.evidence` says of each operator's measurement."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from operators import LinearOperator, SpectralOperator, ValidConvolution
+from restore.evidence import Evidence, inverse_gain, known_fraction, noise_ratio, shown_noise, wiener
+from restore.predictor import Shown
+from restore.tasks import Problem
+
+KINDS = ("sr", "inpaint", "deblur", "denoise", "colorize")
+"""Of `Problem.kind`: what predictors are trained on."""
+
+NEGLIGIBLE = 1e-4
+"""Of an impulse response, beside its largest value."""
+
+
+def evidence_of(problem: Problem, shown: Shown = "inverse") -> Evidence | None:
+    """What a predictor is shown of a problem, of the size that is seen of the result; None where it knows no such.
+
+    Args:
+        shown: see `restore.predictor.PredictorConfig`.
+    """
+    if problem.kind not in KINDS or problem.condition is None:
+        return None
+    sigma = shown_noise(problem.noise).reshape(-1, 1, 1, 1)
+    ratio = noise_ratio(sigma)
+    if problem.kind == "deblur":
+        picture, known = _deblurred(problem, ratio, shown)
+    elif problem.kind == "sr":
+        picture, known = _enlarged(problem, ratio, shown)
+    else:
+        picture, known = problem.condition.picture, problem.condition.known / (1 + ratio)
+    map_of_one = torch.ones_like(picture[:, :1])
+    return Evidence(picture, known * map_of_one, sigma * map_of_one)
+
+
+def _enlarged(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
+    """The low-resolution picture at full size, and the known fraction."""
+    operator, y = problem.model_operator, problem.model_measurement
+    if not isinstance(operator, SpectralOperator):
+        raise TypeError(f"down-sampling has an SVD, {type(operator).__name__} has none")
+    s = operator.singular_values
+    known = known_fraction(s, ratio, int(np.prod(operator.input_shape)))
+    if shown == "degraded":
+        return problem.condition.picture, known
+    if not bool(problem.noise.any()):
+        return operator.pseudo_inverse(y), known  # by narrow bands, where rounding counts for nothing
+    return operator.V(inverse_gain(s, ratio) * operator.Ut(y)), known
+
+
+def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
+    """The deconvolved picture, and the known fraction; whatever the boundary, as though it were unknown."""
+    operator, y = problem.model_operator, problem.model_measurement
+    kernel = operator.kernel if isinstance(operator, ValidConvolution) else impulse_response(operator)
+    picture, known = wiener(y, kernel, ratio)
+    return y if shown == "degraded" else picture, known
+
+
+def impulse_response(operator: LinearOperator) -> NDArray[np.float64]:
+    """The kernel [h, w] of a convolution with odd sides, read off what it makes of one bright pixel in the middle."""
+    channels, height, width = operator.input_shape
+    x = torch.zeros(1, channels, height, width)
+    row, column = height // 2, width // 2
+    x[..., row, column] = 1
+    place = next(operator.buffers(), x)
+    response = operator.A(x.to(place.device)).cpu()[0, 0].double()
+    rows, columns = torch.nonzero(response.abs() > NEGLIGIBLE * response.abs().max(), as_tuple=True)
+    top, left = (int((where - at).abs().max()) for where, at in ((rows, row), (columns, column)))
+    padded = torch.nn.functional.pad(response, (left, left, top, top))
+    return padded[row : row + 2 * top + 1, column : column + 2 * left + 1].numpy()
