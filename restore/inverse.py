@@ -19,7 +19,7 @@ NEGLIGIBLE = 1e-4
 """Of an impulse response, beside its largest value."""
 
 
-def evidence_of(problem: Problem, shown: Shown = "inverse") -> Evidence | None:
+def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence | None:
     """What a predictor is shown of a problem, of the size that is seen of the result; None where it knows no such.
 
     Args:
@@ -46,7 +46,7 @@ def _enlarged(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Te
         raise TypeError(f"down-sampling has an SVD, {type(operator).__name__} has none")
     s = operator.singular_values
     known = known_fraction(s, ratio, int(np.prod(operator.input_shape)))
-    if shown == "degraded":
+    if shown != "inverse":
         return problem.condition.picture, known
     if not bool(problem.noise.any()):
         return operator.pseudo_inverse(y), known  # by narrow bands, where rounding counts for nothing

@@ -19,8 +19,8 @@ from torch import Tensor
 from restore.backbone import Backbone, BackboneConfig, mirror_to_multiple
 from restore.evidence import Evidence
 
-Shown = Literal["inverse", "degraded"]
-SHOWN: tuple[Shown, ...] = ("inverse", "degraded")
+Shown = Literal["deblurred", "inverse", "degraded"]
+SHOWN: tuple[Shown, ...] = ("deblurred", "inverse", "degraded")
 
 PREFIX = "predictor."
 """Of the predictor's tensors in a checkpoint that holds both networks."""
@@ -32,15 +32,16 @@ class PredictorConfig:
 
     Attributes:
         backbone: the network: no noisy input, not timed, a condition of 3 channels with its two maps.
-        shown: the ``inverse`` of the operator applied to the measurement, or the ``degraded`` picture at full size
-            (enlarged bicubically, blurred), see `restore.evidence`.
+        shown: the ``inverse`` of the operator applied to the measurement, see `restore.evidence`; the ``degraded``
+            picture at full size, enlarged bicubically or blurred; or ``deblurred``, which is the inverse of blurs and
+            enlarges bicubically (docs/training.md has the measurements).
 
     Raises:
         ValueError: a network that is no predictor.
     """
 
     backbone: BackboneConfig
-    shown: Shown = "inverse"
+    shown: Shown = "deblurred"
 
     def __post_init__(self) -> None:
         backbone = self.backbone

@@ -276,7 +276,7 @@ class Capture(Degradation):
         place = self.place.moved(shift, self.place.region - 2 * shift)
         left, s, right = sampling_svd(place.region, self.small, sampling)
         known = known_fraction(s[None], ratio, place.region**2)
-        if shown == "degraded":
+        if shown != "inverse":
             return place.cut(F.interpolate(y[None], size=(place.region,) * 2, mode="bicubic")[0]), known
         spectrum = inverse_gain(s, ratio) * (left.mT @ y @ left)
         return place.cut(right @ spectrum @ right.mT), known

@@ -1,0 +1,379 @@
+"""The second network of a model: what it answers, where its answer goes, and how it is saved and trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pretrained
+from restore.backbone import BackboneConfig, build_backbone
+from restore.denoiser import Condition, Denoiser, ModelConfig, Prediction, build_denoiser, joined_state, split_state
+from restore.errors import BadArgument, UnreadableInput
+from restore.evidence import Evidence
+from restore.methods import METHODS, Run
+from restore.predictor import Predictor, PredictorConfig
+from restore.restorer import Restorer
+from restore.settings import Options, settings_for
+from restore.tiles import TiledDenoiser, TiledPredictor
+from restore.training.checkpoint import export_model, load_state, write_model
+from restore.training.degradations import Mixture
+from restore.training.objective import predictor_losses
+from restore.training.pictures import Batches, PredictorData
+from restore.training.recipe import EmaRecipe, PredictorRecipe, Recipe, parse_recipe, write_recipe
+from restore.training.trainer import Options as TrainingOptions
+from restore.training.trainer import train
+
+LEAN = BackboneConfig(
+    "lean", condition_channels=3, condition_map=True, channels=8, channel_multipliers=(1, 2), blocks=1,
+    middle_attention=False, norm="rms", patch=2,
+)  # fmt: skip
+SECOND = PredictorConfig(replace(LEAN, noise_map=True, noisy_input=False, timed=False))
+MODEL = ModelConfig(LEAN, {"name": "linear"}, "v", condition_skip=True, one_step="zeros", predictor=SECOND)
+ALONE = replace(MODEL, predictor=None)
+
+
+def random_state(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
+    """Weights of both networks, none of them zero."""
+    torch.manual_seed(seed)
+    networks = (build_backbone(config.backbone), build_backbone(config.predictor.backbone))
+    states = [{k: 0.2 * torch.randn_like(v) for k, v in n.state_dict().items()} for n in networks]
+    return joined_state(*states)
+
+
+def evidence(size: tuple[int, int] = (24, 32), count: int = 1) -> Evidence:
+    return Evidence(torch.rand(count, 3, *size) * 2 - 1, torch.rand(count, 1, *size), torch.rand(count, 1, *size))
+
+
+class Constant:
+    """In a predictor's place: always the same picture, and what it was shown."""
+
+    config = SECOND
+
+    def __init__(self, value: float) -> None:
+        self.value, self.seen = value, []
+
+    def __call__(self, shown: Evidence) -> Tensor:
+        self.seen.append(shown)
+        return torch.full_like(shown.picture, self.value)
+
+
+# ---- the network ----
+
+
+def test_a_new_predictor_answers_with_what_it_is_shown() -> None:
+    shown = evidence()
+    assert torch.equal(Predictor(build_backbone(SECOND.backbone), SECOND)(shown), shown.picture)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (45, 3), (64, 64)])
+def test_any_size(size: tuple[int, int]) -> None:
+    predictor = build_denoiser(MODEL, random_state(MODEL)).predictor
+    answer = predictor(evidence(size, 2))
+    assert answer.shape == (2, 3, *size)
+    assert answer.dtype == torch.float32
+    assert bool(torch.isfinite(answer).all())
+
+
+def test_it_sees_all_that_is_known() -> None:
+    predictor, shown = build_denoiser(MODEL, random_state(MODEL)).predictor, evidence()
+    answer = predictor(shown) - shown.picture
+    for name in shown._fields:
+        other = shown._replace(**{name: 0.5 * getattr(shown, name)})
+        assert not torch.allclose(predictor(other) - other.picture, answer), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"timed": True}, "timed = False"),
+        ({"noisy_input": True}, "noisy_input = False"),
+        ({"noise_map": False}, "noise_map = True"),
+        ({"condition_channels": 1}, "condition_channels = 3"),
+    ],
+)
+def test_networks_that_are_no_predictors_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PredictorConfig(replace(SECOND.backbone, **change))
+
+
+def test_denoisers_that_are_predictors_are_refused() -> None:
+    with pytest.raises(ValueError, match="a denoiser has a noisy_input"):
+        ModelConfig(SECOND.backbone, {"name": "linear"})
+    with pytest.raises(ValueError, match="the model has no predictor"):
+        replace(ALONE, condition_picture="predicted")
+    with pytest.raises(ValueError, match="lean layout alone"):
+        BackboneConfig("adm", timed=False)
+    with pytest.raises(ValueError, match="deblurred or inverse or degraded"):
+        replace(SECOND, shown="bicubic")
+
+
+# ---- files ----
+
+
+def test_a_checkpoint_holds_both_networks(tmp_path: Path) -> None:
+    state = random_state(MODEL)
+    path = write_model(MODEL, state, tmp_path / "both.safetensors")
+    loaded = pretrained.load(str(path))
+    config = ModelConfig.from_dict(loaded.config)
+    assert config == MODEL
+    denoiser, shown = build_denoiser(config, loaded.state), evidence()
+    expected = build_denoiser(MODEL, {k: v.half() for k, v in state.items()}).predictor(shown)
+    assert torch.equal(denoiser.predictor(shown), expected)
+    assert ModelConfig.from_dict(json.loads(json.dumps(asdict(MODEL)))) == MODEL
+
+
+def test_one_of_two_networks_missing_is_said(tmp_path: Path) -> None:
+    own, second = split_state(random_state(MODEL))
+    with pytest.raises(ValueError, match="lack the predictor"):
+        build_denoiser(MODEL, own)
+    with pytest.raises(ValueError, match=r"missing: decoder\.0"):
+        build_denoiser(MODEL, joined_state({}, second))
+    with pytest.raises(ValueError, match=r"unexpected: predictor\."):
+        build_denoiser(ALONE, joined_state(own, second))
+    path = write_model(MODEL, own, tmp_path / "half.safetensors")
+    with pytest.raises(Exception, match="lack the predictor") as caught:
+        Restorer(str(path), "cpu")
+    assert type(caught.value).__name__ == "Unavailable"
+
+
+def test_tiles_agree_with_the_whole_picture() -> None:
+    predictor, shown = build_denoiser(MODEL, random_state(MODEL)).predictor, evidence((300, 200))
+    tiled = TiledPredictor(predictor, 128, 64)
+    difference = (tiled(shown) - predictor(shown)).abs()
+    assert float(difference.max()) < 0.02 * float(predictor(shown).abs().max())
+
+
+# ---- methods ----
+
+
+@pytest.fixture
+def restorer(tmp_path: Path) -> Restorer:
+    path = write_model(MODEL, random_state(MODEL), tmp_path / "model.safetensors")
+    return Restorer(str(path), "cpu")
+
+
+@pytest.mark.parametrize("kernel", [None, "gaussian:1", "motion:7:30"])
+def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(restorer: Restorer, kernel: str | None) -> None:
+    restorer.denoiser.predictor = constant = Constant(0.5)
+    picture = np.random.default_rng(0).random((24, 32, 3)).astype(np.float32)
+    if kernel is None:
+        result = restorer.sr(picture, 2, method="one-step")
+        assert result.shape == (48, 64, 3)
+        means = result.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
+        assert np.corrcoef(means.ravel(), picture.ravel())[0, 1] > 0.9
+    else:
+        result = restorer.deblur(picture, kernel, noise=0.05, method="one-step")
+        assert result.shape == picture.shape
+    assert len(constant.seen) == 1
+    assert constant.seen[0].picture.shape[-2:] == result.shape[:2]
+
+
+def test_one_step_keeps_known_pixels_and_fills_with_the_answer(restorer: Restorer) -> None:
+    restorer.denoiser.predictor = Constant(0.5)
+    picture, mask = np.full((16, 16, 3), 0.2, np.float32), np.zeros((16, 16), bool)
+    mask[4:8, 4:8] = True
+    result = restorer.inpaint(picture, mask, method="one-step")
+    assert result[mask] == pytest.approx(0.75)
+    assert np.array_equal(result[~mask], picture[~mask])
+
+
+def test_a_model_without_a_predictor_works_as_before(tmp_path: Path) -> None:
+    own, _ = split_state(random_state(MODEL))
+    path = write_model(ALONE, own, tmp_path / "alone.safetensors")
+    both = write_model(MODEL, random_state(MODEL), tmp_path / "both.safetensors")
+    picture = np.random.default_rng(0).random((16, 16, 3)).astype(np.float32)
+    alone, with_predictor = (Restorer(str(each), "cpu") for each in (path, both))
+    assert alone.denoiser.predictor is None
+    noisy = [each.denoise(picture, 0.1) for each in (alone, with_predictor)]
+    assert np.array_equal(*noisy)
+
+
+def test_sr3_is_shown_the_prediction_where_it_was_trained_so(restorer: Restorer) -> None:
+    seen: list[Condition] = []
+
+    def network(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        seen.append(condition)
+        return Prediction(torch.zeros_like(x), x / sigma)
+
+    picture = torch.rand(1, 3, 8, 8)
+    problem = restorer.problem("sr", picture, {"scale": 2.0})
+    _, settings = settings_for("sr", Options("sr3", 2), predictor=True)
+    denoiser = restorer.denoiser
+    denoiser.predictor = Constant(0.25)
+    for source, value in (("degraded", None), ("predicted", 0.25)):
+        denoiser.config = replace(MODEL, condition_picture=source)
+        seen.clear()
+        run = Run(denoiser, problem, settings, torch.Generator(), None)
+        denoiser._predict = network
+        METHODS["sr3"](run)
+        shown = seen[0].picture
+        assert (value is not None) == torch.equal(shown, torch.full_like(shown, value or 0.0))
+        assert float(seen[0].known.mean()) == pytest.approx(1 if value is None else 0.25, abs=0.02)
+
+
+def test_settings_begin_at_the_prediction_only_with_a_predictor() -> None:
+    assert settings_for("sr", Options("one-step"), predictor=True)[1].predicted
+    assert not settings_for("sr", Options("one-step"))[1].predicted
+    assert not settings_for("sr", Options("ddrm", samples=4), predictor=True)[1].predicted
+
+
+# ---- training ----
+
+RECIPE = Recipe(MODEL, predictor=PredictorRecipe(fraction=0.5))
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Path:
+    return Path("tests/fixtures")
+
+
+def options(out: Path, photographs: Path, recipe: Recipe, steps: int, **others: object) -> TrainingOptions:
+    small = replace(recipe, data=replace(recipe.data, crop=16, batch=4))
+    short = replace(small, run=replace(small.run, log_steps=2, mixed_precision=False))
+    short = replace(short, ema=EmaRecipe((0.5,), 1))
+    short = replace(short, schedule=replace(short.schedule, warmup_steps=1))
+    return TrainingOptions(out, photographs, short, steps=steps, device="cpu", **others)
+
+
+def test_losses_are_what_they_are_called() -> None:
+    clean = torch.zeros(2, 3, 4, 4)
+    answer = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.3)])
+    assert predictor_losses(answer, clean, "l1").tolist() == pytest.approx([0.1, 0.3])
+    assert predictor_losses(answer, clean, "l2").tolist() == pytest.approx([0.01, 0.09])
+    difference = predictor_losses(answer, clean, "log-mse").diff()
+    assert float(difference) == pytest.approx(np.log(9), rel=1e-2)
+
+
+def test_the_predictor_s_steps_are_the_fraction_asked_for() -> None:
+    for fraction in (0.0, 0.25, 1 / 3, 0.5, 0.9, 1.0):
+        data = PredictorData("inverse", fraction, False)
+        taken = [data.trains_at(step) for step in range(600)]
+        assert sum(taken) == data.steps_until(600) == round(600 * fraction)
+        assert not any(all(taken[i : i + 2]) for i in range(598)) or fraction > 0.5
+
+
+def test_batches_of_the_predictor_show_something_of_every_picture(photographs: Path) -> None:
+    data = PredictorData("inverse", 0.5, False)
+    batches = Batches(photographs, crop=16, batch=8, predictor=data)
+    denoiser_s, predictor_s = batches.at(0), batches.at(1)
+    assert denoiser_s.evidence is None
+    assert predictor_s.evidence.picture.shape == (8, 3, 16, 16)
+    assert bool(predictor_s.evidence.noise.flatten(1).any(dim=1).all())
+    everywhere = Batches(photographs, crop=16, batch=8, predictor=data._replace(conditions=True)).at(0)
+    unseen = ~everywhere.evidence.noise.flatten(1).any(dim=1)
+    assert 0 < int(unseen.sum()) < 8
+    assert not everywhere.evidence.picture[unseen].any()
+
+
+@pytest.mark.parametrize("condition", ["degraded", "predicted"])
+def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp_path: Path, photographs: Path, condition: str) -> None:
+    recipe = replace(RECIPE, model=replace(MODEL, condition_picture=condition))
+    train(options(tmp_path / "whole", photographs, recipe, 8))
+    train(options(tmp_path / "parts", photographs, recipe, 8))
+    state = load_state(tmp_path / "parts")
+    train(options(tmp_path / "halves", photographs, recipe, 8))
+    assert state.step == 8
+    for name, tensor in load_state(tmp_path / "whole").predictor.items():
+        assert torch.equal(tensor, state.predictor[name]), name
+
+
+def test_stopping_and_going_on_changes_nothing(tmp_path: Path, photographs: Path) -> None:
+    recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, cooldown=0.0))
+    train(options(tmp_path / "whole", photographs, recipe, 7))
+    half = options(tmp_path / "parts", photographs, recipe, 4)
+    train(half)
+    train(TrainingOptions(tmp_path / "parts", photographs, resume=True, steps=7, device="cpu"))
+    whole, parts = load_state(tmp_path / "whole"), load_state(tmp_path / "parts")
+    for kind in ("network", "averages", "optimiser", "predictor", "predictor_averages", "predictor_optimiser"):
+        one, other = getattr(whole, kind), getattr(parts, kind)
+        assert one.keys() == other.keys()
+        assert one, kind
+        for name in one:
+            assert torch.equal(one[name], other[name]), (kind, name)
+
+
+def test_with_a_fraction_of_one_the_denoiser_keeps_its_weights(tmp_path: Path, photographs: Path) -> None:
+    first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
+    recipe = replace(RECIPE, predictor=PredictorRecipe(fraction=1.0))
+    model = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first))).model
+    before, after = (pretrained.load(str(path)).state for path in (first, model))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("predictor.") for name in changed)
+    again = export_model(tmp_path / "run", tmp_path / "again.safetensors")
+    assert all(torch.equal(t, after[n]) for n, t in pretrained.load(str(again)).state.items())
+
+
+def test_weights_without_a_predictor_begin_with_a_random_one(tmp_path: Path, photographs: Path) -> None:
+    own, _ = split_state(random_state(MODEL))
+    first = write_model(ALONE, own, tmp_path / "first.safetensors")
+    recipe = replace(RECIPE, model=replace(MODEL, condition_picture="predicted"))
+    summary = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first)))
+    loaded = pretrained.load(str(summary.model))
+    assert ModelConfig.from_dict(loaded.config) == recipe.model
+    assert any(name.startswith("predictor.") for name in loaded.state)
+    assert "psnr x4 predicted" in summary.quality
+
+
+def test_a_predictor_learns(tmp_path: Path, photographs: Path) -> None:
+    data = replace(RECIPE.data, degradations=Mixture.only("bicubic", noisy=0, compressed=0))
+    recipe = replace(RECIPE, data=data, predictor=PredictorRecipe(fraction=1.0, rate=1e-2))
+    summary = train(options(tmp_path / "run", photographs, recipe, 60))
+    shown = train(options(tmp_path / "none", photographs, recipe, 1)).quality["psnr x4 predicted"]
+    assert summary.quality["psnr x4 predicted"] > shown + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[predictor]\nfraction = 0.5", "the model has no predictor to train"),
+        ("[predictor]\nfraction = 1.5", r"fraction = 1\.5: must be between 0 and 1"),
+        ("[predictor]\nlos = 'l1'", "did you mean 'loss'"),
+        ("[model.predictor]\nshown = 'blurred'", "shown = 'blurred': must be one of deblurred, inverse, degraded"),
+        ("[model.predictor.backbone]\ntimed = true", "timed = False"),
+        ("[model.predictor.backbone]\nlayout = 'adm'", "lean layout alone"),
+        ("[model.predictor.backbone]\nchannel_multipliers = []", "needs at least one level"),
+        ("[model]\ncondition_picture = 'predicted'", "the model has no predictor"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused_by_name(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restore.training import recipe as module
+
+    monkeypatch.setattr(module, "default_model", lambda: ALONE)
+    with pytest.raises(BadArgument, match=said):
+        parse_recipe(text).check()
+
+
+def test_recipes_survive_being_written() -> None:
+    assert parse_recipe(write_recipe(RECIPE)) == RECIPE
+
+
+def test_a_run_of_another_shape_is_not_resumed(tmp_path: Path, photographs: Path) -> None:
+    train(options(tmp_path / "run", photographs, RECIPE, 2))
+    wider = replace(SECOND, backbone=replace(SECOND.backbone, channels=16))
+    other = options(tmp_path / "run", photographs, replace(RECIPE, model=replace(MODEL, predictor=wider)), 4)
+    with pytest.raises(BadArgument, match=r"predictor\.backbone\.channels: 8 \| 16"):
+        train(replace(other, resume=True))
+
+
+def test_weights_of_another_predictor_are_not_started_from(tmp_path: Path, photographs: Path) -> None:
+    first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
+    wider = replace(SECOND, backbone=replace(SECOND.backbone, channels=16))
+    recipe = replace(RECIPE, model=replace(MODEL, predictor=wider))
+    with pytest.raises(BadArgument, match=r"predictor\.backbone\.channels: 16 \| 8"):
+        train(options(tmp_path / "run", photographs, recipe, 2, init=str(first)))
+    with pytest.raises(UnreadableInput):
+        train(options(tmp_path / "other", photographs, recipe, 2, init=str(tmp_path / "none.safetensors")))
+
+
+def test_tiled_denoisers_carry_the_predictor_to_every_class() -> None:
+    denoiser = build_denoiser(MODEL, random_state(MODEL))
+    assert isinstance(TiledDenoiser(denoiser).predictor, TiledPredictor)
+    assert isinstance(denoiser, Denoiser)
+    assert denoiser.of_class(None).predictor is denoiser.predictor
