@@ -19,6 +19,7 @@ from restore.denoiser import ModelConfig, build_denoiser
 from restore.devices import choose_device, device_name, free_memory, network_dtype, why_device, why_dtype
 from restore.errors import RestoreError
 from restore.evaluation import find_lpips_trunk
+from restore.predictor import PREFIX
 from restore.restorer import of_model
 from restore.settings import settings_for
 from restore.tasks import TASKS
@@ -121,10 +122,19 @@ def _model(name: str) -> dict[str, Any]:
         "predicts": config.parameterization,
         "schedule": config.schedule.get("name"),
         "conditional": config.backbone.condition_channels > 0,
+        "predictor": _predictor(config, checkpoint.state),
         "classes": config.backbone.classes or None,
         "size": config.size,
         "training": _training(path.with_suffix(".md")),
     }
+
+
+def _predictor(config: ModelConfig, state: Mapping[str, Any]) -> str | None:
+    """Of a model with a second network, how large that is and what it is shown."""
+    if config.predictor is None:
+        return None
+    parameters = sum(tensor.numel() for name, tensor in state.items() if name.startswith(PREFIX))
+    return f"{parameters:,} of the parameters, shown the {config.predictor.shown} picture"
 
 
 def _models() -> dict[str, Any]:

@@ -35,6 +35,9 @@ BACKBONE: dict[str, Any] = {
     "qkv_bias": True,
     "downsample_padding": "both",
     "patch": 1,
+    "noise_map": False,
+    "noisy_input": True,
+    "timed": True,
 }
 MODEL: dict[str, Any] = {
     "backbone": BACKBONE,
@@ -50,6 +53,8 @@ MODEL: dict[str, Any] = {
     "condition_resampling": "bicubic",
     "scale": None,
     "distilled_levels": None,
+    "predictor": None,
+    "condition_picture": "degraded",
 }
 """Every key of a `restore.denoiser.ModelConfig`, with what holds where nothing is known of it."""
 
