@@ -29,7 +29,7 @@ import torch
 
 from restore.devices import keep_freed_memory, synchronize
 from restore.errors import BadArgument, FileAccess, RestoreError
-from restore.training.checkpoint import CHECKPOINT, initial_weights, save_state, write_model
+from restore.training.checkpoint import CHECKPOINT, initial_weights, load_state, save_state, write_model
 from restore.training.learner import Learner
 from restore.training.packed_pictures import pack_pictures, unpack_pictures
 from restore.training.packed_state import STATE, Packed, pack_state, unpack_state
@@ -237,7 +237,10 @@ class Training:
         until = self.deadline if until is None else min(until, self.deadline)
         seconds = until - reserve.after - reserve.before - self.clock()
         if seconds <= 0:
-            raise BadArgument(f"{options.out.name}: no time is left to train; give it {-seconds + 1:.0f} seconds more")
+            raise BadArgument(
+                f"{options.out.name}: no time is left to train: {reserve.before:.1f} s are needed to begin and "
+                f"{reserve.after:.1f} s to end; give it {-seconds + 1:.0f} s more"
+            )
         before = _elapsed(options.out) if options.resume else 0.0
         self.say(
             f"{self._left()}: training in {options.out.name} for {seconds:.0f} s; kept for the end "
@@ -346,8 +349,6 @@ def _changed(path: Path) -> int:
 
 def _elapsed(run: Path) -> float:
     """Training time of a run in seconds."""
-    from restore.training.checkpoint import load_state
-
     return load_state(run).elapsed
 
 
