@@ -36,8 +36,8 @@ from restore.training.packed_state import STATE, Packed, pack_state, unpack_stat
 from restore.training.pictures import SMALLEST_CROP, Batches, Pictures
 from restore.training.pieces import MIB, index_path, mebibytes, size_of
 from restore.training.processes import Interruption, joined
-from restore.training.recipe import Recipe, RunRecipe, default_model, read_recipe
-from restore.training.run import Progress
+from restore.training.recipe import Recipe, default_model, read_recipe
+from restore.training.run import BEFORE_COOLDOWN, Progress
 from restore.training.samples import SIDE, sample_sheet
 from restore.training.trainer import Options, train
 
@@ -116,7 +116,7 @@ class Packer:
 
     def after(self, run: Path) -> None:
         """Pack the run if its checkpoint is new; training goes on if that fails."""
-        if (stamp := _changed(run / CHECKPOINT)) == self._known:
+        if (stamp := _changed(run / CHECKPOINT)) in (0, self._known):
             return
         self._known = stamp
         try:
@@ -203,9 +203,10 @@ class Training:
     def through(self) -> None:
         """Train until the time is over; errors as `restore.training.trainer.train`."""
         recipe = read_recipe(self.asked.recipe)
-        self._unpack(recipe)
+        self._unpack()
         if (self.work / RUN / CHECKPOINT).is_file():
-            self._phase(replace(self.options, recipe=recipe, resume=True))
+            before = adopted(self.work / RUN, recipe)
+            self._phase(replace(self.options, recipe=recipe, resume=True), before=before)
             return
 
         init = self.asked.init
@@ -215,10 +216,11 @@ class Training:
             if not (first / CHECKPOINT).is_file():
                 until = self.clock() + self.asked.predictor_seconds
                 self._phase(replace(self.options, out=first, recipe=predictor_recipe, init=init), until)
+                self.packer.after(first)
             init = str(first / "model.safetensors")
         self._phase(replace(self.options, recipe=recipe, init=init))
 
-    def _unpack(self, recipe: Recipe) -> None:
+    def _unpack(self) -> None:
         """Photographs and state into the work folder, where they are not there yet."""
         if not self.options.data.is_dir():
             entries = unpack_pictures(self.asked.packed, self.options.data)
@@ -227,11 +229,11 @@ class Training:
         self.say(f"{self._left()}: {pictures.pixels / 1e6:.0f} megapixels decoded")
 
         if index_path(self.asked.packed, STATE).is_file() and not (self.work / RUN / CHECKPOINT).is_file():
-            state = unpack_state(self.asked.packed, self.work / RUN, lambda own: as_here(own, recipe.run))
+            state = unpack_state(self.asked.packed, self.work / RUN)
             self.say(f"{self._left()}: the state after step {state.step} unpacked")
 
-    def _phase(self, options: Options, until: float | None = None) -> None:
-        """One run, which ends so early that everything after it fits in."""
+    def _phase(self, options: Options, until: float | None = None, before: float = 0.0) -> None:
+        """One run, which ends so early that everything after it fits in; it had ``before`` seconds of training."""
         self._check_interruption()
         reserve = self._reserve(options)
         until = self.deadline if until is None else min(until, self.deadline)
@@ -241,7 +243,6 @@ class Training:
                 f"{options.out.name}: no time is left to train: {reserve.before:.1f} s are needed to begin and "
                 f"{reserve.after:.1f} s to end; give it {-seconds + 1:.0f} s more"
             )
-        before = _elapsed(options.out) if options.resume else 0.0
         self.say(
             f"{self._left()}: training in {options.out.name} for {seconds:.0f} s; kept for the end "
             f"{reserve.after:.1f} s: {SAFETY:g} × {reserve.saving:.1f} to save, {reserve.samples:.1f} for the samples"
@@ -317,10 +318,19 @@ class Training:
             return Reserve(before - begun, saved - before, SHOWN * (self.clock() - drawn))
 
 
-def as_here(recipe: Recipe, here: RunRecipe) -> Recipe:
-    """A recipe with what suits the machine from another one: what does not decide what is learnt."""
+def adopted(run: Path, recipe: Recipe) -> float:
+    """Let a run go on from its end with what a session may choose of the recipe; returns its seconds of training."""
+    state = load_state(run)
+    save_state(replace(state, recipe=as_here(state.recipe, recipe)), run)
+    shutil.rmtree(run / BEFORE_COOLDOWN, ignore_errors=True)
+    return state.elapsed
+
+
+def as_here(recipe: Recipe, here: Recipe) -> Recipe:
+    """A recipe with what a session may choose from another one: what suits the machine, and the cool-down."""
     keys = ("compile", "workers", "checkpoint_minutes", "log_steps")
-    return replace(recipe, run=replace(recipe.run, **{key: getattr(here, key) for key in keys}))
+    run = replace(recipe.run, **{key: getattr(here.run, key) for key in keys})
+    return replace(recipe, run=run, schedule=replace(recipe.schedule, cooldown=here.schedule.cooldown))
 
 
 def process_age() -> float:
@@ -344,12 +354,8 @@ def _check(asked: Session) -> None:
 
 
 def _changed(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 where there is none."""
     return path.stat().st_mtime_ns if path.is_file() else 0
-
-
-def _elapsed(run: Path) -> float:
-    """Training time of a run in seconds."""
-    return load_state(run).elapsed
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -411,11 +411,23 @@ def test_a_session_without_time_or_sense(tmp_path, packed, run):
         script.session(asked(tmp_path, packed, recipe(), init="default"), print, Ticking(), 0.0)
 
 
-def test_what_suits_a_machine_is_changed_alone():
-    here = recipe(run={"compile": True, "workers": 14, "seed": 5})
-    changed = script.as_here(recipe(), here.run)
-    assert (changed.run.compile, changed.run.workers, changed.run.seed) == (True, 14, 0)
-    assert replace(changed, run=recipe().run) == recipe()
+def test_a_session_chooses_the_machine_and_the_cool_down_alone():
+    here = recipe(run={"compile": True, "workers": 14, "seed": 5}, schedule={"cooldown": 0.5, "warmup_steps": 9})
+    changed = script.as_here(recipe(), here)
+    assert changed == recipe(run={"compile": True, "workers": 14}, schedule={"cooldown": 0.5})
+
+
+def test_a_second_call_on_the_same_machine(tmp_path, packed):
+    """The run in the work folder goes on from its end, also after it has cooled down, for as long as there is time."""
+    taken = recipe(schedule={"cooldown": 0.5})
+    first = script.session(asked(tmp_path, packed, taken), print, Ticking(), 0.0)
+    assert (tmp_path / "work" / "run" / "before-cooldown").is_dir()
+    clock = Ticking()
+    second = script.session(asked(tmp_path, packed, taken, seconds=100), print, clock, 0.0)
+    assert clock.now <= 100
+    assert second.step > first.step + 3
+    last = [row for row in read_log(tmp_path / "work" / "run" / "log.csv") if "rate" in row][-1]
+    assert last["share"] > 0.9
 
 
 def test_the_recipes_fit_each_other():
