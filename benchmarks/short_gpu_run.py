@@ -1,7 +1,7 @@
 """Training on a GPU that is lent for a quarter of an hour, to a machine that can fetch nothing (docs/training.md).
 
     python benchmarks/short_gpu_run.py pack PHOTOGRAPHS PACKED --limit 30MiB
-    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 10MiB          # to go on with a run
+    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 24MiB          # to go on with a run
     python benchmarks/short_gpu_run.py run PACKED OUT --init default --minutes 13 \
         --predictor-recipe benchmarks/recipes/gpu_predictor.toml --predictor-minutes 4 \
         --recipe benchmarks/recipes/gpu_refiner.toml                                # on the GPU
