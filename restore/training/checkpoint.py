@@ -50,6 +50,7 @@ class State:
         round, round_start: of a distillation: which round it is in, and the step that this began with.
         teacher: its weights, of a distillation.
         predictor, predictor_averages, predictor_optimiser: as those of the denoiser, of a model with a predictor.
+        warm_up_start: the step from which the warm-up of the learning rate counts, where the optimisers began anew.
     """
 
     step: int
@@ -66,6 +67,7 @@ class State:
     predictor: Mapping[str, Tensor] = field(default_factory=dict)
     predictor_averages: Mapping[str, Tensor] = field(default_factory=dict)
     predictor_optimiser: Mapping[str, Tensor] = field(default_factory=dict)
+    warm_up_start: int = 0
 
 
 def save_state(state: State, folder: Path) -> None:
@@ -86,6 +88,7 @@ def save_state(state: State, folder: Path) -> None:
         "optimiser": beside,
         "round": str(state.round),
         "round start": str(state.round_start),
+        "warm-up start": str(state.warm_up_start),
     }
     try:
         others = {"optimiser": state.optimiser, "objective": state.objective, "log": state.log}
@@ -131,6 +134,7 @@ def load_state(folder: Path) -> State:
         _part("predictor", tensors),
         _part("predictor ema", tensors),
         _part("predictor optimiser", others),
+        int(metadata.get("warm-up start", 0)),
     )
 
 

@@ -68,7 +68,7 @@ class Learner:
     def __init__(self, recipe: Recipe, processes: Processes) -> None:
         self.recipe, self.processes = recipe, processes
         self.model: ModelConfig = recipe.model or default_model()
-        self.step = self.round = self._round_start = 0
+        self.step = self.round = self._round_start = self._warm_up_start = 0
         self._dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
         self._precision = _autocast(processes.device, self._dtype)
         self.pupil = self._pupil(self.model.backbone, recipe.optimiser)
@@ -147,7 +147,8 @@ class Learner:
         gradient = self._clipped_norm(pupil)
         if self.recipe.distillation is not None:
             share = self.recipe.distillation.share_of(self.round, share)
-        factor = rate_factor(self.step - self._round_start, share, self.recipe.schedule)
+        warm_up_start = max(self._round_start, self._warm_up_start)
+        factor = rate_factor(self.step - warm_up_start, share, self.recipe.schedule)
         pupil.step(factor)
         return gradient, factor * pupil.optimiser_recipe.rate
 
@@ -217,11 +218,13 @@ class Learner:
             {} if second is None else second.network.state_dict(),
             {} if second is None else second.averages.state(),
             {} if second is None else second.optimisers.state(),
+            self._warm_up_start,
         )
 
     def load(self, state: State) -> None:
         """Go on from a saved state of the same recipe."""
         self.step, self.round, self._round_start = state.step, state.round, state.round_start
+        self._warm_up_start = state.warm_up_start
         of_predictor = 0 if self.recipe.predictor_data is None else self.recipe.predictor_data.steps_until(state.step)
         steps = state.step - of_predictor - state.round_start
         self.pupil.load(steps, state.network, state.averages, state.optimiser)

@@ -1,0 +1,323 @@
+"""Photographs in as few bytes as can travel, without teaching a network the artefacts of stronger compression.
+
+By default every photograph gives a window of its middle at full resolution, as large as all can be: compressed again
+with the JPEG's own quantisation tables, and cut where its blocks end, it stays what it was (about 60 dB). A photograph
+that lies within the window stays the file that it is. Halving them instead keeps what they show, costs their finest
+detail, and more bytes for the same quality.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, UnreadableInput
+from restore.folder import pictures_in
+from restore.photo import SUFFIXES, read_photo
+from restore.photo_encode import quantise
+from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
+
+PICTURES = "photographs.zip"
+QUALITIES = (98, 95, 92)
+"""Of JPEG, best first: of halved photographs, and the first of what was no JPEG before."""
+SMALLEST = 256
+"""Side of the smallest window in pixels: crops of 96 that augmentation takes from squares up to 2.5 times as wide."""
+BLOCK = 16
+"""Windows begin and end at multiples of this many pixels, as the blocks of JPEG do."""
+
+Reduce = Literal["window", "halve"]
+_JPEG = (".jpg", ".jpeg")
+_OVERHEAD = 400
+"""Bytes of a picture's entries in the archive and in the index, beside four times its name."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photograph that was packed: its name in the archive, where it is from, and what was done to it."""
+
+    name: str
+    original: str
+    licence: str
+    source: str
+    done: str
+    size: tuple[int, int]
+    bytes: int
+    psnr: float | None = None
+    """In dB, against the same pixels of the original (or of its half); None where the file is as it was."""
+
+
+@dataclass(frozen=True)
+class PackedPictures:
+    """What was packed: the entries, the files written, and what was done in all."""
+
+    entries: list[Entry]
+    files: list[Path]
+    done: str
+    left_out: int
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def psnr(self) -> float | None:
+        """Mean over the photographs that were compressed again, in dB."""
+        values = [entry.psnr for entry in self.entries if entry.psnr is not None]
+        return fmean(values) if values else None
+
+    def __str__(self) -> str:
+        same = sum(entry.psnr is None for entry in self.entries)
+        pixels = sum(width * height for width, height in (entry.size for entry in self.entries)) / 1e6
+        quality = "" if self.psnr is None else f", the others at {self.psnr:.1f} dB"
+        left_out = f"; {self.left_out} left out" if self.left_out else ""
+        total = mebibytes(sum(file.stat().st_size for file in self.files))
+        return (
+            f"{len(self.entries)} photographs, {pixels:.0f} megapixels in {len(self.files)} files, {total}: "
+            f"{self.done}; {same} files as they were{quality}{left_out}"
+        )
+
+
+class _Coded(NamedTuple):
+    """A photograph as it is packed."""
+
+    data: bytes
+    size: tuple[int, int]
+    done: str
+    psnr: float | None
+
+
+def pack_pictures(
+    folder: Path,
+    out: Path,
+    limit: int,
+    *,
+    reduce: Reduce = "window",
+    licences: Path | None = None,
+    count: int | None = None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> PackedPictures:
+    """Write the photographs of a folder as pieces of one archive, with an index.
+
+    Args:
+        limit: of all files together, in bytes.
+        reduce: what is done where the files as they are do not fit, see above. ``halve`` takes the highest quality at
+            which all fit in half their size, then leaves as many as possible whole.
+        licences: a CSV table with the columns file, source and licence.
+        count: so many photographs at most, evenly from all of them.
+        notice: told what is being tried.
+
+    Raises:
+        BadArgument: not even one photograph fits.
+        FileAccess: a folder or the table cannot be read, or the files cannot be written.
+        NothingToDo: no photograph that can be read.
+    """
+    found = [path for path in pictures_in(folder, SUFFIXES) if path.is_file()] if folder.is_dir() else []
+    if not found:
+        raise NothingToDo(f"{folder}: no photograph in it")
+    found = _spread(found, len(found) if count is None else count)
+    known = _licences(licences)
+    table = sum(_OVERHEAD + 4 * len(path.relative_to(folder).as_posix()) for path in found)
+    table += sum(len(text) for path in found for text in _origin(path, folder, known))
+
+    skipped: list[str] = []
+    chosen, done = (_windows if reduce == "window" else _halves)(found, limit - table - 2 * KIB, skipped, notice)
+    if not chosen:
+        raise BadArgument(f"{mebibytes(limit)} are too little for even one of the photographs; raise the limit")
+
+    entries, archive = [], io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for path, coded in chosen.items():
+            name = path.relative_to(folder)
+            renamed = coded.psnr is not None and name.suffix.lower() not in _JPEG
+            inside = f"{name.as_posix()}.jpg" if renamed else name.as_posix()
+            file.writestr(zipfile.ZipInfo(inside), coded.data)
+            of_file = (len(coded.data), None if coded.psnr is None else round(coded.psnr, 2))
+            entries.append(
+                Entry(inside, name.as_posix(), *_origin(path, folder, known), coded.done, coded.size, *of_file)
+            )
+
+    index = {"done": done, "photographs": [asdict(entry) for entry in entries]}
+    files = write_pieces(archive.getvalue(), out, PICTURES, index)
+    return PackedPictures(entries, files, done, len(found) - len(skipped) - len(chosen), skipped)
+
+
+def unpack_pictures(packed: Path, folder: Path) -> list[Entry]:
+    """Write the photographs into a folder, which is made.
+
+    Raises:
+        FileAccess: files are missing or cannot be written.
+        UnreadableInput: the packed files are damaged.
+    """
+    data, index = read_pieces(packed, PICTURES)
+    try:
+        entries = [Entry(**{**entry, "size": tuple(entry["size"])}) for entry in index["photographs"]]
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            for entry in entries:
+                target = folder / entry.name
+                if not target.resolve().is_relative_to(folder.resolve()):
+                    raise UnreadableInput(f"{packed}: {entry.name}: outside the folder")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read(entry.name))
+    except OSError as error:
+        raise FileAccess(f"{error.filename}: cannot be written: {error.strerror}") from None
+    except (KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UnreadableInput(f"{packed}: {PICTURES}: {error}") from None
+    return entries
+
+
+def _windows(
+    found: Sequence[Path], limit: int, skipped: list[str], notice: Callable[[str], None]
+) -> tuple[dict[Path, _Coded], str]:
+    """The largest windows that fit, or of the smallest ones as many as fit; and what was done."""
+    sizes = dict(_sizes(found, skipped))
+    best: dict[Path, _Coded] = {}
+    factor, best_side, too_large = 1.0, 0, max((max(w, h) for w, h, _ in sizes.values()), default=0) + 2 * BLOCK
+    while True:
+        side = min(_largest_side(sizes.values(), limit / factor, too_large), too_large - BLOCK)
+        side = max(side, SMALLEST)
+        if side <= best_side:
+            return best, f"windows of at most {best_side}x{best_side} pixels"
+
+        coded = {path: _window(path, side) for path in sizes}
+        total = sum(len(each.data) for each in coded.values())
+        notice(f"windows of at most {side}x{side} pixels: {mebibytes(total)}")
+        factor = total / max(_expected(sizes.values(), side), 1)
+        if total <= limit:
+            best, best_side = coded, side
+        elif side == SMALLEST:
+            return _fitting(coded, limit), f"windows of at most {side}x{side} pixels of some photographs"
+        else:
+            too_large = side
+
+
+def _halves(
+    found: Sequence[Path], limit: int, skipped: list[str], notice: Callable[[str], None]
+) -> tuple[dict[Path, _Coded], str]:
+    """Halved photographs at the highest quality that fits, and as many whole ones as possible; and what was done."""
+    sizes = dict(_sizes(found, skipped))
+    for quality in QUALITIES:
+        halves = {path: _half(path, quality) for path in sizes}
+        smaller = {path for path, half in halves.items() if len(half.data) < sizes[path][2]}
+        total = sum(len(halves[path].data) if path in smaller else sizes[path][2] for path in sizes)
+        notice(f"halved at quality {quality}: {mebibytes(total)}")
+        if total <= limit:
+            break
+    else:
+        return _fitting(halves, limit), f"some photographs, halved at quality {quality}"
+
+    for path in sorted(smaller, key=lambda path: sizes[path][2] - len(halves[path].data)):
+        more = sizes[path][2] - len(halves[path].data)
+        if total + more > limit:
+            break
+        total += more
+        smaller.remove(path)
+    chosen = {path: halves[path] if path in smaller else _whole(path) for path in sizes}
+    return chosen, f"{len(smaller)} halved at quality {quality}, {len(sizes) - len(smaller)} whole"
+
+
+def _sizes(found: Iterable[Path], skipped: list[str]) -> Iterable[tuple[Path, tuple[int, int, int]]]:
+    """Width, height and bytes of each file that can be read."""
+    for path in found:
+        try:
+            height, width = read_photo(path).pixels.shape[:2]
+        except RestoreError as error:
+            skipped.append(str(error))
+            continue
+        yield path, (width, height, path.stat().st_size)
+
+
+def _expected(sizes: Iterable[tuple[int, int, int]], side: int) -> float:
+    """Bytes of windows, in proportion to their area."""
+    return sum(size * min(w, side) * min(h, side) / (w * h) for w, h, size in sizes)
+
+
+def _largest_side(sizes: Iterable[tuple[int, int, int]], limit: float, most: int) -> int:
+    """The largest side below ``most``, in whole blocks, of windows that are expected to fit."""
+    known = list(sizes)
+    return max((s for s in range(BLOCK, most, BLOCK) if _expected(known, s) <= limit), default=0)
+
+
+def _window(path: Path, side: int) -> _Coded:
+    """The middle of a photograph, or the file as it is where that lies within the window."""
+    pixels, options = _pixels(path)
+    height, width = pixels.shape[:2]
+    if max(height, width) <= side:
+        whole, again = _whole(path), _as_jpeg(pixels, options, "whole")
+        return again if path.suffix.lower() not in _JPEG and len(again.data) < len(whole.data) else whole
+    top, left = (max(0, length - side) // 2 // BLOCK * BLOCK for length in (height, width))
+    shown = pixels[top : top + side, left : left + side]
+    return _as_jpeg(shown, options, f"window from column {left}, row {top}")
+
+
+def _half(path: Path, quality: int) -> _Coded:
+    pixels, _ = _pixels(path)
+    height, width = pixels.shape[:2]
+    small = Image.fromarray(pixels).resize((max(1, width // 2), max(1, height // 2)), Image.Resampling.BICUBIC)
+    return _as_jpeg(np.asarray(small), {"quality": quality}, f"halved, quality {quality}")
+
+
+def _whole(path: Path) -> _Coded:
+    with Image.open(path) as image:
+        size = image.size
+    return _Coded(path.read_bytes(), size, "as it was", None)
+
+
+def _pixels(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """A photograph as training sees it, uint8 [H, W, 3] or [H, W], and what keeps the quality of its JPEG."""
+    photo = read_photo(path)
+    values = photo.pixels if photo.alpha is None else photo.pixels * photo.alpha[..., None]
+    tables = photo.encoding.get("qtables")
+    pixels = quantise(values, 8)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels, {"qtables": tables} if tables else {}
+
+
+def _as_jpeg(pixels: np.ndarray, options: Mapping[str, Any], done: str) -> _Coded:
+    """Pixels as a JPEG without chroma subsampling, with its PSNR in dB."""
+    options = {**(options or {"quality": QUALITIES[0]}), "subsampling": 0, "optimize": True, "progressive": True}
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    with Image.open(buffer) as image:
+        again, size = np.asarray(image), image.size
+    error = np.square(again.astype(np.float32) - pixels).mean(dtype=np.float64)
+    return _Coded(buffer.getvalue(), size, done, float(10 * np.log10(255**2 / max(error, 1e-4))))
+
+
+def _fitting(coded: Mapping[Path, _Coded], limit: int) -> dict[Path, _Coded]:
+    """As many as fit, evenly from all of them."""
+    paths = list(coded)
+    low, high = 0, len(paths)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = sum(len(coded[path].data) for path in _spread(paths, middle)) <= limit
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return {path: coded[path] for path in _spread(paths, low)}
+
+
+def _spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """``count`` of them at most, evenly from all."""
+    count = min(count, len(paths))
+    return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def _licences(table: Path | None) -> dict[str, tuple[str, str]]:
+    """Licence and source of each file that the table names."""
+    if table is None:
+        return {}
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            return {row["file"]: (row["licence"], row["source"]) for row in csv.DictReader(file)}
+    except OSError as error:
+        raise FileAccess(f"{table}: cannot be read: {error.strerror}") from None
+    except (KeyError, csv.Error) as error:
+        raise UnreadableInput(f"{table}: not a table with the columns file, source and licence: {error}") from None
+
+
+def _origin(path: Path, folder: Path, known: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Licence and source; empty where the table does not name the photograph."""
+    return known.get(path.relative_to(folder).as_posix(), known.get(path.name, ("", "")))
