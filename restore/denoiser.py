@@ -125,8 +125,8 @@ class ModelConfig:
             raise ValueError(f"condition_picture must be degraded or predicted, not {self.condition_picture!r}")
         if self.condition_picture == "predicted" and self.predictor is None:
             raise ValueError("condition_picture = predicted: the model has no predictor")
-        if not (self.backbone.noisy_input and self.backbone.timed) or self.backbone.noise_map:
-            raise ValueError("a denoiser has a noisy_input, is timed and has no noise_map; predictors are otherwise")
+        if not self.backbone.noisy_input or self.backbone.times != 1 or self.backbone.noise_map:
+            raise ValueError("a denoiser has a noisy_input, one time and no noise_map; predictors are otherwise")
         multiple = self.backbone.size_multiple
         if self.size is not None and (self.size < 1 or self.size % multiple):
             raise ValueError(f"size must be a multiple of {multiple} for this network, not {self.size}")

@@ -31,7 +31,8 @@ class PredictorConfig:
     """The description of a predictor, part of a `restore.denoiser.ModelConfig`.
 
     Attributes:
-        backbone: the network: no noisy input, not timed, a condition of 3 channels with its two maps.
+        backbone: the network: no noisy input, a condition of 3 channels with its two maps, and two ``times``, the noise
+            level and the known fraction, by which every block scales and shifts its features.
         shown: the ``inverse`` of the operator applied to the measurement, see `restore.evidence`; the ``degraded``
             picture at full size, enlarged bicubically or blurred; or ``deblurred``, which is the inverse of blurs and
             enlarges bicubically (docs/training.md has the measurements).
@@ -47,7 +48,7 @@ class PredictorConfig:
         backbone = self.backbone
         if self.shown not in SHOWN:
             raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
-        wanted = {"noisy_input": False, "timed": False, "noise_map": True, "condition_map": True}
+        wanted = {"noisy_input": False, "times": 2, "noise_map": True, "condition_map": True}
         wanted |= {"condition_channels": 3, "learned_variance": False, "classes": 0}
         if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
             raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
@@ -92,15 +93,17 @@ class Predictor:
         return Predictor(copy.deepcopy(self.network).set_compute_dtype(torch.float32), self.config)
 
 
-def predicted(network: Callable[[Tensor], Tensor], config: PredictorConfig, evidence: Evidence) -> Tensor:
+def predicted(network: Callable[[Tensor, Tensor], Tensor], config: PredictorConfig, evidence: Evidence) -> Tensor:
     """The evidence plus what the network adds to it.
 
     The square root of the noise level is shown, which tells small levels apart.
 
     Args:
-        network: from [B, 5, h, w] to [B, 3, h, w], sides multiples of ``config.backbone.size_multiple``.
+        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the means of the two maps
+            in thousandths, [B, 2], to [B, 3, h, w].
     """
     height, width = evidence.picture.shape[-2:]
-    seen = torch.cat([evidence.picture, evidence.known, evidence.noise.sqrt()], dim=1)
-    added = network(mirror_to_multiple(seen, config.backbone.size_multiple))
+    maps = torch.cat([evidence.known, evidence.noise.sqrt()], dim=1)
+    seen = mirror_to_multiple(torch.cat([evidence.picture, maps], dim=1), config.backbone.size_multiple)
+    added = network(seen, 1000 * maps.mean(dim=(2, 3)))
     return evidence.picture + added[..., :height, :width].float()

@@ -34,7 +34,7 @@ LEAN = BackboneConfig(
     "lean", condition_channels=3, condition_map=True, channels=8, channel_multipliers=(1, 2), blocks=1,
     middle_attention=False, norm="rms", patch=2,
 )  # fmt: skip
-SECOND = PredictorConfig(replace(LEAN, noise_map=True, noisy_input=False, timed=False))
+SECOND = PredictorConfig(replace(LEAN, noise_map=True, noisy_input=False, times=2))
 MODEL = ModelConfig(LEAN, {"name": "linear"}, "v", condition_skip=True, one_step="zeros", predictor=SECOND)
 ALONE = replace(MODEL, predictor=None)
 
@@ -92,7 +92,7 @@ def test_it_sees_all_that_is_known() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"timed": True}, "timed = False"),
+        ({"times": 1}, "times = 2"),
         ({"noisy_input": True}, "noisy_input = False"),
         ({"noise_map": False}, "noise_map = True"),
         ({"condition_channels": 1}, "condition_channels = 3"),
@@ -108,8 +108,8 @@ def test_denoisers_that_are_predictors_are_refused() -> None:
         ModelConfig(SECOND.backbone, {"name": "linear"})
     with pytest.raises(ValueError, match="the model has no predictor"):
         replace(ALONE, condition_picture="predicted")
-    with pytest.raises(ValueError, match="lean layout alone"):
-        BackboneConfig("adm", timed=False)
+    with pytest.raises(ValueError, match="times must be at least 1"):
+        BackboneConfig("lean", channels=6, times=2)
     with pytest.raises(ValueError, match="deblurred or inverse or degraded"):
         replace(SECOND, shown="bicubic")
 
@@ -350,8 +350,8 @@ def test_a_predictor_learns(tmp_path: Path, photographs: Path, loss: str) -> Non
         ("[predictor]\nfraction = 1.5", r"fraction = 1\.5: must be between 0 and 1"),
         ("[predictor]\nlos = 'l1'", "did you mean 'loss'"),
         ("[model.predictor]\nshown = 'blurred'", "shown = 'blurred': must be one of deblurred, inverse, degraded"),
-        ("[model.predictor.backbone]\ntimed = true", "timed = False"),
-        ("[model.predictor.backbone]\nlayout = 'adm'", "lean layout alone"),
+        ("[model.predictor.backbone]\ntimes = 1", "times = 2"),
+        ("[model.predictor.backbone]\nlayout = 'unet'", "layout = 'unet': must be one of"),
         ("[model.predictor.backbone]\nchannel_multipliers = []", "needs at least one level"),
         ("[model]\ncondition_picture = 'predicted'", "the model has no predictor"),
     ],

@@ -36,7 +36,7 @@ script = benchmark("short_gpu_run")
 RECIPES = Path(__file__).parents[1] / "benchmarks" / "recipes"
 LEAN = {"layout": "lean", "channels": 32, "channel_multipliers": (1.0, 2.0), "blocks": 1, "middle_attention": False}
 SEES = {"condition_channels": 3, "condition_map": True, "norm": "rms", "patch": 2}
-BLIND = {"noisy_input": False, "timed": False, "noise_map": True}
+BLIND = {"noisy_input": False, "times": 2, "noise_map": True}
 MODEL = ModelConfig(
     BackboneConfig(**LEAN, **SEES),
     {"name": "linear"},

@@ -37,7 +37,7 @@ BACKBONE: dict[str, Any] = {
     "patch": 1,
     "noise_map": False,
     "noisy_input": True,
-    "timed": True,
+    "times": 1,
 }
 MODEL: dict[str, Any] = {
     "backbone": BACKBONE,

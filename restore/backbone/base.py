@@ -84,39 +84,37 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.config = config
         hidden, embedding = 4 * config.channels, config.embedding_channels
-        if config.timed:
-            self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
+        self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, embedding)
 
-    def forward(self, x: Tensor, time: Tensor | None = None, label: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """Predict.
 
         Args:
             x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture, condition
                 picture, map of known pixels, map of the noise level, in this order; each where the network has it.
-            time: [B or 1], in the unit the network was trained with, not necessarily whole; None for a network
-                that is not ``timed``.
+            time: [B or 1], in the unit the network was trained with, not necessarily whole; [B or 1, times] for a
+                network that is told more than one number.
             label: [B] class numbers, for a class-conditional network.
 
         Returns:
             [B, out_channels, H, W] in the dtype of ``x``.
         """
         h = F.pixel_unshuffle(x, self.config.patch).to(self.compute_dtype)
-        embedding = None if time is None else self.embed(time, label)
-        return F.pixel_shuffle(self.body(h, embedding), self.config.patch).to(x.dtype)
+        return F.pixel_shuffle(self.body(h, self.embed(time, label)), self.config.patch).to(x.dtype)
 
     def embed(self, time: Tensor, label: Tensor | None) -> Tensor:
         """What the blocks are told of time and class, [B or 1, E]; arguments as of `forward`."""
-        embedding = self.time_embed(timestep_embedding(time, self.config.channels, self.config.embedding_endpoint))
+        width, endpoint = self.config.channels // self.config.times, self.config.embedding_endpoint
+        numbers = time.reshape(len(time), self.config.times).unbind(dim=1)
+        sinusoids = torch.cat([timestep_embedding(number, width, endpoint) for number in numbers], dim=1)
+        embedding = self.time_embed(sinusoids)
         return embedding if label is None else embedding + self.label_emb(label)
 
     @abstractmethod
-    def body(self, h: Tensor, embedding: Tensor | None) -> Tensor:
-        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w].
-
-        ``embedding`` is [B or 1, E], or None for a network that is not ``timed``.
-        """
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B or 1, E]."""
 
     @property
     @abstractmethod

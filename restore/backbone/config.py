@@ -25,7 +25,8 @@ class BackboneConfig:
         condition_map: whether one more channel marks the known pixels of the condition.
         noise_map: whether one more channel holds the noise level of the measurement (predictors).
         noisy_input: whether the noisy picture is an input; predictors see their condition alone.
-        timed: whether the network is told the time (or noise level) that its noisy picture belongs to.
+        times: how many numbers the network is told beside its pictures, through the time embedding: 1, the time of its
+            noisy picture, or for predictors 2, see `restore.predictor`.
         learned_variance: twice the output channels; the second half interpolates the variance.
         channels: width that the multipliers multiply.
         channel_multipliers: one a level, from full resolution down.
@@ -52,9 +53,8 @@ class BackboneConfig:
             (below and right).
         patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
 
-    ``timed = false`` is for ``lean`` alone. Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``,
-    ``embedding_activation``, ``qkv_bias`` and ``downsample_padding`` are no options of ``lean``; residual blocks of
-    ``ddpm++`` always change the resolution.
+    Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
+    and ``downsample_padding`` are no options of ``lean``; residual blocks of ``ddpm++`` always change the resolution.
 
     Raises:
         ValueError: a word that is none of an option's.
@@ -88,14 +88,14 @@ class BackboneConfig:
     patch: int = 1
     noise_map: bool = False
     noisy_input: bool = True
-    timed: bool = True
+    times: int = 1
 
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
             if (value := getattr(self, name)) not in words:
                 raise ValueError(f"{name} must be {' or '.join(words)}, not {value!r}")
-        if not self.timed and self.layout != "lean":
-            raise ValueError(f"timed = false is for the lean layout alone, not for {self.layout}")
+        if self.times < 1 or self.channels % (2 * self.times):
+            raise ValueError(f"times must be at least 1 and divide half of the {self.channels} channels: {self.times}")
 
     @property
     def in_channels(self) -> int:

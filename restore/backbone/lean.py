@@ -20,22 +20,19 @@ MIDDLE_BLOCKS = 2
 
 
 class LeanBlock(nn.Module):
-    """norm → conv → scaled and shifted by the time embedding, if there is one → SiLU → conv, added to the input."""
+    """norm → conv → scaled and shifted by the time embedding → SiLU → conv, added to the input."""
 
     def __init__(self, config: BackboneConfig, channels: int) -> None:
         super().__init__()
         self.norm = norm_layer(config, channels)
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
-        if config.timed:
-            self.modulation = nn.Linear(config.embedding_channels, 2 * channels)
+        self.modulation = nn.Linear(config.embedding_channels, 2 * channels)
         self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv_in(self.norm(x))
-        if embedding is not None:
-            scale, shift = self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
-            h = torch.addcmul(shift, h, 1 + scale)
-        return x + self.conv_out(F.silu(h))
+        scale, shift = self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
+        return x + self.conv_out(F.silu(torch.addcmul(shift, h, 1 + scale)))
 
 
 class LeanBackbone(Backbone):
@@ -64,8 +61,8 @@ class LeanBackbone(Backbone):
             zeroed(nn.Conv2d(widths[0], config.out_channels * config.patch**2, 3, padding=1)),
         )
 
-    def body(self, h: Tensor, embedding: Tensor | None) -> Tensor:
-        embedding = None if embedding is None else F.silu(embedding)
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        embedding = F.silu(embedding)
         h, skips = self.stem(h), []
         for level, blocks in enumerate(self.encoder):
             h = self.down[level - 1](h) if level else h
@@ -85,7 +82,7 @@ class LeanBackbone(Backbone):
         return nn.ModuleList(LeanBlock(self.config, channels) for _ in range(blocks))
 
 
-def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor | None) -> Tensor:
+def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
     for block in blocks:
         h = block(h, embedding)
     return h

@@ -240,9 +240,9 @@ class Learner:
             return self.pupil.run(x.contiguous(memory_format=torch.channels_last), time)
 
     def _predict(self, evidence: Evidence) -> Tensor:
-        def network(x: Tensor) -> Tensor:
+        def network(x: Tensor, numbers: Tensor) -> Tensor:
             with self._precision():
-                return self.predictor.run(x.contiguous(memory_format=torch.channels_last))
+                return self.predictor.run(x.contiguous(memory_format=torch.channels_last), numbers)
 
         return predicted(network, self.model.predictor, evidence)
 
