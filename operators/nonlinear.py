@@ -171,6 +171,13 @@ class Coefficients(NamedTuple):
     red: Tensor
 
 
+class JpegTables(NamedTuple):
+    """The steps of the coefficients, ``[8, 8]``, or of each picture its own ``[B, 1, 1, 8, 8]``."""
+
+    luma: Tensor
+    chroma: Tensor
+
+
 class Jpeg(NonlinearOperator):
     """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy coding.
 
@@ -212,12 +219,16 @@ class Jpeg(NonlinearOperator):
         self.register_buffer("chroma_table", _scaled_table(CHROMA_TABLE, self.quality))
         self.register_buffer("dct", _dct_matrix())
 
-    def A(self, x: Tensor) -> Tensor:
+    def A(self, x: Tensor, tables: JpegTables | None = None) -> Tensor:
         """``decode(encode(x))``: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
-        return self.decode(self.encode(x), (x.shape[-2], x.shape[-1]))
+        return self.decode(self.encode(x, tables), (x.shape[-2], x.shape[-1]), tables)
 
-    def encode(self, x: Tensor) -> Coefficients:
+    def encode(self, x: Tensor, tables: JpegTables | None = None) -> Coefficients:
         """The numbers that a JPEG file would hold.
+
+        Args:
+            x: ``[B, 3, H, W]``.
+            tables: used instead of those of the operator's quality.
 
         Raises:
             ValueError: the pictures do not have three channels.
@@ -230,22 +241,28 @@ class Jpeg(NonlinearOperator):
         levels = _continue_to(levels, self.chroma_step, 8 * self.chroma_step)
         luma, blue, red = (self._whole(plane) for plane in _to_ycbcr(levels))
         blue, red = self._reduce(blue), self._reduce(red)
+        tables = tables or self.tables
         return Coefficients(
-            self._to_coefficients(luma, self.luma_table),
-            self._to_coefficients(blue, self.chroma_table),
-            self._to_coefficients(red, self.chroma_table),
+            self._to_coefficients(luma, tables.luma),
+            self._to_coefficients(blue, tables.chroma),
+            self._to_coefficients(red, tables.chroma),
         )
 
-    def decode(self, coefficients: Coefficients, size: tuple[int, int]) -> Tensor:
-        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers shows."""
+    def decode(self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None) -> Tensor:
+        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers, and with these tables, shows."""
         height, width = size
-        luma = self._to_plane(coefficients.luma, self.luma_table)[..., :height, :width]
+        tables = tables or self.tables
+        luma = self._to_plane(coefficients.luma, tables.luma)[..., :height, :width]
         blue, red = (
-            self._enlarge(self._to_plane(plane, self.chroma_table), size)
-            for plane in (coefficients.blue, coefficients.red)
+            self._enlarge(self._to_plane(plane, tables.chroma), size) for plane in (coefficients.blue, coefficients.red)
         )
         levels = _to_rgb(luma, blue, red)
         return self._from_levels(self._whole(levels), 255)
+
+    @property
+    def tables(self) -> JpegTables:
+        """Of the operator's quality."""
+        return JpegTables(self.luma_table, self.chroma_table)
 
     def extra_repr(self) -> str:
         mode = ", exact" if self.exact else ""
@@ -317,6 +334,15 @@ def _dct_matrix() -> Tensor:
     matrix = torch.cos(torch.pi * frequency * (2 * sample + 1) / 16) / 2
     matrix[0] /= 2**0.5
     return matrix
+
+
+def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
+    """The tables of several qualities for `Jpeg.A`, float64 ``[len(qualities), 1, 1, 8, 8]`` each."""
+    luma, chroma = (
+        torch.stack([_scaled_table(table, quality) for quality in qualities])[:, None, None]
+        for table in (LUMA_TABLE, CHROMA_TABLE)
+    )
+    return JpegTables(luma, chroma)
 
 
 def _scaled_table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:

@@ -71,33 +71,39 @@ def noise_ratio(sigma: Tensor | float) -> Tensor | float:
     return (sigma / PRIOR_STD) ** 2
 
 
-def inverse_gain(s: Tensor, ratio: Tensor) -> Tensor:
+def inverse_gain(s: Tensor, ratio: Tensor, largest: Tensor | None = None) -> Tensor:
     """What a component with singular value s is multiplied by, 0 where s is 0.
 
     ``(1 + r) t/(t² + r)/S`` where S is the largest singular value and ``t = s/S``.
+
+    Args:
+        s: singular values.
+        ratio: r.
+        largest: S, for operators side by side in one tensor that have one each; None takes the largest of ``s``.
     """
-    largest = s.amax()
+    largest = s.amax() if largest is None else largest
     t = s / largest
     return torch.where(t > 0, (1 + ratio) / largest * t / (t**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
 
 
-def known_fraction(s: Tensor, ratio: Tensor, dimensions: int) -> Tensor:
+def known_fraction(s: Tensor, ratio: Tensor, dimensions: int | Tensor, largest: Tensor | None = None) -> Tensor:
     """The fraction of a picture's variance that is explained: the sum of ``t²/(t² + r)``, t as in `inverse_gain`.
 
     Args:
         s: singular values [..., C', H', W'].
         ratio: [B or 1, 1, 1, 1].
         dimensions: of a picture.
+        largest: as in `inverse_gain`.
 
     Returns:
         [B or 1, 1, 1, 1]
     """
-    t = s / s.amax()
+    t = s / (s.amax() if largest is None else largest)
     explained = torch.where(t > 0, t**2 / (t**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
     return explained.sum(dim=(-3, -2, -1), keepdim=True) / dimensions
 
 
-def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tensor, Tensor]:
+def wiener(y: Tensor, kernel: NDArray[np.float64] | Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Wiener's inverse of a blur whose border is unknown, in one pair of Fourier transforms.
 
     The blurred picture is continued by its rim, by as much as the kernel is wide, and the blur taken for circular
@@ -105,36 +111,39 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
 
     Args:
         y: [B, C, H, W] in [-1, 1], blurred.
-        kernel: [h, w].
+        kernel: [h, w], or of each picture its own [B, h, w].
         ratio: r, [B or 1, 1, 1, 1].
 
     Returns:
         [B, C, H, W], and the known fraction [B or 1, 1, 1, 1].
     """
     height, width = y.shape[-2:]
-    rows, columns = kernel.shape
+    rows, columns = kernel.shape[-2:]
     size = tuple(scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in ((height, rows), (width, columns)))
     below, right = size[0] - height - rows, size[1] - width - columns
     continued = F.pad(y, (columns, right, rows, below), mode="replicate")
     transfer = torch.fft.rfft2(centred(kernel, size).to(y))
-    power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size).to(y)
+    transfer = transfer if kernel.ndim == 2 else transfer[:, None]
+    power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size, y.device).to(y)
     filtered = torch.fft.rfft2(continued) * (transfer.conj() / (power + ratio))
     picture = torch.fft.irfft2(filtered, s=size)[..., rows : rows + height, columns : columns + width]
     return picture, (power / (power + ratio)).mean(dim=(-2, -1), keepdim=True)
 
 
 @lru_cache(maxsize=64)
-def _inverse_power(size: tuple[int, int]) -> Tensor:
+def _inverse_power(size: tuple[int, int], device: torch.device) -> Tensor:
     """``1 + (f/f₀)²``, but 0 at frequency 0, so that the mean comes through: [h, w // 2 + 1]."""
     rows, columns = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
     relative = (rows[:, None].square() + columns.square()) / CORNER_FREQUENCY**2
     power = 1 + relative
     power[0, 0] = 0
-    return power
+    return power.to(device)
 
 
-def centred(kernel: NDArray[np.float64], size: tuple[int, ...]) -> Tensor:
-    """A kernel [h, w] on a canvas with its middle at the origin, float64."""
-    canvas = torch.zeros(size, dtype=torch.float64)
-    canvas[: kernel.shape[0], : kernel.shape[1]] = torch.from_numpy(np.ascontiguousarray(kernel))
-    return canvas.roll([-(side // 2) for side in kernel.shape], (0, 1))
+def centred(kernel: NDArray[np.float64] | Tensor, size: tuple[int, ...]) -> Tensor:
+    """Kernels [..., h, w] on a canvas [..., *size] with their middle at the origin; arrays become float64."""
+    if not isinstance(kernel, Tensor):
+        kernel = torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64))
+    height, width = kernel.shape[-2:]
+    canvas = F.pad(kernel, (0, size[1] - width, 0, size[0] - height))
+    return canvas.roll([-(height // 2), -(width // 2)], (-2, -1))
