@@ -103,7 +103,7 @@ def known_fraction(s: Tensor, ratio: Tensor, dimensions: int | Tensor, largest: 
     return explained.sum(dim=(-3, -2, -1), keepdim=True) / dimensions
 
 
-def wiener(y: Tensor, kernel: NDArray[np.float64] | Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Wiener's inverse of a blur whose border is unknown, in one pair of Fourier transforms.
 
     The blurred picture is continued by its rim, by as much as the kernel is wide, and the blur taken for circular
@@ -111,33 +111,43 @@ def wiener(y: Tensor, kernel: NDArray[np.float64] | Tensor, ratio: Tensor) -> tu
 
     Args:
         y: [B, C, H, W] in [-1, 1], blurred.
-        kernel: [h, w], or of each picture its own [B, h, w].
+        kernel: [h, w].
         ratio: r, [B or 1, 1, 1, 1].
 
     Returns:
         [B, C, H, W], and the known fraction [B or 1, 1, 1, 1].
     """
     height, width = y.shape[-2:]
-    rows, columns = kernel.shape[-2:]
-    size = tuple(scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in ((height, rows), (width, columns)))
+    rows, columns = kernel.shape
+    size = canvas_side(height + 2 * rows), canvas_side(width + 2 * columns)
     below, right = size[0] - height - rows, size[1] - width - columns
     continued = F.pad(y, (columns, right, rows, below), mode="replicate")
     transfer = torch.fft.rfft2(centred(kernel, size).to(y))
-    transfer = transfer if kernel.ndim == 2 else transfer[:, None]
-    power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size, y.device).to(y)
+    power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size).to(y)
     filtered = torch.fft.rfft2(continued) * (transfer.conj() / (power + ratio))
     picture = torch.fft.irfft2(filtered, s=size)[..., rows : rows + height, columns : columns + width]
     return picture, (power / (power + ratio)).mean(dim=(-2, -1), keepdim=True)
 
 
+def canvas_side(least: int) -> int:
+    """Of the canvas on which `wiener` takes a blur for circular: a length that is transformed fast."""
+    return scipy.fft.next_fast_len(least, real=True)
+
+
 @lru_cache(maxsize=64)
-def _inverse_power(size: tuple[int, int], device: torch.device) -> Tensor:
-    """``1 + (f/f₀)²``, but 0 at frequency 0, so that the mean comes through: [h, w // 2 + 1]."""
-    rows, columns = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
-    relative = (rows[:, None].square() + columns.square()) / CORNER_FREQUENCY**2
-    power = 1 + relative
-    power[0, 0] = 0
-    return power.to(device)
+def _inverse_power(size: tuple[int, int]) -> Tensor:
+    """`inverse_power` of the frequencies of `torch.fft.rfft2`: [h, w // 2 + 1]."""
+    return inverse_power(torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1]))
+
+
+def inverse_power(rows: Tensor, columns: Tensor) -> Tensor:
+    """``1 + (f/f₀)²`` of frequencies [..., h] and [..., w] in cycles a pixel: [..., h, w].
+
+    It is 0 at frequency 0, which must come first, so that the mean comes through.
+    """
+    power = 1 + (rows[..., :, None].square() + columns[..., None, :].square()) / CORNER_FREQUENCY**2
+    power[..., 0, 0] = 0
+    return power
 
 
 def centred(kernel: NDArray[np.float64] | Tensor, size: tuple[int, ...]) -> Tensor:

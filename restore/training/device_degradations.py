@@ -26,7 +26,6 @@ from restore.evidence import (
     known_fraction,
     noise_ratio,
     shown_noise,
-    wiener,
 )
 from restore.predictor import Shown
 from restore.training.degradations import CONTEXT, GRID, MAIN_NOISE, QUALITIES, SHOT_NOISE, SIDE_NOISE, Mixture
@@ -45,6 +44,7 @@ from restore.training.device_banks import (
 )
 from restore.training.device_jpeg import JpegFiles
 from restore.training.device_pictures import Dice, sandwiched
+from restore.training.device_wiener import Axis, Canvases
 
 Squares = Callable[[Tensor, int], Tensor]
 """Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see `DevicePictures.squares`."""
@@ -325,6 +325,7 @@ class Blurred(Family):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._kernels = kernel_bank(self.kinds, setting.crop, setting.seed).to(setting.device)
+        self._canvases = Canvases(self._largest + self._kernels.taps.shape[-1] + 1, setting.device)
         self._jpeg = JpegFiles(setting.device)
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
@@ -336,16 +337,14 @@ class Blurred(Family):
         level = self._side_noise(mixture.noisy, dice)
 
         region = squares(sides, largest)
-        inside = _convolved(region, kernel)
-        height, width = sides - 2 * rows, sides - 2 * columns  # of what needs no pixel beyond the region
-        measured = _continued(_cut(inside, rows, columns, largest), height, width)
-        measured = _continued(_file(_noised(measured, level, None, dice)), height, width)
-        measured = _continued(_saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), height, width)
+        measured = _cut(_convolved(region, kernel), rows, columns, largest)
+        size = sides - 2 * rows, sides - 2 * columns  # of what needs no pixel beyond the region
+        measured = _continued(_file(_noised(_continued(measured, *size), level, None, dice)), *size)
+        measured = _continued(_saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), *size)
 
-        corner = top - rows, left - columns
-        return Made(
-            _cut(region, top, left, setting.crop), self._shown(measured, kernel, corner, (height, width), level)
-        )
+        vertical, horizontal = Axis(size[0], rows, top - rows), Axis(size[1], columns, left - columns)
+        shown = self._shown(2 * measured - 1, kernel, level, vertical, horizontal)
+        return Made(_cut(region, top, left, setting.crop), shown)
 
     @property
     def _largest(self) -> int:
@@ -359,28 +358,16 @@ class Blurred(Family):
         start = self._starts(margin + context, 2 * (margin + context - beyond), dice)
         return torch.where(start == margin + context, start, start + beyond)
 
-    def _shown(
-        self,
-        measured: Tensor,
-        kernel: Tensor,
-        corner: tuple[Tensor, Tensor],
-        size: tuple[Tensor, Tensor],
-        level: Tensor,
-    ) -> Evidence:
-        """The crops of blurred pictures or of their inverses.
-
-        Args:
-            corner: where the crops begin in what was measured; negative where they begin before it.
-            size: of what was measured.
-        """
-        y, crop = 2 * measured - 1, self.setting.crop
-        sigma = shown_noise(level)[:, None, None, None]
+    def _shown(self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis) -> Evidence:
+        """The crops of blurred pictures in [-1, 1], or of their inverses."""
+        crop, sigma = self.setting.crop, shown_noise(level)[:, None, None, None]
+        degraded = _cut(y, vertical.start, horizontal.start, crop)
         if self.setting.shown is None:
-            rows, columns = (_inside(start, crop, side) for start, side in zip(corner, size, strict=True))
+            rows, columns = (_inside(axis.start, crop, axis.size) for axis in (vertical, horizontal))
             known = (rows[:, None, :, None] & columns[:, None, None, :]).to(y)
-            return _filled(_cut(y, *corner, crop) * known, known, sigma)
-        inverse, known = wiener(y, kernel, noise_ratio(sigma))
-        return _filled(_cut(y if self.setting.shown == "degraded" else inverse, *corner, crop), known, sigma)
+            return _filled(degraded * known, known, sigma)
+        inverse, known = self._canvases.wiener(y, kernel, noise_ratio(sigma), vertical, horizontal, crop)
+        return _filled(degraded if self.setting.shown == "degraded" else inverse, known, sigma)
 
 
 FAMILIES: tuple[type[Family], ...] = (Unconditional, Sampled, Photograph, Blurred, Files, Masked, Grey)
