@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import scipy.ndimage
 import torch
 from PIL import Image
+from test_training import interrupt_at, recipe
 from test_training_data import BLURS, KINDS, MASKS, texture
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -23,6 +25,7 @@ from restore.devices import choose_device
 from restore.errors import BadArgument
 from restore.evidence import GREY
 from restore.training import device_banks
+from restore.training.checkpoint import load_state
 from restore.training.degradations import Capture, Mixture, Noise, Place, draw_kernel, sampling_matrix
 from restore.training.device_banks import SIGMAS, filters
 from restore.training.device_batches import DeviceBatches, Slices, batch_source
@@ -32,6 +35,8 @@ from restore.training.device_pictures import DevicePictures, Dice, antialiased_w
 from restore.training.device_wiener import Axis
 from restore.training.pictures import Augmentation, Batch, Batches, Pictures, PredictorData
 from restore.training.recipe import parse_recipe
+from restore.training.run import MODEL
+from restore.training.trainer import Options, train
 
 CPU = torch.device("cpu")
 PLAIN = Augmentation(flips=False, rotations=False, downscale=1)
@@ -42,8 +47,10 @@ FIXTURES = Path(__file__).parent / "fixtures"
 @pytest.fixture(scope="module", autouse=True)
 def small_banks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_banks, "KERNELS_OF_A_KIND", 96)
-        patch.setattr(device_banks, "KERNELS_OF_A_SCALE", 16)
+        patch.setattr(device_banks, "KERNELS_OF_A_KIND", 64)
+        patch.setattr(device_banks, "KERNELS_OF_A_SCALE", 8)
+        patch.setattr(device_banks, "MASKS_OF_A_KIND", 64)
+        patch.setattr(device_banks, "OTHER_SCALES", 6)
         yield
 
 
@@ -413,7 +420,8 @@ def test_blurred_pictures_are_the_hosts(kind, shown, place):
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 90])
 @pytest.mark.parametrize("halved", [True, False])
 def test_jpeg_is_pillows(quality, halved):
-    photographs = [np.asarray(Image.open(path).convert("RGB"))[:64, :64] for path in sorted(FIXTURES.glob("crop_*"))]
+    crops = [Image.open(path).convert("RGB").crop((0, 0, 64, 64)) for path in sorted(FIXTURES.glob("crop_*"))]
+    photographs = [np.array(crop) for crop in crops]
     pixels = torch.from_numpy(np.stack(photographs)).permute(0, 3, 1, 2).float() / 255
     count = len(pixels)
     found = JpegFiles(CPU)(pixels, torch.full((count,), quality), torch.full((count,), halved))
@@ -494,6 +502,16 @@ def on_fake_cuda(thing: Any, mode: FakeTensorMode) -> Any:
     return thing
 
 
+def test_batches_are_made_ahead_by_a_thread_where_the_device_works_beside(batches, monkeypatch):
+    """On the CPU there is no second stream, but the same thread and queue."""
+    monkeypatch.setattr("restore.training.device_batches.works_beside", lambda device: True)
+    stream = batches.stream(3, part=(1, 2))
+    for step, batch in zip(range(3, 6), stream, strict=False):
+        assert equal(batch, batches.at(step, (1, 2)))
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if "training-data" in thread.name]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(choose_device().type != "cuda", reason="no CUDA device here")
 def test_streams_beside_the_training_give_the_same_batches(pictures):
@@ -503,6 +521,22 @@ def test_streams_beside_the_training_give_the_same_batches(pictures):
         assert batch.clean.device.type == "cuda"
         assert all((a - b).abs().max() < 1e-3 for a, b in zip(tensors(batch), tensors(batches.at(step)), strict=True))
     stream.close()
+
+
+# Training
+
+
+def test_training_on_them_goes_on_exactly(pictures, tmp_path):
+    data = {"crop": 16, "batch": 6, "degradations": Mixture.only("bicubic", "boxes", "noise")}
+    what = recipe(run={"data": "device"}, data=data, schedule={"steps": 4})
+    options = {"data": pictures.folder, "device": "cpu"}
+    train(Options(tmp_path / "whole", recipe=what, **options))
+    with pytest.raises(KeyboardInterrupt):
+        train(Options(tmp_path / "halves", recipe=what, **options), progress=interrupt_at(2))
+    train(Options(tmp_path / "halves", resume=True, **options))
+    whole, halves = (load_state(tmp_path / name) for name in ("whole", "halves"))
+    assert whole.step == halves.step == 4
+    assert (tmp_path / "whole" / MODEL).read_bytes() == (tmp_path / "halves" / MODEL).read_bytes()
 
 
 # Options

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restore.denoiser import Condition
-from restore.devices import SideStream, copies_from_pinned_memory, synchronize, works_beside
+from restore.devices import SideStream, works_beside
 from restore.errors import BadArgument
 from restore.evidence import Evidence
 from restore.seeds import seed_of
@@ -220,6 +220,7 @@ class DeviceBatches:
         return (self.at(step, part) for step in itertools.count(first_step))
 
     def _beside(self, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:
+        self._prepare()  # on the present stream, which the other one waits for, and in no graph that is being captured
         side, executor = SideStream(self.device), ThreadPoolExecutor(1, "training-data")
         ahead: deque[Future[tuple[Batch, Any]]] = deque()
         try:
@@ -241,10 +242,8 @@ class DeviceBatches:
     def _kinds(self, slices: Slices, step: int) -> Sequence[Tensor]:
         """Of each family's pictures, their kinds: on the device, sent at once."""
         kinds = [slices.kinds(step, number) if slices.capacity(number) else [] for number in range(len(FAMILIES))]
-        sent = torch.from_numpy(np.concatenate(kinds).astype(np.int64))
-        if copies_from_pinned_memory(self.device):
-            sent = sent.pin_memory()
-        return sent.to(self.device, non_blocking=True).split([len(k) for k in kinds])
+        together = torch.from_numpy(np.concatenate(kinds).astype(np.int64))
+        return together.to(self.device, non_blocking=True).split([len(k) for k in kinds])
 
     def _made(self, number: int, sees: bool, step: int, kinds: Tensor, window: slice) -> Made:
         """Pictures ``window`` of a family; those of all sizes and ranks come from the same random numbers."""
@@ -257,13 +256,22 @@ class DeviceBatches:
 
         return self._family(number, sees).make(squares, kinds[window], dice)
 
+    def _prepare(self) -> None:
+        """Make the banks of all steps."""
+        predictor, seen = self.predictor, {False}
+        if predictor is not None:
+            seen = {True} if predictor.conditions else {True, False}
+        for number, family in enumerate(FAMILIES):
+            for sees in seen:
+                if any(self.mixture.shares.get(kind, 1) for kind in family.kinds):
+                    self._family(number, sees)
+
     def _family(self, number: int, sees: bool) -> Family:
-        """Its banks are made when they are first needed, and are there for every stream from then on."""
+        """Its banks are made when they are first needed."""
         key = number, sees
         if key not in self._families:
             shown = self.predictor.shown if sees else None
             self._families[key] = FAMILIES[number](Setting(self.crop, self.mixture, self.seed, self.device, shown))
-            synchronize(self.device)
         return self._families[key]
 
 
