@@ -481,7 +481,8 @@ def test_nothing_leaves_the_device(pictures, family, shown):
 
 def fake_dice(count: int) -> Dice:
     dice = Dice.__new__(Dice)
-    dice.device, dice.count, dice.rows, dice._generator = torch.device("cuda"), count, slice(None), None
+    dice.device, dice.count, dice.rows = torch.device("cuda"), count, slice(None)
+    dice._generator, dice._pool = None, []
     return dice
 
 

@@ -313,9 +313,8 @@ def _fill(batch: Batch, rows: slice, made: Made, first: int) -> None:
     if rows.stop <= rows.start:
         return
     torch.sub(2 * made.clean[taken], 1, out=batch.clean[rows])
-    if made.shown is not None:
-        for part, value in zip(batch.evidence or batch.condition, made.shown, strict=False):
-            part[rows] = value[taken]
+    for part, value in zip(batch.evidence or batch.condition, made.shown, strict=False):
+        part[rows] = value[taken]
 
 
 def _tensors(batch: Batch) -> Iterator[Tensor]:

@@ -83,8 +83,8 @@ class Made(NamedTuple):
 
     clean: Tensor
     """[n, 3, crop, crop] in [0, 1]."""
-    shown: Evidence | None
-    """Without a predictor its first two parts are the condition; None shows nothing."""
+    shown: Evidence
+    """Without a predictor its first two parts are the condition."""
 
 
 class Family(ABC):
@@ -109,10 +109,6 @@ class Family(ABC):
             dice: for these n pictures.
         """
 
-    def _crops(self, squares: Squares, kinds: Tensor) -> Tensor:
-        """[n, 3, crop, crop]"""
-        return squares(torch.full_like(kinds, self.setting.crop), self.setting.crop)
-
     def _side_noise(self, share: float, dice: Dice) -> Tensor:
         """Standard deviations [n], 0 for all but this share."""
         return dice.log_uniform(*SIDE_NOISE) * dice.chance(share)
@@ -122,82 +118,53 @@ class Family(ABC):
         at_end = torch.where(dice.chance(0.5), last, 0)
         return torch.where(dice.chance(self.setting.mixture.bordered), at_end, inside)
 
-    def _evidence(self, picture: Tensor, known: Tensor, level: Tensor) -> Evidence:
-        """Of pictures in [-1, 1] that are measured pixel by pixel.
 
-        Args:
-            picture: [n, 3, crop, crop].
-            known: what is known without noise, [n or 1, 1, crop or 1, crop or 1].
-            level: of the noise in [0, 1] units, [n].
-        """
-        sigma = shown_noise(level)[:, None, None, None]
-        known = known / (1 + noise_ratio(sigma)) if self.setting.shown else known
-        return _filled(picture, known, sigma)
+class Pixelwise(Family):
+    """What is shown pixel by pixel, or not at all: noise alone, JPEG alone, masks, loss of colour."""
 
-
-class Unconditional(Family):
-    """Crops of which nothing is shown."""
-
-    kinds = ("unconditional",)
-
-    def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        return Made(self._crops(squares, kinds), None)
-
-
-class Files(Family):
-    """Noise alone, and JPEG alone."""
-
-    kinds = ("noise", "jpeg")
+    kinds = ("unconditional", "noise", "jpeg", "grey", "boxes", "strokes", "random_pixels", "halves", "border")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
+        self._luma = torch.tensor(LUMA_BT601, device=setting.device)[:, None, None]
+        self._masks = mask_bank(self.kinds[_MASKED:], setting.crop, setting.seed).to(setting.device)
         self._jpeg = JpegFiles(setting.device)
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        clean, noisy = self._crops(squares, kinds), kinds == 0
-        level = dice.uniform(*MAIN_NOISE) * noisy
-        compressed = dice.chance(self.setting.mixture.compressed) | ~noisy
+        crop, mixture = self.setting.crop, self.setting.mixture
+        clean = squares(torch.full_like(kinds, crop), crop)
+        noisy, grey, masked = kinds == _NOISE, _each(kinds == _GREY), _each(kinds >= _MASKED)
+        level = torch.where(noisy, dice.uniform(*MAIN_NOISE), self._side_noise(mixture.noisy_masks, dice))
+        level = level * (kinds != _JPEG)
+        compressed = (kinds == _JPEG) | (noisy & dice.chance(mixture.compressed))
 
-        measured = _saved(self._jpeg, _file(_noised(clean, level, None, dice)), compressed, dice)
-        return Made(clean, self._evidence(2 * measured - 1, torch.ones_like(measured[:, :1]), level))
+        noise = dice.normal(3, crop, crop)
+        noise = torch.where(grey, noise[:, :1], noise)  # of luma, which is shown in three equal channels
+        picture = torch.where(grey, (clean * self._luma).sum(dim=1, keepdim=True), clean)
+        measured = _saved(self._jpeg, _file(picture + _each(level) * noise), compressed, dice)
+
+        number = dice.whole(self._masks.shape[1])
+        mask, _ = turned(self._masks[(kinds - _MASKED).clamp_min(0), number], dice)
+        shown = torch.where(masked, mask[:, None], _each(kinds > 0))
+        return Made(clean, self._evidence(2 * measured - 1, shown, torch.where(grey, GREY, 1.0), level))
+
+    def _evidence(self, picture: Tensor, shown: Tensor, known: Tensor, level: Tensor) -> Evidence:
+        """What is known of pictures in [-1, 1].
+
+        Args:
+            picture: [n, 3, crop, crop].
+            shown: which pixels are, bool [n, 1, crop, crop].
+            known: the known fraction of these without noise, [n, 1, 1, 1].
+            level: of the noise in [0, 1] units, [n].
+        """
+        sigma = _each(shown_noise(level))
+        known = known / (1 + noise_ratio(sigma)) if self.setting.shown else known
+        anything = shown.flatten(1).any(dim=1)
+        return Evidence(picture * shown, known * shown, sigma * _each(anything) * torch.ones_like(shown))
 
 
-class Masked(Family):
-    """Only some pixels are known."""
-
-    kinds = ("boxes", "strokes", "random_pixels", "halves", "border")
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self._masks = mask_bank(self.kinds, setting.crop, setting.seed).to(setting.device)
-
-    def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        clean = self._crops(squares, kinds)
-        level = self._side_noise(self.setting.mixture.noisy_masks, dice)
-        known, _ = turned(self._masks[kinds, dice.whole(self._masks.shape[1])], dice)
-
-        known = known[:, None].to(clean)
-        measured = _file(_noised(clean, level, None, dice))
-        return Made(clean, self._evidence((2 * measured - 1) * known, known, level))
-
-
-class Grey(Family):
-    """Only the luma is known; it is shown in three equal channels."""
-
-    kinds = ("grey",)
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self._weights = torch.tensor(LUMA_BT601, device=setting.device)[:, None, None]
-
-    def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        clean = self._crops(squares, kinds)
-        level = self._side_noise(self.setting.mixture.noisy_masks, dice)
-
-        luma = (clean * self._weights).sum(dim=1, keepdim=True)
-        measured = _file(_noised(luma, level, None, dice))
-        shown = (2 * measured - 1).expand_as(clean)
-        return Made(clean, self._evidence(shown, GREY * torch.ones_like(luma), level))
+_NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
+"""Places in the kinds of `Pixelwise`; from the last one on there are masks."""
 
 
 class Sampled(Family):
@@ -268,12 +235,12 @@ class Sampled(Family):
             filter_: 0 for bicubic and 1 for area, which the inverse is made for.
         """
         y, crop, inverse = 2 * measured - 1, self.setting.crop, self._inverse
-        sigma = shown_noise(level)[:, None, None, None]
+        sigma = _each(shown_noise(level))
         if inverse is None:
             return _filled(self._enlarged(y, scale, top, left), torch.ones_like(sigma), sigma)
         s, ratio = inverse.singular[filter_, scale][:, None], noise_ratio(sigma)
         largest = s.amax(dim=(-2, -1), keepdim=True)
-        pixels = self._bank.region[scale].square()[:, None, None, None]
+        pixels = _each(self._bank.region[scale].square())
         known = known_fraction(s, ratio, pixels, largest)
         if self.setting.shown == "degraded":
             return _filled(self._enlarged(y, scale, top, left), known, sigma)
@@ -360,7 +327,7 @@ class Blurred(Family):
 
     def _shown(self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis) -> Evidence:
         """The crops of blurred pictures in [-1, 1], or of their inverses."""
-        crop, sigma = self.setting.crop, shown_noise(level)[:, None, None, None]
+        crop, sigma = self.setting.crop, _each(shown_noise(level))
         degraded = _cut(y, vertical.start, horizontal.start, crop)
         if self.setting.shown is None:
             rows, columns = (_inside(axis.start, crop, axis.size) for axis in (vertical, horizontal))
@@ -370,7 +337,7 @@ class Blurred(Family):
         return _filled(degraded if self.setting.shown == "degraded" else inverse, known, sigma)
 
 
-FAMILIES: tuple[type[Family], ...] = (Unconditional, Sampled, Photograph, Blurred, Files, Masked, Grey)
+FAMILIES: tuple[type[Family], ...] = (Pixelwise, Sampled, Photograph, Blurred)
 """In the order of their slices of a batch."""
 
 _EIGHT_BIT = Quantise(8)
@@ -378,6 +345,11 @@ _EIGHT_BIT = Quantise(8)
 
 def _file(pictures: Tensor) -> Tensor:
     return _EIGHT_BIT.A(pictures)
+
+
+def _each(values: Tensor) -> Tensor:
+    """One number for each picture, [n], as a map of one pixel."""
+    return values[:, None, None, None]
 
 
 def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
@@ -388,17 +360,17 @@ def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
 
 def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) -> Tensor:
     """Gaussian noise of variance ``level² + shot² · x``, both [n]; see `restore.training.degradations.Noise`."""
-    noise, level = dice.normal(*pictures.shape[1:]), level[:, None, None, None]
+    noise, level = dice.normal(*pictures.shape[1:]), _each(level)
     if shot is None:
         return pictures + level * noise
-    return pictures + noise * (level**2 + shot[:, None, None, None] ** 2 * pictures.clamp(0, 1)).sqrt()
+    return pictures + noise * (level**2 + _each(shot) ** 2 * pictures.clamp(0, 1)).sqrt()
 
 
 def _saved(jpeg: JpegFiles, pictures: Tensor, compressed: Tensor, dice: Dice) -> Tensor:
     """Those that are ``compressed``, bool [n], as their JPEG files show them."""
     quality = QUALITIES[0] + dice.whole(QUALITIES[1] - QUALITIES[0] + 1)
     saved = jpeg(pictures, quality, dice.chance(HALVED_CHROMA))
-    return torch.where(compressed[:, None, None, None], saved, pictures)
+    return torch.where(_each(compressed), saved, pictures)
 
 
 def _convolved(pictures: Tensor, kernels: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ class JpegFiles:
         Returns:
             [B, 3, H, W]
         """
+        size, choose = (pictures.shape[-2], pictures.shape[-1]), halved[:, None, None, None]
         tables = JpegTables(*(table[quality - 1] for table in self._tables))
-        full, small = self._full.A(pictures, tables), self._halved.A(pictures, tables)
-        return torch.where(halved[:, None, None, None], small, full)
+
+        planes = self._halved.to_planes(pictures)
+        luma = self._full.stored(planes[:, :1], tables.luma)
+        full = self._full.stored(planes[:, 1:], tables.chroma)
+        small = self._halved.stored(self._halved.reduced(planes[:, 1:]), tables.chroma)
+        chroma = torch.where(choose, self._halved.enlarged(small, size), self._full.enlarged(full, size))
+        return self._full.to_picture(luma, chroma, size)

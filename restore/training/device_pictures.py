@@ -17,6 +17,9 @@ SHARE_OF_MEMORY = 0.5
 """Of a device's free memory that photographs may fill; the rest is for the training."""
 
 
+_POOL = 32
+
+
 class Dice:
     """Random numbers for pictures side by side: drawn for all of them, of which ``rows`` are wanted.
 
@@ -31,15 +34,19 @@ class Dice:
 
     def __init__(self, device: torch.device, seed: int, count: int, rows: slice = slice(None)) -> None:
         self.device, self.count, self.rows = device, count, rows
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator: torch.Generator | None = torch.Generator(device).manual_seed(seed)
+        self._pool: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(range(self.count)[self.rows])
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """[n] in [low, high)."""
-        drawn = torch.rand(self.count, generator=self._generator, device=self.device)
-        return low + (high - low) * drawn[self.rows]
+        if not self._pool:  # many at once, since each operation of a device has its price
+            drawn = torch.rand(_POOL, self.count, generator=self._generator, device=self.device)
+            self._pool.extend(drawn[:, self.rows].unbind())
+        drawn = self._pool.pop()
+        return drawn if (low, high) == (0, 1) else low + (high - low) * drawn
 
     def log_uniform(self, low: float, high: float) -> Tensor:
         """[n] in [low, high), evenly in the logarithm."""
@@ -207,9 +214,9 @@ def _source_sides(sides: Tensor, shortest: Tensor, dice: Dice, augmentation: Aug
 
 def _laid(pixels: Tensor, places: Places, largest: int) -> Tensor:
     """Squares [n, 3, span, span] resized, flipped and turned."""
-    span = pixels.shape[-1]
-    vertical = antialiased_weights(places.source, places.side, span, largest, places.flip_rows)
-    horizontal = antialiased_weights(places.source, places.side, span, largest, places.flip_columns)
+    source, side = (length.repeat(2) for length in (places.source, places.side))
+    flipped = torch.cat([places.flip_rows, places.flip_columns])
+    vertical, horizontal = antialiased_weights(source, side, pixels.shape[-1], largest, flipped).chunk(2)
     laid = sandwiched(vertical, pixels, horizontal).clamp_(0, 1)
     return torch.where(places.transposed[:, None, None, None], laid.mT, laid)
 
