@@ -29,9 +29,10 @@ from restore.training.checkpoint import load_state
 from restore.training.degradations import Capture, Mixture, Noise, Place, draw_kernel, sampling_matrix
 from restore.training.device_banks import SIGMAS, filters
 from restore.training.device_batches import DeviceBatches, Slices, batch_source
-from restore.training.device_degradations import FAMILIES, Blurred, Family, Sampled, Setting, _convolved
+from restore.training.device_degradations import FAMILIES, Blurred, Family, Sampled, Setting
 from restore.training.device_jpeg import JpegFiles
 from restore.training.device_pictures import DevicePictures, Dice, antialiased_weights
+from restore.training.device_tensors import convolved
 from restore.training.device_wiener import Axis
 from restore.training.pictures import Augmentation, Batch, Batches, Pictures, PredictorData
 from restore.training.recipe import parse_recipe
@@ -381,7 +382,7 @@ def test_blur_is_scipys(kind):
     kernel, region = draw_kernel(kind, 32, np.random.default_rng(1)), region_of(60)
     side = 17
     padded = np.pad(kernel, [((side - n) // 2,) * 2 for n in kernel.shape])
-    found = _convolved(region, torch.from_numpy(padded).float()[None])[0]
+    found = convolved(region, torch.from_numpy(padded).float()[None])[0]
     expected = scipy.ndimage.convolve(region[0].double().numpy(), kernel[None], mode="constant")
     assert np.abs(found.numpy() - expected)[:, 8:-8, 8:-8].max() < 1e-5
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import scipy.fft
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from operators import LUMA_BT601, Quantise
 from restore.evidence import (
     GREY,
     Evidence,
-    centred,
     inverse_gain,
     known_fraction,
     noise_ratio,
@@ -43,7 +41,8 @@ from restore.training.device_banks import (
     turned,
 )
 from restore.training.device_jpeg import JpegFiles
-from restore.training.device_pictures import Dice, sandwiched
+from restore.training.device_pictures import Dice
+from restore.training.device_tensors import continued, convolved, cut, each, mean_within, rows_from, sandwiched, within
 from restore.training.device_wiener import Axis, Canvases
 
 Squares = Callable[[Tensor, int], Tensor]
@@ -133,7 +132,7 @@ class Pixelwise(Family):
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
         crop, mixture = self.setting.crop, self.setting.mixture
         clean = squares(torch.full_like(kinds, crop), crop)
-        noisy, grey, masked = kinds == _NOISE, _each(kinds == _GREY), _each(kinds >= _MASKED)
+        noisy, grey, masked = kinds == _NOISE, each(kinds == _GREY), each(kinds >= _MASKED)
         level = torch.where(noisy, dice.uniform(*MAIN_NOISE), self._side_noise(mixture.noisy_masks, dice))
         level = level * (kinds != _JPEG)
         compressed = (kinds == _JPEG) | (noisy & dice.chance(mixture.compressed))
@@ -141,11 +140,11 @@ class Pixelwise(Family):
         noise = dice.normal(3, crop, crop)
         noise = torch.where(grey, noise[:, :1], noise)  # of luma, which is shown in three equal channels
         picture = torch.where(grey, (clean * self._luma).sum(dim=1, keepdim=True), clean)
-        measured = _saved(self._jpeg, _file(picture + _each(level) * noise), compressed, dice)
+        measured = _saved(self._jpeg, _file(picture + each(level) * noise), compressed, dice)
 
         number = dice.whole(self._masks.shape[1])
         mask, _ = turned(self._masks[(kinds - _MASKED).clamp_min(0), number], dice)
-        shown = torch.where(masked, mask[:, None], _each(kinds > 0))
+        shown = torch.where(masked, mask[:, None], each(kinds > 0))
         return Made(clean, self._evidence(2 * measured - 1, shown, torch.where(grey, GREY, 1.0), level))
 
     def _evidence(self, picture: Tensor, shown: Tensor, known: Tensor, level: Tensor) -> Evidence:
@@ -157,10 +156,10 @@ class Pixelwise(Family):
             known: the known fraction of these without noise, [n, 1, 1, 1].
             level: of the noise in [0, 1] units, [n].
         """
-        sigma = _each(shown_noise(level))
+        sigma = each(shown_noise(level))
         known = known / (1 + noise_ratio(sigma)) if self.setting.shown else known
         anything = shown.flatten(1).any(dim=1)
-        return Evidence(picture * shown, known * shown, sigma * _each(anything) * torch.ones_like(shown))
+        return Evidence(picture * shown, known * shown, sigma * each(anything) * torch.ones_like(shown))
 
 
 _NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
@@ -197,7 +196,7 @@ class Sampled(Family):
         measured = self._measured(small, scale, level, None, dice.chance(mixture.compressed), dice)
         known_filter = (kinds == 1).long()
         return Made(
-            _cut(region, top, left, self.setting.crop), self._shown(measured, known_filter, scale, top, left, level)
+            cut(region, top, left, self.setting.crop), self._shown(measured, known_filter, scale, top, left, level)
         )
 
     @property
@@ -223,8 +222,8 @@ class Sampled(Family):
     ) -> Tensor:
         """The files of small pictures, continued by their rims."""
         side = self._bank.small[scale]
-        measured = _continued(_file(_noised(small, level, shot, dice)), side, side)
-        return _continued(_saved(self._jpeg, measured, compressed, dice), side, side)
+        measured = continued(_file(_noised(small, level, shot, dice)), side, side)
+        return continued(_saved(self._jpeg, measured, compressed, dice), side, side)
 
     def _shown(
         self, measured: Tensor, filter_: Tensor, scale: Tensor, top: Tensor, left: Tensor, level: Tensor
@@ -235,25 +234,25 @@ class Sampled(Family):
             filter_: 0 for bicubic and 1 for area, which the inverse is made for.
         """
         y, crop, inverse = 2 * measured - 1, self.setting.crop, self._inverse
-        sigma = _each(shown_noise(level))
+        sigma = each(shown_noise(level))
         if inverse is None:
             return _filled(self._enlarged(y, scale, top, left), torch.ones_like(sigma), sigma)
         s, ratio = inverse.singular[filter_, scale][:, None], noise_ratio(sigma)
         largest = s.amax(dim=(-2, -1), keepdim=True)
-        pixels = _each(self._bank.region[scale].square())
+        pixels = each(self._bank.region[scale].square())
         known = known_fraction(s, ratio, pixels, largest)
         if self.setting.shown == "degraded":
             return _filled(self._enlarged(y, scale, top, left), known, sigma)
         left_vectors = inverse.left[filter_, scale].mT
         spectrum = inverse_gain(s, ratio, largest) * sandwiched(left_vectors, y, left_vectors)
         right_vectors = inverse.right[filter_, scale]
-        rows, columns = (_rows(right_vectors, start, crop) for start in (top, left))
+        rows, columns = (rows_from(right_vectors, start, crop) for start in (top, left))
         return _filled(sandwiched(rows, spectrum, columns), known, sigma)
 
     def _enlarged(self, y: Tensor, scale: Tensor, top: Tensor, left: Tensor) -> Tensor:
         """The crops of pictures that are enlarged bicubically."""
         matrix = self._bank.enlarge[scale]
-        rows, columns = (_rows(matrix, start, self.setting.crop) for start in (top, left))
+        rows, columns = (rows_from(matrix, start, self.setting.crop) for start in (top, left))
         return sandwiched(rows, y, columns)
 
 
@@ -275,13 +274,13 @@ class Photograph(Sampled):
         margin = torch.maximum(rows, columns)
 
         whole = squares(self._bank.region[scale] + 2 * margin, self._region + kernel.shape[-1] - 1)
-        region, blurred = (_cut(p, margin, margin, self._region) for p in (whole, _convolved(whole, kernel)))
+        region, blurred = (cut(p, margin, margin, self._region) for p in (whole, convolved(whole, kernel)))
         small = self._sampled(blurred, dice.whole(2), scale)
         measured = self._measured(small, scale, level, shot, torch.ones_like(kinds, dtype=torch.bool), dice)
 
-        level = (level**2 + shot**2 * _mean_within(measured, self._bank.small[scale]).clamp(0, 1)).sqrt()
+        level = (level**2 + shot**2 * mean_within(measured, self._bank.small[scale]).clamp(0, 1)).sqrt()
         shown = self._shown(measured, torch.zeros_like(kinds), scale, top, left, level)
-        return Made(_cut(region, top, left, self.setting.crop), shown)
+        return Made(cut(region, top, left, self.setting.crop), shown)
 
 
 class Blurred(Family):
@@ -304,14 +303,14 @@ class Blurred(Family):
         level = self._side_noise(mixture.noisy, dice)
 
         region = squares(sides, largest)
-        measured = _cut(_convolved(region, kernel), rows, columns, largest)
+        measured = cut(convolved(region, kernel), rows, columns, largest)
         size = sides - 2 * rows, sides - 2 * columns  # of what needs no pixel beyond the region
-        measured = _continued(_file(_noised(_continued(measured, *size), level, None, dice)), *size)
-        measured = _continued(_saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), *size)
+        measured = continued(_file(_noised(continued(measured, *size), level, None, dice)), *size)
+        measured = continued(_saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), *size)
 
         vertical, horizontal = Axis(size[0], rows, top - rows), Axis(size[1], columns, left - columns)
         shown = self._shown(2 * measured - 1, kernel, level, vertical, horizontal)
-        return Made(_cut(region, top, left, setting.crop), shown)
+        return Made(cut(region, top, left, setting.crop), shown)
 
     @property
     def _largest(self) -> int:
@@ -327,10 +326,10 @@ class Blurred(Family):
 
     def _shown(self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis) -> Evidence:
         """The crops of blurred pictures in [-1, 1], or of their inverses."""
-        crop, sigma = self.setting.crop, _each(shown_noise(level))
-        degraded = _cut(y, vertical.start, horizontal.start, crop)
+        crop, sigma = self.setting.crop, each(shown_noise(level))
+        degraded = cut(y, vertical.start, horizontal.start, crop)
         if self.setting.shown is None:
-            rows, columns = (_inside(axis.start, crop, axis.size) for axis in (vertical, horizontal))
+            rows, columns = (within(axis.start, crop, axis.size) for axis in (vertical, horizontal))
             known = (rows[:, None, :, None] & columns[:, None, None, :]).to(y)
             return _filled(degraded * known, known, sigma)
         inverse, known = self._canvases.wiener(y, kernel, noise_ratio(sigma), vertical, horizontal, crop)
@@ -347,11 +346,6 @@ def _file(pictures: Tensor) -> Tensor:
     return _EIGHT_BIT.A(pictures)
 
 
-def _each(values: Tensor) -> Tensor:
-    """One number for each picture, [n], as a map of one pixel."""
-    return values[:, None, None, None]
-
-
 def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
     """Maps [n, 1, crop, crop] of what may be the same for all pixels."""
     one = torch.ones_like(picture[:, :1])
@@ -360,63 +354,14 @@ def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
 
 def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) -> Tensor:
     """Gaussian noise of variance ``level² + shot² · x``, both [n]; see `restore.training.degradations.Noise`."""
-    noise, level = dice.normal(*pictures.shape[1:]), _each(level)
+    noise, level = dice.normal(*pictures.shape[1:]), each(level)
     if shot is None:
         return pictures + level * noise
-    return pictures + noise * (level**2 + _each(shot) ** 2 * pictures.clamp(0, 1)).sqrt()
+    return pictures + noise * (level**2 + each(shot) ** 2 * pictures.clamp(0, 1)).sqrt()
 
 
 def _saved(jpeg: JpegFiles, pictures: Tensor, compressed: Tensor, dice: Dice) -> Tensor:
     """Those that are ``compressed``, bool [n], as their JPEG files show them."""
     quality = QUALITIES[0] + dice.whole(QUALITIES[1] - QUALITIES[0] + 1)
     saved = jpeg(pictures, quality, dice.chance(HALVED_CHROMA))
-    return torch.where(_each(compressed), saved, pictures)
-
-
-def _convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
-    """Blur [n, C, H, H] by kernels [n, k, k] with odd k; right where no pixel beyond the picture is needed."""
-    side = pictures.shape[-1]
-    size = (scipy.fft.next_fast_len(side, real=True),) * 2
-    transfer = torch.fft.rfft2(centred(kernels, size))[:, None]
-    return torch.fft.irfft2(torch.fft.rfft2(pictures, s=size) * transfer, s=size)[..., :side, :side]
-
-
-def _taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``, indices clamped to the picture."""
-    count, channels, height, width = pictures.shape
-    picture, channel = (torch.arange(n, device=pictures.device) for n in (count, channels))
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return pictures[
-        picture[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
-
-
-def _cut(pictures: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Squares [n, C, side, side] that begin at rows ``top`` and columns ``left``, [n] each."""
-    step = torch.arange(side, device=pictures.device)
-    return _taken(pictures, top[:, None] + step, left[:, None] + step)
-
-
-def _continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Pictures of this height and width, [n] each, whose last row and column are repeated up to the tensor's end."""
-    rows, columns = (torch.arange(n, device=pictures.device) for n in pictures.shape[-2:])
-    return _taken(pictures, torch.minimum(rows, height[:, None] - 1), torch.minimum(columns, width[:, None] - 1))
-
-
-def _rows(matrices: Tensor, start: Tensor, count: int) -> Tensor:
-    """Rows of [n, R, S] from ``start``, [n], on: [n, count, S]."""
-    index = start[:, None] + torch.arange(count, device=matrices.device)
-    return matrices[torch.arange(len(matrices), device=matrices.device)[:, None], index]
-
-
-def _inside(start: Tensor, count: int, side: Tensor) -> Tensor:
-    """Which of ``count`` indices from ``start`` on lie from 0 to ``side``, both [n]: bool [n, count]."""
-    index = start[:, None] + torch.arange(count, device=start.device)
-    return (index >= 0) & (index < side[:, None])
-
-
-def _mean_within(pictures: Tensor, side: Tensor) -> Tensor:
-    """The mean over the first ``side`` rows and columns, [n]."""
-    within = _inside(torch.zeros_like(side), pictures.shape[-1], side).to(pictures)
-    weighted = pictures.mean(dim=1) * within[:, :, None] * within[:, None, :]
-    return weighted.sum(dim=(-2, -1)) / side.square()
+    return torch.where(each(compressed), saved, pictures)

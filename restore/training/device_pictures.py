@@ -11,6 +11,7 @@ from torch import Tensor
 
 from restore.backbone import mirror_to_multiple
 from restore.devices import copies_from_pinned_memory, free_memory
+from restore.training.device_tensors import sandwiched
 from restore.training.pictures import Augmentation, Pictures
 
 SHARE_OF_MEMORY = 0.5
@@ -244,22 +245,6 @@ def antialiased_weights(size: Tensor, new_size: Tensor, span: int, largest: int,
     weights = _cubic((column + 0.5 - centre[..., None]) / ratio[..., None])
     weights = weights * ((column >= first) & (column < end))
     return weights / weights.sum(dim=-1, keepdim=True)
-
-
-def sandwiched(left: Tensor, pictures: Tensor, right: Tensor) -> Tensor:
-    """``left · picture · rightᵀ`` for each channel.
-
-    Args:
-        left: [n, h, H].
-        pictures: [n, C, H, W].
-        right: [n, w, W].
-
-    Returns:
-        [n, C, h, w]
-    """
-    count, channels, height, _ = pictures.shape
-    across = pictures.flatten(1, 2) @ right.mT
-    return left[:, None] @ across.view(count, channels, height, -1)
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.evidence import BORDER_ERROR, canvas_side, inverse_power, noise_ratio
-from restore.training.device_pictures import sandwiched
+from restore.training.device_tensors import sandwiched
 
 
 class Axis(NamedTuple):
