@@ -1,11 +1,16 @@
 """What making the training data costs, beside the training step of the default network that uses it.
 
     python benchmarks/training_data.py DATA_FOLDER [--cache FOLDER]
+    python benchmarks/training_data.py DATA_FOLDER --both [--device cuda] [--predictor]
 
 The batches are made on one thread, the steps run on all that PyTorch has (``OMP_NUM_THREADS``). A step is forward,
 backward and AdamW, with autocast to bfloat16 where the machine multiplies it, in channels-last. Both take turns in
 every round; the ratio is the median of the rounds' own. The last rows are steps that are fed by `Batches.stream`: what
 it takes from them beyond the bare step is what the data really costs.
+
+With ``--both`` the host's batches (`Batches`) stand beside those that are made on a device (`DeviceBatches`): pixels a
+second, what each costs a training step there, and for every degradation the mean and the standard deviation over
+pictures of the error of what is shown (RMS), of the known fraction and, with ``--predictor``, of the noise level.
 """
 
 from __future__ import annotations
@@ -24,35 +29,37 @@ from torch.nn import functional as F
 import pretrained
 from restore.backbone import build_backbone
 from restore.denoiser import ModelConfig
-from restore.devices import network_dtype
+from restore.devices import HOST, choose_device, device_name, network_dtype, synchronize
 from restore.training.degradations import Mixture
-from restore.training.pictures import Batch, Batches, Pictures
+from restore.training.device_batches import DeviceBatches
+from restore.training.device_pictures import DevicePictures
+from restore.training.pictures import Batch, Batches, Pictures, PredictorData
+from restore.training.run import BatchSource
 
-CPU = torch.device("cpu")
 
-
-def training_step() -> Callable[[Batch], None]:
+def training_step(device: torch.device = HOST) -> Callable[[Batch], None]:
     """One step of the default network from random weights; its target is v."""
     config = ModelConfig.from_dict(pretrained.load("default").config)
     torch.manual_seed(0)
-    network = build_backbone(config.backbone).to(memory_format=torch.channels_last)
+    network = build_backbone(config.backbone).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    dtype = network_dtype(CPU)
+    dtype = network_dtype(device)
 
     def step(batch: Batch) -> None:
-        inputs, target, time_step = noised(batch)
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        inputs, target, time_step = noised(batch.to(device))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             output = network(inputs, time_step)
         F.mse_loss(output.float(), target).backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        synchronize(device)
 
     return step
 
 
 def noised(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """What the network is given, its target v, and the times."""
-    angle = torch.rand(len(batch.clean), 1, 1, 1) * torch.pi / 2
+    angle = torch.rand(len(batch.clean), 1, 1, 1, device=batch.clean.device) * torch.pi / 2
     noise = torch.randn_like(batch.clean)
     noisy = angle.cos() * batch.clean + angle.sin() * noise
     inputs = torch.cat([noisy, batch.condition.picture, batch.condition.known], dim=1)
@@ -89,7 +96,7 @@ def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
             trained.append(took)
     ratio = statistics.median(data / took for data, took in zip(made, trained, strict=True))
     print(f"{batches.batch} crops of {batches.crop}×{batches.crop}, {torch.get_num_threads()} threads, ", end="")
-    print(f"{network_dtype(CPU)}, medians of {rounds} rounds\n\n| | ms | Mpixel/s |\n|---|---:|---:|")
+    print(f"{network_dtype(HOST)}, medians of {rounds} rounds\n\n| | ms | Mpixel/s |\n|---|---:|---:|")
     for name, times in (("a batch, one thread", made), ("a training step", trained)):
         took = statistics.median(times)
         print(f"| {name} | {1e3 * took:.1f} | {pixels / took / 1e6:.3f} |")
@@ -100,7 +107,7 @@ def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
     print(f"\nData over step: {100 * ratio:.1f} %\n")
 
 
-def fed(step: Callable[[Batch], None], batches: Batches, workers: int, rounds: int) -> float:
+def fed(step: Callable[[Batch], None], batches: BatchSource, workers: int, rounds: int) -> float:
     """Median seconds of a step with its batch from the stream."""
     stream = batches.stream(workers=workers)
     step(next(stream))
@@ -121,6 +128,48 @@ def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
         print(f"| {name} | {100 * share:.0f} | {1e3 * took / count:.2f} |", flush=True)
 
 
+def compare_places(host: Batches, device: DeviceBatches, rounds: int, workers: int) -> None:
+    """Print how fast batches are made on the host and on the device, and what they cost a step there."""
+    step, fixed, pixels = training_step(device.device), host.at(0), host.batch * host.crop**2
+    step(fixed)
+    bare = statistics.median(seconds(lambda: step(fixed)) for _ in range(2 * rounds))
+    print(f"{host.batch} crops of {host.crop}×{host.crop} on {device_name(device.device)}, medians; a step that finds ")
+    print(f"its batch ready takes {1e3 * bare:.1f} ms, {pixels / bare / 1e6:.3f} Mpixel/s\n")
+    print("| batches from | ms | Mpixel/s | a step fed by them, ms | of it the data, % |\n|---|---:|---:|---:|---:|")
+    for name, batches, processes in (("the host", host, workers), ("the device", device, 0)):
+        made = fed(lambda _: synchronize(device.device), batches, processes, rounds)
+        took = fed(step, batches, processes, rounds)
+        share = max(0.0, 1 - bare / took)
+        print(
+            f"| {name} | {1e3 * made:.1f} | {pixels / made / 1e6:.3f} | {1e3 * took:.1f} | {100 * share:.1f} |",
+            flush=True,
+        )
+    print()
+
+
+def compare_statistics(host: Pictures, device: DevicePictures, crop: int, count: int, predictor: bool) -> None:
+    """Print what both show of each degradation."""
+    data = PredictorData("inverse", 1.0, True) if predictor else None
+    columns = ("error", "known fraction", "noise")[: 3 if predictor else 2]
+    print("| degradation |" + "".join(f" {name}, host | device |" for name in columns))
+    print("|---|" + "---:|---:|" * len(columns))
+    for name in Mixture().shares:
+        settings = {"crop": crop, "batch": count, "share_unconditional": 0, "degradations": Mixture.only(name)}
+        ours = DeviceBatches(device, device=device.device, predictor=data, **settings).at(1)
+        theirs = Batches(host, predictor=data, **settings).at(1)
+        values = zip(seen_in(theirs), seen_in(ours), strict=True)
+        cells = (f" {float(v.mean()):.4f} ± {float(v.std()):.4f} |" for pair in values for v in pair)
+        print(f"| {name} |{''.join(cells)}", flush=True)
+
+
+def seen_in(batch: Batch) -> list[Tensor]:
+    """Of each picture the RMS error where something is known, the known fraction, and the noise level if it is told."""
+    picture, known = batch.condition
+    error = ((picture - batch.clean) * (known > 0)).square().flatten(1).mean(dim=1).sqrt()
+    maps = [known] if batch.evidence is None else [known, batch.evidence.noise]
+    return [error, *(part.flatten(1).mean(dim=1) for part in maps)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -128,11 +177,24 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--both", action="store_true", help="the host's batches beside the device's")
+    parser.add_argument("--device", default="cpu", help="for --both")
+    parser.add_argument("--workers", type=int, default=0, help="of --both: processes that make the host's batches")
+    parser.add_argument("--pictures", type=int, default=200, help="of --both: for each degradation's statistics")
+    parser.add_argument("--predictor", action="store_true", help="of --both: what a predictor is shown")
     arguments = parser.parse_args()
     start = time.perf_counter()
     pictures = Pictures(arguments.folder, smallest=arguments.crop, cache=arguments.cache)
     print(f"{len(pictures)} pictures, {pictures.pixels / 1e6:.0f} megapixels, {pictures.bytes / 1e6:.0f} MB, ", end="")
     print(f"{len(pictures.skipped)} skipped, read in {time.perf_counter() - start:.1f} s\n")
+    if arguments.both:
+        device, predictor = choose_device(arguments.device), PredictorData("inverse", 0.5, True)
+        settings = {"crop": arguments.crop, "batch": arguments.batch}
+        settings |= {"predictor": predictor if arguments.predictor else None}
+        there = DeviceBatches(pictures, device=device, notice=print, **settings)
+        compare_places(Batches(pictures, **settings), there, arguments.rounds, arguments.workers)
+        compare_statistics(pictures, there.pictures, arguments.crop, arguments.pictures, arguments.predictor)
+        return
     compare(Batches(pictures, crop=arguments.crop, batch=arguments.batch), arguments.rounds, 8)
     list_degradations(pictures, arguments.crop, 32)
 

@@ -171,6 +171,13 @@ class Coefficients(NamedTuple):
     red: Tensor
 
 
+class JpegTables(NamedTuple):
+    """The steps of the coefficients, ``[8, 8]``, or of each picture its own ``[B, 1, 1, 1, 8, 8]``."""
+
+    luma: Tensor
+    chroma: Tensor
+
+
 class Jpeg(NonlinearOperator):
     """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy coding.
 
@@ -212,40 +219,55 @@ class Jpeg(NonlinearOperator):
         self.register_buffer("chroma_table", _scaled_table(CHROMA_TABLE, self.quality))
         self.register_buffer("dct", _dct_matrix())
 
-    def A(self, x: Tensor) -> Tensor:
+    def A(self, x: Tensor, tables: JpegTables | None = None) -> Tensor:
         """``decode(encode(x))``: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
-        return self.decode(self.encode(x), (x.shape[-2], x.shape[-1]))
+        return self.decode(self.encode(x, tables), (x.shape[-2], x.shape[-1]), tables)
 
-    def encode(self, x: Tensor) -> Coefficients:
+    def encode(self, x: Tensor, tables: JpegTables | None = None) -> Coefficients:
         """The numbers that a JPEG file would hold.
+
+        Args:
+            x: ``[B, 3, H, W]``.
+            tables: used instead of those of the operator's quality.
 
         Raises:
             ValueError: the pictures do not have three channels.
         """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"JPEG takes colour pictures [B, 3, H, W], not {tuple(x.shape)}")
+        tables = tables or self.tables
+        planes = self.to_planes(x)
+        luma = self._to_coefficients(planes[:, :1], tables.luma)
+        blue, red = self._to_coefficients(self.reduced(planes[:, 1:]), tables.chroma).unbind(dim=1)
+        return Coefficients(luma[:, 0], blue, red)
+
+    def decode(self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None) -> Tensor:
+        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers, and with these tables, shows."""
+        tables = tables or self.tables
+        luma = self._to_planes(coefficients.luma[:, None], tables.luma)
+        chroma = self._to_planes(torch.stack([coefficients.blue, coefficients.red], dim=1), tables.chroma)
+        return self.to_picture(luma, self.enlarged(chroma, size), size)
+
+    def to_planes(self, x: Tensor) -> Tensor:
+        """Pictures in YCbCr, continued to whole blocks: levels from 0 to 255, ``[B, 3, H', W']``."""
         levels = self._to_levels(x, 255)
         if not self.exact:
             levels = levels.round().clamp(0, 255)
         levels = _continue_to(levels, self.chroma_step, 8 * self.chroma_step)
-        luma, blue, red = (self._whole(plane) for plane in _to_ycbcr(levels))
-        blue, red = self._reduce(blue), self._reduce(red)
-        return Coefficients(
-            self._to_coefficients(luma, self.luma_table),
-            self._to_coefficients(blue, self.chroma_table),
-            self._to_coefficients(red, self.chroma_table),
-        )
+        return self._whole(_to_ycbcr(levels))
 
-    def decode(self, coefficients: Coefficients, size: tuple[int, int]) -> Tensor:
-        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers shows."""
-        height, width = size
-        luma = self._to_plane(coefficients.luma, self.luma_table)[..., :height, :width]
-        blue, red = (
-            self._enlarge(self._to_plane(plane, self.chroma_table), size)
-            for plane in (coefficients.blue, coefficients.red)
-        )
-        levels = _to_rgb(luma, blue, red)
-        return self._from_levels(self._whole(levels), 255)
+    def to_picture(self, luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> Tensor:
+        """The picture ``[B, 3, *size]`` of planes ``[B, 1, …]`` and ``[B, 2, *size]``."""
+        return self._from_levels(self._whole(_to_rgb(luma[..., : size[0], : size[1]], chroma)), 255)
+
+    def stored(self, planes: Tensor, table: Tensor) -> Tensor:
+        """What is left of planes ``[B, P, H, W]`` with this one of the `JpegTables`, continued to whole blocks."""
+        return self._to_planes(self._to_coefficients(planes, table), table)
+
+    @property
+    def tables(self) -> JpegTables:
+        """Of the operator's quality."""
+        return JpegTables(self.luma_table, self.chroma_table)
 
     def extra_repr(self) -> str:
         mode = ", exact" if self.exact else ""
@@ -254,42 +276,43 @@ class Jpeg(NonlinearOperator):
     def _whole(self, levels: Tensor) -> Tensor:
         return levels if self.exact else levels.round().clamp(0, 255)
 
-    def _to_coefficients(self, plane: Tensor, table: Tensor) -> Tensor:
-        plane = _continue_to(plane, 8, 8)
-        batch, _, height, width = plane.shape
-        blocks = (plane - 128).reshape(batch, height // 8, 8, width // 8, 8)
-        dct = self.dct.to(plane.dtype)
-        spectrum = torch.einsum("ui,brick,vk->brcuv", dct, blocks, dct)
+    def _to_coefficients(self, planes: Tensor, table: Tensor) -> Tensor:
+        """``[B, P, H, W]`` to ``[B, P, rows, columns, 8, 8]``."""
+        planes = _continue_to(planes, 8, 8)
+        batch, count, height, width = planes.shape
+        blocks = (planes - 128).reshape(batch, count, height // 8, 8, width // 8, 8)
+        dct = self.dct.to(planes.dtype)
+        spectrum = torch.einsum("ui,bprick,vk->bprcuv", dct, blocks, dct)
         if self.exact:
-            return (spectrum / table.to(plane.dtype)).round()
+            return (spectrum / table.to(planes.dtype)).round()
         spectrum = (8 * spectrum).round() / 8  # libjpeg's DCT gives whole eighths, and its ties go away from zero
-        return spectrum.sign() * (spectrum.abs() / table.to(plane.dtype) + 0.5).floor()
+        return spectrum.sign() * (spectrum.abs() / table.to(planes.dtype) + 0.5).floor()
 
-    def _to_plane(self, coefficients: Tensor, table: Tensor) -> Tensor:
-        batch, rows, columns = coefficients.shape[:3]
+    def _to_planes(self, coefficients: Tensor, table: Tensor) -> Tensor:
+        batch, count, rows, columns = coefficients.shape[:4]
         dct = self.dct.to(coefficients.dtype)
         spectrum = coefficients * table.to(coefficients.dtype)
-        blocks = torch.einsum("ui,brcuv,vk->brick", dct, spectrum, dct)
-        return self._whole(blocks.reshape(batch, 1, 8 * rows, 8 * columns) + 128)
+        blocks = torch.einsum("ui,bprcuv,vk->bprick", dct, spectrum, dct)
+        return self._whole(blocks.reshape(batch, count, 8 * rows, 8 * columns) + 128)
 
-    def _reduce(self, plane: Tensor) -> Tensor:
+    def reduced(self, planes: Tensor) -> Tensor:
         """Chroma as the mean over 2×2 pixels; libjpeg rounds ties down and up in alternate columns."""
         if self.chroma_step == 1:
-            return plane
-        mean = F.avg_pool2d(plane, self.chroma_step)
+            return planes
+        mean = F.avg_pool2d(planes, self.chroma_step)
         if self.exact:
             return mean
         odd = torch.arange(mean.shape[-1], device=mean.device) % 2
         return (mean + (1 + odd) / 4).floor()
 
-    def _enlarge(self, plane: Tensor, size: tuple[int, int]) -> Tensor:
+    def enlarged(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
         """Chroma at the picture's size. The padding of the blocks is cut off first: it takes no part in smoothing."""
         step = self.chroma_step
         if step > 1:
-            plane = plane[..., : -(-size[0] // step), : -(-size[1] // step)]
+            planes = planes[..., : -(-size[0] // step), : -(-size[1] // step)]
             mode = {"mode": "nearest"} if self.exact else {"mode": "bilinear", "align_corners": False}
-            plane = self._whole(F.interpolate(plane, scale_factor=step, **mode))
-        return plane[..., : size[0], : size[1]]
+            planes = self._whole(F.interpolate(planes, scale_factor=step, **mode))
+        return planes[..., : size[0], : size[1]]
 
 
 def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
@@ -297,16 +320,17 @@ def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
     return F.pad(plane, (0, -plane.shape[-1] % columns, 0, -plane.shape[-2] % rows), mode="replicate")
 
 
-def _to_ycbcr(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three planes ``[B, 1, H, W]`` of JFIF's YCbCr, levels 0 to 255."""
+def _to_ycbcr(rgb: Tensor) -> Tensor:
+    """JFIF's YCbCr, levels 0 to 255: ``[B, 3, H, W]``."""
     red, green, blue = rgb.split(1, dim=1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128
+    return torch.cat([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128], dim=1)
 
 
-def _to_rgb(luma: Tensor, blue_difference: Tensor, red_difference: Tensor) -> Tensor:
-    red = luma + 1.402 * (red_difference - 128)
-    blue = luma + 1.772 * (blue_difference - 128)
+def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
+    blue_difference, red_difference = (chroma - 128).split(1, dim=1)
+    red = luma + 1.402 * red_difference
+    blue = luma + 1.772 * blue_difference
     green = (luma - 0.299 * red - 0.114 * blue) / 0.587
     return torch.cat([red, green, blue], dim=1)
 
@@ -317,6 +341,15 @@ def _dct_matrix() -> Tensor:
     matrix = torch.cos(torch.pi * frequency * (2 * sample + 1) / 16) / 2
     matrix[0] /= 2**0.5
     return matrix
+
+
+def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
+    """The tables of several qualities for `Jpeg.A`, float64 ``[len(qualities), 1, 1, 1, 8, 8]`` each."""
+    luma, chroma = (
+        torch.stack([_scaled_table(table, quality) for quality in qualities])[:, None, None, None]
+        for table in (LUMA_TABLE, CHROMA_TABLE)
+    )
+    return JpegTables(luma, chroma)
 
 
 def _scaled_table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:

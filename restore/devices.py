@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +15,8 @@ from restore.host_memory import available_memory, resident_memory
 
 HOST = torch.device("cpu")
 """Where files are read and written, and where pictures stay that are too large for a device."""
+
+T = TypeVar("T")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's <malloc.h>."""
@@ -138,6 +142,40 @@ def is_out_of_memory(error: BaseException) -> bool:
 def copies_from_pinned_memory(device: torch.device) -> bool:
     """Whether the device takes pictures from page-locked memory while it computes."""
     return device.type == "cuda"
+
+
+def works_beside(device: torch.device) -> bool:
+    """Whether the device does several things at a time, so that data is made on it beside the training steps."""
+    return device.type == "cuda"
+
+
+class SideStream:
+    """A second queue of work for a device that `works_beside`; elsewhere the work is simply done.
+
+    It sees all that was queued before it was made.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream: torch.cuda.Stream | None = None
+        if works_beside(device):
+            self._stream = torch.cuda.Stream(device)
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+
+    def run(self, make: Callable[[], T]) -> tuple[T, torch.cuda.Event | None]:
+        """Queue what ``make`` does, from any thread; returns its result and the event that says that it is there."""
+        if self._stream is None:
+            return make(), None
+        with torch.cuda.stream(self._stream):
+            return make(), self._stream.record_event()
+
+    def take(self, tensors: Iterable[torch.Tensor], event: torch.cuda.Event | None) -> None:
+        """Let the present queue wait for what `run` made, and keep its memory until that queue is done with it."""
+        if event is None or self._stream is None:
+            return
+        current = torch.cuda.current_stream(self._stream.device)
+        current.wait_event(event)
+        for tensor in tensors:
+            tensor.record_stream(current)
 
 
 def collective_backend(device: torch.device) -> str:

@@ -38,6 +38,10 @@ BORDER_ERROR = 0.01
 without it the inverse of a sharp kernel makes streaks of the border. 0.005 loses 2.7 dB of motion blur, 0.02 loses
 0.9 dB of disks (crops of CID22's validation set, each against 0.01)."""
 
+RIM = 64
+"""Pixels by which a blurred picture is continued beyond the kernel's reach. Without, its two ends, which a circular
+blur joins, make streaks: 24 crops of 64 pixels blurred by motion are off by 0.20 instead of 0.11 (RMS in [-1, 1])."""
+
 QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
 """Standard deviation of the rounding to 8 bits, in [0, 1] units: no 8-bit measurement is cleaner than this."""
 
@@ -71,28 +75,34 @@ def noise_ratio(sigma: Tensor | float) -> Tensor | float:
     return (sigma / PRIOR_STD) ** 2
 
 
-def inverse_gain(s: Tensor, ratio: Tensor) -> Tensor:
+def inverse_gain(s: Tensor, ratio: Tensor, largest: Tensor | None = None) -> Tensor:
     """What a component with singular value s is multiplied by, 0 where s is 0.
 
     ``(1 + r) t/(t² + r)/S`` where S is the largest singular value and ``t = s/S``.
+
+    Args:
+        s: singular values.
+        ratio: r.
+        largest: S, for operators side by side in one tensor that have one each; None takes the largest of ``s``.
     """
-    largest = s.amax()
+    largest = s.amax() if largest is None else largest
     t = s / largest
     return torch.where(t > 0, (1 + ratio) / largest * t / (t**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
 
 
-def known_fraction(s: Tensor, ratio: Tensor, dimensions: int) -> Tensor:
+def known_fraction(s: Tensor, ratio: Tensor, dimensions: int | Tensor, largest: Tensor | None = None) -> Tensor:
     """The fraction of a picture's variance that is explained: the sum of ``t²/(t² + r)``, t as in `inverse_gain`.
 
     Args:
         s: singular values [..., C', H', W'].
         ratio: [B or 1, 1, 1, 1].
         dimensions: of a picture.
+        largest: as in `inverse_gain`.
 
     Returns:
         [B or 1, 1, 1, 1]
     """
-    t = s / s.amax()
+    t = s / (s.amax() if largest is None else largest)
     explained = torch.where(t > 0, t**2 / (t**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
     return explained.sum(dim=(-3, -2, -1), keepdim=True) / dimensions
 
@@ -100,8 +110,8 @@ def known_fraction(s: Tensor, ratio: Tensor, dimensions: int) -> Tensor:
 def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Wiener's inverse of a blur whose border is unknown, in one pair of Fourier transforms.
 
-    The blurred picture is continued by its rim, by as much as the kernel is wide, and the blur taken for circular
-    there. Of the frequency f in cycles a pixel, pictures have the power ``τ²/(1 + (f/f₀)²)``.
+    The blurred picture is continued by its rim, by `RIM` and as much as the kernel is wide, and the blur taken for
+    circular there. Of the frequency f in cycles a pixel, pictures have the power ``τ²/(1 + (f/f₀)²)``.
 
     Args:
         y: [B, C, H, W] in [-1, 1], blurred.
@@ -112,37 +122,49 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
         [B, C, H, W], and the known fraction [B or 1, 1, 1, 1].
     """
     height, width = y.shape[-2:]
-    rows, columns = kernel.shape[-2:]
-    size = tuple(scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in ((height, rows), (width, columns)))
-    below, right = size[0] - height - rows, size[1] - width - columns
-    transfer = torch.fft.rfft2(centred(kernel, size).to(y))
+    top, left = (side + RIM for side in kernel.shape[-2:])
+    size = canvas_side(height + 2 * top), canvas_side(width + 2 * left)
+    below, right = size[0] - height - top, size[1] - width - left
+    taps = centred(kernel, size).to(y)
+    transfer = torch.fft.rfft2(taps if taps.ndim == 2 else taps[:, None])
     power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size).to(y)
     inverse = transfer.conj() / (power + ratio)
 
     def restored(channel: Tensor) -> Tensor:
-        continued = F.pad(channel, (columns, right, rows, below), mode="replicate")
+        continued = F.pad(channel, (left, right, top, below), mode="replicate")
         whole = torch.fft.irfft2(torch.fft.rfft2(continued) * inverse, s=size)
-        return whole[..., rows : rows + height, columns : columns + width]
+        return whole[..., top : top + height, left : left + width]
 
     # one channel after the other: a large picture's spectrum takes much memory
     picture = torch.cat([restored(channel) for channel in y.split(1, dim=1)], dim=1)
     return picture, (power / (power + ratio)).mean(dim=(-2, -1), keepdim=True)
 
 
+def canvas_side(least: int) -> int:
+    """Of the canvas on which `wiener` takes a blur for circular: a length that is transformed fast."""
+    return scipy.fft.next_fast_len(least, real=True)
+
+
 @lru_cache(maxsize=64)
 def _inverse_power(size: tuple[int, int]) -> Tensor:
-    """``1 + (f/f₀)²``, but 0 at frequency 0, so that the mean comes through: [h, w // 2 + 1]."""
-    rows, columns = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
-    relative = (rows[:, None].square() + columns.square()) / CORNER_FREQUENCY**2
-    power = 1 + relative
-    power[0, 0] = 0
+    """`inverse_power` of the frequencies of `torch.fft.rfft2`: [h, w // 2 + 1]."""
+    return inverse_power(torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1]))
+
+
+def inverse_power(rows: Tensor, columns: Tensor) -> Tensor:
+    """``1 + (f/f₀)²`` of frequencies [..., h] and [..., w] in cycles a pixel: [..., h, w].
+
+    It is 0 at frequency 0, which must come first, so that the mean comes through.
+    """
+    power = 1 + (rows[..., :, None].square() + columns[..., None, :].square()) / CORNER_FREQUENCY**2
+    power[..., 0, 0] = 0
     return power
 
 
-def centred(kernel: NDArray[np.float64], size: tuple[int, ...]) -> Tensor:
-    """Kernels [h, w] or [B, h, w] on a canvas with their middle at the origin, float64 [1 or B, 1, *size]."""
-    rows, columns = kernel.shape[-2:]
-    taps = torch.from_numpy(np.ascontiguousarray(kernel)).reshape(-1, 1, rows, columns)
-    canvas = torch.zeros(len(taps), 1, *size, dtype=torch.float64)
-    canvas[..., :rows, :columns] = taps
-    return canvas.roll((-(rows // 2), -(columns // 2)), (-2, -1))
+def centred(kernel: NDArray[np.float64] | Tensor, size: tuple[int, ...]) -> Tensor:
+    """Kernels [..., h, w] on a canvas [..., *size] with their middle at the origin; arrays become float64."""
+    if not isinstance(kernel, Tensor):
+        kernel = torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64))
+    height, width = kernel.shape[-2:]
+    canvas = F.pad(kernel, (0, size[1] - width, 0, size[0] - height))
+    return canvas.roll([-(height // 2), -(width // 2)], (-2, -1))

@@ -73,9 +73,9 @@ def test_wiener_is_that_of_scikit_image_on_the_continued_picture(size: tuple[int
     ratio = noise_ratio(sigma)
     picture, known = wiener(y, kernel, ratio)
 
-    rows, columns = kernel.shape
-    full = [scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in zip(size, kernel.shape, strict=True)]
-    pad = [(k, f - n - k) for n, k, f in zip(size, kernel.shape, full, strict=True)]
+    rows, columns = (side + evidence.RIM for side in kernel.shape)
+    full = [scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in zip(size, (rows, columns), strict=True)]
+    pad = [(k, f - n - k) for n, k, f in zip(size, (rows, columns), full, strict=True)]
     regulariser = np.sqrt(evidence._inverse_power(tuple(full)).double().numpy()).astype(complex)
     balance = float(ratio + noise_ratio(evidence.BORDER_ERROR))
     for channel in range(3):

@@ -377,7 +377,7 @@ def sampling_svd(size: int, new_size: int, sampling: str) -> tuple[Tensor, Tenso
 
 
 def _blurred(name: str, mixture: Mixture, crop: int, random: Random, context: int = 0) -> Capture:
-    kernel = _kernel(name, crop, random)
+    kernel = draw_kernel(name, crop, random)
     margin = max(kernel.shape) // 2
     beyond = margin if context else 0
     region = crop + 2 * (margin + context)
@@ -400,7 +400,7 @@ def _photograph(name: str, mixture: Mixture, crop: int, random: Random) -> Captu
     scale = _scale(random)
     place, small = _sampled_place(scale, mixture, crop, random)
     blur = random.choice(["gaussian", "anisotropic", "motion", "curved_motion", "disk"])
-    kernel = _square(_kernel(blur, crop, random, scale / 4))
+    kernel = _square(draw_kernel(blur, crop, random, scale / 4))
     margin = kernel.shape[0] // 2
     noise = Noise(_log_uniform(random, *SIDE_NOISE), _log_uniform(random, *SHOT_NOISE))
     sampling = str(random.choice(["bicubic", "area"]))
@@ -418,7 +418,7 @@ def _saved(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
 
 
 def _masked(name: str, mixture: Mixture, crop: int, random: Random) -> Masked:
-    return Masked(Place(crop, 0, 0, crop), _noise(mixture.noisy_masks, random), _known(name, crop, random))
+    return Masked(Place(crop, 0, 0, crop), _noise(mixture.noisy_masks, random), draw_known(name, crop, random))
 
 
 def _grey(name: str, mixture: Mixture, crop: int, random: Random) -> Grey:
@@ -443,13 +443,35 @@ def _sampled_place(scale: float, mixture: Mixture, crop: int, random: Random) ->
     down-sampling, and the enlargement reaches over two. Where the scale does not divide the grid, the crop takes one of
     several places on it, so that the small pixels lie to it in every way.
     """
+    grid = sampled_grid(scale, crop)
+    top, left = (
+        _start(grid.margin + GRID * int(random.integers(grid.places)), grid.last, mixture, random) for _ in range(2)
+    )
+    return Place(grid.region, top, left, crop), grid.small
+
+
+class SampledGrid(NamedTuple):
+    """How crops may lie in a region that is down-sampled, in pixels."""
+
+    margin: int
+    """Where the first place of a crop inside begins; the others follow at multiples of `GRID`."""
+    places: int
+    """How many there are, on each axis."""
+    last: int
+    """Where a crop at the region's end begins."""
+    region: int
+    """Side of the region."""
+    small: int
+    """Side of the down-sampled region."""
+
+
+def sampled_grid(scale: float, crop: int) -> SampledGrid:
+    """For crops of this side; see `_sampled_place`."""
     places = 1 if GRID % scale == 0 else 4
     margin = _up(4 * scale, GRID)
     small = math.ceil((margin + (places - 1) * GRID + crop + 4 * scale) / scale)
     region = round(small * scale)
-    last = (region - crop) // GRID * GRID
-    top, left = (_start(margin + GRID * int(random.integers(places)), last, mixture, random) for _ in range(2))
-    return Place(region, top, left, crop), small
+    return SampledGrid(margin, places, (region - crop) // GRID * GRID, region, small)
 
 
 def _start(inside: int, last: int, mixture: Mixture, random: Random) -> int:
@@ -487,7 +509,7 @@ def _jpeg_of(quality: int, subsampling: str) -> Jpeg:
     return Jpeg(quality, subsampling).float()
 
 
-def _kernel(name: str, crop: int, random: Random, strength: float = 1.0) -> Kernel:
+def draw_kernel(name: str, crop: int, random: Random, strength: float = 1.0) -> Kernel:
     """A blur kernel with odd sides; ``strength`` shrinks the ranges of its lengths, as do small crops."""
     largest = min(LARGEST_KERNEL, crop // 2 + 1)
     largest -= 1 - largest % 2
@@ -524,7 +546,7 @@ def _square(kernel: Kernel) -> Kernel:
     return np.pad(kernel, [((side - n) // 2, (side - n) // 2) for n in kernel.shape])
 
 
-def _known(name: str, crop: int, random: Random) -> Tensor:
+def draw_known(name: str, crop: int, random: Random) -> Tensor:
     """Bool ``[crop, crop]``; something is always known, and something always unknown."""
     size, seed = (crop, crop), int(random.integers(2**31))
     if name == "random_pixels":

@@ -241,9 +241,9 @@ class Batches:
         cache: Path | str | None = None,
         predictor: PredictorData | None = None,
     ) -> None:
-        _check_whole("crop", crop, SMALLEST_CROP, "pixels")
-        _check_whole("batch", batch, 1, "pictures")
-        _check_whole("seed", seed, 0)
+        check_whole("crop", crop, SMALLEST_CROP, "pixels")
+        check_whole("batch", batch, 1, "pictures")
+        check_whole("seed", seed, 0)
         if not 0 <= share_unconditional <= 1:
             raise BadArgument(f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1")
         self.crop, self.batch, self.share_unconditional, self.seed = crop, batch, share_unconditional, seed
@@ -286,7 +286,7 @@ class Batches:
         Raises:
             BadArgument: a negative step, no such rank, or more ranks than pictures.
         """
-        _check_whole("step", step, 0)
+        check_whole("step", step, 0)
         rank, world = part
         if not 0 <= rank < world <= self.batch:
             raise BadArgument(f"part {rank} of {world}: a batch of {self.batch} pictures has no such part")
@@ -325,9 +325,9 @@ class Batches:
             part: see `at`.
             pinned: in memory from which a GPU copies while it computes; only batches made by processes are.
         """
-        _check_whole("first_step", first_step, 0)
-        _check_whole("prefetch", prefetch, 1, "batches")
-        _check_whole("workers", workers, 0)
+        check_whole("first_step", first_step, 0)
+        check_whole("prefetch", prefetch, 1, "batches")
+        check_whole("workers", workers, 0)
         if workers:
             return _by_processes(self, first_step, prefetch, part, workers, pinned)
         return _by_thread(self, first_step, prefetch, part)
@@ -499,6 +499,6 @@ def _listed(skipped: Sequence[Skipped]) -> str:
     return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
 
 
-def _check_whole(name: str, value: int, least: int, unit: str = "") -> None:
+def check_whole(name: str, value: int, least: int, unit: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise BadArgument(f"{name} {value}: must be a whole number{' of ' + unit if unit else ''} of at least {least}")

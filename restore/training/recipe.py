@@ -197,6 +197,9 @@ class RunRecipe:
         mixed_precision: convolutions in bfloat16 on devices that are faster with it.
         compile: compile the network.
         workers: processes that prepare the pictures, in each process that trains; 0 is a thread.
+        data: where the pictures are cropped and degraded: on the ``host``, or on the ``device`` that trains, with the
+            photographs in its memory; ``auto`` takes the device on CUDA, else the host. The two draw other pictures of
+            the same distribution, see `restore.training.device_batches`.
         checkpoint_minutes: between checkpoints.
         log_steps: between rows of the log.
     """
@@ -205,6 +208,7 @@ class RunRecipe:
     mixed_precision: bool = True
     compile: bool = False
     workers: int = _setting(0, 0, 256)
+    data: Literal["auto", "host", "device"] = "auto"
     checkpoint_minutes: float = _setting(10.0, 0)
     log_steps: int = _setting(50, 1)
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from restore.errors import BadArgument, FileAccess
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
+from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
-from restore.training.pictures import Batches
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model, differences, read_recipe
 from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
@@ -79,8 +80,8 @@ def train(
     with joined(options.device) as processes, Interruption() as interruption:
         recipe, state, weights = _beginning(options)
         _check_share(recipe, processes.count)
-        batches = _batches(options, recipe) if batches is None else batches
         say = notice if processes.first else lambda _: None
+        batches = _batches(options, recipe, processes.device, say) if batches is None else batches
         if batches.skipped:
             names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
             say(f"{len(batches.skipped)} picture(s) skipped: {names}{' …' if len(batches.skipped) > 3 else ''}")
@@ -95,12 +96,15 @@ def train(
         return run.through(interruption, progress if processes.first else lambda _: None)
 
 
-def _batches(options: Options, recipe: Recipe) -> BatchSource:
+def _batches(options: Options, recipe: Recipe, device: torch.device, notice: Callable[[str], None]) -> BatchSource:
     if options.data is None:
         raise BadArgument("--data is missing: which folder of photographs to learn from?")
     data = recipe.data
-    return Batches(
+    return batch_source(
+        recipe.run.data,
         options.data,
+        device=device,
+        notice=notice,
         crop=data.crop,
         batch=data.batch,
         share_unconditional=data.share_unconditional,

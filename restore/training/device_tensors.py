@@ -1,0 +1,82 @@
+"""Pictures of different sizes side by side in one tensor: what is done to each with numbers of its own, [n].
+
+No shape depends on these numbers, and nothing is copied to the host.
+"""
+
+from __future__ import annotations
+
+import scipy.fft
+import torch
+from torch import Tensor
+
+from restore.evidence import centred
+
+
+def each(values: Tensor) -> Tensor:
+    """One number for each picture, [n], as a map of one pixel."""
+    return values[:, None, None, None]
+
+
+def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
+    """Blur [n, C, H, H] by kernels [n, k, k] with odd k; right where no pixel beyond the picture is needed."""
+    side = pictures.shape[-1]
+    size = (scipy.fft.next_fast_len(side, real=True),) * 2
+    transfer = torch.fft.rfft2(centred(kernels, size))[:, None]
+    return torch.fft.irfft2(torch.fft.rfft2(pictures, s=size) * transfer, s=size)[..., :side, :side]
+
+
+def taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``, indices clamped to the picture."""
+    count, channels, height, width = pictures.shape
+    picture, channel = (torch.arange(n, device=pictures.device) for n in (count, channels))
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    return pictures[
+        picture[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
+    ]
+
+
+def cut(pictures: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Squares [n, C, side, side] that begin at rows ``top`` and columns ``left``, [n] each."""
+    step = torch.arange(side, device=pictures.device)
+    return taken(pictures, top[:, None] + step, left[:, None] + step)
+
+
+def continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Pictures of this height and width, [n] each, whose last row and column are repeated up to the tensor's end."""
+    rows, columns = (torch.arange(n, device=pictures.device) for n in pictures.shape[-2:])
+    return taken(pictures, torch.minimum(rows, height[:, None] - 1), torch.minimum(columns, width[:, None] - 1))
+
+
+def rows_from(matrices: Tensor, start: Tensor, count: int) -> Tensor:
+    """Rows of [n, R, S] from ``start``, [n], on: [n, count, S]."""
+    index = start[:, None] + torch.arange(count, device=matrices.device)
+    return matrices[torch.arange(len(matrices), device=matrices.device)[:, None], index]
+
+
+def within(start: Tensor, count: int, side: Tensor) -> Tensor:
+    """Which of ``count`` indices from ``start`` on lie from 0 to ``side``, both [n]: bool [n, count]."""
+    index = start[:, None] + torch.arange(count, device=start.device)
+    return (index >= 0) & (index < side[:, None])
+
+
+def mean_within(pictures: Tensor, side: Tensor) -> Tensor:
+    """The mean over the first ``side`` rows and columns, [n]."""
+    there = within(torch.zeros_like(side), pictures.shape[-1], side).to(pictures)
+    weighted = pictures.mean(dim=1) * there[:, :, None] * there[:, None, :]
+    return weighted.sum(dim=(-2, -1)) / side.square()
+
+
+def sandwiched(left: Tensor, pictures: Tensor, right: Tensor) -> Tensor:
+    """``left · picture · rightᵀ`` for each channel.
+
+    Args:
+        left: [n, h, H].
+        pictures: [n, C, H, W].
+        right: [n, w, W].
+
+    Returns:
+        [n, C, h, w]
+    """
+    count, channels, height, _ = pictures.shape
+    across = pictures.flatten(1, 2) @ right.mT
+    return left[:, None] @ across.view(count, channels, height, -1)
