@@ -94,7 +94,7 @@ class BackboneConfig:
         for name, words in CHOICES.items():
             if (value := getattr(self, name)) not in words:
                 raise ValueError(f"{name} must be {' or '.join(words)}, not {value!r}")
-        if self.times < 1 or self.channels % (2 * self.times):
+        if self.times < 1 or (self.times > 1 and self.channels % (2 * self.times)):
             raise ValueError(f"times must be at least 1 and divide half of the {self.channels} channels: {self.times}")
 
     @property
