@@ -19,14 +19,18 @@ NEGLIGIBLE = 1e-4
 """Of an impulse response, beside its largest value."""
 
 
-def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence | None:
-    """What a predictor is shown of a problem, of the size that is seen of the result; None where it knows no such.
+def has_evidence(problem: Problem) -> bool:
+    """Whether predictors know such problems."""
+    return problem.kind in KINDS and problem.condition is not None
+
+
+def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
+    """What a predictor is shown of a problem, of the size that is seen of the result.
 
     Args:
+        problem: of a kind that predictors know, see `has_evidence`.
         shown: see `restore.predictor.PredictorConfig`.
     """
-    if problem.kind not in KINDS or problem.condition is None:
-        return None
     sigma = shown_noise(problem.noise).reshape(-1, 1, 1, 1)
     ratio = noise_ratio(sigma)
     if problem.kind == "deblur":

@@ -17,7 +17,7 @@ from restore.errors import BadArgument
 from restore.evidence import Evidence
 from restore.feed_forward import on_canvas
 from restore.guidance import classifier_free
-from restore.inverse import evidence_of
+from restore.inverse import evidence_of, has_evidence
 from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.samplers.common import corrected, start
 from restore.schedule import noise_levels
@@ -78,22 +78,20 @@ class Run:
         return _level_for_holes(self.problem.operator, filled=self.settings.highest == "filled holes")
 
     @cached_property
-    def evidence(self) -> Evidence | None:
-        """What the model's predictor is shown; None where the model has none, or none for such a problem."""
-        predictor = self.denoiser.predictor
-        return None if predictor is None else evidence_of(self.problem, predictor.config.shown)
+    def evidence(self) -> Evidence:
+        """What the model's predictor is shown."""
+        return evidence_of(self.problem, self.denoiser.predictor.config.shown)
 
     @cached_property
-    def predicted(self) -> Tensor | None:
+    def predicted(self) -> Tensor:
         """What the predictor makes of that, [B, *input_shape of the operator] in [-1, 1]."""
-        if self.evidence is None:
-            return None
         return on_canvas(self.problem.operator, self.denoiser.predictor(self.evidence))
 
     @property
     def predicts(self) -> bool:
         """Whether the method makes use of the predictor's answer."""
-        return self.start is None and self.settings.predicted and self.predicted is not None
+        known = self.denoiser.predictor is not None and has_evidence(self.problem)
+        return known and self.settings.predicted and self.start is None
 
     @cached_property
     def noise_level(self) -> Tensor | float:
@@ -287,12 +285,12 @@ def _condition(run: Run, method: str) -> Condition:
 
 def _predicted_condition(run: Run, method: str) -> Condition:
     """The predictor's answer and what is known; beyond an unknown border nothing is."""
-    operator, evidence = run.problem.operator, run.evidence
-    if evidence is None:
+    if not has_evidence(run.problem):
         raise BadArgument(
             f"--method {method}: the model's predictor knows no {run.problem.kind!r}; use diffpir or ddrm"
         )
-    known = operator.embed(evidence.known) if isinstance(operator, ValidConvolution) else evidence.known
+    operator, known = run.problem.operator, run.evidence.known
+    known = operator.embed(known) if isinstance(operator, ValidConvolution) else known
     return Condition(run.predicted, known)
 
 
