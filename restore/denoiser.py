@@ -43,7 +43,7 @@ class Condition(NamedTuple):
     """[B, C, H, W] in [-1, 1]; zero where nothing is known."""
     known: Tensor
     """[B, 1, H, W]: 1 where the condition picture shows a pixel, `restore.evidence.GREY` where it shows its brightness
-    alone, else 0; with ``condition_picture = "predicted"`` what `restore.evidence.Evidence.known` is."""
+    alone, else 0. A predictor's answer shows every pixel."""
 
 
 RESAMPLING = ("bicubic", "bilinear", "pil-bicubic")
@@ -86,8 +86,8 @@ class ModelConfig:
         distilled_levels: falling noise levels of the steps of DDIM that the network was distilled for, without the
             final 0 (`restore.training.distillation`); None for a network that is to be asked at any level.
         predictor: the second network of the checkpoint, see `restore.predictor`; None where there is none.
-        condition_picture: what the network was shown as its condition in training: the ``degraded`` picture, or what
-            the predictor makes of it, ``predicted``.
+        condition_picture: what the network takes as its condition: the ``degraded`` picture, or what the predictor
+            makes of it, ``predicted``, in the tasks whose settings say so.
     """
 
     backbone: BackboneConfig

@@ -278,18 +278,14 @@ def _condition(run: Run, method: str) -> Condition:
         raise BadArgument(
             f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
         )
-    if run.denoiser.config.condition_picture == "predicted":
-        return _predicted_condition(run, method)
+    if run.predicts and run.denoiser.config.condition_picture == "predicted":
+        return _predicted_condition(run)
     return _enlarged_as_known(run, condition) if run.problem.kind == "sr" else condition
 
 
-def _predicted_condition(run: Run, method: str) -> Condition:
-    """The predictor's answer and what is known; beyond an unknown border nothing is."""
-    if not has_evidence(run.problem):
-        raise BadArgument(
-            f"--method {method}: the model's predictor knows no {run.problem.kind!r}; use diffpir or ddrm"
-        )
-    operator, known = run.problem.operator, run.evidence.known
+def _predicted_condition(run: Run) -> Condition:
+    """The predictor's answer, which shows every pixel; beyond an unknown border nothing is known."""
+    operator, known = run.problem.operator, torch.ones_like(run.evidence.known)
     known = operator.embed(known) if isinstance(operator, ValidConvolution) else known
     return Condition(run.predicted, known)
 

@@ -80,9 +80,13 @@ class Predictor:
     def __init__(self, network: Backbone, config: PredictorConfig) -> None:
         self.network, self.config = network, config
 
-    def __call__(self, evidence: Evidence) -> Tensor:
-        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and W of any size."""
-        return predicted(self.network, self.config, evidence)
+    def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:
+        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and W of any size.
+
+        Args:
+            numbers: of the whole picture, see `numbers_of`, where the evidence is a piece of it.
+        """
+        return predicted(self.network, self.config, evidence, numbers)
 
     @property
     def device(self) -> torch.device:
@@ -93,17 +97,31 @@ class Predictor:
         return Predictor(copy.deepcopy(self.network).set_compute_dtype(torch.float32), self.config)
 
 
-def predicted(network: Callable[[Tensor, Tensor], Tensor], config: PredictorConfig, evidence: Evidence) -> Tensor:
+def numbers_of(evidence: Evidence) -> Tensor:
+    """What every block of the network is told of pictures: the largest of either map, in thousandths, [B, 2].
+
+    So holes count for nothing, whatever part of a picture they take: the map shows them.
+    """
+    return 1000 * torch.cat([evidence.known, evidence.noise.sqrt()], dim=1).amax(dim=(2, 3))
+
+
+def predicted(
+    network: Callable[[Tensor, Tensor], Tensor],
+    config: PredictorConfig,
+    evidence: Evidence,
+    numbers: Tensor | None = None,
+) -> Tensor:
     """The evidence plus what the network adds to it.
 
     The square root of the noise level is shown, which tells small levels apart.
 
     Args:
-        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the means of the two maps
-            in thousandths, [B, 2], to [B, 3, h, w].
+        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the numbers [B, 2], to
+            [B, 3, h, w].
+        numbers: None is `numbers_of` the evidence.
     """
     height, width = evidence.picture.shape[-2:]
-    maps = torch.cat([evidence.known, evidence.noise.sqrt()], dim=1)
-    seen = mirror_to_multiple(torch.cat([evidence.picture, maps], dim=1), config.backbone.size_multiple)
-    added = network(seen, 1000 * maps.mean(dim=(2, 3)))
+    seen = torch.cat([evidence.picture, evidence.known, evidence.noise.sqrt()], dim=1)
+    seen = mirror_to_multiple(seen, config.backbone.size_multiple)
+    added = network(seen, numbers_of(evidence) if numbers is None else numbers)
     return evidence.picture + added[..., :height, :width].float()

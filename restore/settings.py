@@ -74,7 +74,8 @@ class Defaults(NamedTuple):
     sigmas: tuple[float, ...] = ()
     """Of SR3: these noise levels instead of a grid, without the final 0."""
     predicted: bool = False
-    """Begin at the predictor's answer, or of ``one-step`` answer with it, where the model has a predictor."""
+    """Where the model has a predictor: begin at its answer; of ``one-step``, answer with it; of ``sr3``, condition on
+    it, if the denoiser takes such conditions (`restore.denoiser.ModelConfig.condition_picture`)."""
     guidance: float = 1.0
     """Of SR3: the scale of `restore.guidance.classifier_free`; 1 is none."""
 
@@ -122,7 +123,9 @@ _PREDICTED_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("sr", "one-step"): Defaults(steps=1, predicted=True),
     ("inpaint", "one-step"): Defaults(steps=1, predicted=True),
     ("deblur", "one-step"): Defaults(steps=1, predicted=True),
-    ("colorize", "one-step"): Defaults(steps=1, predicted=True),
+    ("sr", "sr3"): Defaults(steps=20, predicted=True),
+    ("deblur", "sr3"): Defaults(steps=20, predicted=True),
+    ("inpaint", "sr3"): Defaults(steps=20, predicted=True),
 }
 """With the predictor of a model that has one, for one sample: its answer, or a start from it (Chung et al. 2022, arXiv
 2112.05146) at less noise, in fewer steps."""

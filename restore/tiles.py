@@ -18,7 +18,7 @@ from restore.denoiser import Condition, Denoiser, Prediction
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError
 from restore.evidence import Evidence
-from restore.predictor import Predictor
+from restore.predictor import Predictor, numbers_of
 from restore.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
 OVERLAP, WIDE_OVERLAP = 96, 256
@@ -262,7 +262,7 @@ class TiledPredictor:
         notice: Notice = warnings.warn,
     ) -> None:
         self.config = predictor.config
-        self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap, budget=budget, notice=notice)
+        self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap or OVERLAP, budget=budget, notice=notice)
 
     def __call__(self, evidence: Evidence) -> Tensor:
         """As `restore.predictor.Predictor`; the answer is where the evidence is.
@@ -270,11 +270,13 @@ class TiledPredictor:
         Raises:
             RestoreError: as `TiledDenoiser`.
         """
-        return self._tiles(evidence.picture, 0.0, Condition(evidence.noise, evidence.known)).clean
+        maps = Condition(evidence.noise, evidence.known)
+        return self._tiles(evidence.picture, numbers_of(evidence), maps).clean
 
 
 class _AsDenoiser:
-    """A predictor in the form that tiles know: what it sees travels as x and, its two maps, as the condition."""
+    """A predictor in the form that tiles know: the picture that it sees travels as x, its two maps as the condition,
+    and the numbers of the whole picture as the noise level."""
 
     learned_variance = False
 
@@ -282,8 +284,8 @@ class _AsDenoiser:
         self.predictor, self.config = predictor, predictor.config
         self.network, self.device = predictor.network, predictor.device
 
-    def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition) -> Prediction:
-        answer = self.predictor(Evidence(x, condition.known, condition.picture))
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Prediction:
+        answer = self.predictor(Evidence(x, condition.known, condition.picture), sigma.to(x.device))
         return Prediction(answer, torch.zeros_like(answer))
 
     def in_float32(self) -> _AsDenoiser:

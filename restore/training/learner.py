@@ -130,13 +130,12 @@ class Learner:
         return Step(seen, None, None, gradient, rate)
 
     def _condition(self, batch: Batch) -> Condition:
-        """What the denoiser is shown: of the predictor its answer, where there is anything to be seen."""
+        """What the denoiser is shown: of the predictor its answer, which shows every pixel, if anything is known."""
         if batch.evidence is None:
             return batch.condition
-        known = batch.condition.known
-        seen = known.flatten(1).any(dim=1)[:, None, None, None]
+        seen = batch.condition.known.flatten(1).any(dim=1)[:, None, None, None]
         with torch.no_grad():
-            return Condition(self._predict(batch.evidence) * seen, known)
+            return Condition(self._predict(batch.evidence) * seen, seen.expand_as(batch.condition.known).float())
 
     def _gathered_conditional(self, batch: Batch) -> Tensor:
         """Which pictures of the whole batch have a condition, bool [B] on the CPU."""

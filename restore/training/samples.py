@@ -82,7 +82,7 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         columns += [evidence.picture, restored]
         quality[f"psnr x{SCALE} predicted"] = _quality(restored, clean)
         if denoise.config.condition_picture == "predicted":
-            condition = Condition(restored, evidence.known)
+            condition = Condition(restored, torch.ones_like(evidence.known))
     if denoise.conditional:
         highest = float(denoise.schedule.sigmas[-1])
         zeros = denoise.one_step_from_zeros
