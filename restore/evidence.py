@@ -33,6 +33,9 @@ PRIOR_STD = 0.5
 CORNER_FREQUENCY = 0.04
 """f₀ in cycles a pixel, from which the power of photographs falls with the square of the frequency."""
 
+LEAST_POWER = 1e-6
+"""Of the power of a blur that is divided by, beside its largest: for kernels that wipe out the mean."""
+
 BORDER_ERROR = 0.01
 """Standard deviation, for pictures in [-1, 1], by which a blurred picture that is continued by its rim counts as wrong:
 without it the inverse of a sharp kernel makes streaks of the border. 0.005 loses 2.7 dB of motion blur, 0.02 loses
@@ -128,7 +131,8 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
     taps = centred(kernel, size).to(y)
     transfer = torch.fft.rfft2(taps if taps.ndim == 2 else taps[:, None])
     power, ratio = transfer.abs().square(), (ratio + noise_ratio(BORDER_ERROR)) * _inverse_power(size).to(y)
-    inverse = transfer.conj() / (power + ratio)
+    total = torch.maximum(power + ratio, LEAST_POWER * power.amax(dim=(-2, -1), keepdim=True))
+    inverse = transfer.conj() / total
 
     def restored(channel: Tensor) -> Tensor:
         continued = F.pad(channel, (left, right, top, below), mode="replicate")
@@ -137,7 +141,7 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
 
     # one channel after the other: a large picture's spectrum takes much memory
     picture = torch.cat([restored(channel) for channel in y.split(1, dim=1)], dim=1)
-    return picture, (power / (power + ratio)).mean(dim=(-2, -1), keepdim=True)
+    return picture, (power / total).mean(dim=(-2, -1), keepdim=True)
 
 
 def canvas_side(least: int) -> int:
@@ -145,7 +149,7 @@ def canvas_side(least: int) -> int:
     return scipy.fft.next_fast_len(least, real=True)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1)
 def _inverse_power(size: tuple[int, int]) -> Tensor:
     """`inverse_power` of the frequencies of `torch.fft.rfft2`: [h, w // 2 + 1]."""
     return inverse_power(torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1]))

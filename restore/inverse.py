@@ -60,20 +60,25 @@ def _enlarged(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Te
 def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
     """The deconvolved picture, and the known fraction; whatever the boundary, as though it were unknown."""
     operator, y = problem.model_operator, problem.model_measurement
-    kernel = operator.kernel if isinstance(operator, ValidConvolution) else impulse_response(operator)
+    kernel = operator.kernel if isinstance(operator, ValidConvolution) else impulse_response(operator, len(y))
     picture, known = wiener(y, kernel, ratio)
     return y if shown == "degraded" else picture, known
 
 
-def impulse_response(operator: LinearOperator) -> NDArray[np.float64]:
-    """The kernel [h, w] of a convolution with odd sides, read off what it makes of one bright pixel in the middle."""
+def impulse_response(operator: LinearOperator, count: int = 1) -> NDArray[np.float64]:
+    """The kernels [count, h, w] of a convolution, with odd sides, read off what it makes of one bright pixel.
+
+    Args:
+        count: of the pictures that the operator takes, each of which may have a kernel of its own.
+    """
     channels, height, width = operator.input_shape
-    x = torch.zeros(1, channels, height, width)
+    x = torch.zeros(count, channels, height, width)
     row, column = height // 2, width // 2
     x[..., row, column] = 1
     place = next(operator.buffers(), x)
-    response = operator.A(x.to(place.device)).cpu()[0, 0].double()
-    rows, columns = torch.nonzero(response.abs() > NEGLIGIBLE * response.abs().max(), as_tuple=True)
+    responses = operator.A(x.to(place.device)).cpu()[:, 0].double()
+    seen = (responses.abs() > NEGLIGIBLE * responses.abs().amax(dim=(-2, -1), keepdim=True)).any(dim=0)
+    rows, columns = torch.nonzero(seen, as_tuple=True)
     top, left = (int((where - at).abs().max()) for where, at in ((rows, row), (columns, column)))
-    padded = torch.nn.functional.pad(response, (left, left, top, top))
-    return padded[row : row + 2 * top + 1, column : column + 2 * left + 1].numpy()
+    padded = torch.nn.functional.pad(responses, (left, left, top, top))
+    return padded[:, row : row + 2 * top + 1, column : column + 2 * left + 1].numpy()

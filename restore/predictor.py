@@ -49,7 +49,7 @@ class PredictorConfig:
         if self.shown not in SHOWN:
             raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
         wanted = {"noisy_input": False, "times": 2, "noise_map": True, "condition_map": True}
-        wanted |= {"condition_channels": 3, "learned_variance": False, "classes": 0}
+        wanted |= {"image_channels": 3, "condition_channels": 3, "learned_variance": False, "classes": 0, "dropout": 0}
         if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
             raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
 

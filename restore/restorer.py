@@ -26,6 +26,7 @@ from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.evaluation import consistency
 from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
 from restore.images import open_measurement, open_picture
+from restore.inverse import has_evidence
 from restore.methods import METHODS, Run, suits_ddrm
 from restore.samplers.catalogue import check_variance
 from restore.settings import Options, settings_for
@@ -385,7 +386,7 @@ class Restorer:
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
-            predictor=denoiser.predictor is not None,
+            predictor=denoiser.predictor is not None and has_evidence(problem),
         )
         return method, Run(denoiser, problem, settings, generator, callback)
 

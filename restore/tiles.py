@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.backbone import mirror_to_multiple
-from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget
+from restore.budget import LARGEST_TILE, SMALLEST_TILE, Budget, network_bytes
 from restore.denoiser import Condition, Denoiser, Prediction
 from restore.devices import is_out_of_memory, release_memory
 from restore.errors import BadArgument, RestoreError
@@ -262,6 +263,9 @@ class TiledPredictor:
         notice: Notice = warnings.warn,
     ) -> None:
         self.config = predictor.config
+        if budget is not None:
+            per_pixel = network_bytes(predictor.config.backbone, predictor.network.compute_dtype)
+            budget = replace(budget, per_pixel=per_pixel)
         self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap or OVERLAP, budget=budget, notice=notice)
 
     def __call__(self, evidence: Evidence) -> Tensor:

@@ -113,10 +113,24 @@ def test_kernels_of_a_batch_are_each_picture_s_own() -> None:
 def test_impulse_responses_are_the_kernels(boundary: str) -> None:
     kernel = kernels.gaussian(1.2, 0.6, 20) if boundary != "symmetric" else kernels.gaussian(1.2)
     operator = operators.convolution((3, 31, 36), kernel, boundary)
-    found = impulse_response(operator)
+    (found,) = impulse_response(operator)
     y, x = ((a - b) // 2 for a, b in zip(kernel.shape, found.shape, strict=True))
     inside = kernel[y : kernel.shape[0] - y or None, x : kernel.shape[1] - x or None]
     assert found == pytest.approx(inside, abs=2e-4 * kernel.max())
+
+
+def test_impulse_responses_of_a_batch_are_each_picture_s_own() -> None:
+    pair = np.zeros((2, 5, 5))
+    pair[0, 2], pair[1, :, 2] = 0.2, 0.2
+    operator = operators.CircularConvolution((3, 20, 22), pair)
+    assert impulse_response(operator, 2) == pytest.approx(pair, abs=1e-5)
+
+
+def test_kernels_that_wipe_out_the_mean_have_an_inverse() -> None:
+    laplacian = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    picture, known = wiener(torch.rand(1, 3, 20, 20), laplacian, noise_ratio(torch.tensor(0.01)).reshape(1, 1, 1, 1))
+    assert bool(torch.isfinite(picture).all())
+    assert 0 < float(known) < 1
 
 
 @pytest.mark.parametrize("shown", SHOWN)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import pretrained
+from restore import settings
 from restore.backbone import BackboneConfig, build_backbone
 from restore.denoiser import Condition, Denoiser, ModelConfig, Prediction, build_denoiser, joined_state, split_state
 from restore.errors import BadArgument, UnreadableInput
@@ -19,14 +20,15 @@ from restore.evidence import Evidence
 from restore.methods import METHODS, Run
 from restore.predictor import Predictor, PredictorConfig
 from restore.restorer import Restorer
-from restore.settings import Options, settings_for
+from restore.settings import Defaults, Options, settings_for
 from restore.tiles import TiledDenoiser, TiledPredictor
 from restore.training.checkpoint import export_model, load_state, write_model
 from restore.training.degradations import Mixture
 from restore.training.log import read_log
 from restore.training.objective import predictor_losses
 from restore.training.pictures import Batch, Batches, PredictorData
-from restore.training.recipe import EmaRecipe, PredictorRecipe, Recipe, parse_recipe, write_recipe
+from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe, parse_recipe, write_recipe
+from restore.training.rounds import DistillationRecipe
 from restore.training.trainer import Options as TrainingOptions
 from restore.training.trainer import train
 
@@ -96,6 +98,8 @@ def test_it_sees_all_that_is_known() -> None:
         ({"noisy_input": True}, "noisy_input = False"),
         ({"noise_map": False}, "noise_map = True"),
         ({"condition_channels": 1}, "condition_channels = 3"),
+        ({"image_channels": 1}, "image_channels = 3"),
+        ({"layout": "adm", "dropout": 0.1}, "dropout = 0"),
     ],
 )
 def test_networks_that_are_no_predictors_are_refused(change: dict[str, object], said: str) -> None:
@@ -143,8 +147,13 @@ def test_one_of_two_networks_missing_is_said(tmp_path: Path) -> None:
     assert type(caught.value).__name__ == "Unavailable"
 
 
-def test_tiles_agree_with_the_whole_picture() -> None:
+@pytest.mark.parametrize("hole", [False, True])
+def test_tiles_agree_with_the_whole_picture(hole: bool) -> None:
     predictor, shown = build_denoiser(MODEL, random_state(MODEL)).predictor, evidence((300, 200))
+    if hole:
+        known = torch.ones(1, 1, 300, 200)
+        known[..., 10:90, 20:100] = 0
+        shown = shown._replace(known=known)
     tiled = TiledPredictor(predictor, 128, 64)
     difference = (tiled(shown) - predictor(shown)).abs()
     assert float(difference.max()) < 0.02 * float(predictor(shown).abs().max())
@@ -204,13 +213,13 @@ def test_sr3_is_shown_the_prediction_where_it_was_trained_so(restorer: Restorer)
 
     picture = torch.rand(1, 3, 8, 8)
     problem = restorer.problem("sr", picture, {"scale": 2.0})
-    _, settings = settings_for("sr", Options("sr3", 2), predictor=True)
+    _, own = settings_for("sr", Options("sr3", 2), predictor=True)
     denoiser = restorer.denoiser
     denoiser.predictor = Constant(0.25)
     for source, value in (("degraded", None), ("predicted", 0.25)):
         denoiser.config = replace(MODEL, condition_picture=source)
         seen.clear()
-        run = Run(denoiser, problem, settings, torch.Generator(), None)
+        run = Run(denoiser, problem, own, torch.Generator(), None)
         denoiser._predict = network
         METHODS["sr3"](run)
         shown = seen[0].picture
@@ -273,22 +282,11 @@ def test_batches_of_the_predictor_show_something_of_every_picture(photographs: P
 
 
 @pytest.mark.parametrize("condition", ["degraded", "predicted"])
-def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp_path: Path, photographs: Path, condition: str) -> None:
+def test_stopping_and_going_on_changes_nothing(tmp_path: Path, photographs: Path, condition: str) -> None:
     recipe = replace(RECIPE, model=replace(MODEL, condition_picture=condition))
-    train(options(tmp_path / "whole", photographs, recipe, 8))
-    train(options(tmp_path / "parts", photographs, recipe, 8))
-    state = load_state(tmp_path / "parts")
-    train(options(tmp_path / "halves", photographs, recipe, 8))
-    assert state.step == 8
-    for name, tensor in load_state(tmp_path / "whole").predictor.items():
-        assert torch.equal(tensor, state.predictor[name]), name
-
-
-def test_stopping_and_going_on_changes_nothing(tmp_path: Path, photographs: Path) -> None:
-    recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, cooldown=0.0))
+    recipe = replace(recipe, schedule=replace(recipe.schedule, cooldown=0.0))
     train(options(tmp_path / "whole", photographs, recipe, 7))
-    half = options(tmp_path / "parts", photographs, recipe, 4)
-    train(half)
+    train(options(tmp_path / "parts", photographs, recipe, 4))
     train(TrainingOptions(tmp_path / "parts", photographs, resume=True, steps=7, device="cpu"))
     whole, parts = load_state(tmp_path / "whole"), load_state(tmp_path / "parts")
     for kind in ("network", "averages", "optimiser", "predictor", "predictor_averages", "predictor_optimiser"):
@@ -346,7 +344,9 @@ def test_a_predictor_learns(tmp_path: Path, photographs: Path, loss: str) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[predictor]\nfraction = 0.5", "the model has no predictor to train"),
+        ("[predictor]\nfraction = 0.5", r"\[predictor\] fraction: the model has no predictor to train"),
+        ("[predictor]\nloss = 'l1'", r"\[predictor\] loss: the model has no predictor to train"),
+        ("[model.predictor]\nbackbone = 3", "backbone = 3: must be a table"),
         ("[predictor]\nfraction = 1.5", r"fraction = 1\.5: must be between 0 and 1"),
         ("[predictor]\nlos = 'l1'", "did you mean 'loss'"),
         ("[model.predictor]\nshown = 'blurred'", "shown = 'blurred': must be one of deblurred, inverse, degraded"),
@@ -364,8 +364,23 @@ def test_recipes_that_cannot_be_are_refused_by_name(text: str, said: str, monkey
         parse_recipe(text).check()
 
 
-def test_recipes_survive_being_written() -> None:
-    assert parse_recipe(write_recipe(RECIPE)) == RECIPE
+@pytest.mark.parametrize("shipped", [MODEL, ALONE])
+def test_recipes_survive_being_written(monkeypatch: pytest.MonkeyPatch, shipped: ModelConfig) -> None:
+    """Whatever model ships, with a predictor or without."""
+    from restore.training import recipe as module
+
+    monkeypatch.setattr(module, "default_model", lambda: shipped)
+    for recipe in (RECIPE, Recipe(ALONE), Recipe(replace(MODEL, condition_picture="predicted"))):
+        assert parse_recipe(write_recipe(recipe)) == recipe
+    assert parse_recipe("[model.backbone]\nchannels = 16").model.predictor is None
+
+
+def test_a_random_predictor_is_not_written(tmp_path: Path, photographs: Path) -> None:
+    recipe = replace(RECIPE, predictor=PredictorRecipe())
+    with pytest.raises(BadArgument, match="would stay random"):
+        train(options(tmp_path / "run", photographs, recipe, 2))
+    first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
+    train(options(tmp_path / "known", photographs, recipe, 2, init=str(first)))
 
 
 def test_a_run_of_another_shape_is_not_resumed(tmp_path: Path, photographs: Path) -> None:
@@ -391,3 +406,56 @@ def test_tiled_denoisers_carry_the_predictor_to_every_class() -> None:
     assert isinstance(TiledDenoiser(denoiser).predictor, TiledPredictor)
     assert isinstance(denoiser, Denoiser)
     assert denoiser.of_class(None).predictor is denoiser.predictor
+
+
+def test_distillation_leaves_the_predictor_as_it_is(tmp_path: Path, photographs: Path) -> None:
+    first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
+    recipe = replace(RECIPE, predictor=PredictorRecipe(), distillation=DistillationRecipe(start=4, end=2))
+    recipe = replace(recipe, objective=ObjectiveRecipe(noiseless_share=0.3))
+    model = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first))).model
+    before, after = (pretrained.load(str(path)) for path in (first, model))
+    assert ModelConfig.from_dict(after.config).distilled_levels is not None
+    for name in before.state:
+        same = torch.equal(before.state[name], after.state[name])
+        assert same or not name.startswith("predictor."), name
+
+
+@pytest.mark.parametrize("method", ["ddrm", "diffpir", "sr3"])
+@pytest.mark.parametrize("task", ["sr", "deblur", "inpaint"])
+def test_methods_begin_at_the_prediction(
+    restorer: Restorer, monkeypatch: pytest.MonkeyPatch, task: str, method: str
+) -> None:
+    """At so little noise that the first thing that the network sees is the prediction."""
+    own = Defaults(steps=2, highest=0.02, predicted=True)
+    monkeypatch.setitem(settings._PREDICTED_DEFAULTS, (task, method), own)
+    restorer.denoiser.predictor = Constant(0.5)
+    restorer.denoiser.config = replace(MODEL, condition_picture="predicted")
+    seen: list[tuple[Tensor, Condition | None]] = []
+    predict = restorer.denoiser._predict
+
+    def network(x: Tensor, sigma: float, condition: Condition | None) -> Prediction:
+        seen.append((x, condition))
+        return predict(x, sigma, condition)
+
+    restorer.denoiser._predict = network
+    picture = torch.full((1, 3, 24, 32), 0.75)
+    mask = torch.zeros(24, 32, dtype=torch.bool)
+    mask[4:9, 4:9] = True
+    arguments = {"sr": {"scale": 2.0}, "deblur": {"kernel": "motion:5:30", "noise": 0.01}, "inpaint": {"mask": mask}}
+    result = restorer.run(task, picture, arguments[task], method=method).mean
+    assert result.shape[-2:] == ((48, 64) if task == "sr" else (24, 32))
+    x, condition = seen[0]
+    if method == "sr3":
+        assert torch.equal(condition.picture, torch.full_like(x, 0.5))
+        inside = condition.known[..., 3:-3, 3:-3] if task == "deblur" else condition.known
+        assert inside.unique().tolist() == [1]
+    else:
+        assert float((x - 0.5).abs().max()) < 0.2
+    assert len(restorer.denoiser.predictor.seen) == 1
+
+
+def test_several_samples_begin_at_noise(restorer: Restorer) -> None:
+    restorer.denoiser.predictor = Constant(0.5)
+    samples = restorer.sr(torch.rand(1, 3, 8, 8), 2, method="ddrm", steps=2, samples=2)
+    assert len(samples.samples) == 2
+    assert restorer.denoiser.predictor.seen == []

@@ -305,10 +305,11 @@ class Recipe:
 
     def _check_predictor(self, model: ModelConfig) -> None:
         if model.predictor is None:
-            if self.predictor.fraction:
+            if unused := differences(PredictorRecipe(), self.predictor):
+                keys = ", ".join(text.split(":")[0] for text in unused)
                 raise BadArgument(
-                    f"[predictor] fraction = {self.predictor.fraction:g}: the model has no predictor to train; "
-                    "describe one in [model.predictor.backbone], or leave [predictor] out"
+                    f"[predictor] {keys}: the model has no predictor to train; describe one in [model.predictor], or "
+                    "leave [predictor] out"
                 )
             return
         try:
@@ -380,7 +381,8 @@ def default_model() -> ModelConfig:
 def read_recipe(path: Path) -> Recipe:
     """Read a TOML file.
 
-    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is taken whole.
+    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is taken whole, and
+    [model.predictor], without which there is none.
 
     Raises:
         FileAccess: no such file.
@@ -428,18 +430,24 @@ def _plain(value: Any) -> Any:
 
 def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     default = asdict(default_model())
+    shipped = default.pop("predictor", None) or {}
+    if "predictor" not in table:  # a text cannot say that there is none
+        default["condition_picture"] = "degraded"
     filled = {**default, **table}
     if isinstance(table.get("backbone"), dict):
         filled["backbone"] = {**default["backbone"], **table["backbone"]}
     filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
     if isinstance(table.get("predictor"), dict):
-        filled["predictor"] = _filled_predictor(table["predictor"], default.get("predictor") or {})
+        filled["predictor"] = _filled_predictor(table["predictor"], shipped)
     return {k: v for k, v in filled.items() if v is not None}
 
 
 def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """A predictor's table with what every predictor has, and what the shipped one has, where it leaves that out."""
-    backbone = {**(default.get("backbone") or PREDICTOR_BACKBONE), **table.get("backbone", {})}
+    own = table.get("backbone", {})
+    if not isinstance(own, dict):
+        return table
+    backbone = {**(default.get("backbone") or PREDICTOR_BACKBONE), **own}
     return {**default, **table, "backbone": {k: v for k, v in backbone.items() if v is not None}}
 
 

@@ -248,7 +248,7 @@ class Run:
         if (self.folder / CHECKPOINT).is_file():
             step = load_state(self.folder).step
             kept = f"holds the state after step {step}; --init {self.folder / MODEL} starts a new run from its model"
-        return TrainingDiverged(f"{error}. {self.folder} {kept}. A lower [optimiser] rate may help")
+        return TrainingDiverged(f"{error}. {self.folder} {kept}. A lower rate may help")
 
     def _stream(self, stage: int) -> Iterator[Batch]:
         part, pinned = (self.processes.rank, self.processes.count), copies_from_pinned_memory(self.processes.device)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.denoiser import Condition, Denoise, Denoiser
+from restore.denoiser import Condition, Denoiser
 from restore.errors import NothingToDo, RestoreError
 from restore.evaluation import psnr
 from restore.evidence import Evidence
@@ -75,15 +75,13 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         restored = torch.cat([denoise(x, sigma).clean for x in noisy.split(1)])
         columns += [noisy, restored]
         quality[f"psnr {level}"] = _quality(restored, clean)
-    predictor, condition = denoise.predictor, enlarged(clean, SCALE)
-    if predictor is not None:
+    if (predictor := denoise.predictor) is not None:
         evidence = enlarged_evidence(clean, SCALE, predictor.config.shown)
         restored = predictor(evidence)
         columns += [evidence.picture, restored]
         quality[f"psnr x{SCALE} predicted"] = _quality(restored, clean)
-        if denoise.config.condition_picture == "predicted":
-            condition = Condition(restored, torch.ones_like(evidence.known))
     if denoise.conditional:
+        condition = _condition(denoise, clean)
         highest = float(denoise.schedule.sigmas[-1])
         zeros = denoise.one_step_from_zeros
         restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
@@ -94,7 +92,7 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
 
 @torch.no_grad()
 def distillation_sheet(
-    student: Denoise, teacher: Denoiser, grid: Sequence[float], clean: Tensor
+    student: Denoiser, teacher: Denoiser, grid: Sequence[float], clean: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """Pictures by the last 32 or fewer of the student's steps of DDIM, and by its teacher's, twice as many.
 
@@ -110,7 +108,9 @@ def distillation_sheet(
     """
     grid = grid[-2 * STEPS - 1 :]
     start = clean + grid[0] * gaussian_noise(clean.shape, torch.Generator().manual_seed(0), clean.device)
-    kinds = {"like teacher": None} | ({f"like teacher x{SCALE}": enlarged(clean, SCALE)} if teacher.conditional else {})
+    kinds = {"like teacher": None} | (
+        {f"like teacher x{SCALE}": _condition(student, clean)} if teacher.conditional else {}
+    )
     columns, quality = [clean], {}
     for name, condition in kinds.items():
         made = [
@@ -138,6 +138,14 @@ def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
     files = (capture.measured((picture + 1) / 2, random) for picture in clean.cpu())
     parts = zip(*(capture.evidence(file, shown) for file in files), strict=True)
     return Evidence(*(torch.stack(part) for part in parts)).to(clean.device)
+
+
+def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
+    """What a denoiser is shown of pictures that were made small."""
+    if denoise.config.condition_picture == "degraded":
+        return enlarged(clean, SCALE)
+    predicted = denoise.predictor(enlarged_evidence(clean, SCALE, denoise.predictor.config.shown))
+    return Condition(predicted, torch.ones_like(predicted[:, :1]))
 
 
 def png(picture: Tensor) -> bytes:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import BadArgument, FileAccess
+from restore.predictor import PREFIX
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
@@ -138,7 +139,18 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     elif weights is None:
         raise BadArgument("[distillation]: which model is to be distilled? Pass --init, as in --init default")
     recipe.check()
+    _check_predictor_learns(recipe, weights)
     return recipe, None, weights
+
+
+def _check_predictor_learns(recipe: Recipe, weights: Mapping[str, Tensor] | None) -> None:
+    """Refuse to write a model whose predictor has random weights."""
+    known = weights is not None and any(name.startswith(PREFIX) for name in weights)
+    if recipe.model.predictor is not None and not recipe.predictor.fraction and not known:
+        raise BadArgument(
+            "[predictor] fraction = 0: the model's predictor would stay random; give a fraction above 0, or --init "
+            "from a model that has one"
+        )
 
 
 def _resumed(options: Options, asked: Recipe | None) -> State:
