@@ -1,6 +1,7 @@
-"""The picture of results in the README: four tasks by the default methods.
+"""The pictures of results: four tasks by the default methods, and eight crops enlarged four times by every method.
 
 python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
+python benchmarks/figure.py KODAK_FOLDER docs/results-x4.jpg --enlarged
 """
 
 from __future__ import annotations
@@ -24,32 +25,78 @@ ROWS = (
 )
 """Task, picture, left and top of the crop, caption."""
 
+SMALL_SIDE = 192
+ENLARGED = (
+    ("1.png", (300, 200)),
+    ("4.png", (150, 150)),
+    ("5.png", (120, 200)),
+    ("7.png", (300, 120)),
+    ("8.png", (250, 150)),
+    ("14.png", (280, 180)),
+    ("19.png", (180, 80)),
+    ("23.png", (330, 60)),
+)
+"""Picture, left and top of the crop."""
+METHODS = ("one-step", "ddrm", "sr3")
+
+
+def crop_of(path: Path, corner: tuple[int, int], side: int) -> NDArray[np.uint8]:
+    left, top = corner
+    return np.asarray(Image.open(path).convert("RGB"))[top : top + side, left : left + side]
+
 
 def row(restorer: Restorer, task_name: str, path: Path, corner: tuple[int, int]) -> list[Image.Image]:
     """Degraded, restored, truth."""
-    left, top = corner
-    crop = np.asarray(Image.open(path).convert("RGB"))[top : top + SIDE, left : left + SIDE]
-    task = TASKS[task_name]
+    crop, task = crop_of(path, corner, SIDE), TASKS[task_name]
     case = task.degrade(path.name, crop)
     result: NDArray[np.uint8] = restorer.run(task.kind, case.file, dict(case.arguments)).mean
     degraded = Image.fromarray(case.file).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return [degraded, Image.fromarray(result), Image.fromarray(np.ascontiguousarray(crop))]
 
 
+def tasks(restorer: Restorer, folder: Path) -> Image.Image:
+    """Four tasks, two beside each other."""
+    width, height = 6 * SIDE + 5 * GAP, 2 * (SIDE + CAPTION)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+
+    for number, (task, name, corner, caption) in enumerate(ROWS):
+        x0, y0 = (number % 2) * 3 * (SIDE + GAP), (number // 2) * (SIDE + CAPTION)
+        for column, picture in enumerate(row(restorer, task, folder / name, corner)):
+            sheet.paste(picture, (x0 + column * (SIDE + GAP), y0))
+        draw.text((x0, y0 + SIDE + 3), f"{caption}: degraded, restored, truth", fill="black", font=font)
+    return sheet
+
+
+def enlarged(restorer: Restorer, folder: Path) -> Image.Image:
+    """Eight crops enlarged four times: bicubic, the methods, the truth; a row each."""
+    titles = ("bicubic", *METHODS, "truth")
+    step = SMALL_SIDE + GAP
+    sheet = Image.new("RGB", (len(titles) * step - GAP, CAPTION + len(ENLARGED) * step), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+
+    for number, (name, corner) in enumerate(ENLARGED):
+        crop = crop_of(folder / name, corner, SMALL_SIDE)
+        case = TASKS["sr4"].degrade(name, crop)
+        small = Image.fromarray(case.file)
+        made = [restorer.sr(case.file, 4, method=method) for method in METHODS]
+        pictures = [small.resize((SMALL_SIDE,) * 2, Image.Resampling.BICUBIC), *map(Image.fromarray, made)]
+        for column, picture in enumerate([*pictures, Image.fromarray(np.ascontiguousarray(crop))]):
+            sheet.paste(picture, (column * step, CAPTION + number * step))
+    for column, title in enumerate(titles):
+        draw.text((column * step, 3), title, fill="black", font=font)
+    return sheet
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="the Kodak pictures, 1.png to 24.png")
     parser.add_argument("output", type=Path)
+    parser.add_argument("--enlarged", action="store_true", help="eight crops enlarged four times by every method")
+    parser.add_argument("--model", default="default")
     arguments = parser.parse_args()
-    restorer = Restorer()
-    width, height = 6 * SIDE + 5 * GAP, 2 * (SIDE + CAPTION)
-    sheet = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for number, (task, name, corner, caption) in enumerate(ROWS):
-        x0, y0 = (number % 2) * 3 * (SIDE + GAP), (number // 2) * (SIDE + CAPTION)
-        for column, picture in enumerate(row(restorer, task, arguments.folder / name, corner)):
-            sheet.paste(picture, (x0 + column * (SIDE + GAP), y0))
-        draw.text((x0, y0 + SIDE + 3), f"{caption}: degraded, restored, truth", fill="black", font=font)
+    restorer = Restorer(arguments.model)
+    sheet = (enlarged if arguments.enlarged else tasks)(restorer, arguments.folder)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(arguments.output, quality=90)
 
