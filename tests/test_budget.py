@@ -24,6 +24,7 @@ from restore.budget import (
     parse_memory,
 )
 from restore.denoiser import ModelConfig, build_denoiser
+from restore.devices import HOST, network_dtype
 from restore.errors import BadArgument
 from restore.host_memory import available_memory, resident_memory
 from restore.restorer import Restorer
@@ -195,10 +196,10 @@ LEAN = BackboneConfig(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks can be asked for on Linux")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", sorted({torch.float32, network_dtype(HOST)}, key=str))
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, backbone=LEAN)], ids=["default", "lean"])
 def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtype) -> None:
-    """In a process of its own: not less than half, and not so much more that the share left free is exceeded."""
+    """In a process of its own, in the number formats that networks have here: not less than half, and not so much more that the share left free is exceeded."""
     code = (
         "import sys, torch, json; from restore.denoiser import *; from restore.backbone import build_backbone\n"
         "from restore.evaluate.meter import Meter\n"
