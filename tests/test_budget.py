@@ -199,7 +199,8 @@ LEAN = BackboneConfig(
 @pytest.mark.parametrize("dtype", sorted({torch.float32, network_dtype(HOST)}, key=str))
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, backbone=LEAN)], ids=["default", "lean"])
 def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtype) -> None:
-    """In a process of its own, in the number formats that networks have here: not less than half, and not so much more that the share left free is exceeded."""
+    """In a process of its own, in the number formats that networks have here: not less than half, and not so much more
+    that the share left free is exceeded."""
     code = (
         "import sys, torch, json; from restore.denoiser import *; from restore.backbone import build_backbone\n"
         "from restore.evaluate.meter import Meter\n"
