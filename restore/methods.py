@@ -53,7 +53,7 @@ class Run:
         batch as each would alone."""
         if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
             return list(range(len(self.problem.noise)))
-        return [(self._highest(level), level > 0) for level in self.problem.noise.tolist()]
+        return [(self._highest(level), level > 0, self._predicts(level)) for level in self.problem.noise.tolist()]
 
     def _highest(self, noise: float) -> float | None:
         """The highest noise level for a measurement with that noise; None is the schedule's.
@@ -65,7 +65,7 @@ class Run:
         highest = self._highest_for_holes if isinstance(highest, str) else highest
         if highest is None:
             return None
-        if self.start is None and not self.predicts:
+        if self.start is None and not self._predicts(noise):
             # a start below the measurement's own noise would forget what was measured
             highest = max(highest, 10 * noise)
         if highest <= sigmas[0]:
@@ -90,8 +90,14 @@ class Run:
     @property
     def predicts(self) -> bool:
         """Whether the method makes use of the predictor's answer."""
-        known = self.denoiser.predictor is not None and has_evidence(self.problem)
-        return known and self.settings.predicted and self.start is None
+        return self._predicts(float(self.problem.noise.max()))
+
+    def _predicts(self, noise: float) -> bool:
+        """`predicts` for a measurement with that noise."""
+        most = self.settings.predicted
+        if most is None or noise > most or self.start is not None:
+            return False
+        return self.denoiser.predictor is not None and has_evidence(self.problem)
 
     @cached_property
     def noise_level(self) -> Tensor | float:

@@ -73,9 +73,10 @@ class Defaults(NamedTuple):
     """Of SR3: one of `SAMPLERS` instead of its own."""
     sigmas: tuple[float, ...] = ()
     """Of SR3: these noise levels instead of a grid, without the final 0."""
-    predicted: bool = False
-    """Where the model has a predictor: begin at its answer; of ``one-step``, answer with it; of ``sr3``, condition on
-    it, if the denoiser takes such conditions (`restore.denoiser.ModelConfig.condition_picture`)."""
+    predicted: float | None = None
+    """Where the model has a predictor and the measurement no more noise than this, in [0, 1] units: begin at its
+    answer; of ``one-step``, answer with it; of ``sr3``, condition on it, if the denoiser takes such conditions
+    (`restore.denoiser.ModelConfig.condition_picture`). None is never."""
     guidance: float = 1.0
     """Of SR3: the scale of `restore.guidance.classifier_free`; 1 is none."""
 
@@ -119,16 +120,17 @@ _SAMPLING_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("colorize", "ddrm"): Defaults(steps=20, highest=1.0, classical_start=True),
 }
 """For several samples: a start near one answer would make them more alike than the posterior is."""
+PREDICTED_NOISE = 0.02
+"""In [0, 1] units, up to which the shipped predictor's answers are better than the conditional network's
+(docs/results.md has the measurements)."""
+
 _PREDICTED_DEFAULTS: dict[tuple[str, str], Defaults] = {
-    ("sr", "one-step"): Defaults(steps=1, predicted=True),
-    ("inpaint", "one-step"): Defaults(steps=1, predicted=True),
-    ("deblur", "one-step"): Defaults(steps=1, predicted=True),
-    ("sr", "sr3"): Defaults(steps=20, predicted=True),
-    ("deblur", "sr3"): Defaults(steps=20, predicted=True),
-    ("inpaint", "sr3"): Defaults(steps=20, predicted=True),
+    ("sr", "one-step"): Defaults(steps=1, predicted=PREDICTED_NOISE),
+    ("deblur", "one-step"): Defaults(steps=1, predicted=PREDICTED_NOISE),
+    ("sr", "sr3"): Defaults(steps=20, predicted=PREDICTED_NOISE),
+    ("deblur", "sr3"): Defaults(steps=20, predicted=PREDICTED_NOISE),
 }
-"""With the predictor of a model that has one, for one sample: its answer, or a start from it (Chung et al. 2022, arXiv
-2112.05146) at less noise, in fewer steps."""
+"""With the predictor of a model that has one, for one sample or several of ``sr3``."""
 
 START_NOISE = 0.2
 """In [0, 1] units, to which a start that is given is noised (docs/feed-forward.md has the measurements)."""
@@ -184,7 +186,7 @@ def settings_for(
     settings = _TASK_DEFAULTS.get((task, method), _DEFAULTS[method])
     if options.samples > 1:
         settings = _SAMPLING_DEFAULTS.get((task, method), settings)
-    elif predictor:
+    if predictor and (options.samples == 1 or method == "sr3"):
         settings = _PREDICTED_DEFAULTS.get((task, method), settings)
     if options.levels is not None:
         settings = settings._replace(sigmas=_levels(method, options, options.levels), steps=len(options.levels))

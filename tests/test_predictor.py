@@ -178,13 +178,16 @@ def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(restorer: Restore
         means = result.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
         assert np.corrcoef(means.ravel(), picture.ravel())[0, 1] > 0.9
     else:
-        result = restorer.deblur(picture, kernel, noise=0.05, method="one-step")
+        result = restorer.deblur(picture, kernel, noise=0.01, method="one-step")
         assert result.shape == picture.shape
     assert len(constant.seen) == 1
     assert constant.seen[0].picture.shape[-2:] == result.shape[:2]
 
 
-def test_one_step_keeps_known_pixels_and_fills_with_the_answer(restorer: Restorer) -> None:
+def test_one_step_keeps_known_pixels_and_fills_with_the_answer(
+    restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings._PREDICTED_DEFAULTS, ("inpaint", "one-step"), Defaults(steps=1, predicted=0.0))
     restorer.denoiser.predictor = Constant(0.5)
     picture, mask = np.full((16, 16, 3), 0.2, np.float32), np.zeros((16, 16), bool)
     mask[4:8, 4:8] = True
@@ -229,8 +232,23 @@ def test_sr3_is_shown_the_prediction_where_it_was_trained_so(restorer: Restorer)
 
 def test_settings_begin_at_the_prediction_only_with_a_predictor() -> None:
     assert settings_for("sr", Options("one-step"), predictor=True)[1].predicted
-    assert not settings_for("sr", Options("one-step"))[1].predicted
-    assert not settings_for("sr", Options("ddrm", samples=4), predictor=True)[1].predicted
+    assert settings_for("sr", Options("sr3", samples=4), predictor=True)[1].predicted
+    assert settings_for("sr", Options("one-step"))[1].predicted is None
+    assert settings_for("sr", Options("ddrm", samples=4), predictor=True)[1].predicted is None
+
+
+def test_noisy_measurements_go_another_way(restorer: Restorer) -> None:
+    """And each picture of a batch by itself."""
+    restorer.denoiser.predictor = constant = Constant(0.5)
+    picture = torch.rand(1, 3, 8, 8)
+    for noise, count in ((0.02, 1), (0.03, 1), (0.0, 2)):
+        restorer.sr(picture, 2, noise=noise, method="one-step")
+        assert len(constant.seen) == count
+    both = torch.rand(2, 3, 8, 8)
+    problem = restorer.problem("sr", both, {"scale": 2.0, "noise": [0.01, 0.03]})
+    _, own = settings_for("sr", Options("one-step"), predictor=True)
+    walks = Run(restorer.denoiser, problem, own, torch.Generator(), None).walks
+    assert walks[0] != walks[1]
 
 
 # ---- training ----
@@ -426,7 +444,7 @@ def test_methods_begin_at_the_prediction(
     restorer: Restorer, monkeypatch: pytest.MonkeyPatch, task: str, method: str
 ) -> None:
     """At so little noise that the first thing that the network sees is the prediction."""
-    own = Defaults(steps=2, highest=0.02, predicted=True)
+    own = Defaults(steps=2, highest=0.02, predicted=0.02)
     monkeypatch.setitem(settings._PREDICTED_DEFAULTS, (task, method), own)
     restorer.denoiser.predictor = Constant(0.5)
     restorer.denoiser.config = replace(MODEL, condition_picture="predicted")
