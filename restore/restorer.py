@@ -29,7 +29,7 @@ from restore.images import open_measurement, open_picture
 from restore.inverse import has_evidence
 from restore.methods import METHODS, Run, suits_ddrm
 from restore.samplers.catalogue import check_variance
-from restore.settings import Options, settings_for
+from restore.settings import PREDICTED_NOISE, Options, settings_for
 from restore.solvers.common import Callback, Generator, Step
 from restore.tasks import Kernel, Noise, Operator, Problem
 from restore.tiles import Notice, TiledDenoiser
@@ -386,7 +386,7 @@ class Restorer:
             conditional=denoiser.conditional,
             prior=denoiser.prior,
             svd=suits_ddrm(problem.operator),
-            predictor=denoiser.predictor is not None and has_evidence(problem),
+            predictor=_is_predicted(denoiser, problem),
         )
         return method, Run(denoiser, problem, settings, generator, callback)
 
@@ -583,6 +583,12 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
 
 def _opened(task: str, image: Picture) -> Opened:
     return open_measurement(image) if task == "solve" else open_picture(image)
+
+
+def _is_predicted(denoiser: TiledDenoiser, problem: Problem) -> bool:
+    """Whether the model's predictor is for such a problem, or for some of its pictures."""
+    known = denoiser.predictor is not None and has_evidence(problem)
+    return known and float(problem.noise.min()) <= PREDICTED_NOISE
 
 
 def _generator(options: Options) -> torch.Generator:

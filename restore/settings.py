@@ -127,7 +127,7 @@ PREDICTED_NOISE = 0.02
 _PREDICTED_DEFAULTS: dict[tuple[str, str], Defaults] = {
     ("sr", "one-step"): Defaults(steps=1, predicted=PREDICTED_NOISE),
     ("deblur", "one-step"): Defaults(steps=1, predicted=PREDICTED_NOISE),
-    ("sr", "sr3"): Defaults(steps=20, predicted=PREDICTED_NOISE),
+    ("sr", "sr3"): Defaults(steps=10, predicted=PREDICTED_NOISE),
     ("deblur", "sr3"): Defaults(steps=20, predicted=PREDICTED_NOISE),
 }
 """With the predictor of a model that has one, for one sample or several of ``sr3``."""
@@ -167,7 +167,8 @@ def settings_for(
         prior: whether the model knows pictures by themselves; one that does not does super-resolution alone, by
             `WITHOUT_PRIOR`.
         svd: whether the method ``ddrm`` takes the operator, see `restore.methods.suits_ddrm`.
-        predictor: whether the model has a predictor, see `restore.predictor`.
+        predictor: whether the model has a predictor that knows the problem, with no more noise than `PREDICTED_NOISE`
+            in one of its pictures.
 
     Raises:
         BadArgument: unknown method, or options that it cannot take, or a task that the model cannot do.

@@ -251,6 +251,13 @@ def test_noisy_measurements_go_another_way(restorer: Restorer) -> None:
     assert walks[0] != walks[1]
 
 
+def test_sr3_takes_fewer_steps_from_the_prediction(restorer: Restorer) -> None:
+    restorer.denoiser.predictor = Constant(0.5)
+    picture = torch.rand(1, 3, 8, 8)
+    steps = [restorer.run("sr", picture, {"scale": 2.0, "noise": n}, method="sr3").report.steps for n in (0.0, 0.05)]
+    assert steps == [10, 20]
+
+
 # ---- training ----
 
 RECIPE = Recipe(MODEL, predictor=PredictorRecipe(fraction=0.5))
