@@ -32,8 +32,9 @@ def test_json(command):
     model = info["model"]
     assert model["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert model["size_bytes"] == weights.stat().st_size
-    assert 10.1e6 < model["parameters"] < 10.25e6  # the model card
-    assert model["training"].startswith("6,852 steps of 192 crops")
+    assert 12.6e6 < model["parameters"] < 12.7e6  # 10.2 and 2.5 million, the model card
+    assert model["predictor"].startswith("2,452,476 of the parameters")
+    assert model["training"].startswith("The denoiser: 6,852 steps of 192 crops")
     device = info["device"]
     assert device["name"] == str(devices.choose_device("auto"))
     assert device["threads"] == torch.get_num_threads()

@@ -47,6 +47,7 @@ from restore.training.objective import (
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
 from restore.training.pictures import Batch
 from restore.training.processes import Processes
+from restore.training.pupil import Pupil
 from restore.training.recipe import (
     ObjectiveRecipe,
     OptimiserRecipe,
@@ -774,9 +775,9 @@ def test_non_finite_at_once_still_leaves_a_state(tmp_path) -> None:
 
 
 def test_a_non_finite_gradient_names_its_weight(tmp_path, monkeypatch) -> None:
-    def blow_up(self: Learner) -> float:
-        dict(self.network.named_parameters())["out.2.bias"].grad[0] = math.inf
-        return clipped(self)
+    def blow_up(self: Learner, pupil: Pupil) -> float:
+        dict(pupil.network.named_parameters())["out.2.bias"].grad[0] = math.inf
+        return clipped(self, pupil)
 
     clipped = Learner._clipped_norm
     monkeypatch.setattr(Learner, "_clipped_norm", blow_up)

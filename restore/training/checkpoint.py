@@ -209,9 +209,11 @@ def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig
 def _comparable(config: ModelConfig, found: ModelConfig) -> ModelConfig:
     """What a run trains, without what weights to start from need not have: levels that they were distilled for, a
     predictor, and a condition that was one's answer."""
-    config = replace(config, distilled_levels=found.distilled_levels, condition_picture="degraded")
-    predictor = None if found.predictor is None else config.predictor
-    return replace(config, predictor=predictor, condition_picture=found.condition_picture)
+    config = replace(config, distilled_levels=found.distilled_levels)
+    if config.predictor is None or found.predictor is None:
+        predictor = None if config.predictor is None else found.predictor
+        return replace(config, predictor=predictor, condition_picture="degraded")
+    return replace(config, condition_picture=found.condition_picture)
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
