@@ -31,7 +31,7 @@ from restore.restorer import Restorer
 
 GIB = 2**30
 ROOT = Path(__file__).parent.parent
-CONFIG = ModelConfig.from_dict(pretrained.load("default").config)
+CONFIG = replace(ModelConfig.from_dict(pretrained.load("default").config), predictor=None, condition_picture="degraded")
 
 
 # --- what a system tells ----------------------------------------------------------------------------------
