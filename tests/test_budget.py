@@ -23,7 +23,7 @@ from restore.budget import (
     network_bytes,
     parse_memory,
 )
-from restore.denoiser import ModelConfig, build_denoiser
+from restore.denoiser import ModelConfig, build_denoiser, split_state
 from restore.devices import HOST, network_dtype
 from restore.errors import BadArgument
 from restore.host_memory import available_memory, resident_memory
@@ -175,7 +175,7 @@ def test_memory_is_kept_and_handed_back() -> None:
 
 
 def test_a_limit_that_is_asked_for_counts() -> None:
-    denoise = build_denoiser(CONFIG, pretrained.load("default").state)
+    denoise = build_denoiser(CONFIG, split_state(pretrained.load("default").state)[0])
     free = Budget.of(denoise)
     assert free.memory > Budget.of(denoise, "2GB").memory > 10**8
     assert free.per_pixel == network_bytes(CONFIG.backbone, torch.float32)
