@@ -266,7 +266,8 @@ class TiledPredictor:
         if budget is not None:
             per_pixel = network_bytes(predictor.config.backbone, predictor.network.compute_dtype)
             budget = replace(budget, per_pixel=per_pixel)
-        self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap or OVERLAP, budget=budget, notice=notice)
+        overlap = overlap or min(OVERLAP, (tile or LARGEST_TILE) // 2)
+        self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap, budget=budget, notice=notice)
 
     def __call__(self, evidence: Evidence) -> Tensor:
         """As `restore.predictor.Predictor`; the answer is where the evidence is.
