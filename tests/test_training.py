@@ -162,8 +162,14 @@ def test_a_written_recipe_reads_as_the_same() -> None:
 
 
 def test_a_partial_model_is_the_shipped_one_with_changes() -> None:
-    model = parse_recipe("[model.backbone]\nchannels = 32\n").model
-    assert model == replace(default_model(), backbone=replace(default_model().backbone, channels=32))
+    shipped = default_model()
+    changed = replace(shipped, backbone=replace(shipped.backbone, channels=32))
+
+    model = parse_recipe("[model.backbone]\nchannels = 32\n[model.predictor]\n").model
+    assert model == changed
+
+    alone = parse_recipe("[model.backbone]\nchannels = 32\n").model
+    assert alone == replace(changed, predictor=None, condition_picture="degraded")
 
 
 @pytest.mark.parametrize(
