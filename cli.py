@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from pretrained import when_missing
-from restore import __version__, models, models_command
-from restore.common_options import (
+from restore import __version__
+from restore.commands import downloads as models
+from restore.commands import models as models_command
+from restore.commands.options import (
     BLURS,
     BOUNDARIES,
     KINDS,
@@ -34,9 +36,9 @@ from restore.common_options import (
 from restore.errors import BadArgument, NothingToDo, RestoreError, Unavailable
 
 if TYPE_CHECKING:
-    from restore.folder import Job
-    from restore.ray_engine import Cluster
-    from restore.settings import Options
+    from restore.jobs.plan import Job
+    from restore.jobs.ray_engine import Cluster
+    from restore.methods.settings import Options
 
 # Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -222,9 +224,9 @@ def degrade(
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
     """Make test inputs: a degraded picture, and beside it the measurement as numbers (.npz)."""
-    from restore.folder import Wanted, plan_run
-    from restore.run import degrade_all
-    from restore.tasks import check_arguments
+    from restore.jobs.plan import Wanted, plan_run
+    from restore.jobs.run import degrade_all
+    from restore.tasks.problem import check_arguments
 
     check_arguments({"operator": operator, "noise": noise})
     plan = plan_run(source, target, "degrade", Wanted(overwrite=overwrite))
@@ -254,8 +256,8 @@ def train(
 
     Ctrl-C writes a checkpoint first. For several GPUs: torchrun --nproc-per-node N -m cli train …
     """
-    from restore.devices import keep_freed_memory
-    from restore.progress import TrainingLines
+    from restore.runtime.devices import keep_freed_memory
+    from restore.training.lines import TrainingLines
     from restore.training.trainer import Options, train
 
     keep_freed_memory()
@@ -324,8 +326,8 @@ def evaluate(
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
     """Measure: degrade the pictures of a folder, restore them by every method, compare with the truth."""
-    from restore.devices import keep_freed_memory
     from restore.evaluate import Outputs, Settings, command
+    from restore.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
     wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
@@ -362,8 +364,8 @@ def tune(
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
     """Find the few noise levels that serve SR3 best, on held-out pictures."""
-    from restore.devices import keep_freed_memory
-    from restore.tune import Request, told, tune
+    from restore.evaluate.tune import Request, told, tune
+    from restore.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
     request = Request(source, steps, scale, kernel, noise, score, size, count, seed, model, device, label)
@@ -379,7 +381,7 @@ def info(
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> None:
     """Show what would be used: device, model, methods, versions; and what is missing."""
-    from restore.info import gather, problems, text
+    from restore.commands.info import gather, problems, text
 
     gathered = gather(model, device)
     typer.echo(json.dumps(gathered, ensure_ascii=False, indent=1) if as_json else text(gathered))
@@ -421,7 +423,7 @@ def sample(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
 ) -> None:
     """Draw pictures from the prior alone, by any sampler."""
-    from restore.sample_files import Request, sample_to
+    from restore.jobs.samples import Request, sample_to
 
     shape = _size(size)
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
@@ -457,7 +459,7 @@ def score_norms(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
 ) -> None:
     """Estimate how large a model's score is, once, for --sampler analytic-ddpm and analytic-ddim."""
-    from restore.score_norms import Estimate, estimate_to
+    from restore.jobs.score_norms import Estimate, estimate_to
 
     wanted = Estimate(source, model, device, label, count, size, levels, seed)
     path = estimate_to(wanted, out, overwrite=overwrite, quiet=quiet)
@@ -482,7 +484,7 @@ def likelihood(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False,
 ) -> None:
     """How likely pictures are under the prior: bits for each number of a pixel."""
-    from restore.likelihood_files import Estimator, tell_all
+    from restore.jobs.likelihood import Estimator, tell_all
 
     estimator = Estimator(model, device, size=size, probes=probes, seed=seed, memory=memory, label=label)
     tell_all(estimator, pictures, as_json=as_json)
@@ -521,11 +523,11 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
     Raises:
         RestoreError: with the exit code that fits.
     """
-    from restore.output import OutputOptions
-    from restore.pipes import piped
-    from restore.run import Request, Run
-    from restore.selection import Shard
-    from restore.settings import Options
+    from restore.jobs.output import OutputOptions
+    from restore.jobs.pipes import piped
+    from restore.jobs.run import Request, Run
+    from restore.jobs.selection import Shard
+    from restore.methods.settings import Options
 
     request = Request(
         task=name,
@@ -555,14 +557,14 @@ def run(name: str, source: Path, target: Path | None, arguments: dict[str, Any],
 def _with_levels(options: Options, path: Path | None) -> Options:
     if path is None:
         return options
-    from restore.tune import read_levels
+    from restore.evaluate.tune import read_levels
 
     found = read_levels(path)
     return replace(options, levels=found.levels, eta=found.eta if options.eta is None else options.eta)
 
 
 def _cluster(common: Common) -> Cluster | None:
-    from restore import ray_engine
+    from restore.jobs import ray_engine
 
     if common.engine not in ("local", "ray"):
         raise BadArgument(f"--engine {common.engine}: must be local or ray")

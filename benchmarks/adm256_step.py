@@ -18,10 +18,10 @@ from torch import Tensor
 
 import operators
 from restore.backbone import Backbone, BackboneConfig, build_backbone
-from restore.denoiser import Denoiser, ModelConfig
-from restore.devices import choose_device, device_name, keep_freed_memory, network_dtype
+from restore.diffusion.denoiser import Denoiser, ModelConfig
+from restore.diffusion.schedule import noise_levels
 from restore.evaluate.meter import Meter
-from restore.schedule import noise_levels
+from restore.runtime.devices import choose_device, device_name, keep_freed_memory, network_dtype
 from restore.solvers import Step, ddrm
 
 ADM_256 = BackboneConfig(

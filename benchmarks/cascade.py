@@ -18,9 +18,9 @@ from settings import score
 
 import operators
 from restore import Restorer
-from restore.devices import keep_freed_memory
-from restore.evaluation import load_lpips
-from restore.methods import METHODS
+from restore.methods.registry import METHODS
+from restore.metrics.quality import load_lpips
+from restore.runtime.devices import keep_freed_memory
 
 STAGES = {4: ("2x2",), 8: ("4x2",), 16: ("4x4",)}
 

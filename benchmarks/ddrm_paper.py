@@ -40,13 +40,13 @@ from torch.nn import functional as F
 
 import operators
 from operators import Shape, SpectralOperator, ddrm_reference
-from restore.denoiser import Denoiser
-from restore.devices import choose_device, keep_freed_memory, network_dtype, synchronize
+from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.schedule import noise_levels
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
-from restore.evaluation import consistency, load_lpips, psnr, ssim
-from restore.photo import SUFFIXES
+from restore.metrics.quality import consistency, load_lpips, psnr, ssim
+from restore.photo.photograph import SUFFIXES
 from restore.restorer import load_denoiser, model_digest
-from restore.schedule import noise_levels
+from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.solvers import ddrm
 
 ETA, ETA_B, STEPS, SIDE = 0.85, 1.0, 20, 256

@@ -17,11 +17,11 @@ import torch
 from problems import load_pictures, to_tensor
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.devices import choose_device, keep_freed_memory, network_dtype
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.schedule import LEVELS, noise_levels
 from restore.restorer import load_denoiser
+from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype
 from restore.samplers.ddim import ddim
-from restore.schedule import LEVELS, noise_levels
 from restore.training.samples import enlarged
 
 AT_ONCE = 8

@@ -23,12 +23,12 @@ from PIL import Image
 
 import cli
 from restore import Restorer
-from restore.devices import keep_freed_memory
-from restore.folder import pictures_in
-from restore.photo import SUFFIXES
-from restore.ray_engine import Cluster
-from restore.run import Request, Run
-from restore.settings import settings_for
+from restore.jobs.plan import pictures_in
+from restore.jobs.ray_engine import Cluster
+from restore.jobs.run import Request, Run
+from restore.methods.settings import settings_for
+from restore.photo.photograph import SUFFIXES
+from restore.runtime.devices import keep_freed_memory
 
 SCALE = 2
 

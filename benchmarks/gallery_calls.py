@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from problems import EightBit, load_pictures, to_tensor
 from torch import Tensor
 
-from restore.denoiser import Denoiser, Prediction
-from restore.evaluation import Lpips, load_lpips
+from restore.diffusion.denoiser import Denoiser, Prediction
+from restore.diffusion.schedule import NoiseSchedule, noise_levels
+from restore.diffusion.stepping import start
+from restore.jobs.score_norms import find_score_norms
+from restore.metrics.quality import Lpips, load_lpips
 from restore.restorer import load_denoiser
 from restore.samplers.catalogue import SAMPLERS
-from restore.samplers.common import start
-from restore.schedule import NoiseSchedule, noise_levels
-from restore.score_norms import find_score_norms
 
 COUNT, SIDE = 64, 48
 AT_ONCE = 16

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from restore.denoiser import Prediction
+from restore.diffusion.denoiser import Prediction
+from restore.diffusion.schedule import NoiseSchedule, noise_levels
+from restore.diffusion.stepping import start
 from restore.samplers.ancestral import diffuse
 from restore.samplers.catalogue import SAMPLERS
-from restore.samplers.common import start
-from restore.schedule import NoiseSchedule, noise_levels
 
 POINTS, DRAWN, FOLLOWED = 2000, 500, 7
 """Of each curve; by each sampler; whose ways are shown."""

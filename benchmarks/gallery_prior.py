@@ -13,12 +13,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from restore.denoiser import Denoiser
-from restore.evaluation import psnr
+from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.schedule import noise_levels
+from restore.methods.sampling import Sampling, grid, sample_pictures
+from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.samplers.ddim import ddim, ddim_invert
-from restore.sampling import Sampling, grid, sample_pictures
-from restore.schedule import noise_levels
 
 DRAWN = (("ddpm", 100), ("ddim", 50), ("dpmpp-2m", 20), ("sde-dpmpp-2m", 30), ("heun", 20), ("langevin", 20))
 """Samplers, and with how many noise levels."""

@@ -26,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 
 from restore import Restorer
-from restore.budget import LARGEST_TILE, network_bytes
-from restore.devices import choose_device, keep_freed_memory
 from restore.evaluate.meter import Meter
-from restore.photo import read_photo
+from restore.photo.photograph import read_photo
 from restore.restorer import load_denoiser
-from restore.tiles import TiledDenoiser
+from restore.runtime.budget import LARGEST_TILE, network_bytes
+from restore.runtime.devices import choose_device, keep_freed_memory
+from restore.runtime.tiles import TiledDenoiser
 
 TASKS = ("sr", "deblur", "inpaint")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "parrots.png"

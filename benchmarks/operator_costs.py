@@ -111,7 +111,7 @@ def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
     import torch
 
     import operators
-    from restore.devices import keep_freed_memory
+    from restore.runtime.devices import keep_freed_memory
 
     keep_freed_memory()  # as the command does
     with torch.inference_mode():
@@ -135,9 +135,9 @@ def measure_network(size: int) -> Row:
     """One call of the default network as the product makes it; the weights are no part of its memory."""
     import torch
 
-    from restore.devices import choose_device, network_dtype
     from restore.restorer import load_denoiser
-    from restore.tiles import TiledDenoiser
+    from restore.runtime.devices import choose_device, network_dtype
+    from restore.runtime.tiles import TiledDenoiser
 
     device = choose_device("cpu")
     denoise = TiledDenoiser(load_denoiser("default", device, network_dtype(device)))

@@ -26,11 +26,11 @@ from torch import Tensor
 import operators
 from operators import AxesOperator
 from restore import Restorer
-from restore.denoiser import Denoiser
-from restore.devices import choose_device, keep_freed_memory, network_dtype, synchronize
-from restore.evaluation import psnr
+from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.schedule import noise_levels
+from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
-from restore.schedule import noise_levels
+from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.solvers import ddrm
 
 SIGMA, FACTOR, NOISE = 2.0, 4, 0.02

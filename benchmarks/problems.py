@@ -22,8 +22,8 @@ from torch import Tensor
 
 import operators
 from operators import LinearOperator, Mask, Shape
-from restore.baselines import Photo
-from restore.photo import SUFFIXES
+from restore.metrics.classical import Photo
+from restore.photo.photograph import SUFFIXES
 
 EightBit = NDArray[np.uint8]
 Missing = NDArray[np.bool_]

@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from restore.devices import keep_freed_memory
 from restore.evaluate import Evaluation, Outputs, Settings, evaluate
 from restore.evaluate.run import is_learned
+from restore.runtime.devices import keep_freed_memory
 
 PROBLEMS = {
     "sr2": Settings("sr", scale=2),

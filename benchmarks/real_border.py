@@ -23,8 +23,9 @@ from problems import eight_bit, from_tensor, to_tensor
 from report import strip
 
 from operators import ValidConvolution, kernels
-from restore import Restorer, baselines
-from restore.photo import SUFFIXES
+from restore import Restorer
+from restore.metrics import classical
+from restore.photo.photograph import SUFFIXES
 
 RIM = 24
 """Pixels from the border that count as near it."""
@@ -70,7 +71,7 @@ def restored(measurement: EightBit, text: str, restorer: Restorer) -> dict[str, 
     for name, boundary in METHODS.items():
         results[name] = restorer.deblur(measurement, text, noise=NOISE, boundary=boundary)
     plain = measurement.astype(np.float32) / 255
-    results["total variation"] = eight_bit(baselines.tv_deblur(plain, taps(text), NOISE))
+    results["total variation"] = eight_bit(classical.tv_deblur(plain, taps(text), NOISE))
     return results
 
 

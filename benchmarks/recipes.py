@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from restore.devices import keep_freed_memory
 from restore.evaluate import Settings, evaluate
+from restore.runtime.devices import keep_freed_memory
 from restore.training.trainer import Options, train
 
 PROBLEMS = {

@@ -16,11 +16,11 @@ from problems import TASKS, Case, EightBit, load_pictures, to_tensor
 from torch import Tensor
 
 from restore import Restorer
+from restore.diffusion.schedule import noise_levels
 from restore.errors import Unavailable
-from restore.evaluation import load_lpips, psnr
-from restore.methods import METHODS, Run
-from restore.schedule import noise_levels
-from restore.settings import Defaults
+from restore.methods.registry import METHODS, Run
+from restore.methods.settings import Defaults
+from restore.metrics.quality import load_lpips, psnr
 from restore.solvers import diffpir
 
 PAPER = Defaults(20, "uniform", None, 0.85, 0.85)

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import torch
 
-from restore.devices import keep_freed_memory, synchronize
 from restore.errors import BadArgument, FileAccess, RestoreError
+from restore.runtime.devices import keep_freed_memory, synchronize
 from restore.training.checkpoint import CHECKPOINT, initial_weights, load_state, save_state, write_model
 from restore.training.learner import Learner
 from restore.training.packed_pictures import pack_pictures, unpack_pictures

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from operators import downsample
 from restore import Restorer
-from restore.devices import keep_freed_memory
-from restore.folder import pictures_in
-from restore.photo import SUFFIXES, read_photo
+from restore.jobs.plan import pictures_in
+from restore.photo.photograph import SUFFIXES, read_photo
+from restore.runtime.devices import keep_freed_memory
 
 SIDE, PART = 1600, 400
 SCALE = 4

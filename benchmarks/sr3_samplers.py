@@ -20,11 +20,11 @@ from problems import TASKS, Case, load_pictures, to_tensor
 from settings import score
 
 from restore import Restorer
-from restore.devices import keep_freed_memory
-from restore.evaluation import load_lpips
+from restore.evaluate.tune import read_levels
+from restore.methods.settings import Options
+from restore.metrics.quality import load_lpips
+from restore.runtime.devices import keep_freed_memory
 from restore.samplers.catalogue import SAMPLERS
-from restore.settings import Options
-from restore.tune import read_levels
 
 ANCESTRAL = 100
 SUITABLE = [name for name, one in SAMPLERS.items() if not (one.learned_variance or one.score_norms)]

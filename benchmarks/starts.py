@@ -19,7 +19,7 @@ import numpy as np
 from problems import TASKS, Case, load_pictures, to_tensor
 from torch import Tensor
 
-from restore.evaluation import load_lpips, psnr
+from restore.metrics.quality import load_lpips, psnr
 from restore.restorer import Restorer
 
 PROBLEMS = ("sr4", "deblur-gaussian")

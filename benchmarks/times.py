@@ -17,7 +17,7 @@ import torch
 from large_pictures import TASKS, picture, problem, size_of
 
 from restore import Restorer
-from restore.devices import begin_peak_memory, device_name, keep_freed_memory, peak_memory, synchronize
+from restore.runtime.devices import begin_peak_memory, device_name, keep_freed_memory, peak_memory, synchronize
 
 HEIGHT, WIDTH = 512, 768
 SIZES = ((1, 256, 256), (16, 256, 256), (1, 512, 768), (1, 1024, 1024), (1, 2048, 2048))

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 import pretrained
 from restore.backbone import build_backbone
-from restore.denoiser import ModelConfig
-from restore.devices import HOST, choose_device, device_name, network_dtype, synchronize
+from restore.diffusion.denoiser import ModelConfig
+from restore.runtime.devices import HOST, choose_device, device_name, network_dtype, synchronize
 from restore.training.degradations import Mixture
 from restore.training.device_batches import DeviceBatches
 from restore.training.device_pictures import DevicePictures

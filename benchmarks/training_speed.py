@@ -20,8 +20,8 @@ import torch
 from torch.nn import functional as F
 
 from restore.backbone import build_backbone
-from restore.denoiser import Condition, ModelConfig
-from restore.devices import choose_device, keep_freed_memory, synchronize
+from restore.diffusion.denoiser import Condition, ModelConfig
+from restore.runtime.devices import choose_device, keep_freed_memory, synchronize
 from restore.training.learner import Learner
 from restore.training.pictures import Batch
 from restore.training.processes import joined

@@ -2,7 +2,7 @@
 
 A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. It and
 those of others are read by `pretrained.layouts`. This package knows files and layouts, and
-`restore.denoiser.build_denoiser` makes a network of them.
+`restore.diffusion.denoiser.build_denoiser` makes a network of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
 
     name: str
     config: Mapping[str, Any]
-    """As `restore.denoiser.ModelConfig.from_dict` takes it."""
+    """As `restore.diffusion.denoiser.ModelConfig.from_dict` takes it."""
     state: Mapping[str, Tensor]
     sha256: str
     """Of the weights file, hexadecimal."""

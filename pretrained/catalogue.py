@@ -55,7 +55,7 @@ class Entry:
         resolution: side in pixels of the pictures it was trained on.
         parameters: how many numbers its network has.
         layout: of its state dict, see `pretrained.layouts`.
-        config: what is known of the network, as `restore.denoiser.ModelConfig.from_dict` takes it.
+        config: what is known of the network, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it.
         traps: what goes silently wrong in other loaders.
         file: of the weights; its addresses may be empty.
         hub: the repository ``OWNER/REPO`` on the Hugging Face hub instead of a file.

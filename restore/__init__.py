@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
-    from restore.degradation import degrade
     from restore.restorer import Restorer, Result, Samples, colorize, deblur, denoise, inpaint, solve, sr
+    from restore.tasks.degradation import degrade
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "degrade": "restore.degradation",
+    "degrade": "restore.tasks.degradation",
     **dict.fromkeys(
         ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "solve", "sr"), "restore.restorer"
     ),

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from restore.diffusion.seeds import seed_of
+from restore.diffusion.stepping import gaussian_noise
 from restore.errors import BadArgument
-from restore.evaluation import consistency
-from restore.seeds import seed_of
+from restore.metrics.quality import consistency
 from restore.solvers import Step, project
-from restore.solvers.common import gaussian_noise
-from restore.tasks import Problem
+from restore.tasks.problem import Problem
 
 if TYPE_CHECKING:
+    from restore.diffusion.stepping import Callback
+    from restore.methods.settings import Options
     from restore.restorer import Report, Restorer
-    from restore.settings import Options
-    from restore.solvers.common import Callback
 
 Factors = str | Sequence[float]
 """``4x4``, ``4,4`` or ``auto``, or numbers."""
@@ -103,7 +103,8 @@ def solve_in_stages(
     """Super-resolution of pictures [B, 3, h, w] in [0, 1], whose result explains them under the whole enlargement.
 
     Args:
-        arguments: of `restore.tasks.super_resolution`; ``kernel`` is of every stage, ``noise`` that of ``color``.
+        arguments: of `restore.tasks.problem.super_resolution`; ``kernel`` is of every stage, ``noise`` that of
+            ``color``.
         options: of every stage; the first one has its seed, so that a cascade of one stage is no other than none.
         callback: counts the steps of all stages.
 

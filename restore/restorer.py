@@ -16,27 +16,34 @@ from torch.nn import functional as F
 
 import operators
 import pretrained
-from restore import tasks
-from restore.alpha import continue_colour, hidden, put_back, visible_noise
-from restore.budget import Budget, check_sizes
 from restore.cascade import Cascade, Factors, solve_in_stages, take_cascade
-from restore.denoiser import Denoiser, ModelConfig, build_denoiser
-from restore.devices import HOST, choose_device, hand_back_freed_memory, is_out_of_memory, network_dtype, synchronize
+from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
+from restore.diffusion.stepping import Callback, Generator, Step
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
-from restore.evaluation import consistency
-from restore.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
-from restore.images import open_measurement, open_picture
-from restore.inverse import has_evidence
-from restore.methods import METHODS, Run, suits_ddrm
+from restore.methods.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
+from restore.methods.registry import METHODS, Run, suits_ddrm
+from restore.methods.settings import PREDICTED_NOISE, Options, settings_for
+from restore.metrics.quality import consistency
+from restore.photo.alpha import continue_colour, hidden, put_back, visible_noise
+from restore.photo.pictures import open_measurement, open_picture
+from restore.runtime.budget import Budget, check_sizes
+from restore.runtime.devices import (
+    HOST,
+    choose_device,
+    hand_back_freed_memory,
+    is_out_of_memory,
+    network_dtype,
+    synchronize,
+)
+from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.samplers.catalogue import check_variance
-from restore.settings import PREDICTED_NOISE, Options, settings_for
-from restore.solvers.common import Callback, Generator, Step
-from restore.tasks import Kernel, Noise, Operator, Problem
-from restore.tiles import Notice, TiledDenoiser
+from restore.tasks import problem as tasks
+from restore.tasks.inverse import has_evidence
+from restore.tasks.problem import Kernel, Noise, Operator, Problem
 
 if TYPE_CHECKING:
     from operators import Degradation
-    from restore.images import Opened, Picture
+    from restore.photo.pictures import Opened, Picture
 
 
 class Samples(NamedTuple):
@@ -98,7 +105,7 @@ class Restorer:
         BadArgument, Unavailable: no such model or device, or a tile or memory that is too small.
 
     The methods take a PIL image, a numpy array (uint8, uint16 or float in [0, 1]) or a tensor (see
-    `restore.images.open_picture`) and return the same kind, size and depth; alpha comes along. They accept the
+    `restore.photo.pictures.open_picture`) and return the same kind, size and depth; alpha comes along. They accept the
     fields of `Options` as keywords, and ``callback``, called with a `restore.solvers.Step` after each call of the
     network. With ``samples`` above 1 they return `Samples`.
     """
@@ -223,7 +230,7 @@ class Restorer:
                 which is taken as it is: ``A x + noise`` for pictures x in [0, 1].
             operator: as text, ``blur:gaussian:2+down:bicubic:4`` (see `operators.text`), or an operator of your own.
             noise: its standard deviation in the measurement, one or one of each, or ``auto``; None is explained at
-                `restore.tasks.solving`.
+                `restore.tasks.problem.solving`.
             size: (width, height) of the picture, where the measurement does not tell.
         """
         arguments = {"operator": operator, "noise": noise, "size": size}
@@ -308,7 +315,8 @@ class Restorer:
     def pictures_at_once(
         self, task: str, size: tuple[int, int], arguments: dict[str, Any], wanted: int | None = None
     ) -> int:
-        """How many pictures of a size (height, width) are best restored together, see `restore.budget.Budget.pictures`.
+        """How many pictures of a size (height, width) are best restored together, see
+        `restore.runtime.budget.Budget.pictures`.
 
         Raises:
             BadArgument: an operator that cannot be read, or does not fit what it measured.
@@ -346,7 +354,7 @@ class Restorer:
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
 
-        It lies on the device, or on the host if it is too large for the device, see `restore.budget`.
+        It lies on the device, or on the host if it is too large for the device, see `restore.runtime.budget`.
         """
         if task == "inpaint":
             threshold, rest = arguments.get("threshold", 0.5), {k: v for k, v in arguments.items() if k != "threshold"}
@@ -468,7 +476,7 @@ def check_model(denoiser: TiledDenoiser, options: Options) -> None:
         BadArgument: a sampler that needs a learned variance, or noise levels beyond the model's.
     """
     if options.sampler is not None:
-        check_variance(options.sampler, denoiser)
+        check_variance(options.sampler, denoiser.learned_variance)
     lowest, highest = (float(denoiser.schedule.sigmas[index]) for index in (0, -1))
     for level in options.levels or ():
         if not 0.99 * lowest <= level <= 1.01 * highest:

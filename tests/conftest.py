@@ -7,12 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
-import numpy as np
 import pytest
-from PIL import Image
+from support.pictures import Outcome, in_mode, piece, pixels_16bit
 
 import cli
 
@@ -20,15 +18,6 @@ import cli
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")  # some CI machines are taken for terminals
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-class Outcome(NamedTuple):
-    """How a run of the command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")
@@ -75,34 +64,3 @@ def picture(tmp_path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def piece(size: tuple[int, int] = (24, 16), crop: str = "a") -> Image.Image:
-    """The middle of a fixture, RGB."""
-    photo = Image.open(FIXTURES / f"crop_{crop}.png").convert("RGB")
-    left, top = (photo.width - size[0]) // 2, (photo.height - size[1]) // 2
-    return photo.crop((left, top, left + size[0], top + size[1]))
-
-
-def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in another mode; an alpha rises from left to right."""
-    if mode == "I;16":
-        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-    if mode.endswith("A"):
-        opacity = np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1))
-        image = image.convert(mode)
-        image.putalpha(Image.fromarray(opacity))
-        return image
-    return image.convert(mode)
-
-
-def pixels_16bit(size: tuple[int, int], crop: str = "a") -> np.ndarray:
-    """A piece of a fixture with noise in the lower byte: far more levels than 8 bits have."""
-    low = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3))
-    return (np.asarray(piece(size, crop)).astype(int) * 256 + low).astype(np.uint16)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes, but for manifests."""
-    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "restore.jsonl")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in found}

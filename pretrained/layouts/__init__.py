@@ -40,7 +40,8 @@ def read(path: Path, *, expected: Mapping[str, Any] | None = None) -> tuple[dict
             for what it does not tell. Without it, a .json or .toml file of the same name beside the weights may say it.
 
     Returns:
-        The description, as `restore.denoiser.ModelConfig.from_dict` takes it, and the tensors by our backbone's names.
+        The description, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it, and the tensors by our
+        backbone's names.
 
     Raises:
         CheckpointError: no such file, a damaged one, one that holds code (nothing of it is run), an unknown layout,

@@ -61,7 +61,7 @@ class Layout(ABC):
 
     @abstractmethod
     def said(self) -> dict[str, Any]:
-        """What its code or its further tensors fix, as parts of a `restore.denoiser.ModelConfig`."""
+        """What its code or its further tensors fix, as parts of a `restore.diffusion.denoiser.ModelConfig`."""
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """What its published networks have, where nobody says anything else; ``told`` is the network's backbone."""

@@ -56,7 +56,7 @@ MODEL: dict[str, Any] = {
     "predictor": None,
     "condition_picture": "degraded",
 }
-"""Every key of a `restore.denoiser.ModelConfig`, with what holds where nothing is known of it."""
+"""Every key of a `restore.diffusion.denoiser.ModelConfig`, with what holds where nothing is known of it."""
 
 NESTED = ("backbone", "schedule")
 

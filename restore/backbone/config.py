@@ -26,7 +26,7 @@ class BackboneConfig:
         noise_map: whether one more channel holds the noise level of the measurement (predictors).
         noisy_input: whether the noisy picture is an input; predictors see their condition alone.
         times: how many numbers the network is told beside its pictures, through the time embedding: 1, the time of its
-            noisy picture, or for predictors 2, see `restore.predictor`.
+            noisy picture, or for predictors 2, see `restore.diffusion.predictor`.
         learned_variance: twice the output channels; the second half interpolates the variance.
         channels: width that the multipliers multiply.
         channel_multipliers: one a level, from full resolution down.

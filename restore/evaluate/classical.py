@@ -1,6 +1,6 @@
 """The classical methods by name, and which of them suit a degraded picture.
 
-All are told the operator and the noise; `restore.baselines` says how they are tuned, and on what.
+All are told the operator and the noise; `restore.metrics.classical` says how they are tuned, and on what.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from operators import LinearOperator, Mask
-from restore import baselines
 from restore.errors import Unavailable
 from restore.evaluate.protocol import Case
+from restore.metrics import classical
 
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
@@ -30,11 +30,11 @@ MOST_ITERATIONS = 200
 
 
 def _enlarged(case: Case, kernel: str) -> Photo:
-    return baselines.upscale(case.photo, case.size, kernel)  # type: ignore[arg-type]
+    return classical.upscale(case.photo, case.size, kernel)  # type: ignore[arg-type]
 
 
 def _denoised_first(case: Case, denoise: Callable[[Photo, float], Photo]) -> Photo:
-    return baselines.upscale(denoise(case.photo, case.noise), case.size, "bicubic")
+    return classical.upscale(denoise(case.photo, case.noise), case.size, "bicubic")
 
 
 def _pseudo_inverse(case: Case) -> Photo:
@@ -45,12 +45,12 @@ def _pseudo_inverse(case: Case) -> Photo:
 
 
 def _filled(case: Case, method: str) -> Photo:
-    return baselines.inpaint(case.photo, case.missing, method)  # type: ignore[arg-type]
+    return classical.inpaint(case.photo, case.missing, method)  # type: ignore[arg-type]
 
 
 def _richardson_lucy(case: Case) -> Photo:
     rounds = round(1 / max(case.noise, 1 / MOST_ITERATIONS))
-    return baselines.richardson_lucy(case.photo, case.taps, rounds)  # type: ignore[arg-type]
+    return classical.richardson_lucy(case.photo, case.taps, rounds)  # type: ignore[arg-type]
 
 
 def bm3d(image: Photo, noise: float) -> Photo:
@@ -78,17 +78,17 @@ _UPSCALING: dict[str, Method] = {
     "bicubic": partial(_enlarged, kernel="bicubic"),
     "lanczos": partial(_enlarged, kernel="lanczos"),
     "pseudo-inverse": _pseudo_inverse,
-    "nlm-bicubic": partial(_denoised_first, denoise=baselines.non_local_means),
+    "nlm-bicubic": partial(_denoised_first, denoise=classical.non_local_means),
     "bm3d-bicubic": partial(_denoised_first, denoise=bm3d),
 }
 _DEBLURRING: dict[str, Method] = {
-    "wiener": lambda case: baselines.wiener(case.photo, case.taps, case.noise),  # type: ignore[arg-type]
+    "wiener": lambda case: classical.wiener(case.photo, case.taps, case.noise),  # type: ignore[arg-type]
     "richardson-lucy": _richardson_lucy,
-    "tv": lambda case: baselines.tv_deblur(case.photo, case.taps, case.noise),  # type: ignore[arg-type]
+    "tv": lambda case: classical.tv_deblur(case.photo, case.taps, case.noise),  # type: ignore[arg-type]
 }
 _DENOISING: dict[str, Method] = {
-    "tv": lambda case: baselines.total_variation(case.photo, case.noise),
-    "nlm": lambda case: baselines.non_local_means(case.photo, case.noise),
+    "tv": lambda case: classical.total_variation(case.photo, case.noise),
+    "nlm": lambda case: classical.non_local_means(case.photo, case.noise),
     "bm3d": lambda case: bm3d(case.photo, case.noise),
 }
 _INPAINTING: dict[str, Method] = {
@@ -103,7 +103,7 @@ _BY_KIND: dict[str, dict[str, Method]] = {
     "solve": {"pseudo-inverse": _pseudo_inverse},
     "compressed": {},
 }
-"""By the task that the operator resembles, see `restore.tasks.resembled_task`."""
+"""By the task that the operator resembles, see `restore.tasks.problem.resembled_task`."""
 
 NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for name in methods)]))
 

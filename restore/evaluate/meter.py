@@ -10,7 +10,7 @@ from types import TracebackType
 
 import torch
 
-from restore.devices import begin_peak_memory, peak_memory, synchronize
+from restore.runtime.devices import begin_peak_memory, peak_memory, synchronize
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"

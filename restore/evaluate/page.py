@@ -11,12 +11,10 @@ import numpy as np
 
 from restore.evaluate.protocol import Case, EightBit
 from restore.evaluate.scores import COLUMNS, Score, Scores, cells
-from restore.html_page import BYTE_LIMIT, document, facts, jpeg, png
+from restore.report.html import BYTE_LIMIT, CROP_RIM, document, facts, jpeg, png
 
 CROP_SIDE, HOLE_CROP_SIDE = 64, 96
 """Of a zoomed crop, in pixels of the truth; larger for inpainting, to show what is around a hole."""
-CROP_RIM = 16
-"""How far a crop keeps from the border, where some methods ring."""
 THUMBNAIL_SIDE, WHOLE_SIDE = 120, 480
 
 

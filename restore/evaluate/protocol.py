@@ -27,12 +27,13 @@ from torch import Tensor
 import operators
 from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
 from operators.text import Degradation, Part
-from restore.degradation import as_picture, degrade, operator_of
 from restore.errors import BadArgument, FileAccess
-from restore.photo import read_mask
-from restore.photo_encode import quantise
-from restore.settings import Options, settings_for
-from restore.tasks import QUANTISATION_NOISE, TASKS, check_arguments, resembled_task
+from restore.methods.settings import Options, settings_for
+from restore.photo.encode import quantise
+from restore.photo.photograph import read_mask
+from restore.report.html import printable
+from restore.tasks.degradation import as_picture, degrade, operator_of
+from restore.tasks.problem import QUANTISATION_NOISE, TASKS, check_arguments, resembled_task
 
 EightBit = NDArray[np.uint8]
 Operator = LinearOperator | NonlinearChain
@@ -53,7 +54,7 @@ class Settings:
     """What is evaluated. None is the task's default.
 
     Attributes:
-        task: one of `restore.tasks.TASKS`.
+        task: one of `restore.tasks.problem.TASKS`.
         scale: of ``sr``; 4.
         kernel: of ``sr`` bicubic, area or lanczos; of ``deblur`` as text, ``gaussian:2``.
         boundary: of ``deblur``: what lies beyond the border, unknown unless it is given.
@@ -149,7 +150,7 @@ class Case:
         measurement: the same, float32 [1, C, h, w] with pictures in [0, 1].
         operator: A.
         noise: that was added, a standard deviation in [0, 1] units.
-        kind: the task that the operator resembles, see `restore.tasks.resembled_task`.
+        kind: the task that the operator resembles, see `restore.tasks.problem.resembled_task`.
         arguments: for `Restorer.run`.
         written: the operator as text; empty for masks from files.
     """
@@ -252,12 +253,6 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
 def seed_of(name: str, seed: int) -> int:
     """Of a picture's noise and mask, 32 bits."""
     return zlib.crc32(f"{seed}:".encode() + os.fsencode(name))
-
-
-def printable(text: str) -> str:
-    """File names may hold bytes that are no text, and line ends."""
-    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in readable)
 
 
 def middle(picture: EightBit, height: int, width: int) -> EightBit:

@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from restore.comparison import TITLES
 from restore.errors import BadArgument, FileAccess, SomeFailed
 from restore.evaluate import scores
 from restore.evaluate.page import BYTE_LIMIT, Page, Text
 from restore.evaluate.scores import Score
 from restore.files import refuse_existing, write_atomically
-from restore.folder import check_writable, identity
+from restore.jobs.plan import check_writable, identity
+from restore.report.comparison import TITLES
 
 
 @dataclass(frozen=True)

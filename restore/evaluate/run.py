@@ -15,27 +15,29 @@ import torch
 from torch import Tensor
 
 import pretrained
-from restore import __version__, evaluation
-from restore.devices import device_name
+from restore import __version__
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
 from restore.evaluate import classical, scores
 from restore.evaluate.meter import Meter
 from restore.evaluate.page import Page
-from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, printable, to_eight_bit
+from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, to_eight_bit
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
-from restore.feed_forward import check_file, is_feed_forward, short_name
-from restore.folder import mask_for, pictures_in
-from restore.images import open_measurement, open_picture
-from restore.manifest import Fingerprint
-from restore.methods import METHODS, suits_ddrm
-from restore.photo import SUFFIXES, read_photo
-from restore.photo_encode import quantise
-from restore.progress import Progress
+from restore.jobs.manifest import Fingerprint
+from restore.jobs.plan import mask_for, pictures_in
+from restore.methods.feed_forward import check_file, is_feed_forward, short_name
+from restore.methods.registry import METHODS, suits_ddrm
+from restore.methods.settings import Options, settings_for
+from restore.metrics import quality
+from restore.photo.encode import quantise
+from restore.photo.photograph import SUFFIXES, read_photo
+from restore.photo.pictures import open_measurement, open_picture
+from restore.report.html import printable
 from restore.restorer import Restorer
-from restore.settings import Options, settings_for
+from restore.runtime.devices import device_name
+from restore.runtime.progress import Progress
 from restore.solvers import Step
-from restore.tasks import Problem
+from restore.tasks.problem import Problem
 
 LEARNED = ("auto", *METHODS)
 """By the package's own network; those of others are ``spandrel:FILE``."""
@@ -268,7 +270,7 @@ class _Run:
 
     def _lpips(self) -> Lpips | None:
         try:
-            return evaluation.load_lpips()
+            return quality.load_lpips()
         except Unavailable as error:
             self.result.notices.append("The column LPIPS is empty: AlexNet's weights are not here.")
             if not self.quiet:

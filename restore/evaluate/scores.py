@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from restore import evaluation
 from restore.errors import BadArgument
 from restore.evaluate.protocol import Case, EightBit, to_tensor
+from restore.metrics import quality
 
 Lpips = Callable[[Tensor, Tensor], Tensor]
 Value = float | None
@@ -99,10 +99,10 @@ def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) ->
     estimate, truth = to_tensor(result), to_tensor(case.truth)
     inside = _luma_inside(estimate, border), _luma_inside(truth, border)
     return Score(
-        psnr=float(evaluation.psnr(estimate, truth)),
-        psnr_y=float(evaluation.psnr_y(estimate, truth, border)),
-        ssim=_if_large_enough(evaluation.ssim, estimate, truth),
-        ssim_y=_if_large_enough(evaluation.ssim, *inside),
+        psnr=float(quality.psnr(estimate, truth)),
+        psnr_y=float(quality.psnr_y(estimate, truth, border)),
+        ssim=_if_large_enough(quality.ssim, estimate, truth),
+        ssim_y=_if_large_enough(quality.ssim, *inside),
         lpips=None if lpips is None else _if_large_enough(lpips, estimate, truth),
         consistency=consistency(case, result),
         colour_shift=255 * float((estimate.mean((0, 2, 3)) - truth.mean((0, 2, 3))).abs().mean()),
@@ -114,7 +114,7 @@ def consistency(case: Case, result: EightBit) -> Value:
     if case.explained is None:
         return None
     operator, measurement = case.explained
-    return float(evaluation.consistency(operator, to_tensor(result), measurement))
+    return float(quality.consistency(operator, to_tensor(result), measurement))
 
 
 def means(scores: Sequence[Score]) -> dict[str, Value]:
@@ -164,7 +164,7 @@ def _cell(key: str, row: Mapping[str, Value], rows: Iterable[Mapping[str, Value]
 def _luma_inside(picture: Tensor, border: int) -> Tensor:
     """[1, 1, H − 2 border, W − 2 border]."""
     height, width = picture.shape[-2:]
-    return evaluation.luma(picture)[..., border : height - border, border : width - border]
+    return quality.luma(picture)[..., border : height - border, border : width - border]
 
 
 def _if_large_enough(metric: Lpips, estimate: Tensor, truth: Tensor) -> Value:

@@ -4,6 +4,6 @@ A sampler is a plain function ``sampler(denoise, x, sigmas, …)``: x is [B, C, 
 falling noise levels, ``x0 + σ ε`` with pictures in [-1, 1], and comes back as a picture.
 """
 
-from restore.samplers.common import Step
+from restore.diffusion.stepping import Step
 
 __all__ = ["Step"]

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.schedule import posterior_variance
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
 from restore.errors import BadArgument, FileAccess
 from restore.files import write_atomically
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
-from restore.schedule import posterior_variance
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, corrected, falling_pairs, noise_like
-from restore.schedule import forward_variance, posterior_variance
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.schedule import forward_variance, posterior_variance
+from restore.diffusion.stepping import Callback, Generator, Step, corrected, falling_pairs, noise_like
 
 
 def diffuse(x: Tensor, sigma: float, generator: Generator = None, *, start: float = 0.0) -> Tensor:

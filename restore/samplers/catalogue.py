@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -32,10 +32,6 @@ from restore.samplers.score_sde import (
 )
 from restore.samplers.unipc import unipc
 
-if TYPE_CHECKING:
-    from restore.denoiser import Denoiser
-    from restore.tiles import TiledDenoiser
-
 
 class Sampler(NamedTuple):
     """A sampler with what a user must know of it."""
@@ -48,7 +44,7 @@ class Sampler(NamedTuple):
     """Whether it draws noise on the way, and so takes a ``generator``."""
     least_steps: int = 1
     levels: str = "log-snr"
-    """The grid of noise levels that suits it, see `restore.schedule.LEVELS`."""
+    """The grid of noise levels that suits it, see `restore.diffusion.schedule.LEVELS`."""
     learned_variance: bool = False
     """Whether the network must have learned the variance of its steps."""
     score_norms: bool = False
@@ -114,12 +110,12 @@ SAMPLERS = {
 }
 
 
-def check_variance(name: str, denoise: Denoiser | TiledDenoiser) -> None:
-    """See whether a sampler suits a network.
+def check_variance(name: str, learned_variance: bool) -> None:
+    """See whether a sampler suits a network, which may have learned the variance of its steps or not.
 
     Raises:
         BadArgument: it needs the variance that the network has not learned.
     """
-    if SAMPLERS[name].learned_variance and not denoise.learned_variance:
+    if SAMPLERS[name].learned_variance and not learned_variance:
         fixed = "ddpm and ddpm-large take a fixed one"
         raise BadArgument(f"--sampler {name}: this model has not learned the variance of its steps; {fixed}")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
-from restore.schedule import posterior_variance
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.schedule import posterior_variance
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
 
 
 def ddim(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs, falling_pairs_for
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Step, falling_pairs, falling_pairs_for
 
 
 def dpm_solver_1(

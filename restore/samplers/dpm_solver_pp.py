@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
 
 
 def dpm_solver_pp_2s(

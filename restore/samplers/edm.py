@@ -1,6 +1,6 @@
 """EDM's samplers: Euler's and Heun's rules on ``dx/dσ = ε̂``, and Heun's with churn (Karras et al. 2022).
 
-EDM's own noise levels are ``restore.schedule.noise_levels(…, kind="karras")``.
+EDM's own noise levels are ``restore.diffusion.schedule.noise_levels(…, kind="karras")``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
 
 
 def euler(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
 
 
 def annealed_langevin(

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from scipy.integrate import RK45
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Generator, Step, falling_pairs, noise_like
-
-Array = NDArray[np.float64]
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
 
 
 class SDE(ABC):
@@ -372,30 +369,7 @@ def probability_flow(
     return _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), levels[-1])
 
 
-def flow_velocity(u: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    """du/d log σ of the probability flow for ``u = x/√(1+σ²)``, from the noise estimate at x: ``q (ε̂ − q u)`` with
-    ``q = σ/√(1+σ²)``."""
-    q = sigma / math.hypot(1, sigma)
-    return q * (noise - q * u)
-
-
 def _clean_estimate(u: Tensor, velocity: Tensor, sigma: float) -> Tensor:
     """x − σ ε̂ from the velocity, which spares a call of the network: ``√(1+σ²) (u/(1+σ²) − velocity)``."""
     root = math.hypot(1, sigma)
     return u / root - root * velocity
-
-
-def as_state(x: Tensor) -> Array:
-    """Pictures as the flat vector of a solver, float64 on the CPU."""
-    return x.detach().cpu().double().flatten().numpy()
-
-
-def as_pictures(state: Array, like: Tensor) -> Tensor:
-    """The inverse of `as_state`."""
-    return torch.from_numpy(state).to(like.dtype).to(like.device).reshape(like.shape)
-
-
-def check_tolerances(rtol: float, atol: float) -> None:
-    """Raises ValueError for tolerances that are not positive."""
-    if rtol <= 0 or atol <= 0:
-        raise ValueError(f"the solver's tolerances must be positive, not {rtol} and {atol}")

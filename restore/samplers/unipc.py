@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.samplers.common import Callback, Step, falling_pairs_for
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Step, falling_pairs_for
 from restore.samplers.dpm_solver_pp import integral
 
 

@@ -1,6 +1,6 @@
 """Reverse processes with a measurement: one method a file."""
 
-from restore.solvers.common import Step
+from restore.diffusion.stepping import Step
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import ddrm
 from restore.solvers.ddrm_border import ddrm_unknown_border

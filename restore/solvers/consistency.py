@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain, SpectralOperator, conjugate_gradient
-from restore.solvers.common import per_picture
+from restore.diffusion.stepping import per_picture
 
 NONLINEAR_SHARE = 0.4
 """Of the way to a picture that explains what is not linear: a rounded number says less than its value."""

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators import SpectralOperator
-from restore.denoiser import Condition, Denoise, Prediction
-from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise, per_picture, require_svd
+from operators import LinearOperator, SpectralOperator
+from restore.diffusion.denoiser import Condition, Denoise, Prediction
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise, per_picture
+from restore.errors import BadArgument
 from restore.solvers.consistency import project
+
+WITHOUT_SVD = ("diffpir", "sr3", "one-step")
+"""Methods that take operators without an SVD."""
 
 
 def ddrm(
@@ -154,3 +158,16 @@ class SpectralWalk:
         """The picture x, of spectrum x̄, with other values in some components of it."""
         self.x = torch.where(where, value, x_bar)
         return x + self.operator.V(self.x - x_bar)
+
+
+def require_svd(operator: LinearOperator, method: str) -> SpectralOperator:
+    """The operator, if it has an SVD.
+
+    Raises:
+        BadArgument: it has none.
+    """
+    if not isinstance(operator, SpectralOperator):
+        raise BadArgument(
+            f"{type(operator).__name__} has no SVD, which {method} needs; {', '.join(WITHOUT_SVD)} work without one"
+        )
+    return operator

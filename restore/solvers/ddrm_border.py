@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from operators import ValidConvolution
-from restore.denoiser import Denoise
-from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.denoiser import Denoise
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralWalk, check_shares
 

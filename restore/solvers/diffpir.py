@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
-from restore.denoiser import Condition, Denoise
-from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
 from restore.solvers.consistency import project
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise
-from restore.schedule import forward_variance
-from restore.solvers.common import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.schedule import forward_variance
+from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
 
 Correct = Callable[[Tensor], Tensor]
 
@@ -86,8 +86,8 @@ def one_step(
 
     At that level the noisy picture says nothing, so the answer tends to E[x0 | condition]: the highest fidelity
     and the least invented detail. Arguments as for `sr3`; ``sigma`` is the highest noise level. ``from_zeros`` is for
-    networks that were trained with zeros there, see `restore.denoiser.ModelConfig.one_step`: what does not depend on
-    chance need not be learnt to be ignored.
+    networks that were trained with zeros there, see `restore.diffusion.denoiser.ModelConfig.one_step`: what does not
+    depend on chance need not be learnt to be ignored.
     """
     if not from_zeros:
         return sr3(denoise, condition, [sigma, 0.0], generator=generator, correct=correct, callback=callback)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import pretrained
-from restore.denoiser import ModelConfig, build_denoiser, joined_state
+from restore.diffusion.denoiser import ModelConfig, build_denoiser, joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
 from restore.training.recipe import Recipe, differences, parse_recipe, write_recipe

@@ -1,10 +1,10 @@
 """Degradations for training: what the network is shown of a picture, drawn by chance, made of `operators`.
 
 A degradation takes a square *region* of a photograph, larger than the training crop, as though it were the whole
-photograph; degrades it; shows it as `restore.tasks` would; and cuts the crop out. So a crop is a piece of what the
-network sees of a large photograph: nothing at a crop's border is made up, while a photograph's own border, with what
-tasks do there, comes in the share of crops that lie at one. Crops start at multiples of 8, as tiles do: the pixels of
-small pictures and the blocks of JPEG lie to the network's grid as they do in whole photographs.
+photograph; degrades it; shows it as `restore.tasks.problem` would; and cuts the crop out. So a crop is a piece of what
+the network sees of a large photograph: nothing at a crop's border is made up, while a photograph's own border, with
+what tasks do there, comes in the share of crops that lie at one. Crops start at multiples of 8, as tiles do: the pixels
+of small pictures and the blocks of JPEG lie to the network's grid as they do in whole photographs.
 
 Every measurement is a file as people have it: clipped, rounded to 8 bits.
 """
@@ -26,16 +26,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from operators import LUMA_BT601, Jpeg, Quantise, kernels, masks, resample_matrix
-from restore.denoiser import Condition
+from restore.diffusion.denoiser import Condition
+from restore.diffusion.evidence import GREY, Evidence, inverse_gain, known_fraction, noise_ratio, shown_noise, wiener
+from restore.diffusion.predictor import Shown
 from restore.errors import BadArgument
-from restore.evidence import GREY, Evidence, inverse_gain, known_fraction, noise_ratio, shown_noise, wiener
-from restore.predictor import Shown
 
 Random = np.random.Generator
 Kernel = NDArray[np.float64]
 
 GRID = 8
-"""Crops start at multiples of it, in pixels: see `restore.tiles`."""
+"""Crops start at multiples of it, in pixels: see `restore.runtime.tiles`."""
 LARGEST_KERNEL = 41
 """Sides of blur kernels, in pixels; with small crops at most about half of the crop's side."""
 SCALES = (2.0, 3.0, 4.0, 8.0)
@@ -199,7 +199,7 @@ class Degradation(ABC):
 
     @abstractmethod
     def measured(self, region: Tensor, random: Random) -> Tensor:
-        """The file of a region ``[3, R, R]`` in [0, 1], as `restore.tasks` takes it."""
+        """The file of a region ``[3, R, R]`` in [0, 1], as `restore.tasks.problem` takes it."""
 
     @abstractmethod
     def condition(self, measured: Tensor) -> Condition:
@@ -207,7 +207,7 @@ class Degradation(ABC):
 
     @abstractmethod
     def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
-        """What a predictor sees of a file, without the dimension of a batch; see `restore.evidence`."""
+        """What a predictor sees of a file, without the dimension of a batch; see `restore.diffusion.evidence`."""
 
     def shown(self, region: Tensor, random: Random) -> Condition:
         """`condition` of `measured`."""

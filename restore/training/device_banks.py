@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.seeds import seed_of
+from restore.diffusion.seeds import seed_of
 from restore.training.degradations import (
     SCALE_CHANCES,
     SCALES,

@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore.denoiser import Condition
-from restore.devices import SideStream, works_beside
+from restore.diffusion.denoiser import Condition
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.seeds import seed_of
 from restore.errors import BadArgument
-from restore.evidence import Evidence
-from restore.seeds import seed_of
+from restore.runtime.devices import SideStream, works_beside
 from restore.training.degradations import Mixture
 from restore.training.device_degradations import FAMILIES, Family, Made, Setting
 from restore.training.device_pictures import DevicePictures, Dice

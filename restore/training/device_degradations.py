@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from operators import LUMA_BT601, Quantise
-from restore.evidence import (
+from restore.diffusion.evidence import (
     GREY,
     Evidence,
     inverse_gain,
@@ -25,7 +25,7 @@ from restore.evidence import (
     noise_ratio,
     shown_noise,
 )
-from restore.predictor import Shown
+from restore.diffusion.predictor import Shown
 from restore.training.degradations import CONTEXT, GRID, MAIN_NOISE, QUALITIES, SHOT_NOISE, SIDE_NOISE, Mixture
 from restore.training.device_banks import (
     SIGMAS,

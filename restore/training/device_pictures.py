@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.backbone import mirror_to_multiple
-from restore.devices import copies_from_pinned_memory, free_memory
+from restore.runtime.devices import copies_from_pinned_memory, free_memory
 from restore.training.device_tensors import sandwiched
 from restore.training.pictures import Augmentation, Pictures
 

@@ -9,7 +9,7 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from restore.evidence import centred
+from restore.diffusion.evidence import centred
 
 
 def each(values: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Wiener's inverse of blurred pictures side by side: `restore.evidence.wiener`, each picture on a canvas of its own.
+"""Wiener's inverse of blurred pictures side by side: `restore.diffusion.evidence.wiener`, each picture on a canvas of
+its own.
 
 How the border of a blurred picture shows in its inverse depends on the size of the canvas, which goes by the picture's
 size and the kernel's. So that a network learns from what it will be shown, every picture keeps its canvas here. Fast
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from restore.evidence import BORDER_ERROR, RIM, canvas_side, inverse_power, noise_ratio
+from restore.diffusion.evidence import BORDER_ERROR, RIM, canvas_side, inverse_power, noise_ratio
 from restore.training.device_tensors import sandwiched
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, Denoise, Denoiser, ModelConfig
+from restore.diffusion.denoiser import Condition, Denoise, Denoiser, ModelConfig
 from restore.training.objective import Draw, Network, Objective, Terms
 from restore.training.recipe import ObjectiveRecipe
 from restore.training.rounds import DistillationRecipe, Weighting
@@ -21,9 +21,9 @@ def distillation_target(
 ) -> Tensor:
     """The clean picture with which one step of DDIM lands where the teacher's two do.
 
-    ``x̃ = (x″ − (ς/σ) x)/(1 − ς/σ)``, where the teacher goes from x at σ by way of a level between to x″ at ς. As a mean
-    of the teacher's two answers, with weights that sum to 1, it is free of the difference of large numbers; at the last
-    step (ς = 0) it is the second of them.
+    ``x̃ = (x″ − (ς/σ) x)/(1 − ς/σ)``, where the teacher goes from x at σ by way of a level between to x″ at ς. As a
+    mean of the teacher's two answers, with weights that sum to 1, it is free of the difference of large numbers; at the
+    last step (ς = 0) it is the second of them.
 
     Args:
         teacher: ``teacher(x, sigma, condition)``.
@@ -63,7 +63,7 @@ class Distillation(Objective):
         recipe: of which ``noiseless_share`` counts.
         distillation: see `DistillationRecipe`.
         index: of the round, from 0.
-        teacher: a `restore.denoiser.Denoise`.
+        teacher: a `restore.diffusion.denoiser.Denoise`.
     """
 
     def __init__(

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from restore.backbone import Backbone, BackboneConfig, build_backbone
-from restore.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, joined_state, split_state
-from restore.devices import network_dtype
+from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, joined_state, split_state
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.predictor import Predictor, predicted
+from restore.diffusion.seeds import seed_of
 from restore.errors import RestoreError
-from restore.evidence import Evidence
-from restore.predictor import Predictor, predicted
-from restore.seeds import seed_of
+from restore.runtime.devices import network_dtype
 from restore.training.checkpoint import State
 from restore.training.distillation import Distillation
 from restore.training.objective import Draw, Objective, predictor_losses

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from restore.denoiser import Condition, ModelConfig
-from restore.schedule import NoiseSchedule
+from restore.diffusion.denoiser import Condition, ModelConfig
+from restore.diffusion.schedule import NoiseSchedule
 from restore.training.recipe import ObjectiveRecipe
 
 Network = Callable[[Tensor, Tensor], Tensor]

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, UnreadableInput
-from restore.folder import pictures_in
-from restore.photo import SUFFIXES, read_photo
-from restore.photo_encode import quantise
+from restore.jobs.plan import pictures_in
+from restore.photo.encode import quantise
+from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
 
 PICTURES = "photographs.zip"

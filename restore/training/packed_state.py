@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from restore.denoiser import joined_state
+from restore.diffusion.denoiser import joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model

@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from restore.backbone import mirror_to_multiple
-from restore.denoiser import Condition
+from restore.diffusion.denoiser import Condition
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.predictor import Shown
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
-from restore.evidence import Evidence
-from restore.folder import pictures_in
-from restore.photo import SUFFIXES, read_photo
-from restore.photo_encode import quantise
-from restore.predictor import Shown
+from restore.jobs.plan import pictures_in
+from restore.photo.encode import quantise
+from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.degradations import CONTEXT, Mixture, draw
 
 SMALLEST_CROP = 8
@@ -118,8 +118,9 @@ class Augmentation:
 class Pictures:
     """Every picture below a folder, decoded once to 8 bits: 3 bytes a pixel, 0.7 GB for 240 megapixels.
 
-    Files whose suffix is one of `restore.photo.SUFFIXES` count, in the order of their paths. Grey becomes three equal
-    channels, 16 bits become 8, and transparent pictures are laid over black. Colour profiles are not applied.
+    Files whose suffix is one of `restore.photo.photograph.SUFFIXES` count, in the order of their paths. Grey becomes
+    three equal channels, 16 bits become 8, and transparent pictures are laid over black. Colour profiles are not
+    applied.
 
     Args:
         folder: searched with all folders in it.

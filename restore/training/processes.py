@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from restore.devices import choose_device, collective_backend
+from restore.runtime.devices import choose_device, collective_backend
 
 
 @dataclass(frozen=True)

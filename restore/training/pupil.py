@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.backbone import Backbone
-from restore.devices import compiled
+from restore.runtime.devices import compiled
 from restore.training.ema import Averages
 from restore.training.optimiser import Optimisers
 from restore.training.processes import Processes

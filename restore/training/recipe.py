@@ -19,9 +19,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pretrained
 from restore.backbone import build_backbone
-from restore.denoiser import ModelConfig
+from restore.diffusion.denoiser import ModelConfig
+from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess
-from restore.schedule import NoiseSchedule
 from restore.training.degradations import Mixture
 from restore.training.pictures import Augmentation, PredictorData
 from restore.training.rounds import DistillationRecipe
@@ -104,7 +104,7 @@ class ObjectiveRecipe:
 
 @dataclass(frozen=True)
 class PredictorRecipe:
-    """How the second network of a model with a predictor learns, see `restore.predictor`.
+    """How the second network of a model with a predictor learns, see `restore.diffusion.predictor`.
 
     Attributes:
         fraction: of the steps that train the predictor; the others train the denoiser. With 1 the denoiser keeps the

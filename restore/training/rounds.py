@@ -7,8 +7,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
-from restore.denoiser import ModelConfig
-from restore.schedule import LEVELS, NoiseSchedule, noise_levels
+from restore.diffusion.denoiser import ModelConfig
+from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
 
 Weighting = Literal["truncated-snr", "snr+1"]
 
@@ -20,8 +20,9 @@ class DistillationRecipe:
     Attributes:
         start: steps of the first teacher, the model that the run starts from.
         end: steps of the last student; ``start`` is that times 2, 4, 8, …
-        levels: the first teacher's grid of noise levels, one of `restore.schedule.LEVELS`; None is ``karras``, or, for
-            a model that is distilled already, its own levels. Every student has every second level of its teacher.
+        levels: the first teacher's grid of noise levels, one of `restore.diffusion.schedule.LEVELS`; None is
+            ``karras``, or, for a model that is distilled already, its own levels. Every student has every second level
+            of its teacher.
         lengths: how long the rounds are in proportion to each other, one number for each; none means equally long.
         weighting: of the squared error of the clean picture, see `restore.training.distillation.loss_weight`.
 

@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from restore.devices import copies_from_pinned_memory
 from restore.errors import RestoreError
 from restore.files import write_atomically
+from restore.runtime.devices import copies_from_pinned_memory
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
 from restore.training.learner import Learner, Step, TrainingDiverged
 from restore.training.log import BinnedLosses, Log

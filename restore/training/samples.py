@@ -12,14 +12,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.denoiser import Condition, Denoiser
+from restore.diffusion.denoiser import Condition, Denoiser
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.predictor import Shown
+from restore.diffusion.stepping import gaussian_noise
 from restore.errors import NothingToDo, RestoreError
-from restore.evaluation import psnr
-from restore.evidence import Evidence
-from restore.photo import SUFFIXES, read_photo
-from restore.predictor import Shown
+from restore.metrics.quality import psnr
+from restore.photo.photograph import SUFFIXES, read_photo
 from restore.samplers.ddim import ddim
-from restore.solvers.common import gaussian_noise
 from restore.solvers.sr3 import one_step
 from restore.training.degradations import Capture, Noise, Place
 

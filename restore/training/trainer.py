@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
-from restore.predictor import PREFIX
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
@@ -37,7 +37,7 @@ class Options:
         minutes, steps: length of the run; None is the recipe's. On resuming it may differ from what it was.
         resume: go on with the run in ``out``.
         init: start from these weights: a shipped model's name or a .safetensors file.
-        device: as for `restore.devices.choose_device`.
+        device: as for `restore.runtime.devices.choose_device`.
         validation: a folder of pictures for the samples; None takes training pictures.
         cache: a folder for decoded pictures, see `restore.training.pictures.Pictures`.
     """

@@ -1,0 +1,173 @@
+"""Options of the command from a TOML file.
+
+>>> options = read_options(Path("mine.toml"), "sr", commands)
+
+A key is an option's name, with dashes or underscores. Keys at the top count for every command, those of a section
+``[sr]`` for that one, before those at the top.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore.errors import BadArgument, FileAccess
+
+Kind = type[int] | type[float] | type[str] | type[bool] | type[Path]
+
+_WANTED: dict[Kind, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    Path: "a text, the path of a file or folder",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a file may set.
+
+    Attributes:
+        name: as it is written after ``--``.
+        parameter: its name in Python.
+        kind: the type of its value.
+        number_or_text: whether a number stands for its text, as of ``--noise``.
+    """
+
+    name: str
+    parameter: str
+    kind: Kind
+    number_or_text: bool = False
+
+
+Commands = Mapping[str, Mapping[str, Option]]
+"""Of each command its options by their names."""
+
+
+def read_options(path: Path, command: str, commands: Commands) -> dict[str, Any]:
+    """The values that a file sets for a command, by the names of their parameters.
+
+    Paths in it are relative to its folder; so are those in texts that name files, as in ``kernel = "file:k.png"``. All
+    sections are checked, whichever the command is.
+
+    Raises:
+        FileAccess: no such file.
+        BadArgument: not TOML, a key that is no option, or a value of the wrong type; the text names it.
+    """
+    sections = _checked(_table(path), path, commands)
+    values = {**sections[""], **sections.get(command, {})}
+    options = commands[command]
+    return {options[name].parameter: _placed(options[name], value, path.parent) for name, value in values.items()}
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileAccess(f"--config {path}: no such file") from None
+    except OSError as error:
+        raise FileAccess(f"--config {path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise BadArgument(f"--config {path}: not a text file in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadArgument(f"--config {path}: not TOML: {error}") from None
+
+
+def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
+    """Values by section and name; the section "" is the top."""
+    first, *others = commands.values()
+    common = {name: option for name, option in first.items() if all(name in options for options in others)}
+    top = {key: value for key, value in table.items() if key not in commands}
+    for key in top:
+        _refuse_misplaced(key, path, commands, common)
+    sections = {"": _section(top, common, f"--config {path}:")}
+    for command in table.keys() & commands.keys():
+        if not isinstance(table[command], dict):
+            raise BadArgument(f"--config {path}: {command} is a command; write its options below [{command}]")
+        sections[command] = _section(table[command], commands[command], f"--config {path}: [{command}]")
+    return sections
+
+
+def _refuse_misplaced(key: str, path: Path, commands: Commands, common: Mapping[str, Option]) -> None:
+    """A section that is no command, and a key that not every command has."""
+    name = _name(key)
+    owners = [command for command, options in commands.items() if name in options and name not in common]
+    if owners:
+        wanted = " or ".join(f"[{command}]" for command in owners)
+        raise BadArgument(f"--config {path}: {key} is not an option of every command; write it below {wanted}")
+    if name not in common:
+        raise BadArgument(f"--config {path}: {key} is no option{_nearest(name, [*common, *commands])}")
+
+
+def _section(table: Mapping[str, Any], options: Mapping[str, Option], place: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = _name(key)
+        if name not in options:
+            raise BadArgument(f"{place} {key} is no option{_nearest(name, options)}")
+        if name in values:
+            raise BadArgument(f"{place} {key} is there twice, with a dash and with an underscore")
+        values[name] = _value(value, options[name], f"{place} {key}")
+    return values
+
+
+def _value(value: Any, option: Option, place: str) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if option.kind is float and is_number:
+        return float(value)
+    if option.number_or_text and is_number:
+        return str(value)
+    kind = str if option.kind is Path else option.kind
+    if kind is not float and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+        return value
+    wanted = f"a number or {_WANTED[str]}" if option.number_or_text else _WANTED[option.kind]
+    raise BadArgument(f"{place} = {value!r}: must be {wanted}")
+
+
+def _name(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+
+
+def _placed(option: Option, value: Any, folder: Path) -> Any:
+    """With the files that it names as they are found from here."""
+    if option.kind is Path or (option.name == "model" and value.endswith(".safetensors")):
+        return str(folder / value)
+    if option.name in ("method", "start"):
+        return _placed_network(value, folder, otherwise=str(folder / value) if option.name == "start" else value)
+    if option.name in _OPERATOR_TEXTS:
+        return _placed_text(value, _OPERATOR_TEXTS[option.name], folder)
+    return value
+
+
+_OPERATOR_TEXTS = {"operator": "", "kernel": "blur:"}
+"""Options that may name files in the language of `operators.text`, and what is left out before them there."""
+
+
+def _placed_network(text: str, folder: Path, otherwise: str) -> str:
+    """``spandrel:FILE`` with its folder."""
+    from restore.methods.feed_forward import PREFIX, is_feed_forward
+
+    return PREFIX + str(folder / text.removeprefix(PREFIX)) if is_feed_forward(text) else otherwise
+
+
+def _placed_text(text: str, before: str, folder: Path) -> str:
+    """``file:k.png`` with its folder; a text without files, or one that cannot be read, as it is."""
+    import operators
+
+    try:
+        written = operators.parse(before + text)
+    except ValueError:
+        return text
+    placed = written.in_folder(folder)
+    return text if placed == written else str(placed).removeprefix(before)

@@ -1,0 +1,1 @@
+"""The forward process and the network that reverses it: noise schedules, the denoiser, guidance, likelihood."""

@@ -1,0 +1,127 @@
+"""The predictor: a small network that is called once and answers with the restored picture.
+
+Predict, then refine: Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv 2104.14951) let a network
+predict the picture in one call and a diffusion model draw what is missing from it; PMRF (Ohayon et al. 2024, arXiv
+2410.00418) shows that the least-squares estimate is the right place to start from. One predictor serves every operator,
+because it is shown what is known of the picture (`restore.diffusion.evidence`) instead of the raw measurement.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from restore.backbone import Backbone, BackboneConfig, mirror_to_multiple
+from restore.diffusion.evidence import Evidence
+
+Shown = Literal["deblurred", "inverse", "degraded"]
+SHOWN: tuple[Shown, ...] = ("deblurred", "inverse", "degraded")
+
+PREFIX = "predictor."
+"""Of the predictor's tensors in a checkpoint that holds both networks."""
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """The description of a predictor, part of a `restore.diffusion.denoiser.ModelConfig`.
+
+    Attributes:
+        backbone: the network: no noisy input, a condition of 3 channels with its two maps, and two ``times``, the noise
+            level and the known fraction, by which every block scales and shifts its features.
+        shown: the ``inverse`` of the operator applied to the measurement, see `restore.diffusion.evidence`; the
+            ``degraded`` picture at full size, enlarged bicubically or blurred; or ``deblurred``, which is the inverse
+            of blurs and enlarges bicubically (docs/training.md has the measurements).
+
+    Raises:
+        ValueError: a network that is no predictor.
+    """
+
+    backbone: BackboneConfig
+    shown: Shown = "deblurred"
+
+    def __post_init__(self) -> None:
+        backbone = self.backbone
+        if self.shown not in SHOWN:
+            raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
+        wanted = {"noisy_input": False, "times": 2, "noise_map": True, "condition_map": True}
+        wanted |= {"image_channels": 3, "condition_channels": 3, "learned_variance": False, "classes": 0, "dropout": 0}
+        if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
+            raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
+
+    @property
+    def size(self) -> None:
+        """Predictors know pictures of any size, see `restore.diffusion.denoiser.ModelConfig.size`."""
+        return None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PredictorConfig:
+        """The inverse of `dataclasses.asdict`, also after a trip through JSON.
+
+        Raises:
+            TypeError: unknown or missing keys.
+        """
+        backbone = {k: tuple(v) if isinstance(v, list) else v for k, v in data["backbone"].items()}
+        return cls(**{**data, "backbone": BackboneConfig(**backbone)})
+
+
+class Predictor:
+    """A network that answers with the clean picture.
+
+    Args:
+        network: anything callable as `Backbone` is.
+        config: its description.
+    """
+
+    def __init__(self, network: Backbone, config: PredictorConfig) -> None:
+        self.network, self.config = network, config
+
+    def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:
+        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and W of any size.
+
+        Args:
+            numbers: of the whole picture, see `numbers_of`, where the evidence is a piece of it.
+        """
+        return predicted(self.network, self.config, evidence, numbers)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def in_float32(self) -> Predictor:
+        """The same network, whose weights keep the values that they were rounded to."""
+        return Predictor(copy.deepcopy(self.network).set_compute_dtype(torch.float32), self.config)
+
+
+def numbers_of(evidence: Evidence) -> Tensor:
+    """What every block of the network is told of pictures: the largest of either map, in thousandths, [B, 2].
+
+    So holes count for nothing, whatever part of a picture they take: the map shows them.
+    """
+    return 1000 * torch.cat([evidence.known, evidence.noise.sqrt()], dim=1).amax(dim=(2, 3))
+
+
+def predicted(
+    network: Callable[[Tensor, Tensor], Tensor],
+    config: PredictorConfig,
+    evidence: Evidence,
+    numbers: Tensor | None = None,
+) -> Tensor:
+    """The evidence plus what the network adds to it.
+
+    The square root of the noise level is shown, which tells small levels apart.
+
+    Args:
+        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the numbers [B, 2], to
+            [B, 3, h, w].
+        numbers: None is `numbers_of` the evidence.
+    """
+    height, width = evidence.picture.shape[-2:]
+    seen = torch.cat([evidence.picture, evidence.known, evidence.noise.sqrt()], dim=1)
+    seen = mirror_to_multiple(seen, config.backbone.size_multiple)
+    added = network(seen, numbers_of(evidence) if numbers is None else numbers)
+    return evidence.picture + added[..., :height, :width].float()

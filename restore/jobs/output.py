@@ -1,0 +1,81 @@
+"""How outputs are written where the user says so: format, quality, depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from restore.errors import BadArgument
+from restore.photo.photograph import DEPTHS, FORMATS, Photo, written_format
+
+_NAMES = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "tif": "TIFF", "bmp": "BMP"}
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+_WITH_QUALITY = ("JPEG", "WEBP")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is asked of output files; None is as the input has it.
+
+    Attributes:
+        format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``.
+        quality: of JPEG and WebP, 1 to 100; WebP is lossy then.
+        depth: bits a channel: 8; 16 in PNG and TIFF; 32 (floating point) in TIFF.
+
+    Raises:
+        BadArgument: a value that does not exist, or values that contradict each other.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format.lower() not in _NAMES:
+            raise BadArgument(f"--format {self.format}: must be png, jpeg, webp, tiff or bmp")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise BadArgument(f"--quality {self.quality}: must be between 1 and 100")
+        if self.depth not in (None, 8, 16, 32):
+            raise BadArgument(f"--depth {self.depth}: must be 8, 16 or 32")
+        if self._format is not None:
+            self._check_format(self._format, f"--format {self.format}")
+
+    @property
+    def _format(self) -> str | None:
+        """Pillow's name of the format asked for."""
+        return None if self.format is None else _NAMES[self.format.lower()]
+
+    def suffix(self, source: Path) -> str:
+        """Of the output of ``source`` where nobody named it: its own; .png for what is read but not written."""
+        own = source.suffix if source.suffix.lower() in FORMATS else ".png"
+        if self._format in (None, FORMATS[own.lower()]):
+            return own
+        return _SUFFIXES[self._format]
+
+    def check(self, target: Path) -> None:
+        """Whether an output can be written so.
+
+        Raises:
+            BadArgument: a suffix of no format or of another one, or quality or depth that its format has not.
+        """
+        format = written_format(target)
+        if self._format not in (None, format):
+            right = _SUFFIXES[self._format]
+            raise BadArgument(f"{target}: --format {self.format} is written to {right}, not {target.suffix}")
+        self._check_format(format, str(target))
+
+    def applied(self, photo: Photo) -> Photo:
+        """The photo to be written so; its arrays are shared."""
+        encoding = photo.encoding if self.quality is None else {**photo.encoding, "quality": self.quality}
+        return replace(photo, bits=self.depth or photo.bits, encoding=encoding)
+
+    def _check_format(self, format: str, place: str) -> None:
+        if self.quality is not None and format not in _WITH_QUALITY:
+            raise BadArgument(f"{place}: --quality {self.quality} is for JPEG and WebP; {format} loses nothing")
+        if self.depth is not None and self.depth not in DEPTHS[format]:
+            able = " or ".join(name for name, depths in DEPTHS.items() if self.depth in depths)
+            held = " or ".join(str(depth) for depth in DEPTHS[format])
+            raise BadArgument(f"{place}: {format} has {held} bits a channel; --depth {self.depth} is for {able}")
+
+
+AS_INPUT = OutputOptions()

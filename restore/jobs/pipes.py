@@ -1,0 +1,89 @@
+"""``-`` for stdin and stdout: one picture through a pipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+from PIL import Image
+
+from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore.jobs.run import Request
+from restore.photo.photograph import FORMATS
+
+PIPE = Path("-")
+
+
+@contextmanager
+def piped(request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> Iterator[Request]:
+    """The request with files in a temporary folder in the place of ``-``; what is written there goes to stdout at last.
+
+    Without an output, stdin goes to stdout. The output has the input's format unless another one is asked for.
+
+    Raises:
+        BadArgument: several outputs, or something else for stdout.
+        UnreadableInput: nothing on stdin.
+        FileAccess: stdout is closed.
+    """
+    to_stdout = request.target == PIPE or (request.source == PIPE and request.target is None)
+    if request.source != PIPE and not to_stdout:
+        yield request
+        return
+    if to_stdout:
+        _refuse_more(request)
+    with TemporaryDirectory(prefix="restore-") as place:
+        names = dict(request.shown)
+        if request.source == PIPE:
+            source = _received(stdin or sys.stdin.buffer, Path(place))
+            request, names[source] = replace(request, source=source), "stdin"
+        if to_stdout:
+            target = Path(place, f"stdout{request.output.suffix(request.source)}")
+            request, names[target] = replace(request, target=target), "stdout"
+        yield replace(request, shown=names)
+        if to_stdout:
+            _send(target.read_bytes(), stdout or sys.stdout.buffer)
+
+
+def _refuse_more(request: Request) -> None:
+    if request.source != PIPE and request.source.is_dir():
+        raise BadArgument(f"{request.source}: a folder cannot be written to stdout; give an output folder")
+    wanted: dict[str, Any] = {
+        "--json": request.as_json,
+        "--samples": request.options.samples > 1,
+        "--compare": request.compare,
+        "--pages": request.pages,
+        "--watch": request.watch,
+        "--dry-run": request.dry_run,
+    }
+    for option, given in wanted.items():
+        if given:
+            raise BadArgument(f"{option}: stdout takes the one picture; give an output file")
+
+
+def _received(stdin: IO[bytes], folder: Path) -> Path:
+    data = stdin.read()
+    if not data:
+        raise UnreadableInput("stdin: nothing came; a picture was to come")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            format = image.format
+    except Exception:  # whatever it is, reading it as a photograph says why
+        format = None
+    suffix = next((suffix for suffix, known in FORMATS.items() if known == format), ".png")
+    path = folder / f"stdin{suffix}"
+    path.write_bytes(data)
+    return path
+
+
+def _send(data: bytes, stdout: IO[bytes]) -> None:
+    try:
+        stdout.write(data)
+        stdout.flush()
+    except OSError as error:
+        raise FileAccess(f"stdout: cannot be written: {error.strerror or error}") from error

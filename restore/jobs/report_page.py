@@ -1,0 +1,411 @@
+"""A run as one HTML file: before and after with a slider, what changed, how sure it is, settings, failures."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+import pretrained
+from restore import __version__
+from restore.errors import BadArgument, FileAccess
+from restore.files import refuse_existing, write_atomically
+from restore.jobs.picture import Drawn, Shown, unexplained
+from restore.jobs.plan import Job, Plan, check_writable, identity
+from restore.report.comparison import TITLES, Comparison, compare
+from restore.report.html import BYTE_LIMIT, CROP_RIM, EightBit, document, facts, jpeg, png, printable, reduced
+from restore.runtime.devices import device_name
+
+SUFFIXES = (".html", ".htm")
+PREVIEW_SIDE, MAP_SIDE = 640, 320
+"""The longest sides of the pictures and maps of a page, in pixels."""
+CROP_SIDE, CROP_ZOOM = 128, 3
+"""Of the detail, in pixels of the result, and how much it is enlarged."""
+SMALL = 320
+"""Pictures below this many pixels are enlarged by whole numbers."""
+PREVIEW_QUALITY = 88
+ROW_LIMIT = 2000
+"""Of the table, and of the list of failures."""
+BRIGHT_SHARE = 99.5
+"""Per cent of a map's pixels that are darker than its brightest colour."""
+
+
+def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
+    """Before any work: whether the page can be written.
+
+    Raises:
+        BadArgument: not the name of an HTML file.
+        FileAccess: it exists, is an input, or cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadArgument(f"--report {path}: its suffix must be .html")
+    if path.is_dir():
+        raise FileAccess(f"--report {path}: is a folder; give the name of a file")
+    inputs = (file for job in plan.jobs for file in (job.source, job.mask, job.start) if file is not None)
+    if path.exists() and identity(path) in {identity(file) for file in inputs if file.exists()}:
+        raise FileAccess(f"--report {path}: is an input; an input is never overwritten, choose another name")
+    refuse_existing(path, overwrite)
+    check_writable(path.parent)
+
+
+def settings(task: str, given: Mapping[str, Any], model: str, place: Mapping[str, str]) -> dict[str, str]:
+    """What a reader must know to do the same again.
+
+    Args:
+        given: options by name; None is left out.
+        model: its name or file.
+        place: what it was done with, see `place_here`.
+    """
+    return {
+        "task": task,
+        **{name: printable(_written(value)) for name, value in given.items() if value is not None},
+        "model": printable(pretrained.short_name(model)),
+        "model's SHA-256": pretrained.digest(model),
+        **place,
+        "versions": f"restore {__version__}, torch {torch.__version__}",
+    }
+
+
+def place_here(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """This machine's device, and the number format of the network."""
+    return {"device": device_name(device), "number format": str(dtype).removeprefix("torch.")}
+
+
+class _Row(NamedTuple):
+    drawn: Drawn
+    done: Mapping[str, Any]
+    anchor: str
+    """Of its pictures; empty where they are not shown."""
+
+
+@dataclass(frozen=True)
+class Artist:
+    """Draws a picture's part of the page, where it is written; see `restore.jobs.picture.Draw`.
+
+    Attributes:
+        root: the folder that is restored; None for a single picture.
+        views: whether the pictures are shown, or told only.
+    """
+
+    root: Path | None
+    views: bool = True
+
+    def __call__(self, job: Job, shown: Shown, done: Mapping[str, Any]) -> Drawn:
+        name = self.name(job)
+        views = _views(name, compare(shown.before, shown.after), shown.std, done) if self.views else ""
+        height, width = shown.before.pixels.shape[:2]
+        return Drawn(name, (width, height), views)
+
+    def elsewhere(self) -> Artist:
+        """For a machine with another working folder, which gets absolute paths."""
+        return replace(self, root=None if self.root is None else Path(os.path.abspath(self.root)))
+
+    def name(self, job: Job) -> str:
+        return printable(job.below(self.root or job.source.parent))
+
+
+class RunPage:
+    """Collects what was drawn of pictures, up to a limit, and makes the page at the end.
+
+    Args:
+        plan: the run.
+        root: the folder that is restored; None for a single picture.
+        settings: see `settings`.
+        limit: of the embedded pictures, in bytes.
+    """
+
+    def __init__(self, plan: Plan, root: Path | None, settings: Mapping[str, str], limit: int = BYTE_LIMIT) -> None:
+        self.plan, self.root, self.settings, self.limit = plan, root, settings, limit
+        self.bytes = 0
+        self.rows: list[_Row] = []
+        self.sections: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        self.started = time.perf_counter()
+
+    @property
+    def artist(self) -> Artist:
+        """Who draws the next picture."""
+        return Artist(self.root, self.bytes < self.limit)
+
+    def add(self, drawn: Drawn, done: Mapping[str, Any]) -> None:
+        """A picture is done."""
+        anchor = ""
+        if self.bytes < self.limit and drawn.views:
+            section = _section(f"picture-{len(self.rows) + 1}", drawn)
+            grown = self.bytes + len(section)
+            self.bytes = min(grown, self.limit)  # those that follow are not shown either: the first ones, without gaps
+            if grown <= self.limit:
+                self.sections.append(section)
+                anchor = f"picture-{len(self.rows) + 1}"
+        self.rows.append(_Row(drawn, done, anchor))
+
+    def fail(self, job: Job, error: BaseException) -> None:
+        """A picture failed."""
+        name, reason = self.artist.name(job), str(error) or type(error).__name__
+        if self.root is not None and self.root.name:
+            reason = reason.replace(f"{self.root}/", "")
+        self.failures.append((name, printable(reason.removeprefix(f"{name}: "))))
+
+    @contextmanager
+    def written(self, path: Path, overwrite: bool) -> Iterator[None]:
+        """Write the page, whole or not at all, when the work inside ends: done, failed or interrupted.
+
+        Nothing is written where no picture was done and none failed.
+
+        Raises:
+            FileAccess: it cannot be written.
+        """
+        try:
+            yield
+        finally:
+            if self.rows or self.failures:
+                write_atomically(self.render(), path, overwrite)
+
+    def render(self) -> bytes:
+        """The page, UTF-8."""
+        title = TITLES[self.settings["task"]]
+        body = [
+            f"<header><h1>{title}</h1><p>{escape(self._lead())}</p></header>",
+            "<main>",
+            *(f"<p class='note'>{escape(note)}</p>" for note in self._notes()),
+            self._table(),
+            self._failed(),
+            f"<section><h2>Settings</h2><details><summary>All settings and versions</summary>{facts(self.settings)}"
+            "</details></section>",
+            *self.sections,
+            "</main>",
+        ]
+        return document(title, "\n".join(part for part in body if part), _STYLE, _SCRIPT).encode("utf-8", "replace")
+
+    def _lead(self) -> str:
+        where = "" if self.root is None else f" of {printable(self.root.resolve().name)}/"
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return (
+            f"{len(self.rows)} of {_counted(len(self.plan.jobs))}{where} restored{failed}, in "
+            f"{time.perf_counter() - self.started:.1f} s; model {self.settings['model']}, {', '.join(self._place())}."
+        )
+
+    def _place(self) -> list[str]:
+        return [self.settings[name] for name in ("device", "number format") if name in self.settings]
+
+    def _notes(self) -> list[str]:
+        notes = []
+        left = len(self.plan.jobs) - len(self.rows) - len(self.failures)
+        if left:
+            notes.append(f"The run was ended before its last {_counted(left)}.")
+        if self.plan.left:
+            notes.append(f"{_counted(len(self.plan.left))} done before, which are not here.")
+        if len(self.sections) < len(self.rows):
+            notes.append(
+                f"{len(self.sections)} of {_counted(len(self.rows))} shown, as many as fit into "
+                f"{self.limit / 1e6:.3g} MB."
+            )
+        if any(unexplained(row.done) for row in self.rows):
+            notes.append("Marked consistencies are far above the noise: are kernel, operator and noise right?")
+        return notes
+
+    def _table(self) -> str:
+        if not self.rows:
+            return ""
+        rows = "".join(_table_row(row) for row in self.rows[:ROW_LIMIT])
+        heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
+        return (
+            f"<section><h2>Pictures</h2><p class='note'>{_LEGEND}{_cut(len(self.rows))}</p>"
+            '<div class="scroll" tabindex="0" role="region" aria-label="Pictures"><table><thead><tr>'
+            f"{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        )
+
+    def _failed(self) -> str:
+        if not self.failures:
+            return ""
+        lines = "".join(f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in self.failures[:ROW_LIMIT])
+        note = _cut(len(self.failures))
+        return f"<section><h2>Failed</h2><p class='note'>{note}</p><ul class='problems'>{lines}</ul></section>"
+
+
+_HEADS = ("picture", "input", "result", "method", "steps", "samples", "noise", "consistency", "seconds")
+_LEGEND = (
+    "Sizes in pixels. Noise is the standard deviation that was assumed, for pixels in [0, 1]; consistency is the RMS "
+    "of A x − y in the same units: how well the result explains its input. Seconds are those in the solver."
+)
+
+
+def _counted(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"
+
+
+def _cut(count: int) -> str:
+    return "" if count <= ROW_LIMIT else f" The first {ROW_LIMIT} of {count}."
+
+
+def _table_row(row: _Row) -> str:
+    done, name = row.done, escape(row.drawn.name)
+    link = f'<a href="#{row.anchor}">{name}</a>' if row.anchor else name
+    doubt = ' class="doubt"' if unexplained(done) else ""
+    cells = [
+        "{}×{}".format(*row.drawn.before),
+        f"{done['width']}×{done['height']}",
+        *(escape(str(done[key])) for key in ("method", "steps", "samples")),
+        f"{done['noise']:.4f}",
+    ]
+    return (
+        f'<tr><th scope="row">{link}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}'
+        f"<td{doubt}>{done['consistency']:.5f}</td><td>{done['seconds']:.1f}</td></tr>"
+    )
+
+
+def _section(anchor: str, drawn: Drawn) -> str:
+    return f'<section class="picture" id="{anchor}"><h3>{escape(drawn.name)}</h3>{drawn.views}</section>'
+
+
+def _views(name: str, comparison: Comparison, std: NDArray[Any] | None, done: Mapping[str, Any]) -> str:
+    height, width = comparison.after.shape[:2]
+    change = cv2.absdiff(comparison.before, comparison.after).mean(axis=2, dtype=np.float32) / 255
+    pairs = _whole(comparison, name) + _detail(comparison, change, name)
+    maps = _map(change, f"{name}, difference", "Difference of input and result")
+    if std is not None:
+        about = f"Standard deviation of the {done['samples']} samples"
+        maps += _map(std.mean(axis=2, dtype=np.float32), f"{name}, standard deviation", about)
+    about = (
+        f"{comparison.size[0]}×{comparison.size[1]} → {width}×{height} pixels; {done['operator']}; consistency "
+        f"{done['consistency']:.5f} at noise {done['noise']:.4f}"
+    )
+    return (
+        f'<p class="note">{escape(printable(about))}</p><div class="views">{pairs}<div class="views">{maps}</div></div>'
+    )
+
+
+def _whole(comparison: Comparison, name: str) -> str:
+    before, after = (
+        _srgb(reduced(picture, PREVIEW_SIDE), comparison.icc_profile)
+        for picture in (comparison.before, comparison.after)
+    )
+    height, width = after.shape[:2]
+    zoom = max(1, SMALL // max(height, width))
+    sources = [jpeg(picture, PREVIEW_SIDE, PREVIEW_QUALITY) for picture in (before, after)]
+    return _pair(sources, f"{name}, whole", width, zoom)
+
+
+def _detail(comparison: Comparison, change: NDArray[np.float32], name: str) -> str:
+    """Where before and after differ most; nothing where that is nearly the whole picture."""
+    if min(change.shape) < CROP_SIDE or max(change.shape) < 2 * CROP_SIDE:
+        return ""
+    top, left = _place_of_detail(change)
+    inside = slice(top, top + CROP_SIDE), slice(left, left + CROP_SIDE)
+    crops = [_srgb(picture[inside], comparison.icc_profile) for picture in (comparison.before, comparison.after)]
+    pair = _pair([png(crop) for crop in crops], f"{name}, detail", CROP_SIDE, CROP_ZOOM)
+    about = f"{CROP_SIDE}×{CROP_SIDE} pixels at column {left}, row {top}, where it changed most."
+    return f'<div class="detail">{pair}<p class="note">{about}</p></div>'
+
+
+def _place_of_detail(change: NDArray[np.float32]) -> tuple[int, int]:
+    """(top, left) of the square with the largest mean, at some distance from the border, where some methods ring."""
+    means = cv2.boxFilter(change, cv2.CV_32F, (CROP_SIDE, CROP_SIDE), anchor=(0, 0))
+    rim = min(CROP_RIM, (min(change.shape) - CROP_SIDE) // 2)
+    inside = means[rim : len(means) - CROP_SIDE - rim + 1, rim : means.shape[1] - CROP_SIDE - rim + 1]
+    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+    return int(top) + rim, int(left) + rim
+
+
+def _map(values: NDArray[np.float32], alt: str, about: str) -> str:
+    """[H, W] in [0, 1], dark where it is 0."""
+    bright = max(float(np.percentile(values, BRIGHT_SHARE)), 1 / 255)
+    scale = min(1.0, MAP_SIDE / max(values.shape))
+    size = tuple(max(1, round(n * scale)) for n in values.shape[::-1])
+    small = cv2.resize(values, size, interpolation=cv2.INTER_AREA) if scale < 1 else values
+    levels = np.rint(255 * (small / bright).clip(0, 1)).astype(np.uint8)
+    picture = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    zoom = max(1, MAP_SIDE // max(picture.shape[:2]))
+    return (
+        f'<figure class="map{_sharp(zoom)}" style="--width:{picture.shape[1] * zoom}px">'
+        f'<img src="{jpeg(picture, MAP_SIDE, PREVIEW_QUALITY)}" alt="{escape(alt)}" loading="lazy">'
+        f"<figcaption>{about}: mean {float(values.mean()):.4f}, brightest from {bright:.4f}</figcaption></figure>"
+    )
+
+
+def _pair(sources: list[str], label: str, width: int, zoom: int) -> str:
+    """Two pictures beside each other, which the script lays over each other."""
+    alt = escape(label)
+    figures = "".join(
+        f'<figure class="{kind}"><img src="{source}" alt="{alt}, {kind}" loading="lazy">'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for kind, caption, source in zip(("before", "after"), ("Input", "Result"), sources, strict=True)
+    )
+    return (
+        f'<div class="pair{_sharp(zoom)}" data-label="{alt}: before and after" style="--width:{width * zoom}px">'
+        f"{figures}</div>"
+    )
+
+
+def _sharp(zoom: int) -> str:
+    """Whole pixels where they are enlarged."""
+    return " sharp" if zoom > 1 else ""
+
+
+def _srgb(picture: EightBit, profile: bytes | None) -> EightBit:
+    """The look that a profile gives, for a page whose pictures carry none; an unusable profile changes nothing."""
+    if profile is None:
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB")))
+    except (ImageCms.PyCMSError, OSError):
+        return picture
+
+
+def _written(value: Any) -> str:
+    """A size as ``640x480``, noise levels with commas."""
+    if not isinstance(value, tuple):
+        return str(value)
+    whole = all(isinstance(number, int) for number in value)
+    return "x".join(map(str, value)) if whole else ", ".join(f"{number:.4g}" for number in value)
+
+
+_STYLE = """
+td.doubt { color: var(--bad); font-weight: 700 }
+th a { color: inherit }
+.views { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start }
+.detail { min-width: 0 }
+.detail p { contain: inline-size }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; width: calc(2 * var(--width)); max-width: 100% }
+.pair img, .map img { display: block; width: 100% }
+.sharp img { image-rendering: pixelated }
+.map { width: var(--width); max-width: 100% }
+.slider { position: relative; grid-template-columns: 1fr; width: var(--width); overflow: hidden }
+.slider figure { grid-area: 1 / 1 }
+.slider .after { clip-path: inset(0 0 0 var(--cut)) }
+.slider figcaption { position: absolute; top: .5rem; left: .5rem; padding: 0 .4rem; border-radius: .25rem;
+  background: rgb(0 0 0 / .6); color: #fff }
+.slider .after figcaption { left: auto; right: .5rem }
+.slider::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--cut); width: 2px; margin-left: -1px;
+  background: #fff; outline: 1px solid rgb(0 0 0 / .5); pointer-events: none }
+.slider input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
+  touch-action: pan-y }
+.slider:focus-within { outline: 2px solid var(--mark); outline-offset: 2px }
+"""
+
+_SCRIPT = """
+for (const pair of document.querySelectorAll(".pair")) {
+  const slider = document.createElement("input");
+  Object.assign(slider, {type: "range", min: 0, max: 100, step: 0.1, value: 50});
+  slider.setAttribute("aria-label", pair.dataset.label);
+  const show = () => pair.style.setProperty("--cut", slider.value + "%");
+  slider.addEventListener("input", show);
+  pair.classList.add("slider");
+  pair.append(slider);
+  show();
+}
+"""

@@ -1,0 +1,434 @@
+"""A run of a task's command: plan, load the model, restore every picture, say and record what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
+from restore.files import remove_leftovers
+from restore.jobs.batches import Batches, check_batch
+from restore.jobs.manifest import Entry, Fingerprint, Manifest, State
+from restore.jobs.output import AS_INPUT, OutputOptions
+from restore.jobs.picture import Ended, Loaded, Work, degrade_file, unexplained
+from restore.jobs.pipeline import Stages, work_in_turn, work_through
+from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run, redo
+from restore.jobs.ray_engine import Cluster, Model, work_through_on_ray
+from restore.jobs.report_page import RunPage, check_report, place_here, settings
+from restore.jobs.selection import Shard
+from restore.jobs.watch import Watch
+from restore.methods.feed_forward import check_file, is_feed_forward, short_name
+from restore.methods.settings import Options
+from restore.restorer import Restorer, Result, check, model_digest
+from restore.runtime.devices import keep_freed_memory
+from restore.runtime.progress import Progress
+from restore.tasks.problem import assumed_borders, files_named
+
+LOOK_SECONDS = 2.0
+"""Between two looks at a watched folder."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: input, output and options, see `restore TASK --help`.
+
+    Attributes:
+        mask: of ``inpaint``.
+        cluster: where a folder is restored by Ray; None is this process.
+        shown: names that stand for paths in what is said.
+        batch: how many pictures of equal size are restored together at most; None is what suits the device.
+    """
+
+    task: str
+    source: Path
+    target: Path | None
+    arguments: Mapping[str, Any]
+    options: Options = field(default_factory=Options)
+    output: OutputOptions = AS_INPUT
+    mask: Path | None = None
+    model: str = "default"
+    device: str = "auto"
+    tile: int | None = None
+    memory: str | None = None
+    overwrite: bool = False
+    resume: bool = True
+    pages: bool = False
+    files_from: Path | None = None
+    shard: Shard | None = None
+    dry_run: bool = False
+    watch: bool = False
+    compare: bool = False
+    report: Path | None = None
+    cluster: Cluster | None = None
+    quiet: bool = False
+    as_json: bool = False
+    shown: Mapping[Path, str] = field(default_factory=dict)
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        check_batch(self.batch)
+        check(self.task, dict(self.arguments), self.options)
+        for name, given in (("--dry-run", self.dry_run), ("--report", self.report is not None)):
+            if self.watch and given:
+                raise BadArgument(f"--watch and {name}; a folder is watched without end, so give one of them")
+        if self.cluster is not None and self.watch:
+            raise BadArgument("--engine ray and --watch; that is for --engine local")
+
+
+class Run:
+    """One request on its way."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.work = Work(request.task, request.arguments, request.options, request.output, request.overwrite)
+        folders = folder_of(request.source, request.target, request.task)
+        self.root = None if folders is None else folders[0]
+        part = request.shard.part if request.shard else ""
+        self.manifest = None if folders is None else Manifest(folders[1], part)
+
+    def go(self) -> None:
+        """Restore what is there; or, watching, whatever comes.
+
+        Raises:
+            RestoreError: with the exit code that fits; `SomeFailed` for pictures of a folder.
+        """
+        request = self.request
+        if request.watch:
+            self._watch()
+            return
+        plan = self.plan()
+        if request.report is not None:
+            check_report(request.report, plan, request.overwrite)
+        if request.dry_run:
+            self._tell(plan)
+            return
+        _finish(plan, self._through(plan), request.quiet)
+
+    def plan(self) -> Plan:
+        """See `plan_run`."""
+        request = self.request
+        wanted = Wanted(
+            request.mask,
+            request.overwrite,
+            request.resume,
+            request.options.samples,
+            request.compare,
+            request.output,
+            request.files_from,
+            request.shard,
+            self._state,
+            request.pages,
+            start=start_file(request.options),
+        )
+        return plan_run(request.source, request.target, request.task, wanted)
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        """Loaded when it is first needed."""
+        request = self.request
+        keep_freed_memory()
+        restorer = Restorer(
+            request.model, request.device, tile=request.tile, memory=request.memory, notice=self._notice
+        )
+        restorer.prepare(request.task, request.options)
+        return restorer
+
+    def _notice(self, text: str) -> None:
+        if not self.request.quiet:
+            say(f"restore: {text}")
+
+    @cached_property
+    def _digest(self) -> str:
+        return model_digest(self.request.model)
+
+    @cached_property
+    def _networks(self) -> list[str]:
+        """SHA-256 of the feed-forward networks."""
+        return [Fingerprint.of(check_file(network)).sha256 for network in self.request.options.networks]
+
+    def _decides(self, job: Job) -> dict[str, Any]:
+        """Everything that decides a picture's result, for the manifest."""
+        request = self.request
+        return {
+            "task": request.task,
+            "arguments": {name: value for name, value in request.arguments.items() if value is not None},
+            **asdict(request.options),
+            "model": self._digest,
+            "output": asdict(request.output),
+            "mask": None if job.mask is None else Fingerprint.of(job.mask).sha256,
+            **({"files": self._files} if self._files else {}),
+            **({} if job.start is None else {"start": Fingerprint.of(job.start).sha256}),
+            **({"networks": self._networks} if self._networks else {}),
+        }
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """Digests of the kernels and masks that the arguments name."""
+        return [Fingerprint.of(path).sha256 for path in files_named(self.request.arguments)]
+
+    def _state(self, job: Job) -> State:
+        if self.manifest is None or self.root is None:
+            return "unknown"
+        return self.manifest.state(job.below(self.root), job.source, self._decides(job))
+
+    def _tell(self, plan: Plan) -> None:
+        """What would be done."""
+        for job in plan.jobs:
+            record = {**_input(job, str(job.source)), "status": "planned", "outputs": [str(job.target)]}
+            print(_json(record) if self.request.as_json else f"{job.source_name} -> {job.target}", flush=True)
+        if not self.request.quiet:
+            left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
+            say(f"{len(plan.jobs)} to restore{left}; nothing was done (--dry-run)")
+
+    def _watch(self) -> None:
+        if self.root is None:
+            raise BadArgument(f"--watch: is for a folder, and {self.request.source} is a file")
+        watch, told = Watch(), self.request.quiet
+        while True:
+            try:
+                plan = self.plan()
+            except NothingToDo:
+                plan = None
+            if not told:
+                say(f"watching {self.request.source}; Ctrl-C ends")
+                told = True
+            if plan is not None:
+                settled = set(watch.settled(job.source for job in plan.jobs))
+                if jobs := [job for job in plan.jobs if job.source in settled]:
+                    self._through(replace(plan, jobs=jobs))
+            time.sleep(LOOK_SECONDS)
+
+    def _through(self, plan: Plan) -> list[str]:
+        """Every picture through its stages; the names of those that failed. A single picture's error is raised."""
+        if self.request.cluster is not None:
+            _ = self._digest  # a model that is not there is told before a cluster is started
+        if plan.is_folder:
+            remove_leftovers(plan.target)
+        self._mention_borders(plan)
+        page, writing = self._page(plan)
+        note = partial(self._note, plan)
+        request = self.request
+        recorder = Recorder(plan, summary, as_json=request.as_json, note=note, page=page, shown=request.shown)
+        samples = request.options.samples
+        here = None if request.cluster is not None else self.restorer  # before any bar: it may have to ask
+        with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as recorder.progress:
+            if here is not None:
+                self._here(plan, recorder, here)
+            else:
+                model = Model(request.model, request.device, request.tile, request.memory)
+                draw = None if page is None else page.artist.elsewhere()
+                work_through_on_ray(
+                    plan.jobs,
+                    self.work,
+                    model,
+                    request.cluster,
+                    recorder.finished,
+                    batch=request.batch,
+                    draw=draw,
+                )
+        return recorder.failures
+
+    def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
+        """In this process."""
+        page = recorder.page
+        batches = Batches(self.work, restorer, self.request.batch, recorder.progress, self._notice)
+
+        def write(job: Job, solved: tuple[Loaded, Result]) -> Ended:
+            return self.work.write(job, *solved, None if page is None else page.artist)
+
+        through = work_in_turn if len(plan.jobs) == 1 else work_through
+        stages = Stages(self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike)
+        through(plan.jobs, stages)
+
+    def _page(self, plan: Plan) -> tuple[RunPage | None, AbstractContextManager[None]]:
+        request = self.request
+        if request.report is None:
+            return None, nullcontext()
+        mask = request.mask and request.mask.name
+        given = {**request.arguments, "mask": mask, **vars(request.options), **vars(request.output)}
+        given["method"] = short_name(request.options.method)
+        if request.options.start is not None:
+            start = start_file(request.options)
+            given["start"] = short_name(request.options.start) if start is None else start.name
+        sizes = {"tile": request.tile, "memory": request.memory, "batch": request.batch}
+        if request.cluster is None:
+            model, place = self.restorer.model, place_here(self.restorer.device, self.restorer.dtype)
+        else:
+            model, place = request.model, {"device": str(request.cluster)}
+        about = settings(request.task, {**given, **sizes}, model, place)
+        page = RunPage(plan, plan.root, about)
+        return page, page.written(request.report, request.overwrite)
+
+    def _note(self, plan: Plan, job: Job, *, fingerprint: Fingerprint, outputs: list[str], **facts: Any) -> None:
+        if self.manifest is None:
+            return
+        below = [Path(os.path.relpath(path, self.manifest.folder)).as_posix() for path in outputs]
+        self.manifest.add(Entry(plan.name(job), fingerprint, self._decides(job), below, **facts))
+
+    def _mention_borders(self, plan: Plan) -> None:
+        """Where pictures are taken for blurred with a border that photographs have not."""
+        operator = self.request.arguments.get("operator")
+        blurs = assumed_borders(operator) if operator and not self.request.quiet else []
+        if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
+            taken = f"the border of {' and '.join(blurs)} is taken for mirrored"
+            say(f"restore: {taken}; boundary=unknown suits a photograph")
+
+
+def degrade_all(
+    plan: Plan,
+    operator: str,
+    noise: float,
+    seed: Callable[[Job], int],
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Make test inputs of every picture of a plan; see `restore.jobs.picture.degrade_file`.
+
+    Args:
+        seed: of each picture's noise.
+
+    Raises:
+        SomeFailed: for pictures of a folder.
+    """
+
+    def tell(target: str, done: Mapping[str, Any]) -> str:
+        return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
+
+    recorder = Recorder(plan, tell, as_json=as_json)
+    with Progress(len(plan.jobs), quiet=quiet) as progress:
+        recorder.progress = progress
+
+        def load(job: Job) -> Fingerprint:
+            return _fingerprint(job.source)
+
+        def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
+            ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
+            progress.picture(job.source.name)
+            return [Ended(fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite))]
+
+        work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
+    _finish(plan, recorder.failures, quiet)
+
+
+def _finish(plan: Plan, failures: list[str], quiet: bool) -> None:
+    if plan.left and not quiet:
+        say(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})")
+    if failures:
+        raise SomeFailed(f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}")
+
+
+class Recorder:
+    """Says and records how each picture of a plan ended.
+
+    Args:
+        plan: the run.
+        tell: makes a line of a target's name and of what was done.
+        as_json: whether stdout gets an object for each picture.
+        note: called with the job and with what the manifest should have of it.
+        page: of the run's report.
+        shown: names that stand for paths.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tell: Callable[[str, Mapping[str, Any]], str],
+        *,
+        as_json: bool = False,
+        note: Callable[..., None] = lambda job, **facts: None,
+        page: RunPage | None = None,
+        shown: Mapping[Path, str] | None = None,
+    ) -> None:
+        self.plan, self.tell, self.as_json, self.note, self.page = plan, tell, as_json, note, page
+        self.shown = shown or {}
+        self.failures: list[str] = []
+        self.progress: Progress | None = None
+
+    def finished(self, job: Job, outcome: Ended | Exception) -> None:
+        """See `restore.jobs.pipeline.work_through`. The error of a single picture is raised."""
+        record = self._failed(job, outcome) if isinstance(outcome, Exception) else self._done(job, outcome)
+        if self.as_json:
+            print(_json({**_input(job, self._name(job.source)), **record}), flush=True)
+
+    def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
+        done = ended.description
+        self.note(job, fingerprint=ended.fingerprint, outputs=done["outputs"], seconds=done.get("seconds", 0.0))
+        if self.page is not None and ended.drawn is not None:
+            self.page.add(ended.drawn, done)
+        if self.progress is not None:
+            self.progress.say(self.tell(self._name(job.target), done))
+        return {"status": "done", **done}
+
+    def _failed(self, job: Job, error: Exception) -> dict[str, Any]:
+        if self.page is not None:
+            self.page.fail(job, error)
+        if not self.plan.is_folder:
+            raise error
+        reason = str(error) or type(error).__name__
+        self.failures.append(job.source_name)
+        about = "" if job.source_name in reason else f"{job.source_name}: "
+        complain(f"{about}{reason} (going on)")
+        self.note(job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason)
+        return {"status": "failed", "error": reason}
+
+    def _name(self, path: Path) -> str:
+        return self.shown.get(path, str(path))
+
+
+def _input(job: Job, name: str) -> dict[str, Any]:
+    """Of a picture's JSON record."""
+    return {"input": name} if job.page is None else {"input": name, "page": job.page}
+
+
+def _fingerprint(path: Path) -> Fingerprint:
+    """Of a file that may be the very reason of a failure."""
+    try:
+        return Fingerprint.of(path)
+    except FileAccess:
+        return Fingerprint(0, 0, "")
+
+
+def summary(target: str, done: Mapping[str, Any]) -> str:
+    """A line about a picture that is done."""
+    why = "as the network gives it" if is_feed_forward(done["method"]) else "are its kernel and noise right?"
+    doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
+    return (
+        f"{target}: {done['width']}x{done['height']}, {done['method']}, {_stages(done)}{done['steps']} step(s), "
+        f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
+    )
+
+
+def start_file(options: Options) -> Path | None:
+    """The file or folder that ``--start`` names, if it names no network."""
+    return None if options.start is None or options.start in options.networks else Path(options.start)
+
+
+def _stages(done: Mapping[str, Any]) -> str:
+    cascade = done["cascade"]
+    return "" if cascade is None else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
+
+
+def say(text: str) -> None:
+    """On stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """An error, on stderr."""
+    say(f"restore: error: {text}")
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """A line of JSON; bytes of file names that are no text are escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    return line if line.isprintable() else json.dumps(record)

@@ -1,0 +1,113 @@
+"""`restore sample`: pictures from the prior, as files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from restore.errors import BadArgument
+from restore.files import refuse_existing
+from restore.jobs.plan import check_writable
+from restore.jobs.score_norms import find_score_norms
+from restore.methods.sampling import Sampling, grid, sample_pictures
+from restore.photo.photograph import Photo, write_photo, written_format
+from restore.restorer import Restorer, check_prior
+from restore.runtime.devices import keep_freed_memory
+from restore.runtime.progress import Progress
+from restore.samplers.catalogue import SAMPLERS
+
+TRAJECTORIES = 4
+"""Pictures whose way is shown."""
+
+
+class Request(NamedTuple):
+    """Where pictures go, and what draws them.
+
+    Attributes:
+        target: a picture file; a folder where pictures are ``separate``.
+        trajectory: a picture file for clean estimates along the way.
+        label: the class, of a class-conditional model.
+    """
+
+    target: Path
+    separate: bool = False
+    trajectory: Path | None = None
+    overwrite: bool = False
+    model: str = "default"
+    device: str = "auto"
+    label: int | None = None
+
+
+def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list[Path]:
+    """Draw pictures and write them; returns the files.
+
+    Args:
+        sampling: the fields of `restore.methods.sampling.Sampling`; what is None has its default, or that of a
+            distilled model. A model that knows one size alone draws that one where neither height nor width is given.
+
+    Raises:
+        BadArgument: what cannot be used, and what would be right.
+        FileAccess: a file that exists or cannot be written; before any work.
+        Unavailable: no such model or device, or its score norms are not known.
+    """
+    chosen = {name: value for name, value in sampling.items() if value is not None}
+    wanted = Sampling(**chosen)
+    files = _files(request, wanted.count)
+    for path in [*files, *([request.trajectory] if request.trajectory else [])]:
+        written_format(path)
+        refuse_existing(path, request.overwrite)
+        check_writable(path.parent)
+    if request.trajectory is not None and request.trajectory in files:
+        raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
+    norms = find_score_norms(request.model, request.label) if SAMPLERS[wanted.sampler].score_norms else None
+    keep_freed_memory()
+    restorer = Restorer(request.model, request.device)
+    if (own := restorer.denoiser.distilled_levels) is not None:
+        wanted = wanted.of_distilled(own, chosen)
+    check_prior(restorer.denoiser, request.model)
+    denoise = restorer.of_class(request.label)
+    if denoise.size is not None:
+        wanted = _at_least(denoise.size, wanted, given="height" in sampling or "width" in sampling)
+    ways = 0 if request.trajectory is None else TRAJECTORIES
+    with Progress(1, len(wanted.batches), quiet=quiet) as progress:
+        progress.picture(wanted.sampler)
+        pictures, seen = sample_pictures(
+            denoise, wanted, restorer.device, norms=norms, ways=ways, callback=progress.step
+        )
+    shown = list(pictures) if request.separate else [grid(pictures)]
+    if seen is not None:
+        files, shown = [*files, request.trajectory], [*shown, grid(seen.flatten(0, 1), columns=seen.shape[1])]
+    for path, picture in zip(files, shown, strict=True):
+        _write(picture, path, request.overwrite)
+    return files
+
+
+def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
+    """Pictures as large as the model knows them, unless larger ones are wanted, which go through in tiles.
+
+    Raises:
+        BadArgument: smaller ones, which would be drawn as a corner of a picture mirrored in itself.
+    """
+    if not given:
+        return replace(wanted, height=size, width=size)
+    if min(wanted.height, wanted.width) < size:
+        raise BadArgument(f"--size {wanted.width}x{wanted.height}: sides of at least {size}, the size of this model")
+    return wanted
+
+
+def _files(request: Request, count: int) -> list[Path]:
+    if not request.separate:
+        return [request.target]
+    if request.target.is_file():
+        raise BadArgument(f"{request.target}: is a file; with --separate OUT is a folder")
+    digits = len(str(count - 1))
+    return [request.target / f"{index:0{digits}}.png" for index in range(count)]
+
+
+def _write(picture: Tensor, path: Path, overwrite: bool) -> None:
+    pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    write_photo(Photo(pixels, format=written_format(path)), path, overwrite=overwrite)

@@ -1,0 +1,1 @@
+"""The methods that solve a problem, and what each needs and measures best with."""

@@ -1,0 +1,164 @@
+"""Pictures from noise alone: what a prior thinks photographs look like, by any sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
+from restore.diffusion.stepping import start
+from restore.errors import BadArgument
+from restore.runtime.tiles import TiledDenoiser
+from restore.samplers import Step
+from restore.samplers.analytic_dpm import ScoreNorms
+from restore.samplers.catalogue import SAMPLERS, check_variance
+
+AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
+"""Pictures, and pixels of them, that go through the network together at most. Some samplers' random numbers depend on
+how many do, so it does not depend on the machine."""
+SHOWN = 8
+"""Estimates along a trajectory that are shown."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is sampled.
+
+    Attributes:
+        count: of pictures.
+        height, width: in pixels.
+        sampler: one of `restore.samplers.catalogue.SAMPLERS`.
+        steps: of the grid of noise levels.
+        levels: the grid, one of `restore.diffusion.schedule.LEVELS`, or the levels themselves without the final 0; None
+            is the sampler's own grid.
+        seed: of the random numbers.
+
+    Raises:
+        BadArgument: what cannot be used, and what would be right.
+    """
+
+    count: int = 9
+    height: int = 128
+    width: int = 128
+    sampler: str = "dpmpp-2m"
+    steps: int = 20
+    levels: str | tuple[float, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise BadArgument(f"--sampler {self.sampler}: unknown; there are {', '.join(SAMPLERS)}")
+        if isinstance(self.levels, str) and self.levels not in LEVELS:
+            raise BadArgument(f"--levels {self.levels}: unknown; there are {', '.join(LEVELS)}")
+        if isinstance(self.levels, tuple) and len(self.levels) != self.steps:
+            raise BadArgument(f"{len(self.levels)} noise levels for {self.steps} steps: must be as many")
+        least = SAMPLERS[self.sampler].least_steps
+        if not least <= self.steps <= 1000:
+            raise BadArgument(f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}")
+        if not 1 <= self.count <= 10_000:
+            raise BadArgument(f"--count {self.count}: must be between 1 and 10000")
+        if min(self.height, self.width) < 8 or self.height * self.width > 2**22:
+            raise BadArgument(f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels")
+
+    def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
+        """The same for a distilled model, which has DDIM's steps at its own levels unless something else was chosen.
+
+        Any sampler with as many steps gets these levels, as the network knows no others.
+
+        Args:
+            own: its `ModelConfig.distilled_levels`.
+            chosen: the fields that are to stay as they are.
+        """
+        sampler = self.sampler if "sampler" in chosen else "ddim"
+        steps = len(own) if sampler == "ddim" and "steps" not in chosen else self.steps
+        levels = own if self.levels is None and steps == len(own) else self.levels
+        return replace(self, sampler=sampler, steps=steps, levels=levels)
+
+    @property
+    def batches(self) -> list[int]:
+        """How many pictures each has."""
+        at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (self.height * self.width)))
+        whole, rest = divmod(self.count, at_once)
+        return [at_once] * whole + [rest] * (rest > 0)
+
+
+def sample_pictures(
+    denoise: Denoiser | TiledDenoiser,
+    sampling: Sampling,
+    device: torch.device,
+    *,
+    norms: ScoreNorms | None = None,
+    ways: int = 0,
+    callback: Callable[[Step], None] = lambda _: None,
+) -> tuple[Tensor, Tensor | None]:
+    """Draw pictures from a prior.
+
+    Args:
+        norms: of this prior, for samplers that take `restore.samplers.analytic_dpm.ScoreNorms`.
+        ways: how many pictures' clean estimates along the way are kept, of the first batch at most.
+        callback: called with a `Step` after each step of each batch.
+
+    Returns:
+        Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the way
+        [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
+
+    Raises:
+        BadArgument: a sampler that needs a learned variance, or score norms, which are not there.
+    """
+    sampler = SAMPLERS[sampling.sampler]
+    check_variance(sampling.sampler, denoise.learned_variance)
+    if sampler.score_norms and norms is None:
+        raise BadArgument(f"--sampler {sampling.sampler}: it needs the model's score norms")
+    sigmas = _sigmas(denoise.schedule, sampling)
+    generator = torch.Generator().manual_seed(sampling.seed)
+    options: dict[str, Any] = {"generator": generator} if sampler.random else {}
+    if sampler.score_norms:
+        options["norms"] = norms
+    made: list[Tensor] = []
+    seen: list[Tensor] = []
+
+    def note(step: Step) -> None:
+        if ways and not made and step.index in _evenly(step.steps):
+            seen.append(_visible(step.clean[:ways]))
+        callback(step)
+
+    with torch.inference_mode():
+        for count in sampling.batches:
+            x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
+            noise = start(x, sigmas[0], generator)
+            made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
+    return torch.cat(made), torch.stack(seen, dim=1) if seen else None
+
+
+def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
+    """Noise levels with a final 0."""
+    if isinstance(sampling.levels, tuple):
+        return [*sampling.levels, 0.0]
+    return noise_levels(schedule, sampling.steps, sampling.levels or SAMPLERS[sampling.sampler].levels)
+
+
+def _evenly(steps: int) -> list[int]:
+    """Up to `SHOWN` of the steps, the first and the last among them."""
+    return torch.linspace(0, steps - 1, min(SHOWN, steps)).round().long().tolist()
+
+
+def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
+    """Pictures [N, 3, H, W] side by side on white, [3, …, …]; without ``columns`` about as many as rows."""
+    count, columns = len(pictures), columns or math.ceil(math.sqrt(len(pictures)))
+    framed = F.pad(pictures, (0, gap, 0, gap), value=1.0)
+    missing = -count % columns
+    framed = torch.cat([framed, framed.new_ones(missing, *framed.shape[1:])])
+    _, channels, height, width = framed.shape
+    rows = framed.reshape(-1, columns, channels, height, width)
+    return rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)[:, :-gap, :-gap]
+
+
+def _visible(pictures: Tensor) -> Tensor:
+    return ((pictures + 1) / 2).clamp(0, 1).float().cpu().clone()

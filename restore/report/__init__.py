@@ -1,0 +1,1 @@
+"""The HTML page and the strip that show before and after."""

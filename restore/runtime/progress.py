@@ -1,0 +1,141 @@
+"""How far a run has come, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
+
+from restore.solvers import Step
+
+_NAME_WIDTH, _BAR_WIDTH = 24, 14
+"""So that a line fits into 80 columns."""
+
+
+class Progress:
+    """The steps of a picture and, for several pictures, the pictures: each with its rate and the time left.
+
+    On a terminal they are bars. A log gets a line now and then instead, besides the lines that are said.
+
+    Args:
+        pictures: how many there are.
+        samples: how many times the steps of a picture are walked.
+        quiet: show nothing.
+        every: seconds between two lines in a log.
+        clock: tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        pictures: int,
+        samples: int = 1,
+        *,
+        quiet: bool = False,
+        every: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.quiet, self.samples, self.every, self.clock = quiet, samples, every, clock
+        terminal = sys.stderr.isatty()
+        short = Column(max_width=_NAME_WIDTH, no_wrap=True, overflow="ellipsis")
+        name = TextColumn("{task.description}", markup=False, table_column=short)  # file names may look like markup
+        columns = (name, BarColumn(_BAR_WIDTH), MofNCompleteColumn(), TimeElapsedColumn(), _PaceColumn())
+        console, hidden = Console(file=sys.stderr, emoji=False), quiet or not terminal
+        self.bars = Bars(*columns, console=console, transient=True, disable=hidden, get_time=clock)
+        self.whole = self.bars.add_task("pictures", total=pictures, unit="picture", at=0.0) if pictures > 1 else None
+        self.part = self.bars.add_task("", total=None, unit="step", at=0.0)
+        self.begun = 0
+        self.next_line = clock() + every if not quiet and not terminal else float("inf")
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if kind is None:
+            self._picture_done()
+        self.bars.stop()
+
+    def picture(self, name: str, count: int = 1) -> None:
+        """A picture begins, or so many together; those before are done."""
+        self._picture_done()
+        self.begun = count
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+        self.bars.reset(self.part, description=shown, total=None)
+        self._line()
+
+    def drop(self) -> None:
+        """What began is not done: it begins again."""
+        self.begun = 0
+
+    def step(self, step: Step) -> None:
+        """The network was called: a solver's callback."""
+        if self.bars.tasks[self.part].finished:  # the next part of pictures that began together
+            self.bars.reset(self.part, total=None)
+        self._advance(self.part, total=step.steps * self.samples)
+        self._line()
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        if not self.quiet:
+            self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _picture_done(self) -> None:
+        if self.begun and self.whole is not None:
+            self._advance(self.whole, self.begun)
+
+    def _advance(self, bar: TaskID, count: int = 1, **changes: int) -> None:
+        self.bars.update(bar, advance=count, at=self.bars.tasks[bar].elapsed, **changes)
+
+    def _line(self) -> None:
+        """For a log, if it is time for one."""
+        if self.clock() < self.next_line:
+            return
+        self.next_line = self.clock() + self.every
+        tasks = [self.bars.tasks[bar] for bar in (self.whole, self.part) if bar is not None]
+        counts = [f"{task.description}: {_count(task)}" for task in tasks if task.completed]
+        if counts:
+            self.say("; ".join(counts))
+
+
+class _PaceColumn(ProgressColumn):
+    """`pace` beside a bar."""
+
+    def render(self, task: Task) -> Text:
+        return Text(pace(task))
+
+
+def _count(task: Task) -> str:
+    """``3 of 20, 1.5 steps/s, 0:11 left``."""
+    return ", ".join(text for text in (f"{task.completed:.0f} of {task.total:.0f}", pace(task)) if text)
+
+
+def pace(task: Task) -> str:
+    """``1.5 steps/s, 0:11 left``, by the mean since the task began; empty before the first is done.
+
+    The field ``at`` of the task is the time from its beginning to the last one done, ``unit`` what is counted.
+    """
+    unit, at = task.fields["unit"], task.fields["at"]
+    if not task.completed or not at or task.total is None:
+        return ""
+    each = at / task.completed
+    rate = f"{_number(1 / each)} {unit}s/s" if each < 1 else f"{_number(each)} s/{unit}"
+    left = each * task.remaining - (task.elapsed - at)
+    return f"{rate}, {_duration(max(0.0, left))} left"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    """``0:11``, or with hours ``2:00:11``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,1 @@
+"""What people want done, as inverse problems."""

@@ -1,0 +1,32 @@
+"""How far a training run has come, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from restore.training.run import Progress
+
+
+class TrainingLines:
+    """A line about a training run now and then.
+
+    Args:
+        say: takes a line.
+        quiet: say nothing.
+        every: seconds between two lines.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, quiet: bool = False, every: float = 10.0) -> None:
+        self.say, self.quiet, self.every = say, quiet, every
+        self.next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """After each step, see `restore.training.run.Progress`."""
+        if self.quiet or (progress.seconds < self.next and progress.share < 1):
+            return
+        self.next = progress.seconds + self.every
+        left = progress.seconds * (1 / progress.share - 1) if progress.share > 0 else 0.0
+        self.say(
+            f"step {progress.step}: {100 * progress.share:.0f} %, loss {progress.loss:.4f}, "
+            f"{progress.pixels_per_second / 1e3:.0f} thousand pixels/s, {left / 60:.1f} min left"
+        )

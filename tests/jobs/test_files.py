@@ -1,0 +1,83 @@
+"""Files that appear whole or not at all, and what a killed run leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restore import files
+from restore.errors import FileAccess
+from restore.files import remove_leftovers, write_atomically
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from restore import files
+files.os.replace = lambda *_: (print("ready", flush=True), time.sleep(60))
+files.write_atomically(b"half", Path(sys.argv[1]), False)
+"""
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return sorted(folder.rglob(".restore-*.tmp"))
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(FileAccess, match=r"a\.png: cannot be written: No space left on device"):
+        write_atomically(b"data", tmp_path / "a.png", False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_synced_after_the_file(tmp_path: Path, monkeypatch) -> None:
+    synced, real = [], os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "a.png").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", recorded)
+    write_atomically(b"data", tmp_path / "a.png", False)
+    assert synced == [((tmp_path / "a.png").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="no file locks here")
+def test_leftovers_of_a_killed_run_are_removed_and_files_being_written_stay(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "a.png"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(target)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        assert len(leftovers(tmp_path)) == 1
+        assert remove_leftovers(tmp_path) == 0
+        assert len(leftovers(tmp_path)) == 1, "it is still being written"
+    finally:
+        process.kill()
+        process.wait()
+    assert len(leftovers(tmp_path)) == 1
+    (tmp_path / "deep" / ".restore-notes.txt").write_bytes(b"a user's file")
+    assert remove_leftovers(tmp_path) == 1
+    assert leftovers(tmp_path) == []
+    assert (tmp_path / "deep" / ".restore-notes.txt").exists()
+
+
+def test_old_leftovers_go_where_locks_tell_nothing(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    young, old = tmp_path / ".restore-1.tmp", tmp_path / ".restore-2.tmp"
+    young.write_bytes(b"")
+    old.write_bytes(b"")
+    os.utime(old, (1, 1))
+    assert remove_leftovers(tmp_path) == 1
+    assert young.exists()
+    assert not old.exists()

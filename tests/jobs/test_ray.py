@@ -1,0 +1,104 @@
+"""A folder by Ray on one machine: the same files and the same manifest as without it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from support.pictures import files
+
+from restore.errors import BadArgument
+from restore.jobs.ray_engine import Cluster
+
+DENOISE = ("--noise", 0.1, "--compare")
+
+
+def recorded(folder: Path) -> dict[str, dict]:
+    entries = [json.loads(line) for line in (folder / "restore.jsonl").read_text().splitlines()]
+    return {e["input"]: {k: v for k, v in e.items() if k != "seconds"} for e in entries}
+
+
+def test_the_same_files_and_the_same_manifest(command, picture, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("ray.data")
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.chdir(tmp_path)  # paths are relative to it, and workers are elsewhere
+    picture("in/a.png")
+    picture("in/sub/b.jpg", size=(32, 32))
+    picture("in/c.png", "RGBA")
+    Path("in/bad.png").write_bytes(b"no picture")
+    assert command("denoise", "in", "here", *DENOISE).code == 10
+    ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
+    outcome = command("denoise", "in", "there", *DENOISE, *ray, "--json")
+    assert outcome.code == 10, outcome.err
+    assert files(tmp_path / "there") == files(tmp_path / "here")
+    assert recorded(tmp_path / "there") == recorded(tmp_path / "here")
+    told = [json.loads(line) for line in outcome.out.splitlines()]
+    assert {entry["input"]: entry["status"] for entry in told} == {
+        "in/a.png": "done", "in/sub/b.jpg": "done", "in/c.png": "done", "in/bad.png": "failed"
+    }  # fmt: skip
+    again = command("denoise", "in", "there", *DENOISE)
+    assert "3 done before" in again.err, "and the other engine goes on with it"
+
+
+def test_batches_and_a_report(command, picture, tmp_path, monkeypatch) -> None:
+    """As without Ray, but for the order of the pictures and what else the page says of the place."""
+    pytest.importorskip("ray.data")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        picture(f"in/sub/{name}.png", size=(40, 32))
+    ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
+    outcome = command("denoise", "in", "there", *DENOISE, *ray, "--batch", 2, "--report", "there.html")
+    assert outcome.code == 0, outcome.err
+    assert command("denoise", "in", "here", *DENOISE, "--batch", 2, "--report", "here.html").code == 0
+    there, here = (Path(name).read_text(encoding="utf-8") for name in ("there.html", "here.html"))
+    assert files(tmp_path / "there").keys() == files(tmp_path / "here").keys()
+    for text in ("3 of 3 pictures of in/ restored", "sub/a.png, whole, before", "sub/c.png, difference"):
+        assert text in there
+        assert text in here
+    assert "1 worker(s) of Ray with 0 GPU(s) and 0.5 processor(s) each" in there
+
+
+@pytest.mark.parametrize("more", [[], ["--report", "page.html"]])
+def test_a_model_that_is_not_there_is_told_before_ray_starts(command, picture, tmp_path, monkeypatch, more) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("restore.jobs.ray_engine._ray", lambda: pytest.fail("Ray was started"))
+    picture("in/a.png")
+    outcome = command("denoise", "in", *DENOISE, "--engine", "ray", "--model", "none.safetensors", *more)
+    assert outcome.code == 3
+    assert "none.safetensors" in outcome.err
+    assert set(files(tmp_path)) == {"in/a.png"}
+
+
+def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    picture("in/a.png")
+    outcome = command("denoise", tmp_path / "in", *DENOISE, "--engine", "ray")
+    assert outcome.code == 3
+    assert "pip install 'restore-diffusion[ray]'" in outcome.err
+    assert set(files(tmp_path)) == {"in/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--engine", "cloud"], "--engine cloud: must be local or ray"),
+        (["--workers", "2"], "are for --engine ray"),
+        (["--engine", "ray", "--workers", "0"], "--workers 0"),
+        (["--engine", "ray", "--watch"], "--engine ray and --watch"),
+    ],
+)
+def test_options_that_cannot_be_used(command, picture, tmp_path, words, text) -> None:
+    picture("in/a.png")
+    outcome = command("denoise", tmp_path / "in", *DENOISE, *words)
+    assert outcome.code == 1
+    assert text in outcome.err
+
+
+@pytest.mark.parametrize("settings", [{"workers": 0}, {"cpus": -1}, {"gpus": float("nan")}, {"cpus": 0}])
+def test_clusters_that_cannot_be(settings: dict) -> None:
+    with pytest.raises(BadArgument, match="--worker"):
+        Cluster(**settings)

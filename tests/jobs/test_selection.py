@@ -1,0 +1,106 @@
+"""Which pictures a run takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.jobs.selection import Shard, is_pattern, listed, matched, root_of, shared_out
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.jpg", "sub/c.png", "sub/deep/d.png", "odd [1].png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.png", ["a.png", "odd [1].png"]),
+        ("**/*.png", ["a.png", "odd [1].png", "sub/c.png", "sub/deep/d.png"]),
+        ("sub/?.png", ["sub/c.png"]),
+        ("[ab].*", ["a.png", "b.jpg"]),
+        ("s*/c.png", ["sub/c.png"]),
+    ],
+)
+def test_patterns(tree: Path, pattern: str, names: list[str]) -> None:
+    assert is_pattern(tree / pattern)
+    assert root_of(tree / pattern) == (tree / "sub" if pattern.startswith("sub") else tree)
+    assert [path.relative_to(tree).as_posix() for path in matched(tree / pattern)] == names
+
+
+def test_patterns_relative_to_the_working_folder(tree: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tree)
+    assert root_of(Path("*.jpg")) == Path()
+    assert matched(Path("*.jpg")) == [Path("b.jpg")]
+
+
+def test_a_file_with_brackets_in_its_name_is_no_pattern(tree: Path) -> None:
+    assert not is_pattern(tree / "odd [1].png")
+    assert not is_pattern(tree / "nosuch.png")
+
+
+def test_a_pattern_without_files(tree: Path) -> None:
+    with pytest.raises(NothingToDo, match="no file matches"):
+        matched(tree / "*.tif")
+
+
+@pytest.mark.parametrize("text", ["a.png\nsub/c.png\n", "a.png\r\n\r\nsub/c.png", "a.png\0sub/c.png\0"])
+def test_lists(tree: Path, text: str) -> None:
+    names = tree.parent / "names.txt"
+    names.write_bytes(text.encode())
+    assert listed(tree, names) == [tree / "a.png", tree / "sub" / "c.png"]
+    assert listed(tree, Path("-"), lambda: text.encode()) == listed(tree, names)
+
+
+def test_lists_of_absolute_names_and_of_the_same_twice(tree: Path) -> None:
+    text = f"{tree / 'a.png'}\na.png\n"
+    assert listed(tree, Path("-"), lambda: text.encode()) == [tree / "a.png"]
+
+
+def test_lists_of_names_that_are_no_text(tree: Path) -> None:
+    odd = tree / os.fsdecode(b"caf\xe9\nnew.png")
+    odd.write_bytes(b"x")
+    assert listed(tree, Path("-"), lambda: b"caf\xe9\nnew.png\0") == [odd]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("../x.png", BadArgument, "not below"),
+        ("/etc/passwd", BadArgument, "not below"),
+        ("nosuch.png", FileAccess, r"nosuch\.png: no such file"),
+        ("sub", FileAccess, "no such file"),
+        ("\n\n", NothingToDo, "names no file"),
+    ],
+)
+def test_bad_lists(tree: Path, text: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        listed(tree, Path("-"), lambda: text.encode())
+
+
+def test_a_list_that_is_not_there(tree: Path) -> None:
+    with pytest.raises(FileAccess, match=r"--files-from .*nosuch\.txt: cannot be read"):
+        listed(tree, tree / "nosuch.txt")
+
+
+def test_shards_share_everything_and_nothing_twice(tmp_path: Path) -> None:
+    paths = [tmp_path / "s" / f"{i}.png" for i in range(400)]
+    shares = [shared_out(paths, tmp_path, Shard.read(f"{i}/4")) for i in range(1, 5)]
+    assert sorted(path for share in shares for path in share) == sorted(paths)
+    assert all(60 < len(share) < 140 for share in shares)
+    assert shared_out(paths[:7], tmp_path, Shard(1, 4)) == [p for p in shares[0] if p in paths[:7]], "whatever else"
+    assert shared_out(paths, tmp_path, None) == paths
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b", "1.0/4"])
+def test_bad_shards(text: str) -> None:
+    with pytest.raises(BadArgument, match="--shard"):
+        Shard.read(text)

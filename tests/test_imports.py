@@ -1,0 +1,86 @@
+"""Imports go one way through the rooms of the code, and there is no circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FLOORS = [
+    {"restore.errors", "restore.files"},
+    {"operators", "pretrained", "restore.backbone"},
+    {"restore.metrics"},
+    {"restore.photo"},
+    {"restore.diffusion"},
+    {"restore.samplers", "restore.solvers"},
+    {"restore.tasks", "restore.runtime"},
+    {"restore.methods"},
+    {"restore.restorer"},
+    {"restore.report"},
+    {"restore.jobs"},
+    {"restore.evaluate", "restore.training"},
+    {"restore.commands"},
+    {"cli"},
+]
+"""From the ground up: a room imports from lower floors alone."""
+
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+NAMES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in ("operators", "pretrained", "restore")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+} | {"cli": ROOT / "cli.py"}
+
+
+def room_of(module: str) -> str:
+    """``restore.photo`` of ``restore.photo.tiff``, ``operators`` of ``operators.masks``."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "restore" else parts[0]
+
+
+def imports_of(module: str) -> Iterator[tuple[str, int]]:
+    """The project's modules that a module imports, wherever in it, for types alone too; with their lines."""
+    for node in ast.walk(ast.parse(NAMES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in found:
+            while name and name not in NAMES:
+                name = name.rpartition(".")[0]
+            if name and name != module:
+                yield name, node.lineno
+
+
+ARROWS = {module: dict(imports_of(module)) for module in NAMES}
+
+
+def test_every_module_has_a_floor():
+    rooms = {room_of(module) for module in NAMES} - {"restore"}
+    assert rooms == set(FLOOR)
+
+
+@pytest.mark.parametrize("module", sorted(NAMES.keys() - {"restore"}))
+def test_imports_go_down(module):
+    """``restore/__init__.py`` alone stands beside the floors: it has the version, and names from all of them."""
+    own = room_of(module)
+    upwards = {
+        f"line {line}: {other}"
+        for other, line in ARROWS[module].items()
+        if other != "restore" and room_of(other) != own and FLOOR[room_of(other)] >= FLOOR[own]
+    }
+    assert not upwards
+
+
+def test_there_is_no_circle():
+    """Modules are taken away once nothing that is left is imported by them; a circle stays."""
+    left = {module: set(arrows) - {"restore"} for module, arrows in ARROWS.items() if module != "restore"}
+    while done := {module for module, arrows in left.items() if not arrows & left.keys()}:
+        left = {module: arrows for module, arrows in left.items() if module not in done}
+    assert not left

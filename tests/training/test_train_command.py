@@ -1,0 +1,70 @@
+"""`restore train` from a folder of photographs to a restored picture."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from support.pictures import piece
+
+RECIPE = """
+[model.backbone]
+channels = 32
+channel_multipliers = [1, 2]
+blocks = 1
+
+[data]
+crop = 16
+batch = 4
+
+[schedule]
+warmup_steps = 1
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for crop in "ab":
+        piece((128, 96), crop).save(f"photos/{crop}.png")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_trains_resumes_and_restores_with_the_model(command, place):
+    words = ["train", "--data", "photos", "--out", "run", "--device", "cpu"]
+    outcome = command(*words, "--recipe", "recipe.toml", "--steps", 2)
+    assert outcome.code == 0, outcome.err
+    assert "run/model.safetensors: 2 steps" in outcome.err
+    assert command(*words, "--recipe", "recipe.toml", "--steps", 2).code == 5  # a run is there
+    assert "4 steps" in command(*words, "--resume", "--steps", 4).err
+    for name in ("recipe.toml", "log.csv", "samples.png", "checkpoint.safetensors", "model.json"):
+        assert (place / "run" / name).is_file()
+    piece((24, 16)).save("in.png")
+    options = ["--noise", 0.1, "--model", "run/model.safetensors"]
+    assert command("denoise", "in.png", "out.png", *options).code == 0
+    assert Image.open("out.png").size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("train --data photos", 1, "--out"),
+        ("train --data photos --out run --recipe recipe.toml", 1, "--minutes or --steps"),
+        ("train --out run --steps 1 --recipe recipe.toml", 1, "--data is missing"),
+        ("train --data nosuch --out run --steps 1 --recipe recipe.toml", 5, "nosuch"),
+        ("train --data empty --out run --steps 1 --recipe recipe.toml", 6, "empty"),
+        ("train --data photos --out run --steps 1 --recipe nosuch.toml", 5, "nosuch.toml"),
+        ("train --data photos --out run --steps 1 --recipe bad.toml", 1, "cropp"),
+        ("train --out run --resume", 5, "run"),
+        ("train --data photos --out run --steps 1 --init nosuch.safetensors", 2, "nosuch.safetensors"),
+        ("train --data photos --out run --steps 1 --recipe recipe.toml --init default", 1, "channels"),
+    ],
+)
+def test_refuses(command, place, words, code, said):
+    (place / "empty").mkdir()
+    (place / "bad.toml").write_text("[data]\ncropp = 3\n")
+    outcome = command(*words.split())
+    assert outcome.code == code, outcome.err
+    assert said in outcome.err
+    assert not (place / "run").exists()
