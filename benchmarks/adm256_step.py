@@ -1,5 +1,6 @@
-"""The memory and the time that ADM's network for ImageNet at 256 × 256 takes in DDRM: 552,814,086 random weights, as
-many steps as asked for of a ×4 problem, each with a call of the network (Dhariwal, Nichol 2021, arXiv 2105.05233).
+"""The memory and the time that ADM's network for ImageNet at 256 × 256 takes in DDRM: 552,814,086
+random weights, as many steps as asked for of a ×4 problem, each with a call of the network
+(Dhariwal, Nichol 2021, arXiv 2105.05233).
 
     python benchmarks/adm256_step.py [--steps 1] [--device cpu] [--dtype bfloat16]
 
@@ -38,7 +39,9 @@ SIDE = 256
 
 
 def random_denoiser(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """A denoiser of random weights, which are nowhere in another format or place than where they are used."""
+    """A denoiser of random weights, which are nowhere in another format or place than where they
+    are used.
+    """
     with torch.device("meta"):
         network = build_backbone(config.backbone)
     network.requires_grad_(False).set_compute_dtype(dtype).to(memory_format=torch.channels_last)
@@ -70,9 +73,15 @@ class Measured(NamedTuple):
 
 
 def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
-    """DDRM from σ ≈ 10 for a random picture, four times as small; its last estimate is made to explain that."""
+    """DDRM from σ ≈ 10 for a random picture, four times as small; its last estimate is made to
+    explain that.
+    """
     operator = operators.downsample((3, side, side), 4).to(denoise.device)
-    y = operator.A(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(denoise.device) * 2 - 1)
+    y = operator.A(
+        torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(denoise.device)
+        * 2
+        - 1
+    )
     times = [time.perf_counter()]
 
     def note(step: Step) -> None:
@@ -81,16 +90,29 @@ def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
 
     levels = noise_levels(denoise.schedule, steps, "log-snr", highest=10.0)
     generator = torch.Generator().manual_seed(1)
+
     with torch.inference_mode(), Meter(denoise.device) as meter:
         times[0], worked = time.perf_counter(), time.process_time()
-        answer = ddrm(denoise, operator, y, 0.0, levels, generator=generator, final_projection=True, callback=note)
+        answer = ddrm(
+            denoise,
+            operator,
+            y,
+            0.0,
+            levels,
+            generator=generator,
+            final_projection=True,
+            callback=note,
+        )
+
     worked = time.process_time() - worked
     weights = list(denoise.network.parameters())
     size = sum(w.numel() * w.element_size() for w in weights) / 2**30
     peak = None if meter.memory is None else meter.memory / 2**10
     if peak is not None and denoise.device.type != "cpu":
         peak -= size  # of a device the weights are in it
+
     seconds = [end - begin for begin, end in pairwise(times)]
+
     return Measured(sum(w.numel() for w in weights), size, peak, seconds, worked, answer)
 
 
@@ -98,7 +120,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: what suits the device")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], help="default: what suits the device"
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
     device = choose_device(arguments.device)
@@ -107,9 +131,15 @@ def main() -> None:
     denoise = random_denoiser(ModelConfig(ADM_256, {"name": "linear"}), device, dtype)
     made = time.perf_counter() - started
     found = measured(denoise, SIDE, arguments.steps)
-    about = f"{device_name(device)}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
+    about = (
+        f"{device_name(device)}, {str(dtype).removeprefix('torch.')}, "
+        f"{torch.get_num_threads()} threads"
+    )
     peak = "" if found.peak is None else f", peak beside them {found.peak:.2f} GiB"
-    print(f"{about}: {found.parameters:,} parameters, {found.weights:.2f} GiB, made in {made:.1f} s{peak}")
+    print(
+        f"{about}: {found.parameters:,} parameters, {found.weights:.2f} GiB, made in {made:.1f} "
+        f"s{peak}"
+    )
     each = ", ".join(f"{s:.2f}" for s in found.calls)
     print(f"seconds a step of {SIDE}x{SIDE}: {each}; of processors in all: {found.processor:.2f}")
 

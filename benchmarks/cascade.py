@@ -1,7 +1,9 @@
-"""Super-resolution in stages against the direct way: PSNR, LPIPS, and how the noise between two stages was chosen.
+"""Super-resolution in stages against the direct way: PSNR, LPIPS, and how the noise between two
+stages was chosen.
 
 python benchmarks/cascade.py CID22_VAL --count 4
-python benchmarks/cascade.py CID22_VAL --skip 20 --count 4 --noise 0 0.02 0.04 0.06      # other pictures, to choose by
+python benchmarks/cascade.py CID22_VAL --skip 20 --count 4 --noise 0 0.02 0.04 0.06      # other
+pictures, to choose by
 """
 
 from __future__ import annotations
@@ -30,14 +32,19 @@ def task_of(scale: int) -> Task:
     return Task(f"×{scale}", "sr", lambda shape, _: operators.downsample(shape, scale), arguments)
 
 
-def measured(restorer: Restorer, cases: Sequence[Case], lpips: Any, method: str, **cascade: Any) -> str:
+def measured(
+    restorer: Restorer, cases: Sequence[Case], lpips: Any, method: str, **cascade: Any
+) -> str:
     """PSNR, LPIPS and seconds in the solver, as cells of a table."""
-    scores, seconds = [], []
+    scores = []
+    seconds = []
     for case in cases:
         result = restorer.run("sr", case.file, {**case.arguments, **cascade}, method=method)
         scores.append(score(2 * to_tensor(result.mean.astype(np.float32) / 255) - 1, case, lpips))
         seconds.append(result.report.seconds)
+
     psnr, distance = (fmean(column) for column in zip(*scores, strict=True))
+
     return f"{psnr:.2f} | {distance:.3f} | {fmean(seconds):.1f}"
 
 
@@ -48,23 +55,38 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--skip", type=int, default=0, help="leave out so many pictures")
     parser.add_argument("--scales", type=int, nargs="+", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD"
+    )
     parser.add_argument("--noise", type=float, nargs="+", default=[None], help="between two stages")
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args()
     keep_freed_memory()
-    restorer, lpips = Restorer(arguments.model), load_lpips()
+    restorer = Restorer(arguments.model)
+    lpips = load_lpips()
     pictures = load_pictures(arguments.folder, arguments.size, arguments.skip + arguments.count)
     pictures = dict(list(pictures.items())[arguments.skip :])
-    print(f"Pictures {arguments.skip + 1} to {arguments.skip + len(pictures)} of `{arguments.folder.resolve().name}`\n")
-    print("| scale | method | stages | noise | PSNR | LPIPS | seconds |\n|---|---|---|---:|---:|---:|---:|")
+    print(
+        f"Pictures {arguments.skip + 1} to {arguments.skip + len(pictures)} of "
+        f"`{arguments.folder.resolve().name}`\n"
+    )
+    print(
+        "| scale | method | stages | noise | PSNR | LPIPS | seconds "
+        "|\n|---|---|---|---:|---:|---:|---:|"
+    )
+
     for scale in arguments.scales:
         cases = [task_of(scale).degrade(name, picture) for name, picture in pictures.items()]
         for method in arguments.methods:
-            print(f"| ×{scale} | `{method}` | – | | {measured(restorer, cases, lpips, method)} |", flush=True)
+            print(
+                f"| ×{scale} | `{method}` | – | | {measured(restorer, cases, lpips, method)} |",
+                flush=True,
+            )
             for stages in STAGES[scale]:
                 for noise in arguments.noise:
-                    cells = measured(restorer, cases, lpips, method, cascade=stages, cascade_noise=noise)
+                    cells = measured(
+                        restorer, cases, lpips, method, cascade=stages, cascade_noise=noise
+                    )
                     shown = "default" if noise is None else f"{noise:g}"
                     print(f"| ×{scale} | `{method}` | {stages} | {shown} | {cells} |", flush=True)
 

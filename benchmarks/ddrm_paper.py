@@ -1,21 +1,25 @@
-"""The published protocol of DDRM (Kawar et al. 2022, arXiv 2201.11793) as one command, beside its published figures.
+"""The published protocol of DDRM (Kawar et al. 2022, arXiv 2201.11793) as one command, beside its
+published figures.
 
-    python benchmarks/ddrm_paper.py --model adm-imagenet256 --data IMAGENET_VAL --list imagenet_val_1k.txt --out results
+    python benchmarks/ddrm_paper.py --model adm-imagenet256 --data IMAGENET_VAL --list
+    imagenet_val_1k.txt --out results
 
-Pictures are the middle square of each file, resized to 256 × 256 (bilinear, as Pillow does); the measurement is
-``y = A x + σ_y n`` with σ_y 0 and 0.05 for pixels in [0, 1], neither clipped nor rounded; DDRM takes 20 steps uniform
-in t, η = 0.85, η_b = 1, from the chain's t = 950, and its answer is the network's last estimate, as published. The
-paper takes the 1000 pictures of ImageNet that github.com/XingangPan/deep-generative-prior lists, and ADM's
-unconditional network.
+Pictures are the middle square of each file, resized to 256 × 256 (bilinear, as Pillow does); the
+measurement is ``y = A x + σ_y n`` with σ_y 0 and 0.05 for pixels in [0, 1], neither clipped nor
+rounded; DDRM takes 20 steps uniform in t, η = 0.85, η_b = 1, from the chain's t = 950, and its
+answer is the network's last estimate, as published. The paper takes the 1000 pictures of ImageNet
+that github.com/XingangPan/deep-generative-prior lists, and ADM's unconditional network.
 
-``--degradations reference`` is what the published code does, faults included (`operators.reference` says which: blurs
-lose a tap and their singular values meet the wrong components, small ones are cut); ``named`` is what the degradations
-are called. They differ in the blurs, in bicubic down-sampling and in the weights of grey; block averages and lost
-pixels are the same, but that the published code loses the same pixels of all pictures.
+``--degradations reference`` is what the published code does, faults included (`operators.reference`
+says which: blurs lose a tap and their singular values meet the wrong components, small ones are
+cut); ``named`` is what the degradations are called. They differ in the blurs, in bicubic
+down-sampling and in the weights of grey; block averages and lost pixels are the same, but that the
+published code loses the same pixels of all pictures.
 
-Each picture is a line of OUT/results.jsonl, and an interrupted run goes on where it was; OUT/results.md is the table.
-LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. The paper also gives KID, which
-this does not: --pictures writes truth and result in 8 bits for a tool of yours.
+Each picture is a line of OUT/results.jsonl, and an interrupted run goes on where it was;
+OUT/results.md is the table. LPIPS needs AlexNet's weights, named in the environment variable
+RESTORE_LPIPS_TRUNK. The paper also gives KID, which this does not: --pictures writes truth and
+result in 8 bits for a tool of yours.
 """
 
 from __future__ import annotations
@@ -49,7 +53,10 @@ from restore.restorer import load_denoiser, model_digest
 from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.solvers import ddrm
 
-ETA, ETA_B, STEPS, SIDE = 0.85, 1.0, 20, 256
+ETA = 0.85
+ETA_B = 1.0
+STEPS = 20
+SIDE = 256
 NOISES = (0.0, 0.05)
 
 
@@ -59,7 +66,8 @@ class Problem:
 
     Attributes:
         about: its name for the table.
-        reference: of `operators.ddrm_reference`; empty where the published code has what the name says.
+        reference: of `operators.ddrm_reference`; empty where the published code has what the name
+            says.
         named: makes what the name says, for pictures of a shape and a seed.
         published: PSNR in dB of the paper's tables 1 and 2 (DDRM, ImageNet 1K, 256 × 256) by σ_y.
         baseline: the same of what is shown before restoration.
@@ -84,11 +92,16 @@ def _text(text: str) -> Callable[[Shape, int], SpectralOperator]:
 
 
 def _gaussian(sigmas: tuple[float, float], radius: int) -> Callable[[Shape, int], SpectralOperator]:
-    """A separable blur of (2 radius + 1)² taps with these standard deviations along the height and the width."""
+    """A separable blur of (2 radius + 1)² taps with these standard deviations along the height and
+    the width.
+    """
 
     def build(shape: Shape, seed: int) -> SpectralOperator:
         taps = [np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2) for sigma in sigmas]
-        rows, columns = (operators.blur_matrix(n, t / t.sum(), "zero") for n, t in zip(shape[1:], taps, strict=True))
+        rows, columns = (
+            operators.blur_matrix(n, t / t.sum(), "zero")
+            for n, t in zip(shape[1:], taps, strict=True)
+        )
         return operators.AxesOperator(shape, None, rows, columns)
 
     return build
@@ -96,7 +109,11 @@ def _gaussian(sigmas: tuple[float, float], radius: int) -> Callable[[Shape, int]
 
 PROBLEMS = {
     "sr4": Problem(
-        "×4, block average", "sr_averagepooling:4", _text("down:area:4"), {0: 26.55, 0.05: 25.21}, {0: 25.65}
+        "×4, block average",
+        "sr_averagepooling:4",
+        _text("down:area:4"),
+        {0: 26.55, 0.05: 25.21},
+        {0: 25.65},
     ),
     "sr8": Problem("×8, block average", "sr_averagepooling:8", _text("down:area:8"), {}, {}),
     "sr16": Problem("×16, block average", "sr_averagepooling:16", _text("down:area:16"), {}, {}),
@@ -110,17 +127,24 @@ PROBLEMS = {
         {0: 35.64, 0.05: 25.45},
         {0: 19.26},
     ),
-    "deblur-gaussian": Problem("blur, Gaussian 5×5, σ 10", "deblur_gauss", _gaussian((10, 10), 2), {}, {}),
-    "deblur-anisotropic": Problem("blur, Gaussian 9×9, σ 1 and 20", "deblur_aniso", _gaussian((1, 20), 4), {}, {}),
+    "deblur-gaussian": Problem(
+        "blur, Gaussian 5×5, σ 10", "deblur_gauss", _gaussian((10, 10), 2), {}, {}
+    ),
+    "deblur-anisotropic": Problem(
+        "blur, Gaussian 9×9, σ 1 and 20", "deblur_aniso", _gaussian((1, 20), 4), {}, {}
+    ),
     "colorize": Problem("colourising", "color", _text("gray"), {}, {}),
-    "inpaint-random": Problem("half of the pixels lost", "inp_random:0.5", _text("mask:random:0.5:seed=SEED"), {}, {}),
+    "inpaint-random": Problem(
+        "half of the pixels lost", "inp_random:0.5", _text("mask:random:0.5:seed=SEED"), {}, {}
+    ),
 }
 TEXT = "inpaint-text"
 """The problem whose mask is a file's."""
 
 
 def with_text_mask(path: Path, side: int) -> Problem:
-    """Pixels lost under a text: a picture, white = lost, or one of the published code's arrays, 0 = lost.
+    """Pixels lost under a text: a picture, white = lost, or one of the published code's arrays, 0 =
+    lost.
 
     Raises:
         BadArgument: not of the side, or without a lost or a known pixel.
@@ -130,19 +154,32 @@ def with_text_mask(path: Path, side: int) -> Problem:
         lost = lost.reshape(math.isqrt(lost.size), -1)
     else:
         lost = np.asarray(Image.open(path).convert("L")) > 127
+
     if lost.shape != (side, side) or lost.all() or not lost.any():
-        raise BadArgument(f"--text-mask {path}: must be {side}x{side} pixels, some of them lost and some not")
+        raise BadArgument(
+            f"--text-mask {path}: must be {side}x{side} pixels, some of them lost and some not"
+        )
+
     known = torch.from_numpy(~lost)
-    return Problem(f"text over it ({path.name})", "", lambda shape, seed: operators.Mask(shape, known), {}, {})
+
+    return Problem(
+        f"text over it ({path.name})", "", lambda shape, seed: operators.Mask(shape, known), {}, {}
+    )
 
 
 def prepared(path: Path, side: int) -> Tensor:
-    """The middle square of a picture at the side that the network knows, [1, 3, side, side] in [0, 1]."""
+    """The middle square of a picture at the side that the network knows, [1, 3, side, side] in [0,
+    1].
+    """
     with Image.open(path) as image:
         picture = image.convert("RGB")
+
     short = min(picture.size)
     left, top = (round((length - short) / 2) for length in picture.size)
-    picture = picture.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BILINEAR)
+    picture = picture.crop((left, top, left + short, top + short)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
@@ -152,21 +189,40 @@ def seed_of(name: str, seed: int) -> int:
 
 
 def restored(
-    denoise: Denoiser, operator: SpectralOperator, y: Tensor, noise: float, steps: int, generator: torch.Generator
+    denoise: Denoiser,
+    operator: SpectralOperator,
+    y: Tensor,
+    noise: float,
+    steps: int,
+    generator: torch.Generator,
 ) -> Tensor:
     """DDRM's answer [1, 3, H, W] in [0, 1] to y, which measured a picture in [0, 1]."""
     offset = operator.A(y.new_ones(len(y), *operator.input_shape))
     levels = noise_levels(denoise.schedule, steps, "uniform")
-    x = ddrm(denoise, operator, 2 * y - offset, 2 * noise, levels, generator=generator, eta=ETA, eta_b=ETA_B)
+    x = ddrm(
+        denoise,
+        operator,
+        2 * y - offset,
+        2 * noise,
+        levels,
+        generator=generator,
+        eta=ETA,
+        eta_b=ETA_B,
+    )
+
     return ((x + 1) / 2).clamp(0, 1)
 
 
 def before(operator: SpectralOperator, y: Tensor) -> Tensor | None:
-    """What the paper calls the baseline: y, enlarged bicubically; None where y has other channels or holes."""
+    """What the paper calls the baseline: y, enlarged bicubically; None where y has other channels
+    or holes.
+    """
     if y.shape[1] != operator.input_shape[0] or isinstance(operator, operators.Mask):
         return None
     size = tuple(operator.input_shape[1:])
-    return (y if tuple(y.shape[-2:]) == size else F.interpolate(y, size=size, mode="bicubic")).clamp(0, 1)
+    return (
+        y if tuple(y.shape[-2:]) == size else F.interpolate(y, size=size, mode="bicubic")
+    ).clamp(0, 1)
 
 
 Lpips = Callable[[Tensor, Tensor], Tensor]
@@ -185,26 +241,38 @@ class Run:
     def made_by(self) -> dict[str, Any]:
         """What a result must agree in to count as done."""
         a = self.arguments
-        return {"model": a.digest, "degradations": a.degradations, "side": a.side, "steps": a.steps, "seed": a.seed}
+        return {
+            "model": a.digest,
+            "degradations": a.degradations,
+            "side": a.side,
+            "steps": a.steps,
+            "seed": a.seed,
+        }
 
     def one(self, problem: str, noise: float, path: Path, name: str) -> dict[str, Any]:
         """Degrade and restore a picture; its line."""
-        a, truth = self.arguments, prepared(path, self.arguments.side)
+        a = self.arguments
+        truth = prepared(path, self.arguments.side)
         seed = seed_of(name, a.seed)
         operator = a.problems[problem].operator(a.degradations, tuple(truth.shape[1:]), seed)
         generator = torch.Generator().manual_seed(seed)
         y = operator.A(truth)
         y = y + noise * torch.randn(y.shape, generator=generator)
         started = time.perf_counter()
+
         with torch.inference_mode():
-            operator, seen = operator.to(self.device), y.to(self.device)
+            operator = operator.to(self.device)
+            seen = y.to(self.device)
             x = restored(self.denoise, operator, seen, noise, a.steps, generator)
             synchronize(self.device)
             seconds = time.perf_counter() - started
-            shown, explained = before(operator, seen), consistency(operator, x, seen)
+            shown = before(operator, seen)
+            explained = consistency(operator, x, seen)
+
         x = x.cpu()
         if a.pictures:
             _write(a.out / f"{problem}-{noise:g}" / Path(name).with_suffix(""), truth, x)
+
         return {
             "problem": problem,
             "noise": noise,
@@ -226,8 +294,12 @@ def _write(stem: Path, truth: Tensor, result: Tensor) -> None:
         Image.fromarray(pixels).save(stem.parent / f"{stem.name}.{kind}.png")
 
 
-def done_before(file: Path, made_by: dict[str, Any]) -> dict[tuple[str, float, str], dict[str, Any]]:
-    """The lines of a file that were made in the same way; one that a killed run broke off is left out."""
+def done_before(
+    file: Path, made_by: dict[str, Any]
+) -> dict[tuple[str, float, str], dict[str, Any]]:
+    """The lines of a file that were made in the same way; one that a killed run broke off is left
+    out.
+    """
     found = {}
     for line in file.read_text().splitlines() if file.exists() else ():
         try:
@@ -236,6 +308,7 @@ def done_before(file: Path, made_by: dict[str, Any]) -> dict[tuple[str, float, s
             continue
         if {key: entry.get(key) for key in made_by} == made_by:
             found[entry["problem"], entry["noise"], entry["picture"]] = entry
+
     return found
 
 
@@ -243,22 +316,30 @@ def pictures(data: Path, names: Path | None, count: int | None) -> list[tuple[st
     """Name and file of each picture, in the order of the list, or of the names.
 
     Raises:
-        FileAccess, NothingToDo: no folder, no list, a picture of the list that is not there, or no picture at all.
+        FileAccess, NothingToDo: no folder, no list, a picture of the list that is not there, or no
+            picture at all.
     """
     if not data.is_dir():
         raise FileAccess(f"--data {data}: no such folder")
+
     files = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
     found = {path.relative_to(data).as_posix(): path for path in files}
     if names is not None:
         if not names.is_file():
             raise FileAccess(f"--list {names}: no such file")
         wanted = [line.split()[0] for line in names.read_text().splitlines() if line.strip()]
-        found |= {name.removesuffix(path.suffix): path for name, path in found.items()}  # lists often leave it out
+        found |= {
+            name.removesuffix(path.suffix): path for name, path in found.items()
+        }  # lists often leave it out
         if missing := [name for name in wanted if name not in found]:
-            raise FileAccess(f"--list {names}: {len(missing)} pictures are not in {data}, as {missing[0]}")
+            raise FileAccess(
+                f"--list {names}: {len(missing)} pictures are not in {data}, as {missing[0]}"
+            )
         found = {name: found[name] for name in wanted}
+
     if not found:
         raise NothingToDo(f"--data {data}: no picture in this folder")
+
     return list(found.items())[:count]
 
 
@@ -267,20 +348,30 @@ def table(entries: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> I
     name = Path(arguments.model).stem
     how = f"{arguments.steps} steps, η {ETA}, η_b {ETA_B:g}, degradations: {arguments.degradations}"
     yield f"DDRM's protocol, {name}, {how}."
-    yield "Published: Kawar et al. 2022, tables 1 and 2, DDRM on ImageNet 1K (1000 pictures of 256 × 256)."
+    yield (
+        "Published: Kawar et al. 2022, tables 1 and 2, DDRM on ImageNet 1K (1000 pictures of 256 "
+        "× 256)."
+    )
     yield ""
-    yield "| problem | σ_y | pictures | before: PSNR | published | PSNR | published | SSIM | LPIPS | A x − y | s |"
+    yield (
+        "| problem | σ_y | pictures | before: PSNR | published | PSNR | published | SSIM | LPIPS "
+        "| A x − y | s |"
+    )
     yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+
     for key, problem in arguments.problems.items():
         for noise in arguments.noise:
-            rows = [entry for entry in entries if (entry["problem"], entry["noise"]) == (key, noise)]
+            rows = [
+                entry for entry in entries if (entry["problem"], entry["noise"]) == (key, noise)
+            ]
             if rows:
                 mean = partial(_mean, rows)
                 yield (
                     f"| {problem.about} | {noise:g} | {len(rows)} | {mean('baseline_psnr', '.2f')} "
-                    f"| {_number(problem.baseline.get(noise))} | {mean('psnr', '.2f')} "
-                    f"| {_number(problem.published.get(noise))} | {mean('ssim', '.3f')} | {mean('lpips', '.3f')} "
-                    f"| {mean('consistency', '.5f')} | {mean('seconds', '.2f')} |"
+                    f"| {_number(problem.baseline.get(noise))} | {mean('psnr', '.2f')} | "
+                    f"{_number(problem.published.get(noise))} | {mean('ssim', '.3f')} | "
+                    f"{mean('lpips', '.3f')} | {mean('consistency', '.5f')} | "
+                    f"{mean('seconds', '.2f')} |"
                 )
 
 
@@ -305,13 +396,28 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", required=True, help="as of the restore command")
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures")
-    parser.add_argument("--list", type=Path, help="of the pictures to take, the first word of each line")
-    parser.add_argument("--out", type=Path, default=Path("ddrm-paper"), help="folder of results.jsonl and results.md")
     parser.add_argument(
-        "--only", nargs="+", choices=[*PROBLEMS, TEXT], metavar="PROBLEM", help=f"of {', '.join(PROBLEMS)}"
+        "--list", type=Path, help="of the pictures to take, the first word of each line"
     )
-    parser.add_argument("--noise", nargs="+", type=float, default=list(NOISES), help="σ_y for pixels in [0, 1]")
-    parser.add_argument("--text-mask", type=Path, help=f"adds {TEXT}: a picture, white = lost, or a .npy, 0 = lost")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("ddrm-paper"),
+        help="folder of results.jsonl and results.md",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*PROBLEMS, TEXT],
+        metavar="PROBLEM",
+        help=f"of {', '.join(PROBLEMS)}",
+    )
+    parser.add_argument(
+        "--noise", nargs="+", type=float, default=list(NOISES), help="σ_y for pixels in [0, 1]"
+    )
+    parser.add_argument(
+        "--text-mask", type=Path, help=f"adds {TEXT}: a picture, white = lost, or a .npy, 0 = lost"
+    )
     parser.add_argument("--degradations", choices=["reference", "named"], default="reference")
     parser.add_argument("--side", type=int, default=SIDE, help="of the pictures")
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -319,6 +425,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", action="store_true", help="write truth and result as PNG")
     parser.add_argument("--device", default="auto")
+
     return parser.parse_args(words)
 
 
@@ -329,8 +436,10 @@ def work(arguments: argparse.Namespace) -> str:
         arguments.problems[TEXT] = with_text_mask(arguments.text_mask, arguments.side)
     elif arguments.only and TEXT in arguments.only:
         raise BadArgument(f"--only {TEXT}: needs --text-mask")
+
     if arguments.only:
         arguments.problems = {name: arguments.problems[name] for name in arguments.only}
+
     chosen = pictures(arguments.data, arguments.list, arguments.count)
     device = choose_device(arguments.device)
     denoise = load_denoiser(arguments.model, device, network_dtype(device))
@@ -338,9 +447,11 @@ def work(arguments: argparse.Namespace) -> str:
     run = Run(denoise, device, arguments, _lpips())
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "results.jsonl"
-    known, entries = done_before(file, run.made_by), []
+    known = done_before(file, run.made_by)
+    entries = []
     if file.exists() and not file.read_bytes().endswith(b"\n"):  # a killed run's last line
         file.write_bytes(file.read_bytes() + b"\n")
+
     with file.open("a") as lines:
         for problem in arguments.problems:
             for noise in arguments.noise:
@@ -350,12 +461,15 @@ def work(arguments: argparse.Namespace) -> str:
                         lines.write(json.dumps(entry) + "\n")
                         lines.flush()
                         print(
-                            f"{problem} {noise:g} {name}: {entry['psnr']:.2f} dB, {entry['seconds']:.1f} s",
+                            f"{problem} {noise:g} {name}: {entry['psnr']:.2f} dB, "
+                            f"{entry['seconds']:.1f} s",
                             file=sys.stderr,
                         )
                     entries.append(entry)
+
     text = "\n".join(table(entries, arguments)) + "\n"
     (arguments.out / "results.md").write_text(text)
+
     return text
 
 
@@ -366,6 +480,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except RestoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
     return 0
 
 

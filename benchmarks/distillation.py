@@ -1,10 +1,11 @@
-"""What distillation brings: how far a few steps of DDIM end from where the teacher's many end, from the same noise.
+"""What distillation brings: how far a few steps of DDIM end from where the teacher's many end, from
+the same noise.
 
 python benchmarks/distillation.py run/model-8.safetensors run/model.safetensors --pictures CID22_VAL
 
-For each distilled model its own steps and, of the model that it was distilled from, as many at the same levels and at
-each grid. The distance is the RMS over all pixels, for pixels in [0, 1]: of pictures from noise alone, and of pictures
-that are shown to the network enlarged ×4.
+For each distilled model its own steps and, of the model that it was distilled from, as many at the
+same levels and at each grid. The distance is the RMS over all pixels, for pixels in [0, 1]: of
+pictures from noise alone, and of pictures that are shown to the network enlarged ×4.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from restore.training.samples import enlarged
 AT_ONCE = 8
 
 
-def endpoints(denoise: Denoise, noise: Tensor, sigmas: Sequence[float], condition: Condition | None) -> Tensor:
+def endpoints(
+    denoise: Denoise, noise: Tensor, sigmas: Sequence[float], condition: Condition | None
+) -> Tensor:
     """Where DDIM ends from white noise [B, 3, n, n], in [0, 1]."""
     made = []
     for part in torch.arange(len(noise)).split(AT_ONCE):
@@ -39,11 +42,15 @@ def endpoints(denoise: Denoise, noise: Tensor, sigmas: Sequence[float], conditio
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("students", nargs="+", metavar="MODEL", help="distilled models")
-    parser.add_argument("--pictures", type=Path, required=True, help="a folder of sharp pictures to be enlarged")
+    parser.add_argument(
+        "--pictures", type=Path, required=True, help="a folder of sharp pictures to be enlarged"
+    )
     parser.add_argument("--teacher", default="default", help="the model they were distilled from")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--count", type=int, default=32)
-    parser.add_argument("--reference", type=int, default=256, help="steps of the teacher that count as many")
+    parser.add_argument(
+        "--reference", type=int, default=256, help="steps of the teacher that count as many"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -54,15 +61,26 @@ def main() -> None:
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(device)
     kinds = {"prior": None, "×4": enlarged(clean, 4)}
     many = noise_levels(teacher.schedule, arguments.reference, "log-snr")
+
     with torch.inference_mode():
-        truth = {kind: endpoints(teacher, noise, many, condition) for kind, condition in kinds.items()}
+        truth = {
+            kind: endpoints(teacher, noise, many, condition) for kind, condition in kinds.items()
+        }
 
         def row(label: str, denoise: Denoise, sigmas: Sequence[float]) -> None:
-            ends = {kind: endpoints(denoise, noise, sigmas, condition) for kind, condition in kinds.items()}
+            ends = {
+                kind: endpoints(denoise, noise, sigmas, condition)
+                for kind, condition in kinds.items()
+            }
             errors = [float((ends[kind] - truth[kind]).square().mean().sqrt()) for kind in kinds]
-            print(f"| {label} | {len(sigmas) - 1} | {errors[0]:.4f} | {errors[1]:.4f} |", flush=True)
+            print(
+                f"| {label} | {len(sigmas) - 1} | {errors[0]:.4f} | {errors[1]:.4f} |", flush=True
+            )
 
-        print(f"{len(clean)} pictures of {arguments.size} pixels; RMS to {arguments.reference} steps.\n")
+        print(
+            f"{len(clean)} pictures of {arguments.size} pixels; RMS to {arguments.reference} "
+            "steps.\n"
+        )
         print(f"| network | steps | {' | '.join(kinds)} |\n|---|---:|---:|---:|")
         for model in arguments.students:
             student = load_denoiser(model, device, network_dtype(device))

@@ -1,4 +1,5 @@
-"""The pictures of results: four tasks by the default methods, and eight crops enlarged four times by every method.
+"""The pictures of results: four tasks by the default methods, and eight crops enlarged four times
+by every method.
 
 python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
 python benchmarks/figure.py KODAK_FOLDER docs/results-x4.jpg --enlarged
@@ -16,7 +17,9 @@ from problems import TASKS
 
 from restore import Restorer
 
-SIDE, GAP, CAPTION = 256, 6, 24
+SIDE = 256
+GAP = 6
+CAPTION = 24
 ROWS = (
     ("sr4", "23.png", (330, 60), "super-resolution x4"),
     ("deblur-motion", "19.png", (180, 80), "deblurring, motion 15 px, noise 0.01"),
@@ -45,9 +48,12 @@ def crop_of(path: Path, corner: tuple[int, int], side: int) -> NDArray[np.uint8]
     return np.asarray(Image.open(path).convert("RGB"))[top : top + side, left : left + side]
 
 
-def row(restorer: Restorer, task_name: str, path: Path, corner: tuple[int, int]) -> list[Image.Image]:
+def row(
+    restorer: Restorer, task_name: str, path: Path, corner: tuple[int, int]
+) -> list[Image.Image]:
     """Degraded, restored, truth."""
-    crop, task = crop_of(path, corner, SIDE), TASKS[task_name]
+    crop = crop_of(path, corner, SIDE)
+    task = TASKS[task_name]
     case = task.degrade(path.name, crop)
     result: NDArray[np.uint8] = restorer.run(task.kind, case.file, dict(case.arguments)).mean
     degraded = Image.fromarray(case.file).resize((SIDE, SIDE), Image.Resampling.NEAREST)
@@ -56,15 +62,21 @@ def row(restorer: Restorer, task_name: str, path: Path, corner: tuple[int, int])
 
 def tasks(restorer: Restorer, folder: Path) -> Image.Image:
     """Four tasks, two beside each other."""
-    width, height = 6 * SIDE + 5 * GAP, 2 * (SIDE + CAPTION)
+    width = 6 * SIDE + 5 * GAP
+    height = 2 * (SIDE + CAPTION)
     sheet = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
 
     for number, (task, name, corner, caption) in enumerate(ROWS):
-        x0, y0 = (number % 2) * 3 * (SIDE + GAP), (number // 2) * (SIDE + CAPTION)
+        x0 = (number % 2) * 3 * (SIDE + GAP)
+        y0 = (number // 2) * (SIDE + CAPTION)
         for column, picture in enumerate(row(restorer, task, folder / name, corner)):
             sheet.paste(picture, (x0 + column * (SIDE + GAP), y0))
-        draw.text((x0, y0 + SIDE + 3), f"{caption}: degraded, restored, truth", fill="black", font=font)
+        draw.text(
+            (x0, y0 + SIDE + 3), f"{caption}: degraded, restored, truth", fill="black", font=font
+        )
+
     return sheet
 
 
@@ -73,18 +85,24 @@ def enlarged(restorer: Restorer, folder: Path) -> Image.Image:
     titles = ("bicubic", *METHODS, "truth")
     step = SMALL_SIDE + GAP
     sheet = Image.new("RGB", (len(titles) * step - GAP, CAPTION + len(ENLARGED) * step), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
 
     for number, (name, corner) in enumerate(ENLARGED):
         crop = crop_of(folder / name, corner, SMALL_SIDE)
         case = TASKS["sr4"].degrade(name, crop)
         small = Image.fromarray(case.file)
         made = [restorer.sr(case.file, 4, method=method) for method in METHODS]
-        pictures = [small.resize((SMALL_SIDE,) * 2, Image.Resampling.BICUBIC), *map(Image.fromarray, made)]
+        pictures = [
+            small.resize((SMALL_SIDE,) * 2, Image.Resampling.BICUBIC),
+            *map(Image.fromarray, made),
+        ]
         for column, picture in enumerate([*pictures, Image.fromarray(np.ascontiguousarray(crop))]):
             sheet.paste(picture, (column * step, CAPTION + number * step))
+
     for column, title in enumerate(titles):
         draw.text((column * step, 3), title, fill="black", font=font)
+
     return sheet
 
 
@@ -92,7 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="the Kodak pictures, 1.png to 24.png")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--enlarged", action="store_true", help="eight crops enlarged four times by every method")
+    parser.add_argument(
+        "--enlarged", action="store_true", help="eight crops enlarged four times by every method"
+    )
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args()
     restorer = Restorer(arguments.model)

@@ -1,11 +1,14 @@
-"""What a folder run costs beside the network: small pictures as a folder, one by one, and the bare network.
+"""What a folder run costs beside the network: small pictures as a folder, one by one, and the bare
+network.
 
-    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] [--batch 1 16] [--ray]
+    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] [--batch 1
+    16] [--ray]
 
-Every picture is enlarged twice with the defaults of the command. The bare network is called as often, on pictures of
-the size of the result. Single runs are processes, of which some are timed; the folder's time includes reading, writing
-and the manifest, without and with the start of the process. The folder is restored as many pictures at once as suits
-the device, and with ``--batch`` also by so many.
+Every picture is enlarged twice with the defaults of the command. The bare network is called as
+often, on pictures of the size of the result. Single runs are processes, of which some are timed;
+the folder's time includes reading, writing and the manifest, without and with the start of the
+process. The folder is restored as many pictures at once as suits the device, and with ``--batch``
+also by so many.
 """
 
 from __future__ import annotations
@@ -64,16 +67,22 @@ def bare_network(count: int, side: int) -> float:
         return timed(call)
 
 
-def folder_run(source: Path, target: Path, cluster: Cluster | None = None, batch: int | None = None) -> float:
+def folder_run(
+    source: Path, target: Path, cluster: Cluster | None = None, batch: int | None = None
+) -> float:
     """Seconds of a run in this process, the model loaded."""
-    run = Run(Request("sr", source, target, {"scale": SCALE}, quiet=True, cluster=cluster, batch=batch))
+    run = Run(
+        Request("sr", source, target, {"scale": SCALE}, quiet=True, cluster=cluster, batch=batch)
+    )
     if cluster is None:
         run.restorer.denoise(torch.rand(3, 16, 16), 0.1)
     return timed(run.go)
 
 
 def command(*words: object) -> None:
-    subprocess.run([sys.executable, cli.__file__, *map(str, words)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, cli.__file__, *map(str, words)], check=True, capture_output=True
+    )
 
 
 def main() -> None:
@@ -82,12 +91,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--singles", type=int, default=5, help="processes that are timed")
-    parser.add_argument("--batch", type=int, nargs="+", default=[], help="also so many pictures together")
-    parser.add_argument("--ray", action="store_true", help="also by Ray on this machine, its start included")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[], help="also so many pictures together"
+    )
+    parser.add_argument(
+        "--ray", action="store_true", help="also by Ray on this machine, its start included"
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
+
     with TemporaryDirectory() as place:
-        source, out = Path(place, "in"), Path(place, "out")
+        source = Path(place, "in")
+        out = Path(place, "out")
         crops(arguments.folder, source, arguments.count, arguments.side)
         bare = bare_network(arguments.count, arguments.side)
         rows = {"bare network": bare, "folder, in the process": folder_run(source, out)}
@@ -97,12 +112,20 @@ def main() -> None:
         process = timed(lambda: command("sr", source, Path(place, "process"), "--scale", SCALE))
         rows["folder, a process"] = process
         files = sorted(source.iterdir())[: arguments.singles]
-        alone = timed(lambda: [command("sr", f, Path(place, f"alone-{f.name}"), "--scale", SCALE) for f in files])
+        alone = timed(
+            lambda: [
+                command("sr", f, Path(place, f"alone-{f.name}"), "--scale", SCALE) for f in files
+            ]
+        )
         rows[f"single processes, from {len(files)}"] = alone / len(files) * arguments.count
         if arguments.ray:
             threads = float(torch.get_num_threads())
-            rows["folder, Ray on this machine"] = folder_run(source, Path(place, "ray"), Cluster(cpus=threads))
+            rows["folder, Ray on this machine"] = folder_run(
+                source, Path(place, "ray"), Cluster(cpus=threads)
+            )
+
     print("| | seconds | times the bare network |\n|---|---:|---:|")
+
     for name, seconds in rows.items():
         print(f"| {name} | {seconds:.1f} | {seconds / bare:.2f} |")
 

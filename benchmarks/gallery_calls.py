@@ -1,16 +1,19 @@
-"""Quality against network calls of every sampler on the default prior: the figure and the table of docs/gallery.md.
+"""Quality against network calls of every sampler on the default prior: the figure and the table of
+docs/gallery.md.
 
 RESTORE_LPIPS_TRUNK=alexnet_features.safetensors \\
-python benchmarks/gallery_calls.py PHOTOGRAPHS WORK --figure docs/gallery-calls.png [--calls 5 10 20 50]
+python benchmarks/gallery_calls.py PHOTOGRAPHS WORK --figure docs/gallery-calls.png [--calls 5 10 20
+50]
 
-64 pictures of 48×48 pixels, from the same noise by all samplers. What has been drawn lies in the folder WORK and is not
-drawn again, so that a run that was stopped goes on. Two measures, which both fall as a sampler gets better:
+64 pictures of 48×48 pixels, from the same noise by all samplers. What has been drawn lies in the
+folder WORK and is not drawn again, so that a run that was stopped goes on. Two measures, which both
+fall as a sampler gets better:
 
-- of deterministic samplers, the root mean square distance in [-1, 1] to where the probability flow leads from the same
-  noise, which an adaptive solver with a tolerance of 1e-6 finds;
-- of all, the Fréchet distance (Heusel et al. 2017, arXiv 1706.08500, with AlexNet's second convolution in place of
-  Inception) to crops of photographs. Photographs that are not among these, as many as there are samples, show how near
-  samples of this number can come.
+- of deterministic samplers, the root mean square distance in [-1, 1] to where the probability flow
+  leads from the same noise, which an adaptive solver with a tolerance of 1e-6 finds;
+- of all, the Fréchet distance (Heusel et al. 2017, arXiv 1706.08500, with AlexNet's second
+  convolution in place of Inception) to crops of photographs. Photographs that are not among these,
+  as many as there are samples, show how near samples of this number can come.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ from restore.metrics.quality import Lpips, load_lpips
 from restore.restorer import load_denoiser
 from restore.samplers.catalogue import SAMPLERS
 
-COUNT, SIDE = 64, 48
+COUNT = 64
+SIDE = 48
 AT_ONCE = 16
 """Pictures; divides `COUNT`."""
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
@@ -72,7 +76,11 @@ class Walk(NamedTuple):
         sampler = SAMPLERS[self.sampler]
         if sampler.score_norms:
             return partial(sampler.run, norms=find_score_norms("default"))
-        return sampler.run if self.tolerance is None else partial(sampler.run, rtol=self.tolerance, atol=self.tolerance)
+        return (
+            sampler.run
+            if self.tolerance is None
+            else partial(sampler.run, rtol=self.tolerance, atol=self.tolerance)
+        )
 
 
 EXACT_WALK = Walk("ode", 2, EXACT)
@@ -82,11 +90,16 @@ class Counted:
     """A denoiser that counts its calls; without one, an empty picture is its answer."""
 
     def __init__(self, denoise: Denoiser | None = None) -> None:
-        self.denoise, self.calls = denoise, 0
+        self.denoise = denoise
+        self.calls = 0
 
     def __call__(self, x: Tensor, sigma: float, condition: None = None) -> Prediction:
         self.calls += 1
-        return Prediction(0 * x, x / sigma) if self.denoise is None else self.denoise(x, sigma, condition)
+        return (
+            Prediction(0 * x, x / sigma)
+            if self.denoise is None
+            else self.denoise(x, sigma, condition)
+        )
 
 
 def walks(schedule: NoiseSchedule, most_calls: list[int]) -> Iterator[Walk]:
@@ -108,6 +121,7 @@ def _steps(name: str, schedule: NoiseSchedule, most: int) -> int | None:
         if counted.calls > most:
             break
         found = steps
+
     return found
 
 
@@ -116,12 +130,14 @@ def draw(denoise: Counted, walk: Walk, schedule: NoiseSchedule, count: int, side
     sampler = SAMPLERS[walk.sampler]
     sigmas = noise_levels(schedule, walk.steps, sampler.levels)
     pictures = []
+
     for seed in range(max(1, count // AT_ONCE)):
         generator = torch.Generator().manual_seed(seed)
         random = {"generator": generator} if sampler.random else {}
         noise = start(torch.zeros(min(count, AT_ONCE), 3, side, side), sigmas[0], generator)
         with torch.inference_mode():
             pictures.append(walk.run(denoise, noise, sigmas, **random))
+
     return torch.cat(pictures)
 
 
@@ -135,6 +151,7 @@ def drawn(work: Path, denoise: Denoiser, walk: Walk) -> tuple[Tensor, float]:
         np.savez(unfinished, pictures=pictures.numpy(), calls=counted.calls * AT_ONCE / COUNT)
         os.replace(unfinished, file)
         print(walk.name, flush=True)
+
     with np.load(file) as kept:
         return torch.from_numpy(kept["pictures"]), float(kept["calls"])
 
@@ -145,7 +162,9 @@ class Statistics(NamedTuple):
 
 
 def statistics(pictures: Tensor, lpips: Lpips) -> Statistics:
-    """Of AlexNet's 192 features after the second convolution, at all places of pictures [N, 3, H, W] in [0, 1]."""
+    """Of AlexNet's 192 features after the second convolution, at all places of pictures [N, 3, H,
+    W] in [0, 1].
+    """
     network = lpips.network
     features = network.net(network.scaling_layer(2 * pictures - 1)).relu2
     points = features.permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
@@ -154,8 +173,12 @@ def statistics(pictures: Tensor, lpips: Lpips) -> Statistics:
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), arXiv 1706.08500, eq. 6."""
-    shared = np.linalg.norm(_root(a.covariance) @ _root(b.covariance), "nuc")  # the trace of (Σ_a Σ_b)^½
-    return float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance + b.covariance) - 2 * shared)
+    shared = np.linalg.norm(
+        _root(a.covariance) @ _root(b.covariance), "nuc"
+    )  # the trace of (Σ_a Σ_b)^½
+    return float(
+        ((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance + b.covariance) - 2 * shared
+    )
 
 
 def _root(covariance: Array) -> Array:
@@ -174,50 +197,81 @@ def crops(photographs: list[EightBit], each: int, rng: np.random.Generator) -> T
 
 
 def among_photographs(photographs: list[EightBit], lpips: Lpips) -> tuple[list[float], Statistics]:
-    """Distances of crops of `COUNT` photographs to crops of the others; and what samples are compared with."""
-    rng, distances = np.random.default_rng(0), []
+    """Distances of crops of `COUNT` photographs to crops of the others; and what samples are
+    compared with.
+    """
+    rng = np.random.default_rng(0)
+    distances = []
     for _ in range(DIVISIONS):
         order = rng.permutation(len(photographs))
         few, rest = ([photographs[i] for i in part] for part in (order[:COUNT], order[COUNT:]))
-        parts = statistics(crops(few, 1, rng), lpips), statistics(crops(rest, CROPS_EACH, rng), lpips)
+        parts = (
+            statistics(crops(few, 1, rng), lpips),
+            statistics(crops(rest, CROPS_EACH, rng), lpips),
+        )
         distances.append(frechet_distance(*parts))
+
     return distances, statistics(crops(photographs, CROPS_EACH, rng), lpips)
 
 
 def measure(work: Path, folder: Path, most_calls: list[int]) -> dict[str, Any]:
     """All that the figure shows."""
-    denoise, lpips = load_denoiser("default", torch.device("cpu"), torch.float32), load_lpips()
+    denoise = load_denoiser("default", torch.device("cpu"), torch.float32)
+    lpips = load_lpips()
     schedule = denoise.schedule
     exact, _ = drawn(work, denoise, EXACT_WALK)
     all_walks = list(walks(schedule, most_calls))
+
     for walk in all_walks:
         drawn(work, denoise, walk)
+
     floor, truth = among_photographs(list(load_pictures(folder, 0).values()), lpips)
     rows = []
+
     for walk in all_walks:
         pictures, calls = drawn(work, denoise, walk)
         distance = frechet_distance(statistics(((pictures + 1) / 2).clamp(0, 1), lpips), truth)
-        row = {"sampler": walk.sampler, "steps": walk.steps, "tolerance": walk.tolerance, "calls": calls}
-        error = None if SAMPLERS[walk.sampler].random else float((pictures - exact).square().mean().sqrt())
+        row = {
+            "sampler": walk.sampler,
+            "steps": walk.steps,
+            "tolerance": walk.tolerance,
+            "calls": calls,
+        }
+        error = (
+            None
+            if SAMPLERS[walk.sampler].random
+            else float((pictures - exact).square().mean().sqrt())
+        )
         rows.append({**row, "frechet": distance, "error": error})
+
     return {"floor": float(np.mean(floor)), "floor_std": float(np.std(floor)), "rows": rows}
 
 
 def drawing(results: dict[str, Any]) -> Any:
-    """The solver's error of the deterministic samplers, and the distance to photographs of these and of the others."""
+    """The solver's error of the deterministic samplers, and the distance to photographs of these
+    and of the others.
+    """
     figure, (errors, walked, drawn) = plt.subplots(1, 3, figsize=(16, 6.6), layout="constrained")
     exact = [row for row in results["rows"] if row["sampler"] != "ode" or row["tolerance"] != EXACT]
     fixed = [row for row in exact if row["error"] is not None]
     _curves(errors, fixed, "error", "RMS distance to the probability flow's end")
     _curves(walked, fixed, "frechet", "Fréchet distance to photographs: deterministic")
-    _curves(drawn, [row for row in exact if row["error"] is None], "frechet", "… and with noise on the way")
+    _curves(
+        drawn,
+        [row for row in exact if row["error"] is None],
+        "frechet",
+        "… and with noise on the way",
+    )
     highest = max(row["frechet"] for row in exact)
+
     for axes in (walked, drawn):
-        floor, spread = results["floor"], results["floor_std"]
+        floor = results["floor"]
+        spread = results["floor_std"]
         axes.axhspan(floor - spread, floor + spread, color="0.85")
         axes.axhline(floor, color="0.4", linestyle=":")
         axes.annotate("other photographs", (5, floor), fontsize=9, va="bottom")
         axes.set_ylim(0.8 * floor, 1.1 * highest)
+
     return figure
 
 
@@ -225,8 +279,17 @@ def _curves(axes: Axes, rows: list[dict[str, Any]], value: str, title: str) -> N
     names = list(dict.fromkeys(row["sampler"] for row in rows))
     for number, name in enumerate(names):
         points = sorted((row["calls"], row[value]) for row in rows if row["sampler"] == name)
-        color, style = plt.get_cmap("tab10").colors[number % 10], "--" if number >= 10 else "-"
-        axes.plot(*zip(*points, strict=True), style, marker="os^v"[number % 4], markersize=5, color=color, label=name)
+        color = plt.get_cmap("tab10").colors[number % 10]
+        style = "--" if number >= 10 else "-"
+        axes.plot(
+            *zip(*points, strict=True),
+            style,
+            marker="os^v"[number % 4],
+            markersize=5,
+            color=color,
+            label=name,
+        )
+
     axes.set(xscale="log", yscale="log", xlabel="calls of the network", title=title)
     axes.set_xticks([5, 10, 20, 50, 100])
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -243,16 +306,28 @@ def table(rows: list[dict[str, Any]], most_calls: list[int]) -> str:
         error = "" if row["error"] is None else f" ({row['error']:.3f})"
         if fitting:  # of the adaptive solver the last that fits
             cells[row["sampler"], fitting[0]] = f"{row['frechet']:.1f}{error}"
-    lines = ["| sampler | " + " | ".join(map(str, most_calls)) + " |", "|---|" + "---:|" * len(most_calls)]
+
+    lines = [
+        "| sampler | " + " | ".join(map(str, most_calls)) + " |",
+        "|---|" + "---:|" * len(most_calls),
+    ]
+
     for name in SUITABLE:
-        lines.append(f"| `{name}` | " + " | ".join(cells.get((name, calls), "") for calls in most_calls) + " |")
+        lines.append(
+            f"| `{name}` | "
+            + " | ".join(cells.get((name, calls), "") for calls in most_calls)
+            + " |"
+        )
+
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("photographs", type=Path, help="a folder of more than 128 of them")
-    parser.add_argument("work", type=Path, help="a folder for what has been drawn, and results.json")
+    parser.add_argument(
+        "work", type=Path, help="a folder for what has been drawn, and results.json"
+    )
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--figure", type=Path, required=True)
     arguments = parser.parse_args()

@@ -2,8 +2,9 @@
 
 python benchmarks/gallery_curves.py docs/gallery-chain.png docs/gallery-samplers.png
 
-A Swiss roll, as in Sohl-Dickstein et al. 2015 (arXiv 1503.03585, figure 1), and an S, both of 2000 points. With noise
-on them they are a mixture of 2000 Gaussians, whose denoiser is known: no network is at work here.
+A Swiss roll, as in Sohl-Dickstein et al. 2015 (arXiv 1503.03585, figure 1), and an S, both of 2000
+points. With noise on them they are a mixture of 2000 Gaussians, whose denoiser is known: no network
+is at work here.
 """
 
 from __future__ import annotations
@@ -66,19 +67,23 @@ def _points(x: Array, y: Array) -> Tensor:
 
 
 class Empirical:
-    """The denoiser of points that are equally likely: their mean, weighed by how likely the noise is that each needs.
+    """The denoiser of points that are equally likely: their mean, weighed by how likely the noise
+    is that each needs.
 
     It keeps where it was last asked at each level, which is the way that a sampler walks.
     """
 
     def __init__(self, points: Tensor) -> None:
         self.points = points.flatten(1)
-        self.calls, self.visited = 0, dict[float, Tensor]()
+        self.calls = 0
+        self.visited = dict[float, Tensor]()
 
     def __call__(self, x: Tensor, sigma: float, condition: None = None) -> Prediction:
         self.calls += 1
         self.visited[sigma] = x
-        weights = torch.softmax(-(torch.cdist(x.flatten(1), self.points) ** 2) / (2 * sigma**2), dim=1)
+        weights = torch.softmax(
+            -(torch.cdist(x.flatten(1), self.points) ** 2) / (2 * sigma**2), dim=1
+        )
         clean = (weights @ self.points).reshape(x.shape)
         return Prediction(clean, (x - clean) / sigma)
 
@@ -93,8 +98,11 @@ class Empirical:
 
 
 def walked(curve: Tensor, name: str, steps: int) -> tuple[Tensor, Empirical]:
-    """Points that a sampler draws, and the denoiser that saw their ways; from the same noise whatever the sampler."""
-    sampler, denoise = SAMPLERS[name], Empirical(curve)
+    """Points that a sampler draws, and the denoiser that saw their ways; from the same noise
+    whatever the sampler.
+    """
+    sampler = SAMPLERS[name]
+    denoise = Empirical(curve)
     sigmas = noise_levels(SCHEDULE, steps, sampler.levels)
     generator = torch.Generator().manual_seed(3)
     random = {"generator": generator} if sampler.random else {}
@@ -107,11 +115,15 @@ def distance(a: Tensor, b: Tensor) -> float:
     angles = torch.arange(64) * torch.pi / 64
     lines = torch.stack([angles.cos(), angles.sin()]).double()
     pairs = zip((a.flatten(1) @ lines).T, (b.flatten(1) @ lines).T, strict=True)
-    return float(np.mean([wasserstein_distance(one.numpy(), other.numpy()) for one, other in pairs]))
+    return float(
+        np.mean([wasserstein_distance(one.numpy(), other.numpy()) for one, other in pairs])
+    )
 
 
 def _seen(x: Tensor, sigma: float) -> Array:
-    """[N, 2] in the chain's own coordinates, in which the noise fills no more than the pictures did."""
+    """[N, 2] in the chain's own coordinates, in which the noise fills no more than the pictures
+    did.
+    """
     return (x / (1 + sigma**2) ** 0.5).flatten(1).numpy()
 
 
@@ -126,19 +138,26 @@ def _frame(axes: Axes, title: str) -> None:
 
 def chain(curves: dict[str, Tensor]) -> Any:
     """Forward along the chain, and back by 200 of DDPM's steps."""
-    figure, rows = plt.subplots(2 * len(curves), len(LEVELS), figsize=(12, 8.6), layout="constrained")
+    figure, rows = plt.subplots(
+        2 * len(curves), len(LEVELS), figsize=(12, 8.6), layout="constrained"
+    )
     generator = torch.Generator().manual_seed(0)
     for (name, curve), forward, backward in zip(curves.items(), rows[::2], rows[1::2], strict=True):
         drawn, seen = walked(curve, "ddpm", 200)
-        x, below = curve, 0.0
+        x = curve
+        below = 0.0
         for axes, sigma in zip(forward, LEVELS, strict=True):
-            x, below = diffuse(x, sigma, generator, start=below), sigma
+            x = diffuse(x, sigma, generator, start=below)
+            below = sigma
             _dots(axes, _seen(x, sigma), BLUE)
             _frame(axes, f"noise σ {sigma:g} →" if sigma else f"{name} →")
         for axes, sigma in zip(backward, LEVELS, strict=True):
             level, points = seen.nearest(sigma) if sigma else (0.0, drawn)
             _dots(axes, _seen(points, level), "#b5482a", 3)
-            _frame(axes, f"← σ {level:.2g}" if sigma else f"← drawn, {distance(drawn, curve):.3f} off")
+            _frame(
+                axes, f"← σ {level:.2g}" if sigma else f"← drawn, {distance(drawn, curve):.3f} off"
+            )
+
     return figure
 
 
@@ -147,7 +166,9 @@ def samplers(curves: dict[str, Tensor], again: Callable[[str], Tensor]) -> Any:
     figure, rows = plt.subplots(len(curves), len(NAMES), figsize=(15, 6.9), layout="constrained")
     colors = plt.get_cmap("tab10").colors
     for (name, curve), row in zip(curves.items(), rows, strict=True):
-        row[0].set_ylabel(f"{name}: {distance(again(name)[:DRAWN], curve):.3f} between two draws", fontsize=10)
+        row[0].set_ylabel(
+            f"{name}: {distance(again(name)[:DRAWN], curve):.3f} between two draws", fontsize=10
+        )
         for axes, (sampler, (title, steps)) in zip(row, NAMES.items(), strict=True):
             drawn, seen = walked(curve, sampler, steps)
             ways = np.concatenate([seen.ways(FOLLOWED), _seen(drawn[:FOLLOWED], 0)[None]])
@@ -157,6 +178,7 @@ def samplers(curves: dict[str, Tensor], again: Callable[[str], Tensor]) -> Any:
                 axes.plot(*ways[:, number].T, color=color, linewidth=1.1)
                 axes.plot(*ways[0, number], "o", color=color, markersize=4)
             _frame(axes, f"{title}, {seen.calls} calls: {distance(drawn, curve):.3f}")
+
     return figure
 
 

@@ -1,6 +1,8 @@
-"""What the default prior draws, how it comes about, and photographs as noise and back: pictures of docs/gallery.md.
+"""What the default prior draws, how it comes about, and photographs as noise and back: pictures of
+docs/gallery.md.
 
-python benchmarks/gallery_prior.py examples/parrots.png docs/gallery-prior.jpg docs/gallery-inversion.jpg
+python benchmarks/gallery_prior.py examples/parrots.png docs/gallery-prior.jpg
+docs/gallery-inversion.jpg
 """
 
 from __future__ import annotations
@@ -20,9 +22,18 @@ from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.samplers.ddim import ddim, ddim_invert
 
-DRAWN = (("ddpm", 100), ("ddim", 50), ("dpmpp-2m", 20), ("sde-dpmpp-2m", 30), ("heun", 20), ("langevin", 20))
+DRAWN = (
+    ("ddpm", 100),
+    ("ddim", 50),
+    ("dpmpp-2m", 20),
+    ("sde-dpmpp-2m", 30),
+    ("heun", 20),
+    ("langevin", 20),
+)
 """Samplers, and with how many noise levels."""
-COLUMNS, SIDE, GAP = 8, 80, 4
+COLUMNS = 8
+SIDE = 80
+GAP = 4
 LEFTS, CROP = (0, 90), 96
 """Of two squares of the photograph, in pixels."""
 INVERSIONS = ((20, 1), (60, 1), (20, 3))
@@ -38,17 +49,26 @@ def drawn(denoise: Denoiser) -> list[tuple[str, Tensor]]:
     rows = []
     for sampler, steps in DRAWN:
         wanted = Sampling(COLUMNS, SIDE, SIDE, sampler, steps, seed=1)
-        pictures, ways = sample_pictures(denoise, wanted, denoise.device, ways=2 * (sampler == "ddpm"))
+        pictures, ways = sample_pictures(
+            denoise, wanted, denoise.device, ways=2 * (sampler == "ddpm")
+        )
         rows.append((f"{sampler}\n{steps} levels", pictures))
         if ways is not None:
-            seen = [("ddpm, on the way:\nclean estimates of the\nfirst two pictures", ways[0]), ("", ways[1])]
+            seen = [
+                ("ddpm, on the way:\nclean estimates of the\nfirst two pictures", ways[0]),
+                ("", ways[1]),
+            ]
+
     return [*rows, *seen]
 
 
 def inverted(denoise: Denoiser, photograph: Tensor) -> tuple[list[str], list[Tensor]]:
     """Squares of a photograph as noise and back: what the columns show, and rows of pictures."""
     squares = torch.cat([photograph[..., :CROP, left : left + CROP] for left in LEFTS])
-    noises, backs, heads = [], [], ["photograph"]
+    noises = []
+    backs = []
+    heads = ["photograph"]
+
     with torch.inference_mode():
         for levels, iterations in INVERSIONS:
             sigmas = noise_levels(denoise.schedule, levels, "log-snr")
@@ -56,9 +76,13 @@ def inverted(denoise: Denoiser, photograph: Tensor) -> tuple[list[str], list[Ten
             back = (ddim(denoise, noise, sigmas) + 1) / 2
             noises.append((noise / sigmas[0] / 6 + 0.5).clamp(0, 1))
             backs.append(back.clamp(0, 1))
-            heads.append(f"as noise:\n{levels} levels" + (f", {iterations} calls" if iterations > 1 else ""))
+            heads.append(
+                f"as noise:\n{levels} levels" + (f", {iterations} calls" if iterations > 1 else "")
+            )
             heads.append(f"and back:\n{float(psnr(backs[-1], squares).mean()):.1f} dB")
+
     columns = [squares, *(part for pair in zip(noises, backs, strict=True) for part in pair)]
+
     return heads, list(torch.stack(columns, dim=1))
 
 
@@ -67,9 +91,14 @@ def under_heads(heads: list[str], rows: list[Tensor]) -> Image.Image:
     pictures = _picture(rows)
     made = Image.new("RGB", (pictures.width, HEADS + pictures.height), "white")
     made.paste(pictures, (0, HEADS))
-    draw, font = ImageDraw.Draw(made), ImageFont.load_default(12)
+    draw = ImageDraw.Draw(made)
+    font = ImageFont.load_default(12)
+
     for number, words in enumerate(heads):
-        draw.multiline_text((number * (rows[0].shape[-1] + GAP) + 2, 2), words, fill="black", font=font, spacing=1)
+        draw.multiline_text(
+            (number * (rows[0].shape[-1] + GAP) + 2, 2), words, fill="black", font=font, spacing=1
+        )
+
     return made
 
 
@@ -79,9 +108,12 @@ def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
     pictures = _picture([pictures for _, pictures in rows])
     made = Image.new("RGB", (WORDS + pictures.width, pictures.height), "white")
     made.paste(pictures, (WORDS, 0))
-    draw, font = ImageDraw.Draw(made), ImageFont.load_default(15)
+    draw = ImageDraw.Draw(made)
+    font = ImageFont.load_default(15)
+
     for number, (words, _) in enumerate(rows):
         draw.multiline_text((4, number * (side + GAP) + 4), words, fill="black", font=font)
+
     return made
 
 

@@ -1,14 +1,17 @@
-"""Time for each megapixel and peak memory of large pictures, tiles against the whole, what a call of the network takes.
+"""Time for each megapixel and peak memory of large pictures, tiles against the whole, what a call
+of the network takes.
 
-    python benchmarks/large_pictures.py                         # sr ×2, deblur and inpaint, 1 to 12 megapixels
-    python benchmarks/large_pictures.py --megapixels 12 --memory 4GB
-    python benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024     # largest difference of a result
-    python benchmarks/large_pictures.py --overlaps 96 --tasks inpaint --tile 640 --hole 48     # where four tiles meet
-    python benchmarks/large_pictures.py --network               # bytes for each pixel, and whether batches pay
+    python benchmarks/large_pictures.py                         # sr ×2, deblur and inpaint, 1 to 12
+    megapixels python benchmarks/large_pictures.py --megapixels 12 --memory 4GB python
+    benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024     # largest difference of a
+    result python benchmarks/large_pictures.py --overlaps 96 --tasks inpaint --tile 640 --hole 48
+    # where four tiles meet python benchmarks/large_pictures.py --network               # bytes for
+    each pixel, and whether batches pay
 
-The picture is examples/parrots.png, continued by mirroring, 4:3. Megapixels are those of the result. Every restoration
-is made in a process of its own, so that none sees memory that another left behind. The peak is by how much the process
-grew while it restored, weights and libraries aside (on CUDA: what PyTorch had allocated).
+The picture is examples/parrots.png, continued by mirroring, 4:3. Megapixels are those of the
+result. Every restoration is made in a process of its own, so that none sees memory that another
+left behind. The peak is by how much the process grew while it restored, weights and libraries aside
+(on CUDA: what PyTorch had allocated).
 """
 
 from __future__ import annotations
@@ -43,24 +46,31 @@ def picture(height: int, width: int) -> NDArray[np.float32]:
     """[height, width, 3] in [0, 1]."""
     pixels = np.float32(read_photo(EXAMPLE).pixels[..., :3])
     pixels = pixels / (255 if pixels.max() > 1 else 1)
-    more = [(0, max(0, size - n)) for size, n in zip((height, width), pixels.shape[:2], strict=True)]
+    more = [
+        (0, max(0, size - n)) for size, n in zip((height, width), pixels.shape[:2], strict=True)
+    ]
     return np.ascontiguousarray(np.pad(pixels, (*more, (0, 0)), mode="symmetric")[:height, :width])
 
 
 def problem(
     task: str, height: int, width: int, hole_side: int | None = None
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """A picture and its task's arguments, for a result of this size; a hole of that side is in the middle."""
+    """A picture and its task's arguments, for a result of this size; a hole of that side is in the
+    middle.
+    """
     if task == "sr":
         return picture(height // 2, width // 2), {"scale": 2.0}
     if task == "deblur":
         return picture(height, width), {"kernel": "gaussian:2", "noise": 0.01}
+
     hole = np.zeros((height, width), dtype=bool)
     if hole_side is None:
         hole[height // 3 : height // 2, width // 4 : width // 2] = True
     else:
-        top, left = (height - hole_side) // 2, (width - hole_side) // 2
+        top = (height - hole_side) // 2
+        left = (width - hole_side) // 2
         hole[top : top + hole_side, left : left + hole_side] = True
+
     return picture(height, width), {"mask": hole}
 
 
@@ -69,24 +79,47 @@ def restore_one(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     height, width = size_of(arguments.megapixels[0])
     image, of_task = problem(arguments.one, height, width)
-    restorer = Restorer(arguments.model, arguments.device, tile=arguments.tile, memory=arguments.memory)
+    restorer = Restorer(
+        arguments.model, arguments.device, tile=arguments.tile, memory=arguments.memory
+    )
     calls = []
-    restorer.denoiser.denoise.network.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-2:]))
+    restorer.denoiser.denoise.network.register_forward_hook(
+        lambda _, given, __: calls.append(given[0].shape[-2:])
+    )
     restorer.denoise(image[:64, :64], 0.1, method="one-step")  # what PyTorch does once only
     calls.clear()
+
     with Meter(restorer.device) as meter:
         report = restorer.run(arguments.one, image, of_task, steps=arguments.steps).report
+
     tile = "x".join(str(n) for n in reversed(calls[0]))
-    found = {"solver": report.seconds, "seconds": meter.seconds, "MiB": meter.memory, "calls": len(calls), "tile": tile}
+    found = {
+        "solver": report.seconds,
+        "seconds": meter.seconds,
+        "MiB": meter.memory,
+        "calls": len(calls),
+        "tile": tile,
+    }
     print(json.dumps(found))
 
 
 def by_size(arguments: argparse.Namespace) -> None:
     """Print a table of all tasks and sizes."""
-    print(f"{arguments.steps} steps, {choose_device(arguments.device)}, {torch.get_num_threads()} threads\n")
-    columns = ["task", "size", "megapixels", "tiles a step", "s for each megapixel and step", "to the first"]
+    print(
+        f"{arguments.steps} steps, {choose_device(arguments.device)}, {torch.get_num_threads()} "
+        "threads\n"
+    )
+    columns = [
+        "task",
+        "size",
+        "megapixels",
+        "tiles a step",
+        "s for each megapixel and step",
+        "to the first",
+    ]
     print("| " + " | ".join([*columns, "peak, MiB", "bytes a pixel"]) + " |")
     print("|---|---|---:|---|---:|---:|---:|---:|")
+
     for task in arguments.tasks:
         first = None
         for megapixels in arguments.megapixels:
@@ -95,9 +128,16 @@ def by_size(arguments: argparse.Namespace) -> None:
             pixels = height * width
             pace = found["solver"] / (pixels / 1e6) / arguments.steps
             first = first or pace
-            memory = "– | –" if found["MiB"] is None else f"{found['MiB']:.0f} | {found['MiB'] * 2**20 / pixels:.0f}"
+            memory = (
+                "– | –"
+                if found["MiB"] is None
+                else f"{found['MiB']:.0f} | {found['MiB'] * 2**20 / pixels:.0f}"
+            )
             tiles = f"{found['calls'] / arguments.steps:g} of {found['tile']}"
-            cells = f"{task} | {width}×{height} | {pixels / 1e6:.1f} | {tiles} | {pace:.2f} | {pace / first:.2f}"
+            cells = (
+                f"{task} | {width}×{height} | {pixels / 1e6:.1f} | {tiles} | {pace:.2f} | "
+                f"{pace / first:.2f}"
+            )
             print(f"| {cells} | {memory} |", flush=True)
 
 
@@ -106,7 +146,10 @@ def in_own_process(arguments: argparse.Namespace, task: str, megapixels: float) 
     words += ["--model", arguments.model, "--device", arguments.device]
     words += [] if arguments.memory is None else ["--memory", arguments.memory]
     words += [] if arguments.tile is None else ["--tile", str(arguments.tile)]
-    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True
+    )
+
     return json.loads(done.stdout)
 
 
@@ -118,20 +161,35 @@ def size_of(megapixels: float) -> tuple[int, int]:
 
 def against_whole(arguments: argparse.Namespace) -> None:
     """Print how far results in tiles are from the result of the whole picture, in levels of 255."""
-    side, tile, steps = arguments.side, arguments.tile or arguments.side // 2, arguments.steps
+    side = arguments.side
+    tile = arguments.tile or arguments.side // 2
+    steps = arguments.steps
     restorer = Restorer(arguments.model, arguments.device, memory=arguments.memory)
-    exact = load_denoiser(arguments.model, restorer.device, torch.float32)  # bfloat16 rounds differently in every size
+    exact = load_denoiser(
+        arguments.model, restorer.device, torch.float32
+    )  # bfloat16 rounds differently in every size
     restorer.denoiser = TiledDenoiser(exact)
     print(f"{side}², {steps} steps, float32, tiles of at most {tile}²; in levels of 255\n")
-    print("| task | overlap | largest difference | RMS | pixels a step, of the whole |\n|---|---:|---:|---:|---:|")
+    print(
+        "| task | overlap | largest difference | RMS | pixels a step, of the whole "
+        "|\n|---|---:|---:|---:|---:|"
+    )
+
     for task in arguments.tasks:
         asked = problem(task, side, side, arguments.hole)
-        whole, pixels = result_in_tiles(restorer, task, asked, steps, side + 64)  # also with a border that is unknown
+        whole, pixels = result_in_tiles(
+            restorer, task, asked, steps, side + 64
+        )  # also with a border that is unknown
         for overlap in (None, *arguments.overlaps):
             found, seen = result_in_tiles(restorer, task, asked, steps, tile, overlap)
             difference = 255 * (found - whole)
-            largest, rms = np.abs(difference).max(), np.sqrt(np.mean(difference**2))
-            print(f"| {task} | {overlap or 'default'} | {largest:.3f} | {rms:.4f} | {seen / pixels:.2f} |", flush=True)
+            largest = np.abs(difference).max()
+            rms = np.sqrt(np.mean(difference**2))
+            print(
+                f"| {task} | {overlap or 'default'} | {largest:.3f} | {rms:.4f} | "
+                f"{seen / pixels:.2f} |",
+                flush=True,
+            )
 
 
 def result_in_tiles(
@@ -143,7 +201,8 @@ def result_in_tiles(
     overlap: int | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """The result of a problem, and how many pixels went through the network."""
-    restorer.denoiser.tile, restorer.denoiser.overlap = tile, overlap
+    restorer.denoiser.tile = tile
+    restorer.denoiser.overlap = overlap
     image, of_task = asked
     seen: list[int] = []
     hook = restorer.denoiser.denoise.network.register_forward_hook(
@@ -151,14 +210,18 @@ def result_in_tiles(
     )
     result = restorer.run(task, image, of_task, steps=steps).mean
     hook.remove()
+
     return result, sum(seen)
 
 
 def of_network(arguments: argparse.Namespace) -> None:
-    """Print what a call of the network takes at its peak, and the time of four pictures at once and one by one."""
+    """Print what a call of the network takes at its peak, and the time of four pictures at once and
+    one by one.
+    """
     device = choose_device(arguments.device)
     print("| format | side | bytes a pixel | as expected | s, four one by one | s, four at once |")
     print("|---|---:|---:|---:|---:|---:|")
+
     for dtype in (torch.bfloat16, torch.float32):
         denoise = load_denoiser(arguments.model, device, dtype)
         expected = network_bytes(denoise.config.backbone, dtype)
@@ -176,7 +239,9 @@ def of_network(arguments: argparse.Namespace) -> None:
             per_pixel = "–" if one.memory is None else f"{one.memory * 2**20 / side**2:.0f}"
             times = f"{singly.seconds:.2f} | {together.seconds:.2f}"
             print(
-                f"| {str(dtype).removeprefix('torch.')} | {side} | {per_pixel} | {expected:.0f} | {times} |", flush=True
+                f"| {str(dtype).removeprefix('torch.')} | {side} | {per_pixel} | {expected:.0f} | "
+                f"{times} |",
+                flush=True,
             )
 
 
@@ -185,12 +250,20 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 2, 4, 8, 12])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--tile", type=int, help=f"side of the tiles; by default what fits, up to {LARGEST_TILE}")
+    parser.add_argument(
+        "--tile", type=int, help=f"side of the tiles; by default what fits, up to {LARGEST_TILE}"
+    )
     parser.add_argument("--memory", help="as in 4GB; by default most of what is free")
-    parser.add_argument("--overlaps", type=int, nargs="+", help="compare tiles with the whole picture instead")
+    parser.add_argument(
+        "--overlaps", type=int, nargs="+", help="compare tiles with the whole picture instead"
+    )
     parser.add_argument("--side", type=int, default=1024, help="with --overlaps: of the picture")
-    parser.add_argument("--hole", type=int, help="with --overlaps: side of a hole in the middle, for inpaint")
-    parser.add_argument("--network", action="store_true", help="measure a call of the network instead")
+    parser.add_argument(
+        "--hole", type=int, help="with --overlaps: side of a hole in the middle, for inpaint"
+    )
+    parser.add_argument(
+        "--network", action="store_true", help="measure a call of the network instead"
+    )
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--one", choices=TASKS, help=argparse.SUPPRESS)
@@ -199,6 +272,7 @@ def main() -> None:
         return restore_one(arguments)
     if arguments.network:
         return of_network(arguments)
+
     return (against_whole if arguments.overlaps else by_size)(arguments)
 
 

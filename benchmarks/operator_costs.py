@@ -1,16 +1,20 @@
-"""Time and memory of every operator: set-up, every map, and the peak beyond the picture, beside a network call.
+"""Time and memory of every operator: set-up, every map, and the peak beyond the picture, beside a
+network call.
 
-    python benchmarks/operator_costs.py                     # every operator at 512², 1024² and 2048²
-    python benchmarks/operator_costs.py --only blur mask    # those whose name has one of the words
+    python benchmarks/operator_costs.py                     # every operator at 512², 1024² and
+    2048² python benchmarks/operator_costs.py --only blur mask    # those whose name has one of the
+    words
 
-A pseudo-inverse that iterates runs to its end at the smallest size. At the others its first iterations are timed, and
-the time of as many as at the smallest is calculated (≈); with --whole it runs to its end everywhere.
+A pseudo-inverse that iterates runs to its end at the smallest size. At the others its first
+iterations are timed, and the time of as many as at the smallest is calculated (≈); with --whole it
+runs to its end everywhere.
 
-Every row is a fresh process. Memory is the growth of its peak resident set from after the imports, a small
-operator put through its paces and the picture in memory, to after the set-up (of the operator) and to the end
-(with the operator, the measurement, the spectrum and the result of the largest map). The network is the default
-one as the product runs it on a CPU, in tiles. docs/operator-costs.md says how to read the table. It has the file
-name that it has because a script named operators.py would hide the package from its neighbours.
+Every row is a fresh process. Memory is the growth of its peak resident set from after the imports,
+a small operator put through its paces and the picture in memory, to after the set-up (of the
+operator) and to the end (with the operator, the measurement, the spectrum and the result of the
+largest map). The network is the default one as the product runs it on a CPU, in tiles.
+docs/operator-costs.md says how to read the table. It has the file name that it has because a script
+named operators.py would hide the package from its neighbours.
 """
 
 from __future__ import annotations
@@ -30,17 +34,23 @@ if TYPE_CHECKING:
     from operators import LinearOperator, Shape
 
 SIGMA, LENGTH, FACTOR, SHARE = 2.0, 15, 4, 0.25
-"""Pixels of the Gaussian, pixels of the motion, of down-sampling, and measured by the sensing operators."""
+"""Pixels of the Gaussian, pixels of the motion, of down-sampling, and measured by the sensing
+operators.
+"""
 
 COLORS = ((0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.1, 0.2, 0.7))
 
 NETWORK = "network call"
 
 FIRST_ITERATIONS = 20
-"""So many of an iterative pseudo-inverse are timed, except at the smallest size, where it runs to its end."""
+"""So many of an iterative pseudo-inverse are timed, except at the smallest size, where it runs to
+its end.
+"""
 
 Build = Callable[[Any, "Shape"], "LinearOperator"]
-"""From the package `operators`, which the parent process never imports, and the shape (C, H, W) of the picture."""
+"""From the package `operators`, which the parent process never imports, and the shape (C, H, W) of
+the picture.
+"""
 
 
 def local_mean(x: Any) -> Any:
@@ -65,7 +75,9 @@ def blur_and_x4(ops: Any, s: Shape) -> LinearOperator:
 
 def valid(ops: Any, s: Shape) -> LinearOperator:
     kernel = motion(ops)  # the picture is the canvas, larger than the measurement by the kernel
-    return ops.ValidConvolution((s[0], s[1] - kernel.shape[0] + 1, s[2] - kernel.shape[1] + 1), kernel)
+    return ops.ValidConvolution(
+        (s[0], s[1] - kernel.shape[0] + 1, s[2] - kernel.shape[1] + 1), kernel
+    )
 
 
 def motion(ops: Any) -> Any:
@@ -77,28 +89,38 @@ KINDS: dict[str, Build] = {
     "gray": lambda ops, s: ops.gray(s),
     "colour mix": lambda ops, s: ops.color_mix(s, COLORS),
     **{
-        f"downsample x4 {kernel}": lambda ops, s, kernel=kernel: ops.downsample(s, FACTOR, kernel=kernel)
+        f"downsample x4 {kernel}": lambda ops, s, kernel=kernel: ops.downsample(
+            s, FACTOR, kernel=kernel
+        )
         for kernel in ("bicubic", "area", "lanczos")
     },
     **{
-        f"blur {boundary}": lambda ops, s, boundary=boundary: ops.gaussian_blur(s, SIGMA, boundary=boundary)
+        f"blur {boundary}": lambda ops, s, boundary=boundary: ops.gaussian_blur(
+            s, SIGMA, boundary=boundary
+        )
         for boundary in ("zero", "symmetric", "mirror", "replicate", "circular")
     },
     "blur and x4": blur_and_x4,
     "mask": half_known,
-    "masked gray": lambda ops, s: ops.MaskedColor(s, [ops.LUMA_BT601], ops.masks.random_pixels(s[1:], 0.5, 0)),
+    "masked gray": lambda ops, s: ops.MaskedColor(
+        s, [ops.LUMA_BT601], ops.masks.random_pixels(s[1:], 0.5, 0)
+    ),
     "Bayer": lambda ops, s: ops.Bayer(s),
     "circular Gaussian": lambda ops, s: ops.CircularConvolution(s, ops.kernels.gaussian(SIGMA)),
     "circular motion": lambda ops, s: ops.CircularConvolution(s, motion(ops)),
     "symmetric Gaussian": lambda ops, s: ops.SymmetricConvolution(s, ops.kernels.gaussian(SIGMA)),
     "Hadamard": lambda ops, s: ops.Hadamard(s, SHARE),
     "block sensing": lambda ops, s: ops.BlockSensing(s, SHARE),
-    "DDRM's blur, mixed spectrum": lambda ops, s: ops.ddrm_reference("deblur_gauss", s, mixed_spectrum=True),
+    "DDRM's blur, mixed spectrum": lambda ops, s: ops.ddrm_reference(
+        "deblur_gauss", s, mixed_spectrum=True
+    ),
     "replicate motion": lambda ops, s: ops.convolution(s, motion(ops), "replicate"),
     "valid motion": valid,
     "mild blur, then hole": hole_after_blur,
     "blur, then mask": lambda ops, s: half_known(ops, s) @ ops.gaussian_blur(s, SIGMA),
-    "x4, then Bayer": lambda ops, s: ops.Bayer((3, s[1] // FACTOR, s[2] // FACTOR)) @ ops.downsample(s, FACTOR),
+    "x4, then Bayer": lambda ops, s: (
+        ops.Bayer((3, s[1] // FACTOR, s[2] // FACTOR)) @ ops.downsample(s, FACTOR)
+    ),
     "function (local mean)": lambda ops, s: ops.FunctionOperator(local_mean, s),
 }
 MAPS = ("A", "At", "V", "Vt", "U", "Ut", "pseudo_inverse")
@@ -114,11 +136,14 @@ def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
     from restore.runtime.devices import keep_freed_memory
 
     keep_freed_memory()  # as the command does
+
     with torch.inference_mode():
         if kind == NETWORK:
             return measure_network(size)
         picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-        exercise(KINDS[kind](operators, (3, 64, 64)), picture[..., :64, :64], 0)  # loads what is loaded when first used
+        exercise(
+            KINDS[kind](operators, (3, 64, 64)), picture[..., :64, :64], 0
+        )  # loads what is loaded when first used
         before = peak()
         started = time.perf_counter()
         operator = KINDS[kind](operators, (3, size, size))
@@ -132,7 +157,9 @@ def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
 
 
 def measure_network(size: int) -> Row:
-    """One call of the default network as the product makes it; the weights are no part of its memory."""
+    """One call of the default network as the product makes it; the weights are no part of its
+    memory.
+    """
     import torch
 
     from restore.restorer import load_denoiser
@@ -145,24 +172,38 @@ def measure_network(size: int) -> Row:
     denoise(picture[..., :64, :64], 1.0)
     before = peak()
     row = {"call": median_seconds(lambda x: denoise(x, 1.0), picture, 0)}
+
     return row | {"peak_mb": peak() - before, "threads": torch.get_num_threads()}
 
 
 def exercise(operator: LinearOperator, picture: Any, seconds: float) -> Row:
-    """Median seconds of each map that there is; of an iteration also the ``iterations``, as applications of A."""
+    """Median seconds of each map that there is; of an iteration also the ``iterations``, as
+    applications of A.
+    """
     measurement = operator.A(picture)
     inputs = {"A": picture, "Vt": picture}
     maps = MAPS if operator.has_svd else ("A", "At", "pseudo_inverse")
     if operator.has_svd:
         inputs["V"] = inputs["U"] = operator.Vt(picture)
+
     row = {}
+
     for name in maps:
-        counted = "crop" if hasattr(operator, "crop") else "A"  # a canvas is cropped twice in an iteration
+        counted = (
+            "crop" if hasattr(operator, "crop") else "A"
+        )  # a canvas is cropped twice in an iteration
         applied, wrapped = count_calls(getattr(type(operator), counted).__get__(operator))
         setattr(operator, counted, wrapped)
         once = name == "pseudo_inverse" and not operator.has_svd
-        row[name] = median_seconds(getattr(operator, name), inputs.get(name, measurement), 0 if once else seconds)
-    return row if operator.has_svd else row | {"iterations": len(applied) // (2 if counted == "crop" else 1)}
+        row[name] = median_seconds(
+            getattr(operator, name), inputs.get(name, measurement), 0 if once else seconds
+        )
+
+    return (
+        row
+        if operator.has_svd
+        else row | {"iterations": len(applied) // (2 if counted == "crop" else 1)}
+    )
 
 
 def count_calls(function: Callable[[Any], Any]) -> tuple[list[None], Callable[[Any], Any]]:
@@ -193,10 +234,17 @@ def peak() -> float:
 
 
 def in_fresh_process(kind: str, size: int, seconds: float, iterations: int = 0) -> Row:
-    """`measure` elsewhere. This process never imports PyTorch: on Linux a child's peak starts at its parent's."""
+    """`measure` elsewhere. This process never imports PyTorch: on Linux a child's peak starts at
+    its parent's.
+    """
     options = {"--row": kind, "--sizes": size, "--seconds": seconds, "--iterations": iterations}
-    command = [sys.executable, __file__, *(str(part) for option in options.items() for part in option)]
+    command = [
+        sys.executable,
+        __file__,
+        *(str(part) for option in options.items() for part in option),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+
     return json.loads(done.stdout)
 
 
@@ -205,27 +253,46 @@ def rows_of(kind: str, sizes: list[int], seconds: float, whole: bool) -> dict[in
     rows: dict[int, Row] = {}
     for size in sorted(sizes):
         full = rows[min(rows)].get("iterations", 0) if rows and not whole else 0
-        rows[size] = row = in_fresh_process(kind, size, seconds, FIRST_ITERATIONS if full > FIRST_ITERATIONS else 0)
+        rows[size] = row = in_fresh_process(
+            kind, size, seconds, FIRST_ITERATIONS if full > FIRST_ITERATIONS else 0
+        )
         if full > FIRST_ITERATIONS:
-            row |= {"pseudo_inverse": row["pseudo_inverse"] * full / row["iterations"], "iterations": full, "scaled": 1}
+            row |= {
+                "pseudo_inverse": row["pseudo_inverse"] * full / row["iterations"],
+                "iterations": full,
+                "scaled": 1,
+            }
+
     return rows
 
 
 def growth(rows: dict[int, Row], key: str) -> str:
-    """The exponent p of N in ``time ~ N^p`` between the smallest and the largest picture of N pixels."""
-    small, large = min(rows), max(rows)
-    if small == large or rows[small][key] < 1e-3:  # below a millisecond the overhead of a call is what is measured
+    """The exponent p of N in ``time ~ N^p`` between the smallest and the largest picture of N
+    pixels.
+    """
+    small = min(rows)
+    large = max(rows)
+    if (
+        small == large or rows[small][key] < 1e-3
+    ):  # below a millisecond the overhead of a call is what is measured
         return "–"
+
     return f"{math.log(rows[large][key] / rows[small][key]) / math.log((large / small) ** 2):.2f}"
 
 
 def cells(kind: str, rows: dict[int, Row], size: int, call: float) -> list[str]:
     """Of the row of one operator at one size; its growth stands in the row of its largest."""
-    row, largest = rows[size], size == max(rows)
-    direct = [name for name in MAPS if name in row and ("iterations" not in row or name != "pseudo_inverse")]
+    row = rows[size]
+    largest = size == max(rows)
+    direct = [
+        name
+        for name in MAPS
+        if name in row and ("iterations" not in row or name != "pseudo_inverse")
+    ]
     slowest = max(direct, key=lambda name: row[name])
     times = [f"{row[key] * 1e3:.1f}" if key in row else "–" for key in ("setup", *MAPS)]
     times[-1] = "≈ " * ("scaled" in row) + times[-1]
+
     return [
         kind,
         f"{size}²",
@@ -238,7 +305,17 @@ def cells(kind: str, rows: dict[int, Row], size: int, call: float) -> list[str]:
 
 
 HEADINGS = (
-    *("operator", "picture", "set-up", *MAPS[:-1], "A⁺", "iterations", "% set-up", "% slowest map", "% A⁺"),
+    *(
+        "operator",
+        "picture",
+        "set-up",
+        *MAPS[:-1],
+        "A⁺",
+        "iterations",
+        "% set-up",
+        "% slowest map",
+        "% A⁺",
+    ),
     *("growth, set-up", "growth, slowest map", "MB after set-up", "MB at the peak"),
 )
 
@@ -249,25 +326,53 @@ def table_line(parts: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048], help="sides of the picture")
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each map, at least one and at most five calls")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="operators with this in their names")
-    parser.add_argument("--whole", action="store_true", help="run iterations to their end at every size")
-    parser.add_argument("--row", choices=[NETWORK, *KINDS], help="measure one row in this process, print it as JSON")
     parser.add_argument(
-        "--iterations", type=int, default=0, help="with --row: at most so many; 0 is the operator's own"
+        "--sizes", type=int, nargs="+", default=[512, 1024, 2048], help="sides of the picture"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.5,
+        help="for each map, at least one and at most five calls",
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="WORD", help="operators with this in their names"
+    )
+    parser.add_argument(
+        "--whole", action="store_true", help="run iterations to their end at every size"
+    )
+    parser.add_argument(
+        "--row", choices=[NETWORK, *KINDS], help="measure one row in this process, print it as JSON"
+    )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=0,
+        help="with --row: at most so many; 0 is the operator's own",
     )
     arguments = parser.parse_args()
     if arguments.row:
-        print(json.dumps(measure(arguments.row, arguments.sizes[0], arguments.seconds, arguments.iterations)))
+        print(
+            json.dumps(
+                measure(arguments.row, arguments.sizes[0], arguments.seconds, arguments.iterations)
+            )
+        )
         return
+
     calls = {size: in_fresh_process(NETWORK, size, 0) for size in sorted(arguments.sizes)}
+
     for size, row in calls.items():
         print(
-            f"Network call at {size}²: {row['call'] * 1e3:.0f} ms, {row['peak_mb']:.0f} MB, threads: {row['threads']}"
+            f"Network call at {size}²: {row['call'] * 1e3:.0f} ms, {row['peak_mb']:.0f} MB, "
+            f"threads: {row['threads']}"
         )
-    print("\nTimes in milliseconds, % of the network call at that size, memory in MB beyond the picture.\n")
+
+    print(
+        "\nTimes in milliseconds, % of the network call at that size, memory in MB beyond the "
+        "picture.\n"
+    )
     print(table_line(HEADINGS) + "\n|---" + "|---:" * (len(HEADINGS) - 1) + "|")
+
     for kind in (kind for kind in KINDS if any(word in kind for word in arguments.only)):
         rows = rows_of(kind, arguments.sizes, arguments.seconds, arguments.whole)
         for size in rows:

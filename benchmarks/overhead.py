@@ -1,11 +1,14 @@
-"""What the methods cost beyond the network, what bfloat16 costs in quality, and what keeping memory saves.
+"""What the methods cost beyond the network, what bfloat16 costs in quality, and what keeping memory
+saves.
 
-    python benchmarks/overhead.py                       # DDRM against as many bare calls of the network
-    python benchmarks/overhead.py --bf16 DATA_FOLDER    # PSNR with float32 and with bfloat16
-    python benchmarks/overhead.py --allocator --size 1024       # the network with freed memory kept, and returned
+    python benchmarks/overhead.py                       # DDRM against as many bare calls of the
+    network python benchmarks/overhead.py --bf16 DATA_FOLDER    # PSNR with float32 and with
+    bfloat16 python benchmarks/overhead.py --allocator --size 1024       # the network with freed
+    memory kept, and returned
 
-Times are medians of rounds in which the rivals take turns, so that a machine's moods fall on all of them; the
-ratio is the median of the rounds' own. Operators are made beforehand (benchmarks/operator_costs.py times that).
+Times are medians of rounds in which the rivals take turns, so that a machine's moods fall on all of
+them; the ratio is the median of the rounds' own. Operators are made beforehand
+(benchmarks/operator_costs.py times that).
 """
 
 from __future__ import annotations
@@ -77,13 +80,19 @@ def solver_run(denoiser: Denoiser, operator: AxesOperator, steps: int) -> Callab
     return run
 
 
-def interleaved(rivals: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> list[dict[str, float]]:
+def interleaved(
+    rivals: dict[str, Callable[[], None]], rounds: int, device: torch.device
+) -> list[dict[str, float]]:
     """Seconds of each rival in each round; every other round goes backwards."""
     times = []
     for index in range(rounds):
         order = list(rivals) if index % 2 == 0 else list(reversed(rivals))
         times.append({name: seconds(rivals[name], device) for name in order})
-        say(f"round {index + 1}/{rounds}: " + ", ".join(f"{n} {t:.2f} s" for n, t in times[-1].items()))
+        say(
+            f"round {index + 1}/{rounds}: "
+            + ", ".join(f"{n} {t:.2f} s" for n, t in times[-1].items())
+        )
+
     return times
 
 
@@ -100,18 +109,33 @@ def compare_solvers(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     dtype = network_dtype(device)
     denoiser = load_denoiser(arguments.model, device, dtype)
-    size, steps = arguments.size, arguments.steps
+    size = arguments.size
+    steps = arguments.steps
     bare = "network alone"
     rivals = {bare: bare_calls(denoiser, size, steps)}
-    rivals |= {name: solver_run(denoiser, operator, steps) for name, operator in degradations(size).items()}
+    rivals |= {
+        name: solver_run(denoiser, operator, steps) for name, operator in degradations(size).items()
+    }
+
     with torch.inference_mode():
         denoiser(torch.zeros(1, 3, size, size, device=device), 1.0)  # warm-up
         times = interleaved(rivals, arguments.rounds, device)
-    print(f"{steps} steps at {size}×{size}, {device}, {dtype}, {torch.get_num_threads()} threads, ", end="")
-    print(f"medians of {arguments.rounds} rounds\n\n| | seconds | times the network alone |\n|---|---:|---:|")
+
+    print(
+        f"{steps} steps at {size}×{size}, {device}, {dtype}, {torch.get_num_threads()} threads, ",
+        end="",
+    )
+    print(
+        f"medians of {arguments.rounds} rounds\n\n| | seconds | times the network alone "
+        "|\n|---|---:|---:|"
+    )
+
     for name in rivals:
         ratio = statistics.median(of_round[name] / of_round[bare] for of_round in times)
-        print(f"| {name} | {statistics.median(of_round[name] for of_round in times):.3f} | {ratio:.3f} |")
+        print(
+            f"| {name} | {statistics.median(of_round[name] for of_round in times):.3f} | "
+            f"{ratio:.3f} |"
+        )
 
 
 def compare_precision(arguments: argparse.Namespace) -> None:
@@ -120,48 +144,75 @@ def compare_precision(arguments: argparse.Namespace) -> None:
     restorers = {}
     for dtype in (torch.float32, torch.bfloat16):
         restorer = restorers[dtype] = Restorer(arguments.model, arguments.device)
-        restorer.denoiser, restorer.dtype = load_denoiser(arguments.model, restorer.device, dtype), dtype
+        restorer.denoiser = load_denoiser(arguments.model, restorer.device, dtype)
+        restorer.dtype = dtype
+
     device = restorers[torch.float32].device
     crop = f"top-left {arguments.crop}×{arguments.crop}" if arguments.crop else "whole"
-    print(f"{len(pictures)} pictures of `{arguments.bf16.resolve().name}`, {crop}, {device}; PSNR in dB, means\n")
-    print("| task, method | float32 | bfloat16 | difference | worst picture |\n|---|---:|---:|---:|---:|")
+    print(
+        f"{len(pictures)} pictures of `{arguments.bf16.resolve().name}`, {crop}, {device}; PSNR in "
+        "dB, means\n"
+    )
+    print(
+        "| task, method | float32 | bfloat16 | difference | worst picture "
+        "|\n|---|---:|---:|---:|---:|"
+    )
+
     for task, method in PRECISION_RUNS:
         found = {dtype: [] for dtype in restorers}
         for name, picture in pictures.items():
             case = TASKS[task].degrade(name, picture)
             for dtype, restorer in restorers.items():
-                result = restorer.run(TASKS[task].kind, case.file, dict(case.arguments), method=method).mean
+                result = restorer.run(
+                    TASKS[task].kind, case.file, dict(case.arguments), method=method
+                ).mean
                 estimate = to_tensor(np.float32(result) / 255)
                 found[dtype].append(float(psnr(estimate, case.truth)))
             say(f"{task} {name}: " + ", ".join(f"{values[-1]:.3f} dB" for values in found.values()))
         full, half = (np.array(values) for values in found.values())
         cells = [full.mean(), half.mean(), (half - full).mean(), (half - full).min()]
-        print(f"| {task}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |", flush=True)
+        print(
+            f"| {task}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |",
+            flush=True,
+        )
 
 
 def compare_allocators(arguments: argparse.Namespace) -> None:
-    """A call of the network with memory kept between calls and handed back, each in a process of its own."""
+    """A call of the network with memory kept between calls and handed back, each in a process of
+    its own.
+    """
     seconds: dict[str, list[float]] = {"kept": [], "returned": []}
     for _ in range(arguments.rounds):
         for name, times in seconds.items():
             command = [sys.executable, __file__, "--call", name, "--size", str(arguments.size)]
-            times.append(float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
-    ratio = statistics.median(a / b for a, b in zip(seconds["kept"], seconds["returned"], strict=True))
+            times.append(
+                float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+            )
+
+    ratio = statistics.median(
+        a / b for a, b in zip(seconds["kept"], seconds["returned"], strict=True)
+    )
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(f"{arguments.size}²: {medians['kept']:.2f} s kept, {medians['returned']:.2f} s returned, ratio {ratio:.2f}")
+    print(
+        f"{arguments.size}²: {medians['kept']:.2f} s kept, {medians['returned']:.2f} s returned, "
+        f"ratio {ratio:.2f}"
+    )
 
 
 def one_call(arguments: argparse.Namespace) -> None:
     """Print the seconds of a call of the network, the second one."""
     if arguments.call == "kept":
         keep_freed_memory()
+
     device = choose_device(arguments.device)
     denoiser = load_denoiser(arguments.model, device, network_dtype(device))
     picture = torch.randn(1, 3, arguments.size, arguments.size)
+
     with torch.inference_mode():
         denoiser(picture, 1.0)
         started = time.perf_counter()
         denoiser(picture, 1.0)
+
     print(time.perf_counter() - started)
 
 
@@ -174,18 +225,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="side of the picture that is timed")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bf16", type=Path, metavar="DATA_FOLDER", help="compare number formats instead")
-    parser.add_argument("--crop", type=int, default=256, help="with --bf16: side of the crop; 0 is all")
+    parser.add_argument(
+        "--bf16", type=Path, metavar="DATA_FOLDER", help="compare number formats instead"
+    )
+    parser.add_argument(
+        "--crop", type=int, default=256, help="with --bf16: side of the crop; 0 is all"
+    )
     parser.add_argument("--count", type=int, help="with --bf16: only the first pictures")
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--allocator", action="store_true", help="compare memory kept and returned instead")
+    parser.add_argument(
+        "--allocator", action="store_true", help="compare memory kept and returned instead"
+    )
     parser.add_argument("--call", choices=("kept", "returned"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.call:
         return one_call(arguments)
     if arguments.allocator:
         return compare_allocators(arguments)
+
     return (compare_precision if arguments.bf16 else compare_solvers)(arguments)
 
 

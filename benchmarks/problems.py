@@ -1,8 +1,11 @@
-"""A few pictures and how they are degraded, for benchmarks of settings and of cost. benchmarks/quality.py has its own.
+"""A few pictures and how they are degraded, for benchmarks of settings and of cost.
+benchmarks/quality.py has its own.
 
 - The truth is the top-left crop of a picture in 8 bits, its sides cut to multiples of 4.
-- The degradations are this package's operators. Noise and masks come from a seed made of the file's name.
-- Every measurement, noisy ones too, is what a person would have as a file: clipped, rounded to 8 bits.
+- The degradations are this package's operators. Noise and masks come from a seed made of the file's
+  name.
+- Every measurement, noisy ones too, is what a person would have as a file: clipped, rounded to 8
+  bits.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ Missing = NDArray[np.bool_]
 Random = np.random.Generator
 
 MULTIPLE = 4
-"""Sides are cut to it: a picture divided by a scale factor and multiplied by it again has its old size."""
+"""Sides are cut to it: a picture divided by a scale factor and multiplied by it again has its old
+size.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ class Task:
     def degrade(self, name: str, picture: EightBit) -> Case:
         """The measurement of a picture [H, W, 3], the same in every run.
 
-        The noise is NumPy's: the solvers draw theirs with PyTorch, so equal seeds cannot make the two equal.
+        The noise is NumPy's: the solvers draw theirs with PyTorch, so equal seeds cannot make the
+        two equal.
         """
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         truth = to_tensor(picture.astype(np.float32) / 255)
@@ -89,14 +95,19 @@ class Task:
         measured = from_tensor(operator.A(truth))
         file = eight_bit(measured + self.noise * rng.standard_normal(measured.shape, np.float32))
         file = file[..., 0] if file.shape[2] == 1 else file
-        case = Case(name, truth, operator, file, self.noise, {**self.arguments, "noise": self.noise})
+        case = Case(
+            name, truth, operator, file, self.noise, {**self.arguments, "noise": self.noise}
+        )
         if self.kind == "inpaint":
             case.arguments["mask"] = case.missing
+
         return case
 
 
 def load_pictures(folder: Path, size: int, count: int | None = None) -> dict[str, EightBit]:
-    """The first pictures of a folder in name order as RGB [H, W, 3], cropped; size 0 is the whole picture."""
+    """The first pictures of a folder in name order as RGB [H, W, 3], cropped; size 0 is the whole
+    picture.
+    """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:count]
     return {path.name: _crop(np.asarray(Image.open(path).convert("RGB")), size) for path in paths}
 
@@ -125,11 +136,13 @@ def random_pixels(height: int, width: int, rng: Random) -> Missing:
 
 def random_strokes(height: int, width: int, rng: Random) -> Missing:
     """Thick bent lines, until more than a tenth of the picture is covered (10 to 15 %)."""
-    canvas, side = np.zeros((height, width), np.uint8), min(height, width)
+    canvas = np.zeros((height, width), np.uint8)
+    side = min(height, width)
     while canvas.mean() < 0.1:
         steps = rng.normal(0, side / 10, (4, 2)).cumsum(axis=0)
         points = np.rint(rng.random(2) * (width, height) + steps).astype(np.int32)
         cv2.polylines(canvas, [points], isClosed=False, color=1, thickness=max(2, side // 20))
+
     return canvas > 0
 
 
@@ -139,13 +152,17 @@ def _super_resolution(name: str, scale: int, noise: float = 0.0) -> Task:
 
 
 def _deblurring(name: str, kernel: str, noise: float) -> Task:
-    """The picture goes on as its mirror image, which the methods are not told; see benchmarks/real_border.py, too."""
+    """The picture goes on as its mirror image, which the methods are not told; see
+    benchmarks/real_border.py, too.
+    """
     degradation = operators.parse(f"blur:{kernel}")
     return Task(name, "deblur", lambda s, _: degradation.operator(s), {"kernel": kernel}, noise)
 
 
 def _denoising(levels: int) -> Task:
-    return Task(f"denoise-{levels}", "denoise", lambda s, _: operators.identity(s), noise=levels / 255)
+    return Task(
+        f"denoise-{levels}", "denoise", lambda s, _: operators.identity(s), noise=levels / 255
+    )
 
 
 def _inpainting(name: str, missing: Callable[[int, int, Random], Missing]) -> Task:

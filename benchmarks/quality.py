@@ -1,11 +1,13 @@
-"""How well every method restores the pictures of a folder, the classical methods included: `restore evaluate` on each
-problem of docs/results.md, and above its tables the best learned method against the best classical one.
+"""How well every method restores the pictures of a folder, the classical methods included: `restore
+evaluate` on each problem of docs/results.md, and above its tables the best learned method against
+the best classical one.
 
-    python benchmarks/quality.py KODAK --size 256 --markdown results.md [--only sr4 deblur-motion] [--reports PAGES]
+    python benchmarks/quality.py KODAK --size 256 --markdown results.md [--only sr4 deblur-motion]
+    [--reports PAGES]
 
-Problems that are in the JSON file already are not measured again: an interrupted run goes on where it was.
-LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. For the times that the
-`restore` command has on a CPU, set THP_MEM_ALLOC_ENABLE=1 as it does.
+Problems that are in the JSON file already are not measured again: an interrupted run goes on where
+it was. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. For
+the times that the `restore` command has on a CPU, set THP_MEM_ALLOC_ENABLE=1 as it does.
 """
 
 from __future__ import annotations
@@ -45,10 +47,16 @@ Means = Mapping[str, Mapping[str, Any]]
 
 def best(means: Means, quality: str, learned: bool) -> tuple[str, float] | None:
     """The best method of its kind and its value; None where no such method was asked for."""
-    values = {m: row[quality] for m, row in means.items() if is_learned(m) == learned and row[quality] is not None}
+    values = {
+        m: row[quality]
+        for m, row in means.items()
+        if is_learned(m) == learned and row[quality] is not None
+    }
     if not values:
         return None
+
     name = QUALITIES[quality](values, key=lambda method: values[method])
+
     return name, values[name]
 
 
@@ -61,7 +69,10 @@ def _cell(entry: tuple[str, float] | None, style: str, ahead: bool) -> str:
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """A line a problem."""
-    yield "| problem | PSNR: learned | classical | LPIPS: learned | classical | largest colour shift |"
+    yield (
+        "| problem | PSNR: learned | classical | LPIPS: learned | classical | largest colour "
+        "shift |"
+    )
     yield "|---|---:|---:|---:|---:|---:|"
     for name, result in found.items():
         means = result["means"]
@@ -94,15 +105,20 @@ def measured(name: str, arguments: argparse.Namespace) -> Evaluation:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", type=int, default=256, help="the middle square; 0 is the whole picture")
+    parser.add_argument(
+        "--size", type=int, default=256, help="the middle square; 0 is the whole picture"
+    )
     parser.add_argument("--count", type=int, help="of pictures")
-    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
+    parser.add_argument(
+        "--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM"
+    )
     parser.add_argument("--methods", nargs="+", default=[])
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--reports", type=Path, help="a folder for a page with pictures a problem")
+
     return parser.parse_args()
 
 
@@ -111,7 +127,11 @@ def main() -> None:
     keep_freed_memory()
     if arguments.reports:
         arguments.reports.mkdir(parents=True, exist_ok=True)
-    known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+
+    known = (
+        json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    )
+
     for name in arguments.only:
         if name in known:
             continue
@@ -120,8 +140,11 @@ def main() -> None:
         known[name] = {**result.plain(), "table": result.markdown()}
         if arguments.json:
             arguments.json.write_text(json.dumps(known, indent=1, ensure_ascii=False))
+
     found = {name: known[name] for name in PROBLEMS if name in known and name in arguments.only}
-    text = "\n".join(summary(found)) + "\n\n" + "\n".join(result["table"] for result in found.values())
+    text = (
+        "\n".join(summary(found)) + "\n\n" + "\n".join(result["table"] for result in found.values())
+    )
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(text, encoding="utf-8")

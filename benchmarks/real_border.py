@@ -1,11 +1,13 @@
-"""Photographs whose border nobody knows: how much worse is a deblurred picture near its border than inside?
+"""Photographs whose border nobody knows: how much worse is a deblurred picture near its border than
+inside?
 
     python benchmarks/real_border.py DATA_FOLDER --size 256 --count 12 --picture docs/border.jpg
 
-Each photograph is blurred as a camera blurs it: the measurement is the inside (the valid region) of a blur of a larger
-picture, so that what lies beyond its border has leaked in and is not known. It is rounded to 8 bits. Restored are it
-by default (``unknown`` border), under the assumption that the picture goes on as its mirror image, under the
-assumption that it repeats (FFT), and by total variation, which takes the border as unknown, too.
+Each photograph is blurred as a camera blurs it: the measurement is the inside (the valid region) of
+a blur of a larger picture, so that what lies beyond its border has leaked in and is not known. It
+is rounded to 8 bits. Restored are it by default (``unknown`` border), under the assumption that the
+picture goes on as its mirror image, under the assumption that it repeats (FFT), and by total
+variation, which takes the border as unknown, too.
 """
 
 from __future__ import annotations
@@ -31,7 +33,11 @@ RIM = 24
 """Pixels from the border that count as near it."""
 NOISE = 0.01
 KERNELS = {"motion, 15 px at 30°": "motion:15:30", "Gaussian, σ = 3 px": "gaussian:3"}
-METHODS = {"unknown border (default)": "unknown", "mirrored border": "symmetric", "circular border (FFT)": "circular"}
+METHODS = {
+    "unknown border (default)": "unknown",
+    "mirrored border": "symmetric",
+    "circular border (FFT)": "circular",
+}
 
 EightBit = NDArray[np.uint8]
 
@@ -41,16 +47,21 @@ def taps(text: str) -> NDArray[np.float64]:
     return {"motion": kernels.motion, "gaussian": kernels.gaussian}[kind](*map(float, numbers))
 
 
-def photographed(picture: EightBit, kernel: NDArray[np.float64], size: int, seed: int) -> tuple[EightBit, EightBit]:
+def photographed(
+    picture: EightBit, kernel: NDArray[np.float64], size: int, seed: int
+) -> tuple[EightBit, EightBit]:
     """The measurement and its truth, both [size, size, 3], from the middle of a photograph."""
     height, width = (size + n - 1 for n in kernel.shape)
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    top = (picture.shape[0] - height) // 2
+    left = (picture.shape[1] - width) // 2
     if min(top, left) < 0:
         raise ValueError(f"a photograph of {picture.shape[:2]} is too small for {height}x{width}")
+
     scene = to_tensor(picture[top : top + height, left : left + width].astype(np.float32) / 255)
     operator = ValidConvolution((3, size, size), kernel)
     blurred = from_tensor(operator.A(scene))
     noise = np.random.default_rng(seed).standard_normal(blurred.shape).astype(np.float32)
+
     return eight_bit(blurred + NOISE * noise), eight_bit(from_tensor(operator.crop(scene)))
 
 
@@ -83,10 +94,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="write a strip of the first photograph")
     arguments = parser.parse_args()
-    paths = sorted(p for p in arguments.folder.iterdir() if p.suffix.lower() in SUFFIXES)[: arguments.count]
-    restorer, everything, strips = Restorer(), {}, []
+    paths = sorted(p for p in arguments.folder.iterdir() if p.suffix.lower() in SUFFIXES)[
+        : arguments.count
+    ]
+    restorer = Restorer()
+    everything = {}
+    strips = []
     folder = arguments.folder.resolve().name
-    print(f"{len(paths)} photographs of `{folder}`, the middle {arguments.size}x{arguments.size} pixels in 8 bits")
+    print(
+        f"{len(paths)} photographs of `{folder}`, the middle {arguments.size}x{arguments.size} "
+        "pixels in 8 bits"
+    )
+
     for name, text in KERNELS.items():
         rows: dict[str, list[dict[str, float]]] = {}
         for index, path in enumerate(paths):
@@ -96,18 +115,29 @@ def main() -> None:
             for method, result in results.items():
                 rows.setdefault(method, []).append(scores(result, truth))
             if index == 0:
-                strips.append(strip([(m.split(" (")[0], r) for m, r in results.items()] + [("truth", truth)]))
+                strips.append(
+                    strip([(m.split(" (")[0], r) for m, r in results.items()] + [("truth", truth)])
+                )
         print(f"\n### {name}, noise {NOISE}\n")
         print(f"| method | PSNR | inside | within {RIM} px of the border | border − inside |")
         print("|---|---:|---:|---:|---:|")
         for method, of in rows.items():
-            whole, inside, border = (fmean(row[key] for row in of) for key in ("whole", "inside", "border"))
-            print(f"| {method} | {whole:.2f} | {inside:.2f} | {border:.2f} | {border - inside:+.2f} |", flush=True)
+            whole, inside, border = (
+                fmean(row[key] for row in of) for key in ("whole", "inside", "border")
+            )
+            print(
+                f"| {method} | {whole:.2f} | {inside:.2f} | {border:.2f} | {border - inside:+.2f} "
+                "|",
+                flush=True,
+            )
         everything[name] = rows
+
     if arguments.json:
         arguments.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
     if arguments.picture:
-        sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
+        sheet = Image.new(
+            "RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white"
+        )
         for index, one in enumerate(strips):
             sheet.paste(one, (0, sum(s.height for s in strips[:index])))
         sheet.save(arguments.picture, quality=88)

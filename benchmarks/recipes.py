@@ -1,9 +1,12 @@
-"""Training recipes against each other: equal time on this machine each, then the same problems for each.
+"""Training recipes against each other: equal time on this machine each, then the same problems for
+each.
 
-    python benchmarks/recipes.py PHOTOGRAPHS VALIDATION --out RUNS --minutes 10 base.toml muon.toml …
+    python benchmarks/recipes.py PHOTOGRAPHS VALIDATION --out RUNS --minutes 10 base.toml muon.toml
+    …
 
-Runs that are complete are not trained again, so the baseline can be run twice (two files that differ in the seed) and
-others can be added later. Give every run the same number of threads, and the machine nothing else to do.
+Runs that are complete are not trained again, so the baseline can be run twice (two files that
+differ in the seed) and others can be added later. Give every run the same number of threads, and
+the machine nothing else to do.
 """
 
 from __future__ import annotations
@@ -31,13 +34,20 @@ DDRM_COUNT = 12
 
 
 def compared(recipe: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """PSNR in dB over RGB, mean over the pictures, for each of the problems; and the steps that were taken."""
+    """PSNR in dB over RGB, mean over the pictures, for each of the problems; and the steps that
+    were taken.
+    """
     run = arguments.out / recipe.stem
     kept = run / "compared.json"
     if not kept.exists():
-        options = Options(run, arguments.photographs, recipe, arguments.minutes, device=arguments.device)
+        options = Options(
+            run, arguments.photographs, recipe, arguments.minutes, device=arguments.device
+        )
         steps = train(replace(options, cache=arguments.cache)).steps
-        kept.write_text(json.dumps({"steps": steps, **dict(measured(run, arguments))}, ensure_ascii=False))
+        kept.write_text(
+            json.dumps({"steps": steps, **dict(measured(run, arguments))}, ensure_ascii=False)
+        )
+
     return json.loads(kept.read_text())
 
 
@@ -65,6 +75,7 @@ def main() -> None:
     keep_freed_memory()
     print(f"| recipe | steps | {' | '.join(PROBLEMS)} |")
     print("|---" * (len(PROBLEMS) + 2) + "|")
+
     for recipe in arguments.recipes:
         row = compared(recipe, arguments)
         values = " | ".join(f"{row[name]:.2f}" for name in PROBLEMS)

@@ -13,12 +13,21 @@ def strip(panels: Sequence[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
     """Captioned pictures side by side, enlarged by nearest neighbour to the size of the first."""
     height, width = panels[0][1].shape[:2]
     font = ImageFont.load_default(size=max(9, min(16, width // 14)))
-    gap, line = 4, 2 * int(font.size)
+    gap = 4
+    line = 2 * int(font.size)
     canvas = Image.new("RGB", (len(panels) * (width + gap) - gap, height + line), "white")
     draw = ImageDraw.Draw(canvas)
+
     for index, (caption, picture) in enumerate(panels):
         left = index * (width + gap)
-        shown = Image.fromarray(picture).convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+        shown = (
+            Image.fromarray(picture)
+            .convert("RGB")
+            .resize((width, height), Image.Resampling.NEAREST)
+        )
         canvas.paste(shown, (left, 0))
-        draw.text((left + width / 2, height + line / 2), caption, fill="black", font=font, anchor="mm")
+        draw.text(
+            (left + width / 2, height + line / 2), caption, fill="black", font=font, anchor="mm"
+        )
+
     return canvas

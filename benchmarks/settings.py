@@ -1,4 +1,5 @@
-"""How settings were chosen, on a few pictures a task: DDRM's level grid, highest noise level and η; DiffPIR's λ and ζ.
+"""How settings were chosen, on a few pictures a task: DDRM's level grid, highest noise level and η;
+DiffPIR's λ and ζ.
 
 python benchmarks/settings.py DATA_FOLDER --count 4
 """
@@ -48,8 +49,12 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         "the paper's": PAPER,
         "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
         "from grey: log-SNR from half the holes' width, η 1": Defaults(20, "log-snr", "holes"),
-        "from a classical fill: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, classical_start=True),
-        "from a classical fill: log-SNR from σ 0.2, η 1": Defaults(20, "log-snr", 0.2, classical_start=True),
+        "from a classical fill: log-SNR from σ 1, η 1": Defaults(
+            20, "log-snr", 1.0, classical_start=True
+        ),
+        "from a classical fill: log-SNR from σ 0.2, η 1": Defaults(
+            20, "log-snr", 0.2, classical_start=True
+        ),
         "**from a classical fill: log-SNR from an eighth of the holes' width, η 1**": Defaults(
             20, "log-snr", "filled holes", classical_start=True
         ),
@@ -58,7 +63,9 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         "the paper's": PAPER,
         "from zero: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0),
         "from grey: log-SNR from σ 1, η 1": Defaults(20, "log-snr", 1.0, classical_start=True),
-        "**from grey: log-SNR from σ 0.2, η 1**": Defaults(20, "log-snr", 0.2, classical_start=True),
+        "**from grey: log-SNR from σ 0.2, η 1**": Defaults(
+            20, "log-snr", 0.2, classical_start=True
+        ),
     },
 }
 """In bold what the package uses. Noise levels are σ for pictures in [-1, 1]."""
@@ -81,17 +88,26 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--only", choices=("ddrm", "diffpir"), help="one of the two tables")
     arguments = parser.parse_args()
-    pictures, restorer = load_pictures(arguments.folder, arguments.size, arguments.count), Restorer()
+    pictures = load_pictures(arguments.folder, arguments.size, arguments.count)
+    restorer = Restorer()
+
     try:
         lpips = load_lpips()
     except Unavailable:
         lpips = None
-    print(f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left {arguments.size} pixels.\n")
+
+    print(
+        f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left "
+        f"{arguments.size} pixels.\n"
+    )
     if arguments.only != "diffpir":
         print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
         of_ddrm(restorer, pictures, lpips)
     if arguments.only != "ddrm":
-        print("\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS |\n|---|---|---:|---:|")
+        print(
+            "\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS "
+            "|\n|---|---|---:|---:|"
+        )
         of_diffpir(restorer, pictures, lpips)
 
 
@@ -105,7 +121,9 @@ def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) ->
                 problem = restorer.problem(task.kind, to_tensor(case.photo), dict(case.arguments))
                 generator = torch.Generator().manual_seed(0)
                 with torch.inference_mode():
-                    solution = METHODS["ddrm"](Run(restorer.denoiser, problem, defaults, generator, None))
+                    solution = METHODS["ddrm"](
+                        Run(restorer.denoiser, problem, defaults, generator, None)
+                    )
                 scores.append(score(problem.operator.visible(solution), case, lpips))
             show(task_name, label, scores)
 
@@ -114,7 +132,11 @@ def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any)
     for task_name in STRENGTH_TASKS:
         cases = [TASKS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, strength, zeta in STRENGTHS:
-            show(task_name, label, [score(fitted(restorer, case, strength, zeta), case, lpips) for case in cases])
+            show(
+                task_name,
+                label,
+                [score(fitted(restorer, case, strength, zeta), case, lpips) for case in cases],
+            )
 
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
@@ -132,13 +154,16 @@ def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tens
             zeta=zeta,
             final_projection=True,
         )
+
     return problem.operator.visible(solution)
 
 
 def score(solution: Tensor, case: Case, lpips: Any) -> tuple[float, float]:
     """PSNR and LPIPS in 8 bits."""
     result = ((solution + 1) / 2).clamp(0, 1).mul(255).round().div(255).cpu()
-    return float(psnr(result, case.truth)), float(lpips(result, case.truth)) if lpips else float("nan")
+    return float(psnr(result, case.truth)), float(lpips(result, case.truth)) if lpips else float(
+        "nan"
+    )
 
 
 def show(task: str, label: str, scores: list[tuple[float, float]]) -> None:

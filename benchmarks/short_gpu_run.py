@@ -1,15 +1,17 @@
-"""Training on a GPU that is lent for a quarter of an hour, to a machine that can fetch nothing (docs/training.md).
+"""Training on a GPU that is lent for a quarter of an hour, to a machine that can fetch nothing
+(docs/training.md).
 
     python benchmarks/short_gpu_run.py pack PHOTOGRAPHS PACKED --limit 30MiB
-    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 24MiB          # to go on with a run
-    python benchmarks/short_gpu_run.py run PACKED OUT --init default --minutes 13 \
+    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 24MiB          # to go on with
+    a run python benchmarks/short_gpu_run.py run PACKED OUT --init default --minutes 13 \
         --predictor-recipe benchmarks/recipes/gpu_predictor.toml --predictor-minutes 4 \
         --recipe benchmarks/recipes/gpu_refiner.toml                                # on the GPU
     python benchmarks/short_gpu_run.py unpack-state OUT RUN --workers 0 --eager
     restore train --out RUN --data PHOTOGRAPHS --resume --minutes 300
 
-The time of `run` is that of everything from the start of the process on. What saving, packing and the samples need is
-tried beforehand with networks of the same size, and training ends so much earlier.
+The time of `run` is that of everything from the start of the process on. What saving, packing and
+the samples need is tried beforehand with networks of the same size, and training ends so much
+earlier.
 """
 
 from __future__ import annotations
@@ -29,7 +31,13 @@ import torch
 
 from restore.errors import BadArgument, FileAccess, RestoreError
 from restore.runtime.devices import keep_freed_memory, synchronize
-from restore.training.checkpoint import CHECKPOINT, initial_weights, load_state, save_state, write_model
+from restore.training.checkpoint import (
+    CHECKPOINT,
+    initial_weights,
+    load_state,
+    save_state,
+    write_model,
+)
 from restore.training.learner import Learner
 from restore.training.packed_pictures import pack_pictures, unpack_pictures
 from restore.training.packed_state import STATE, Packed, pack_state, unpack_state
@@ -41,7 +49,8 @@ from restore.training.run import BEFORE_COOLDOWN, Progress
 from restore.training.samples import SIDE, sample_sheet
 from restore.training.trainer import Options, train
 
-PREDICTOR_RUN, RUN = "predictor-run", "run"
+PREDICTOR_RUN = "predictor-run"
+RUN = "run"
 LIMIT = 60 * MIB
 SPARE = 3.0
 """Seconds that are kept beside what was measured."""
@@ -63,7 +72,8 @@ class Session:
         predictor_recipe, predictor_seconds: of the training of the predictor alone, before.
         init: as of ``restore train``.
         device: as of ``restore train``.
-        work: a folder for photographs and run folders; a run in it is gone on with. None is a temporary one.
+        work: a folder for photographs and run folders; a run in it is gone on with. None is a
+            temporary one.
         validation: as of ``restore train``.
         limit: of the packed state in bytes.
     """
@@ -111,13 +121,16 @@ class Packer:
     """
 
     def __init__(self, out: Path, limit: int, say: Callable[[str], None]) -> None:
-        self.out, self.limit, self.say = out, limit, say
+        self.out = out
+        self.limit = limit
+        self.say = say
         self._known = 0
 
     def after(self, run: Path) -> None:
         """Pack the run if its checkpoint is new; training goes on if that fails."""
         if (stamp := _changed(run / CHECKPOINT)) in (0, self._known):
             return
+
         self._known = stamp
         try:
             self.say(f"packed {pack_state(run, self.out, self.limit, ended='still training')}")
@@ -133,7 +146,9 @@ class Packer:
         return pack_state(run, self.out, self.limit, ended=ended)
 
 
-def session(asked: Session, say: Callable[[str], None], clock: Callable[[], float], started: float) -> Packed:
+def session(
+    asked: Session, say: Callable[[str], None], clock: Callable[[], float], started: float
+) -> Packed:
     """Unpack, train and pack within the time.
 
     Args:
@@ -143,21 +158,28 @@ def session(asked: Session, say: Callable[[str], None], clock: Callable[[], floa
         started: the time on it at which the process began.
 
     Raises:
-        RestoreError: there was not enough time, or nothing was trained. Where training ended by an error, the last
-            good state is packed before that error is raised.
+        RestoreError: there was not enough time, or nothing was trained. Where training ended by an
+            error, the last good state is packed before that error is raised.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when the last state is packed.
     """
     _check(asked)
     work = asked.work or Path(tempfile.mkdtemp(prefix="restore-"))
     packer = Packer(asked.out, asked.limit, say)
+
     with Interruption() as interruption:
         try:
-            ended, error = "time", None
-            Training(asked, work, packer, say, clock, started + asked.seconds, interruption).through()
+            ended = "time"
+            error = None
+            Training(
+                asked, work, packer, say, clock, started + asked.seconds, interruption
+            ).through()
         except (Exception, KeyboardInterrupt) as caught:
             ended = "interrupted" if isinstance(caught, KeyboardInterrupt) else f"error: {caught}"
             error = caught
-        run = next((work / name for name in (RUN, PREDICTOR_RUN) if (work / name / CHECKPOINT).is_file()), None)
+        run = next(
+            (work / name for name in (RUN, PREDICTOR_RUN) if (work / name / CHECKPOINT).is_file()),
+            None,
+        )
         if run is None:
             raise error or FileAccess(f"{work}: nothing was trained")
         if (work / PREDICTOR_RUN / "log.csv").is_file() and run.name == RUN:
@@ -194,10 +216,19 @@ class Training:
         deadline: float,
         interruption: Interruption,
     ) -> None:
-        self.asked, self.work, self.packer, self.say = asked, work, packer, say
-        self.clock, self.deadline, self.interruption = clock, deadline, interruption
+        self.asked = asked
+        self.work = work
+        self.packer = packer
+        self.say = say
+        self.clock = clock
+        self.deadline = deadline
+        self.interruption = interruption
         self.options = Options(
-            work / RUN, work / "photographs", device=asked.device, validation=asked.validation, cache=work / "cache"
+            work / RUN,
+            work / "photographs",
+            device=asked.device,
+            validation=asked.validation,
+            cache=work / "cache",
         )
 
     def through(self) -> None:
@@ -215,9 +246,12 @@ class Training:
             predictor_recipe = read_recipe(self.asked.predictor_recipe)
             if not (first / CHECKPOINT).is_file():
                 until = self.clock() + self.asked.predictor_seconds
-                self._phase(replace(self.options, out=first, recipe=predictor_recipe, init=init), until)
+                self._phase(
+                    replace(self.options, out=first, recipe=predictor_recipe, init=init), until
+                )
                 self.packer.after(first)
             init = str(first / "model.safetensors")
+
         self._phase(replace(self.options, recipe=recipe, init=init))
 
     def _unpack(self) -> None:
@@ -225,31 +259,40 @@ class Training:
         if not self.options.data.is_dir():
             entries = unpack_pictures(self.asked.packed, self.options.data)
             self.say(f"{self._left()}: {len(entries)} photographs unpacked")
+
         pictures = Pictures(self.options.data, smallest=SMALLEST_CROP, cache=self.options.cache)
         self.say(f"{self._left()}: {pictures.pixels / 1e6:.0f} megapixels decoded")
 
-        if index_path(self.asked.packed, STATE).is_file() and not (self.work / RUN / CHECKPOINT).is_file():
+        if (
+            index_path(self.asked.packed, STATE).is_file()
+            and not (self.work / RUN / CHECKPOINT).is_file()
+        ):
             state = unpack_state(self.asked.packed, self.work / RUN)
             self.say(f"{self._left()}: the state after step {state.step} unpacked")
 
     def _phase(self, options: Options, until: float | None = None, before: float = 0.0) -> None:
-        """One run, which ends so early that everything after it fits in; it had ``before`` seconds of training."""
+        """One run, which ends so early that everything after it fits in; it had ``before`` seconds
+        of training.
+        """
         self._check_interruption()
         reserve = self._reserve(options)
         until = self.deadline if until is None else min(until, self.deadline)
         seconds = until - reserve.after - reserve.before - self.clock()
         if seconds <= 0:
             raise BadArgument(
-                f"{options.out.name}: no time is left to train: {reserve.before:.1f} s are needed to begin and "
-                f"{reserve.after:.1f} s to end; give it {-seconds + 1:.0f} s more"
+                f"{options.out.name}: no time is left to train: {reserve.before:.1f} s are needed "
+                f"to begin and {reserve.after:.1f} s to end; give it {-seconds + 1:.0f} s more"
             )
+
         self.say(
             f"{self._left()}: training in {options.out.name} for {seconds:.0f} s; kept for the end "
-            f"{reserve.after:.1f} s: {SAFETY:g} × {reserve.saving:.1f} to save, {reserve.samples:.1f} for the samples"
+            f"{reserve.after:.1f} s: {SAFETY:g} × {reserve.saving:.1f} to save, "
+            f"{reserve.samples:.1f} for the samples"
         )
 
         latest = until - SAFETY * reserve.saving
         self._check_interruption()
+
         try:
             summary = train(
                 replace(options, minutes=(before + seconds) / 60),
@@ -262,8 +305,12 @@ class Training:
                 raise
             self.say(f"{self._left()}: stopped for the packing, before the end of the schedule")
             return
+
         quality = ", ".join(f"{name} {value:.2f}" for name, value in summary.quality.items())
-        self.say(f"{self._left()}: {summary.steps} steps, {summary.pixels_per_second / 1e6:.2f} Mpx/s; {quality}")
+        self.say(
+            f"{self._left()}: {summary.steps} steps, {summary.pixels_per_second / 1e6:.2f} Mpx/s; "
+            f"{quality}"
+        )
 
     def _note(self, progress: Progress, options: Options, latest: float) -> None:
         """After a step: pack a new checkpoint, and stop in time."""
@@ -271,7 +318,10 @@ class Training:
         if self.clock() > latest:
             signal.raise_signal(signal.SIGTERM)
         if progress.step % 200 == 0:
-            self.say(f"{self._left()}: step {progress.step}, {progress.share:.0%}, loss {progress.loss:.4f}")
+            self.say(
+                f"{self._left()}: step {progress.step}, {progress.share:.0%}, loss "
+                f"{progress.loss:.4f}"
+            )
 
     def _check_interruption(self) -> None:
         if self.interruption.wanted:
@@ -285,9 +335,14 @@ class Training:
         recipe = options.recipe
         if recipe.model is None and options.init is not None:
             recipe = replace(recipe, model=initial_weights(options.init, None)[0])
+
         recipe = replace(recipe, model=recipe.model or default_model(), distillation=None)
         recipe = replace(recipe, run=replace(recipe.run, compile=False)).with_length(1, None)
-        with tempfile.TemporaryDirectory(dir=self.work) as folder, joined(options.device) as processes:
+
+        with (
+            tempfile.TemporaryDirectory(dir=self.work) as folder,
+            joined(options.device) as processes,
+        ):
             begun = self.clock()
             learner = Learner(recipe, processes)
             batches = Batches(
@@ -303,7 +358,10 @@ class Training:
 
             state = learner.state(0.0, {})
             networks = {"optimiser": state.network, "predictor_optimiser": state.predictor}
-            momenta = {part: {f"{name}/momentum": w for name, w in own.items()} for part, own in networks.items()}
+            momenta = {
+                part: {f"{name}/momentum": w for name, w in own.items()}
+                for part, own in networks.items()
+            }
             save_state(replace(state, **momenta), Path(folder))
             write_model(recipe.model, learner.exported, Path(folder) / "model.safetensors")
             pack_state(Path(folder), Path(folder) / "packed", self.asked.limit)
@@ -319,7 +377,9 @@ class Training:
 
 
 def adopted(run: Path, recipe: Recipe) -> float:
-    """Let a run go on from its end with what a session may choose of the recipe; returns its seconds of training."""
+    """Let a run go on from its end with what a session may choose of the recipe; returns its
+    seconds of training.
+    """
     state = load_state(run)
     save_state(replace(state, recipe=as_here(state.recipe, recipe)), run)
     shutil.rmtree(run / BEFORE_COOLDOWN, ignore_errors=True)
@@ -327,16 +387,22 @@ def adopted(run: Path, recipe: Recipe) -> float:
 
 
 def as_here(recipe: Recipe, here: Recipe) -> Recipe:
-    """A recipe with what a session may choose from another one: what suits the machine, and the cool-down."""
+    """A recipe with what a session may choose from another one: what suits the machine, and the
+    cool-down.
+    """
     keys = ("compile", "workers", "checkpoint_minutes", "log_steps")
     run = replace(recipe.run, **{key: getattr(here.run, key) for key in keys})
-    return replace(recipe, run=run, schedule=replace(recipe.schedule, cooldown=here.schedule.cooldown))
+    return replace(
+        recipe, run=run, schedule=replace(recipe.schedule, cooldown=here.schedule.cooldown)
+    )
 
 
 def process_age() -> float:
     """Seconds since this process began, imports included; 0 where the system does not tell."""
     try:
-        began = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+        began = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf(
+            "SC_CLK_TCK"
+        )
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, AttributeError, ValueError):
         return 0.0
@@ -346,10 +412,12 @@ def _check(asked: Session) -> None:
     """Refuse what does not go together before anything is unpacked."""
     if (asked.predictor_recipe is None) != (not asked.predictor_seconds):
         raise BadArgument("--predictor-recipe and --predictor-minutes go together")
-    if index_path(asked.packed, STATE).is_file() and (asked.init is not None or asked.predictor_recipe is not None):
+    if index_path(asked.packed, STATE).is_file() and (
+        asked.init is not None or asked.predictor_recipe is not None
+    ):
         raise BadArgument(
-            f"{asked.packed}: holds a state to go on with; leave --init and the predictor's recipe out, or pack the "
-            "photographs alone"
+            f"{asked.packed}: holds a state to go on with; leave --init and the predictor's recipe "
+            "out, or pack the photographs alone"
         )
 
 
@@ -365,12 +433,20 @@ def _parser() -> argparse.ArgumentParser:
     pack = commands.add_parser("pack", help="photographs into files that can travel")
     pack.add_argument("photographs", type=Path)
     pack.add_argument("out", type=Path)
-    pack.add_argument("--limit", type=size_of, default=30 * MIB, help="of all files together, as 30MiB")
-    pack.add_argument("--reduce", choices=("window", "halve"), default="window", help="what does not fit")
-    pack.add_argument("--licences", type=Path, help="CSV: file, source, licence; default PHOTOGRAPHS.csv if there")
+    pack.add_argument(
+        "--limit", type=size_of, default=30 * MIB, help="of all files together, as 30MiB"
+    )
+    pack.add_argument(
+        "--reduce", choices=("window", "halve"), default="window", help="what does not fit"
+    )
+    pack.add_argument(
+        "--licences", type=Path, help="CSV: file, source, licence; default PHOTOGRAPHS.csv if there"
+    )
     pack.add_argument("--count", type=int, help="so many photographs at most")
 
-    state = commands.add_parser("pack-state", help="the state of a run folder into files that can travel")
+    state = commands.add_parser(
+        "pack-state", help="the state of a run folder into files that can travel"
+    )
     state.add_argument("run", type=Path)
     state.add_argument("out", type=Path)
     state.add_argument("--limit", type=size_of, default=LIMIT)
@@ -381,11 +457,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--recipe", type=Path, required=True)
     run.add_argument("--minutes", type=float, default=13.0, help="for everything")
     run.add_argument("--seconds", type=float, help="for everything, instead of minutes")
-    run.add_argument("--predictor-recipe", type=Path, help="of a training of the predictor alone, before")
+    run.add_argument(
+        "--predictor-recipe", type=Path, help="of a training of the predictor alone, before"
+    )
     run.add_argument("--predictor-minutes", type=float, default=0.0)
-    run.add_argument("--init", help="start from these weights: a shipped model's name or a .safetensors file")
+    run.add_argument(
+        "--init", help="start from these weights: a shipped model's name or a .safetensors file"
+    )
     run.add_argument("--device", default="auto")
-    run.add_argument("--work", type=Path, help="folder for what does not travel; a run in it is gone on with")
+    run.add_argument(
+        "--work", type=Path, help="folder for what does not travel; a run in it is gone on with"
+    )
     run.add_argument("--validation", type=Path, help="pictures for the samples")
     run.add_argument("--limit", type=size_of, default=LIMIT)
 
@@ -394,6 +476,7 @@ def _parser() -> argparse.ArgumentParser:
     unpack.add_argument("run", type=Path)
     unpack.add_argument("--workers", type=int, help="[run] workers here")
     unpack.add_argument("--eager", action="store_true", help="[run] compile = false here")
+
     return parser
 
 
@@ -402,6 +485,7 @@ def main() -> int:
     started = time.monotonic() - process_age()
     arguments = _parser().parse_args()
     keep_freed_memory()
+
     try:
         _COMMANDS[arguments.command](arguments, started)
     except RestoreError as error:
@@ -409,6 +493,7 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+
     return 0
 
 
@@ -424,11 +509,17 @@ def _pack(arguments: argparse.Namespace, _: float) -> None:
         count=arguments.count,
         notice=_say,
     )
+
     for reason in packed.skipped:
         _say(f"skipped: {reason}")
+
     _say(str(packed))
     unknown = sum(not entry.licence for entry in packed.entries)
-    _say(f"{unknown} photographs without a known licence" if unknown else "the index lists every licence")
+    _say(
+        f"{unknown} photographs without a known licence"
+        if unknown
+        else "the index lists every licence"
+    )
 
 
 def _pack_state(arguments: argparse.Namespace, _: float) -> None:
@@ -462,11 +553,17 @@ def _unpack_state(arguments: argparse.Namespace, _: float) -> None:
     def here(recipe: Recipe) -> Recipe:
         workers = recipe.run.workers if arguments.workers is None else arguments.workers
         return replace(
-            recipe, run=replace(recipe.run, workers=workers, compile=recipe.run.compile and not arguments.eager)
+            recipe,
+            run=replace(
+                recipe.run, workers=workers, compile=recipe.run.compile and not arguments.eager
+            ),
         )
 
     state = unpack_state(arguments.packed, arguments.run, here)
-    _say(f"{arguments.run}: the state after step {state.step}, {state.elapsed / 60:.1f} minutes of training")
+    _say(
+        f"{arguments.run}: the state after step {state.step}, {state.elapsed / 60:.1f} minutes of "
+        "training"
+    )
 
 
 def _say(text: str) -> None:

@@ -1,10 +1,11 @@
-"""Whether the quality depends on the size: the same content in pictures of 128, 512 and 1600 pixels, and through tiles.
+"""Whether the quality depends on the size: the same content in pictures of 128, 512 and 1600
+pixels, and through tiles.
 
     python benchmarks/sizes.py KODAK
 
-A large measurement is cut into pieces, each is restored by itself, and every piece is compared with the same part of
-the large result on the same pixels: those further from the piece's border than MARGIN, since what lies beyond a border
-is information that a piece does not have.
+A large measurement is cut into pieces, each is restored by itself, and every piece is compared with
+the same part of the large result on the same pixels: those further from the piece's border than
+MARGIN, since what lies beyond a border is information that a piece does not have.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from restore.jobs.plan import pictures_in
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.runtime.devices import keep_freed_memory
 
-SIDE, PART = 1600, 400
+SIDE = 1600
+PART = 400
 SCALE = 4
 NOISE = 25 / 255
 MARGIN = 32
@@ -37,13 +39,18 @@ def mosaic(folder: Path) -> Tensor:
     """The middles of 16 pictures, [1, 3, 1600, 1600] in [0, 1]."""
     parts: list[Tensor] = []
     for path in pictures_in(folder, SUFFIXES):
-        pixels = torch.from_numpy(np.ascontiguousarray(read_photo(path).pixels)).float().permute(2, 0, 1)
+        pixels = (
+            torch.from_numpy(np.ascontiguousarray(read_photo(path).pixels)).float().permute(2, 0, 1)
+        )
         top, left = ((side - PART) // 2 for side in pixels.shape[1:])
         parts.append(pixels[:, top : top + PART, left : left + PART])
+
     across = SIDE // PART
     if len(parts) < across**2:
         raise SystemExit(f"{folder}: {across**2} pictures are needed, of at least {PART} pixels")
+
     rows = [torch.cat(parts[i : i + across], dim=2) for i in range(0, across**2, across)]
+
     return torch.cat(rows, dim=1)[None]
 
 
@@ -67,15 +74,20 @@ def pieces(size: int, side: int) -> Iterator[tuple[slice, slice]]:
             yield slice(top, top + side), slice(left, left + side)
 
 
-def in_pieces(truth: Tensor, whole: Tensor, y: Tensor, scale: int, side: int, restore: Restore) -> tuple[float, float]:
+def in_pieces(
+    truth: Tensor, whole: Tensor, y: Tensor, scale: int, side: int, restore: Restore
+) -> tuple[float, float]:
     """PSNR of pieces of this side, and of the whole on the same pixels."""
     inside = (..., slice(MARGIN, side - MARGIN), slice(MARGIN, side - MARGIN))
-    alone, together = [], []
+    alone = []
+    together = []
+
     for rows, columns in pieces(SIDE, side):
         part = (..., *(slice(s.start // scale, s.stop // scale) for s in (rows, columns)))
         expected = truth[..., rows, columns]
         alone.append((restore(y[part]) - expected)[inside])
         together.append((whole[..., rows, columns] - expected)[inside])
+
     return psnr(torch.stack(alone)), psnr(torch.stack(together))
 
 
@@ -86,18 +98,31 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     keep_freed_memory()
-    restorer, truth = Restorer(arguments.model, arguments.device), mosaic(arguments.folder)
-    print("| problem | | PSNR | the whole on the same pixels | difference |\n|---|---|---:|---:|---:|")
+    restorer = Restorer(arguments.model, arguments.device)
+    truth = mosaic(arguments.folder)
+    print(
+        "| problem | | PSNR | the whole on the same pixels | difference |\n|---|---|---:|---:|---:|"
+    )
+
     for name, scale, y, restore in problems(truth, restorer):
         restorer.denoiser.tile = SIDE
         whole = restore(y)
         for side in SIDES:
             alone, together = in_pieces(truth, whole, y, scale, side, restore)
-            print(f"| {name} | pieces of {side} | {alone:.3f} | {together:.3f} | {alone - together:+.3f} |", flush=True)
+            print(
+                f"| {name} | pieces of {side} | {alone:.3f} | {together:.3f} | "
+                f"{alone - together:+.3f} |",
+                flush=True,
+            )
         for tile in TILES:
             restorer.denoiser.tile = tile
-            alone, together = psnr(restore(y) - truth), psnr(whole - truth)
-            print(f"| {name} | tiles of {tile} | {alone:.3f} | {together:.3f} | {alone - together:+.3f} |", flush=True)
+            alone = psnr(restore(y) - truth)
+            together = psnr(whole - truth)
+            print(
+                f"| {name} | tiles of {tile} | {alone:.3f} | {together:.3f} | "
+                f"{alone - together:+.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

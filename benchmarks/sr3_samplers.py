@@ -1,10 +1,12 @@
-"""SR3 by every sampler with few calls of the network, against a hundred ancestral steps: ×4, LPIPS and PSNR.
+"""SR3 by every sampler with few calls of the network, against a hundred ancestral steps: ×4, LPIPS
+and PSNR.
 
-    python benchmarks/sr3_samplers.py CID22_VAL --count 8 [--calls 5 10] [--only ddim dpmpp-2m] [--levels FILE.json]
-    python benchmarks/sr3_samplers.py CID22_VAL --count 4 --calls 10 --only sde-dpmpp-2m --guidance 0.5 1 1.5 2 3
+    python benchmarks/sr3_samplers.py CID22_VAL --count 8 [--calls 5 10] [--only ddim dpmpp-2m]
+    [--levels FILE.json] python benchmarks/sr3_samplers.py CID22_VAL --count 4 --calls 10 --only
+    sde-dpmpp-2m --guidance 0.5 1 1.5 2 3
 
-The second is a table by the scale of classifier-free guidance, at so many steps, of two calls each unless it is 1;
---task colorize takes that instead of ×4.
+The second is a table by the scale of classifier-free guidance, at so many steps, of two calls each
+unless it is 1; --task colorize takes that instead of ×4.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from restore.samplers.catalogue import SAMPLERS
 
 ANCESTRAL = 100
 SUITABLE = [name for name, one in SAMPLERS.items() if not (one.learned_variance or one.score_norms)]
-"""For the default model, which has learned no variance, and for SR3, which takes no score norms of the prior."""
+"""For the default model, which has learned no variance, and for SR3, which takes no score norms of
+the prior.
+"""
 
 
 def measured(
@@ -43,11 +47,14 @@ def measured(
 
     hook = restorer.denoiser.denoise.network.register_forward_hook(count)
     scores = []
+
     for case in cases:
         problem = restorer.problem(kind, to_tensor(case.photo), dict(case.arguments))
         solutions, _ = restorer.solve_problem(problem, options)
         scores.append(score(2 * solutions[0] - 1, case, lpips))
+
     hook.remove()
+
     return calls / len(cases), *(fmean(column) for column in zip(*scores, strict=True))
 
 
@@ -59,11 +66,17 @@ def steps_for(restorer: Restorer, case: Case, name: str, calls: int) -> int | No
         if taken > calls:
             break
         found = steps
+
     return found
 
 
 def by_guidance(
-    restorer: Restorer, cases: Sequence[Case], lpips: Any, kind: str, wanted: Sequence[Options], scales: Sequence[float]
+    restorer: Restorer,
+    cases: Sequence[Case],
+    lpips: Any,
+    kind: str,
+    wanted: Sequence[Options],
+    scales: Sequence[float],
 ) -> None:
     """Print PSNR / LPIPS of every sampler by the scale of guidance."""
     print(f"| sampler | steps | {' | '.join(f'{scale:g}' for scale in scales)} |")
@@ -72,7 +85,9 @@ def by_guidance(
         name = "SR3's own" if options.sampler is None else f"`{options.sampler}`"
         cells = []
         for scale in scales:
-            _, psnr, distance = measured(restorer, cases, lpips, replace(options, guidance=scale), kind)
+            _, psnr, distance = measured(
+                restorer, cases, lpips, replace(options, guidance=scale), kind
+            )
             cells.append(f"{psnr:.2f} / {distance:.3f}")
         print(f"| {name} | {options.steps} | {' | '.join(cells)} |", flush=True)
 
@@ -83,33 +98,61 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10])
     parser.add_argument("--only", nargs="*", choices=SUITABLE, default=SUITABLE, metavar="SAMPLER")
-    parser.add_argument("--levels", type=Path, nargs="+", default=[], help="files of restore tune, for SR3's own")
-    parser.add_argument("--guidance", type=float, nargs="+", metavar="W", help="by these scales of it instead")
-    parser.add_argument("--task", choices=["sr4", "colorize"], default="sr4", help="with --guidance")
+    parser.add_argument(
+        "--levels", type=Path, nargs="+", default=[], help="files of restore tune, for SR3's own"
+    )
+    parser.add_argument(
+        "--guidance", type=float, nargs="+", metavar="W", help="by these scales of it instead"
+    )
+    parser.add_argument(
+        "--task", choices=["sr4", "colorize"], default="sr4", help="with --guidance"
+    )
     arguments = parser.parse_args()
     if arguments.task != "sr4" and not arguments.guidance:
         parser.error("--task: goes with --guidance")
+
     keep_freed_memory()
-    restorer, lpips, task = Restorer(), load_lpips(), TASKS[arguments.task]
-    cases = [task.degrade(name, p) for name, p in load_pictures(arguments.folder, 256, arguments.count).items()]
-    print(f"First {len(cases)} pictures of `{arguments.folder.resolve().name}`, top-left 256 pixels.\n")
+    restorer = Restorer()
+    lpips = load_lpips()
+    task = TASKS[arguments.task]
+    cases = [
+        task.degrade(name, p)
+        for name, p in load_pictures(arguments.folder, 256, arguments.count).items()
+    ]
+    print(
+        f"First {len(cases)} pictures of `{arguments.folder.resolve().name}`, top-left 256 "
+        "pixels.\n"
+    )
     if arguments.guidance:
         samplers = [None, *arguments.only]
-        given = [Options("sr3", steps, sampler=name) for name in samplers for steps in arguments.calls]
+        given = [
+            Options("sr3", steps, sampler=name) for name in samplers for steps in arguments.calls
+        ]
         return by_guidance(restorer, cases, lpips, task.kind, given, arguments.guidance)
+
     small = task.degrade("small", next(iter(load_pictures(arguments.folder, 64, 1).values())))
     print("| sampler | steps | calls | PSNR | LPIPS |\n|---|---:|---:|---:|---:|")
     wanted: list[tuple[str, Options]] = [("SR3's own", Options("sr3", ANCESTRAL))]
     wanted += [("SR3's own", Options("sr3", calls)) for calls in arguments.calls]
+
     for found in map(read_levels, arguments.levels):
-        wanted.append(("SR3's own, found levels", Options("sr3", len(found.levels), found.eta, levels=found.levels)))
+        wanted.append(
+            (
+                "SR3's own, found levels",
+                Options("sr3", len(found.levels), found.eta, levels=found.levels),
+            )
+        )
+
     for name in arguments.only:
         for calls in arguments.calls:
             if steps := steps_for(restorer, small, name, calls):
                 wanted.append((f"`{name}`", Options("sr3", steps, sampler=name)))
+
     for label, options in wanted:
         calls, psnr, distance = measured(restorer, cases, lpips, options)
-        print(f"| {label} | {options.steps} | {calls:.0f} | {psnr:.2f} | {distance:.3f} |", flush=True)
+        print(
+            f"| {label} | {options.steps} | {calls:.0f} | {psnr:.2f} | {distance:.3f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""How much noise a picture to begin with should be given (`--start-noise`): PSNR in dB and LPIPS, mean over the first
-pictures of a folder, from the answer of the one-step method, which is the predictor's where the model has one, or of a
-third-party network. The last column is the method without a start, in as many steps or in --reference steps.
+"""How much noise a picture to begin with should be given (`--start-noise`): PSNR in dB and LPIPS,
+mean over the first pictures of a folder, from the answer of the one-step method, which is the
+predictor's where the model has one, or of a third-party network. The last column is the method
+without a start, in as many steps or in --reference steps.
 
     python benchmarks/starts.py CID22_VAL --count 3 --size 128 --steps 10 [--start spandrel:FILE]
-    python benchmarks/starts.py CID22_VAL --only sr4 inpaint-random --methods ddrm --steps 8 --reference 20
+    python benchmarks/starts.py CID22_VAL --only sr4 inpaint-random --methods ddrm --steps 8
+    --reference 20
 
 LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
 """
@@ -35,25 +37,41 @@ def cell(results: Sequence[Tensor], cases: Sequence[Case], lpips: Any) -> str:
     return f"{quality:.2f} / {np.mean([float(lpips(*pair)) for pair in pairs]):.3f}"
 
 
-def show(name: str, cases: Sequence[Case], restorer: Restorer, arguments: argparse.Namespace, lpips: Any) -> None:
+def show(
+    name: str, cases: Sequence[Case], restorer: Restorer, arguments: argparse.Namespace, lpips: Any
+) -> None:
     """The table of a problem."""
     kind = TASKS[name].kind
 
-    def restored(method: str, starts: Sequence[Tensor] | None = None, **options: Any) -> list[Tensor]:
+    def restored(
+        method: str, starts: Sequence[Tensor] | None = None, **options: Any
+    ) -> list[Tensor]:
         begun = [None] * len(cases) if starts is None else starts
         return [
-            restorer.run(kind, to_tensor(c.photo), dict(c.arguments), method=method, start=begin, **options).mean
+            restorer.run(
+                kind, to_tensor(c.photo), dict(c.arguments), method=method, start=begin, **options
+            ).mean
             for c, begin in zip(cases, begun, strict=True)
         ]
 
     starts = [start.clamp(0, 1) for start in restored(arguments.start or "one-step")]
     begun = cell(starts, cases, lpips)
-    print(f"\n| {name}: the start has {begun} | {' | '.join(f'{n:g}' for n in arguments.noises)} | no start |")
+    print(
+        f"\n| {name}: the start has {begun} | {' | '.join(f'{n:g}' for n in arguments.noises)} | "
+        "no start |"
+    )
     print("|---|" + "---:|" * (len(arguments.noises) + 1))
+
     for method in arguments.methods:
-        found = [restored(method, starts, start_noise=level, steps=arguments.steps) for level in arguments.noises]
+        found = [
+            restored(method, starts, start_noise=level, steps=arguments.steps)
+            for level in arguments.noises
+        ]
         found.append(restored(method, steps=arguments.reference or arguments.steps))
-        print(f"| `{method}` | {' | '.join(cell(results, cases, lpips) for results in found)} |", flush=True)
+        print(
+            f"| `{method}` | {' | '.join(cell(results, cases, lpips) for results in found)} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -62,7 +80,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=3, help="of pictures, the first in name order")
     parser.add_argument("--size", type=int, default=128, help="the top-left square")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--reference", type=int, help="steps without a start; the default is --steps")
+    parser.add_argument(
+        "--reference", type=int, help="steps without a start; the default is --steps"
+    )
     parser.add_argument("--only", nargs="+", choices=TASKS, default=PROBLEMS, metavar="PROBLEM")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--noises", nargs="+", type=float, default=NOISES)
@@ -71,7 +91,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     pictures = load_pictures(arguments.folder, arguments.size, arguments.count)
-    restorer, lpips = Restorer(arguments.model, arguments.device), load_lpips()
+    restorer = Restorer(arguments.model, arguments.device)
+    lpips = load_lpips()
+
     for name in arguments.only:
         cases = [TASKS[name].degrade(file, picture) for file, picture in pictures.items()]
         show(name, cases, restorer, arguments, lpips)

@@ -2,7 +2,8 @@
 
     python benchmarks/startup.py
 
-Wall-clock medians of fresh processes that take turns, after one round that only fills the disk's cache.
+Wall-clock medians of fresh processes that take turns, after one round that only fills the disk's
+cache.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9, help="of each command; the median is shown")
     runs = parser.parse_args().runs
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+
     for _ in range(runs + 1):
         for name, arguments in COMMANDS.items():
             times[name].append(seconds(arguments))
+
     medians = {name: statistics.median(of_command[1:]) for name, of_command in times.items()}
     print(f"| command | milliseconds | times `{BARE}` | times `{TORCH}` |\n|---|---:|---:|---:|")
+
     for name, median in medians.items():
         against = f"{median / medians[BARE]:.2f} | {median / medians[TORCH]:.3f}"
         print(f"| `{name}` | {median * 1e3:.0f} | {against} |")

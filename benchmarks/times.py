@@ -2,8 +2,8 @@
 
     python benchmarks/times.py [--device cuda] [--model default] [--megapixels 12]
 
-Times are medians of three runs after a first one, model loaded, reading and writing of files left out. The last rows
-are large pictures, once each, in 10 steps.
+Times are medians of three runs after a first one, model loaded, reading and writing of files left
+out. The last rows are large pictures, once each, in 10 steps.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ import torch
 from large_pictures import TASKS, picture, problem, size_of
 
 from restore import Restorer
-from restore.runtime.devices import begin_peak_memory, device_name, keep_freed_memory, peak_memory, synchronize
+from restore.runtime.devices import (
+    begin_peak_memory,
+    device_name,
+    keep_freed_memory,
+    peak_memory,
+    synchronize,
+)
 
-HEIGHT, WIDTH = 512, 768
+HEIGHT = 512
+WIDTH = 768
 SIZES = ((1, 256, 256), (16, 256, 256), (1, 512, 768), (1, 1024, 1024), (1, 2048, 2048))
 """Batch, height and width of what the network is called with."""
 
@@ -33,15 +40,21 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int = 3) -
         run()
         synchronize(device)
         times.append(time.perf_counter() - start)
+
     return statistics.median(times[1:])
 
 
 def of_network(restorer: Restorer) -> None:
-    network, device = restorer.denoiser.denoise.network, restorer.device
+    network = restorer.denoiser.denoise.network
+    device = restorer.device
     channels = network.config.in_channels
-    print("| pictures | size | ms a call of the network | megapixels a second |\n|---:|---|---:|---:|")
+    print(
+        "| pictures | size | ms a call of the network | megapixels a second |\n|---:|---|---:|---:|"
+    )
+
     for batch, height, width in SIZES:
-        x, t = torch.randn(batch, channels, height, width, device=device), torch.full((batch,), 300.0, device=device)
+        x = torch.randn(batch, channels, height, width, device=device)
+        t = torch.full((batch,), 300.0, device=device)
         with torch.inference_mode():
             took = seconds(lambda x=x, t=t: network(x, t), device)
         speed = batch * height * width / took / 1e6
@@ -49,7 +62,8 @@ def of_network(restorer: Restorer) -> None:
 
 
 def of_tasks(restorer: Restorer) -> None:
-    whole, small = picture(HEIGHT, WIDTH), picture(HEIGHT // 4, WIDTH // 4)
+    whole = picture(HEIGHT, WIDTH)
+    small = picture(HEIGHT // 4, WIDTH // 4)
     image, hole = problem("inpaint", HEIGHT, WIDTH)
     runs: dict[str, Callable[[], object]] = {
         "sr ×4": lambda: restorer.sr(small, 4),
@@ -60,6 +74,7 @@ def of_tasks(restorer: Restorer) -> None:
         "colorize": lambda: restorer.colorize(whole),
     }
     print(f"\n| task, {WIDTH}×{HEIGHT} | s |\n|---|---:|")
+
     for name, run in runs.items():
         print(f"| {name} | {seconds(run, restorer.device):.3f} |", flush=True)
 
@@ -69,7 +84,8 @@ def of_large(restorer: Restorer, megapixels: float) -> None:
     print(f"\n| task, {width}×{height}, 10 steps | s | peak on the device, GiB |\n|---|---:|---:|")
     for task in TASKS:
         image, arguments = problem(task, height, width)
-        known, start = begin_peak_memory(restorer.device), time.perf_counter()
+        known = begin_peak_memory(restorer.device)
+        start = time.perf_counter()
         restorer.run(task, image, arguments, steps=10)
         took = time.perf_counter() - start
         peak = f"{peak_memory(restorer.device) / 2**30:.2f}" if known else ""
@@ -80,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--megapixels", type=float, default=0, help="of the large pictures; 0 leaves them out")
+    parser.add_argument(
+        "--megapixels", type=float, default=0, help="of the large pictures; 0 leaves them out"
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
     restorer = Restorer(arguments.model, arguments.device)

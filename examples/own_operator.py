@@ -2,9 +2,10 @@
 
     python examples/own_operator.py [PICTURE [RESULT]]
 
-The camera of this example stands behind a window pane, has a cheap lens, and dark corners. The package knows none of
-them. Each is written in another way: the more is written, the faster and the more exact is what follows from it; the
-least is enough to restore a picture with. RESULT shows measurement, inverse and restored picture side by side.
+The camera of this example stands behind a window pane, has a cheap lens, and dark corners. The
+package knows none of them. Each is written in another way: the more is written, the faster and the
+more exact is what follows from it; the least is enough to restore a picture with. RESULT shows
+measurement, inverse and restored picture side by side.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ NOISE = 0.02
 """Standard deviation of the measurement's noise, for pictures in [0, 1]."""
 
 
-# 1. A function, nothing else. The adjoint comes from automatic differentiation, A⁺ from conjugate gradients.
+# 1. A function, nothing else. The adjoint comes from automatic differentiation, A⁺ from conjugate
+# gradients.
 
 
 def window_pane(x: Tensor) -> Tensor:
-    """A ghost: the pane reflects a fifth of the picture, 5 pixels lower and 8 to the right. Nothing enters it there."""
+    """A ghost: the pane reflects a fifth of the picture, 5 pixels lower and 8 to the right. Nothing
+    enters it there.
+    """
     ghost = torch.zeros_like(x)
     ghost[..., 5:, 8:] = x[..., :-5, :-8]
     return 0.8 * x + 0.2 * ghost
@@ -43,7 +47,8 @@ def ghost(shape: Shape) -> LinearOperator:
 
 
 class ColorFringe(IterativeOperator):
-    """A lens that moves each colour sideways by another whole number of pixels; what leaves the picture is lost.
+    """A lens that moves each colour sideways by another whole number of pixels; what leaves the
+    picture is lost.
 
     Args:
         input_shape: (C, H, W) of the picture.
@@ -56,7 +61,11 @@ class ColorFringe(IterativeOperator):
     def __init__(self, input_shape: Shape, shifts: tuple[int, ...] = (-2, 0, 3)) -> None:
         super().__init__(input_shape, input_shape)
         if len(shifts) != input_shape[0] or max(map(abs, shifts)) >= input_shape[2]:
-            raise ValueError(f"{input_shape[0]} shifts of less than {input_shape[2]} pixels are needed, not {shifts}")
+            raise ValueError(
+                f"{input_shape[0]} shifts of less than {input_shape[2]} pixels are needed, not "
+                f"{shifts}"
+            )
+
         self.shifts = shifts
 
     def A(self, x: Tensor) -> Tensor:
@@ -72,14 +81,16 @@ def _moved(x: Tensor, shift: int) -> Tensor:
     return torch.nn.functional.pad(kept, (max(0, shift), max(0, -shift)))
 
 
-# 3. The whole decomposition A = U Σ Vᵀ. A, Aᵀ and A⁺ follow, exact and fast, and every solver takes it.
+# 3. The whole decomposition A = U Σ Vᵀ. A, Aᵀ and A⁺ follow, exact and fast, and every solver takes
+# it.
 
 
 class Vignette(SpectralOperator):
-    """Corners darker than the middle by the fourth power of a cosine, as of a simple wide-angle lens.
+    """Corners darker than the middle by the fourth power of a cosine, as of a simple wide-angle
+    lens.
 
-    Every pixel is multiplied by a positive number of its own. So U and V are the identity, and the singular values are
-    those numbers.
+    Every pixel is multiplied by a positive number of its own. So U and V are the identity, and the
+    singular values are those numbers.
 
     Args:
         input_shape: (C, H, W) of the picture.
@@ -94,12 +105,22 @@ class Vignette(SpectralOperator):
     def __init__(self, input_shape: Shape, corner: float = 0.15) -> None:
         super().__init__(input_shape, input_shape)
         if not 0 < corner <= 1:
-            raise ValueError(f"the light left in the corners must be above 0 and at most 1, not {corner}")
+            raise ValueError(
+                f"the light left in the corners must be above 0 and at most 1, not {corner}"
+            )
+
         _, height, width = input_shape
-        rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-        squared = (rows[:, None] ** 2 + columns**2) / 2  # of the distance from the middle; 1 in the corners
-        gain = (1 + squared * (corner**-0.5 - 1)) ** -2  # cos⁴ of an angle whose tangent grows with the distance
-        self.register_buffer("singular_values", gain.expand(input_shape).clone())  # a buffer follows .to(device)
+        rows = torch.linspace(-1, 1, height)
+        columns = torch.linspace(-1, 1, width)
+        squared = (
+            rows[:, None] ** 2 + columns**2
+        ) / 2  # of the distance from the middle; 1 in the corners
+        gain = (
+            1 + squared * (corner**-0.5 - 1)
+        ) ** -2  # cos⁴ of an angle whose tangent grows with the distance
+        self.register_buffer(
+            "singular_values", gain.expand(input_shape).clone()
+        )  # a buffer follows .to(device)
 
     def V(self, spectrum: Tensor) -> Tensor:
         return spectrum
@@ -146,14 +167,18 @@ def main(picture: Path, result: Path | None = None) -> None:
     truth = to_tensor(Image.open(picture).convert("RGB"))[None]
     operator = camera(tuple(truth.shape[1:]))
     measurement = operator.A(truth)
-    measurement = measurement + NOISE * torch.randn(measurement.shape, generator=torch.Generator().manual_seed(0))
+    measurement = measurement + NOISE * torch.randn(
+        measurement.shape, generator=torch.Generator().manual_seed(0)
+    )
     results = {
         "measured": measurement,
         "inverted": operator.pseudo_inverse(measurement),
         "restored": restored(operator, measurement),
     }
+
     for name, x in results.items():
         print(f"{name}: {psnr(x, truth):.1f} dB")
+
     if result is not None:
         to_pil_image(torch.cat([x[0].clamp(0, 1) for x in results.values()], dim=-1)).save(result)
 

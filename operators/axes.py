@@ -24,20 +24,21 @@ Bands = list[tuple[slice, slice]]
 class AxesOperator(SpectralOperator):
     """``A = A_c ⊗ A_h ⊗ A_w``.
 
-    Separable blur with any boundary, antialiased re-sampling by any factor, mixing of colours and every
-    product of these are of this form. The SVD of a Kronecker product is the Kronecker product of the SVDs,
-    so three small decompositions serve a picture of any size, square or not: memory and set-up grow with
-    the sides of the picture, not with its area.
+    Separable blur with any boundary, antialiased re-sampling by any factor, mixing of colours and
+    every product of these are of this form. The SVD of a Kronecker product is the Kronecker product
+    of the SVDs, so three small decompositions serve a picture of any size, square or not: memory
+    and set-up grow with the sides of the picture, not with its area.
 
     Args:
         input_shape: (C, H, W) of the picture.
-        channel, height, width: matrices ``[m, n]`` with n the picture's size along that axis; None leaves
-            the axis as it is and costs nothing.
-        dtype: of the stored matrices. They are decomposed in float64 whatever it is, when the SVD is first used:
-            a factor of a composition never needs its own.
+        channel, height, width: matrices ``[m, n]`` with n the picture's size along that axis; None
+            leaves the axis as it is and costs nothing.
+        dtype: of the stored matrices. They are decomposed in float64 whatever it is, when the SVD
+            is first used: a factor of a composition never needs its own.
 
     Raises:
-        ValueError: a matrix is not two-dimensional, not finite, zero, or does not fit ``input_shape``.
+        ValueError: a matrix is not two-dimensional, not finite, zero, or does not fit
+            ``input_shape``.
     """
 
     def __init__(
@@ -57,14 +58,22 @@ class AxesOperator(SpectralOperator):
         super().__init__(input_shape, (rows[0], rows[1], rows[2]))
         self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
         self._bands = {
-            ("matrix", axis): (_bands(m), _bands(m.T)) for axis, m in enumerate(matrices) if axis > 0 and m is not None
+            ("matrix", axis): (_bands(m), _bands(m.T))
+            for axis, m in enumerate(matrices)
+            if axis > 0 and m is not None
         }
-        self.register_buffer("_anchor", torch.empty(0, dtype=dtype))  # says where and in which type buffers belong
+        self.register_buffer(
+            "_anchor", torch.empty(0, dtype=dtype)
+        )  # says where and in which type buffers belong
+
         for axis, matrix in enumerate(matrices):
-            self.register_buffer(f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype))
+            self.register_buffer(
+                f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype)
+            )
             self.register_buffer(f"left_{axis}", None)
             self.register_buffer(f"right_{axis}", None)
             self.register_buffer(f"inverse_{axis}", None)
+
         self.register_buffer("_singular_values", None)
         self._inverts_by_axes = False
 
@@ -83,17 +92,22 @@ class AxesOperator(SpectralOperator):
             values.append(s)
             setattr(self, f"left_{axis}", self._like_anchor(left))
             setattr(self, f"right_{axis}", self._like_anchor(right))
+
         singular_values = _kronecker(values)
         self._singular_values = self._like_anchor(singular_values)
         if (singular_values > 0).all():
             self._invert(decompositions)
 
     def _invert(self, decompositions: Sequence[tuple[Matrix, Matrix, Matrix] | None]) -> None:
-        """Keep the inverses along the axes if they, too, have bands: far from the diagonal those of well-conditioned
-        matrices fall below rounding."""
+        """Keep the inverses along the axes if they, too, have bands: far from the diagonal those of
+        well-conditioned matrices fall below rounding."""
         smallest = torch.finfo(self._anchor.dtype).eps
         inverses = [None if one is None else _inverse(*one, smallest) for one in decompositions]
-        bands = {axis: (_bands(m), _bands(m.T)) for axis, m in enumerate(inverses) if axis > 0 and m is not None}
+        bands = {
+            axis: (_bands(m), _bands(m.T))
+            for axis, m in enumerate(inverses)
+            if axis > 0 and m is not None
+        }
         if all(band is not None for pair in bands.values() for band in pair):
             self._bands |= {("inverse", axis): pair for axis, pair in bands.items()}
             for axis, inverse in enumerate(inverses):
@@ -126,19 +140,29 @@ class AxesOperator(SpectralOperator):
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         self._decomposed()
-        return self._along_axes("inverse", y) if self._inverts_by_axes else super().pseudo_inverse(y)
+        return (
+            self._along_axes("inverse", y) if self._inverts_by_axes else super().pseudo_inverse(y)
+        )
 
     def onto_row_space(self, x: Tensor) -> Tensor:
         self._decomposed()
-        return self.pseudo_inverse(self.A(x)) if self._inverts_by_axes else super().onto_row_space(x)
+        return (
+            self.pseudo_inverse(self.A(x)) if self._inverts_by_axes else super().onto_row_space(x)
+        )
 
     def __matmul__(self, first: LinearOperator) -> LinearOperator:
-        """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD survives."""
+        """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD
+        survives.
+        """
         if not isinstance(first, AxesOperator):
             return super().__matmul__(first)
         if self.input_shape != first.output_shape:
-            raise ValueError(f"cannot apply {self.input_shape} -> … after … -> {first.output_shape}")
+            raise ValueError(
+                f"cannot apply {self.input_shape} -> … after … -> {first.output_shape}"
+            )
+
         products = [_product(b, a) for b, a in zip(self.matrices, first.matrices, strict=True)]
+
         return AxesOperator(first.input_shape, *products, dtype=self._anchor.dtype)
 
     def _decomposed(self) -> None:
@@ -153,17 +177,27 @@ class AxesOperator(SpectralOperator):
         channel, height, width = (getattr(self, f"{name}_{axis}") for axis in range(3))
         if transpose:
             channel, height, width = (None if m is None else m.mT for m in (channel, height, width))
+
         rows, columns = (self._bands_of(name, axis, transpose, x.device) for axis in (1, 2))
         if channel is not None:
             x = torch.einsum("dc,bchw->bdhw", channel, x)
         if height is not None and width is not None and height.shape[0] > height.shape[1]:
-            x, width = _multiply(width, x, -1, columns), None  # the enlarging axis last: fewer multiplications
+            x, width = (
+                _multiply(width, x, -1, columns),
+                None,
+            )  # the enlarging axis last: fewer multiplications
+
         if height is not None:
             x = _multiply(height, x, -2, rows)
+
         return x if width is None else _multiply(width, x, -1, columns)
 
-    def _bands_of(self, name: str, axis: int, transpose: bool, device: torch.device) -> Bands | None:
-        """Of a matrix that a CPU multiplies faster in parts. A GPU takes the whole, in one launch."""
+    def _bands_of(
+        self, name: str, axis: int, transpose: bool, device: torch.device
+    ) -> Bands | None:
+        """Of a matrix that a CPU multiplies faster in parts. A GPU takes the whole, in one
+        launch.
+        """
         if device.type != "cpu" or (name, axis) not in self._bands:
             return None
         return self._bands[name, axis][transpose]
@@ -172,41 +206,54 @@ class AxesOperator(SpectralOperator):
 def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
     if matrix is None:
         return None
+
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != size or matrix.shape[0] < 1:
         raise ValueError(f"the {name} matrix must be [m, {size}], not {matrix.shape}")
     if not np.isfinite(matrix).all() or not matrix.any():
         raise ValueError(f"the {name} matrix must be finite and not all zero")
+
     return matrix
 
 
 def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matrix] | None]:
-    """Thin SVD (U, s, V) of each matrix; equal ones, as of a square picture, are decomposed once."""
+    """Thin SVD (U, s, V) of each matrix; equal ones, as of a square picture, are decomposed
+    once.
+    """
     done: list[tuple[Matrix, tuple[Matrix, Matrix, Matrix]]] = []
     result: list[tuple[Matrix, Matrix, Matrix] | None] = []
     for matrix in matrices:
-        known = next((svd for m, svd in done if matrix is not None and np.array_equal(m, matrix)), None)
+        known = next(
+            (svd for m, svd in done if matrix is not None and np.array_equal(m, matrix)), None
+        )
         if matrix is not None and known is None:
             known = _svd(matrix)
             done.append((matrix, known))
         result.append(known)
+
     return result
 
 
 def _svd(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """Thin SVD (U, s, V) of a matrix.
 
-    One that equals itself turned by 180°, as blurs and re-samplings by mirrored kernels do, takes even signals to
-    even ones and odd to odd ones: its SVD is that of two matrices of half its sides, a quarter of the work.
+    One that equals itself turned by 180°, as blurs and re-samplings by mirrored kernels do, takes
+    even signals to even ones and odd to odd ones: its SVD is that of two matrices of half its
+    sides, a quarter of the work.
     """
     turned = matrix[::-1, ::-1]
-    if min(matrix.shape) == 1 or not np.allclose(matrix, turned, rtol=0, atol=1e-15 * np.abs(matrix).max()):
+    if min(matrix.shape) == 1 or not np.allclose(
+        matrix, turned, rtol=0, atol=1e-15 * np.abs(matrix).max()
+    ):
         u, s, vt = np.linalg.svd(matrix, full_matrices=False)
         return u, s, np.ascontiguousarray(vt.T)
+
     halves = [_fold(_fold(matrix, sign).T, sign).T for sign in (1, -1)]
     u, s, vt = zip(*(np.linalg.svd(half, full_matrices=False) for half in halves), strict=True)
     falling = np.argsort(-np.concatenate(s), kind="stable")
-    left, right = _unfold(u, matrix.shape[0]), _unfold([v.T for v in vt], matrix.shape[1])
+    left = _unfold(u, matrix.shape[0])
+    right = _unfold([v.T for v in vt], matrix.shape[1])
+
     return left[:, falling], np.concatenate(s)[falling], right[:, falling]
 
 
@@ -239,18 +286,28 @@ def _bands(matrix: Matrix) -> Bands | None:
         rows = slice(start, min(start + BAND_ROWS, len(matrix)))
         used = np.flatnonzero(matrix[rows].any(axis=0))
         bands.append((rows, slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)))
+
     area = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in bands)
     return bands if area <= matrix.size / 2 else None
 
 
 def _multiply(matrix: Tensor, x: Tensor, dim: int, bands: Bands | None) -> Tensor:
-    """``matrix @ x`` along the height (dim −2) or the width (−1) of ``x [B, C, H, W]``, in parts if it has bands."""
+    """``matrix @ x`` along the height (dim −2) or the width (−1) of ``x [B, C, H, W]``, in parts if
+    it has bands.
+    """
     if bands is None:
         return matrix @ x if dim == -2 else x @ matrix.mT
-    product = x.new_empty([len(matrix) if d == x.ndim + dim else size for d, size in enumerate(x.shape)])
+
+    product = x.new_empty(
+        [len(matrix) if d == x.ndim + dim else size for d, size in enumerate(x.shape)]
+    )
     for rows, columns in bands:
-        part, seen = matrix[rows, columns], x.narrow(dim, columns.start, columns.stop - columns.start)
-        product.narrow(dim, rows.start, len(part)).copy_(part @ seen if dim == -2 else seen @ part.mT)
+        part = matrix[rows, columns]
+        seen = x.narrow(dim, columns.start, columns.stop - columns.start)
+        product.narrow(dim, rows.start, len(part)).copy_(
+            part @ seen if dim == -2 else seen @ part.mT
+        )
+
     return product
 
 

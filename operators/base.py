@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 RANK_TOLERANCE = 1e-6
-"""Singular values below this share of the largest one are taken for zero (float32 cannot tell them apart)."""
+"""Singular values below this share of the largest one are taken for zero (float32 cannot tell them
+apart).
+"""
 
 Shape = tuple[int, int, int]
 
@@ -18,10 +20,11 @@ class LinearOperator(nn.Module):
         input_shape: (channels, height, width) of a picture ``x``.
         output_shape: (channels, height, width) of a measurement ``y``.
         has_svd: whether ``U, Ut, V, Vt, singular_values`` exist (see `SpectralOperator`).
-        channelwise: whether every channel is mapped by itself and alike, and one channel alone is taken as well.
+        channelwise: whether every channel is mapped by itself and alike, and one channel alone is
+            taken as well.
 
-    Pictures are batches ``[B, C, H, W]`` in any value range: the map is linear, not affine. The tensors an
-    operator needs are buffers, so ``operator.to(device)`` moves it.
+    Pictures are batches ``[B, C, H, W]`` in any value range: the map is linear, not affine. The
+    tensors an operator needs are buffers, so ``operator.to(device)`` moves it.
     """
 
     has_svd: bool = False
@@ -31,7 +34,10 @@ class LinearOperator(nn.Module):
         super().__init__()
         for name, shape in (("input", input_shape), ("output", output_shape)):
             if len(shape) != 3 or min(shape) < 1:
-                raise ValueError(f"{name} shape must be three positive sizes (C, H, W), not {tuple(shape)}")
+                raise ValueError(
+                    f"{name} shape must be three positive sizes (C, H, W), not {tuple(shape)}"
+                )
+
         self.input_shape: Shape = tuple(int(n) for n in input_shape)
         self.output_shape: Shape = tuple(int(n) for n in output_shape)
 
@@ -48,11 +54,15 @@ class LinearOperator(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define pseudo_inverse")
 
     def visible(self, x: Tensor) -> Tensor:
-        """The part of pictures ``[…, *input_shape]`` that a person wants to see: all, but for an unknown border."""
+        """The part of pictures ``[…, *input_shape]`` that a person wants to see: all, but for an
+        unknown border.
+        """
         return x
 
     def __matmul__(self, first: LinearOperator) -> LinearOperator:
-        """``(second @ first).A(x) = second.A(first.A(x))``; see `operators.compose` for when the SVD survives."""
+        """``(second @ first).A(x) = second.A(first.A(x))``; see `operators.compose` for when the
+        SVD survives.
+        """
         from operators.composition import compose
 
         return compose(self, first)
@@ -67,11 +77,13 @@ class LinearOperator(nn.Module):
 class SpectralOperator(LinearOperator):
     """An operator with a singular value decomposition ``A = U Σ Vᵀ`` kept as structured maps.
 
-    The decomposition is thin: the spectrum has the shape ``[C', H', W']`` of ``singular_values``, ``V`` and
-    ``U`` take it isometrically to pictures and to measurements. What lies outside the range of ``V`` is the
-    null space, ``x − V(Vt(x))``; singular values inside the spectrum may be zero as well.
+    The decomposition is thin: the spectrum has the shape ``[C', H', W']`` of ``singular_values``,
+    ``V`` and ``U`` take it isometrically to pictures and to measurements. What lies outside the
+    range of ``V`` is the null space, ``x − V(Vt(x))``; singular values inside the spectrum may be
+    zero as well.
 
-    ``singular_values`` is ``[C', H', W']``, or ``[B, C', H', W']`` when each picture of a batch has its own.
+    ``singular_values`` is ``[C', H', W']``, or ``[B, C', H', W']`` when each picture of a batch has
+    its own.
     """
 
     has_svd = True

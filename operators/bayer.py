@@ -13,10 +13,11 @@ BAYER_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
 class Bayer(OrthonormalRows):
-    """Mosaic of a Bayer sensor: ``[3, H, W]`` to ``[1, H, W]``, one of red, green and blue at each pixel.
+    """Mosaic of a Bayer sensor: ``[3, H, W]`` to ``[1, H, W]``, one of red, green and blue at each
+    pixel.
 
-    Its inverse problem is demosaicking. The rows of A pick one value each, so U is the identity, all singular
-    values are 1, and V puts a value back into its colour, the others 0.
+    Its inverse problem is demosaicking. The rows of A pick one value each, so U is the identity,
+    all singular values are 1, and V puts a value back into its colour, the others 0.
 
     Args:
         input_shape: (3, H, W) of the picture, red first; any H and W.
@@ -26,11 +27,18 @@ class Bayer(OrthonormalRows):
         ValueError: the picture has not three channels, or the pattern is another.
     """
 
-    def __init__(self, input_shape: Shape, pattern: str = "RGGB", *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, input_shape: Shape, pattern: str = "RGGB", *, dtype: torch.dtype = torch.float32
+    ) -> None:
         if input_shape[0] != 3:
-            raise ValueError(f"a Bayer mosaic is made of 3 channels (red, green, blue), not {input_shape[0]}")
+            raise ValueError(
+                f"a Bayer mosaic is made of 3 channels (red, green, blue), not {input_shape[0]}"
+            )
         if pattern not in BAYER_PATTERNS:
-            raise ValueError(f"a Bayer pattern is one of {', '.join(BAYER_PATTERNS)}, not {pattern!r}")
+            raise ValueError(
+                f"a Bayer pattern is one of {', '.join(BAYER_PATTERNS)}, not {pattern!r}"
+            )
+
         super().__init__(input_shape, (1, *input_shape[1:]), dtype)
         self.colors = ["RGB".index(color) for color in pattern]
 

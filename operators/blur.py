@@ -15,15 +15,19 @@ from operators.base import Shape
 Array = NDArray[np.float64]
 
 BOUNDARIES = ("zero", "symmetric", "mirror", "replicate", "circular")
-"""What lies beyond the border: all that scipy.ndimage has, which calls them constant, reflect, mirror, nearest, wrap.
+"""What lies beyond the border: all that scipy.ndimage has, which calls them constant, reflect,
+mirror, nearest, wrap.
 
-``symmetric`` mirrors at the outer edge of the outermost pixel, which comes twice (c b a | a b c); ``mirror`` at its
-centre (c b | a b c). scipy's grid-constant, grid-mirror and grid-wrap are zero, symmetric and circular.
+``symmetric`` mirrors at the outer edge of the outermost pixel, which comes twice (c b a | a b c);
+``mirror`` at its centre (c b | a b c). scipy's grid-constant, grid-mirror and grid-wrap are zero,
+symmetric and circular.
 """
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> Array:
-    """A sampled Gaussian of standard deviation ``sigma`` pixels, cut at ``truncate`` σ, with sum 1."""
+    """A sampled Gaussian of standard deviation ``sigma`` pixels, cut at ``truncate`` σ, with sum
+    1.
+    """
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"the Gaussian's standard deviation must be positive, not {sigma}")
     radius = max(1, int(truncate * sigma + 0.5))
@@ -41,8 +45,8 @@ def box_taps(size: int) -> Array:
 def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symmetric") -> Array:
     """The matrix ``[size, size]`` of a convolution along one axis.
 
-    ``y[i] = Σ_k taps[k] x[i + len(taps) // 2 − k]``: an odd kernel is centred; an even one has its centre on
-    the first tap of its second half, as in ``scipy.ndimage.convolve1d``.
+    ``y[i] = Σ_k taps[k] x[i + len(taps) // 2 − k]``: an odd kernel is centred; an even one has its
+    centre on the first tap of its second half, as in ``scipy.ndimage.convolve1d``.
 
     Raises:
         ValueError: unknown boundary, no taps, or taps that are not finite.
@@ -50,11 +54,14 @@ def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symme
     taps = np.asarray(taps, dtype=np.float64)
     if taps.ndim != 1 or taps.size == 0 or not np.isfinite(taps).all():
         raise ValueError("the kernel must be a non-empty list of finite numbers")
+
     matrix = np.zeros((size, size))
     rows = np.arange(size)
+
     for k, tap in enumerate(taps):
         columns, inside = _beyond_border(rows + taps.size // 2 - k, size, boundary)
         np.add.at(matrix, (rows[inside], columns[inside]), tap)
+
     return matrix
 
 
@@ -71,7 +78,9 @@ def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array
 
 
 def _beyond_border(index: NDArray[np.int64], size: int, boundary: str) -> tuple[NDArray, NDArray]:
-    """Map positions outside ``0 … size − 1`` to the pixels that stand in for them, and say which exist."""
+    """Map positions outside ``0 … size − 1`` to the pixels that stand in for them, and say which
+    exist.
+    """
     everywhere = np.ones(index.shape, dtype=bool)
     if boundary == "zero":
         return index, (index >= 0) & (index < size)
@@ -86,6 +95,7 @@ def _beyond_border(index: NDArray[np.int64], size: int, boundary: str) -> tuple[
         period = max(2 * (size - 1), 1)
         folded = index % period
         return np.minimum(folded, period - folded), everywhere
+
     raise ValueError(f"unknown boundary {boundary!r}; known are {', '.join(BOUNDARIES)}")
 
 
@@ -97,7 +107,9 @@ def separable_blur(
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Blur by ``taps`` along the height and ``horizontal_taps`` (default: the same) along the width."""
+    """Blur by ``taps`` along the height and ``horizontal_taps`` (default: the same) along the
+    width.
+    """
     _, height, width = input_shape
     rows = blur_matrix(height, taps, boundary)
     columns = blur_matrix(width, taps if horizontal_taps is None else horizontal_taps, boundary)
@@ -105,14 +117,24 @@ def separable_blur(
 
 
 def gaussian_blur(
-    input_shape: Shape, sigma: float, *, boundary: str = "symmetric", dtype: torch.dtype = torch.float32
+    input_shape: Shape,
+    sigma: float,
+    *,
+    boundary: str = "symmetric",
+    dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Gaussian blur with a standard deviation of ``sigma`` pixels, cut at 4 σ (scipy.ndimage's default)."""
+    """Gaussian blur with a standard deviation of ``sigma`` pixels, cut at 4 σ (scipy.ndimage's
+    default).
+    """
     return separable_blur(input_shape, gaussian_taps(sigma), boundary=boundary, dtype=dtype)
 
 
 def box_blur(
-    input_shape: Shape, size: int, *, boundary: str = "symmetric", dtype: torch.dtype = torch.float32
+    input_shape: Shape,
+    size: int,
+    *,
+    boundary: str = "symmetric",
+    dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
     """Mean over ``size`` × ``size`` pixels."""
     return separable_blur(input_shape, box_taps(size), boundary=boundary, dtype=dtype)

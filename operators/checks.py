@@ -10,7 +10,9 @@ from operators.composition import BatchOperator
 from operators.overlap_save import OverlapSave
 
 _SCALES = (1e-3, 1.0, 1e3)
-"""Brightness of the random pictures on which linearity is tried: clipping and offsets show at one of them."""
+"""Brightness of the random pictures on which linearity is tried: clipping and offsets show at one
+of them.
+"""
 
 
 def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Tensor:
@@ -21,7 +23,8 @@ def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Te
         pictures: as of `check`.
 
     Returns:
-        ``[outputs, inputs]``; for an operator that is made for a batch ``[B, outputs, inputs]``, each picture's own.
+        ``[outputs, inputs]``; for an operator that is made for a batch ``[B, outputs, inputs]``,
+        each picture's own.
     """
     pictures = _pictures(operator) if pictures is None else pictures
     matrices = _dense(operator, "A", pictures)
@@ -32,17 +35,20 @@ def check(operator: LinearOperator, rtol: float = 1e-5, *, pictures: int | None 
     """Compare every map of an operator with dense algebra, on a picture small enough for it.
 
     Checked are the shapes; that every map is linear and does not mix the pictures of a batch;
-    ``⟨A x, y⟩ = ⟨x, Aᵀ y⟩``; and the four Moore–Penrose conditions, which single out the pseudo-inverse; with an SVD
-    also ``A = U Σ Vᵀ``, ``UᵀU = I`` and ``VᵀV = I``, non-negative singular values, and that Ut and Vt are the
-    transposes of U and V. Of an operator that is made for a batch, each picture's is checked on its own.
+    ``⟨A x, y⟩ = ⟨x, Aᵀ y⟩``; and the four Moore–Penrose conditions, which single out the
+    pseudo-inverse; with an SVD also ``A = U Σ Vᵀ``, ``UᵀU = I`` and ``VᵀV = I``, non-negative
+    singular values, and that Ut and Vt are the transposes of U and V. Of an operator that is made
+    for a batch, each picture's is checked on its own.
 
     Args:
         operator: with shapes of a few thousand values at most.
-        rtol: allowed error, relative to the norm of the matrix that is compared; times the condition number for
-            the Moore–Penrose conditions, since rounding grows with it there (build the operator with
-            ``dtype=torch.float64`` to test an ill-conditioned one sharply).
-        pictures: how many the operator takes at once; None is found out, and any number if it is not made for a
-            certain one. To be given only for an operator of your own that is made for a batch and has no SVD.
+        rtol: allowed error, relative to the norm of the matrix that is compared; times the
+            condition number for the Moore–Penrose conditions, since rounding grows with it there
+            (build the operator with ``dtype=torch.float64`` to test an ill-conditioned one
+            sharply).
+        pictures: how many the operator takes at once; None is found out, and any number if it is
+            not made for a certain one. To be given only for an operator of your own that is made
+            for a batch and has no SVD.
 
     Raises:
         AssertionError: names the property that fails, the picture of a batch, and by how much.
@@ -54,24 +60,41 @@ def check(operator: LinearOperator, rtol: float = 1e-5, *, pictures: int | None 
     _check_linear(operator, "At", At, pictures, rtol)
     if operator.has_svd:
         _check_svd(operator, A, pictures, rtol)
+
     _check_pseudo_inverse(operator, A, inverse, pictures, rtol)
 
 
 def _check_svd(operator: SpectralOperator, A: Tensor, pictures: int | None, rtol: float) -> None:
     s = operator.singular_values.cpu().double()
     if not bool((s >= 0).all()):
-        raise AssertionError(f"singular values are not negative: the smallest is {float(s.min()):.3g}")
+        raise AssertionError(
+            f"singular values are not negative: the smallest is {float(s.min()):.3g}"
+        )
+
     U, Ut, V, Vt = (_dense(operator, name, pictures) for name in ("U", "Ut", "V", "Vt"))
+
     for name, matrix in (("U", U), ("V", V)):
-        _close(f"the columns of {name} are orthonormal", matrix.mT @ matrix, torch.eye(U.shape[-1]).to(U), rtol)
+        _close(
+            f"the columns of {name} are orthonormal",
+            matrix.mT @ matrix,
+            torch.eye(U.shape[-1]).to(U),
+            rtol,
+        )
+
     _close("Ut is the transpose of U", Ut, U.mT, rtol)
     _close("Vt is the transpose of V", Vt, V.mT, rtol)
+
     for name, matrix in (("U", U), ("Ut", Ut), ("V", V), ("Vt", Vt)):
         _check_linear(operator, name, matrix, pictures, rtol)
-    _close("A = U Σ Vᵀ", U @ torch.diag_embed(s.flatten(-3).reshape(-1, U.shape[-1])) @ V.mT, A, rtol)
+
+    _close(
+        "A = U Σ Vᵀ", U @ torch.diag_embed(s.flatten(-3).reshape(-1, U.shape[-1])) @ V.mT, A, rtol
+    )
 
 
-def _check_pseudo_inverse(operator: LinearOperator, A: Tensor, P: Tensor, pictures: int | None, rtol: float) -> None:
+def _check_pseudo_inverse(
+    operator: LinearOperator, A: Tensor, P: Tensor, pictures: int | None, rtol: float
+) -> None:
     condition = float((torch.linalg.matrix_norm(A, 2) * torch.linalg.matrix_norm(P, 2)).max())
     _close("A A⁺ A = A", A @ P @ A, A, rtol * condition)
     _close("A⁺ A A⁺ = A⁺", P @ A @ P, P, rtol * condition)
@@ -80,12 +103,20 @@ def _check_pseudo_inverse(operator: LinearOperator, A: Tensor, P: Tensor, pictur
     _check_linear(operator, "pseudo_inverse", P, pictures, rtol * condition)
 
 
-def _check_linear(operator: LinearOperator, name: str, matrices: Tensor, pictures: int | None, rtol: float) -> None:
-    """Try a map on random pictures, two at once if it takes any number, against its matrices [B or 1, m, n]."""
+def _check_linear(
+    operator: LinearOperator, name: str, matrices: Tensor, pictures: int | None, rtol: float
+) -> None:
+    """Try a map on random pictures, two at once if it takes any number, against its matrices [B or
+    1, m, n].
+    """
     shape, _ = _ends(operator, name)
-    count, generator = pictures or 2, torch.Generator().manual_seed(0)
-    x = torch.randn(count, *shape, generator=generator, dtype=torch.float64).to(_like(operator).dtype)
+    count = pictures or 2
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, *shape, generator=generator, dtype=torch.float64).to(
+        _like(operator).dtype
+    )
     expected = matrices @ x.double().reshape(count, -1, 1)
+
     for scale in _SCALES:
         found = getattr(operator, name)((scale * x).to(_like(operator).device))
         found = found.cpu().double().reshape(count, -1, 1) / scale
@@ -93,26 +124,37 @@ def _check_linear(operator: LinearOperator, name: str, matrices: Tensor, picture
 
 
 def _dense(operator: LinearOperator, name: str, pictures: int | None) -> Tensor:
-    """A map as float64 matrices ``[B, m, n]`` on the CPU, one for each picture; B is 1 for any number of pictures.
+    """A map as float64 matrices ``[B, m, n]`` on the CPU, one for each picture; B is 1 for any
+    number of pictures.
 
-    An operator for B pictures sees B different basis vectors at once, so that pictures that see one another cannot
-    look as if they did not.
+    An operator for B pictures sees B different basis vectors at once, so that pictures that see one
+    another cannot look as if they did not.
     """
-    (shape, wanted), function, like = _ends(operator, name), getattr(operator, name), _like(operator)
+    (shape, wanted), function, like = (
+        _ends(operator, name),
+        getattr(operator, name),
+        _like(operator),
+    )
     size = torch.Size(shape).numel()
     basis = torch.eye(size, dtype=like.dtype, device=like.device).reshape(size, *shape)
     if pictures is None:
         return _of_shape(name, function(basis), (size, *wanted)).reshape(1, size, -1).mT
+
     number = (torch.arange(size)[:, None] + torch.arange(pictures)) % size
-    rows = torch.stack([_of_shape(name, function(basis[row]), (pictures, *wanted)) for row in number])
+    rows = torch.stack(
+        [_of_shape(name, function(basis[row]), (pictures, *wanted)) for row in number]
+    )
     columns = torch.empty(pictures, size, torch.Size(wanted).numel(), dtype=torch.float64)
     columns[torch.arange(pictures), number] = rows.flatten(2)
+
     return columns.mT
 
 
 def _of_shape(name: str, result: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(result.shape) != shape:
-        raise AssertionError(f"{name} gives a batch of shape {shape}: it gave {tuple(result.shape)}")
+        raise AssertionError(
+            f"{name} gives a batch of shape {shape}: it gave {tuple(result.shape)}"
+        )
     return result.cpu().double()
 
 
@@ -127,7 +169,9 @@ def _ends(operator: LinearOperator, name: str) -> tuple[tuple[int, ...], tuple[i
 
 
 def _pictures(operator: LinearOperator) -> int | None:
-    """How many pictures an operator is made for, by itself or by one of its parts; None is any number."""
+    """How many pictures an operator is made for, by itself or by one of its parts; None is any
+    number.
+    """
     count = 1
     for part in operator.modules():
         if isinstance(part, BatchOperator):
@@ -136,6 +180,7 @@ def _pictures(operator: LinearOperator) -> int | None:
             count = max(count, len(part.singular_values))
         if isinstance(part, OverlapSave):
             count = max(count, part.pictures)
+
     return count if count > 1 else None
 
 
@@ -148,7 +193,8 @@ def _close(what: str, actual: Tensor, expected: Tensor, rtol: float) -> None:
     """Compare matrices ``[B or 1, m, n]`` one by one."""
     actual, expected = torch.broadcast_tensors(actual, expected)
     for picture, (a, e) in enumerate(zip(actual, expected, strict=True)):
-        error, allowed = float((a - e).norm()), rtol * float(e.norm())
+        error = float((a - e).norm())
+        allowed = rtol * float(e.norm())
         if not error <= allowed:
             where = f" (picture {picture} of {len(actual)})" if len(actual) > 1 else ""
             raise AssertionError(f"{what}{where}: off by {error:.3g}, allowed are {allowed:.3g}")

@@ -33,13 +33,15 @@ def gray(
     return AxesOperator(input_shape, np.asarray([weights], dtype=np.float64), dtype=dtype)
 
 
-def color_mix(input_shape: Shape, matrix: ArrayLike, *, dtype: torch.dtype = torch.float32) -> AxesOperator:
+def color_mix(
+    input_shape: Shape, matrix: ArrayLike, *, dtype: torch.dtype = torch.float32
+) -> AxesOperator:
     """Every pixel's colour times a matrix: ``[C, H, W]`` to ``[m, H, W]``.
 
     Args:
         input_shape: (C, H, W) of the picture.
-        matrix: ``[m, C]``, a row for each channel of the measurement: 1×3 is a grey picture, 3×3 the colour
-            matrix of a camera. m may exceed C, and rows may depend on each other.
+        matrix: ``[m, C]``, a row for each channel of the measurement: 1×3 is a grey picture, 3×3
+            the colour matrix of a camera. m may exceed C, and rows may depend on each other.
 
     Raises:
         ValueError: the matrix has another shape, is not finite, or is all zero.
@@ -48,41 +50,51 @@ def color_mix(input_shape: Shape, matrix: ArrayLike, *, dtype: torch.dtype = tor
     channels = input_shape[0]
     if matrix.ndim != 2 or matrix.shape[0] < 1 or matrix.shape[1] != channels:
         raise ValueError(
-            f"a colour matrix for {channels} channels must be [m, {channels}], a row for each channel of the "
-            f"measurement, not of shape {matrix.shape}"
+            f"a colour matrix for {channels} channels must be [m, {channels}], a row for each "
+            f"channel of the measurement, not of shape {matrix.shape}"
         )
+
     return AxesOperator(input_shape, matrix, dtype=dtype)
 
 
 class MaskedColor(SpectralOperator):
     """``y = known · (matrix · x)``: colours mixed, then the same pixels lost in all mixed channels.
 
-    Colouring a grey picture with holes is one. ``A = A_c ⊗ M`` with M the diagonal of the map, so its SVD is
-    that of the small colour matrix times the map: ``U = U_c``, ``V = V_c``, singular values ``s_c ⊗ known``.
-    A map per channel would break this, and is refused.
+    Colouring a grey picture with holes is one. ``A = A_c ⊗ M`` with M the diagonal of the map, so
+    its SVD is that of the small colour matrix times the map: ``U = U_c``, ``V = V_c``, singular
+    values ``s_c ⊗ known``. A map per channel would break this, and is refused.
 
     Args:
         input_shape: (C, H, W) of the picture.
         matrix: ``[m, C]`` as of `color_mix`.
-        known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, or ``[B, 1, H, W]`` for one map per
-            picture of a batch.
+        known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, or ``[B, 1, H, W]`` for
+            one map per picture of a batch.
 
     Raises:
-        ValueError: the matrix or the map does not fit the picture, or the map has other values than 0 and 1.
+        ValueError: the matrix or the map does not fit the picture, or the map has other values than
+            0 and 1.
     """
 
     def __init__(
-        self, input_shape: Shape, matrix: ArrayLike, known: Tensor, *, dtype: torch.dtype = torch.float32
+        self,
+        input_shape: Shape,
+        matrix: ArrayLike,
+        known: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         color = color_mix(input_shape, matrix, dtype=dtype)
         super().__init__(input_shape, color.output_shape)
         known = torch.as_tensor(known)
         if known.ndim in (3, 4) and known.shape[-3] != 1:
             raise ValueError(
-                f"the map must be the same for all channels, [H, W] or [B, 1, H, W], not {tuple(known.shape)}"
+                "the map must be the same for all channels, [H, W] or [B, 1, H, W], not "
+                f"{tuple(known.shape)}"
             )
+
         known = Mask((1, *input_shape[1:]), known, dtype=dtype).singular_values
-        self.color, self.matrix = color, np.asarray(matrix, dtype=np.float64)
+        self.color = color
+        self.matrix = np.asarray(matrix, dtype=np.float64)
         self.register_buffer("known", known)
         self.register_buffer("singular_values", color.singular_values * known)
 

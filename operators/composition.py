@@ -18,15 +18,18 @@ from operators.sensing import MaskedRows, OrthonormalRows
 Map = Callable[[Tensor], Tensor]
 
 KEPT = 0.7
-"""A composition is preconditioned when the other factor keeps at least this share of the components (measured)."""
+"""A composition is preconditioned when the other factor keeps at least this share of the components
+(measured).
+"""
 
 
 def compose(second: LinearOperator, first: LinearOperator) -> LinearOperator:
     """``second`` after ``first``, with an exact SVD where that is known.
 
-    It is known when both are axes operators, both are masks, one is the identity, a mask that is the same in all
-    channels stands beside a mixing of colours, or a mask follows a Bayer mosaic or compressed sensing; neighbours in a
-    longer chain are merged too. Everything else becomes a `Composition`, which has no SVD.
+    It is known when both are axes operators, both are masks, one is the identity, a mask that is
+    the same in all channels stands beside a mixing of colours, or a mask follows a Bayer mosaic or
+    compressed sensing; neighbours in a longer chain are merged too. Everything else becomes a
+    `Composition`, which has no SVD.
 
     Raises:
         ValueError: the pictures that ``first`` gives are not those that ``second`` takes.
@@ -41,6 +44,7 @@ def compose(second: LinearOperator, first: LinearOperator) -> LinearOperator:
     if isinstance(second, Composition):
         inner = _merge(second.first, first)
         return Composition(second, first) if inner is None else compose(second.second, inner)
+
     return Composition(second, first)
 
 
@@ -53,9 +57,14 @@ def _merge(second: LinearOperator, first: LinearOperator) -> LinearOperator | No
         return second @ first
     if isinstance(second, Mask):
         return _masked(second.singular_values, first)
-    if isinstance(first, Mask) and _only_colors(second) and _alike_in_channels(first.singular_values):
+    if (
+        isinstance(first, Mask)
+        and _only_colors(second)
+        and _alike_in_channels(first.singular_values)
+    ):
         known = first.singular_values[..., :1, :, :]
         return MaskedColor(first.input_shape, second.matrices[0], known, dtype=known.dtype)
+
     return None
 
 
@@ -73,12 +82,17 @@ def _masked(known: Tensor, first: LinearOperator) -> LinearOperator | None:
         known = known[..., :1, :, :] * first.known
         return MaskedColor(first.input_shape, first.matrix, known, dtype=known.dtype)
     if _only_colors(first):
-        return MaskedColor(first.input_shape, first.matrices[0], known[..., :1, :, :], dtype=known.dtype)
+        return MaskedColor(
+            first.input_shape, first.matrices[0], known[..., :1, :, :], dtype=known.dtype
+        )
+
     return None
 
 
 def _only_colors(operator: LinearOperator) -> bool:
-    return isinstance(operator, AxesOperator) and all(matrix is None for matrix in operator.matrices[1:])
+    return isinstance(operator, AxesOperator) and all(
+        matrix is None for matrix in operator.matrices[1:]
+    )
 
 
 def _alike_in_channels(known: Tensor) -> bool:
@@ -86,7 +100,9 @@ def _alike_in_channels(known: Tensor) -> bool:
 
 
 def _is_identity(operator: LinearOperator) -> bool:
-    return isinstance(operator, AxesOperator) and all(matrix is None for matrix in operator.matrices)
+    return isinstance(operator, AxesOperator) and all(
+        matrix is None for matrix in operator.matrices
+    )
 
 
 def _check_fit(second: LinearOperator, first: LinearOperator) -> None:
@@ -100,15 +116,18 @@ def _check_fit(second: LinearOperator, first: LinearOperator) -> None:
 class Composition(IterativeOperator):
     """``A = A₂ A₁``, ``Aᵀ = A₁ᵀ A₂ᵀ``. It has no SVD, even where its factors have one.
 
-    The pseudo-inverse is iterative, see `IterativeOperator` for its accuracy. It is preconditioned by the
-    pseudo-inverses of the factors where that leaves the answer unchanged, which is so when both have an SVD and
+    The pseudo-inverse is iterative, see `IterativeOperator` for its accuracy. It is preconditioned
+    by the pseudo-inverses of the factors where that leaves the answer unchanged, which is so when
+    both have an SVD and
 
     - ``A₁`` reaches every picture, as an invertible blur does (then A has the range of ``A₂``), or
     - ``A₂`` loses nothing (then A has the null space of ``A₁``),
 
-    and where it helps: when the other factor keeps at least 70 % of the components. On 16×16 pictures, a blur of
-    κ = 3500 and a mask with a hole of 8×8 then take 31 iterations instead of 1076 (10 % of the pixels unknown at
-    random: 56, not 2326), while with 40 % or more unknown at random the preconditioner costs more than it brings.
+    and where it helps: when the other factor keeps at least 70 % of the components. On 16×16
+    pictures, a blur of κ = 3500 and a mask with a hole of 8×8 then take 31 iterations instead of
+    1076 (10 % of the pixels unknown at
+    random: 56, not 2326), while with 40 % or more unknown at random the preconditioner costs more
+        than it brings.
 
     Use `compose`, which keeps the SVD where it can.
 
@@ -122,16 +141,23 @@ class Composition(IterativeOperator):
     def __init__(self, second: LinearOperator, first: LinearOperator) -> None:
         _check_fit(second, first)
         super().__init__(first.input_shape, second.output_shape)
-        self.second, self.first = second, first
+        self.second = second
+        self.first = first
 
     @cached_property
     def _known_side(self) -> str:
-        """The side that a preconditioner may act on: "range", "null space" or "none". Needs the SVD of both factors."""
+        """The side that a preconditioner may act on: "range", "null space" or "none". Needs the SVD
+        of both factors.
+        """
         if not (self.second.has_svd and self.first.has_svd):
             return "none"
-        first, second = (_rank_share(factor, self.first.output_shape) for factor in (self.first, self.second))
+
+        first, second = (
+            _rank_share(factor, self.first.output_shape) for factor in (self.first, self.second)
+        )
         if first == 1 and second >= KEPT:
             return "range"
+
         return "null space" if second == 1 and first >= KEPT else "none"
 
     def A(self, x: Tensor) -> Tensor:
@@ -153,6 +179,7 @@ class Composition(IterativeOperator):
                 **self._stop(y),
             )
             return self.At(z)
+
         precondition = None
         if self._known_side == "null space":
 
@@ -165,7 +192,9 @@ class Composition(IterativeOperator):
         """``A₂⁺ᵀ (A₁ A₁ᵀ)⁺ A₂⁺``, near ``(A Aᵀ)⁺``."""
         first = self.first
         squared = first.inverse_singular_values() ** 2
-        return _pseudo_inverse_transpose(self.second, first.U(squared * first.Ut(self.second.pseudo_inverse(r))))
+        return _pseudo_inverse_transpose(
+            self.second, first.U(squared * first.Ut(self.second.pseudo_inverse(r)))
+        )
 
     def _factors_inverse(self, y: Tensor) -> Tensor:
         return self.first.pseudo_inverse(self.second.pseudo_inverse(y))
@@ -175,7 +204,9 @@ class Composition(IterativeOperator):
 
 
 def _rank_share(operator: SpectralOperator, shape: Shape) -> float:
-    """Rank of an operator (of the worst one in a batch) as a share of the dimensions of pictures of ``shape``."""
+    """Rank of an operator (of the worst one in a batch) as a share of the dimensions of pictures of
+    ``shape``.
+    """
     rank = (operator.singular_values > 0).sum(dim=(-3, -2, -1))
     return int(rank.min()) / torch.Size(shape).numel()
 
@@ -185,14 +216,17 @@ def _pseudo_inverse_transpose(operator: SpectralOperator, x: Tensor) -> Tensor:
 
 
 def adjoint_of(function: Map, input_shape: Shape) -> Map:
-    """The adjoint of a linear function of pictures, by automatic differentiation; exact up to rounding.
+    """The adjoint of a linear function of pictures, by automatic differentiation; exact up to
+    rounding.
 
-    For a linear function the vector–Jacobian product ``Jᵀ y`` is ``Aᵀ y`` at whatever picture it is taken. It costs
-    one run of ``function`` forwards and one backwards, and works in ``no_grad`` and ``inference_mode`` too, as long
-    as the tensors that the function holds were not themselves made in ``inference_mode``.
+    For a linear function the vector–Jacobian product ``Jᵀ y`` is ``Aᵀ y`` at whatever picture it is
+    taken. It costs one run of ``function`` forwards and one backwards, and works in ``no_grad`` and
+    ``inference_mode`` too, as long as the tensors that the function holds were not themselves made
+    in ``inference_mode``.
 
     Args:
-        function: ``[B, *input_shape]`` to ``[B, …]``, written in differentiable operations of PyTorch.
+        function: ``[B, *input_shape]`` to ``[B, …]``, written in differentiable operations of
+            PyTorch.
         input_shape: (C, H, W) of its pictures.
     """
 
@@ -211,19 +245,20 @@ class FunctionOperator(IterativeOperator):
 
     >>> flip = FunctionOperator(lambda x: 0.5 * x.flip(-2), (3, 6, 5))
 
-    The adjoint comes from automatic differentiation (`adjoint_of`), the pseudo-inverse from conjugate gradients, see
-    `IterativeOperator` for its accuracy.
+    The adjoint comes from automatic differentiation (`adjoint_of`), the pseudo-inverse from
+    conjugate gradients, see `IterativeOperator` for its accuracy.
 
     Args:
-        function: ``A``, a linear function of batches ``[B, C, H, W]`` that treats each picture on its own. A module
-            moves with ``operator.to(device)``; tensors that a plain function holds do not.
+        function: ``A``, a linear function of batches ``[B, C, H, W]`` that treats each picture on
+            its own. A module moves with ``operator.to(device)``; tensors that a plain function
+            holds do not.
         input_shape: (C, H, W) of a picture.
         output_shape: (C, H, W) of a measurement; found by running the function when it is None.
         dtype, device: of the pictures that the function is tried on.
 
     Raises:
-        ValueError: the function does not give a batch of pictures of ``output_shape``, or is not linear: it is tried
-            on random pictures at three scales of brightness.
+        ValueError: the function does not give a batch of pictures of ``output_shape``, or is not
+            linear: it is tried on random pictures at three scales of brightness.
     """
 
     def __init__(
@@ -236,11 +271,17 @@ class FunctionOperator(IterativeOperator):
         device: torch.device | str = "cpu",
     ) -> None:
         generator = torch.Generator().manual_seed(0)
-        pictures = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64).to(device, dtype)
+        pictures = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64).to(
+            device, dtype
+        )
         with torch.no_grad():
             found = _check_linear(function, pictures)
+
         if output_shape is not None and tuple(output_shape) != found:
-            raise ValueError(f"the function gives pictures of {found} (C, H, W), not of {tuple(output_shape)}")
+            raise ValueError(
+                f"the function gives pictures of {found} (C, H, W), not of {tuple(output_shape)}"
+            )
+
         super().__init__(input_shape, found)
         self.function = function
         self.adjoint = adjoint_of(function, self.input_shape)
@@ -259,28 +300,34 @@ def _check_linear(function: Map, pictures: Tensor) -> Shape:
     if not isinstance(y, Tensor) or y.ndim != 4 or len(y) != 2:
         found = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise ValueError(
-            f"the function must turn a batch of pictures [B, C, H, W] into another; of {tuple(pictures.shape)} it "
-            f"made {found}"
+            "the function must turn a batch of pictures [B, C, H, W] into another; of "
+            f"{tuple(pictures.shape)} it made {found}"
         )
+
     tolerance = 1e3 * torch.finfo(pictures.dtype).eps
     allowed = tolerance * float(y.abs().max())
+
     for scale in (1e-3, 1.0, 1e3):
         mixed = function(scale * (pictures[:1] - 0.7 * pictures[1:])) / scale
         error = float((mixed - (y[:1] - 0.7 * y[1:])).abs().max())
         if not error <= allowed:
             raise ValueError(
-                f"the function is not linear: A({scale:g} (x − 0.7 z)) and {scale:g} (A(x) − 0.7 A(z)) differ by "
-                f"{error * scale:.3g} for random pictures x and z (offsets, clipping, rounding, random numbers and "
-                "mixing the pictures of a batch are not linear)"
+                f"the function is not linear: A({scale:g} (x − 0.7 z)) and {scale:g} (A(x) − 0.7 "
+                f"A(z)) differ by {error * scale:.3g} for random pictures x and z (offsets, "
+                "clipping, rounding, random numbers and mixing the pictures of a batch are not "
+                "linear)"
             )
+
     return tuple(y.shape[1:])
 
 
 def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
-    """One operator for each picture of a batch; with an SVD if all have one and their spectra have one shape.
+    """One operator for each picture of a batch; with an SVD if all have one and their spectra have
+    one shape.
 
     Raises:
-        ValueError: no operators, different shapes, or one that is itself made for a batch of several pictures.
+        ValueError: no operators, different shapes, or one that is itself made for a batch of
+            several pictures.
     """
     spectra = {tuple(op.singular_values.shape[-3:]) if op.has_svd else None for op in operators}
     if None in spectra or len(spectra) != 1:
@@ -291,28 +338,41 @@ def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
 class BatchOperator(LinearOperator):
     """One operator for each picture of a batch: picture i is degraded by operator i.
 
-    Every map takes batches of exactly so many pictures as there are operators. Make it with `batch_of`, which
-    keeps the SVD where there is one.
+    Every map takes batches of exactly so many pictures as there are operators. Make it with
+    `batch_of`, which keeps the SVD where there is one.
 
     Args:
         operators: with equal input shapes and equal output shapes.
 
     Raises:
-        ValueError: no operators, different shapes, or one that is itself made for a batch of several pictures.
+        ValueError: no operators, different shapes, or one that is itself made for a batch of
+            several pictures.
     """
 
     def __init__(self, operators: Sequence[LinearOperator]) -> None:
         operators = list(operators)
         if not operators:
             raise ValueError("a batch needs at least one operator")
+
         for i, operator in enumerate(operators):
-            if (operator.input_shape, operator.output_shape) != (operators[0].input_shape, operators[0].output_shape):
+            if (operator.input_shape, operator.output_shape) != (
+                operators[0].input_shape,
+                operators[0].output_shape,
+            ):
                 raise ValueError(
-                    f"the operators of a batch need equal shapes: number 0 is {operators[0].extra_repr()}, "
-                    f"number {i} is {operator.extra_repr()}"
+                    "the operators of a batch need equal shapes: number 0 is "
+                    f"{operators[0].extra_repr()}, number {i} is {operator.extra_repr()}"
                 )
-            if operator.has_svd and operator.singular_values.ndim == 4 and len(operator.singular_values) != 1:
-                raise ValueError(f"operator number {i} is itself made for {len(operator.singular_values)} pictures")
+            if (
+                operator.has_svd
+                and operator.singular_values.ndim == 4
+                and len(operator.singular_values) != 1
+            ):
+                raise ValueError(
+                    f"operator number {i} is itself made for {len(operator.singular_values)} "
+                    "pictures"
+                )
+
         super().__init__(operators[0].input_shape, operators[0].output_shape)
         self.operators = nn.ModuleList(operators)
 
@@ -335,16 +395,23 @@ class SpectralBatchOperator(BatchOperator, SpectralOperator):
     """A `BatchOperator` whose operators have SVDs: ``singular_values`` is ``[B, C', H', W']``.
 
     Raises:
-        ValueError: as `BatchOperator`, and for operators without an SVD or with spectra of different shapes.
+        ValueError: as `BatchOperator`, and for operators without an SVD or with spectra of
+            different shapes.
     """
 
     def __init__(self, operators: Sequence[SpectralOperator]) -> None:
         super().__init__(operators)
         if not all(op.has_svd for op in self.operators):
             raise ValueError("every operator of a spectral batch needs an SVD")
-        spectra = [op.singular_values.reshape(op.singular_values.shape[-3:]) for op in self.operators]
+
+        spectra = [
+            op.singular_values.reshape(op.singular_values.shape[-3:]) for op in self.operators
+        ]
         if len({s.shape for s in spectra}) != 1:
-            raise ValueError(f"the spectra have different shapes: {[tuple(s.shape) for s in spectra]}")
+            raise ValueError(
+                f"the spectra have different shapes: {[tuple(s.shape) for s in spectra]}"
+            )
+
         self.register_buffer("singular_values", torch.stack(spectra))
 
     def V(self, spectrum: Tensor) -> Tensor:

@@ -19,40 +19,53 @@ from operators.overlap_save import OverlapSave
 Array = NDArray[np.float64]
 
 CONVOLUTION_BOUNDARIES = (*BOUNDARIES, "unknown")
-"""What lies beyond the border: as in `operators.BOUNDARIES`, or pixels that are sought like all others."""
+"""What lies beyond the border: as in `operators.BOUNDARIES`, or pixels that are sought like all
+others.
+"""
 
 
 class CircularConvolution(SpectralOperator):
-    """``y = k * x`` where the picture repeats beyond its border (scipy.ndimage's ``wrap``), for any kernel.
+    """``y = k * x`` where the picture repeats beyond its border (scipy.ndimage's ``wrap``), for any
+    kernel.
 
-    ``y[i] = Σ_n k[n] x[i + size // 2 − n]`` along each axis: the kernel is centred at ``size // 2``, as in
-    ``scipy.ndimage.convolve`` and `operators.blur_matrix`.
+    ``y[i] = Σ_n k[n] x[i + size // 2 − n]`` along each axis: the kernel is centred at ``size //
+    2``, as in ``scipy.ndimage.convolve`` and `operators.blur_matrix`.
 
-    The Fourier transform F diagonalises it, ``A = F⁻¹ λ F``. Its real singular value decomposition has the
-    orthonormal discrete Hartley transform (Bracewell 1983) as V, ``V = Vᵀ = V⁻¹: x ↦ Re F x − Im F x``, the
-    magnitudes ``|λ|`` as singular values and ``U = F⁻¹ (λ/|λ|) F V``. `A` and `At` apply λ as it is; in the
-    decomposition singular values below `RANK_TOLERANCE` of the largest are 0.
+    The Fourier transform F diagonalises it, ``A = F⁻¹ λ F``. Its real singular value decomposition
+    has the orthonormal discrete Hartley transform (Bracewell 1983) as V, ``V = Vᵀ = V⁻¹: x ↦ Re F x
+    − Im F x``, the magnitudes ``|λ|`` as singular values and ``U = F⁻¹ (λ/|λ|) F V``. `A` and `At`
+    apply λ as it is; in the decomposition singular values below `RANK_TOLERANCE` of the largest are
+    0.
 
     Args:
         input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
-        kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per picture of a batch.
+        kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per picture
+            of a batch.
         dtype: of the stored spectrum. It is computed in float64 whatever it is.
 
     Raises:
-        ValueError: the kernel has another shape, is not finite, is all zero, or is larger than the picture.
+        ValueError: the kernel has another shape, is not finite, is all zero, or is larger than the
+            picture.
     """
 
-    def __init__(self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(input_shape, input_shape)
         kernel = _checked(kernel, self.input_shape)
         transfer = _transfer_function(kernel, self.input_shape[1:])
         magnitudes = _significant(np.abs(transfer))
         phase = np.where(magnitudes > 0, transfer / np.where(magnitudes > 0, magnitudes, 1), 1)
-        half = self.input_shape[2] // 2 + 1  # the rest of the spectrum of a real picture follows by symmetry
+        half = (
+            self.input_shape[2] // 2 + 1
+        )  # the rest of the spectrum of a real picture follows by symmetry
         self.register_buffer("magnitudes", _stored(magnitudes, dtype))
+
         # As pairs of real numbers, since `.to(dtype)` drops the imaginary part of complex buffers.
         for name, values in (("transfer", transfer[..., :half]), ("phase", phase[..., :half])):
-            self.register_buffer(f"{name}_pairs", _stored(np.stack([values.real, values.imag], axis=-1), dtype))
+            self.register_buffer(
+                f"{name}_pairs", _stored(np.stack([values.real, values.imag], axis=-1), dtype)
+            )
 
     @property
     def singular_values(self) -> Tensor:
@@ -88,33 +101,41 @@ class CircularConvolution(SpectralOperator):
 
 
 class SymmetricConvolution(SpectralOperator):
-    """``y = k * x`` where the picture is mirrored beyond its border, for kernels that are even along both axes.
+    """``y = k * x`` where the picture is mirrored beyond its border, for kernels that are even
+    along both axes.
 
-    The mirror lies on the border, so the outermost pixel is repeated (scipy.ndimage's ``reflect``). The
-    orthonormal cosine transform DCT-II diagonalises it (Ng, Chan, Tang 1999, "A fast algorithm for deblurring
-    models with Neumann boundary conditions"): it is V, the magnitudes of the eigenvalues are the singular
-    values, and U is V with their signs. As in `CircularConvolution`, `A` and `At` are exact, while in the
-    decomposition singular values below `RANK_TOLERANCE` of the largest are 0.
+    The mirror lies on the border, so the outermost pixel is repeated (scipy.ndimage's ``reflect``).
+    The orthonormal cosine transform DCT-II diagonalises it (Ng, Chan, Tang 1999, "A fast algorithm
+    for deblurring models with Neumann boundary conditions"): it is V, the magnitudes of the
+    eigenvalues are the singular values, and U is V with their signs. As in `CircularConvolution`,
+    `A` and `At` are exact, while in the decomposition singular values below `RANK_TOLERANCE` of the
+    largest are 0.
 
     Args:
         input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
-        kernel: ``[h, w]`` or ``[B, h, w]``, with odd sides, equal to its mirror images (to 10⁻⁶ of the largest tap).
+        kernel: ``[h, w]`` or ``[B, h, w]``, with odd sides, equal to its mirror images (to 10⁻⁶ of
+            the largest tap).
         dtype: of the stored spectrum. It is computed in float64 whatever it is.
 
     Raises:
         ValueError: the kernel is not even, or see `CircularConvolution`.
     """
 
-    def __init__(self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(input_shape, input_shape)
         kernel = _checked(kernel, self.input_shape)
         if not _is_even(kernel):
             raise ValueError(
-                "the symmetric boundary needs a kernel with odd sides that equals its mirror images; "
-                "use boundary 'circular' or 'unknown' for this one"
+                "the symmetric boundary needs a kernel with odd sides that equals its mirror "
+                "images; use boundary 'circular' or 'unknown' for this one"
             )
+
         _, height, width = self.input_shape
-        cosines = [_cosines(n, size) for n, size in zip((height, width), kernel.shape[-2:], strict=True)]
+        cosines = [
+            _cosines(n, size) for n, size in zip((height, width), kernel.shape[-2:], strict=True)
+        ]
         eigenvalues = (cosines[0] @ kernel @ cosines[1].T)[..., None, :, :]
         self.register_buffer("eigenvalues", _stored(eigenvalues, dtype))
         self.register_buffer("magnitudes", _stored(_significant(np.abs(eigenvalues)), dtype))
@@ -148,16 +169,17 @@ class SymmetricConvolution(SpectralOperator):
 class ValidConvolution(LinearOperator):
     """``y = k * x`` where the measurement ends before its border is touched: a real photograph.
 
-    The picture x, called canvas, is larger than the measurement by the kernel's sides less one; what lies beyond
-    the measurement's border is unknown and sought as well. A measured pixel depends on no pixel outside the
-    canvas, so ``A`` is the inside of a circular convolution of the canvas, with ``measured`` saying where:
-    ``circular.A(x) * measured == embed(A(x))``. `A` and `At` go block by block, see `operators.overlap_save`.
+    The picture x, called canvas, is larger than the measurement by the kernel's sides less one;
+    what lies beyond the measurement's border is unknown and sought as well. A measured pixel
+    depends on no pixel outside the canvas, so ``A`` is the inside of a circular convolution of the
+    canvas, with ``measured`` saying where: ``circular.A(x) * measured == embed(A(x))``. `A` and
+    `At` go block by block, see `operators.overlap_save`.
 
     Args:
         output_shape: (C, H, W) of the measurement.
         kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
-        tolerance: of `pseudo_inverse`: it ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every picture. None is
-            10⁻⁵ in float32 and 10⁻¹² in float64.
+        tolerance: of `pseudo_inverse`: it ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every
+            picture. None is 10⁻⁵ in float32 and 10⁻¹² in float64.
         max_iterations: of `pseudo_inverse`.
         dtype: of the stored spectrum.
 
@@ -183,22 +205,38 @@ class ValidConvolution(LinearOperator):
         self.kernel = kernel
         self._circular: CircularConvolution | None = None
         self.blocks = OverlapSave(kernel, self.input_shape[1:], dtype=dtype)
-        self.margins = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2)  # top, bottom, left, right
-        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.margins = (
+            (height - 1) // 2,
+            height // 2,
+            (width - 1) // 2,
+            width // 2,
+        )  # top, bottom, left, right
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
 
     @property
     def circular(self) -> CircularConvolution:
-        """That of the whole canvas, made when it is first used; its SVD serves to fill in what was not measured."""
+        """That of the whole canvas, made when it is first used; its SVD serves to fill in what was
+        not measured.
+        """
         if self._circular is None:
             place = self.blocks.pairs
             with torch.inference_mode(False):  # what stays must be usable outside of it
-                self._circular = CircularConvolution(self.input_shape, self.kernel, dtype=place.dtype).to(place.device)
+                self._circular = CircularConvolution(
+                    self.input_shape, self.kernel, dtype=place.dtype
+                ).to(place.device)
         return self._circular
 
     @property
     def measured(self) -> Tensor:
-        """Bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is measured."""
-        return self.embed(torch.ones(1, 1, *self.output_shape[1:], dtype=torch.bool, device=self.blocks.pairs.device))
+        """Bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is
+        measured.
+        """
+        return self.embed(
+            torch.ones(
+                1, 1, *self.output_shape[1:], dtype=torch.bool, device=self.blocks.pairs.device
+            )
+        )
 
     def A(self, x: Tensor) -> Tensor:
         return self.blocks(x)
@@ -220,14 +258,19 @@ class ValidConvolution(LinearOperator):
         return F.pad(y, (left, right, top, bottom))
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """The smallest canvas that explains the measurement, by Craig's method: conjugate gradients on ``A Aᵀ``.
+        """The smallest canvas that explains the measurement, by Craig's method: conjugate gradients
+        on ``A Aᵀ``.
 
-        ``A Aᵀ`` is the inside of a circular convolution, and is preconditioned by the regularised inverse of that.
-        Each picture has its own steps and stops on its own, all after ``max_iterations`` at the latest: with
-        kernels that wipe out frequencies the residual may then still be larger than ``tolerance``. Noise in y is
-        amplified as by every inverse.
+        ``A Aᵀ`` is the inside of a circular convolution, and is preconditioned by the regularised
+        inverse of that. Each picture has its own steps and stops on its own, all after
+        ``max_iterations`` at the latest: with kernels that wipe out frequencies the residual may
+        then still be larger than ``tolerance``. Noise in y is amplified as by every inverse.
         """
-        tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) if self.tolerance is None else self.tolerance
+        tolerance = (
+            (1e-12 if y.dtype == torch.float64 else 1e-5)
+            if self.tolerance is None
+            else self.tolerance
+        )
         power = self.circular.transfer_pairs.square().sum(dim=-1)
         regularised = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
 
@@ -241,18 +284,20 @@ class ValidConvolution(LinearOperator):
             rtol=tolerance,
             iterations=self.max_iterations,
         )
+
         return self.At(z)
 
 
 class PaddedConvolution(IterativeOperator):
     """``y = k * x`` with any kernel and any of `operators.BOUNDARIES`; it has no SVD.
 
-    The picture is continued by half the kernel's size as the boundary says, a linear map along each axis, and the
-    inside of its convolution is kept.
+    The picture is continued by half the kernel's size as the boundary says, a linear map along each
+    axis, and the inside of its convolution is kept.
 
     Args:
         input_shape: (C, H, W) of the picture.
-        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch; not larger than the picture.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch; not larger than
+            the picture.
         boundary: what lies beyond the border.
         dtype: of the stored spectrum and matrices.
 
@@ -273,7 +318,8 @@ class PaddedConvolution(IterativeOperator):
         self.inside = ValidConvolution(self.output_shape, kernel, dtype=dtype)
         top, bottom, left, right = self.inside.margins
         _, height, width = self.input_shape
-        rows, columns = extension_matrix(height, top, bottom, boundary), extension_matrix(width, left, right, boundary)
+        rows = extension_matrix(height, top, bottom, boundary)
+        columns = extension_matrix(width, left, right, boundary)
         self.extend = AxesOperator(self.input_shape, None, rows, columns, dtype=dtype)
 
     def A(self, x: Tensor) -> Tensor:
@@ -284,12 +330,18 @@ class PaddedConvolution(IterativeOperator):
 
 
 def convolution(
-    shape: Shape, kernel: ArrayLike | Tensor, boundary: str = "circular", *, dtype: torch.dtype = torch.float32
+    shape: Shape,
+    kernel: ArrayLike | Tensor,
+    boundary: str = "circular",
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> CircularConvolution | SymmetricConvolution | PaddedConvolution | ValidConvolution:
-    """The convolution whose measurement has the shape (C, H, W), with one of the `CONVOLUTION_BOUNDARIES`.
+    """The convolution whose measurement has the shape (C, H, W), with one of the
+    `CONVOLUTION_BOUNDARIES`.
 
-    It has an SVD with the boundary ``circular``, and with ``symmetric`` if the kernel is even along both axes. Only
-    with ``unknown`` is the picture larger than the measurement; see `ValidConvolution`.
+    It has an SVD with the boundary ``circular``, and with ``symmetric`` if the kernel is even along
+    both axes. Only with ``unknown`` is the picture larger than the measurement; see
+    `ValidConvolution`.
 
     Raises:
         ValueError: unknown boundary, or a kernel that does not fit it.
@@ -302,14 +354,19 @@ def convolution(
         return SymmetricConvolution(shape, kernel, dtype=dtype)
     if boundary in CONVOLUTION_BOUNDARIES:
         return PaddedConvolution(shape, kernel, boundary, dtype=dtype)
-    raise ValueError(f"unknown boundary {boundary!r}; known are {', '.join(CONVOLUTION_BOUNDARIES)}")
+
+    raise ValueError(
+        f"unknown boundary {boundary!r}; known are {', '.join(CONVOLUTION_BOUNDARIES)}"
+    )
 
 
 class CosineTransform(nn.Module):
-    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size (Makhoul 1980).
+    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size (Makhoul
+    1980).
 
-    Along one axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but ``w_0 = 1``), the
-    transform is ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``. Along both, F is taken of both at once.
+    Along one axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but
+    ``w_0 = 1``), the transform is ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``. Along both, F
+    is taken of both at once.
     """
 
     def __init__(self, height: int, width: int, *, dtype: torch.dtype = torch.float32) -> None:
@@ -320,27 +377,39 @@ class CosineTransform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[…, H, W]`` to its transform ``[…, H, W]``."""
-        rows, columns = torch.view_as_complex(self.rows), torch.view_as_complex(self.columns)
-        here = torch.fft.rfft2(_evens_then_odds(_evens_then_odds(x, -1), -2), norm="ortho") * columns
+        rows = torch.view_as_complex(self.rows)
+        columns = torch.view_as_complex(self.columns)
+        here = (
+            torch.fft.rfft2(_evens_then_odds(_evens_then_odds(x, -1), -2), norm="ortho") * columns
+        )
         there = here.flip(-2).roll(1, -2).conj()
-        left, right = rows * (here + there) / 2, rows * (here - there) / 2
-        return torch.cat([left.real, -right.imag[..., 1 : (self.size[1] + 1) // 2].flip(-1)], dim=-1)
+        left = rows * (here + there) / 2
+        right = rows * (here - there) / 2
+
+        return torch.cat(
+            [left.real, -right.imag[..., 1 : (self.size[1] + 1) // 2].flip(-1)], dim=-1
+        )
 
     def inverse(self, transform: Tensor) -> Tensor:
         """Inverse, and transpose, of the transform."""
-        rows, columns = torch.view_as_complex(self.rows), torch.view_as_complex(self.columns)
+        rows = torch.view_as_complex(self.rows)
+        columns = torch.view_as_complex(self.columns)
         half = columns.shape[-1]
         mirrored = F.pad(transform.flip(-1), (1, 0))[..., :half]  # X_{n−k}, with X_n = 0
         here = torch.complex(transform[..., :half].contiguous(), -mirrored)
         there = F.pad(here.flip(-2), (0, 0, 1, 0))[..., :-1, :]
         spectrum = (here - 1j * there) / rows / columns
-        return _interleaved(_interleaved(torch.fft.irfft2(spectrum, s=self.size, norm="ortho"), -2), -1)
+
+        return _interleaved(
+            _interleaved(torch.fft.irfft2(spectrum, s=self.size, norm="ortho"), -2), -1
+        )
 
 
 def _twiddles(size: int, count: int) -> Array:
     """``w_k`` as pairs of real and imaginary parts, ``[count, 2]``."""
     k = np.arange(count)
-    angle, scale = math.pi * k / (2 * size), np.where(k == 0, 1.0, math.sqrt(2))
+    angle = math.pi * k / (2 * size)
+    scale = np.where(k == 0, 1.0, math.sqrt(2))
     return np.stack([scale * np.cos(angle), -scale * np.sin(angle)], axis=-1)
 
 
@@ -360,13 +429,16 @@ def _interleaved(v: Tensor, axis: int) -> Tensor:
 
 
 def _fourier(x: Tensor) -> Tensor:
-    """Half the spectrum of a real picture: the columns 0 … W // 2; the others are its complex conjugates."""
+    """Half the spectrum of a real picture: the columns 0 … W // 2; the others are its complex
+    conjugates.
+    """
     return torch.fft.rfft2(x, norm="ortho")
 
 
 def _to_hartley(half_spectrum: Tensor, width: int) -> Tensor:
     """``Re − Im`` of the whole spectrum, of which half is given."""
-    real, imag = half_spectrum.real, half_spectrum.imag
+    real = half_spectrum.real
+    imag = half_spectrum.imag
     conjugates = (real + imag)[..., 1 : (width + 1) // 2]
     return torch.cat([real - imag, conjugates.flip(-2, -1).roll(1, -2)], dim=-1)
 
@@ -383,16 +455,20 @@ def _checked(kernel: ArrayLike | Tensor, shape: Shape | None = None) -> Array:
     """The kernel as a float64 array; with a picture's shape, one that is not larger."""
     if isinstance(kernel, Tensor):
         kernel = kernel.detach().cpu().double().numpy()
+
     kernel = np.asarray(kernel, dtype=np.float64)
     if kernel.ndim not in (2, 3) or kernel.size == 0:
-        raise ValueError(f"a kernel must be [h, w], or [B, h, w] for one per picture, not {kernel.shape}")
+        raise ValueError(
+            f"a kernel must be [h, w], or [B, h, w] for one per picture, not {kernel.shape}"
+        )
     if not np.isfinite(kernel).all() or not kernel.any(axis=(-2, -1)).all():
         raise ValueError("a kernel must be finite and not all zero")
     if shape is not None and (kernel.shape[-2] > shape[1] or kernel.shape[-1] > shape[2]):
         raise ValueError(
-            f"the kernel ({kernel.shape[-2]}x{kernel.shape[-1]}, height x width) is larger than the picture "
-            f"({shape[1]}x{shape[2]})"
+            f"the kernel ({kernel.shape[-2]}x{kernel.shape[-1]}, height x width) is larger than "
+            f"the picture ({shape[1]}x{shape[2]})"
         )
+
     return kernel
 
 
@@ -403,13 +479,18 @@ def _transfer_function(kernel: Array, size: tuple[int, int]) -> NDArray[np.compl
     padded[..., 0, :height, :width] = kernel
     spectrum = np.fft.fft2(np.roll(padded, (-(height // 2), -(width // 2)), (-2, -1)))
     opposite = np.roll(np.flip(spectrum, (-2, -1)), (1, 1), (-2, -1))
-    return (spectrum + opposite.conj()) / 2  # the kernel is real: symmetric beyond rounding, so that U is isometric
+
+    return (
+        spectrum + opposite.conj()
+    ) / 2  # the kernel is real: symmetric beyond rounding, so that U is isometric
 
 
 def _is_even(kernel: Array) -> bool:
     odd = kernel.shape[-2] % 2 == kernel.shape[-1] % 2 == 1
     allowed = 1e-6 * np.abs(kernel).max(axis=(-2, -1), keepdims=True)
-    return odd and all((np.abs(kernel - np.flip(kernel, axis)) <= allowed).all() for axis in (-2, -1))
+    return odd and all(
+        (np.abs(kernel - np.flip(kernel, axis)) <= allowed).all() for axis in (-2, -1)
+    )
 
 
 def _cosines(size: int, taps: int) -> Array:

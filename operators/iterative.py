@@ -1,4 +1,6 @@
-"""Linear systems without a decomposition: conjugate gradients, each picture of a batch on its own."""
+"""Linear systems without a decomposition: conjugate gradients, each picture of a batch on its
+own.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +18,33 @@ CHECK_EVERY = 5
 
 
 def conjugate_gradient(
-    apply: Map, b: Tensor, *, precondition: Map | None = None, rtol: float = 1e-6, iterations: int = 200
+    apply: Map,
+    b: Tensor,
+    *,
+    precondition: Map | None = None,
+    rtol: float = 1e-6,
+    iterations: int = 200,
 ) -> Tensor:
     """Solve ``K x = b`` for a symmetric positive semi-definite ``K`` (Hestenes & Stiefel 1952).
 
-    Started from zero, so a singular ``K`` with a ``b`` in its range gives the solution of least norm. A ``b``
-    outside the range has no solution; use `least_squares`.
+    Started from zero, so a singular ``K`` with a ``b`` in its range gives the solution of least
+    norm. A ``b`` outside the range has no solution; use `least_squares`.
 
     Args:
         apply: ``K`` on a batch ``[B, …]``, one picture not seeing another.
         b: ``[B, …]``. Every picture has its own step lengths and is frozen when it is done.
-        precondition: a symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same range.
+        precondition: a symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same
+            range.
         rtol: a picture is done when its residual has fallen to this share of ``‖b‖``.
         iterations: at most so many applications of ``K``.
     """
-    x, r = torch.zeros_like(b), b
+    x = torch.zeros_like(b)
+    r = b
     z = r if precondition is None else precondition(r)
-    p, rho = z, _dot(r, z)
+    p = z
+    rho = _dot(r, z)
     goal = rtol**2 * _dot(b, b)
+
     for iteration in range(iterations):
         q = apply(p)
         curvature = _dot(p, q)
@@ -41,10 +52,13 @@ def conjugate_gradient(
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
         alpha = torch.where(active, rho / curvature, 0)
-        x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
+        x = torch.addcmul(x, alpha, p)
+        r = torch.addcmul(r, alpha, q, value=-1)
         z = r if precondition is None else precondition(r)
-        previous, rho = rho, _dot(r, z)
+        previous = rho
+        rho = _dot(r, z)
         p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
+
     return x
 
 
@@ -57,10 +71,12 @@ def least_squares(
     rtol: float = 1e-6,
     iterations: int = 200,
 ) -> Tensor:
-    """``A⁺ y``, the least-squares solution of least norm, by CGLS (Björck, Numerical Methods for Least Squares, 7.4).
+    """``A⁺ y``, the least-squares solution of least norm, by CGLS (Björck, Numerical Methods for
+    Least Squares, 7.4).
 
-    Conjugate gradients on ``AᵀA x = Aᵀ y`` which never forms ``AᵀA``. The iterates stay in the range of ``Aᵀ``,
-    so that any ``A`` will do: wide, tall, rank-deficient, and a ``y`` outside its range.
+    Conjugate gradients on ``AᵀA x = Aᵀ y`` which never forms ``AᵀA``. The iterates stay in the
+    range of ``Aᵀ``, so that any ``A`` will do: wide, tall, rank-deficient, and a ``y`` outside its
+    range.
 
     Args:
         A, At: the operator and its adjoint on batches.
@@ -69,11 +85,14 @@ def least_squares(
         rtol: a picture is done when ``‖Aᵀ(y − A x)‖`` has fallen to this share of ``‖Aᵀ y‖``.
         iterations: at most so many applications of ``A`` and of ``At``.
     """
-    r, gradient = y, At(y)
+    r = y
+    gradient = At(y)
     x = torch.zeros_like(gradient)
     z = gradient if precondition is None else precondition(gradient)
-    p, rho = z, _dot(gradient, z)
+    p = z
+    rho = _dot(gradient, z)
     goal = rtol**2 * _dot(gradient, gradient)
+
     for iteration in range(iterations):
         q = A(p)
         curvature = _dot(q, q)
@@ -81,21 +100,25 @@ def least_squares(
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
         alpha = torch.where(active, rho / curvature, 0)
-        x, r = torch.addcmul(x, alpha, p), torch.addcmul(r, alpha, q, value=-1)
+        x = torch.addcmul(x, alpha, p)
+        r = torch.addcmul(r, alpha, q, value=-1)
         gradient = At(r)
         z = gradient if precondition is None else precondition(gradient)
-        previous, rho = rho, _dot(gradient, z)
+        previous = rho
+        rho = _dot(gradient, z)
         p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
+
     return x
 
 
 class IterativeOperator(LinearOperator):
     """An operator with ``A`` and ``At`` and no decomposition: `pseudo_inverse` is `least_squares`.
 
-    Its error relative to ``‖A⁺ y‖`` is at most about ``κ² · rtol``, κ being the ratio of the largest singular
-    value to the smallest that is not zero, and about ``κ`` iterations bring one more digit. So κ up to some tens is
-    solved to rounding; a strong blur (κ = 10⁶) is not, and there the answer after ``iterations`` is a smooth,
-    regularised one: components whose singular value is small are missing rather than amplified.
+    Its error relative to ``‖A⁺ y‖`` is at most about ``κ² · rtol``, κ being the ratio of the
+    largest singular value to the smallest that is not zero, and about ``κ`` iterations bring one
+    more digit. So κ up to some tens is solved to rounding; a strong blur (κ = 10⁶) is not, and
+    there the answer after ``iterations`` is a smooth, regularised one: components whose singular
+    value is small are missing rather than amplified.
 
     Attributes:
         rtol: where the iteration stops; None is 1e-6, or 1e-12 in float64.
@@ -114,7 +137,9 @@ class IterativeOperator(LinearOperator):
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each picture, with ones behind it so that it multiplies pictures: ``[B, 1, …]``."""
+    """Inner product of each picture, with ones behind it so that it multiplies pictures: ``[B, 1,
+    …]``.
+    """
     return (a * b).sum(dim=tuple(range(1, a.ndim)), keepdim=True)
 
 

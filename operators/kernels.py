@@ -1,8 +1,8 @@
 """Two-dimensional blur kernels.
 
-A kernel is a float64 array ``[h, w]`` whose centre is the pixel ``[h // 2, w // 2]``; blurring is true convolution
-with it. Lengths are in pixels. Angles are in degrees, counter-clockwise as seen on the screen, from the horizontal
-axis that points right: 0 is along the rows, 90 is straight up.
+A kernel is a float64 array ``[h, w]`` whose centre is the pixel ``[h // 2, w // 2]``; blurring is
+true convolution with it. Lengths are in pixels. Angles are in degrees, counter-clockwise as seen on
+the screen, from the horizontal axis that points right: 0 is along the rows, 90 is straight up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 Kernel = NDArray[np.float64]
 
 MAX_SIDE = 4097
-"""Sides of a kernel beyond this are refused: they are mistyped numbers, and would fill the memory."""
+"""Sides of a kernel beyond this are refused: they are mistyped numbers, and would fill the memory.
+"""
 
 _PATH_POINTS_PER_PIXEL = 64
 _NEGLIGIBLE = 1e-12
@@ -29,26 +30,34 @@ def gaussian(sigma: float, sigma_across: float | None = None, angle: float = 0.0
 
     Args:
         sigma: standard deviation in pixels; with ``sigma_across`` the one along ``angle``.
-        sigma_across: standard deviation in pixels perpendicular to ``angle``; None is the same, a round Gaussian,
-            equal to the outer product of `operators.gaussian_taps` with itself.
-        angle: direction of ``sigma`` in degrees, counter-clockwise on the screen from pointing right.
+        sigma_across: standard deviation in pixels perpendicular to ``angle``; None is the same, a
+            round Gaussian, equal to the outer product of `operators.gaussian_taps` with itself.
+        angle: direction of ``sigma`` in degrees, counter-clockwise on the screen from pointing
+            right.
 
     Raises:
         ValueError: a standard deviation that is not positive, or a kernel larger than `MAX_SIDE`.
     """
     along = _positive("the Gaussian's standard deviation", sigma)
-    across = along if sigma_across is None else _positive("the Gaussian's standard deviation across", sigma_across)
+    across = (
+        along
+        if sigma_across is None
+        else _positive("the Gaussian's standard deviation across", sigma_across)
+    )
     cos, sin = _direction(angle)
     reach_x, reach_y = (4 * math.hypot(along * a, across * b) for a, b in ((cos, sin), (sin, cos)))
     x, y = _grid(max(1, int(reach_x + 0.5)), max(1, int(reach_y + 0.5)))
     distance = ((cos * x + sin * y) / along) ** 2 + ((cos * y - sin * x) / across) ** 2
+
     return _normalised(np.exp(-0.5 * distance))
 
 
 def motion(length: float, angle: float = 0.0) -> Kernel:
-    """Straight motion at constant speed: each tap is the exact length of the path inside that pixel.
+    """Straight motion at constant speed: each tap is the exact length of the path inside that
+    pixel.
 
-    ``motion(15, 0)`` is a row of 15 equal taps. A path of at most one pixel stays inside the central one.
+    ``motion(15, 0)`` is a row of 15 equal taps. A path of at most one pixel stays inside the
+    central one.
 
     Args:
         length: of the path, in pixels.
@@ -60,40 +69,58 @@ def motion(length: float, angle: float = 0.0) -> Kernel:
     half = _positive("the length of the motion", length) / 2
     cos, sin = _direction(angle)
     x, y = _grid(int(half * abs(cos) + 0.5), int(half * abs(sin) + 0.5))
-    start, end = np.full(x.shape, -half), np.full(x.shape, half)
+    start = np.full(x.shape, -half)
+    end = np.full(x.shape, half)
+
     for position, speed in ((x, cos), (y, sin)):
         with np.errstate(divide="ignore"):  # a path that never leaves this row or column
             border = np.sort(np.stack([(position - 0.5) / speed, (position + 0.5) / speed]), axis=0)
-        start, end = np.maximum(start, border[0]), np.minimum(end, border[1])
+        start = np.maximum(start, border[0])
+        end = np.minimum(end, border[1])
+
     return _normalised(_trimmed(np.maximum(end - start, 0)))
 
 
-def curved_motion(length: float, seed: int, curvature: float = 180.0, angle: float | None = None) -> Kernel:
-    """Motion along a smooth random path at constant speed, centred on its centre of mass: a shaken camera.
+def curved_motion(
+    length: float, seed: int, curvature: float = 180.0, angle: float | None = None
+) -> Kernel:
+    """Motion along a smooth random path at constant speed, centred on its centre of mass: a shaken
+    camera.
 
-    The direction along the path is ``angle`` plus a sum of four sines with random amplitudes and phases. The same
-    arguments give the same kernel.
+    The direction along the path is ``angle`` plus a sum of four sines with random amplitudes and
+    phases. The same arguments give the same kernel.
 
     Args:
         length: of the path, in pixels.
         seed: of numpy's default random generator.
-        curvature: how much the path turns, as the root mean square over seeds of the turning rate, in degrees per
-            ``length``. 0 is straight.
-        angle: of the start of the path, in degrees, counter-clockwise on the screen from pointing right; None is
-            random.
+        curvature: how much the path turns, as the root mean square over seeds of the turning rate,
+            in degrees per ``length``. 0 is straight.
+        angle: of the start of the path, in degrees, counter-clockwise on the screen from pointing
+            right; None is random.
 
     Raises:
-        ValueError: a length that is not positive, a negative curvature or seed, or a kernel larger than `MAX_SIDE`.
+        ValueError: a length that is not positive, a negative curvature or seed, or a kernel larger
+            than `MAX_SIDE`.
     """
     length = _positive("the length of the motion", length)
     if length > MAX_SIDE:
-        raise ValueError(f"the length of the motion must be at most {MAX_SIDE} pixels, not {length:g}")
+        raise ValueError(
+            f"the length of the motion must be at most {MAX_SIDE} pixels, not {length:g}"
+        )
     if not (math.isfinite(curvature) and curvature >= 0):
-        raise ValueError(f"the curvature must be a number of degrees of at least 0, not {curvature}")
+        raise ValueError(
+            f"the curvature must be a number of degrees of at least 0, not {curvature}"
+        )
+
     generator = np.random.default_rng(seed)
     first = generator.uniform(0, 360) if angle is None else _finite("the angle", angle)
     harmonics = np.arange(1, 5)
-    amplitudes = generator.standard_normal(4) * math.radians(curvature) / (harmonics * math.pi) / math.sqrt(2)
+    amplitudes = (
+        generator.standard_normal(4)
+        * math.radians(curvature)
+        / (harmonics * math.pi)
+        / math.sqrt(2)
+    )
     count = math.ceil(length * _PATH_POINTS_PER_PIXEL)
     along = (np.arange(count) + 0.5) / count
     phases = generator.uniform(0, 2 * math.pi, 4)
@@ -101,6 +128,7 @@ def curved_motion(length: float, seed: int, curvature: float = 180.0, angle: flo
     heading = math.radians(first) + turned @ amplitudes
     step = np.stack([np.cos(heading), np.sin(heading)]) * (length / count)
     path = np.cumsum(step, axis=1) - step / 2
+
     return _normalised(_visited(path - path.mean(axis=1, keepdims=True)))
 
 
@@ -131,8 +159,12 @@ def box(size: int | tuple[int, int]) -> Kernel:
     height, width = size if isinstance(size, tuple) else (size, size)
     for side in (height, width):
         if not (math.isfinite(side) and side >= 1 and side == int(side)):
-            raise ValueError(f"the sides of the box must be whole numbers of pixels of at least 1, not {side}")
+            raise ValueError(
+                f"the sides of the box must be whole numbers of pixels of at least 1, not {side}"
+            )
+
     _check_sides(int(height), int(width))
+
     return _normalised(np.ones((int(height), int(width))))
 
 
@@ -140,13 +172,13 @@ def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
     """A kernel that was measured or estimated elsewhere, checked.
 
     Args:
-        array: ``[h, w]``, or ``[h, w, channels]`` with equal channels, as a grey picture stored in colour has them.
-            Negative taps are allowed.
+        array: ``[h, w]``, or ``[h, w, channels]`` with equal channels, as a grey picture stored in
+            colour has them. Negative taps are allowed.
         normalise: divide by the sum, so that a flat picture keeps its brightness.
 
     Raises:
-        ValueError: the array has another shape, is no array of finite real numbers, is all zero, or, when it is to
-            be normalised, its sum is not clearly positive.
+        ValueError: the array has another shape, is no array of finite real numbers, is all zero,
+            or, when it is to be normalised, its sum is not clearly positive.
     """
     try:
         if np.iscomplexobj(array):
@@ -154,14 +186,20 @@ def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
         kernel = np.array(array, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError("a kernel must be a two-dimensional array of real numbers") from None
+
     if kernel.ndim == 3 and kernel.shape[2] in (1, 2, 3, 4):
         if not (kernel == kernel[..., :1]).all():
             raise ValueError(
-                f"a kernel has one channel, this one has {kernel.shape[2]} that differ; choose one or use their mean"
+                f"a kernel has one channel, this one has {kernel.shape[2]} that differ; choose one "
+                "or use their mean"
             )
         kernel = kernel[..., 0].copy()
+
     if kernel.ndim != 2 or kernel.size == 0:
-        raise ValueError(f"a kernel must be a two-dimensional array [height, width], not of shape {kernel.shape}")
+        raise ValueError(
+            f"a kernel must be a two-dimensional array [height, width], not of shape {kernel.shape}"
+        )
+
     _check_sides(*kernel.shape)
     if not np.isfinite(kernel).all():
         raise ValueError("a kernel must be finite, this one holds infinite or undefined numbers")
@@ -169,20 +207,24 @@ def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
         raise ValueError("a kernel must not be all zero")
     if not normalise:
         return kernel
+
     kernel /= np.abs(kernel).max()
     total = kernel.sum()
     if total < 1e-6 * np.abs(kernel).sum():
         raise ValueError(
-            "a kernel must have a positive sum to be normalised to 1; one that is meant to have none, "
-            "such as a derivative, needs normalise=False"
+            "a kernel must have a positive sum to be normalised to 1; one that is meant to have "
+            "none, such as a derivative, needs normalise=False"
         )
+
     return kernel / total
 
 
 def from_file(path: str | Path, *, variable: str | None = None, normalise: bool = True) -> Kernel:
-    """A kernel from a numpy file (.npy), a MATLAB file up to version 7 (.mat) or a picture (.png, .tif, …).
+    """A kernel from a numpy file (.npy), a MATLAB file up to version 7 (.mat) or a picture (.png,
+    .tif, …).
 
-    A picture's values are used as they are (no gamma), its alpha channel is ignored where it is the same everywhere.
+    A picture's values are used as they are (no gamma), its alpha channel is ignored where it is the
+    same everywhere.
 
     Args:
         path: of the file.
@@ -196,6 +238,7 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
     path = Path(path)
     data = path.read_bytes()
     suffix = path.suffix.lower()
+
     try:
         if variable is not None and suffix != ".mat":
             raise ValueError("only a .mat file has variables with names")
@@ -210,6 +253,7 @@ def _from_npy(path: Path) -> NDArray:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
         raise ValueError("not a numpy file with one plain array") from None
+
     if not isinstance(array, np.ndarray):
         raise ValueError("not a numpy file with one plain array")
     return array
@@ -222,30 +266,41 @@ def _from_mat(path: Path, variable: str | None) -> NDArray:
         raise ValueError("a MATLAB file of version 7.3; save it with '-v7', or as .npy") from None
     except Exception as error:  # loadmat raises nearly every kind on a damaged file
         raise ValueError(f"not a readable MATLAB file ({type(error).__name__})") from None
+
     arrays = {
         name: value
         for name, value in contents.items()
-        if isinstance(value, np.ndarray) and value.ndim == 2 and value.size > 1 and value.dtype.kind in "buif"
+        if isinstance(value, np.ndarray)
+        and value.ndim == 2
+        and value.size > 1
+        and value.dtype.kind in "buif"
     }
     names = ", ".join(sorted(arrays)) or "none"
     if variable is None and len(arrays) == 1:
         return next(iter(arrays.values()))
     if variable is None:
-        raise ValueError(f"a MATLAB file with one two-dimensional array is needed, this one has: {names}")
+        raise ValueError(
+            f"a MATLAB file with one two-dimensional array is needed, this one has: {names}"
+        )
     if variable not in arrays:
         raise ValueError(f"no two-dimensional array of the name {variable!r}; there are: {names}")
+
     return arrays[variable]
 
 
 def _from_picture(data: bytes) -> NDArray:
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        picture = (
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        )
     except cv2.error:
         picture = None
+
     if picture is None:
         raise ValueError("not a kernel: neither a .npy file, nor a .mat file, nor a picture")
     if picture.ndim == 3 and picture.shape[2] in (2, 4) and np.ptp(picture[..., -1]) == 0:
         picture = picture[..., :-1]
+
     return picture
 
 
@@ -264,13 +319,16 @@ def _positive(what: str, value: float) -> float:
 def _direction(angle: float) -> tuple[float, float]:
     """Cosine and sine, exact at multiples of 90°."""
     quarters, rest = divmod(_finite("the angle", angle) % 360, 90)
-    cos, sin = math.cos(math.radians(rest)), math.sin(math.radians(rest))
+    cos = math.cos(math.radians(rest))
+    sin = math.sin(math.radians(rest))
     return [(cos, sin), (-sin, cos), (-cos, -sin), (sin, -cos)][int(quarters) % 4]
 
 
 def _check_sides(height: float, width: float) -> None:
     if max(height, width) > MAX_SIDE:
-        raise ValueError(f"a kernel of {height}x{width} pixels is too large: at most {MAX_SIDE} a side")
+        raise ValueError(
+            f"a kernel of {height}x{width} pixels is too large: at most {MAX_SIDE} a side"
+        )
 
 
 def _grid(reach_x: int, reach_y: int) -> tuple[Kernel, Kernel]:
@@ -282,8 +340,11 @@ def _grid(reach_x: int, reach_y: int) -> tuple[Kernel, Kernel]:
 
 def _area_within(x: Kernel, y: Kernel, radius: float) -> Kernel:
     """Signed area of the rectangle from (0, 0) to (x, y) that lies in the circle around (0, 0)."""
-    right, top = np.minimum(np.abs(x), radius), np.minimum(np.abs(y), radius)
-    bend = np.minimum(np.sqrt((radius - top) * (radius + top)), right)  # up to here the circle runs above the rectangle
+    right = np.minimum(np.abs(x), radius)
+    top = np.minimum(np.abs(y), radius)
+    bend = np.minimum(
+        np.sqrt((radius - top) * (radius + top)), right
+    )  # up to here the circle runs above the rectangle
 
     def below_circle(u: Kernel) -> Kernel:
         return 0.5 * (u * np.sqrt((radius - u) * (radius + u)) + radius**2 * np.arcsin(u / radius))
@@ -293,8 +354,10 @@ def _area_within(x: Kernel, y: Kernel, radius: float) -> Kernel:
 
 def _visited(path: Kernel) -> Kernel:
     """How many points of a path ``[2, n]`` (x to the right, y upwards) lie in each pixel."""
-    columns, rows = np.rint(path[0]).astype(int), np.rint(-path[1]).astype(int)
-    reach_x, reach_y = int(np.abs(columns).max()), int(np.abs(rows).max())
+    columns = np.rint(path[0]).astype(int)
+    rows = np.rint(-path[1]).astype(int)
+    reach_x = int(np.abs(columns).max())
+    reach_y = int(np.abs(rows).max())
     taps = np.zeros((2 * reach_y + 1, 2 * reach_x + 1))
     np.add.at(taps, (rows + reach_y, columns + reach_x), 1.0)
     return taps
@@ -303,7 +366,10 @@ def _visited(path: Kernel) -> Kernel:
 def _trimmed(taps: Kernel) -> Kernel:
     """Without empty rows and columns at the border, as far as the centre stays the centre."""
     rows, columns = np.nonzero(taps > _NEGLIGIBLE * taps.max())
-    y, x = (n // 2 - int(np.abs(found - n // 2).max()) for n, found in zip(taps.shape, (rows, columns), strict=True))
+    y, x = (
+        n // 2 - int(np.abs(found - n // 2).max())
+        for n, found in zip(taps.shape, (rows, columns), strict=True)
+    )
     return taps[y : taps.shape[0] - y, x : taps.shape[1] - x]
 
 

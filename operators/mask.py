@@ -15,24 +15,29 @@ class Mask(SpectralOperator):
 
     Args:
         input_shape: (C, H, W) of the picture.
-        known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, ``[C, H, W]`` for one map per
-            channel, or ``[B, 1 or C, H, W]`` for one map per picture of a batch.
+        known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, ``[C, H, W]`` for one map
+            per channel, or ``[B, 1 or C, H, W]`` for one map per picture of a batch.
 
     Raises:
         ValueError: the map does not fit the picture, or has other values than 0 and 1.
     """
 
-    def __init__(self, input_shape: Shape, known: Tensor, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, input_shape: Shape, known: Tensor, *, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(input_shape, input_shape)
         known = torch.as_tensor(known).to(dtype)
         if known.ndim == 2:
             known = known[None]
         if known.ndim not in (3, 4) or known.shape[-2:] != tuple(input_shape[1:]):
-            raise ValueError(f"a mask of shape {tuple(known.shape)} does not fit a picture of {input_shape}")
+            raise ValueError(
+                f"a mask of shape {tuple(known.shape)} does not fit a picture of {input_shape}"
+            )
         if known.shape[-3] not in (1, input_shape[0]):
             raise ValueError(f"a mask has 1 or {input_shape[0]} channels, not {known.shape[-3]}")
         if not ((known == 0) | (known == 1)).all():
             raise ValueError("a mask is 0 (unknown) or 1 (known) at every pixel")
+
         expanded = known.expand(*known.shape[:-3], *input_shape)
         self.register_buffer("singular_values", expanded.contiguous())
 

@@ -1,8 +1,8 @@
 """Maps of known pixels: which were measured (True) and which are to be filled (False).
 
-Each function returns a bool tensor ``[H, W]`` on the CPU, as `operators.Mask` takes it; sizes are (height, width)
-in pixels. Wherever something is drawn by chance, the same seed gives the same map. A map without any known pixel
-is refused: there would be no measurement.
+Each function returns a bool tensor ``[H, W]`` on the CPU, as `operators.Mask` takes it; sizes are
+(height, width) in pixels. Wherever something is drawn by chance, the same seed gives the same map.
+A map without any known pixel is refused: there would be no measurement.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ _POINTS = 64
 _SUBPIXEL_BITS = 4
 
 
-def random_pixels(size: Size, share_known: float, seed: int, *, channels: int | None = None) -> Tensor:
+def random_pixels(
+    size: Size, share_known: float, seed: int, *, channels: int | None = None
+) -> Tensor:
     """Known are ``round(share_known · H · W)`` pixels, at least one, all choices equally likely.
 
     Args:
         size: (height, width).
         share_known: in (0, 1].
         seed: a whole number, not negative.
-        channels: None for one map ``[H, W]``; C for a choice of its own in every channel, ``[C, H, W]``.
+        channels: None for one map ``[H, W]``; C for a choice of its own in every channel, ``[C, H,
+            W]``.
 
     Raises:
         ValueError: a share outside (0, 1], a size or number of channels below 1, a negative seed.
@@ -45,64 +48,87 @@ def random_pixels(size: Size, share_known: float, seed: int, *, channels: int | 
         raise ValueError(f"share_known must be above 0 and at most 1, not {share_known}")
     if channels is not None and _whole("channels", channels) < 1:
         raise ValueError(f"channels must be at least 1, not {channels}")
-    generator, pixels = np.random.default_rng(seed), height * width
+
+    generator = np.random.default_rng(seed)
+    pixels = height * width
     known = np.zeros((channels or 1, pixels), dtype=bool)
+
     for row in known:
         row[generator.permutation(pixels)[: max(1, round(share_known * pixels))]] = True
-    return torch.from_numpy(known.reshape(-1, height, width) if channels else known.reshape(height, width))
+
+    return torch.from_numpy(
+        known.reshape(-1, height, width) if channels else known.reshape(height, width)
+    )
 
 
-def strokes(size: Size, seed: int, *, count: int = 6, thickness: tuple[float, float] = (4, 16)) -> Tensor:
+def strokes(
+    size: Size, seed: int, *, count: int = 6, thickness: tuple[float, float] = (4, 16)
+) -> Tensor:
     """Unknown are smooth strokes, as drawn with a brush.
 
-    Each stroke starts anywhere in the picture, is a quarter to a whole diagonal of it long, and has a direction
-    that turns smoothly between six random ones. It may leave the picture.
+    Each stroke starts anywhere in the picture, is a quarter to a whole diagonal of it long, and has
+    a direction that turns smoothly between six random ones. It may leave the picture.
 
     Args:
         size: (height, width).
         seed: a whole number, not negative.
         count: how many strokes.
-        thickness: lowest and highest thickness in pixels; each stroke has one, drawn between them and rounded.
+        thickness: lowest and highest thickness in pixels; each stroke has one, drawn between them
+            and rounded.
 
     Raises:
-        ValueError: fewer than one stroke, an impossible thickness, a negative seed, or nothing stays known.
+        ValueError: fewer than one stroke, an impossible thickness, a negative seed, or nothing
+            stays known.
     """
     height, width = _checked_size(size)
     low, high = thickness
     if _whole("count", count) < 1:
         raise ValueError(f"at least one stroke is needed, not {count}")
     if not 1 <= low <= high <= MAX_THICKNESS:
-        raise ValueError(f"thickness must be (lowest, highest) within 1 … {MAX_THICKNESS} pixels, not {thickness}")
-    generator, canvas = np.random.default_rng(seed), np.zeros((height, width), dtype=np.uint8)
+        raise ValueError(
+            f"thickness must be (lowest, highest) within 1 … {MAX_THICKNESS} pixels, not "
+            f"{thickness}"
+        )
+
+    generator = np.random.default_rng(seed)
+    canvas = np.zeros((height, width), dtype=np.uint8)
+
     for _ in range(int(count)):
         path = _brush_path(generator, height, width)
         points = np.round(path * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         drawn = round(generator.uniform(low, high))
         cv2.polylines(canvas, [points[:, None]], False, 1, drawn, cv2.LINE_8, _SUBPIXEL_BITS)
+
     return _known(canvas == 0, f"{count} strokes up to {high} pixels thick")
 
 
-def box(size: Size, height: int, width: int, *, top: int | None = None, left: int | None = None) -> Tensor:
+def box(
+    size: Size, height: int, width: int, *, top: int | None = None, left: int | None = None
+) -> Tensor:
     """Unknown is a rectangle of ``height × width`` pixels whose upper left pixel is (top, left).
 
-    None centres it; where that is not possible exactly, it is half a pixel nearer to the top or left.
+    None centres it; where that is not possible exactly, it is half a pixel nearer to the top or
+    left.
 
     Raises:
         ValueError: the rectangle is empty, does not fit into the picture, or covers all of it.
     """
     rows, columns = _checked_size(size)
-    height, width = _whole("height", height), _whole("width", width)
+    height = _whole("height", height)
+    width = _whole("width", width)
     top = (rows - height) // 2 if top is None else _whole("top", top)
     left = (columns - width) // 2 if left is None else _whole("left", left)
     if height < 1 or width < 1:
         raise ValueError(f"a box needs at least one row and one column, not {height}x{width}")
     if top < 0 or left < 0 or top + height > rows or left + width > columns:
         raise ValueError(
-            f"a box of {height} rows and {width} columns at row {top}, column {left} does not fit into "
-            f"{rows} rows and {columns} columns"
+            f"a box of {height} rows and {width} columns at row {top}, column {left} does not fit "
+            f"into {rows} rows and {columns} columns"
         )
+
     known = np.ones((rows, columns), dtype=bool)
     known[top : top + height, left : left + width] = False
+
     return _known(known, f"a box of {height} rows and {width} columns")
 
 
@@ -116,12 +142,15 @@ def border(size: Size, width: int) -> Tensor:
     width = _whole("width", width)
     if width < 1:
         raise ValueError(f"a border is at least 1 pixel wide, not {width}")
+
     known = np.zeros((rows, columns), dtype=bool)
     known[width : max(width, rows - width), width : max(width, columns - width)] = True
     return _known(known, f"a border of {width} pixels")
 
 
-def alternate_lines(size: Size, every: int = 2, axis: Literal["rows", "columns"] = "rows") -> Tensor:
+def alternate_lines(
+    size: Size, every: int = 2, axis: Literal["rows", "columns"] = "rows"
+) -> Tensor:
     """Known are whole rows (or columns) 0, every, 2·every, …; the lines between them are unknown.
 
     Raises:
@@ -134,10 +163,13 @@ def alternate_lines(size: Size, every: int = 2, axis: Literal["rows", "columns"]
     return torch.from_numpy(np.broadcast_to(along, (rows.size, columns.size)).copy())
 
 
-def alternate_pixels(size: Size, every: int = 2, pattern: Literal["checkerboard", "grid"] = "checkerboard") -> Tensor:
+def alternate_pixels(
+    size: Size, every: int = 2, pattern: Literal["checkerboard", "grid"] = "checkerboard"
+) -> Tensor:
     """Known are single pixels, at row i and column j from 0.
 
-    - ``checkerboard``: where ``i + j`` is a multiple of ``every``; one of ``every`` pixels, on diagonals
+    - ``checkerboard``: where ``i + j`` is a multiple of ``every``; one of ``every`` pixels, on
+      diagonals
     - ``grid``: where both i and j are; one of ``every²`` pixels
 
     Raises:
@@ -155,27 +187,29 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
     """Unknown is what is brighter than ``threshold``: white = fill, as masks are painted.
 
     Args:
-        picture: ``[H, W]`` or ``[H, W, C]``: bool (True = fill), uint8, uint16, or float in [0, 1]. Brightness is
-            the mean of the colours, 1 at the top of the type's range. With 2 or 4 channels the last is opacity, and
-            the picture is laid over black.
+        picture: ``[H, W]`` or ``[H, W, C]``: bool (True = fill), uint8, uint16, or float in [0, 1].
+            Brightness is the mean of the colours, 1 at the top of the type's range. With 2 or 4
+            channels the last is opacity, and the picture is laid over black.
         threshold: in [0, 1). A pixel exactly at the threshold stays known.
-        dilate: grow the unknown area by a disk of this radius, in whole pixels: unknown becomes every pixel at
-            most this far from an unknown one, centre to centre.
+        dilate: grow the unknown area by a disk of this radius, in whole pixels: unknown becomes
+            every pixel at most this far from an unknown one, centre to centre.
 
     Returns:
         bool [H, W]; all True if nothing is white.
 
     Raises:
-        ValueError: another shape or type, values outside the range, a shape that is only in the opacity of a black
-            picture, a negative or fractional radius, or nothing stays known.
+        ValueError: another shape or type, values outside the range, a shape that is only in the
+            opacity of a black picture, a negative or fractional radius, or nothing stays known.
     """
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
     if _whole("dilate", dilate) < 0:
         raise ValueError(f"dilate must be 0 pixels or more, not {dilate}")
+
     known = ~(_brightness(picture) > threshold)
     if dilate:
         known &= _distance_to(~known) ** 2 > dilate**2 + 0.5  # squared distances are whole numbers
+
     return _known(known, "a picture that is white everywhere (white = fill) or grown so far")
 
 
@@ -196,6 +230,7 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
             pixels = np.asarray(picture)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture") from None
+
     try:
         return from_picture(pixels, threshold=threshold, dilate=dilate)
     except ValueError as error:
@@ -205,17 +240,20 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:
     """Weights for a paste, ``weight · picture + (1 − weight) · filled``, without a visible seam.
 
-    What was measured and what was not meet at the rim of a hole, so the ramp must lie on one side of it:
+    What was measured and what was not meet at the rim of a hole, so the ramp must lie on one side
+    of it:
 
-    - ``hole``: the weight is exactly 1 on every known pixel, which therefore stays as it is, and falls to 0 inside
-      the hole. The picture's own values count within ``radius`` of the rim, so they must make sense there: take it
-      for a photo that still shows what is replaced, or that was filled roughly; not for one with black in its holes.
-    - ``known``: the weight is exactly 0 on every unknown pixel, so nothing that was not measured gets in, and rises
-      to 1 outside the hole. Known pixels within ``radius`` of the rim change towards the filled picture.
+    - ``hole``: the weight is exactly 1 on every known pixel, which therefore stays as it is, and
+      falls to 0 inside the hole. The picture's own values count within ``radius`` of the rim, so
+      they must make sense there: take it for a photo that still shows what is replaced, or that was
+      filled roughly; not for one with black in its holes.
+    - ``known``: the weight is exactly 0 on every unknown pixel, so nothing that was not measured
+      gets in, and rises to 1 outside the hole. Known pixels within ``radius`` of the rim change
+      towards the filled picture.
 
     With d the distance in pixels, centre to centre, to the nearest pixel of the other side, and
-    ``t = d / (radius + 1)`` up to 1, the ramp is ``t² (3 − 2t)``. So pixels with ``d ≥ radius + 1`` are beyond it,
-    and radius 0 is the map itself.
+    ``t = d / (radius + 1)`` up to 1, the ramp is ``t² (3 − 2t)``. So pixels with ``d ≥ radius + 1``
+    are beyond it, and radius 0 is the map itself.
 
     Args:
         known: bool, True = measured; ``[H, W]`` or with more axes in front, each map by itself.
@@ -226,8 +264,8 @@ def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "h
         float32 in [0, 1], of the shape of ``known``. A map without a rim comes back as it is.
 
     Raises:
-        ValueError: a map of fewer than two axes or with other values than 0 and 1, a negative or infinite radius,
-            another side.
+        ValueError: a map of fewer than two axes or with other values than 0 and 1, a negative or
+            infinite radius, another side.
     """
     known = torch.as_tensor(known)
     if known.ndim < 2 or 0 in known.shape or not ((known == 0) | (known == 1)).all():
@@ -236,11 +274,13 @@ def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "h
         raise ValueError(f"radius must be 0 pixels or more, not {radius}")
     if side not in ("hole", "known"):
         raise ValueError(f"side must be 'hole' or 'known', not {side!r}")
+
     maps = known.reshape(-1, *known.shape[-2:]).cpu().numpy().astype(bool)
     if side == "hole":
         weights = [1 - _ramp(_distance_to(one), radius) for one in maps]
     else:
         weights = [_ramp(_distance_to(~one), radius) for one in maps]
+
     return torch.from_numpy(np.stack(weights)).reshape(known.shape).to(known.device)
 
 
@@ -250,14 +290,18 @@ def _ramp(distance: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 
 def _distance_to(there: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance of each pixel to the nearest where ``there`` is True, infinite without any."""
+    """Exact Euclidean distance of each pixel to the nearest where ``there`` is True, infinite
+    without any.
+    """
     if not there.any():
         return np.full(there.shape, np.inf, dtype=np.float32)
     return cv2.distanceTransform((~there).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _brush_path(generator: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Points (x, y) along a path whose direction turns evenly from one random direction to the next."""
+    """Points (x, y) along a path whose direction turns evenly from one random direction to the
+    next.
+    """
     length = math.hypot(height, width) * generator.uniform(0.25, 1)
     start = generator.uniform((0, 0), (width - 1, height - 1))
     nodes = generator.uniform(0, 2 * math.pi) + np.cumsum(generator.normal(0, 0.9, _TURNS))
@@ -270,24 +314,36 @@ def _brightness(picture: ArrayLike) -> NDArray[np.float64]:
     """[H, W] in [0, 1]; opacity is multiplied in."""
     values = np.asarray(picture)
     if values.ndim not in (2, 3) or values.size == 0 or (values.ndim == 3 and values.shape[2] > 4):
-        raise ValueError(f"a mask is a picture [H, W] or [H, W, 1 to 4 channels], not of shape {values.shape}")
+        raise ValueError(
+            f"a mask is a picture [H, W] or [H, W, 1 to 4 channels], not of shape {values.shape}"
+        )
+
     if values.dtype in (np.uint8, np.uint16):
         values = values / np.iinfo(values.dtype).max
     elif values.dtype == np.bool_ or np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.float64)
     else:
-        raise ValueError(f"a mask has values of type bool, uint8, uint16 or float, not {values.dtype}")
+        raise ValueError(
+            f"a mask has values of type bool, uint8, uint16 or float, not {values.dtype}"
+        )
+
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("a mask of floating-point numbers has values from 0 to 1")
     if values.ndim == 2:
         return values
+
     colors = _COLORS[values.shape[2]]
     brightness = values[..., :colors].mean(axis=2)
     if colors == values.shape[2]:
         return brightness
+
     opacity = values[..., -1]
     if not brightness.any() and np.ptp(opacity) > 0:
-        raise ValueError("a mask that is black with its shape only in its opacity does not say which part to fill")
+        raise ValueError(
+            "a mask that is black with its shape only in its opacity does not say which part to "
+            "fill"
+        )
+
     return brightness * opacity
 
 
@@ -313,5 +369,7 @@ def _whole(name: str, value: float) -> int:
 
 def _known(known: NDArray[np.bool_], what: str) -> Tensor:
     if not known.any():
-        raise ValueError(f"{what} leaves no pixel of {known.shape[0]} rows and {known.shape[1]} columns known")
+        raise ValueError(
+            f"{what} leaves no pixel of {known.shape[0]} rows and {known.shape[1]} columns known"
+        )
     return torch.from_numpy(known)

@@ -1,8 +1,10 @@
-"""Degradations that are not linear, with an approximate pseudo-inverse: JPEG and coarse quantisation.
+"""Degradations that are not linear, with an approximate pseudo-inverse: JPEG and coarse
+quantisation.
 
-For such an ``A`` there is no Moore–Penrose inverse. What the solvers for linear operators need of one is ``A⁺`` with
-``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al. (2022, arXiv 2209.11888) run DDRM with
-the decoder of JPEG in that place. Here ``A`` gives the decoded picture, so that ``A⁺`` is the identity.
+For such an ``A`` there is no Moore–Penrose inverse. What the solvers for linear operators need of
+one is ``A⁺`` with ``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al.
+(2022, arXiv 2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the
+decoded picture, so that ``A⁺`` is the identity.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class NonlinearOperator(nn.Module):
         super().__init__()
         if not low < high:
             raise ValueError(f"black must be below white, not low={low} and high={high}")
-        self.low, self.high = low, high
+        self.low = low
+        self.high = high
 
     def A(self, x: Tensor) -> Tensor:
         """Degrade pictures ``[B, C, H, W]`` between ``low`` and ``high``."""
@@ -59,7 +62,8 @@ class NonlinearChain(nn.Module):
     Its pseudo-inverse is approximate: the pseudo-inverses of the parts in reverse order.
 
     Args:
-        operators: `LinearOperator` and `NonlinearOperator` for pictures between 0 and 1, the first one first.
+        operators: `LinearOperator` and `NonlinearOperator` for pictures between 0 and 1, the first
+            one first.
         input_shape: (C, H, W) of a picture.
         low, high: the values of black and white in pictures and measurements.
     """
@@ -76,8 +80,10 @@ class NonlinearChain(nn.Module):
     ) -> None:
         super().__init__()
         self.operators = nn.ModuleList(operators)
-        self.low, self.high = low, high
+        self.low = low
+        self.high = high
         self.input_shape = self.output_shape = input_shape
+
         for operator in operators:
             self.output_shape = getattr(operator, "output_shape", self.output_shape)
 
@@ -103,7 +109,9 @@ class NonlinearChain(nn.Module):
     @property
     def ends_nonlinear(self) -> bool:
         """Whether nothing linear follows what is not."""
-        return not any(isinstance(operator, LinearOperator) for operator in list(self.operators)[1:])
+        return not any(
+            isinstance(operator, LinearOperator) for operator in list(self.operators)[1:]
+        )
 
     def distort(self, z: Tensor) -> Tensor:
         """The parts that are not linear, of what `linear` measured."""
@@ -137,9 +145,11 @@ class NonlinearChain(nn.Module):
 
 
 class Quantise(NonlinearOperator):
-    """Round every value to the nearest of ``2^bits`` levels from ``low`` to ``high``; beyond them it clips.
+    """Round every value to the nearest of ``2^bits`` levels from ``low`` to ``high``; beyond them
+    it clips.
 
-    ``A(A(x)) = A(x)`` exactly: the levels are found in a table and do not move when they are rounded again.
+    ``A(A(x)) = A(x)`` exactly: the levels are found in a table and do not move when they are
+    rounded again.
 
     Args:
         bits: 1 to 16.
@@ -164,7 +174,9 @@ class Quantise(NonlinearOperator):
 
 
 class Coefficients(NamedTuple):
-    """Quantised DCT coefficients of the luma and the two chroma planes, whole numbers ``[B, rows, columns, 8, 8]``."""
+    """Quantised DCT coefficients of the luma and the two chroma planes, whole numbers ``[B, rows,
+    columns, 8, 8]``.
+    """
 
     luma: Tensor
     blue: Tensor
@@ -172,48 +184,66 @@ class Coefficients(NamedTuple):
 
 
 class JpegTables(NamedTuple):
-    """The steps of the coefficients, ``[8, 8]``, or of each picture its own ``[B, 1, 1, 1, 8, 8]``."""
+    """The steps of the coefficients, ``[8, 8]``, or of each picture its own ``[B, 1, 1, 1, 8,
+    8]``.
+    """
 
     luma: Tensor
     chroma: Tensor
 
 
 class Jpeg(NonlinearOperator):
-    """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy coding.
+    """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy
+    coding.
 
-    YCbCr as in JFIF (BT.601, full range), 8×8 DCT, the example tables of ITU-T T.81 annex K scaled by libjpeg's
-    quality rule. Pictures of any size are continued to whole blocks by repeating their last row and column.
+    YCbCr as in JFIF (BT.601, full range), 8×8 DCT, the example tables of ITU-T T.81 annex K scaled
+    by libjpeg's quality rule. Pictures of any size are continued to whole blocks by repeating their
+    last row and column.
 
-    By default every stage rounds to 8 bits and chroma is enlarged by libjpeg's triangle filter, which gives the
-    picture that libjpeg (Pillow, OpenCV) decodes: the same but for single levels, and for a rare coefficient that
-    lies on a tie, which its integer DCT rounds to the other side. On photographs that is 0.1 to 0.3 levels of 255 on
-    average. Saving such a picture again is not quite without loss: A(A(x)) differs from A(x) by 0 to 2 levels on
-    average, most with 4:2:0 at high quality, since smoothly enlarged chroma is not its own mean.
+    By default every stage rounds to 8 bits and chroma is enlarged by libjpeg's triangle filter,
+    which gives the picture that libjpeg (Pillow, OpenCV) decodes: the same but for single levels,
+    and for a rare coefficient that lies on a tie, which its integer DCT rounds to the other side.
+    On photographs that is 0.1 to 0.3 levels of 255 on average. Saving such a picture again is not
+    quite without loss: A(A(x)) differs from A(x) by 0 to 2 levels on average, most with 4:2:0 at
+    high quality, since smoothly enlarged chroma is not its own mean.
 
-    ``exact=True`` rounds nothing but the coefficients, does not clip, and repeats chroma pixels. Then
-    ``A(A(x)) = A(x)`` in every whole block (8×8 pixels, with 4:2:0 16×16), whatever the picture. It fails in the blocks
-    that the right and the bottom border cut, whose hidden part is made up anew, by some levels on photographs.
+    ``exact=True`` rounds nothing but the coefficients, does not clip, and repeats chroma pixels.
+    Then ``A(A(x)) = A(x)`` in every whole block (8×8 pixels, with 4:2:0 16×16), whatever the
+    picture. It fails in the blocks that the right and the bottom border cut, whose hidden part is
+    made up anew, by some levels on photographs.
 
     Args:
         quality: 1 (worst) to 100.
-        subsampling: ``"4:2:0"``, chroma at half the size on both axes, or ``"4:4:4"``, at full size.
+        subsampling: ``"4:2:0"``, chroma at half the size on both axes, or ``"4:4:4"``, at full
+            size.
         low, high: the values of black and white.
         exact: a projection rather than a file; see above.
 
     Raises:
-        ValueError: ``quality`` is not a whole number from 1 to 100, the subsampling is unknown, or ``low`` is not
-            below ``high``.
+        ValueError: ``quality`` is not a whole number from 1 to 100, the subsampling is unknown, or
+            ``low`` is not below ``high``.
     """
 
     def __init__(
-        self, quality: int, subsampling: str = "4:2:0", *, low: float = 0.0, high: float = 1.0, exact: bool = False
+        self,
+        quality: int,
+        subsampling: str = "4:2:0",
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        exact: bool = False,
     ) -> None:
         super().__init__(low=low, high=high)
         if quality != int(quality) or not 1 <= quality <= 100:
-            raise ValueError(f"a JPEG's quality must be a whole number from 1 to 100, not {quality}")
+            raise ValueError(
+                f"a JPEG's quality must be a whole number from 1 to 100, not {quality}"
+            )
         if subsampling not in ("4:2:0", "4:4:4"):
             raise ValueError(f"unknown chroma subsampling {subsampling!r}; known are 4:2:0, 4:4:4")
-        self.quality, self.subsampling, self.exact = int(quality), subsampling, exact
+
+        self.quality = int(quality)
+        self.subsampling = subsampling
+        self.exact = exact
         self.chroma_step = 2 if subsampling == "4:2:0" else 1
         self.register_buffer("luma_table", _scaled_table(LUMA_TABLE, self.quality))
         self.register_buffer("chroma_table", _scaled_table(CHROMA_TABLE, self.quality))
@@ -235,21 +265,30 @@ class Jpeg(NonlinearOperator):
         """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"JPEG takes colour pictures [B, 3, H, W], not {tuple(x.shape)}")
+
         tables = tables or self.tables
         planes = self.to_planes(x)
         luma = self._to_coefficients(planes[:, :1], tables.luma)
         blue, red = self._to_coefficients(self.reduced(planes[:, 1:]), tables.chroma).unbind(dim=1)
         return Coefficients(luma[:, 0], blue, red)
 
-    def decode(self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None) -> Tensor:
-        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers, and with these tables, shows."""
+    def decode(
+        self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None
+    ) -> Tensor:
+        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers, and with these tables,
+        shows.
+        """
         tables = tables or self.tables
         luma = self._to_planes(coefficients.luma[:, None], tables.luma)
-        chroma = self._to_planes(torch.stack([coefficients.blue, coefficients.red], dim=1), tables.chroma)
+        chroma = self._to_planes(
+            torch.stack([coefficients.blue, coefficients.red], dim=1), tables.chroma
+        )
         return self.to_picture(luma, self.enlarged(chroma, size), size)
 
     def to_planes(self, x: Tensor) -> Tensor:
-        """Pictures in YCbCr, continued to whole blocks: levels from 0 to 255, ``[B, 3, H', W']``."""
+        """Pictures in YCbCr, continued to whole blocks: levels from 0 to 255, ``[B, 3, H',
+        W']``.
+        """
         levels = self._to_levels(x, 255)
         if not self.exact:
             levels = levels.round().clamp(0, 255)
@@ -261,7 +300,9 @@ class Jpeg(NonlinearOperator):
         return self._from_levels(self._whole(_to_rgb(luma[..., : size[0], : size[1]], chroma)), 255)
 
     def stored(self, planes: Tensor, table: Tensor) -> Tensor:
-        """What is left of planes ``[B, P, H, W]`` with this one of the `JpegTables`, continued to whole blocks."""
+        """What is left of planes ``[B, P, H, W]`` with this one of the `JpegTables`, continued to
+        whole blocks.
+        """
         return self._to_planes(self._to_coefficients(planes, table), table)
 
     @property
@@ -285,7 +326,11 @@ class Jpeg(NonlinearOperator):
         spectrum = torch.einsum("ui,bprick,vk->bprcuv", dct, blocks, dct)
         if self.exact:
             return (spectrum / table.to(planes.dtype)).round()
-        spectrum = (8 * spectrum).round() / 8  # libjpeg's DCT gives whole eighths, and its ties go away from zero
+
+        spectrum = (
+            8 * spectrum
+        ).round() / 8  # libjpeg's DCT gives whole eighths, and its ties go away from zero
+
         return spectrum.sign() * (spectrum.abs() / table.to(planes.dtype) + 0.5).floor()
 
     def _to_planes(self, coefficients: Tensor, table: Tensor) -> Tensor:
@@ -296,28 +341,39 @@ class Jpeg(NonlinearOperator):
         return self._whole(blocks.reshape(batch, count, 8 * rows, 8 * columns) + 128)
 
     def reduced(self, planes: Tensor) -> Tensor:
-        """Chroma as the mean over 2×2 pixels; libjpeg rounds ties down and up in alternate columns."""
+        """Chroma as the mean over 2×2 pixels; libjpeg rounds ties down and up in alternate
+        columns.
+        """
         if self.chroma_step == 1:
             return planes
+
         mean = F.avg_pool2d(planes, self.chroma_step)
         if self.exact:
             return mean
+
         odd = torch.arange(mean.shape[-1], device=mean.device) % 2
         return (mean + (1 + odd) / 4).floor()
 
     def enlarged(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Chroma at the picture's size. The padding of the blocks is cut off first: it takes no part in smoothing."""
+        """Chroma at the picture's size. The padding of the blocks is cut off first: it takes no
+        part in smoothing.
+        """
         step = self.chroma_step
         if step > 1:
             planes = planes[..., : -(-size[0] // step), : -(-size[1] // step)]
-            mode = {"mode": "nearest"} if self.exact else {"mode": "bilinear", "align_corners": False}
+            mode = (
+                {"mode": "nearest"} if self.exact else {"mode": "bilinear", "align_corners": False}
+            )
             planes = self._whole(F.interpolate(planes, scale_factor=step, **mode))
+
         return planes[..., : size[0], : size[1]]
 
 
 def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
     """Repeat the last row and column up to multiples of ``rows`` and ``columns``."""
-    return F.pad(plane, (0, -plane.shape[-1] % columns, 0, -plane.shape[-2] % rows), mode="replicate")
+    return F.pad(
+        plane, (0, -plane.shape[-1] % columns, 0, -plane.shape[-2] % rows), mode="replicate"
+    )
 
 
 def _to_ycbcr(rgb: Tensor) -> Tensor:
@@ -337,14 +393,17 @@ def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 
 def _dct_matrix() -> Tensor:
     """The orthonormal DCT-II of 8 samples: ``spectrum = D · samples``."""
-    frequency, sample = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
+    frequency = torch.arange(8, dtype=torch.float64)[:, None]
+    sample = torch.arange(8, dtype=torch.float64)
     matrix = torch.cos(torch.pi * frequency * (2 * sample + 1) / 16) / 2
     matrix[0] /= 2**0.5
     return matrix
 
 
 def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
-    """The tables of several qualities for `Jpeg.A`, float64 ``[len(qualities), 1, 1, 1, 8, 8]`` each."""
+    """The tables of several qualities for `Jpeg.A`, float64 ``[len(qualities), 1, 1, 1, 8, 8]``
+    each.
+    """
     luma, chroma = (
         torch.stack([_scaled_table(table, quality) for quality in qualities])[:, None, None, None]
         for table in (LUMA_TABLE, CHROMA_TABLE)
@@ -353,7 +412,9 @@ def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
 
 
 def _scaled_table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """libjpeg's rule: the table as it stands at quality 50, all ones at 100, at most 255 (baseline)."""
+    """libjpeg's rule: the table as it stands at quality 50, all ones at 100, at most 255
+    (baseline).
+    """
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     scaled = (torch.tensor(table) * percent + 50) // 100
     return scaled.clamp(1, 255).double()

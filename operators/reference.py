@@ -1,17 +1,19 @@
 """The degradations of DDRM's published code, as they are there, to compare with published figures.
 
-Kawar et al., "Denoising Diffusion Restoration Models", arXiv 2201.11793; the facts are those of its repository
-(bahjat-kawar/ddrm, functions/svd_replacement.py and runners/diffusion.py, as of 2022). DDNM, RED-diff and others took
-them over. They are not what their names say:
+Kawar et al., "Denoising Diffusion Restoration Models", arXiv 2201.11793; the facts are those of its
+repository (bahjat-kawar/ddrm, functions/svd_replacement.py and runners/diffusion.py, as of 2022).
+DDNM, RED-diff and others took them over. They are not what their names say:
 
-- A blur loses the last tap of its kernel. "Uniform 9×9" is 8 × 8 taps of 1/9, gain 0.79; "Gaussian 5×5" is 4 × 4 taps
-  of a nearly flat kernel (σ = 10 pixels), gain 0.64; both shift the picture by half a pixel. Beyond the border is 0.
-- Singular values of one axis below 0.03 are set to zero, in the blurs and in bicubic down-sampling. The degradation
-  itself is computed from the decomposition, so that it is cut as well.
-- In the blurs, singular values meet the wrong components. With both counted in falling order, component i of colour c
-  has the gain of component ``(3 i + c) mod H·W``: ``repeat`` stands where down-sampling has ``repeat_interleave``. So
-  the measurement is a blurred picture in the first third of the components, and the next two thirds start again at
-  full strength. This is almost certainly a slip, and optional here.
+- A blur loses the last tap of its kernel. "Uniform 9×9" is 8 × 8 taps of 1/9, gain 0.79; "Gaussian
+  5×5" is 4 × 4 taps of a nearly flat kernel (σ = 10 pixels), gain 0.64; both shift the picture by
+  half a pixel. Beyond the border is 0.
+- Singular values of one axis below 0.03 are set to zero, in the blurs and in bicubic down-sampling.
+  The degradation itself is computed from the decomposition, so that it is cut as well.
+- In the blurs, singular values meet the wrong components. With both counted in falling order,
+  component i of colour c has the gain of component ``(3 i + c) mod H·W``: ``repeat`` stands where
+  down-sampling has ``repeat_interleave``. So the measurement is a blurred picture in the first
+  third of the components, and the next two thirds start again at full strength. This is almost
+  certainly a slip, and optional here.
 """
 
 from __future__ import annotations
@@ -55,44 +57,59 @@ def ddrm_reference(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> SpectralOperator:
-    """A degradation of DDRM's published code, for pictures of any shape; noise levels are not part of it.
+    """A degradation of DDRM's published code, for pictures of any shape; noise levels are not part
+    of it.
 
     Args:
         name: one of `REFERENCE_NAMES`.
         input_shape: (C, H, W). The published code has square pictures of 3 channels.
-        cut: set singular values of one axis below 0.03 to zero, as published (blurs and bicubic down-sampling).
-        mixed_spectrum: let the blurs give their singular values to other components than their own, as published.
-            Components of equal singular value (those of a square picture that mirror each other, and all that were
-            cut) come in an order that the published code leaves to the device, and here in that of their index.
-        seed: of the unknown pixels of ``inp_random``. The published ones depend on what was drawn before them.
+        cut: set singular values of one axis below 0.03 to zero, as published (blurs and bicubic
+            down-sampling).
+        mixed_spectrum: let the blurs give their singular values to other components than their own,
+            as published. Components of equal singular value (those of a square picture that mirror
+            each other, and all that were cut) come in an order that the published code leaves to
+            the device, and here in that of their index.
+        seed: of the unknown pixels of ``inp_random``. The published ones depend on what was drawn
+            before them.
         dtype: of the stored matrices.
 
     Raises:
-        ValueError: unknown name, a parameter that is missing or out of range, or a shape that does not fit it.
+        ValueError: unknown name, a parameter that is missing or out of range, or a shape that does
+            not fit it.
     """
     kind, _, parameter = name.partition(":")
     if kind in _BLURS and not parameter:
-        rows, columns = (_blur(size, taps, cut) for size, taps in zip(input_shape[1:], _BLURS[kind], strict=True))
+        rows, columns = (
+            _blur(size, taps, cut) for size, taps in zip(input_shape[1:], _BLURS[kind], strict=True)
+        )
         blur = AxesOperator(input_shape, None, rows, columns, dtype=dtype)
         return MixedSpectrum(blur) if mixed_spectrum else blur
+
     if kind in ("sr_averagepooling", "sr_bicubic"):
         factor = _factor(name, parameter, input_shape)
         build = _mean if kind == "sr_averagepooling" else _bicubic
         rows, columns = (build(size, factor, cut) for size in input_shape[1:])
         return AxesOperator(input_shape, None, rows, columns, dtype=dtype)
+
     if kind == "inp_random":
-        return Mask(input_shape, _random_pixels(input_shape, _share(name, parameter), seed), dtype=dtype)
+        return Mask(
+            input_shape, _random_pixels(input_shape, _share(name, parameter), seed), dtype=dtype
+        )
+
     if name == "color":
         if input_shape[0] != 3:
             raise ValueError(f"color takes pictures of 3 channels, not {input_shape[0]}")
         return AxesOperator(input_shape, np.array([[0.3333, 0.3334, 0.3333]]), dtype=dtype)
+
     if name == "denoise":
         return AxesOperator(input_shape, dtype=dtype)
+
     raise ValueError(f"unknown degradation {name!r}; known are {', '.join(REFERENCE_NAMES)}")
 
 
 class MixedSpectrum(SpectralOperator):
-    """An axes operator whose components carry one another's singular values, see the head of this file.
+    """An axes operator whose components carry one another's singular values, see the head of this
+    file.
 
     It is no longer a product of matrices along the axes, and composes like any other operator.
     """
@@ -116,7 +133,8 @@ class MixedSpectrum(SpectralOperator):
 
 
 def _mix(singular_values: Tensor) -> Tensor:
-    channels, components = len(singular_values), singular_values[0].numel()
+    channels = len(singular_values)
+    components = singular_values[0].numel()
     falling, order = singular_values[0].flatten().sort(descending=True, stable=True)
     entries = torch.arange(channels * components) % components
     mixed = torch.empty(channels, components, dtype=falling.dtype)
@@ -137,7 +155,9 @@ _BLURS: dict[str, tuple[Array, Array]] = {  # along the height, along the width
 
 
 def _blur(size: int, taps: Sequence[float] | Array, cut: bool) -> Array:
-    """Row i is ``Σ_k taps[k] x[i − radius + k]`` without the last tap: a correlation, so the taps are reversed."""
+    """Row i is ``Σ_k taps[k] x[i − radius + k]`` without the last tap: a correlation, so the taps
+    are reversed.
+    """
     kept = np.array(taps)
     kept[-1] = 0
     return _without_small_values(blur_matrix(size, kept[::-1], "zero"), cut)
@@ -148,13 +168,16 @@ def _mean(size: int, factor: int, cut: bool) -> Array:
 
 
 def _bicubic(size: int, factor: int, cut: bool) -> Array:
-    """Row i has its kernel before pixel ``factor i + factor // 2``: the centre of a block of even length."""
+    """Row i has its kernel before pixel ``factor i + factor // 2``: the centre of a block of even
+    length.
+    """
     taps = cubic((np.arange(4 * factor) - 2 * factor + 0.5) / factor)
     matrix = np.zeros((size // factor, size))
     for row in range(size // factor):
         for k, tap in enumerate(taps / taps.sum()):
             column = factor * row + factor // 2 - 2 * factor + k
             matrix[row, min(column, 2 * size - 1 - column) if column >= 0 else -column - 1] += tap
+
     return _without_small_values(matrix, cut)
 
 
@@ -177,13 +200,22 @@ def _random_pixels(input_shape: Shape, share: float, seed: int) -> Tensor:
 
 def _factor(name: str, parameter: str, input_shape: Shape) -> int:
     if not parameter.isdecimal() or int(parameter) < 1:
-        raise ValueError(f"{name!r} needs a whole factor of at least 1, as in {name.partition(':')[0]}:4")
+        raise ValueError(
+            f"{name!r} needs a whole factor of at least 1, as in {name.partition(':')[0]}:4"
+        )
+
     factor = int(parameter)
     _, height, width = input_shape
     if height % factor or width % factor:
-        raise ValueError(f"{name!r} takes sides that are multiples of {factor}, not {height}x{width} (height x width)")
+        raise ValueError(
+            f"{name!r} takes sides that are multiples of {factor}, not {height}x{width} (height x "
+            "width)"
+        )
     if name.startswith("sr_bicubic") and min(height, width) < 2 * factor:
-        raise ValueError(f"{name!r} takes sides of at least {2 * factor}, not {height}x{width} (height x width)")
+        raise ValueError(
+            f"{name!r} takes sides of at least {2 * factor}, not {height}x{width} (height x width)"
+        )
+
     return factor
 
 
@@ -192,6 +224,10 @@ def _share(name: str, parameter: str) -> float:
         share = float(parameter)
     except ValueError:
         share = float("nan")
+
     if not 0 <= share < 1:
-        raise ValueError(f"{name!r} needs the share of unknown pixels, from 0 to below 1, as in inp_random:0.5")
+        raise ValueError(
+            f"{name!r} needs the share of unknown pixels, from 0 to below 1, as in inp_random:0.5"
+        )
+
     return share

@@ -16,7 +16,9 @@ Array = NDArray[np.float64]
 
 
 def cubic(x: Array) -> Array:
-    """Keys' cubic convolution kernel with a = −1/2 (IEEE TASSP 29(6), 1981), as in Pillow and MATLAB."""
+    """Keys' cubic convolution kernel with a = −1/2 (IEEE TASSP 29(6), 1981), as in Pillow and
+    MATLAB.
+    """
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -28,17 +30,20 @@ def lanczos3(x: Array) -> Array:
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
 
 
-KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {"bicubic": (cubic, 2.0), "lanczos": (lanczos3, 3.0)}
+KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
+    "bicubic": (cubic, 2.0),
+    "lanczos": (lanczos3, 3.0),
+}
 RESAMPLERS = ("bicubic", "area", "lanczos")
 
 
 def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     """The matrix ``[new_size, size]`` that re-samples one axis. Every row sums to 1.
 
-    Pixel centres lie at ``i + 1/2`` of the axis, the scale is the exact ratio ``size / new_size``. When the
-    axis shrinks, the kernel is stretched by that ratio (antialiasing); taps beyond the border are dropped and
-    the rest made to sum to 1. ``bicubic`` and ``lanczos`` are Pillow's conventions, ``area`` is the exact mean
-    over the covered interval (OpenCV's INTER_AREA).
+    Pixel centres lie at ``i + 1/2`` of the axis, the scale is the exact ratio ``size / new_size``.
+    When the axis shrinks, the kernel is stretched by that ratio (antialiasing); taps beyond the
+    border are dropped and the rest made to sum to 1. ``bicubic`` and ``lanczos`` are Pillow's
+    conventions, ``area`` is the exact mean over the covered interval (OpenCV's INTER_AREA).
 
     Raises:
         ValueError: a size is not positive, or the kernel is unknown.
@@ -49,6 +54,7 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
         return _area_matrix(size, new_size)
     if kernel not in KERNELS:
         raise ValueError(f"unknown resampling kernel {kernel!r}; known are {', '.join(RESAMPLERS)}")
+
     function, radius = KERNELS[kernel]
     ratio = size / new_size
     stretch = max(ratio, 1.0)
@@ -58,6 +64,7 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     columns = np.arange(size)
     weights = function((columns + 0.5 - centres[:, None]) / stretch)
     weights[(columns < first[:, None]) | (columns >= last[:, None])] = 0
+
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -86,25 +93,33 @@ def downsample(
 
     Args:
         input_shape: (C, H, W) of the large picture.
-        factor: at least 1, one for both axes or (vertical, horizontal). Sizes that it does not divide round
-            up, and the scale becomes the exact ratio of the two sizes.
+        factor: at least 1, one for both axes or (vertical, horizontal). Sizes that it does not
+            divide round up, and the scale becomes the exact ratio of the two sizes.
         size: (height, width) of the small picture, instead of ``factor``.
         kernel: ``bicubic``, ``area`` or ``lanczos``, antialiased.
 
     Raises:
-        ValueError: both or neither of ``factor`` and ``size``, a factor below 1, a size that is not positive or
-            larger than the picture.
+        ValueError: both or neither of ``factor`` and ``size``, a factor below 1, a size that is not
+            positive or larger than the picture.
     """
     _, height, width = input_shape
     if (factor is None) == (size is None):
         raise ValueError("give either a factor or a size")
     if size is None:
         vertical, horizontal = factor if isinstance(factor, tuple) else (factor, factor)
-        if not (math.isfinite(vertical) and math.isfinite(horizontal)) or min(vertical, horizontal) < 1:
+        if (
+            not (math.isfinite(vertical) and math.isfinite(horizontal))
+            or min(vertical, horizontal) < 1
+        ):
             raise ValueError(f"the factor must be a number of at least 1, not {factor}")
         size = reduced_size(height, vertical), reduced_size(width, horizontal)
+
     if not (1 <= size[0] <= height and 1 <= size[1] <= width):
-        raise ValueError(f"cannot down-sample {height}x{width} (height x width) to {size[0]}x{size[1]}")
+        raise ValueError(
+            f"cannot down-sample {height}x{width} (height x width) to {size[0]}x{size[1]}"
+        )
+
     rows = None if size[0] == height else resample_matrix(height, size[0], kernel)
     columns = None if size[1] == width else resample_matrix(width, size[1], kernel)
+
     return AxesOperator(input_shape, None, rows, columns, dtype=dtype)

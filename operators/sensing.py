@@ -1,7 +1,7 @@
 """Compressed sensing: fewer measurements than pixels, each a sum over many of them.
 
-Both operators have orthonormal rows, so every singular value is 1, U is the identity, and ``Aᵀ`` is the
-pseudo-inverse. No dense matrix of the size of the picture exists.
+Both operators have orthonormal rows, so every singular value is 1, U is the identity, and ``Aᵀ`` is
+the pseudo-inverse. No dense matrix of the size of the picture exists.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class OrthonormalRows(SpectralOperator):
 
 
 class MaskedRows(SpectralOperator):
-    """Some of the measurements of an operator with orthonormal rows: ``y = known · Vᵀ x``, with known as its spectrum.
+    """Some of the measurements of an operator with orthonormal rows: ``y = known · Vᵀ x``, with
+    known as its spectrum.
 
     Args:
         rows: the operator.
@@ -74,16 +75,17 @@ class MaskedRows(SpectralOperator):
 class Hadamard(OrthonormalRows):
     """Walsh–Hadamard coefficients of the pixels in random order.
 
-    The ``N = H·W`` pixels of each channel are shuffled (alike in all channels), transformed by an orthonormal
-    Walsh–Hadamard transform in sequency order, and the first ``m`` coefficients are kept.
+    The ``N = H·W`` pixels of each channel are shuffled (alike in all channels), transformed by an
+    orthonormal Walsh–Hadamard transform in sequency order, and the first ``m`` coefficients are
+    kept.
 
-    A Walsh–Hadamard transform needs a power of two. Padding the pixels with zeros up to one would leave rows
-    that are no longer orthonormal, and with that no SVD. Instead the shuffled pixels are cut into segments whose
-    lengths are the powers of two that sum to N, longest first (35 = 32 + 2 + 1), each with a transform of its
-    own. The m rows are shared out in proportion to the lengths, remainders to the segments that miss most, and
-    each segment keeps its lowest sequencies. So the rows are exactly orthonormal at any size. A short segment
-    may get no row: those few pixels, in random places, are then not measured. The measurement holds the
-    segments one after another.
+    A Walsh–Hadamard transform needs a power of two. Padding the pixels with zeros up to one would
+    leave rows that are no longer orthonormal, and with that no SVD. Instead the shuffled pixels are
+    cut into segments whose lengths are the powers of two that sum to N, longest first (35 = 32 + 2
+    + 1), each with a transform of its own. The m rows are shared out in proportion to the lengths,
+    remainders to the segments that miss most, and each segment keeps its lowest sequencies. So the
+    rows are exactly orthonormal at any size. A short segment may get no row: those few pixels, in
+    random places, are then not measured. The measurement holds the segments one after another.
 
     Args:
         input_shape: (C, H, W) of the picture.
@@ -98,7 +100,9 @@ class Hadamard(OrthonormalRows):
     order: Tensor
     places: Tensor
 
-    def __init__(self, input_shape: Shape, share: float, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, input_shape: Shape, share: float, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
         pixels = math.prod(input_shape[1:])
         count = _count(share, pixels)
         super().__init__(input_shape, (input_shape[0], 1, count), dtype)
@@ -106,7 +110,9 @@ class Hadamard(OrthonormalRows):
         starts = np.cumsum([0, *self.segments[:-1]])
         kept = [
             start + sequency_order(length, rows)
-            for start, length, rows in zip(starts, self.segments, _apportion(count, self.segments), strict=True)
+            for start, length, rows in zip(
+                starts, self.segments, _apportion(count, self.segments), strict=True
+            )
         ]
         order = np.random.default_rng(seed).permutation(pixels)
         places = np.empty_like(order)
@@ -118,7 +124,9 @@ class Hadamard(OrthonormalRows):
     def V(self, spectrum: Tensor) -> Tensor:
         coefficients = spectrum.flatten(2)
         pixels = coefficients.new_zeros(*coefficients.shape[:2], self.order.shape[0])
-        pixels = self._transform(pixels.scatter_(-1, self.rows.expand_as(coefficients), coefficients))
+        pixels = self._transform(
+            pixels.scatter_(-1, self.rows.expand_as(coefficients), coefficients)
+        )
         return _take(pixels, self.places).unflatten(-1, self.input_shape[1:])
 
     def Vt(self, x: Tensor) -> Tensor:
@@ -126,25 +134,30 @@ class Hadamard(OrthonormalRows):
 
     def _transform(self, pixels: Tensor) -> Tensor:
         """Each segment by its orthonormal transform, which is its own inverse and transpose."""
-        return torch.cat([walsh_hadamard(part) for part in pixels.split(self.segments, dim=-1)], dim=-1)
+        return torch.cat(
+            [walsh_hadamard(part) for part in pixels.split(self.segments, dim=-1)], dim=-1
+        )
 
 
 class BlockSensing(OrthonormalRows):
-    """Random sums over the pixels of small blocks (Gan 2007, Block Compressed Sensing of Natural Images).
+    """Random sums over the pixels of small blocks (Gan 2007, Block Compressed Sensing of Natural
+    Images).
 
-    Each tile of ``block × block`` pixels of each channel is measured by one random matrix with orthonormal
-    rows, distributed evenly over all such matrices (the QR decomposition of a Gaussian one). Where the block
-    does not divide the picture, the tiles at its right and lower edge are smaller and have a matrix of their
-    own for each shape. A matrix depends on the seed and the shape of its tile, not on the picture's size.
+    Each tile of ``block × block`` pixels of each channel is measured by one random matrix with
+    orthonormal rows, distributed evenly over all such matrices (the QR decomposition of a Gaussian
+    one). Where the block does not divide the picture, the tiles at its right and lower edge are
+    smaller and have a matrix of their own for each shape. A matrix depends on the seed and the
+    shape of its tile, not on the picture's size.
 
-    The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of the lower
-    edge, and of the corner; in each group row by row of tiles, each tile's ``max(1, round(share · pixels))``
-    values together.
+    The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of
+    the lower edge, and of the corner; in each group row by row of tiles, each tile's ``max(1,
+    round(share · pixels))`` values together.
 
     Args:
         input_shape: (C, H, W) of the picture.
         share: of measurements per pixel of each tile, in (0, 1].
-        block: side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one tile.
+        block: side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one
+            tile.
         seed: of the random matrices.
 
     Raises:
@@ -161,42 +174,62 @@ class BlockSensing(OrthonormalRows):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not 1 <= block <= MAX_BLOCK or block != int(block):
-            raise ValueError(f"block must be a whole number of pixels, 1 to {MAX_BLOCK}, not {block}")
+            raise ValueError(
+                f"block must be a whole number of pixels, 1 to {MAX_BLOCK}, not {block}"
+            )
+
         bands, columns = (_spans(size, int(block)) for size in input_shape[1:])
         tiles = [(height, width) for _, height in bands for _, width in columns]
         counts = [_count(share, height * width) for height, width in tiles]
         numbers = [rows * width for rows, _ in bands for width, _ in columns]
         count = sum(n * m for n, m in zip(numbers, counts, strict=True))
         super().__init__(input_shape, (input_shape[0], 1, count), dtype)
-        self.bands, self.columns = bands, columns
+        self.bands = bands
+        self.columns = columns
+
         for index, ((height, width), count) in enumerate(zip(tiles, counts, strict=True)):
-            matrix = _orthonormal_rows(count, height * width, np.random.default_rng([seed, height, width]))
+            matrix = _orthonormal_rows(
+                count, height * width, np.random.default_rng([seed, height, width])
+            )
             self.register_buffer(f"matrix_{index}", torch.from_numpy(matrix).to(dtype))
 
     def V(self, spectrum: Tensor) -> Tensor:
-        rest, index, bands = spectrum.flatten(2), 0, []
+        rest = spectrum.flatten(2)
+        index = 0
+        bands = []
+
         for down, height in self.bands:
             parts = []
             for across, width in self.columns:
                 matrix = getattr(self, f"matrix_{index}")
                 used = down * across * matrix.shape[0]
-                values, rest = rest[..., :used], rest[..., used:]
+                values = rest[..., :used]
+                rest = rest[..., used:]
                 tiles = values.unflatten(-1, (down * across, matrix.shape[0])) @ matrix
                 tiles = tiles.unflatten(-1, (height, width)).unflatten(-3, (down, across))
                 parts.append(tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2))
                 index += 1
             bands.append(torch.cat(parts, dim=-1))
+
         return torch.cat(bands, dim=-2)
 
     def Vt(self, x: Tensor) -> Tensor:
-        index, values = 0, []
-        for band, (down, height) in zip(x.split([n * h for n, h in self.bands], dim=-2), self.bands, strict=True):
+        index = 0
+        values = []
+        for band, (down, height) in zip(
+            x.split([n * h for n, h in self.bands], dim=-2), self.bands, strict=True
+        ):
             parts = band.split([n * w for n, w in self.columns], dim=-1)
             for part, (across, width) in zip(parts, self.columns, strict=True):
-                tiles = part.unflatten(-1, (across, width)).unflatten(-3, (down, height)).transpose(-3, -2)
+                tiles = (
+                    part.unflatten(-1, (across, width))
+                    .unflatten(-3, (down, height))
+                    .transpose(-3, -2)
+                )
                 matrix = getattr(self, f"matrix_{index}")
                 values.append((tiles.flatten(-2) @ matrix.mT).flatten(2))
                 index += 1
+
         return torch.cat(values, dim=-1).unsqueeze(-2)
 
 
@@ -208,18 +241,21 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 def walsh_hadamard(x: Tensor) -> Tensor:
     """Orthonormal Walsh–Hadamard transform along the last axis, in natural (Hadamard) order.
 
-    Of length n = 2^k. It is symmetric and its own inverse. Row `sequency_order(n)[i]` changes sign i times. The matrix
-    is a Kronecker product of small ones of about the same size, which are applied one after another: so there are
-    k/5 passes over the memory, not k.
+    Of length n = 2^k. It is symmetric and its own inverse. Row `sequency_order(n)[i]` changes sign
+    i times. The matrix is a Kronecker product of small ones of about the same size, which are
+    applied one after another: so there are k/5 passes over the memory, not k.
     """
     n = after = x.shape[-1]
     bits = n.bit_length() - 1
     passes = -(-bits // FACTOR_BITS)
+
     for index in range(passes):
         side = 1 << (bits + index) // passes
         after //= side
-        matrix, parts = _hadamard_matrix(side, x), x.unflatten(-1, (-1, side, after))
+        matrix = _hadamard_matrix(side, x)
+        parts = x.unflatten(-1, (-1, side, after))
         x = (matrix @ parts if after > 1 else parts[..., 0] @ matrix).reshape(x.shape)
+
     return x * n**-0.5
 
 
@@ -227,20 +263,26 @@ def _hadamard_matrix(size: int, like: Tensor) -> Tensor:
     """Of ones and minus ones, ``[size, size]``."""
     matrix = like.new_ones(1, 1)
     while len(matrix) < size:
-        upper, lower = torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)
+        upper = torch.cat([matrix, matrix], dim=1)
+        lower = torch.cat([matrix, -matrix], dim=1)
         matrix = torch.cat([upper, lower])
     return matrix
 
 
 def sequency_order(length: int, count: int | None = None) -> NDArray[np.int64]:
-    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes; the first `count`.
+    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes;
+    the first `count`.
 
     The row with s changes has as its index the bits of the Gray code of s, reversed.
     """
     sequency = np.arange(length if count is None else count)
-    code, order = sequency ^ (sequency >> 1), np.zeros_like(sequency)
+    code = sequency ^ (sequency >> 1)
+    order = np.zeros_like(sequency)
+
     for _ in range(length.bit_length() - 1):
-        order, code = (order << 1) | (code & 1), code >> 1
+        order = (order << 1) | (code & 1)
+        code = code >> 1
+
     return order
 
 
@@ -256,7 +298,9 @@ def _count(share: float, pixels: int) -> int:
 
 
 def _apportion(count: int, lengths: list[int]) -> list[int]:
-    """`count` in proportion to the lengths, in whole numbers: the largest remainders are rounded up."""
+    """`count` in proportion to the lengths, in whole numbers: the largest remainders are rounded
+    up.
+    """
     total = sum(lengths)
     shares = [count * length // total for length in lengths]
     by_remainder = sorted(range(len(lengths)), key=lambda i: -(count * lengths[i] % total))
@@ -266,10 +310,14 @@ def _apportion(count: int, lengths: list[int]) -> list[int]:
 
 
 def _spans(size: int, block: int) -> list[tuple[int, int]]:
-    """(how many, their length) of the whole blocks along an axis, and of the shorter one at its end."""
+    """(how many, their length) of the whole blocks along an axis, and of the shorter one at its
+    end.
+    """
     return [(n, length) for n, length in ((size // block, block), (1, size % block)) if n * length]
 
 
-def _orthonormal_rows(count: int, pixels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _orthonormal_rows(
+    count: int, pixels: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
     q, r = np.linalg.qr(generator.standard_normal((count, pixels)).T)
     return np.ascontiguousarray((q * np.where(np.diag(r) < 0, -1.0, 1.0)).T)

@@ -1,8 +1,9 @@
 """Degradations written as text: ``blur:gaussian:2+down:bicubic:4``.
 
-A text is one or more parts joined by ``+``, applied from left to right. A part is a word of `operators.vocabulary` and
-its parameters, all joined by ``:``. Parameters come in the word's order, or as ``name=value`` after those. What holds
-one of ``: + = "`` is put between double quotes, which are doubled inside: ``blur:file:"my:kernel.png"``.
+A text is one or more parts joined by ``+``, applied from left to right. A part is a word of
+`operators.vocabulary` and its parameters, all joined by ``:``. Parameters come in the word's order,
+or as ``name=value`` after those. What holds one of ``: + = "`` is put between double quotes, which
+are doubled inside: ``blur:file:"my:kernel.png"``.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ class Word:
         name: one or two words joined by ``:``.
         about: what it does, in one line.
         parameters: in the order in which they are written.
-        build: ``build(input_shape, **values)`` makes the operator for pictures of that shape (C, H, W).
-        grow: ``grow(output_shape, **values)`` is the shape of the pictures whose measurement has the given one.
+        build: ``build(input_shape, **values)`` makes the operator for pictures of that shape (C, H,
+            W).
+        grow: ``grow(output_shape, **values)`` is the shape of the pictures whose measurement has
+            the given one.
         example: a text that works.
-        channels: ``channels(**values)`` is the number of channels measured of a colour picture, if not 3.
+        channels: ``channels(**values)`` is the number of channels measured of a colour picture, if
+            not 3.
     """
 
     name: str
@@ -66,7 +70,9 @@ class Word:
     def usage(self) -> str:
         """``blur:gaussian:SIGMA[:across=…]``: what must be given in capitals, the rest by name."""
         required = [p.name.upper() for p in self.parameters if p.default is REQUIRED]
-        optional = [f"[:{p.name}={_shown(p.default)}]" for p in self.parameters if p.default is not REQUIRED]
+        optional = [
+            f"[:{p.name}={_shown(p.default)}]" for p in self.parameters if p.default is not REQUIRED
+        ]
         return ":".join([self.name, *required]) + "".join(optional)
 
     @property
@@ -82,7 +88,8 @@ class Word:
     def describe(self) -> str:
         """Usage, what it does, every parameter with its unit and default, and an example."""
         rows = [
-            f"  {p.name:<10} {p.about}" + ("" if p.default is REQUIRED else f"; default {_shown(p.default)}")
+            f"  {p.name:<10} {p.about}"
+            + ("" if p.default is REQUIRED else f"; default {_shown(p.default)}")
             for p in self.parameters
         ]
         return "\n".join([self.usage, f"  {self.about}", *rows, f"  as in      {self.example}", ""])
@@ -90,7 +97,9 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One degradation of a text: a word with the parameters that were given. Equal are those with equal values."""
+    """One degradation of a text: a word with the parameters that were given. Equal are those with
+    equal values.
+    """
 
     word: Word
     given: tuple[tuple[str | None, Any], ...]
@@ -105,7 +114,10 @@ class Part:
         return values
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Part) and (self.word.name, self.values) == (other.word.name, other.values)
+        return isinstance(other, Part) and (self.word.name, self.values) == (
+            other.word.name,
+            other.values,
+        )
 
     def __hash__(self) -> int:
         return hash(self.word.name)
@@ -118,7 +130,9 @@ class Part:
 
     def in_folder(self, folder: Path) -> Part:
         """With its path, if it has one, as it is from anywhere."""
-        names = [name or p.name for (name, _), p in zip(self.given, self.word.parameters, strict=False)]
+        names = [
+            name or p.name for (name, _), p in zip(self.given, self.word.parameters, strict=False)
+        ]
         given = [
             (name, str(folder / value) if full == "path" else value)
             for (name, value), full in zip(self.given, names, strict=True)
@@ -136,7 +150,12 @@ class Part:
         return Part(self.word, (*self.given, (name, value)))
 
     def __str__(self) -> str:
-        return ":".join([self.word.name, *(_shown(v) if n is None else f"{n}={_shown(v)}" for n, v in self.given)])
+        return ":".join(
+            [
+                self.word.name,
+                *(_shown(v) if n is None else f"{n}={_shown(v)}" for n, v in self.given),
+            ]
+        )
 
     def build(self, input_shape: Shape) -> LinearOperator | NonlinearOperator:
         """The operator for pictures of this shape; errors name the part."""
@@ -150,7 +169,9 @@ class Part:
         try:
             return function(shape, **self.values)
         except OSError as error:
-            raise OSError(error.errno, f"in {str(self)!r}: {error.strerror or error}", error.filename) from error
+            raise OSError(
+                error.errno, f"in {str(self)!r}: {error.strerror or error}", error.filename
+            ) from error
         except ValueError as error:
             raise ValueError(f"in {str(self)!r}: {error}") from None
 
@@ -175,7 +196,8 @@ class Degradation:
         return mixed[-1] if mixed else 3
 
     def operator(self, input_shape: Shape) -> LinearOperator | NonlinearChain:
-        """The operator for pictures of this shape (C, H, W): the product of the parts, last one leftmost.
+        """The operator for pictures of this shape (C, H, W): the product of the parts, last one
+        leftmost.
 
         Raises:
             ValueError: a part does not fit its pictures; the message names it.
@@ -189,7 +211,9 @@ class Degradation:
         return chain(operators, input_shape)
 
     def input_shape(self, output_shape: Shape) -> Shape:
-        """The shape of the pictures whose measurement has the given one; errors as `operator_for`."""
+        """The shape of the pictures whose measurement has the given one; errors as
+        `operator_for`.
+        """
         for part in reversed(self.parts):
             output_shape = part.grow(output_shape)
         return output_shape
@@ -207,15 +231,17 @@ class Degradation:
         """The operator whose measurement has this shape (C, H, W).
 
         Raises:
-            ValueError: as `operator`; or the measurement does not tell how large its picture was, as of ``hadamard``.
+            ValueError: as `operator`; or the measurement does not tell how large its picture was,
+                as of ``hadamard``.
             OSError: a file of a kernel or mask cannot be read.
         """
         operator = self.operator(self.input_shape(output_shape))
         if operator.output_shape != tuple(output_shape):
             raise ValueError(
-                f"{str(self)!r} measures {_as_text(operator.output_shape)}, not {_as_text(output_shape)} "
-                "(channels x height x width)"
+                f"{str(self)!r} measures {_as_text(operator.output_shape)}, not "
+                f"{_as_text(output_shape)} (channels x height x width)"
             )
+
         return operator
 
 
@@ -225,11 +251,17 @@ def chain(
     """The first operator first; linear neighbours are composed, see `operators.compose`."""
     merged: list[LinearOperator | NonlinearOperator] = []
     for operator in operators:
-        if merged and isinstance(operator, LinearOperator) and isinstance(merged[-1], LinearOperator):
+        if (
+            merged
+            and isinstance(operator, LinearOperator)
+            and isinstance(merged[-1], LinearOperator)
+        ):
             operator = compose(operator, merged.pop())
         merged.append(operator)
+
     if len(merged) == 1 and isinstance(merged[0], LinearOperator):
         return merged[0]
+
     return NonlinearChain(merged, input_shape)
 
 
@@ -237,20 +269,29 @@ def parse(text: str) -> Degradation:
     """Read a degradation.
 
     Raises:
-        ValueError: unknown or malformed text; the message names the part, says what is wrong and what would be right.
+        ValueError: unknown or malformed text; the message names the part, says what is wrong and
+            what would be right.
     """
     from operators.vocabulary import WORDS
 
     if not text.strip():
-        raise ValueError("an operator is written as in blur:gaussian:2+down:bicubic:4; this one is empty")
+        raise ValueError(
+            "an operator is written as in blur:gaussian:2+down:bicubic:4; this one is empty"
+        )
     if text.count('"') % 2:
         raise ValueError(f"a double quote in {text!r} is not closed")
+
     pieces = _split(text, "+")
-    return Degradation(tuple(_part(piece, place, len(pieces), WORDS) for place, piece in enumerate(pieces, 1)))
+
+    return Degradation(
+        tuple(_part(piece, place, len(pieces), WORDS) for place, piece in enumerate(pieces, 1))
+    )
 
 
 def _part(text: str, place: int, places: int, words: Mapping[str, Word]) -> Part:
-    where = f"part {place} of {places}, {text.strip()!r}: " if places > 1 else f"in {text.strip()!r}: "
+    where = (
+        f"part {place} of {places}, {text.strip()!r}: " if places > 1 else f"in {text.strip()!r}: "
+    )
     try:
         return _read_part(text.strip(), words)
     except ValueError as error:
@@ -260,10 +301,12 @@ def _part(text: str, place: int, places: int, words: Mapping[str, Word]) -> Part
 def _read_part(text: str, words: Mapping[str, Word]) -> Part:
     if not text:
         raise ValueError("nothing between two + signs")
+
     pieces = [piece.strip() for piece in _split(text, ":")]
     word, rest = _word(pieces, words)
     known = {p.name: p for p in word.parameters}
     given: list[tuple[str | None, Any]] = []
+
     for piece in rest:
         name, value = _named(piece)
         if name is None and any(n is not None for n, _ in given):
@@ -278,9 +321,17 @@ def _read_part(text: str, words: Mapping[str, Word]) -> Part:
         if name in _given_names(word, given):
             raise ValueError(f"{name} is given twice")
         given.append((name, _value(known[name], value)))
-    missing = [p for p in word.parameters if p.default is REQUIRED and p.name not in _given_names(word, given)]
+
+    missing = [
+        p
+        for p in word.parameters
+        if p.default is REQUIRED and p.name not in _given_names(word, given)
+    ]
     if missing:
-        raise ValueError(f"{missing[0].name} is missing, {missing[0].about}; written as {word.usage}")
+        raise ValueError(
+            f"{missing[0].name} is missing, {missing[0].about}; written as {word.usage}"
+        )
+
     return Part(word, tuple(given))
 
 
@@ -293,11 +344,15 @@ def _word(pieces: list[str], words: Mapping[str, Word]) -> tuple[Word, list[str]
         return words[pieces[0]], pieces[1:]
     if pieces[0] == "mask" and len(pieces) > 1 and _like_a_file(pieces[1]):
         return words["mask:file"], pieces[1:]
+
     kinds = [name.partition(":")[2] for name in words if name.startswith(f"{pieces[0]}:")]
     if kinds and len(pieces) > 1:
-        raise ValueError(f"unknown kind {pieces[1]!r} of {pieces[0]}; {_known('kinds', pieces[1], kinds)}")
+        raise ValueError(
+            f"unknown kind {pieces[1]!r} of {pieces[0]}; {_known('kinds', pieces[1], kinds)}"
+        )
     if kinds:
         raise ValueError(f"what kind of {pieces[0]}? {_known('kinds', '', kinds)}")
+
     names = list(dict.fromkeys(name.partition(":")[0] for name in words))
     raise ValueError(f"unknown operator {pieces[0]!r}; {_known('operators', pieces[0], names)}")
 
@@ -334,13 +389,15 @@ def _known(what: str, given: str, names: Sequence[str] | Mapping[str, Any]) -> s
 
 def _split(text: str, separator: str) -> list[str]:
     """Cut at separators outside of double quotes."""
-    pieces, quoted = [""], False
+    pieces = [""]
+    quoted = False
     for character in text:
         quoted ^= character == '"'
         if character == separator and not quoted:
             pieces.append("")
         else:
             pieces[-1] += character
+
     return pieces
 
 
@@ -368,6 +425,7 @@ def _shown(value: Any) -> str:
         return "/".join(",".join(_shown(v) for v in row) for row in value)
     if isinstance(value, tuple):
         return "x".join(_shown(v) for v in value)
+
     return _quoted(str(value))
 
 

@@ -1,4 +1,6 @@
-"""The words of `operators.text`: every degradation that can be written, its parameters, and how it is built."""
+"""The words of `operators.text`: every degradation that can be written, its parameters, and how it
+is built.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from operators.sensing import BlockSensing, Hadamard
 from operators.text import REQUIRED, Parameter, Word
 
 BLUR_BOUNDARIES = (*BOUNDARIES, "unknown")
-"""What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see `ValidConvolution`."""
+"""What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see
+`ValidConvolution`.
+"""
 
 
 LEAST, MOST = 1e-3, 1e6
@@ -35,17 +39,21 @@ def same(shape: Shape, **_: Any) -> Shape:
     return shape
 
 
-def _number(text: str, low: float = -math.inf, *, above: bool = False, high: float = math.inf) -> float:
+def _number(
+    text: str, low: float = -math.inf, *, above: bool = False, high: float = math.inf
+) -> float:
     try:
         value = float(text)
     except ValueError:
         raise ValueError("not a number") from None
+
     if not math.isfinite(value):
         raise ValueError("not finite")
     if value < low or (above and value == low):
         raise ValueError(f"must be {'above' if above else 'at least'} {low:g}")
     if abs(value) > min(high, MOST):
         raise ValueError(f"must be at most {min(high, MOST):g}")
+
     return value
 
 
@@ -124,22 +132,40 @@ def _matrix(text: str) -> tuple[tuple[float, ...], ...]:
     return rows
 
 
-def _parameter(name: str, read: Callable[[str], Any], about: str, default: Any = REQUIRED, unit: str = "") -> Parameter:
+def _parameter(
+    name: str, read: Callable[[str], Any], about: str, default: Any = REQUIRED, unit: str = ""
+) -> Parameter:
     return Parameter(name, read, about, default, unit)
 
 
 BOUNDARY = _parameter(
-    "boundary", _choice(*BLUR_BOUNDARIES), f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}", "symmetric"
+    "boundary",
+    _choice(*BLUR_BOUNDARIES),
+    f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}",
+    "symmetric",
 )
 SEED = _parameter("seed", _seed, "of the random numbers, a whole number", 0)
-ANGLE = _parameter("angle", _number, "an angle in degrees, counter-clockwise from pointing right", 0.0, unit="degrees")
+ANGLE = _parameter(
+    "angle",
+    _number,
+    "an angle in degrees, counter-clockwise from pointing right",
+    0.0,
+    unit="degrees",
+)
 SHARE = _parameter(
-    "share", lambda t: _number(t, 0, above=True, high=1), "a share above 0 and up to 1", unit="share of 1"
+    "share",
+    lambda t: _number(t, 0, above=True, high=1),
+    "a share above 0 and up to 1",
+    unit="share of 1",
 )
 
 
 def _kernel_word(
-    name: str, about: str, parameters: tuple[Parameter, ...], kernel: Callable[..., Any], example: str
+    name: str,
+    about: str,
+    parameters: tuple[Parameter, ...],
+    kernel: Callable[..., Any],
+    example: str,
 ) -> Word:
     """A blur by a two-dimensional kernel, ``kernel(**values)``."""
 
@@ -150,6 +176,7 @@ def _kernel_word(
             raise ValueError(_too_large(height, width, shape))
         if boundary == "unknown":
             shape = (shape[0], shape[1] - height + 1, shape[2] - width + 1)
+
         return convolution(shape, taps, boundary)
 
     def grow(shape: Shape, *, boundary: str, **values: Any) -> Shape:
@@ -164,11 +191,16 @@ def _kernel_word(
 
 
 def _too_large(height: int, width: int, shape: Shape) -> str:
-    return f"the kernel of {width}x{height} pixels (width x height) is larger than the picture of {shape[2]}x{shape[1]}"
+    return (
+        f"the kernel of {width}x{height} pixels (width x height) is larger than the picture of "
+        f"{shape[2]}x{shape[1]}"
+    )
 
 
 def _separable_word(word: Word, separable: Callable[..., LinearOperator | None]) -> Word:
-    """The same blur as an axes operator, which composes with others along the axes, where ``separable`` makes one."""
+    """The same blur as an axes operator, which composes with others along the axes, where
+    ``separable`` makes one.
+    """
 
     def build(shape: Shape, *, boundary: str, **values: Any) -> LinearOperator:
         blur = None if boundary == "unknown" else separable(shape, boundary, **values)
@@ -183,7 +215,9 @@ def _gaussian_kernel(sigma: float, across: float | None, angle: float) -> Any:
     return kernels.gaussian(sigma, across, angle)
 
 
-def _gaussian(shape: Shape, boundary: str, sigma: float, across: float | None, angle: float) -> LinearOperator | None:
+def _gaussian(
+    shape: Shape, boundary: str, sigma: float, across: float | None, angle: float
+) -> LinearOperator | None:
     if angle or (across is not None and across != sigma):
         return None
     if 4 * sigma > max(shape[1:]):
@@ -209,19 +243,38 @@ def _down_word(kernel: str) -> Word:
         across, down = _pair(factor)
         for size, one, axis in zip(shape[1:], (down, across), ("high", "wide"), strict=True):
             if one >= size + 1:
-                raise ValueError(f"the factor {one:g} leaves no whole pixel of a picture {size} pixels {axis}")
+                raise ValueError(
+                    f"the factor {one:g} leaves no whole pixel of a picture {size} pixels {axis}"
+                )
+
         return downsample(shape, (down, across), kernel=kernel)
 
     def grow(shape: Shape, *, factor: Any) -> Shape:
         across, down = _pair(factor)
         return shape[0], math.floor(shape[1] * down + 1e-9), math.floor(shape[2] * across + 1e-9)
 
-    about = {"bicubic": "Keys' cubic", "area": "mean over each pixel's area", "lanczos": "Lanczos, 3 lobes"}[kernel]
-    return Word(f"down:{kernel}", f"made smaller, antialiased: {about}", (factors,), build, grow, f"down:{kernel}:4")
+    about = {
+        "bicubic": "Keys' cubic",
+        "area": "mean over each pixel's area",
+        "lanczos": "Lanczos, 3 lobes",
+    }[kernel]
+
+    return Word(
+        f"down:{kernel}",
+        f"made smaller, antialiased: {about}",
+        (factors,),
+        build,
+        grow,
+        f"down:{kernel}:4",
+    )
 
 
 def _mask_word(
-    name: str, about: str, parameters: tuple[Parameter, ...], known: Callable[..., Any], example: str
+    name: str,
+    about: str,
+    parameters: tuple[Parameter, ...],
+    known: Callable[..., Any],
+    example: str,
 ) -> Word:
     """``known(size, **values)`` is the map of known pixels."""
     return Word(
@@ -238,15 +291,18 @@ def _file_mask(size: tuple[int, int], path: str, threshold: float, dilate: int) 
     known = masks.from_file(path, threshold=threshold, dilate=dilate)
     if tuple(known.shape) != tuple(size):
         raise ValueError(
-            f"the mask is {known.shape[1]}x{known.shape[0]} pixels and the picture {size[1]}x{size[0]}; "
-            "they must be of the same size"
+            f"the mask is {known.shape[1]}x{known.shape[0]} pixels and the picture "
+            f"{size[1]}x{size[0]}; they must be of the same size"
         )
     if bool(known.all()):
         raise ValueError(f"{path} is black everywhere: there is nothing to fill (white = fill)")
+
     return known
 
 
-def _box_mask(size: tuple[int, int], side: int | tuple[int, int], top: int | None, left: int | None) -> Any:
+def _box_mask(
+    size: tuple[int, int], side: int | tuple[int, int], top: int | None, left: int | None
+) -> Any:
     width, height = _pair(side)
     return masks.box(size, height, width, top=top, left=left)
 
@@ -282,7 +338,9 @@ def _jpeg(shape: Shape, *, quality: int, chroma: str) -> Jpeg:
 
 
 def _size_unknown(shape: Shape, **_: Any) -> Shape:
-    raise ValueError("its measurement does not tell the size of the picture; say which (--size WIDTHxHEIGHT)")
+    raise ValueError(
+        "its measurement does not tell the size of the picture; say which (--size WIDTHxHEIGHT)"
+    )
 
 
 def _reference_word(name: str, about: str) -> Word:
@@ -290,12 +348,20 @@ def _reference_word(name: str, about: str) -> Word:
     factor = _parameter("factor", _whole, "a whole number", REQUIRED)
     unknown = _parameter("share", lambda t: _number(t, 0, high=1), "the share of unknown pixels")
     cut = _parameter("cut", _yes, "whether small singular values are cut, yes or no", True)
-    mixed = _parameter("mixed", _yes, "whether singular values meet the wrong components, yes or no", False)
+    mixed = _parameter(
+        "mixed", _yes, "whether singular values meet the wrong components, yes or no", False
+    )
     own = {"R": (factor,), "SHARE": (unknown, SEED)}.get(parameter, ())
     blur = kind.startswith("deblur")
-    parameters = (*own, *((cut,) if blur or kind == "sr_bicubic" else ()), *((mixed,) if blur else ()))
+    parameters = (
+        *own,
+        *((cut,) if blur or kind == "sr_bicubic" else ()),
+        *((mixed,) if blur else ()),
+    )
 
-    def build(shape: Shape, *, mixed: bool = False, cut: bool = True, seed: int = 0, **values: Any) -> LinearOperator:
+    def build(
+        shape: Shape, *, mixed: bool = False, cut: bool = True, seed: int = 0, **values: Any
+    ) -> LinearOperator:
         full = ":".join([kind, *(f"{value:g}" for value in values.values())])
         return ddrm_reference(full, shape, cut=cut, mixed_spectrum=mixed, seed=seed)
 
@@ -305,12 +371,22 @@ def _reference_word(name: str, about: str) -> Word:
     example = f"ddrm-reference:{kind}" + {"R": ":4", "SHARE": ":0.5"}.get(parameter, "")
     about = f"as DDRM's code: {about}"
     if kind == "color":
-        return Word(f"ddrm-reference:{kind}", about, parameters, build, _colors(1), example, lambda **_: 1)
+        return Word(
+            f"ddrm-reference:{kind}", about, parameters, build, _colors(1), example, lambda **_: 1
+        )
+
     return Word(f"ddrm-reference:{kind}", about, parameters, build, grow, example)
 
 
 _WORDS = (
-    Word("identity", "the picture itself, for denoising", (), lambda shape: AxesOperator(shape), same, "identity"),
+    Word(
+        "identity",
+        "the picture itself, for denoising",
+        (),
+        lambda shape: AxesOperator(shape),
+        same,
+        "identity",
+    ),
     _separable_word(
         _kernel_word(
             "gaussian",
@@ -318,7 +394,11 @@ _WORDS = (
             (
                 _parameter("sigma", _positive, "a standard deviation in pixels", unit="pixels"),
                 _parameter(
-                    "across", _or_none(_positive), "the one perpendicular to the angle, in pixels", None, unit="pixels"
+                    "across",
+                    _or_none(_positive),
+                    "the one perpendicular to the angle, in pixels",
+                    None,
+                    unit="pixels",
                 ),
                 ANGLE,
             ),
@@ -331,7 +411,14 @@ _WORDS = (
         _kernel_word(
             "box",
             "mean over a rectangle; with even sides the pixel after the middle is the centre",
-            (_parameter("size", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT", unit="pixels"),),
+            (
+                _parameter(
+                    "size",
+                    _one_or_two(_whole),
+                    "a side in whole pixels, or WIDTHxHEIGHT",
+                    unit="pixels",
+                ),
+            ),
             lambda size: kernels.box(_pair(size)[::-1]),
             "blur:box:5",
         ),
@@ -351,7 +438,11 @@ _WORDS = (
             _parameter("length", _positive, "a length in pixels", unit="pixels"),
             SEED,
             _parameter(
-                "curvature", lambda t: _number(t, 0), "how much the path turns, in degrees", 180.0, unit="degrees"
+                "curvature",
+                lambda t: _number(t, 0),
+                "how much the path turns, in degrees",
+                180.0,
+                unit="degrees",
             ),
         ),
         kernels.curved_motion,
@@ -369,7 +460,9 @@ _WORDS = (
         "a kernel from a picture, .npy or .mat, made to sum to 1",
         (
             _parameter("path", _path, "a file"),
-            _parameter("variable", _or_none(str), "the array's name in a .mat file of several", None),
+            _parameter(
+                "variable", _or_none(str), "the array's name in a .mat file of several", None
+            ),
         ),
         kernels.from_file,
         "blur:file:k.png",
@@ -381,10 +474,18 @@ _WORDS = (
         (
             _parameter("path", _path, "a file"),
             _parameter(
-                "threshold", _threshold, "a brightness from 0 to below 1; white is above", 0.5, unit="share of white"
+                "threshold",
+                _threshold,
+                "a brightness from 0 to below 1; white is above",
+                0.5,
+                unit="share of white",
             ),
             _parameter(
-                "dilate", lambda t: _whole(t, 0), "a radius in whole pixels by which holes grow", 0, unit="pixels"
+                "dilate",
+                lambda t: _whole(t, 0),
+                "a radius in whole pixels by which holes grow",
+                0,
+                unit="pixels",
             ),
         ),
         _file_mask,
@@ -403,10 +504,19 @@ _WORDS = (
         (
             _parameter("count", lambda t: _whole(t, high=1000), "how many, up to 1000", 6),
             SEED,
-            _parameter("thickness", _one_or_two(_positive), "in pixels, or LOWESTxHIGHEST", (4.0, 16.0), unit="pixels"),
+            _parameter(
+                "thickness",
+                _one_or_two(_positive),
+                "in pixels, or LOWESTxHIGHEST",
+                (4.0, 16.0),
+                unit="pixels",
+            ),
         ),
         lambda size, count, seed, thickness: masks.strokes(
-            size, seed, count=count, thickness=thickness if isinstance(thickness, tuple) else (thickness, thickness)
+            size,
+            seed,
+            count=count,
+            thickness=thickness if isinstance(thickness, tuple) else (thickness, thickness),
         ),
         "mask:strokes:6",
     ),
@@ -414,9 +524,18 @@ _WORDS = (
         "box",
         "a rectangle lost, in the middle unless placed",
         (
-            _parameter("side", _one_or_two(_whole), "a side in whole pixels, or WIDTHxHEIGHT", unit="pixels"),
-            _parameter("top", _or_none(lambda t: _whole(t, 0)), "its first row", None, unit="pixels"),
-            _parameter("left", _or_none(lambda t: _whole(t, 0)), "its first column", None, unit="pixels"),
+            _parameter(
+                "side",
+                _one_or_two(_whole),
+                "a side in whole pixels, or WIDTHxHEIGHT",
+                unit="pixels",
+            ),
+            _parameter(
+                "top", _or_none(lambda t: _whole(t, 0)), "its first row", None, unit="pixels"
+            ),
+            _parameter(
+                "left", _or_none(lambda t: _whole(t, 0)), "its first column", None, unit="pixels"
+            ),
         ),
         _box_mask,
         "mask:box:32",
@@ -455,7 +574,14 @@ _WORDS = (
     Word(
         "gray",
         "one channel from three, weights of BT.601 unless given",
-        (_parameter("weights", _weights, "three numbers joined by commas, as in 0.3,0.6,0.1", (LUMA_BT601,)),),
+        (
+            _parameter(
+                "weights",
+                _weights,
+                "three numbers joined by commas, as in 0.3,0.6,0.1",
+                (LUMA_BT601,),
+            ),
+        ),
         _gray,
         _colors(1),
         "gray",
@@ -473,7 +599,14 @@ _WORDS = (
     Word(
         "bayer",
         "the mosaic of a camera's sensor: one colour at each pixel",
-        (_parameter("pattern", _choice(*BAYER_PATTERNS), "the colours of the upper left 2x2 pixels", "RGGB"),),
+        (
+            _parameter(
+                "pattern",
+                _choice(*BAYER_PATTERNS),
+                "the colours of the upper left 2x2 pixels",
+                "RGGB",
+            ),
+        ),
         lambda shape, pattern: Bayer(shape, pattern),
         _colors(1),
         "bayer",
@@ -490,7 +623,11 @@ _WORDS = (
     Word(
         "blocks",
         "random orthonormal sums over the pixels of blocks",
-        (SHARE, _parameter("block", _whole, "side of a block in pixels, up to 64", 32, unit="pixels"), SEED),
+        (
+            SHARE,
+            _parameter("block", _whole, "side of a block in pixels, up to 64", 32, unit="pixels"),
+            SEED,
+        ),
         lambda shape, share, block, seed: BlockSensing(shape, share, block=block, seed=seed),
         _size_unknown,
         "blocks:0.25",
@@ -508,7 +645,12 @@ _WORDS = (
         "saved as JPEG; not linear, undone approximately",
         (
             _parameter("quality", lambda t: _whole(t, 1, 100), "a whole number, 1 to 100"),
-            _parameter("chroma", _choice("420", "444"), "whether colour has half the size (420) or the whole", "420"),
+            _parameter(
+                "chroma",
+                _choice("420", "444"),
+                "whether colour has half the size (420) or the whole",
+                "420",
+            ),
         ),
         _jpeg,
         same,

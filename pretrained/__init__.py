@@ -1,8 +1,9 @@
-"""The weights that ship with the package, those of others by name, and reading of weights from files.
+"""The weights that ship with the package, those of others by name, and reading of weights from
+files.
 
-A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name beside them. It and
-those of others are read by `pretrained.layouts`. This package knows files and layouts, and
-`restore.diffusion.denoiser.build_denoiser` makes a network of them.
+A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name
+beside them. It and those of others are read by `pretrained.layouts`. This package knows files and
+layouts, and `restore.diffusion.denoiser.build_denoiser` makes a network of them.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ class Checkpoint(NamedTuple):
 
 
 def refuse(source: Source) -> None:
-    """What is done about a missing checkpoint unless somebody said otherwise: nothing is ever downloaded unasked.
+    """What is done about a missing checkpoint unless somebody said otherwise: nothing is ever
+    downloaded unasked.
 
     Raises:
         CheckpointError: always; it says how to get it.
     """
     offline = f" {OFFLINE_VARIABLE} is set: nothing is downloaded;" if is_offline() else ""
-    raise CheckpointError(f"{source.name} is not installed ({offer(source)});{offline} {how_to_get(source)}")
+    raise CheckpointError(
+        f"{source.name} is not installed ({offer(source)});{offline} {how_to_get(source)}"
+    )
 
 
 _when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing", default=refuse)
@@ -56,8 +60,8 @@ _when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing",
 
 @contextmanager
 def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
-    """Within this, ``act`` is called for a checkpoint that is known and not here: it installs it, or raises
-    CheckpointError.
+    """Within this, ``act`` is called for a checkpoint that is known and not here: it installs it,
+    or raises CheckpointError.
     """
     token = _when_missing.set(act)
     try:
@@ -70,9 +74,14 @@ def offer(source: Source) -> str:
     """What a person should know before a download: size, address, licence."""
     entry = source.entry
     if entry is None:
-        return f"the repository {source.repository} of the Hugging Face hub, whose page tells its licence"
+        return (
+            f"the repository {source.repository} of the Hugging Face hub, whose page tells its "
+            "licence"
+        )
+
     place = entry.file.addresses[0] if entry.file and entry.file.addresses else entry.page
     about = "" if entry.size_is_published else "about "
+
     return f"{about}{entry.size / 1e6:,.0f} MB from {place}; licence: {entry.licence}"
 
 
@@ -81,10 +90,12 @@ def how_to_get(source: Source) -> str:
     entry = source.entry
     if entry is None or entry.is_downloadable:
         return f"restore models get {source.name} --yes downloads it"
+
     assert entry.file is not None
+
     return (
-        f"its address is unknown: fetch {entry.file.name} from {entry.page} and give it as --model FILE, or once as "
-        f"restore models get {source.name} --from FILE"
+        f"its address is unknown: fetch {entry.file.name} from {entry.page} and give it as --model "
+        f"FILE, or once as restore models get {source.name} --from FILE"
     )
 
 
@@ -92,7 +103,8 @@ def checkpoint_path(model: str) -> Path:
     """The weights file that a model's name or path stands for.
 
     Args:
-        model: ``default``, a name of the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a folder of diffusers.
+        model: ``default``, a name of the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a
+            folder of diffusers.
 
     Raises:
         CheckpointError: there is none.
@@ -105,11 +117,13 @@ def checkpoint_path(model: str) -> Path:
         found = installed(source)
         assert found is not None
         return found.weights
+
     path = Path(model)
     if path.is_dir():
         from pretrained.layouts.files import in_folder
 
         return in_folder(path)
+
     if path.is_file():
         return path
     if path.suffix not in WEIGHT_SUFFIXES:
@@ -117,9 +131,10 @@ def checkpoint_path(model: str) -> Path:
         near = nearest(model, known)
         names = f"did you mean {' or '.join(near)}? Else use" if near else f"use {SHIPPED[0]},"
         raise CheckpointError(
-            f"unknown model {model!r}; {names} a name that restore models shows, hf:OWNER/REPO or the path of a "
-            f"{', '.join(WEIGHT_SUFFIXES)} file"
+            f"unknown model {model!r}; {names} a name that restore models shows, hf:OWNER/REPO or "
+            f"the path of a {', '.join(WEIGHT_SUFFIXES)} file"
         )
+
     raise CheckpointError(f"no weights at {path}")
 
 
@@ -138,8 +153,9 @@ def digest(model: str = "default") -> str:
 
 
 def identity(model: str = "default") -> str:
-    """What tells a model from others, hexadecimal: SHA-256 of its weights, or, where files around those that others
-    trained say something of them, of all digests: with another description they are another model.
+    """What tells a model from others, hexadecimal: SHA-256 of its weights, or, where files around
+    those that others trained say something of them, of all digests: with another description they
+    are another model.
 
     Raises:
         CheckpointError: no such file, or a description that cannot be read.
@@ -148,7 +164,9 @@ def identity(model: str = "default") -> str:
 
     path = checkpoint_path(model)
     digests = [digest_of(each) for each in (path, *descriptions(path))]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def load(model: str = "default") -> Checkpoint:
@@ -165,17 +183,20 @@ def load(model: str = "default") -> Checkpoint:
 
 
 def expected_config(model: str) -> Mapping[str, Any] | None:
-    """What the catalogue says of a model: of its own, or of a file that has the name and size of one of its files and
-    no description of its own beside it.
+    """What the catalogue says of a model: of its own, or of a file that has the name and size of
+    one of its files and no description of its own beside it.
     """
     source = source_of(model)
     if source is not None:
         return None if source.entry is None else source.entry.config
+
     path = Path(model)
     if any(path.with_suffix(suffix).exists() for suffix in DESCRIPTIONS):
         return None
+
     for entry in entries().values():
         file = entry.file
         if file is not None and file.name == path.name and file.size in (None, path.stat().st_size):
             return entry.config
+
     return None

@@ -1,4 +1,5 @@
-"""The public checkpoints that are known by name: where they are, what they are, and what one may do with them.
+"""The public checkpoints that are known by name: where they are, what they are, and what one may do
+with them.
 
 Everything that is known stands in catalog.toml, which is data: this file only reads it.
 """
@@ -15,7 +16,9 @@ from typing import Any
 
 CATALOGUE = Path(__file__).with_name("catalog.toml")
 WITHOUT = {"classes": 0, "condition_channels": 0, "learned_variance": False}
-"""What a network does not have where the catalogue says nothing of it; a file that has it is another one."""
+"""What a network does not have where the catalogue says nothing of it; a file that has it is
+another one.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Entry:
         resolution: side in pixels of the pictures it was trained on.
         parameters: how many numbers its network has.
         layout: of its state dict, see `pretrained.layouts`.
-        config: what is known of the network, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it.
+        config: what is known of the network, as `restore.diffusion.denoiser.ModelConfig.from_dict`
+            takes it.
         traps: what goes silently wrong in other loaders.
         file: of the weights; its addresses may be empty.
         hub: the repository ``OWNER/REPO`` on the Hugging Face hub instead of a file.
@@ -120,5 +124,8 @@ def _entry(name: str, table: Mapping[str, Any], networks: Mapping[str, Any]) -> 
         **facts,
     )
     if file is not None:
-        entry = replace(entry, file=RemoteFile(**{**file, "addresses": tuple(file.get("addresses", ()))}))
+        entry = replace(
+            entry, file=RemoteFile(**{**file, "addresses": tuple(file.get("addresses", ()))})
+        )
+
     return entry

@@ -1,4 +1,6 @@
-"""Files on the disk: their digests, and writing them so that the whole of one appears, or nothing does."""
+"""Files on the disk: their digests, and writing them so that the whole of one appears, or nothing
+does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def sha256(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; read once, unless its size or time of change become others."""
+    """SHA-256 of a file, hexadecimal; read once, unless its size or time of change become
+    others.
+    """
     status = path.stat()
     return _read_once(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -30,9 +34,11 @@ def _read_once(path: Path, *_facts: int) -> str:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The path of a temporary file: what is written there is at ``path`` in the end, or, after an error, nowhere.
+    """The path of a temporary file: what is written there is at ``path`` in the end, or, after an
+    error, nowhere.
 
-    Its mode bits follow the umask, whoever writes it: safetensors makes files that only their owner can read.
+    Its mode bits follow the umask, whoever writes it: safetensors makes files that only their owner
+        can read.
 
     Raises:
         OSError: the folder cannot be made, or the file not be renamed.

@@ -1,7 +1,9 @@
-"""One file from the network into a folder: resumed where it was cut off, checked, and there whole or not at all.
+"""One file from the network into a folder: resumed where it was cut off, checked, and there whole
+or not at all.
 
-`pooch` keeps what arrives under another name, compares its digest and renames it; what is added here is to go on with
-the bytes of an earlier attempt (HTTP's Range, RFC 9110, section 14) and to try one mirror after the other.
+`pooch` keeps what arrives under another name, compares its digest and renames it; what is added
+here is to go on with the bytes of an earlier attempt (HTTP's Range, RFC 9110, section 14) and to
+try one mirror after the other.
 """
 
 from __future__ import annotations
@@ -54,10 +56,12 @@ def is_offline() -> bool:
 def download(file: RemoteFile, folder: Path, progress: Progress = lambda done, total: None) -> str:
     """Fetch a file from the first of its addresses that gives it; returns that address.
 
-    Without network, or with the process killed half-way, the next call goes on where this one ended.
+    Without network, or with the process killed half-way, the next call goes on where this one
+    ended.
 
     Raises:
-        CheckpointError: no address gives the file as it was published; the text says what each one answered.
+        CheckpointError: no address gives the file as it was published; the text says what each one
+            answered.
         CacheError: the folder cannot be written, or the disk is full.
     """
     refused = []
@@ -67,6 +71,7 @@ def download(file: RemoteFile, folder: Path, progress: Progress = lambda done, t
             return address
         except _Unusable as error:
             refused.append(f"{address}: {error}")
+
     raise CheckpointError(f"{file.name} could not be downloaded; {'; '.join(refused)}")
 
 
@@ -103,17 +108,22 @@ def get_json(address: str) -> object:
         raise CheckpointError(f"{address}: {_reason(error)}") from None
 
 
-def _keep(file: RemoteFile, folder: Path, address: str, fetch: Callable[[str, str, object], None]) -> None:
+def _keep(
+    file: RemoteFile, folder: Path, address: str, fetch: Callable[[str, str, object], None]
+) -> None:
     """Have ``fetch`` write the file, compare its digest and rename it."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # it would tell of every file
     known = file.sha256 or (f"md5:{file.md5}" if file.md5 else None)
+
     with _writing(folder):
         if known is None:  # pooch would take whatever has this name
             (folder / file.name).unlink(missing_ok=True)
         try:
-            pooch.retrieve(address, known_hash=known, fname=file.name, path=folder, downloader=fetch)
+            pooch.retrieve(
+                address, known_hash=known, fname=file.name, path=folder, downloader=fetch
+            )
         except ValueError as error:
             raise _AnotherFile(f"is not the file that was published: {error}") from None
 
@@ -127,20 +137,21 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CacheError(
-            f"{error.filename or folder}: cannot be written: {reason}; make room or choose another folder by "
-            "RESTORE_CACHE=FOLDER (a download goes on where it was)"
+            f"{error.filename or folder}: cannot be written: {reason}; make room or choose another "
+            "folder by RESTORE_CACHE=FOLDER (a download goes on where it was)"
         ) from None
 
 
 class _Resumed:
     """A downloader for `pooch` that goes on with what an earlier attempt left.
 
-    What has come lies beside the target, one file for each address, with the server's validator (its ETag): if the
-    file there has changed since, the server sends it from the beginning.
+    What has come lies beside the target, one file for each address, with the server's validator
+    (its ETag): if the file there has changed since, the server sends it from the beginning.
     """
 
     def __init__(self, file: RemoteFile, progress: Progress) -> None:
-        self.file, self.progress = file, progress
+        self.file = file
+        self.progress = progress
 
     def __call__(self, address: str, target: str, _pooch: object) -> None:
         import requests
@@ -148,6 +159,7 @@ class _Resumed:
         mark = hashlib.sha256(address.encode()).hexdigest()[:8]
         partial = Path(target).parent / f"{self.file.name}.{mark}.partial"
         left = 0
+
         while True:
             before = _size(partial)
             try:
@@ -161,6 +173,7 @@ class _Resumed:
                 if left < 1:
                     raise _Unusable(_reason(error)) from None
                 time.sleep(PAUSE * (TRIES - left))
+
         try:
             _check_size(self.file, _size(partial))
             os.replace(partial, target)
@@ -171,6 +184,7 @@ class _Resumed:
         have = _size(partial)
         if self.file.size is not None and have == self.file.size:
             return
+
         with _open(address, _range(partial, have)) as response:
             if response.headers.get("Content-Type", "").startswith("text/html"):
                 raise _AnotherFile("sends a web page instead of a file")
@@ -193,9 +207,11 @@ def _open(address: str, headers: dict[str, str]) -> Iterator[Response]:
     """A server's answer, if it is one that can be used."""
     if is_offline():
         raise CheckpointError(f"{OFFLINE_VARIABLE} is set, so {address} is not asked")
+
     import requests
 
     headers = {"Accept-Encoding": "identity", **headers}
+
     with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416 and "Range" in headers:  # nothing lies behind what is here
             with _open(address, {}) as whole:
@@ -233,8 +249,8 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CacheError(
-            f"{folder}: {needed / 1e6:,.0f} MB are to come and {free / 1e6:,.0f} MB are free; make room, or choose "
-            "another folder by RESTORE_CACHE=FOLDER"
+            f"{folder}: {needed / 1e6:,.0f} MB are to come and {free / 1e6:,.0f} MB are free; make "
+            "room, or choose another folder by RESTORE_CACHE=FOLDER"
         )
 
 
@@ -247,7 +263,17 @@ def _reason(error: Exception) -> str:
     import requests
 
     cause: BaseException = error
-    while isinstance(cause, requests.RequestException) and cause.args and isinstance(cause.args[0], BaseException):
+    while (
+        isinstance(cause, requests.RequestException)
+        and cause.args
+        and isinstance(cause.args[0], BaseException)
+    ):
         cause = cause.args[0]
+
     cause = getattr(cause, "reason", None) or cause
-    return f"no connection, or it was cut off ({cause})" if isinstance(error, requests.RequestException) else str(cause)
+
+    return (
+        f"no connection, or it was cut off ({cause})"
+        if isinstance(error, requests.RequestException)
+        else str(cause)
+    )

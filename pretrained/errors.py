@@ -2,4 +2,6 @@
 
 
 class CheckpointError(RuntimeError):
-    """The checkpoint is missing, damaged, not understood or without a description; the text says which."""
+    """The checkpoint is missing, damaged, not understood or without a description; the text says
+    which.
+    """

@@ -1,7 +1,9 @@
-"""The folder where downloaded checkpoints are kept: what is there, putting something there, checking and removing it.
+"""The folder where downloaded checkpoints are kept: what is there, putting something there,
+checking and removing it.
 
-Below the folder: ``models/NAME/`` with the files and, once all of them are there and checked, ``installed.json``;
-``pinned/NAME.json`` with the digests of files for which the catalogue has none, which outlive the files; ``locks/``.
+Below the folder: ``models/NAME/`` with the files and, once all of them are there and checked,
+``installed.json``; ``pinned/NAME.json`` with the digests of files for which the catalogue has none,
+which outlive the files; ``locks/``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from typing import Any
 from pretrained import hub
 from pretrained.catalogue import Entry, RemoteFile, entries
 from pretrained.disk import sha256, written_whole
-from pretrained.download import OFFLINE_VARIABLE, CacheError, Progress, download, is_offline, take_over
+from pretrained.download import (
+    OFFLINE_VARIABLE,
+    CacheError,
+    Progress,
+    download,
+    is_offline,
+    take_over,
+)
 from pretrained.errors import CheckpointError
 
 CACHE_VARIABLE = "RESTORE_CACHE"
@@ -70,8 +79,8 @@ class Installed:
     Attributes:
         folder: with its files.
         weights: the file of them that has the weights.
-        files: of each its ``size``, ``sha256``, where it came ``from``, and whether its digest was ``published`` or is
-            ``pinned`` since the first download.
+        files: of each its ``size``, ``sha256``, where it came ``from``, and whether its digest was
+            ``published`` or is ``pinned`` since the first download.
         commit: of the hub's repository, or empty.
     """
 
@@ -101,7 +110,8 @@ def cache_folder() -> Path:
 
 
 def source_of(model: str) -> Source | None:
-    """What a name of the catalogue or ``hf:OWNER/REPO[@REVISION]`` stands for; None for anything else.
+    """What a name of the catalogue or ``hf:OWNER/REPO[@REVISION]`` stands for; None for anything
+    else.
 
     Raises:
         CheckpointError: ``hf:`` and something that is no repository.
@@ -109,9 +119,11 @@ def source_of(model: str) -> Source | None:
     if model.startswith(hub.PREFIX):
         repository, revision = hub.parse(model)
         return Source(model, None, repository, revision)
+
     entry = entries().get(model)
     if entry is None:
         return None
+
     return Source(model, entry, *((entry.hub, "main") if entry.hub else ()))
 
 
@@ -124,9 +136,15 @@ def installed(source: Source) -> Installed | None:
     facts = _record(source.folder)
     if facts is None:
         return None
-    found = Installed(source.folder, source.folder / facts["weights"], facts["files"], facts["commit"])
+
+    found = Installed(
+        source.folder, source.folder / facts["weights"], facts["files"], facts["commit"]
+    )
     sizes = {name: each["size"] for name, each in found.files.items()}
-    return found if all(_size(found.folder / name) == size for name, size in sizes.items()) else None
+
+    return (
+        found if all(_size(found.folder / name) == size for name, size in sizes.items()) else None
+    )
 
 
 def all_installed() -> dict[str, Installed]:
@@ -153,7 +171,10 @@ def _json(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise CacheError(f"{path}: cannot be read: {error}; remove that file to begin anew") from None
+        raise CacheError(
+            f"{path}: cannot be read: {error}; remove that file to begin anew"
+        ) from None
+
     if not isinstance(record, dict) or not record.keys() >= set(keys):
         raise CacheError(f"{path}: is no record of ours; remove that file to begin anew")
     return record
@@ -170,7 +191,8 @@ def install(
     local: Path | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Installed:
-    """Download a checkpoint, unless it is there; of several processes at once one does it and the others wait.
+    """Download a checkpoint, unless it is there; of several processes at once one does it and the
+    others wait.
 
     Args:
         progress: called with the bytes of the present file.
@@ -178,29 +200,39 @@ def install(
         notice: told in a sentence what is waited for.
 
     Raises:
-        CheckpointError: it cannot be had as it was published; what has come is kept for a next attempt.
+        CheckpointError: it cannot be had as it was published; what has come is kept for a next
+            attempt.
         CacheError: the folder cannot be written.
     """
     if local is None and is_offline():
-        raise CheckpointError(f"{source.name} is not installed, and {OFFLINE_VARIABLE} is set: nothing is downloaded")
+        raise CheckpointError(
+            f"{source.name} is not installed, and {OFFLINE_VARIABLE} is set: nothing is downloaded"
+        )
+
     with _Lock(source, notice):
         if (found := installed(source)) is not None:
             return found
         commit, files = source.listing() if local is None else hub.Listing("", [_only_file(source)])
-        bring = partial(download, progress=progress) if local is None else partial(_taken, local=local)
+        bring = (
+            partial(download, progress=progress) if local is None else partial(_taken, local=local)
+        )
         facts = {file.name: _brought(source, file, bring) for file in files}
         record = {"name": source.name, "weights": files[0].name, "commit": commit, "files": facts}
         pins = {file.name: facts[file.name]["sha256"] for file in files if _is_pinned(source, file)}
         if pins:
             _write(_pins(source), pins)
         _write(source.folder / _RECORD, record)  # last, for with it the checkpoint is there
+
     done = installed(source)
     assert done is not None
+
     return done
 
 
 def faults(source: Source, found: Installed) -> list[str]:
-    """What is wrong with an installed checkpoint's files: read whole and compared with what was installed."""
+    """What is wrong with an installed checkpoint's files: read whole and compared with what was
+    installed.
+    """
     return [
         f"{found.folder / name} has changed: its SHA-256 is not {facts['sha256']}"
         for name, facts in found.files.items()
@@ -209,7 +241,8 @@ def faults(source: Source, found: Installed) -> list[str]:
 
 
 def remove(source: Source) -> int:
-    """Remove a checkpoint and what is left of downloads; returns the bytes that became free. Pinned digests stay.
+    """Remove a checkpoint and what is left of downloads; returns the bytes that became free. Pinned
+    digests stay.
 
     Raises:
         CacheError: it cannot be removed.
@@ -217,17 +250,23 @@ def remove(source: Source) -> int:
     with _Lock(source, lambda text: None):
         freed = sum(path.stat().st_size for path in source.folder.glob("*") if path.is_file())
         try:
-            (source.folder / _RECORD).unlink(missing_ok=True)  # first, so that what is left is never taken for whole
+            (source.folder / _RECORD).unlink(
+                missing_ok=True
+            )  # first, so that what is left is never taken for whole
             if source.folder.exists():
                 shutil.rmtree(source.folder)
         except OSError as error:
-            raise CacheError(f"{source.folder}: cannot be removed: {error.strerror or error}") from None
+            raise CacheError(
+                f"{source.folder}: cannot be removed: {error.strerror or error}"
+            ) from None
     return freed
 
 
 def _only_file(source: Source) -> RemoteFile:
     if source.entry is None or source.entry.file is None:
-        raise CheckpointError(f"{source.name} is a repository; give its folder as --model FOLDER instead")
+        raise CheckpointError(
+            f"{source.name} is a repository; give its folder as --model FOLDER instead"
+        )
     return source.entry.file
 
 
@@ -236,19 +275,24 @@ def _taken(file: RemoteFile, folder: Path, local: Path) -> str:
     return str(local)
 
 
-def _brought(source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path], str]) -> dict[str, Any]:
+def _brought(
+    source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path], str]
+) -> dict[str, Any]:
     """Have a file brought into the folder; what is to be recorded of it."""
     origin = bring(file, source.folder)
     path = source.folder / file.name
     digest = file.sha256 or sha256(path)
     if _is_pinned(source, file):
         _compare_with_pin(source, path, digest)
+
     kind = "published" if file.is_published else "pinned"
     return {"size": path.stat().st_size, "sha256": digest, "from": origin, "digest": kind}
 
 
 def _is_pinned(source: Source, file: RemoteFile) -> bool:
-    """Whether a later download must be the same file: what a server says of its own files, it can change."""
+    """Whether a later download must be the same file: what a server says of its own files, it can
+    change.
+    """
     return bool(source.repository) or file.sha256 is None
 
 
@@ -257,8 +301,9 @@ def _compare_with_pin(source: Source, path: Path, digest: str) -> None:
     if pinned != digest:
         path.unlink()
         raise CheckpointError(
-            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 is {digest}, and "
-            f"{pinned} is pinned in {_pins(source)}; if you trust the new file, remove that one"
+            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 "
+            f"is {digest}, and {pinned} is pinned in {_pins(source)}; if you trust the new file, "
+            "remove that one"
         )
 
 
@@ -278,7 +323,8 @@ class _Lock:
     """Of a checkpoint's folder, against other processes."""
 
     def __init__(self, source: Source, notice: Callable[[str], None]) -> None:
-        self.source, self.notice = source, notice
+        self.source = source
+        self.notice = notice
         self.path = cache_folder() / "locks" / f"{source.key}.lock"
 
     def __enter__(self) -> None:
@@ -290,12 +336,14 @@ class _Lock:
             try:
                 self.lock.acquire(timeout=0)
             except Timeout:
-                self.notice(f"{self.source.name} is being downloaded by another process; waiting for it")
+                self.notice(
+                    f"{self.source.name} is being downloaded by another process; waiting for it"
+                )
                 self.lock.acquire()
         except OSError as error:
             raise CacheError(
-                f"{self.path.parent}: cannot be written: {error.strerror or error}; RESTORE_CACHE=FOLDER chooses "
-                "another folder"
+                f"{self.path.parent}: cannot be written: {error.strerror or error}; "
+                "RESTORE_CACHE=FOLDER chooses another folder"
             ) from None
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,9 @@
-"""restore: super-resolution, inpainting, deblurring, denoising and colourising with one diffusion prior.
+"""restore: super-resolution, inpainting, deblurring, denoising and colourising with one diffusion
+prior.
 
 >>> import restore
->>> sharp = restore.sr(image, scale=4)             # PIL image, numpy array or tensor in, the same kind out
+>>> sharp = restore.sr(image, scale=4)             # PIL image, numpy array or tensor in, the same
+kind out
 >>> whole = restore.inpaint(image, mask)           # white = fill
 
 Names are imported when they are first used, so that ``import restore`` is quick.
@@ -15,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
-    from restore.restorer import Restorer, Result, Samples, colorize, deblur, denoise, inpaint, solve, sr
+    from restore.restorer import (
+        Restorer,
+        Result,
+        Samples,
+        colorize,
+        deblur,
+        denoise,
+        inpaint,
+        solve,
+        sr,
+    )
     from restore.tasks.degradation import degrade
 
 __version__ = "0.1.0"
@@ -23,7 +35,18 @@ __version__ = "0.1.0"
 _LAZY = {
     "degrade": "restore.tasks.degradation",
     **dict.fromkeys(
-        ("Restorer", "Result", "Samples", "colorize", "deblur", "denoise", "inpaint", "solve", "sr"), "restore.restorer"
+        (
+            "Restorer",
+            "Result",
+            "Samples",
+            "colorize",
+            "deblur",
+            "denoise",
+            "inpaint",
+            "solve",
+            "sr",
+        ),
+        "restore.restorer",
     ),
 }
 """Where each name is found."""

@@ -61,4 +61,6 @@ def of_option(option: str) -> Iterator[None]:
     except ValueError as error:
         raise BadArgument(f"{option}: {error}") from None
     except OSError as error:
-        raise FileAccess(f"{option}: {error.filename}: cannot be read: {error.strerror or error}") from None
+        raise FileAccess(
+            f"{option}: {error.filename}: cannot be read: {error.strerror or error}"
+        ) from None

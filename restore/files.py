@@ -22,7 +22,8 @@ OLD = 24 * 3600.0
 
 
 def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
-    """Write beside the target, then rename over it; missing folders are made, mode bits follow the umask.
+    """Write beside the target, then rename over it; missing folders are made, mode bits follow the
+    umask.
 
     Raises FileAccess where the target exists and `overwrite` is False, or cannot be written.
     """
@@ -50,7 +51,9 @@ def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise FileAccess where something is at `path` and may not be replaced; a dangling link counts."""
+    """Raise FileAccess where something is at `path` and may not be replaced; a dangling link
+    counts.
+    """
     if os.path.lexists(path) and not overwrite:
         raise FileAccess(f"{path}: exists already; pass --overwrite to replace it")
 
@@ -58,7 +61,8 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 def remove_leftovers(folder: Path) -> int:
     """Remove temporary files below a folder that a killed run left there; how many they were.
 
-    A file that is being written is locked by its writer, so that other runs at the same time lose nothing.
+    A file that is being written is locked by its writer, so that other runs at the same time lose
+    nothing.
     """
     removed = 0
     for parent, _, names in os.walk(folder):
@@ -80,13 +84,17 @@ def _removed_if_left(path: Path) -> bool:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Take the file's lock, which ends with the process; False where another one has it, or there are no locks."""
+    """Take the file's lock, which ends with the process; False where another one has it, or there
+    are no locks.
+    """
     if fcntl is None:
         return False
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
+
     return True
 
 

@@ -20,7 +20,13 @@ from restore.cascade import Cascade, Factors, solve_in_stages, take_cascade
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.stepping import Callback, Generator, Step
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
-from restore.methods.feed_forward import FeedForward, check_file, is_feed_forward, on_canvas, seen_size
+from restore.methods.feed_forward import (
+    FeedForward,
+    check_file,
+    is_feed_forward,
+    on_canvas,
+    seen_size,
+)
 from restore.methods.registry import METHODS, Run, suits_ddrm
 from restore.methods.settings import PREDICTED_NOISE, Options, settings_for
 from restore.metrics.quality import consistency
@@ -61,7 +67,8 @@ class Report:
 
     Attributes:
         operator: as text, see `operators.text`, or the name of its class where it has none.
-        noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; mean over a batch.
+        noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; mean
+            over a batch.
         consistency: RMS of A x − y of the result (of the mean, for samples), in [0, 1] units.
         seconds: time in the solver.
         cascade: the stages, if there were any; ``steps`` are those of all of them.
@@ -97,17 +104,20 @@ class Restorer:
     Args:
         model: ``default``, another name or the path of weights, see `pretrained.checkpoint_path`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        tile: side in pixels of the pieces in which the network sees large pictures; None is what the memory allows.
+        tile: side in pixels of the pieces in which the network sees large pictures; None is what
+            the memory allows.
         memory: that may be used on the device in all, as in ``4GB``; None is most of what is free.
-        notice: told in a sentence what is done differently than expected, as smaller tiles where memory ran out.
+        notice: told in a sentence what is done differently than expected, as smaller tiles where
+            memory ran out.
 
     Raises:
         BadArgument, Unavailable: no such model or device, or a tile or memory that is too small.
 
     The methods take a PIL image, a numpy array (uint8, uint16 or float in [0, 1]) or a tensor (see
-    `restore.photo.pictures.open_picture`) and return the same kind, size and depth; alpha comes along. They accept the
-    fields of `Options` as keywords, and ``callback``, called with a `restore.solvers.Step` after each call of the
-    network. With ``samples`` above 1 they return `Samples`.
+    `restore.photo.pictures.open_picture`) and return the same kind, size and depth; alpha comes
+    along. They accept the fields of `Options` as keywords, and ``callback``, called with a
+    `restore.solvers.Step` after each call of the network. With ``samples`` above 1 they return
+    `Samples`.
     """
 
     def __init__(
@@ -126,7 +136,8 @@ class Restorer:
         denoise = load_denoiser(model, self.device, self.dtype)
         self.budget = Budget.of(denoise, memory)
         self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
-        self._tile, self._notice = tile, notice
+        self._tile = tile
+        self._notice = notice
         self._networks: dict[str, FeedForward] = {}
         self._of_class: dict[int, TiledDenoiser] = {}
 
@@ -158,9 +169,10 @@ class Restorer:
         Args:
             kernel: ``bicubic``, ``area`` or ``lanczos``, antialiased.
             noise: standard deviation in the picture, in [0, 1] units, or ``auto``.
-            cascade: factors of stages that make the scale together, ``(4, 4)`` or ``"4x4"``; ``auto`` for factors of
-                at most 4; see `restore.cascade`.
-            cascade_noise: standard deviation between two stages, in [0, 1] units; None is what measured best.
+            cascade: factors of stages that make the scale together, ``(4, 4)`` or ``"4x4"``;
+                ``auto`` for factors of at most 4; see `restore.cascade`.
+            cascade_noise: standard deviation between two stages, in [0, 1] units; None is what
+                measured best.
         """
         arguments = {"scale": scale, "noise": noise, "kernel": kernel}
         arguments |= {"cascade": cascade, "cascade_noise": cascade_noise}
@@ -177,13 +189,21 @@ class Restorer:
         feather: float = 0.0,
         **options,
     ) -> Any:
-        """Fill the pixels where ``mask`` is True, or brighter than ``threshold``; the others stay as they are.
+        """Fill the pixels where ``mask`` is True, or brighter than ``threshold``; the others stay
+        as they are.
 
         Args:
             dilate: grow the mask by this many whole pixels.
-            feather: blend the fill with what ``image`` shows inside the mask, over so many pixels from its rim.
+            feather: blend the fill with what ``image`` shows inside the mask, over so many pixels
+                from its rim.
         """
-        arguments = {"mask": mask, "noise": noise, "threshold": threshold, "dilate": dilate, "feather": feather}
+        arguments = {
+            "mask": mask,
+            "noise": noise,
+            "threshold": threshold,
+            "dilate": dilate,
+            "feather": feather,
+        }
         return _short(self.run("inpaint", image, arguments, **options))
 
     def deblur(
@@ -198,10 +218,10 @@ class Restorer:
         """Undo a blur with that noise after it.
 
         Args:
-            kernel: as text, ``gaussian:2``, ``motion:15:30``, ``disk:3``, ``box:5``, ``file:k.png`` (lengths in pixels;
-                see `operators.vocabulary`), or as an array [h, w].
-            boundary: what lay beyond the border: ``unknown``, as of every photograph, or ``symmetric``, ``mirror``,
-                ``replicate``, ``circular``, ``zero``.
+            kernel: as text, ``gaussian:2``, ``motion:15:30``, ``disk:3``, ``box:5``, ``file:k.png``
+                (lengths in pixels; see `operators.vocabulary`), or as an array [h, w].
+            boundary: what lay beyond the border: ``unknown``, as of every photograph, or
+                ``symmetric``, ``mirror``, ``replicate``, ``circular``, ``zero``.
         """
         arguments = {"kernel": kernel, "noise": noise, "boundary": boundary}
         return _short(self.run("deblur", image, arguments, **options))
@@ -226,11 +246,13 @@ class Restorer:
         """Restore what any operator measured.
 
         Args:
-            measurement: a picture; or a tensor of floating-point numbers [B, *operator.output_shape] or without B,
-                which is taken as it is: ``A x + noise`` for pictures x in [0, 1].
-            operator: as text, ``blur:gaussian:2+down:bicubic:4`` (see `operators.text`), or an operator of your own.
-            noise: its standard deviation in the measurement, one or one of each, or ``auto``; None is explained at
-                `restore.tasks.problem.solving`.
+            measurement: a picture; or a tensor of floating-point numbers [B,
+                *operator.output_shape] or without B, which is taken as it is: ``A x + noise`` for
+                pictures x in [0, 1].
+            operator: as text, ``blur:gaussian:2+down:bicubic:4`` (see `operators.text`), or an
+                operator of your own.
+            noise: its standard deviation in the measurement, one or one of each, or ``auto``; None
+                is explained at `restore.tasks.problem.solving`.
             size: (width, height) of the picture, where the measurement does not tell.
         """
         arguments = {"operator": operator, "noise": noise, "size": size}
@@ -248,7 +270,8 @@ class Restorer:
         """Restore and say how it went: what the methods above call.
 
         Raises:
-            BadArgument: an argument that cannot be used; the text says which and what would be right.
+            BadArgument: an argument that cannot be used; the text says which and what would be
+                right.
         """
         opened = _opened(task, image)
         checked = check(task, arguments, Options(**options))
@@ -256,10 +279,13 @@ class Restorer:
             color, arguments = _seen(task, opened, arguments)
             cascade, arguments = take_cascade(arguments)
             if cascade is not None:
-                problem, solutions, report = solve_in_stages(self, color, arguments, cascade, checked, callback)
+                problem, solutions, report = solve_in_stages(
+                    self, color, arguments, cascade, checked, callback
+                )
             else:
                 problem = self.problem(task, color, arguments)
                 solutions, report = self.solve_problem(problem, checked, callback)
+
         return _packed(opened, problem, solutions, report)
 
     def run_together(
@@ -273,9 +299,10 @@ class Restorer:
     ) -> list[Result]:
         """Restore pictures of equal size in one batch, each as `run` restores it alone.
 
-        Each has its own random numbers of the same seed, its own noise and its own report, whose seconds are its share.
-        The results are those of `run` but for the rounding of convolutions and matrix products, which may depend on how
-        many pictures there are. Pictures that alone would go by other noise levels go in batches of their own.
+        Each has its own random numbers of the same seed, its own noise and its own report, whose
+        seconds are its share. The results are those of `run` but for the rounding of convolutions
+        and matrix products, which may depend on how many pictures there are. Pictures that alone
+        would go by other noise levels go in batches of their own.
 
         Args:
             images: of one kind and size, without alpha.
@@ -291,10 +318,12 @@ class Restorer:
         one_size = (1, *opened[0].color.shape[1:])
         if any(one.alpha is not None or one.color.shape != one_size for one in opened):
             raise ValueError("pictures that are restored together have one size and no alpha")
+
         checked = check(task, arguments, Options(**options))
         cascade, arguments = take_cascade(arguments)
         if cascade is not None:
             raise ValueError("pictures go through a cascade one by one")
+
         problem = self.problem(task, torch.cat([one.color for one in opened]), arguments)
         method, run = self._run(problem, checked, [_generator(checked) for _ in opened], callback)
         if len(parts := _equal(run.walks)) > 1:
@@ -303,12 +332,23 @@ class Restorer:
             for part in parts:
                 mine = [images[index] for index in part]
                 found.update(
-                    zip(part, self.run_together(task, mine, arguments, callback=callback, **options), strict=True)
+                    zip(
+                        part,
+                        self.run_together(task, mine, arguments, callback=callback, **options),
+                        strict=True,
+                    )
                 )
             return [found[index] for index in range(len(images))]
+
         solutions, explained, report = self._solved(method, run, checked)
+
         return [
-            _packed(one, problem, solutions[:, [index]], _of_one(report, problem.noise, explained, index))
+            _packed(
+                one,
+                problem,
+                solutions[:, [index]],
+                _of_one(report, problem.noise, explained, index),
+            )
             for index, one in enumerate(opened)
         ]
 
@@ -337,7 +377,8 @@ class Restorer:
         return self._networks[method]
 
     def prepare(self, task: str, options: Options) -> None:
-        """Load what the options name, and see whether the model suits them: what suits no picture ends a run at once.
+        """Load what the options name, and see whether the model suits them: what suits no picture
+        ends a run at once.
 
         Raises:
             BadArgument: a class, sampler, noise level, method or task that is not for this model.
@@ -345,6 +386,7 @@ class Restorer:
         """
         for network in options.networks:
             self.network(network)
+
         denoiser = self.of_class(options.label)
         check_model(denoiser, options)
         if task != "solve":  # which task that is, each picture's operator tells
@@ -354,11 +396,16 @@ class Restorer:
     def problem(self, task: str, color: Tensor, arguments: dict[str, Any]) -> Problem:
         """The inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
 
-        It lies on the device, or on the host if it is too large for the device, see `restore.runtime.budget`.
+        It lies on the device, or on the host if it is too large for the device, see
+        `restore.runtime.budget`.
         """
         if task == "inpaint":
-            threshold, rest = arguments.get("threshold", 0.5), {k: v for k, v in arguments.items() if k != "threshold"}
+            threshold, rest = (
+                arguments.get("threshold", 0.5),
+                {k: v for k, v in arguments.items() if k != "threshold"},
+            )
             arguments = {**rest, "mask": _mask(arguments["mask"], threshold)}
+
         builders = {
             "sr": tasks.super_resolution,
             "inpaint": tasks.inpainting,
@@ -372,6 +419,7 @@ class Restorer:
         place = self.budget.place(pixels, self.device)
         if place == HOST == self.device and self.budget.is_filled(pixels):
             hand_back_freed_memory()
+
         return builders[task](color, **arguments, device=place)
 
     def solve_problem(
@@ -396,18 +444,29 @@ class Restorer:
             svd=suits_ddrm(problem.operator),
             predictor=_is_predicted(denoiser, problem),
         )
+
         return method, Run(denoiser, problem, settings, generator, callback)
 
     def _solved(self, method: str, run: Run, options: Options) -> tuple[Tensor, Tensor, Report]:
-        """Samples as of `solve_problem`; how far each picture's result is from explaining its measurement, [B]."""
-        problem, started = run.problem, time.perf_counter()
+        """Samples as of `solve_problem`; how far each picture's result is from explaining its
+        measurement, [B].
+        """
+        problem = run.problem
+        started = time.perf_counter()
         with torch.inference_mode():
             run = replace(run, start=self._start(problem, options.start))
-            solve = partial(_answer, self.network(method)) if is_feed_forward(method) else METHODS[method]
-            solutions = torch.stack([_finished(solve(run), problem) for _ in range(options.samples)])
+            solve = (
+                partial(_answer, self.network(method))
+                if is_feed_forward(method)
+                else METHODS[method]
+            )
+            solutions = torch.stack(
+                [_finished(solve(run), problem) for _ in range(options.samples)]
+            )
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
             solutions = problem.operator.visible(solutions)
             synchronize(self.device)
+
         foreign = self._networks.get(method)
         report = Report(
             task=problem.task,
@@ -423,13 +482,15 @@ class Restorer:
             device=str(self.device),
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
         )
+
         return solutions.cpu().clone(), explained, report  # no longer tied to the inference mode
 
     def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
         """What `Run.start` is of `Options.start`.
 
         Raises:
-            BadArgument: a start that is no picture, not of the result's size, or not one for each picture.
+            BadArgument: a start that is no picture, not of the result's size, or not one for each
+                picture.
         """
         if start is None:
             return None
@@ -437,14 +498,17 @@ class Restorer:
             if not is_feed_forward(start):
                 raise BadArgument(f"start={start!r}: must be a picture, or spandrel:FILE")
             return 2 * on_canvas(problem.operator, self.network(start)(problem)) - 1
+
         with of_option("--start"):
             color = open_picture(start).color
+
         size = seen_size(problem.operator)
         if tuple(color.shape[-2:]) != size or len(color) not in (1, len(problem.measurement)):
             raise BadArgument(
-                f"--start: {color.shape[-1]}x{color.shape[-2]} pixels, and the result has {size[1]}x{size[0]}; "
-                "give one of that size, for each picture or for all"
+                f"--start: {color.shape[-1]}x{color.shape[-2]} pixels, and the result has "
+                f"{size[1]}x{size[0]}; give one of that size, for each picture or for all"
             )
+
         return 2 * on_canvas(problem.operator, color.to(problem.measurement.device)) - 1
 
 
@@ -458,14 +522,20 @@ def check(task: str, arguments: dict[str, Any], options: Options) -> Options:
         raise BadArgument(f"--samples {options.samples}: must be at least 1")
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"--seed {options.seed}: must be between 0 and 2^63 - 1")
+
     settings_for(task, options)
+
     for network in options.networks:
         check_file(network)
+
     tasks.check_arguments(arguments)
     cascade, _ = take_cascade(arguments)
     if cascade is not None and (options.start is not None or options.networks):
         what = "--start" if options.start is not None else f"--method {options.method}"
-        raise BadArgument(f"--cascade and {what}: the stages begin and go by themselves; leave one of them out")
+        raise BadArgument(
+            f"--cascade and {what}: the stages begin and go by themselves; leave one of them out"
+        )
+
     return options
 
 
@@ -477,10 +547,14 @@ def check_model(denoiser: TiledDenoiser, options: Options) -> None:
     """
     if options.sampler is not None:
         check_variance(options.sampler, denoiser.learned_variance)
+
     lowest, highest = (float(denoiser.schedule.sigmas[index]) for index in (0, -1))
     for level in options.levels or ():
         if not 0.99 * lowest <= level <= 1.01 * highest:
-            raise BadArgument(f"--levels: {level:g} is no noise level of this model, {lowest:.3g} to {highest:.4g}")
+            raise BadArgument(
+                f"--levels: {level:g} is no noise level of this model, {lowest:.3g} to "
+                f"{highest:.4g}"
+            )
 
 
 @cache
@@ -490,7 +564,8 @@ def restorer(model: str = "default", device: str = "auto") -> Restorer:
 
 
 def model_digest(model: str) -> str:
-    """See `pretrained.identity`: what is known of a model belongs to it as long as this stays the same.
+    """See `pretrained.identity`: what is known of a model belongs to it as long as this stays the
+    same.
 
     Raises:
         Unavailable: there is no such model.
@@ -509,7 +584,9 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
     """
     try:
         checkpoint = pretrained.load(model)
-        return build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state, device, dtype)
+        return build_denoiser(
+            ModelConfig.from_dict(checkpoint.config), checkpoint.state, device, dtype
+        )
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
         raise Unavailable(of_model(model, error)) from None
 
@@ -527,29 +604,45 @@ def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:
     """
     if not denoise.prior:
         raise BadArgument(
-            f"--model {model}: it was trained with a low-resolution picture beside the noisy one and knows no pictures "
-            "by themselves; use it with restore sr, or another model here"
+            f"--model {model}: it was trained with a low-resolution picture beside the noisy one "
+            "and knows no pictures by themselves; use it with restore sr, or another model here"
         )
 
 
-def sr(image: Picture, scale: float = 4, *, model: str = "default", device: str = "auto", **options) -> Any:
+def sr(
+    image: Picture, scale: float = 4, *, model: str = "default", device: str = "auto", **options
+) -> Any:
     """See `Restorer.sr`."""
     return restorer(model, device).sr(image, scale, **options)
 
 
-def inpaint(image: Picture, mask: Picture, *, model: str = "default", device: str = "auto", **options) -> Any:
+def inpaint(
+    image: Picture, mask: Picture, *, model: str = "default", device: str = "auto", **options
+) -> Any:
     """See `Restorer.inpaint`."""
     return restorer(model, device).inpaint(image, mask, **options)
 
 
 def deblur(
-    image: Picture, kernel: Kernel = "gaussian:2", *, model: str = "default", device: str = "auto", **options
+    image: Picture,
+    kernel: Kernel = "gaussian:2",
+    *,
+    model: str = "default",
+    device: str = "auto",
+    **options,
 ) -> Any:
     """See `Restorer.deblur`."""
     return restorer(model, device).deblur(image, kernel, **options)
 
 
-def denoise(image: Picture, noise: Noise = "auto", *, model: str = "default", device: str = "auto", **options) -> Any:
+def denoise(
+    image: Picture,
+    noise: Noise = "auto",
+    *,
+    model: str = "default",
+    device: str = "auto",
+    **options,
+) -> Any:
     """See `Restorer.denoise`."""
     return restorer(model, device).denoise(image, noise, **options)
 
@@ -584,8 +677,9 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise RestoreError(
-            f"not enough memory for a picture of {picture.shape[-1]}x{picture.shape[-2]} pixels; close other programs "
-            "or restore it in parts; on a GPU a smaller --memory keeps the picture in the memory of the host"
+            f"not enough memory for a picture of {picture.shape[-1]}x{picture.shape[-2]} pixels; "
+            "close other programs or restore it in parts; on a GPU a smaller --memory keeps the "
+            "picture in the memory of the host"
         ) from error
 
 
@@ -628,12 +722,15 @@ def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report)
     if opened.alpha is not None:
         alpha = _resized(opened.alpha, solutions.shape[-2:])
         solutions = put_back(solutions, opened.color, opened.alpha, problem.keep)
+
     gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
     samples = [opened.pack(solution, alpha, gray) for solution in solutions]
     if len(samples) == 1:
         return Result(samples[0], None, samples, report)
+
     opaque = None if alpha is None else torch.ones_like(alpha)
     mean = opened.pack(solutions.mean(dim=0), alpha, gray)
+
     return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
 
 
@@ -657,10 +754,14 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
     """
     if not bool(torch.isfinite(solution).all()):
         raise RuntimeError(f"the {problem.task} result is not finite (NaN or infinity)")
+
     result = ((solution + 1) / 2).clamp(0, 1)
     if problem.keep is None:
         return result
-    return torch.where(problem.keep == 1, problem.original, torch.lerp(result, problem.original, problem.keep))
+
+    return torch.where(
+        problem.keep == 1, problem.original, torch.lerp(result, problem.original, problem.keep)
+    )
 
 
 def _result_size(task: str, size: Sequence[int], arguments: dict[str, Any]) -> tuple[int, int]:
@@ -677,15 +778,23 @@ def _result_size(task: str, size: Sequence[int], arguments: dict[str, Any]) -> t
         return round(height * arguments["scale"]), round(width * arguments["scale"])
     if operator is None:
         return height, width
+
     with of_option("--operator"):
         operator = operators.parse(operator) if isinstance(operator, str) else operator
         measured = isinstance(operator, operators.Degradation)
-        shape = operator.input_shape((operator.measured_channels, height, width)) if measured else operator.input_shape
+        shape = (
+            operator.input_shape((operator.measured_channels, height, width))
+            if measured
+            else operator.input_shape
+        )
+
     return shape[1], shape[2]
 
 
 def _mask(mask: Picture | Tensor, threshold: float) -> Tensor:
-    """True where the mask is brighter than the threshold: bool [H, W], or [B, 1, H, W] of a batch of masks."""
+    """True where the mask is brighter than the threshold: bool [H, W], or [B, 1, H, W] of a batch
+    of masks.
+    """
     if hasattr(mask, "dtype") and str(mask.dtype).endswith("bool"):
         values = torch.as_tensor(mask)
         return values if values.ndim != 3 else values[:, None]
@@ -694,13 +803,16 @@ def _mask(mask: Picture | Tensor, threshold: float) -> Tensor:
 
 
 def _seen(task: str, opened: Opened, arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    """The colours to restore, and the arguments with ``auto`` noise measured where the picture is visible."""
+    """The colours to restore, and the arguments with ``auto`` noise measured where the picture is
+    visible.
+    """
     if opened.alpha is None or not bool(hidden(opened.alpha).any()):
         return opened.color, arguments
     if task in ("sr", "deblur", "denoise", "colorize") and isinstance(arguments.get("noise"), str):
         smallest = tasks.QUANTISATION_NOISE if task in ("deblur", "denoise") else 0.0
         levels = [max(level, smallest) for level in visible_noise(opened.color, opened.alpha)]
         arguments = {**arguments, "noise": levels}
+
     return continue_colour(opened.color, opened.alpha), arguments
 
 

@@ -14,7 +14,8 @@ from support.pictures import Outcome, in_mode, piece, pixels_16bit
 
 import cli
 
-# On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as long.
+# On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as
+# long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")  # some CI machines are taken for terminals
@@ -38,7 +39,9 @@ def loaded_once() -> Iterator[None]:
 
 @pytest.fixture
 def command(capsys, loaded_once) -> Callable[..., Outcome]:
-    """``command("sr", path, "--scale", 2)`` runs the command and returns its exit code, stdout and stderr."""
+    """``command("sr", path, "--scale", 2)`` runs the command and returns its exit code, stdout and
+    stderr.
+    """
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()
@@ -53,7 +56,11 @@ def picture(tmp_path) -> Callable[..., Path]:
     """``picture(name, mode, (width, height))`` writes a piece of a photograph below tmp_path."""
 
     def write(
-        name: str = "in.png", mode: str = "RGB", size: tuple[int, int] = (24, 16), crop: str = "a", **options
+        name: str = "in.png",
+        mode: str = "RGB",
+        size: tuple[int, int] = (24, 16),
+        crop: str = "a",
+        **options,
     ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,9 @@ def room_of(module: str) -> str:
 
 
 def imports_of(module: str) -> Iterator[tuple[str, int]]:
-    """The project's modules that a module imports, wherever in it, for types alone too; with their lines."""
+    """The project's modules that a module imports, wherever in it, for types alone too; with their
+    lines.
+    """
     for node in ast.walk(ast.parse(NAMES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -68,7 +70,9 @@ def test_every_module_has_a_floor():
 
 @pytest.mark.parametrize("module", sorted(NAMES.keys() - {"restore"}))
 def test_imports_go_down(module):
-    """``restore/__init__.py`` alone stands beside the floors: it has the version, and names from all of them."""
+    """``restore/__init__.py`` alone stands beside the floors: it has the version, and names from
+    all of them.
+    """
     own = room_of(module)
     upwards = {
         f"line {line}: {other}"
@@ -80,7 +84,11 @@ def test_imports_go_down(module):
 
 def test_there_is_no_circle():
     """Modules are taken away once nothing that is left is imported by them; a circle stays."""
-    left = {module: set(arrows) - {"restore"} for module, arrows in ARROWS.items() if module != "restore"}
+    left = {
+        module: set(arrows) - {"restore"}
+        for module, arrows in ARROWS.items()
+        if module != "restore"
+    }
     while done := {module for module, arrows in left.items() if not arrows & left.keys()}:
         left = {module: arrows for module, arrows in left.items() if module not in done}
     assert not left

@@ -1,7 +1,7 @@
 """Weights that others trained, under the names of our network.
 
-A layout is recognised from the names in a state dict; the architecture is read off names and shapes and compared with
-what is expected. `docs/layouts.md` says which layouts there are.
+A layout is recognised from the names in a state dict; the architecture is read off names and shapes
+and compared with what is expected. `docs/layouts.md` says which layouts there are.
 """
 
 from __future__ import annotations
@@ -31,21 +31,26 @@ OWN = {"stem.weight", "time_embed.0.weight"}
 """Names in a state dict of the lean layout, which nobody else has."""
 
 
-def read(path: Path, *, expected: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(
+    path: Path, *, expected: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Weights of any known layout.
 
     Args:
-        path: a .safetensors file, a pickle of ``torch.save`` (.pt, .pth, .ckpt, .bin), or a diffusers folder.
-        expected: what is known of the network, as parts of a description; compared with what the file tells, and taken
-            for what it does not tell. Without it, a .json or .toml file of the same name beside the weights may say it.
+        path: a .safetensors file, a pickle of ``torch.save`` (.pt, .pth, .ckpt, .bin), or a
+            diffusers folder.
+        expected: what is known of the network, as parts of a description; compared with what the
+            file tells, and taken for what it does not tell. Without it, a .json or .toml file of
+            the same name beside the weights may say it.
 
     Returns:
-        The description, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it, and the tensors by our
-        backbone's names.
+        The description, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it, and the
+        tensors by our backbone's names.
 
     Raises:
-        CheckpointError: no such file, a damaged one, one that holds code (nothing of it is run), an unknown layout,
-            tensors that are missing, left over or of the wrong shape, or not the expected network.
+        CheckpointError: no such file, a damaged one, one that holds code (nothing of it is run), an
+            unknown layout, tensors that are missing, left over or of the wrong shape, or not the
+            expected network.
     """
     source = opened(Path(path))
     hints = dict(source.description or {} if expected is None else expected)
@@ -57,14 +62,23 @@ def read(path: Path, *, expected: Mapping[str, Any] | None = None) -> tuple[dict
         renamed.check(config["backbone"])
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
     return config, renamed.state
 
 
-def convert(source: Path, target: Path, *, overwrite: bool = False, expected: Mapping[str, Any] | None = None) -> None:
-    """Write weights of any known layout as our own: ``target``, a .safetensors file, and its description beside it.
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    overwrite: bool = False,
+    expected: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights of any known layout as our own: ``target``, a .safetensors file, and its
+    description beside it.
 
     Raises:
-        CheckpointError: as `read`, or a target that is there already, cannot be written or has another ending.
+        CheckpointError: as `read`, or a target that is there already, cannot be written or has
+            another ending.
     """
     target = Path(target)
     if target.suffix != ".safetensors":
@@ -79,13 +93,18 @@ def _layout(source: Source) -> Layout:
         return UNet2D(source.state, *diffusers_config(source.path))
     if names >= OWN:
         beside = source.path.with_suffix(".json").name
-        raise CheckpointError(f"weights of our own, whose description {beside} is missing or not complete")
+        raise CheckpointError(
+            f"weights of our own, whose description {beside} is missing or not complete"
+        )
+
     for kind in LAYOUTS:
         if kind.recognises(names):
             return kind(source.state)
+
     shown = ", ".join(sorted(names)[:3])
     raise CheckpointError(
-        f"of no known layout ({', '.join(kind.name for kind in LAYOUTS)} or our own); its tensors are {shown} …"
+        f"of no known layout ({', '.join(kind.name for kind in LAYOUTS)} or our own); its tensors "
+        f"are {shown} …"
     )
 
 
@@ -93,7 +112,11 @@ def _described(source: Source) -> bool:
     """Whether the weights are ours: the description is one that we wrote, which says everything."""
     backbone = (source.description or {}).get("backbone")
     written = {"layout", "channels", "channel_multipliers", "blocks", "qkv_order", "norm"}
-    return source.path.suffix == ".safetensors" and isinstance(backbone, Mapping) and written <= backbone.keys()
+    return (
+        source.path.suffix == ".safetensors"
+        and isinstance(backbone, Mapping)
+        and written <= backbone.keys()
+    )
 
 
 def _own(source: Source, hints: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -103,4 +126,5 @@ def _own(source: Source, hints: Mapping[str, Any]) -> tuple[dict[str, Any], dict
         raise CheckpointError("damaged: its SHA-256 is not the one in its description")
     if different := contradictions(description, {k: v for k, v in hints.items() if k != "sha256"}):
         raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")
+
     return description, source.state

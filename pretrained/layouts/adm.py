@@ -1,4 +1,6 @@
-"""ADM and Improved DDPM (Dhariwal, Nichol 2021, arXiv 2105.05233; arXiv 2102.09672): the names that are ours too."""
+"""ADM and Improved DDPM (Dhariwal, Nichol 2021, arXiv 2105.05233; arXiv 2102.09672): the names that
+are ours too.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ class Adm(Layout):
         resizers = sorted(stage for stage in range(stages) if _resizer(names, stage))
         per_level = resizers[0] + 1 if resizers else max(stages, 1)
         levels = max(-(-stages // per_level), 1)
-        attention = (level for level in range(levels) if f"input_blocks.{level * per_level + 1}.1.qkv.weight" in names)
+        attention = (
+            level
+            for level in range(levels)
+            if f"input_blocks.{level * per_level + 1}.1.qkv.weight" in names
+        )
+
         return Skeleton(
             levels,
             per_level - 1,
@@ -53,12 +60,14 @@ class Adm(Layout):
         backbone = hints.get("backbone", {})
         heads = backbone.get("head_channels") or backbone.get("heads")
         wanted = {
-            'schedule = { name = "linear" } (ADM; its 64x64 model is "cosine")': "schedule" in hints,
+            'schedule = { name = "linear" } (ADM; its 64x64 model is "cosine")': "schedule"
+            in hints,
             "[backbone] head_channels = 64 or heads = 4": heads or not _attends(told),
             '[backbone] qkv_order = "legacy" (its 64x64 model: "new")': "qkv_order" in backbone
             or not _attends(told)
             or (backbone.get("heads") == 1 and not backbone.get("head_channels")),
         }
+
         return "; ".join(what for what, said in wanted.items() if not said)
 
 
@@ -69,6 +78,8 @@ def _attends(told: Mapping[str, Any]) -> bool:
 def _resizer(names: Set[str], stage: int) -> str:
     """The name in a stage of the way up by which one sees that the resolution changes there."""
     candidates = (
-        f"output_blocks.{stage}.{layer}.{leaf}.weight" for layer in (1, 2) for leaf in ("in_layers.0", "conv")
+        f"output_blocks.{stage}.{layer}.{leaf}.weight"
+        for layer in (1, 2)
+        for leaf in ("in_layers.0", "conv")
     )
     return next((name for name in candidates if name in names), "")

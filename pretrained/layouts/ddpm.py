@@ -1,4 +1,6 @@
-"""DDPM's U-Net (Ho, Jain, Abbeel 2020, arXiv 2006.11239) in pesser's PyTorch version, which DDIM and DDRM use too."""
+"""DDPM's U-Net (Ho, Jain, Abbeel 2020, arXiv 2006.11239) in pesser's PyTorch version, which DDIM
+and DDRM use too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from typing import Any
 from pretrained.layouts.layout import Layout
 from pretrained.layouts.unet import Part, Skeleton, counted
 
-FIXED = {"heads": 1, "norm_eps": 1e-6, "norm_groups": 32, "embedding_endpoint": True, "downsample_padding": "end"}
+FIXED = {
+    "heads": 1,
+    "norm_eps": 1e-6,
+    "norm_groups": 32,
+    "embedding_endpoint": True,
+    "downsample_padding": "end",
+}
 """By the code: what shapes do not show."""
 
 
@@ -38,7 +46,8 @@ class Ddpm(Layout):
             return "mid.attn_1" if part.kind == "attention" else f"mid.block_{part.index + 1}"
         if part.kind == "resize":
             return f"{part.side}.{part.level}.{part.side}sample"
-        return f"{part.side}.{part.level}.{'attn' if part.kind == 'attention' else 'block'}.{part.index}"
+        kind = "attn" if part.kind == "attention" else "block"
+        return f"{part.side}.{part.level}.{kind}.{part.index}"
 
     def said(self) -> dict[str, Any]:
         return {"parameterization": "epsilon", "time": "step", "backbone": FIXED}
@@ -46,4 +55,7 @@ class Ddpm(Layout):
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """DDPM attends at 16×16 pixels, which tells the size of its pictures."""
         factors = told["attention_factors"]
-        return {"schedule": {"name": "linear"}, "size": 16 * factors[0] if len(factors) == 1 else None}
+        return {
+            "schedule": {"name": "linear"},
+            "size": 16 * factors[0] if len(factors) == 1 else None,
+        }

@@ -1,4 +1,6 @@
-"""diffusers' ``UNet2DModel``: DDPM's or ADM's U-Net by options, all of which its config.json says."""
+"""diffusers' ``UNet2DModel``: DDPM's or ADM's U-Net by options, all of which its config.json
+says.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from pretrained.errors import CheckpointError
 from pretrained.layouts.layout import Layout, State
 from pretrained.layouts.unet import Part, Skeleton, counted
 
-OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+OLD_NAMES = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
 NUMBERS = {"layers_per_block": 2, "norm_eps": 1e-5, "norm_num_groups": 32}
 """Options with diffusers' defaults."""
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
@@ -24,7 +31,9 @@ ONLY = {
     "downsample_padding": (1, 0),
     "time_embedding_dim": (None,),
 }
-"""Options of which our network has these values alone; the first is diffusers' default, where one is missing."""
+"""Options of which our network has these values alone; the first is diffusers' default, where one
+is missing.
+"""
 
 
 class UNet2D(Layout):
@@ -40,10 +49,16 @@ class UNet2D(Layout):
         "conv_out",
     )
 
-    def __init__(self, state: State, config: Mapping[str, Any] | None, scheduler: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, state: State, config: Mapping[str, Any] | None, scheduler: Mapping[str, Any] | None
+    ) -> None:
         if config is None:
-            raise CheckpointError("a diffusers network says its options in config.json, which is missing beside it")
-        self.config, self.scheduler = config, scheduler
+            raise CheckpointError(
+                "a diffusers network says its options in config.json, which is missing beside it"
+            )
+
+        self.config = config
+        self.scheduler = scheduler
         self.sine_first = not config.get("flip_sin_to_cos", True)
         super().__init__({_today(name): tensor for name, tensor in state.items()})
 
@@ -56,16 +71,23 @@ class UNet2D(Layout):
         return Skeleton(
             levels,
             counted(names, "down_blocks.0.resnets."),
-            frozenset(level for level in range(levels) if counted(names, f"down_blocks.{level}.attentions.")),
+            frozenset(
+                level
+                for level in range(levels)
+                if counted(names, f"down_blocks.{level}.attentions.")
+            ),
             middle_attention=bool(counted(names, "mid_block.attentions.")),
             resblock_updown="down_blocks.0.downsamplers.0.conv1.weight" in names,
         )
 
     def stem(self, part: Part) -> str:
         """The way up is counted from the bottom."""
-        kind = {"block": "resnets", "attention": "attentions", "resize": f"{part.side}samplers"}[part.kind]
+        kind = {"block": "resnets", "attention": "attentions", "resize": f"{part.side}samplers"}[
+            part.kind
+        ]
         if part.side == "middle":
             return f"mid_block.{kind}.{part.index}"
+
         level = part.level if part.side == "down" else self.skeleton.levels - 1 - part.level
         return f"{part.side}_blocks.{level}.{kind}.{part.index}"
 
@@ -75,13 +97,22 @@ class UNet2D(Layout):
             CheckpointError: an option that our network does not have.
         """
         config = {name: self.config.get(name, values[0]) for name, values in ONLY.items()}
-        if other := [f"{name} = {config[name]!r}" for name, values in ONLY.items() if config[name] not in values]:
-            raise CheckpointError(f"config.json asks for what is not known here: {', '.join(other)}")
+        if other := [
+            f"{name} = {config[name]!r}"
+            for name, values in ONLY.items()
+            if config[name] not in values
+        ]:
+            raise CheckpointError(
+                f"config.json asks for what is not known here: {', '.join(other)}"
+            )
+
         numbers = {name: self.config.get(name, default) for name, default in NUMBERS.items()}
-        head, widths = self.config.get("attention_head_dim", 8), self.config.get("block_out_channels", [])
+        head = self.config.get("attention_head_dim", 8)
+        widths = self.config.get("block_out_channels", [])
         sizes = (*numbers.values(), *widths, 1 if head is None else head)
         if not all(isinstance(size, int | float) and size > 0 for size in sizes):
             raise CheckpointError("config.json: its sizes must be positive numbers")
+
         backbone = {
             "channel_multipliers": [_ratio(width, widths[0]) for width in widths],
             "blocks": numbers["layers_per_block"],
@@ -89,11 +120,14 @@ class UNet2D(Layout):
             "norm_eps": float(numbers["norm_eps"]),
             "norm_groups": numbers["norm_num_groups"],
             "embedding_endpoint": config["freq_shift"] == 1,
-            "downsample_padding": "end" if self.config.get("downsample_padding", 1) == 0 else "both",
+            "downsample_padding": "end"
+            if self.config.get("downsample_padding", 1) == 0
+            else "both",
             **({"heads": 1, "head_channels": None} if head is None else {"head_channels": head}),
         }
         size = self.config.get("sample_size")
         size = size[0] if isinstance(size, list) and len(set(size)) == 1 else size
+
         return {
             "time": "step",
             "backbone": backbone,
@@ -116,17 +150,25 @@ def _chain(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: a schedule or a prediction that is not known here.
     """
-    steps, kind = scheduler.get("num_train_timesteps", 1000), scheduler.get("beta_schedule", "linear")
+    steps = scheduler.get("num_train_timesteps", 1000)
+    kind = scheduler.get("beta_schedule", "linear")
     prediction = scheduler.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
-        raise CheckpointError(f"scheduler_config.json: the prediction_type {prediction!r} is not known here")
+        raise CheckpointError(
+            f"scheduler_config.json: the prediction_type {prediction!r} is not known here"
+        )
+
     if kind == "linear" and scheduler.get("trained_betas") is None:
-        start, end = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
+        start = scheduler.get("beta_start", 1e-4)
+        end = scheduler.get("beta_end", 0.02)
         schedule = {"name": "linear", "timesteps": steps, "start": start, "end": end}
     elif kind == "squaredcos_cap_v2":
         schedule = {"name": "cosine", "timesteps": steps}
     else:
-        raise CheckpointError(f"scheduler_config.json: the beta_schedule {kind!r} is not known here")
+        raise CheckpointError(
+            f"scheduler_config.json: the beta_schedule {kind!r} is not known here"
+        )
+
     return {"schedule": schedule, "parameterization": PREDICTIONS[prediction]}
 
 

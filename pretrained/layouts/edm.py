@@ -1,4 +1,6 @@
-"""ADM's U-Net as EDM trained it (Karras et al. 2022, arXiv 2206.00364), as an exported state dict."""
+"""ADM's U-Net as EDM trained it (Karras et al. 2022, arXiv 2206.00364), as an exported state
+dict.
+"""
 
 from __future__ import annotations
 
@@ -33,24 +35,39 @@ class Edm(Layout):
 
     @classmethod
     def recognises(cls, names: Set[str]) -> bool:
-        return {"map_layer0.weight", "map_layer1.weight"} <= {name.removeprefix("model.") for name in names}
+        return {"map_layer0.weight", "map_layer1.weight"} <= {
+            name.removeprefix("model.") for name in names
+        }
 
     @property
     def single(self) -> tuple[str, ...]:
-        return ("map_layer0", "map_layer1", "map_label", self._coded("enc", 0, "conv"), "out_norm", "out_conv")
+        return (
+            "map_layer0",
+            "map_layer1",
+            "map_label",
+            self._coded("enc", 0, "conv"),
+            "out_norm",
+            "out_conv",
+        )
 
     def _skeleton(self, names: Set[str]) -> Skeleton:
         levels = range(len(self.sides))
         return Skeleton(
             len(levels),
             counted(names, self._coded("enc", 0, "block")),
-            frozenset(level for level in levels if f"{self._coded('enc', level, 'block0')}.qkv.weight" in names),
+            frozenset(
+                level
+                for level in levels
+                if f"{self._coded('enc', level, 'block0')}.qkv.weight" in names
+            ),
             middle_attention=f"{self._coded('dec', -1, 'in0')}.qkv.weight" in names,
             resblock_updown=True,
         )
 
     def stem(self, part: Part) -> str:
-        """Attention has the name of its block; a change of resolution is counted to the level that it leads to."""
+        """Attention has the name of its block; a change of resolution is counted to the level that
+        it leads to.
+        """
         if part.side == "middle":
             return self._coded("dec", -1, f"in{part.index}")
         coder = "enc" if part.side == "down" else "dec"
@@ -63,7 +80,12 @@ class Edm(Layout):
         return f"{coder}.{side}x{side}_{layer}"
 
     def said(self) -> dict[str, Any]:
-        fixed = {"head_channels": HEAD_CHANNELS, "qkv_order": "new", "norm_eps": 1e-5, "norm_groups": GROUPS}
+        fixed = {
+            "head_channels": HEAD_CHANNELS,
+            "qkv_order": "new",
+            "norm_eps": 1e-5,
+            "norm_groups": GROUPS,
+        }
         return {"size": self.sides[0], "backbone": fixed}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,13 +97,21 @@ class Edm(Layout):
         narrowest = told["channels"] * min(multipliers)
         if narrowest < GROUPS * GROUP_CHANNELS:
             raise CheckpointError(
-                f"its norms over {narrowest:g} channels have fewer than {GROUPS} groups in EDM's code; known are "
-                f"networks of {GROUPS * GROUP_CHANNELS} channels or more"
+                f"its norms over {narrowest:g} channels have fewer than {GROUPS} groups in EDM's "
+                f"code; known are networks of {GROUPS * GROUP_CHANNELS} channels or more"
             )
-        return {"parameterization": "edm", "time": "log_sigma", "sigma_data": 0.5, "schedule": {"name": "edm"}}
+
+        return {
+            "parameterization": "edm",
+            "time": "log_sigma",
+            "sigma_data": 0.5,
+            "schedule": {"name": "edm"},
+        }
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
-        """Queries, keys and values alternate channel by channel; classes are multiplied, not looked up."""
+        """Queries, keys and values alternate channel by channel; classes are multiplied, not looked
+        up.
+        """
         tensor = super().arranged(name, tensors)
         if name == "label_emb.weight":
             return tensor.T
@@ -95,4 +125,6 @@ class Edm(Layout):
             CheckpointError: a network of EDM's code that is not known here.
         """
         if "u" in state:
-            raise CheckpointError("trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known")
+            raise CheckpointError(
+                "trained with Improved DDPM's preconditioning (a buffer u); only EDM's own is known"
+            )

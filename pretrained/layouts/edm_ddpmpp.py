@@ -1,5 +1,5 @@
-"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv 2206.00364, table 7), as an
-exported state dict.
+"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv
+2206.00364, table 7), as an exported state dict.
 """
 
 from __future__ import annotations
@@ -42,16 +42,20 @@ class DdpmPlusPlus(Edm):
 
     @property
     def single(self) -> tuple[str, ...]:
-        first, last = self._coded("enc", 0, "conv"), (self._coded("dec", 0, f"aux_{part}") for part in ("norm", "conv"))
+        first = self._coded("enc", 0, "conv")
+        last = (self._coded("dec", 0, f"aux_{part}") for part in ("norm", "conv"))
         return ("map_layer0", "map_layer1", "map_label", first, *last)
 
     def _refuse_others(self, state: State) -> None:
         super()._refuse_others(state)
-        longer = (name.endswith("resample_filter") and t.shape[-1:] != (2,) for name, t in state.items())
+        longer = (
+            name.endswith("resample_filter") and t.shape[-1:] != (2,) for name, t in state.items()
+        )
         if any(longer) or any(part in name for part in NCSNPP for name in state):
             raise CheckpointError(
-                "NCSN++ is not known, EDM's DDPM++ and ADM networks are: it is told the noise level by Fourier "
-                "features, has longer resampling filters and shows its encoder the resized picture"
+                "NCSN++ is not known, EDM's DDPM++ and ADM networks are: it is told the noise "
+                "level by Fourier features, has longer resampling filters and shows its encoder "
+                "the resized picture"
             )
 
     def _skeleton(self, names: Set[str]) -> Skeleton:
@@ -59,13 +63,23 @@ class DdpmPlusPlus(Edm):
 
     def said(self) -> dict[str, Any]:
         said = super().said()
-        return {**said, "parameterization": "edm", "time": "log_sigma", "backbone": {**said["backbone"], **FIXED}}
+        return {
+            **said,
+            "parameterization": "edm",
+            "time": "log_sigma",
+            "backbone": {**said["backbone"], **FIXED},
+        }
 
     def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
-        """EDM's own networks were trained with augmentation; its VP baselines, without, have the same shapes."""
+        """EDM's own networks were trained with augmentation; its VP baselines, without, have the
+        same shapes.
+        """
         if "map_augment.weight" in self.state or "parameterization" in hints:
             return ""
-        return 'parameterization = "edm", if it is (baselines with the VP preconditioning look the same)'
+        return (
+            'parameterization = "edm", if it is (baselines with the VP preconditioning look '
+            "the same)"
+        )
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
         """Classes are added to the sinusoids, and so exchanged as these are."""
@@ -74,15 +88,21 @@ class DdpmPlusPlus(Edm):
 
 
 def _with_looked_up_classes(state: State) -> State:
-    """With one column for each class, where the network has a linear layer that is given √classes at one place.
+    """With one column for each class, where the network has a linear layer that is given √classes
+    at one place.
 
     Raises:
         CheckpointError: that layer has no bias, or one that does not fit.
     """
-    weight, bias = state.get("map_label.weight"), state.get("map_label.bias")
+    weight = state.get("map_label.weight")
+    bias = state.get("map_label.bias")
     if weight is None:
         return state
     if bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        raise CheckpointError("the tensors are not those of such a network; map_label needs weight and bias that fit")
+        raise CheckpointError(
+            "the tensors are not those of such a network; map_label needs weight and bias that fit"
+        )
+
     rest = {name: tensor for name, tensor in state.items() if name != "map_label.bias"}
+
     return {**rest, "map_label.weight": math.sqrt(weight.shape[1]) * weight + bias[:, None]}

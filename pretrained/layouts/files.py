@@ -67,12 +67,15 @@ def diffusers_config(weights: Path) -> tuple[dict[str, Any] | None, dict[str, An
 
 def _schedulers(weights: Path) -> list[Path]:
     folder = weights.parent
-    return [place / "scheduler_config.json" for place in (folder, folder / "scheduler", folder.parent / "scheduler")]
+    return [
+        place / "scheduler_config.json"
+        for place in (folder, folder / "scheduler", folder.parent / "scheduler")
+    ]
 
 
 def descriptions(weights: Path) -> list[Path]:
-    """The files around weights that others trained which say something of them; none of ours, which are told by their
-    own digest.
+    """The files around weights that others trained which say something of them; none of ours, which
+    are told by their own digest.
 
     Raises:
         CheckpointError: one cannot be read.
@@ -80,11 +83,20 @@ def descriptions(weights: Path) -> list[Path]:
     beside = weights.with_suffix(".json")
     if (_json(beside) or {}).get("sha256") == digest_of(weights):
         return []
-    places = (beside, weights.with_suffix(".toml"), weights.with_name("config.json"), *_schedulers(weights))
+
+    places = (
+        beside,
+        weights.with_suffix(".toml"),
+        weights.with_name("config.json"),
+        *_schedulers(weights),
+    )
+
     return [place for place in places if place.is_file()]
 
 
-def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], overwrite: bool) -> None:
+def write_pair(
+    path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], overwrite: bool
+) -> None:
     """Write safetensors with their description beside, each whole or not at all.
 
     Raises:
@@ -94,6 +106,7 @@ def write_pair(path: Path, state: Mapping[str, Tensor], description: Mapping[str
     for target in (path, beside):
         if os.path.lexists(target) and not overwrite:
             raise CheckpointError(f"{target}: exists already; pass --overwrite to replace it")
+
     try:
         with written_whole(beside) as text, written_whole(path) as weights:
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, weights)
@@ -112,7 +125,10 @@ def in_folder(folder: Path) -> Path:
     places = [below / name for below in (folder, folder / "unet") for name in WEIGHTS]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise CheckpointError(f"{folder}: no {' or '.join(WEIGHTS)} there or in unet/; pass the file of the weights")
+        raise CheckpointError(
+            f"{folder}: no {' or '.join(WEIGHTS)} there or in unet/; pass the file of the weights"
+        )
+
     return found
 
 
@@ -121,7 +137,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         try:
             return _without_wrapper(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path}: not a readable safetensors file{_text(path)}: {error}") from None
+            raise CheckpointError(
+                f"{path}: not a readable safetensors file{_text(path)}: {error}"
+            ) from None
     return _without_wrapper(_network(_unpickled(path), path))
 
 
@@ -130,6 +148,7 @@ def _unpickled(path: Path) -> Any:
     archive = zipfile.is_zipfile(path)
     if other := _other_zip(path) if archive else _no_pickle(path):
         raise CheckpointError(f"{path}: not a checkpoint: {other}")
+
     try:
         with warnings.catch_warnings():  # of what we refuse anyway
             warnings.simplefilter("ignore")
@@ -137,13 +156,15 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         code = CODE.search(str(error))
         raise CheckpointError(
-            f"{path}: refused, for it holds code{f' ({code[1]})' if code else ''}, which would run on loading; nothing "
-            "of it was. Ask for the weights alone as .safetensors, or, where you trust the file, save its state_dict "
-            "with its author's code"
+            f"{path}: refused, for it holds code{f' ({code[1]})' if code else ''}, which would run "
+            "on loading; nothing of it was. Ask for the weights alone as .safetensors, or, where "
+            "you trust the file, save its state_dict with its author's code"
         ) from None
     except Exception as error:  # torch raises all kinds for damaged files
         reason = str(error).split(". ")[0].splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path}: not a checkpoint that can be read, or damaged: {reason[0]}") from None
+        raise CheckpointError(
+            f"{path}: not a checkpoint that can be read, or damaged: {reason[0]}"
+        ) from None
 
 
 def _other_zip(path: Path) -> str:
@@ -153,9 +174,13 @@ def _other_zip(path: Path) -> str:
             names = archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError) as error:
         return f"a damaged zip file ({error})"
+
     if any(name.endswith("data.pkl") for name in names):
         return ""
-    return f"a zip file of something else; it holds {', '.join(names[:3]) or 'nothing'}{' …' if len(names) > 3 else ''}"
+    return (
+        "a zip file of something else; it holds "
+        f"{', '.join(names[:3]) or 'nothing'}{' …' if len(names) > 3 else ''}"
+    )
 
 
 def _no_pickle(path: Path) -> str:
@@ -169,9 +194,15 @@ def _no_pickle(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The beginning of a file, if it is text: a web page that says an error, a pointer of Git LFS."""
+    """The beginning of a file, if it is text: a web page that says an error, a pointer of Git
+    LFS.
+    """
     line = _beginning(path).partition(b"\n")[0].strip()
-    return f" but text ({line.decode()!r} …)" if line.isascii() and line.decode().isprintable() and line else ""
+    return (
+        f" but text ({line.decode()!r} …)"
+        if line.isascii() and line.decode().isprintable() and line
+        else ""
+    )
 
 
 def _beginning(path: Path) -> bytes:
@@ -182,7 +213,8 @@ def _beginning(path: Path) -> bytes:
 def _network(loaded: Any, path: Path) -> dict[str, Tensor]:
     """The state dict in what training code saved.
 
-    DDIM's and DDRM's code saves a list: model, optimiser, epoch, step and, last, the averaged model.
+    DDIM's and DDRM's code saves a list: model, optimiser, epoch, step and, last, the averaged
+    model.
     """
     if _is_state(loaded):
         return dict(loaded)
@@ -194,6 +226,7 @@ def _network(loaded: Any, path: Path) -> dict[str, Tensor]:
                 return _network(loaded[key], path)
         held = ", ".join(map(str, list(loaded)[:5])) or "nothing"
         raise CheckpointError(f"{path}: no weights of a network in it; it holds {held}")
+
     raise CheckpointError(f"{path}: no weights of a network in it, but {type(loaded).__name__}")
 
 
@@ -215,6 +248,7 @@ def _description(weights: Path) -> dict[str, Any] | None:
     toml = weights.with_suffix(".toml")
     if found is not None or not toml.is_file():
         return found
+
     try:
         return tomllib.loads(toml.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -228,6 +262,7 @@ def _json(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a readable description: {error}") from None
+
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: not a description of a network, but {type(found).__name__}")
     return found

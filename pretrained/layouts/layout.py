@@ -17,10 +17,12 @@ State = dict[str, Tensor]
 
 
 class Layout(ABC):
-    """What a code base calls the parts of ADM's U-Net, and how its weights are arranged in them; of one state dict.
+    """What a code base calls the parts of ADM's U-Net, and how its weights are arranged in them; of
+    one state dict.
 
-    Subclasses say what names cannot: in `said` what the code base fixes, in `usual` what its published networks have,
-    and in `unsaid` what someone must say, because a wrong guess would load without complaint.
+    Subclasses say what names cannot: in `said` what the code base fixes, in `usual` what its
+    published networks have, and in `unsaid` what someone must say, because a wrong guess would load
+    without complaint.
     """
 
     name: ClassVar[str]
@@ -45,7 +47,9 @@ class Layout(ABC):
         self.state = state
         self.skeleton = self._skeleton(state.keys())
         if not (self.skeleton.levels and self.skeleton.blocks):
-            raise CheckpointError(f"it has names of the layout {self.name}, but no block on its way down")
+            raise CheckpointError(
+                f"it has names of the layout {self.name}, but no block on its way down"
+            )
 
     @classmethod
     @abstractmethod
@@ -61,10 +65,14 @@ class Layout(ABC):
 
     @abstractmethod
     def said(self) -> dict[str, Any]:
-        """What its code or its further tensors fix, as parts of a `restore.diffusion.denoiser.ModelConfig`."""
+        """What its code or its further tensors fix, as parts of a
+        `restore.diffusion.denoiser.ModelConfig`.
+        """
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """What its published networks have, where nobody says anything else; ``told`` is the network's backbone."""
+        """What its published networks have, where nobody says anything else; ``told`` is the
+        network's backbone.
+        """
         return {}
 
     def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
@@ -80,6 +88,7 @@ class Layout(ABC):
             return tensor.roll(tensor.shape[1] // 2, dims=1)
         if name == "input_blocks.0.0.weight" and self.condition_first:
             return tensor.roll(3, dims=1)
+
         return tensor
 
     def sources(self) -> dict[str, tuple[str, ...]]:
@@ -87,15 +96,20 @@ class Layout(ABC):
         found = {ours: (theirs,) for ours, theirs in zip(unet.SINGLE, self.single, strict=True)}
         for part in unet.parts(self.skeleton):
             stem = self.stem(part)
-            for ours, theirs in zip(unet.stems(part, self.skeleton), self._theirs(part), strict=True):
+            for ours, theirs in zip(
+                unet.stems(part, self.skeleton), self._theirs(part), strict=True
+            ):
                 several = (theirs,) if isinstance(theirs, str) else theirs
                 found[f"{part.name}.{ours}"] = tuple(f"{stem}.{one}" for one in several)
+
         return found
 
     def _theirs(self, part: Part) -> tuple[str | tuple[str, ...], ...]:
         if part.kind == "attention":
             return self.attention
-        return self.block if part.kind == "block" or self.skeleton.resblock_updown else (self.resize,)
+        return (
+            self.block if part.kind == "block" or self.skeleton.resblock_updown else (self.resize,)
+        )
 
 
 class Renamed:
@@ -106,16 +120,20 @@ class Renamed:
         told: what they tell of the backbone.
 
     Raises:
-        CheckpointError: tensors are missing or left over, or have the wrong shape; the text has their own names.
+        CheckpointError: tensors are missing or left over, or have the wrong shape; the text has
+            their own names.
     """
 
     def __init__(self, layout: Layout) -> None:
-        self.layout, self.sources = layout, layout.sources()
+        self.layout = layout
+        self.sources = layout.sources()
         self.state: State = {}
+
         for ours in (f"{stem}.{kind}" for stem in self.sources for kind in ("weight", "bias")):
             names = self.theirs(ours)
             if all(name in layout.state for name in names):
                 self.state[ours] = self._arranged(ours, [layout.state[name] for name in names])
+
         try:
             self.told = unet.told_by_shapes(self.state, layout.skeleton)
         except KeyError as error:
@@ -125,7 +143,10 @@ class Renamed:
         try:
             return self.layout.arranged(ours, tensors)
         except (RuntimeError, IndexError):
-            shapes = [f"{name} ({_by(t.shape)})" for name, t in zip(self.theirs(ours), tensors, strict=True)]
+            shapes = [
+                f"{name} ({_by(t.shape)})"
+                for name, t in zip(self.theirs(ours), tensors, strict=True)
+            ]
             raise CheckpointError(_faults(wrong=shapes)) from None
 
     def theirs(self, name: str) -> tuple[str, ...]:
@@ -139,24 +160,34 @@ class Renamed:
         Raises:
             CheckpointError: they are not.
         """
-        expected, found = unet.shapes(backbone, self.layout.skeleton), self.layout.state.keys()
+        expected = unet.shapes(backbone, self.layout.skeleton)
+        found = self.layout.state.keys()
         wanted = {name for ours in expected for name in self.theirs(ours)}
         wrong = [
-            f"{', '.join(self.theirs(name))} ({_by(self.state[name].shape)} instead of {_by(shape)})"
+            f"{', '.join(self.theirs(name))} ({_by(self.state[name].shape)} instead of "
+            f"{_by(shape)})"
             for name, shape in expected.items()
             if name in self.state and tuple(self.state[name].shape) != shape
         ]
         faults = _faults(
             missing=sorted(wanted - found),
-            unexpected=sorted(name for name in found - wanted if not name.endswith(self.layout.unused)),
+            unexpected=sorted(
+                name for name in found - wanted if not name.endswith(self.layout.unused)
+            ),
             wrong=wrong,
         )
         if faults:
             raise CheckpointError(faults)
 
 
-def _faults(missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong: Iterable[str] = ()) -> str:
-    found = {"missing": list(missing), "unexpected": list(unexpected), "of the wrong shape": list(wrong)}
+def _faults(
+    missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong: Iterable[str] = ()
+) -> str:
+    found = {
+        "missing": list(missing),
+        "unexpected": list(unexpected),
+        "of the wrong shape": list(wrong),
+    }
     told = [
         f"{len(names)} {what}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
         for what, names in found.items()

@@ -56,7 +56,9 @@ MODEL: dict[str, Any] = {
     "predictor": None,
     "condition_picture": "degraded",
 }
-"""Every key of a `restore.diffusion.denoiser.ModelConfig`, with what holds where nothing is known of it."""
+"""Every key of a `restore.diffusion.denoiser.ModelConfig`, with what holds where nothing is known
+of it.
+"""
 
 NESTED = ("backbone", "schedule")
 
@@ -66,28 +68,39 @@ def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -
 
     Args:
         told: what the shapes tell of the backbone.
-        hints: what the catalogue or the user says, as parts of a description; it may leave out what is known otherwise.
+        hints: what the catalogue or the user says, as parts of a description; it may leave out what
+            is known otherwise.
 
     Raises:
-        CheckpointError: a hint that is no key or that contradicts what is known, or something that must be said.
+        CheckpointError: a hint that is no key or that contradicts what is known, or something that
+            must be said.
     """
-    hints, said = _with_heads(checked(hints)), _with_heads(layout.said())
+    hints = _with_heads(checked(hints))
+    said = _with_heads(layout.said())
     if told["condition_channels"] not in ((0, 3) if layout.conditional else (0,)):
         known = "3, or 6 with a condition" if layout.conditional else "3"
-        raise CheckpointError(f"its network sees {3 + told['condition_channels']} channels; known are {known}")
+        raise CheckpointError(
+            f"its network sees {3 + told['condition_channels']} channels; known are {known}"
+        )
+
     if wanted := layout.unsaid(told, hints):
         raise CheckpointError(
-            f"a network of the layout {layout.name}, whose weights do not show everything; say it in a .toml or .json "
-            f"file of the same name beside it: {wanted}"
+            f"a network of the layout {layout.name}, whose weights do not show everything; say it "
+            f"in a .toml or .json file of the same name beside it: {wanted}"
         )
+
     known = _joined(said, {"backbone": dict(told)})
     if different := contradictions({"backbone": told}, said) + contradictions(known, hints):
         raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")
+
     config = MODEL
+
     for layer in (_with_heads(layout.usual(told)), hints, known):
         config = _joined(config, layer)
+
     if not told["condition_channels"]:
         config = _joined(config, {"condition_required": False, "scale": None})
+
     return config
 
 
@@ -101,16 +114,26 @@ def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
     if flat := [name for name in NESTED if not isinstance(hints.get(name, {}), Mapping)]:
         raise CheckpointError(f"its description's {' and '.join(flat)} must be a table")
     if "schedule" in hints and "name" not in hints["schedule"]:
-        raise CheckpointError('its description\'s schedule has no name, as in schedule = { name = "linear" }')
+        raise CheckpointError(
+            'its description\'s schedule has no name, as in schedule = { name = "linear" }'
+        )
+
     unknown = [name for name in hints if name not in MODEL]
     unknown += [f"backbone.{name}" for name in hints.get("backbone", {}) if name not in BACKBONE]
     if unknown:
-        raise CheckpointError(f"its description has unknown keys: {', '.join(unknown)}; there are {', '.join(MODEL)}")
+        raise CheckpointError(
+            f"its description has unknown keys: {', '.join(unknown)}; there are {', '.join(MODEL)}"
+        )
+
     plain = {name: value for name, value in hints.items() if name not in NESTED}
+
     for table, defaults in ((plain, MODEL), (hints.get("backbone", {}), BACKBONE)):
         for name, value in table.items():
             if not _fits(value, defaults[name]):
-                raise CheckpointError(f"its description says {name} = {value!r}, where {defaults[name]!r} is usual")
+                raise CheckpointError(
+                    f"its description says {name} = {value!r}, where {defaults[name]!r} is usual"
+                )
+
     return hints
 
 
@@ -119,9 +142,12 @@ def _fits(value: Any, default: Any) -> bool:
     if default is None:
         return value is None or (isinstance(value, int) and not isinstance(value, bool))
     if isinstance(default, list):
-        return isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value)
+        return isinstance(value, list | tuple) and all(
+            isinstance(part, int | float) for part in value
+        )
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
+
     return type(value) is type(default)
 
 
@@ -134,6 +160,7 @@ def contradictions(known: Mapping[str, Any], expected: Mapping[str, Any]) -> lis
             found += [f"{name}.{difference}" for difference in inner]
         elif name in known and _plain(known[name]) != _plain(value):
             found.append(f"{name}: {_plain(known[name])}, expected {_plain(value)}")
+
     return found
 
 

@@ -1,4 +1,6 @@
-"""SR3's U-Net (Saharia et al. 2021, arXiv 2104.07636) in Janspiry's PyTorch version, with the buffers of its chain."""
+"""SR3's U-Net (Saharia et al. 2021, arXiv 2104.07636) in Janspiry's PyTorch version, with the
+buffers of its chain.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ PUBLISHED = {
     ((1, 2, 4, 8, 8), 2): {"size": 128, "backbone": {"norm_groups": 32}},
     ((1, 2, 4, 8, 16), 1): {"size": 512, "backbone": {"norm_groups": 16}},
 }
-"""Of the 16→128 and the 64→512 network, by multipliers and blocks: what their shapes do not show."""
+"""Of the 16→128 and the 64→512 network, by multipliers and blocks: what their shapes do not show.
+"""
 
 
 class Sr3(Layout):
@@ -62,10 +65,17 @@ class Sr3(Layout):
 
     def _skeleton(self, names: Set[str]) -> Skeleton:
         stages = counted(names, "denoise_fn.downs.")
-        resizers = [stage for stage in range(1, stages) if f"denoise_fn.downs.{stage}.conv.weight" in names]
+        resizers = [
+            stage for stage in range(1, stages) if f"denoise_fn.downs.{stage}.conv.weight" in names
+        ]
         per_level = resizers[0] if resizers else max(stages, 1)
         first = [level * per_level + 1 for level in range(len(resizers) + 1)]
-        attention = (n for n, stage in enumerate(first) if f"denoise_fn.downs.{stage}.attn.qkv.weight" in names)
+        attention = (
+            n
+            for n, stage in enumerate(first)
+            if f"denoise_fn.downs.{stage}.attn.qkv.weight" in names
+        )
+
         return Skeleton(
             len(first),
             per_level - 1,
@@ -75,18 +85,24 @@ class Sr3(Layout):
         )
 
     def stem(self, part: Part) -> str:
-        """Stages are numbered as ours on the way down; on the way up a change of resolution has a number of its own."""
+        """Stages are numbered as ours on the way down; on the way up a change of resolution has a
+        number of its own.
+        """
         if part.side == "middle":
             return f"denoise_fn.mid.{part.index}"
         if part.side == "down":
             return f"denoise_fn.downs.{part.name.split('.')[1]}"
+
         before = (self.skeleton.levels - 1 - part.level) * (self.skeleton.blocks + 2)
-        return f"denoise_fn.ups.{before + (self.skeleton.blocks + 1 if part.kind == 'resize' else part.index)}"
+        index = self.skeleton.blocks + 1 if part.kind == "resize" else part.index
+        return f"denoise_fn.ups.{before + index}"
 
     def said(self) -> dict[str, Any]:
         fixed = {"heads": 1, "norm_eps": 1e-5, "embedding_activation": False}
         said = {"parameterization": "epsilon", "time": "sqrt_alphas_cumprod", "backbone": fixed}
-        return said | ({"schedule": _schedule(self.state["betas"])} if "betas" in self.state else {})
+        return said | (
+            {"schedule": _schedule(self.state["betas"])} if "betas" in self.state else {}
+        )
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
         shown = {"condition_required": True, "condition_resampling": "pil-bicubic", "scale": 8}
@@ -99,7 +115,11 @@ class Sr3(Layout):
     def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
         if (tuple(told["channel_multipliers"]), told["blocks"]) in PUBLISHED:
             return ""
-        return "" if "norm_groups" in hints.get("backbone", {}) else "[backbone] norm_groups = 32 (or of what it has)"
+        return (
+            ""
+            if "norm_groups" in hints.get("backbone", {})
+            else "[backbone] norm_groups = 32 (or of what it has)"
+        )
 
 
 def _schedule(betas: Tensor) -> dict[str, Any]:
@@ -109,9 +129,15 @@ def _schedule(betas: Tensor) -> dict[str, Any]:
         CheckpointError: β does not rise linearly.
     """
     if betas.ndim != 1 or len(betas) < 2:
-        raise CheckpointError(f"its chain (betas) must be a list of numbers, not {tuple(betas.shape)}")
+        raise CheckpointError(
+            f"its chain (betas) must be a list of numbers, not {tuple(betas.shape)}"
+        )
+
     start, end = (float(f"{float(beta):.6g}") for beta in (betas[0], betas[-1]))
     linear = torch.linspace(start, end, len(betas), dtype=torch.float64)
     if not torch.allclose(betas.double(), linear, rtol=1e-4, atol=1e-9):
-        raise CheckpointError("its chain (betas) does not rise linearly; only linear ones are known")
+        raise CheckpointError(
+            "its chain (betas) does not rise linearly; only linear ones are known"
+        )
+
     return {"name": "sr3", "timesteps": len(betas), "start": start, "end": end}

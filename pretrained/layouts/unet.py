@@ -10,11 +10,18 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-BLOCK = ("in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection")
+BLOCK = (
+    "in_layers.0",
+    "in_layers.2",
+    "emb_layers.1",
+    "out_layers.0",
+    "out_layers.3",
+    "skip_connection",
+)
 ATTENTION = ("norm", "qkv", "proj_out")
 SINGLE = ("time_embed.0", "time_embed.2", "label_emb", "input_blocks.0.0", "out.0", "out.2")
-"""Stems of what is there once: the two layers of the time embedding, classes, first convolution, last norm and last
-convolution."""
+"""Stems of what is there once: the two layers of the time embedding, classes, first convolution,
+last norm and last convolution."""
 OPTIONAL = ("label_emb", "skip_connection")
 
 Shape = tuple[int, ...]
@@ -31,8 +38,9 @@ class Skeleton(NamedTuple):
     middle_attention: bool
     resblock_updown: bool
     plus: bool = False
-    """DDPM++'s variant: a first convolution of the base width, a projection beside every change of resolution, on the
-    way up attention behind the last block of a level alone, classes added to the sinusoids of the time."""
+    """DDPM++'s variant: a first convolution of the base width, a projection beside every change of
+    resolution, on the way up attention behind the last block of a level alone, classes added to the
+    sinusoids of the time."""
 
 
 class Part(NamedTuple):
@@ -55,6 +63,7 @@ def parts(skeleton: Skeleton) -> Iterator[Part]:
     yield Part("middle_block.0", "block", "middle", bottom, 0)
     if skeleton.middle_attention:
         yield Part("middle_block.1", "attention", "middle", bottom, 0)
+
     yield Part(f"middle_block.{last}", "block", "middle", bottom, 1)
     yield from _way_up(skeleton)
 
@@ -78,7 +87,9 @@ def _way_up(skeleton: Skeleton) -> Iterator[Part]:
         for index in range(skeleton.blocks + 1):
             stage += 1
             yield Part(f"output_blocks.{stage}.0", "block", "up", level, index)
-            attends = level in skeleton.attention and (index == skeleton.blocks or not skeleton.plus)
+            attends = level in skeleton.attention and (
+                index == skeleton.blocks or not skeleton.plus
+            )
             if attends:
                 yield Part(f"output_blocks.{stage}.1", "attention", "up", level, index)
             if level and index == skeleton.blocks:
@@ -101,8 +112,11 @@ def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str,
         KeyError: a tensor is missing, or has too few dimensions.
     """
     channels = _shape(state, "time_embed.0.weight")[1]
-    incoming, outgoing = _shape(state, "input_blocks.0.0.weight")[1], _shape(state, "out.2.weight")[0]
-    first = [f"input_blocks.{level * (skeleton.blocks + 1) + 1}.0" for level in range(skeleton.levels)]
+    incoming = _shape(state, "input_blocks.0.0.weight")[1]
+    outgoing = _shape(state, "out.2.weight")[0]
+    first = [
+        f"input_blocks.{level * (skeleton.blocks + 1) + 1}.0" for level in range(skeleton.levels)
+    ]
     widths = [_shape(state, f"{name}.out_layers.3.weight")[0] for name in first]
     embedding = _shape(state, "time_embed.2.weight")[0]
     qkv = any(name.endswith(".qkv.weight") for name in state)
@@ -123,6 +137,7 @@ def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str,
         told["resblock_updown"] = skeleton.resblock_updown
     if qkv:
         told["qkv_bias"] = any(name.endswith(".qkv.bias") for name in state)
+
     return told
 
 
@@ -142,10 +157,14 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
     }
     if backbone["classes"]:
         found["label_emb.weight"] = (backbone["classes"], channels if skeleton.plus else embedding)
+
     projected = 2 if backbone["scale_shift_norm"] else 1
+
     for part, before, width in _with_widths(skeleton, widths, first):
         if part.kind == "attention":
-            found |= _affine(f"{part.name}.norm", (width,)) | _affine(f"{part.name}.proj_out", (width, width, 1))
+            found |= _affine(f"{part.name}.norm", (width,)) | _affine(
+                f"{part.name}.proj_out", (width, width, 1)
+            )
             found |= _affine(f"{part.name}.qkv", (3 * width, width, 1), bias=backbone["qkv_bias"])
         elif part.kind == "block" or skeleton.resblock_updown:
             found |= _affine(f"{part.name}.in_layers.0", (before,))
@@ -157,12 +176,16 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
                 found |= _affine(f"{part.name}.skip_connection", (width, before, 1, 1))
         else:
             found |= _affine(f"{part.name}.{stems(part, skeleton)[0]}", (width, width, 3, 3))
+
     return found
 
 
-def _with_widths(skeleton: Skeleton, widths: list[int], first: int) -> Iterator[tuple[Part, int, int]]:
+def _with_widths(
+    skeleton: Skeleton, widths: list[int], first: int
+) -> Iterator[tuple[Part, int, int]]:
     """Each part with the channels that it is given and those that it gives."""
-    channels, waiting = first, [first]
+    channels = first
+    waiting = [first]
     for part in parts(skeleton):
         width = channels if part.kind != "block" or part.side == "middle" else widths[part.level]
         joined = waiting.pop() if part.kind == "block" and part.side == "up" else 0
@@ -177,7 +200,9 @@ def _affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
-    """Padded to two dimensions of at least 1, so that a wrong tensor is named by the comparison that follows."""
+    """Padded to two dimensions of at least 1, so that a wrong tensor is named by the comparison
+    that follows.
+    """
     return tuple(max(size, 1) for size in (*state[name].shape, 1, 1)[: max(state[name].ndim, 2)])
 
 
@@ -186,6 +211,8 @@ def _whole(number: float) -> float:
 
 
 def counted(names: Iterable[str], prefix: str) -> int:
-    """How many numbers follow ``prefix`` in names; where one is left out, a layer will be missing."""
+    """How many numbers follow ``prefix`` in names; where one is left out, a layer will be
+    missing.
+    """
     following = (name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix))
     return len({number for number in following if number.isdecimal()})

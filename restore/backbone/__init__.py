@@ -18,7 +18,11 @@ __all__ = [
     "timestep_embedding",
 ]
 
-LAYOUTS: dict[str, type[Backbone]] = {"adm": AdmBackbone, "ddpm++": DdpmppBackbone, "lean": LeanBackbone}
+LAYOUTS: dict[str, type[Backbone]] = {
+    "adm": AdmBackbone,
+    "ddpm++": DdpmppBackbone,
+    "lean": LeanBackbone,
+}
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:

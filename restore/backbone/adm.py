@@ -1,6 +1,6 @@
-"""ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233): its block layout and its names in the state dict, so that
-its checkpoints load as they are. The U-Nets of DDPM and of SR3's re-implementations are the same with other options
-(`pretrained.layouts` renames their weights).
+"""ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233): its block layout and its names in the
+state dict, so that its checkpoints load as they are. The U-Nets of DDPM and of SR3's
+re-implementations are the same with other options (`pretrained.layouts` renames their weights).
 """
 
 from __future__ import annotations
@@ -36,13 +36,20 @@ class Upsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """norm → SiLU → conv → norm, scaled and shifted by the time embedding → SiLU → conv, added to the input.
+    """norm → SiLU → conv → norm, scaled and shifted by the time embedding → SiLU → conv, added to
+    the input.
 
-    ``resize`` is ``"down"`` or ``"up"`` when the block also halves (mean) or doubles (nearest) the resolution.
+    ``resize`` is ``"down"`` or ``"up"`` when the block also halves (mean) or doubles (nearest) the
+    resolution.
     """
 
     def __init__(
-        self, config: BackboneConfig, channels: int, out_channels: int, embedding: int, resize: str | None = None
+        self,
+        config: BackboneConfig,
+        channels: int,
+        out_channels: int,
+        embedding: int,
+        resize: str | None = None,
     ) -> None:
         super().__init__()
         self.scale_shift = config.scale_shift_norm
@@ -60,18 +67,23 @@ class ResidualBlock(nn.Module):
             nn.Dropout(config.dropout),
             zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
-        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        self.skip_connection = (
+            nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        norm_and_act, conv = self.in_layers[:2], self.in_layers[2]
+        norm_and_act = self.in_layers[:2]
+        conv = self.in_layers[2]
         h = conv(self._resized(norm_and_act(x)))
         parameters = self.emb_layers(embedding.to(h.dtype))[:, :, None, None]
-        norm, rest = self.out_layers[0], self.out_layers[1:]
+        norm = self.out_layers[0]
+        rest = self.out_layers[1:]
         if self.scale_shift:
             scale, shift = parameters.chunk(2, dim=1)
             h = rest(torch.addcmul(shift, norm(h), 1 + scale))
         else:
             h = rest(norm(h + parameters))
+
         return self.skip_connection(self._resized(x)) + h
 
     def _resized(self, x: Tensor) -> Tensor:
@@ -87,8 +99,13 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.heads = channels // config.head_channels if config.head_channels else config.heads
         if self.heads < 1 or channels % (config.head_channels or self.heads):
-            kind = f"heads of {config.head_channels}" if config.head_channels else f"{config.heads} heads"
+            kind = (
+                f"heads of {config.head_channels}"
+                if config.head_channels
+                else f"{config.heads} heads"
+            )
             raise ValueError(f"attention to {channels} channels cannot be divided into {kind}")
+
         self.order = config.qkv_order
         self.norm = norm_layer(config, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1, bias=config.qkv_bias)
@@ -101,8 +118,10 @@ class AttentionBlock(nn.Module):
             qkv = qkv.reshape(batch, self.heads, 3, channels // self.heads, -1).transpose(1, 2)
         else:
             qkv = qkv.reshape(batch, 3, self.heads, channels // self.heads, -1)
+
         q, k, v = qkv.mT.unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).mT.reshape(batch, channels, -1)
+
         return x + self.proj_out(h).reshape(batch, channels, height, width)
 
 
@@ -132,6 +151,7 @@ class AdmBackbone(Backbone):
         super().__init__(config)
         if not config.channel_multipliers:
             raise ValueError("the network needs at least one level: channel_multipliers is empty")
+
         embedding = config.embedding_channels
         widths = config.widths
         self.input_blocks, skips = self._way_down(widths, embedding)
@@ -148,9 +168,12 @@ class AdmBackbone(Backbone):
         for stage in self.input_blocks:
             h = stage(h, embedding)
             skips.append(h)
+
         h = self.middle_block(h, embedding)
+
         for stage in self.output_blocks:
             h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+
         return self.out(h)
 
     @property
@@ -158,9 +181,11 @@ class AdmBackbone(Backbone):
         return self.input_blocks[0][0], self.out[-1]
 
     def _way_down(self, widths: list[int], embedding: int) -> tuple[nn.ModuleList, list[int]]:
-        config, channels = self.config, self._first_width
+        config = self.config
+        channels = self._first_width
         stages = [Stage(nn.Conv2d(config.in_channels * config.patch**2, channels, 3, padding=1))]
         skips = [channels]
+
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
                 block = self.block(config, channels, width, embedding)
@@ -170,6 +195,7 @@ class AdmBackbone(Backbone):
             if level + 1 < len(widths):
                 stages.append(Stage(self._resizer("down", channels, embedding)))
                 skips.append(channels)
+
         return nn.ModuleList(stages), skips
 
     def _middle(self, channels: int, embedding: int) -> Iterator[nn.Module]:
@@ -179,8 +205,11 @@ class AdmBackbone(Backbone):
         yield self.block(self.config, channels, channels, embedding)
 
     def _way_up(self, widths: list[int], skips: list[int], embedding: int) -> nn.ModuleList:
-        config, channels, remaining = self.config, widths[-1], list(skips)
+        config = self.config
+        channels = widths[-1]
+        remaining = list(skips)
         stages = []
+
         for level in reversed(range(len(widths))):
             for block in range(config.blocks + 1):
                 layers = [self.block(config, channels + remaining.pop(), widths[level], embedding)]
@@ -189,6 +218,7 @@ class AdmBackbone(Backbone):
                 if level and block == config.blocks:
                     layers.append(self._resizer("up", channels, embedding))
                 stages.append(Stage(*layers))
+
         return nn.ModuleList(stages)
 
     @property
@@ -196,7 +226,11 @@ class AdmBackbone(Backbone):
         return self.config.widths[0]
 
     def _attention(self, level: int, channels: int) -> list[nn.Module]:
-        return [self.attention(self.config, channels)] if 2**level in self.config.attention_factors else []
+        return (
+            [self.attention(self.config, channels)]
+            if 2**level in self.config.attention_factors
+            else []
+        )
 
     def _attention_up(self, level: int, block: int, channels: int) -> list[nn.Module]:
         """Behind a block on the way up; ``block`` is counted within its level."""
@@ -205,4 +239,8 @@ class AdmBackbone(Backbone):
     def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
         if self.config.resblock_updown:
             return self.block(self.config, channels, channels, embedding, resize=direction)
-        return Downsample(channels, self.config.downsample_padding) if direction == "down" else Upsample(channels)
+        return (
+            Downsample(channels, self.config.downsample_padding)
+            if direction == "down"
+            else Upsample(channels)
+        )

@@ -1,4 +1,6 @@
-"""What all layouts of the network share: the time embedding, the norms, the way pictures go in and come out."""
+"""What all layouts of the network share: the time embedding, the norms, the way pictures go in and
+come out.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from restore.backbone.config import BackboneConfig
 
 
 def timestep_embedding(time: Tensor, dim: int, endpoint: bool = False) -> Tensor:
-    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000: float32 [B, dim].
+    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000:
+    float32 [B, dim].
 
     The lowest frequency is 1/10000 with ``endpoint``, else the next one would be.
     """
@@ -50,7 +53,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size, even 1)."""
+    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size,
+    even 1).
+    """
     for dim in (-2, -1):
         size = x.shape[dim]
         target = -(-size // multiple) * multiple
@@ -83,8 +88,11 @@ class Backbone(nn.Module, ABC):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        hidden, embedding = 4 * config.channels, config.embedding_channels
-        self.time_embed = nn.Sequential(nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding))
+        hidden = 4 * config.channels
+        embedding = config.embedding_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.channels, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
+        )
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, embedding)
 
@@ -92,10 +100,11 @@ class Backbone(nn.Module, ABC):
         """Predict.
 
         Args:
-            x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture, condition
-                picture, map of known pixels, map of the noise level, in this order; each where the network has it.
-            time: [B or 1], in the unit the network was trained with, not necessarily whole; [B or 1, times] for a
-                network that is told more than one number.
+            x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture,
+                condition picture, map of known pixels, map of the noise level, in this order; each
+                where the network has it.
+            time: [B or 1], in the unit the network was trained with, not necessarily whole; [B or
+                1, times] for a network that is told more than one number.
             label: [B] class numbers, for a class-conditional network.
 
         Returns:
@@ -106,15 +115,21 @@ class Backbone(nn.Module, ABC):
 
     def embed(self, time: Tensor, label: Tensor | None) -> Tensor:
         """What the blocks are told of time and class, [B or 1, E]; arguments as of `forward`."""
-        width, endpoint = self.config.channels // self.config.times, self.config.embedding_endpoint
+        width = self.config.channels // self.config.times
+        endpoint = self.config.embedding_endpoint
         numbers = time.reshape(len(time), self.config.times).unbind(dim=1)
-        sinusoids = torch.cat([timestep_embedding(number, width, endpoint) for number in numbers], dim=1)
+        sinusoids = torch.cat(
+            [timestep_embedding(number, width, endpoint) for number in numbers], dim=1
+        )
         embedding = self.time_embed(sinusoids)
+
         return embedding if label is None else embedding + self.label_emb(label)
 
     @abstractmethod
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding`` is [B or 1, E]."""
+        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding``
+        is [B or 1, E].
+        """
 
     @property
     @abstractmethod
@@ -126,12 +141,16 @@ class Backbone(nn.Module, ABC):
         return self.ends[0].weight.dtype
 
     def set_compute_dtype(self, dtype: torch.dtype) -> Backbone:
-        """Keep convolutions and projections in ``dtype``; norms and the time embedding stay in float32."""
+        """Keep convolutions and projections in ``dtype``; norms and the time embedding stay in
+        float32.
+        """
         for module in self._projections():
             module.to(dtype)
         return self
 
     def _projections(self) -> Iterator[nn.Module]:
         for name, module in self.named_modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and not name.startswith("time_embed."):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and not name.startswith(
+                "time_embed."
+            ):
                 yield module

@@ -18,43 +18,50 @@ class BackboneConfig:
     """Everything that determines the network.
 
     Attributes:
-        layout: ``adm``, the U-Net of ADM, ``ddpm++``, see `restore.backbone.ddpmpp`, or ``lean``, see
-            `restore.backbone.lean`.
+        layout: ``adm``, the U-Net of ADM, ``ddpm++``, see `restore.backbone.ddpmpp`, or ``lean``,
+            see `restore.backbone.lean`.
         image_channels: channels of the noisy picture.
         condition_channels: channels of the condition picture beside it (0: unconditional only).
         condition_map: whether one more channel marks the known pixels of the condition.
         noise_map: whether one more channel holds the noise level of the measurement (predictors).
         noisy_input: whether the noisy picture is an input; predictors see their condition alone.
-        times: how many numbers the network is told beside its pictures, through the time embedding: 1, the time of its
-            noisy picture, or for predictors 2, see `restore.diffusion.predictor`.
+        times: how many numbers the network is told beside its pictures, through the time embedding:
+            1, the time of its noisy picture, or for predictors 2, see
+            `restore.diffusion.predictor`.
         learned_variance: twice the output channels; the second half interpolates the variance.
         channels: width that the multipliers multiply.
         channel_multipliers: one a level, from full resolution down.
-        blocks: residual blocks a level on the way down (one more on the way up, except of ``lean``).
-        attention_factors: down-sampling factors at which residual blocks are followed by attention; ADM's
-            "attention at 32, 16, 8 of 256" is (8, 16, 32). ``ddpm++`` attends after the last block alone on the way up.
+        blocks: residual blocks a level on the way down (one more on the way up, except of
+            ``lean``).
+        attention_factors: down-sampling factors at which residual blocks are followed by attention;
+            ADM's "attention at 32, 16, 8 of 256" is (8, 16, 32). ``ddpm++`` attends after the last
+            block alone on the way up.
         middle_attention: attention between the two middle blocks.
         heads, head_channels: number of attention heads, or channels of each (the latter wins).
-        qkv_order: ``legacy`` keeps q, k, v together within each head, ``new`` keeps the heads together
-            within q, k and v. Weights of both have the same shapes.
+        qkv_order: ``legacy`` keeps q, k, v together within each head, ``new`` keeps the heads
+            together within q, k and v. Weights of both have the same shapes.
         norm: ``group`` (GroupNorm) or ``rms`` (per pixel over channels, which is local).
         norm_eps: added to the variance.
         norm_groups: of ``group``.
-        scale_shift_norm: the time embedding scales and shifts the second norm, instead of being added.
-        resblock_updown: residual blocks change the resolution, instead of strided and up-sampling convolutions.
+        scale_shift_norm: the time embedding scales and shifts the second norm, instead of being
+            added.
+        resblock_updown: residual blocks change the resolution, instead of strided and up-sampling
+            convolutions.
         classes: number of class labels (0: none).
         dropout: in residual blocks.
-        embedding_endpoint: the frequencies of the time embedding fall to 1/10000 itself, as DDPM's do, instead of
-            ending just above it.
-        embedding_width: channels of the time embedding that the blocks are given; None is four times ``channels``.
+        embedding_endpoint: the frequencies of the time embedding fall to 1/10000 itself, as DDPM's
+            do, instead of ending just above it.
+        embedding_width: channels of the time embedding that the blocks are given; None is four
+            times ``channels``.
         embedding_activation: SiLU before every block's projection of the time embedding.
         qkv_bias: of the projection to queries, keys and values.
-        downsample_padding: strided convolutions see zeros on ``both`` sides, or, as DDPM's do, at the ``end`` only
-            (below and right).
+        downsample_padding: strided convolutions see zeros on ``both`` sides, or, as DDPM's do, at
+            the ``end`` only (below and right).
         patch: pixels are unshuffled ``patch × patch`` in front and shuffled behind.
 
-    Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``, ``qkv_bias``
-    and ``downsample_padding`` are no options of ``lean``; residual blocks of ``ddpm++`` always change the resolution.
+    Attention, ``scale_shift_norm``, ``resblock_updown``, ``dropout``, ``embedding_activation``,
+    ``qkv_bias`` and ``downsample_padding`` are no options of ``lean``; residual blocks of
+    ``ddpm++`` always change the resolution.
 
     Raises:
         ValueError: a word that is none of an option's.
@@ -95,7 +102,10 @@ class BackboneConfig:
             if (value := getattr(self, name)) not in words:
                 raise ValueError(f"{name} must be {' or '.join(words)}, not {value!r}")
         if self.times < 1 or (self.times > 1 and self.channels % (2 * self.times)):
-            raise ValueError(f"times must be at least 1 and divide half of the {self.channels} channels: {self.times}")
+            raise ValueError(
+                f"times must be at least 1 and divide half of the {self.channels} channels: "
+                f"{self.times}"
+            )
 
     @property
     def in_channels(self) -> int:

@@ -1,5 +1,6 @@
-"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv 2206.00364, table 7): a
-variant of ADM's U-Net, with its names in the state dict (`pretrained.layouts` renames EDM's weights).
+"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv
+2206.00364, table 7): a variant of ADM's U-Net, with its names in the state dict
+(`pretrained.layouts` renames EDM's weights).
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ SKIP_SCALE = math.sqrt(0.5)
 
 
 class ScaledResidualBlock(ResidualBlock):
-    """ADM's block times √½; where it changes the resolution, the resized input goes through a 1×1 convolution."""
+    """ADM's block times √½; where it changes the resolution, the resized input goes through a 1×1
+    convolution.
+    """
 
     def __init__(
-        self, config: BackboneConfig, channels: int, out_channels: int, embedding: int, resize: str | None = None
+        self,
+        config: BackboneConfig,
+        channels: int,
+        out_channels: int,
+        embedding: int,
+        resize: str | None = None,
     ) -> None:
         super().__init__(config, channels, out_channels, embedding, resize)
         if resize:
@@ -40,9 +48,9 @@ class ScaledAttentionBlock(AttentionBlock):
 class DdpmppBackbone(AdmBackbone):
     """The U-Net of DDPM++.
 
-    Against ADM's: sums are scaled, the first convolution has the base width ``config.channels``, on the way up
-    attention follows the last block of a level alone, and a class is added to the sinusoids of the time, in front of
-    the layers that make the embedding of them.
+    Against ADM's: sums are scaled, the first convolution has the base width ``config.channels``, on
+    the way up attention follows the last block of a level alone, and a class is added to the
+    sinusoids of the time, in front of the layers that make the embedding of them.
 
     Args:
         config: its description.
@@ -56,7 +64,10 @@ class DdpmppBackbone(AdmBackbone):
 
     def __init__(self, config: BackboneConfig) -> None:
         if not config.resblock_updown:
-            raise ValueError("the ddpm++ layout resizes in its residual blocks: resblock_updown must be true")
+            raise ValueError(
+                "the ddpm++ layout resizes in its residual blocks: resblock_updown must be true"
+            )
+
         super().__init__(config)
         if config.classes:
             self.label_emb = nn.Embedding(config.classes, config.channels)

@@ -1,8 +1,8 @@
 """A U-Net for processors: few passes over memory, every convolution at the width that pays.
 
-Against ADM's layout: one norm and one activation a block; skips are added, one a level, instead of concatenated after
-every block; levels are joined by 2×2 convolutions of stride 2 and by 1×1 convolutions with a pixel shuffle, as in
-NAFNet (Chen et al. 2022, arXiv 2204.04676).
+Against ADM's layout: one norm and one activation a block; skips are added, one a level, instead of
+concatenated after every block; levels are joined by 2×2 convolutions of stride 2 and by 1×1
+convolutions with a pixel shuffle, as in NAFNet (Chen et al. 2022, arXiv 2204.04676).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class LeanBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv_in(self.norm(x))
-        scale, shift = self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = (
+            self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
+        )
         return x + self.conv_out(F.silu(torch.addcmul(shift, h, 1 + scale)))
 
 
@@ -63,15 +65,20 @@ class LeanBackbone(Backbone):
 
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:
         embedding = F.silu(embedding)
-        h, skips = self.stem(h), []
+        h = self.stem(h)
+        skips = []
+
         for level, blocks in enumerate(self.encoder):
             h = self.down[level - 1](h) if level else h
             h = _run(blocks, h, embedding)
             skips.append(h)
+
         h = _run(self.middle, h, embedding)
+
         for level in reversed(range(len(skips))):
             h = F.pixel_shuffle(self.up[level](h), 2) if level < len(self.up) else h
             h = _run(self.decoder[level], h + skips[level], embedding)
+
         return self.out(h)
 
     @property
@@ -91,6 +98,7 @@ def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
 def _check(config: BackboneConfig) -> None:
     if not config.channel_multipliers:
         raise ValueError("the network needs at least one level: channel_multipliers is empty")
+
     others = {
         "attention_factors": bool(config.attention_factors),
         "middle_attention": config.middle_attention,

@@ -2,8 +2,8 @@
 
 >>> options = read_options(Path("mine.toml"), "sr", commands)
 
-A key is an option's name, with dashes or underscores. Keys at the top count for every command, those of a section
-``[sr]`` for that one, before those at the top.
+A key is an option's name, with dashes or underscores. Keys at the top count for every command,
+those of a section ``[sr]`` for that one, before those at the top.
 """
 
 from __future__ import annotations
@@ -53,17 +53,21 @@ Commands = Mapping[str, Mapping[str, Option]]
 def read_options(path: Path, command: str, commands: Commands) -> dict[str, Any]:
     """The values that a file sets for a command, by the names of their parameters.
 
-    Paths in it are relative to its folder; so are those in texts that name files, as in ``kernel = "file:k.png"``. All
-    sections are checked, whichever the command is.
+    Paths in it are relative to its folder; so are those in texts that name files, as in ``kernel =
+    "file:k.png"``. All sections are checked, whichever the command is.
 
     Raises:
         FileAccess: no such file.
-        BadArgument: not TOML, a key that is no option, or a value of the wrong type; the text names it.
+        BadArgument: not TOML, a key that is no option, or a value of the wrong type; the text names
+            it.
     """
     sections = _checked(_table(path), path, commands)
     values = {**sections[""], **sections.get(command, {})}
     options = commands[command]
-    return {options[name].parameter: _placed(options[name], value, path.parent) for name, value in values.items()}
+    return {
+        options[name].parameter: _placed(options[name], value, path.parent)
+        for name, value in values.items()
+    }
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -82,27 +86,46 @@ def _table(path: Path) -> dict[str, Any]:
 def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
     """Values by section and name; the section "" is the top."""
     first, *others = commands.values()
-    common = {name: option for name, option in first.items() if all(name in options for options in others)}
+    common = {
+        name: option for name, option in first.items() if all(name in options for options in others)
+    }
     top = {key: value for key, value in table.items() if key not in commands}
+
     for key in top:
         _refuse_misplaced(key, path, commands, common)
+
     sections = {"": _section(top, common, f"--config {path}:")}
+
     for command in table.keys() & commands.keys():
         if not isinstance(table[command], dict):
-            raise BadArgument(f"--config {path}: {command} is a command; write its options below [{command}]")
-        sections[command] = _section(table[command], commands[command], f"--config {path}: [{command}]")
+            raise BadArgument(
+                f"--config {path}: {command} is a command; write its options below [{command}]"
+            )
+        sections[command] = _section(
+            table[command], commands[command], f"--config {path}: [{command}]"
+        )
+
     return sections
 
 
-def _refuse_misplaced(key: str, path: Path, commands: Commands, common: Mapping[str, Option]) -> None:
+def _refuse_misplaced(
+    key: str, path: Path, commands: Commands, common: Mapping[str, Option]
+) -> None:
     """A section that is no command, and a key that not every command has."""
     name = _name(key)
-    owners = [command for command, options in commands.items() if name in options and name not in common]
+    owners = [
+        command for command, options in commands.items() if name in options and name not in common
+    ]
     if owners:
         wanted = " or ".join(f"[{command}]" for command in owners)
-        raise BadArgument(f"--config {path}: {key} is not an option of every command; write it below {wanted}")
+        raise BadArgument(
+            f"--config {path}: {key} is not an option of every command; write it below {wanted}"
+        )
+
     if name not in common:
-        raise BadArgument(f"--config {path}: {key} is no option{_nearest(name, [*common, *commands])}")
+        raise BadArgument(
+            f"--config {path}: {key} is no option{_nearest(name, [*common, *commands])}"
+        )
 
 
 def _section(table: Mapping[str, Any], options: Mapping[str, Option], place: str) -> dict[str, Any]:
@@ -114,18 +137,23 @@ def _section(table: Mapping[str, Any], options: Mapping[str, Option], place: str
         if name in values:
             raise BadArgument(f"{place} {key} is there twice, with a dash and with an underscore")
         values[name] = _value(value, options[name], f"{place} {key}")
+
     return values
 
 
 def _value(value: Any, option: Option, place: str) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    )
     if option.kind is float and is_number:
         return float(value)
     if option.number_or_text and is_number:
         return str(value)
+
     kind = str if option.kind is Path else option.kind
     if kind is not float and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
+
     wanted = f"a number or {_WANTED[str]}" if option.number_or_text else _WANTED[option.kind]
     raise BadArgument(f"{place} = {value!r}: must be {wanted}")
 
@@ -144,14 +172,19 @@ def _placed(option: Option, value: Any, folder: Path) -> Any:
     if option.kind is Path or (option.name == "model" and value.endswith(".safetensors")):
         return str(folder / value)
     if option.name in ("method", "start"):
-        return _placed_network(value, folder, otherwise=str(folder / value) if option.name == "start" else value)
+        return _placed_network(
+            value, folder, otherwise=str(folder / value) if option.name == "start" else value
+        )
     if option.name in _OPERATOR_TEXTS:
         return _placed_text(value, _OPERATOR_TEXTS[option.name], folder)
+
     return value
 
 
 _OPERATOR_TEXTS = {"operator": "", "kernel": "blur:"}
-"""Options that may name files in the language of `operators.text`, and what is left out before them there."""
+"""Options that may name files in the language of `operators.text`, and what is left out before them
+there.
+"""
 
 
 def _placed_network(text: str, folder: Path, otherwise: str) -> str:
@@ -162,12 +195,15 @@ def _placed_network(text: str, folder: Path, otherwise: str) -> str:
 
 
 def _placed_text(text: str, before: str, folder: Path) -> str:
-    """``file:k.png`` with its folder; a text without files, or one that cannot be read, as it is."""
+    """``file:k.png`` with its folder; a text without files, or one that cannot be read, as it
+    is.
+    """
     import operators
 
     try:
         written = operators.parse(before + text)
     except ValueError:
         return text
+
     placed = written.in_folder(folder)
     return text if placed == written else str(placed).removeprefix(before)

@@ -1,4 +1,6 @@
-"""Checkpoints of others, for the command: asking before a download, its progress, lists and cards."""
+"""Checkpoints of others, for the command: asking before a download, its progress, lists and
+cards.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,16 @@ def known(name: str) -> Source:
     """
     with told():
         source = store.source_of(name)
+
     if name in pretrained.SHIPPED:
         raise BadArgument(f"{name}: is in the package; there is nothing to get, verify or remove")
     if source is None:
         near = pretrained.nearest(name, entries())
         raise BadArgument(
-            f"{name}: no such model; " + (f"did you mean {' or '.join(near)}?" if near else "restore models lists them")
+            f"{name}: no such model; "
+            + (f"did you mean {' or '.join(near)}?" if near else "restore models lists them")
         )
+
     return source
 
 
@@ -110,26 +115,42 @@ def checked(found: Installed) -> str:
 
 
 def table() -> list[dict[str, Any]]:
-    """Every checkpoint, for ``restore models``: shipped, of the catalogue, and what else is installed.
+    """Every checkpoint, for ``restore models``: shipped, of the catalogue, and what else is
+    installed.
 
     Raises:
         FileAccess: the cache folder cannot be read.
     """
     with told():
         there = store.all_installed()
+
     shipped = pretrained.checkpoint_path("default")
-    use, licence = "any photograph: the small network in the package", "Apache-2.0"
+    use = "any photograph: the small network in the package"
+    licence = "Apache-2.0"
     rows = [_row("default", "shipped", shipped.stat().st_size, True, licence, use)]
+
     for name, entry in entries().items():
         found = there.pop(name, None)
         size, exact = (found.size, True) if found else (entry.size, entry.size_is_published)
         rows.append(_row(name, _state(entry, found), size, exact, entry.licence, entry.use))
-    rows += [_row(name, "installed", found.size, True, "see its page", "") for name, found in there.items()]
+
+    rows += [
+        _row(name, "installed", found.size, True, "see its page", "")
+        for name, found in there.items()
+    ]
+
     return rows
 
 
 def _row(name: str, state: str, size: int, exact: bool, licence: str, use: str) -> dict[str, Any]:
-    return {"name": name, "state": state, "size_bytes": size, "exact": exact, "licence": licence, "for": use}
+    return {
+        "name": name,
+        "state": state,
+        "size_bytes": size,
+        "exact": exact,
+        "licence": licence,
+        "for": use,
+    }
 
 
 def _state(entry: Entry, found: Installed | None) -> str:
@@ -146,11 +167,15 @@ def card(source: Source) -> dict[str, Any]:
     """
     with told():
         found = store.installed(source)
+
     facts: dict[str, Any] = {"name": source.name}
     if source.entry is not None:
         facts |= _published(source.entry)
     if source.repository:
-        facts["repository"] = f"{source.repository}@{(found.commit if found else '') or source.revision}"
+        facts["repository"] = (
+            f"{source.repository}@{(found.commit if found else '') or source.revision}"
+        )
+
     facts["installed"] = found is not None
     if found is not None:
         facts |= {
@@ -159,6 +184,7 @@ def card(source: Source) -> dict[str, Any]:
             "sha256": found.sha256,
             "checked": checked(found),
         }
+
     return facts
 
 
@@ -175,13 +201,16 @@ def _published(entry: Entry) -> dict[str, Any]:
         "traps": entry.traps,
         "page": entry.page,
         "file": file.name if file else None,
-        "addresses": list(file.addresses) or "unknown: fetch it from its page and give it as FILE" if file else None,
+        "addresses": list(file.addresses) or "unknown: fetch it from its page and give it as FILE"
+        if file
+        else None,
         "size_bytes": entry.size,
         "size_is_published": entry.size_is_published,
         "sha256": file.sha256 if file else None,
         "md5": file.md5 if file else None,
     }
     facts["config"] = {**entry.config, "backbone": dict(entry.config["backbone"])}
+
     return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -200,7 +229,11 @@ def shown(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
     for name, value in table.items():
-        yield f"{name} ({', '.join(_pairs(value))})" if isinstance(value, Mapping) else f"{name} {_word(value)}"
+        yield (
+            f"{name} ({', '.join(_pairs(value))})"
+            if isinstance(value, Mapping)
+            else f"{name} {_word(value)}"
+        )
 
 
 def _word(value: Any) -> str:
@@ -223,19 +256,35 @@ def _size_of_hub(source: Source) -> str:
     if source.entry is not None:
         return ""
     sizes = [file.size for file in source.listing().files]
-    return f"{sum(size or 0 for size in sizes) / 1e6:,.0f} MB, " if all(sizes) else "of unknown size, "
+    return (
+        f"{sum(size or 0 for size in sizes) / 1e6:,.0f} MB, " if all(sizes) else "of unknown size, "
+    )
 
 
 @contextmanager
 def _bar(name: str, quiet: bool) -> Iterator[Progress]:
     """A bar with rate and time left on a terminal; nothing in a log."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     console = Console(file=sys.stderr, emoji=False)
     hidden = quiet or not sys.stderr.isatty()
-    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bars:
+
+    with Bars(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden
+    ) as bars:
         task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

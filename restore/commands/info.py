@@ -21,10 +21,26 @@ from restore.errors import RestoreError
 from restore.methods.settings import settings_for
 from restore.metrics.quality import find_lpips_trunk
 from restore.restorer import of_model
-from restore.runtime.devices import choose_device, device_name, free_memory, network_dtype, why_device, why_dtype
+from restore.runtime.devices import (
+    choose_device,
+    device_name,
+    free_memory,
+    network_dtype,
+    why_device,
+    why_dtype,
+)
 from restore.tasks.problem import TASKS
 
-PACKAGES = ("torchvision", "numpy", "scipy", "opencv-python", "scikit-image", "pillow", "tifffile", "kornia")
+PACKAGES = (
+    "torchvision",
+    "numpy",
+    "scipy",
+    "opencv-python",
+    "scikit-image",
+    "pillow",
+    "tifffile",
+    "kornia",
+)
 OPTIONAL = {
     "pillow-heif": "HEIC pictures",
     "ray": "folders on a cluster",
@@ -51,8 +67,13 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
         "model": _model(model),
         "models": _models(),
         "methods": {task: _method(task) for task in TASKS},
-        "packages": {"torch": str(torch.__version__), **{name: _version(name) for name in PACKAGES}},
-        "optional": {name: {"version": _version(name), "for": use} for name, use in OPTIONAL.items()},
+        "packages": {
+            "torch": str(torch.__version__),
+            **{name: _version(name) for name in PACKAGES},
+        },
+        "optional": {
+            name: {"version": _version(name), "for": use} for name, use in OPTIONAL.items()
+        },
         "lpips": _lpips(),
     }
 
@@ -94,7 +115,9 @@ def _device(name: str) -> dict[str, Any]:
         return {"error": str(error)}
     return {
         "name": str(device),
-        "hardware": platform.machine() if device_name(device) == str(device) else device_name(device),
+        "hardware": platform.machine()
+        if device_name(device) == str(device)
+        else device_name(device),
         "why": why_device(name, device),
         "format": str(network_dtype(device)).removeprefix("torch."),
         "why_format": why_dtype(device),
@@ -109,7 +132,9 @@ def _model(name: str) -> dict[str, Any]:
         with pretrained.when_missing(pretrained.refuse):  # asking is for those who would use it
             checkpoint = pretrained.load(name)
         config = ModelConfig.from_dict(checkpoint.config)
-        build_denoiser(config, {key: tensor.to("meta") for key, tensor in checkpoint.state.items()}, "meta")
+        build_denoiser(
+            config, {key: tensor.to("meta") for key, tensor in checkpoint.state.items()}, "meta"
+        )
         path = pretrained.checkpoint_path(name)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
         return {"error": of_model(name, error)}
@@ -143,6 +168,7 @@ def _models() -> dict[str, Any]:
         there = all_installed()
     except pretrained.CheckpointError as error:
         return {"cache": str(cache_folder()), "unreadable": str(error)}
+
     size = sum(found.size for found in there.values())
     names = {"installed": ", ".join(there) or "none", "installed_size_bytes": size}
     return {"cache": str(cache_folder()), **names, "offline": is_offline()}
@@ -154,8 +180,11 @@ def _training(card: Path) -> str | None:
         paragraphs = card.read_text(encoding="utf-8").split("\n\n")
     except (OSError, UnicodeDecodeError):
         return None
+
     begin = "**Training.**"
-    return next((" ".join(p.removeprefix(begin).split()) for p in paragraphs if p.startswith(begin)), None)
+    return next(
+        (" ".join(p.removeprefix(begin).split()) for p in paragraphs if p.startswith(begin)), None
+    )
 
 
 def _method(task: str) -> str:

@@ -29,29 +29,41 @@ def _public_names(incomplete: str) -> list[str]:
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="Of a checkpoint, or hf:OWNER/REPO[@REVISION].", autocompletion=_public_names),
+    typer.Argument(
+        metavar="NAME",
+        help="Of a checkpoint, or hf:OWNER/REPO[@REVISION].",
+        autocompletion=_public_names,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
+]
 
 
 @app.callback()
 def models(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each checkpoint on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object for each checkpoint on stdout.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
+
     from pretrained.store import cache_folder
     from restore.commands.downloads import say, table
 
     rows = table()
+
     for row in rows:
         typer.echo(json.dumps(row, ensure_ascii=False) if as_json else _line(row))
+
     if not as_json:
         say(
-            f"kept in {cache_folder()}; restore models show NAME tells all of one, restore models get NAME downloads it"
+            f"kept in {cache_folder()}; restore models show NAME tells all of one, restore models "
+            "get NAME downloads it"
         )
 
 
@@ -63,10 +75,17 @@ def show(name: Name, as_json: Json = False, debug: Debug = False) -> None:
 
     if name in SHIPPED:
         text = checkpoint_path(name).with_suffix(".md").read_text(encoding="utf-8")
-        typer.echo(json.dumps({"name": name, "card": text}, ensure_ascii=False, indent=1) if as_json else text)
+        typer.echo(
+            json.dumps({"name": name, "card": text}, ensure_ascii=False, indent=1)
+            if as_json
+            else text
+        )
         return
+
     facts = card(known(name))
-    typer.echo(json.dumps(facts, ensure_ascii=False, indent=1) if as_json else "\n".join(shown(facts)))
+    typer.echo(
+        json.dumps(facts, ensure_ascii=False, indent=1) if as_json else "\n".join(shown(facts))
+    )
 
 
 @app.command()
@@ -74,7 +93,8 @@ def get(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     local: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Take this file, instead of downloading it.")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Take this file, instead of downloading it."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")] = False,
     debug: Debug = False,
@@ -87,6 +107,7 @@ def get(
     source = known(name)
     if local is not None and not local.is_file():
         raise FileAccess(f"--from {local}: no such file")
+
     with told():
         if installed(source) is not None:
             raise NothingToDo(f"{name} is installed; restore models verify {name} checks it")
@@ -107,10 +128,14 @@ def verify(name: Name, debug: Debug = False) -> None:
     from restore.commands.downloads import checked, known, told
 
     source = known(name)
+
     with told():
         found = _here(source)
         if wrong := faults(source, found):
-            raise Unavailable(f"{'; '.join(wrong)}; restore models remove {name} makes room for a good one")
+            raise Unavailable(
+                f"{'; '.join(wrong)}; restore models remove {name} makes room for a good one"
+            )
+
     typer.echo(f"{name}: whole, {found.size:,} bytes; {checked(found)}")
 
 
@@ -123,18 +148,29 @@ def remove(name: Name, debug: Debug = False) -> None:
     source = known(name)
     if not source.folder.exists():
         raise NothingToDo(f"{name} is not installed")
+
     with told():
         typer.echo(f"{name}: removed, {store.remove(source) / 1e6:,.0f} MB")
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A file or folder of any layout, or an installed NAME.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file; its description goes beside it.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="A file or folder of any layout, or an installed NAME."),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="A .safetensors file; its description goes beside it."),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a checkpoint of any layout as ours, .safetensors with .json, which loads without its own code."""
+    """Write a checkpoint of any layout as ours, .safetensors with .json, which loads without its
+    own code.
+    """
     import pretrained
     from pretrained import layouts
     from restore.commands.downloads import told
@@ -142,11 +178,16 @@ def convert(
 
     if target.suffix != ".safetensors":
         raise BadArgument(f"{target}: its suffix must be .safetensors")
+
     for each in (target, target.with_suffix(".json")):
         refuse_existing(each, overwrite)
+
     with told(), pretrained.when_missing(pretrained.refuse):  # nothing is downloaded for that
         path = pretrained.checkpoint_path(source)
-        layouts.convert(path, target, overwrite=overwrite, expected=pretrained.expected_config(source))
+        layouts.convert(
+            path, target, overwrite=overwrite, expected=pretrained.expected_config(source)
+        )
+
     typer.echo(str(target))
 
 
@@ -156,15 +197,19 @@ def _here(source: Any) -> Any:
     found = installed(source)
     if found is None:
         raise Unavailable(
-            f"{source.name} is not installed, or a file of it is missing or cut short; restore models get "
-            f"{source.name} downloads it"
+            f"{source.name} is not installed, or a file of it is missing or cut short; restore "
+            f"models get {source.name} downloads it"
         )
+
     return found
 
 
 def _line(row: dict[str, Any]) -> str:
     about = " " if row["exact"] else "~"
-    licence = row["licence"].split(" (")[0] + (", research only" if "research only" in row["licence"] else "")
+    licence = row["licence"].split(" (")[0] + (
+        ", research only" if "research only" in row["licence"] else ""
+    )
     return (
-        f"{row['name']:<24} {row['state']:<10} {about}{row['size_bytes'] / 1e6:>6,.0f} MB  {licence:<20}  {row['for']}"
+        f"{row['name']:<24} {row['state']:<10} {about}{row['size_bytes'] / 1e6:>6,.0f} MB  "
+        f"{licence:<20}  {row['for']}"
     )

@@ -1,4 +1,6 @@
-"""The options that every task of the command has, in words that help, completion and files of options share."""
+"""The options that every task of the command has, in words that help, completion and files of
+options share.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +51,25 @@ def allow_downloads(context: typer.Context, yes: bool) -> bool:
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="default, a name of restore models, hf:OWNER/REPO, or a file of weights.", autocompletion=model_names
+        help="default, a name of restore models, hf:OWNER/REPO, or a file of weights.",
+        autocompletion=model_names,
     ),
 ]
 YesOption = Annotated[
-    bool, typer.Option("--yes/--no-yes", help="Download --model if it is not here.", callback=allow_downloads)
+    bool,
+    typer.Option(
+        "--yes/--no-yes", help="Download --model if it is not here.", callback=allow_downloads
+    ),
 ]
 ClassOption = Annotated[
-    int | None, typer.Option("--class", metavar="N", help="Of a class-conditional model: the class, counted from 0.")
+    int | None,
+    typer.Option(
+        "--class", metavar="N", help="Of a class-conditional model: the class, counted from 0."
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+]
 
 
 @dataclass(frozen=True)
@@ -68,50 +79,80 @@ class Common:
     method: Annotated[
         str,
         typer.Option(
-            help="auto, ddrm, diffpir, sr3, one-step, or spandrel:FILE. auto is what measured best.",
+            help=(
+                "auto, ddrm, diffpir, sr3, one-step, or spandrel:FILE. auto is what measured best."
+            ),
             autocompletion=words(METHODS),
         ),
     ] = "auto"
-    steps: Annotated[int | None, typer.Option(help="Network calls for each sample. Default: the method's.")] = None
-    eta: Annotated[float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")] = None
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls for each sample. Default: the method's.")
+    ] = None
+    eta: Annotated[
+        float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")
+    ] = None
     sampler: Annotated[
-        str | None, typer.Option(help="How sr3 walks, as in ddim, dpmpp-2m or heun. Default: its own.")
+        str | None,
+        typer.Option(help="How sr3 walks, as in ddim, dpmpp-2m or heun. Default: its own."),
     ] = None
     start: Annotated[
         str | None,
         typer.Option(
-            metavar="PICTURE", help="Begin with this picture, a folder's of the same names, or that of spandrel:FILE."
+            metavar="PICTURE",
+            help="Begin with this picture, a folder's of the same names, or that of spandrel:FILE.",
         ),
     ] = None
     start_noise: Annotated[
-        float | None, typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.2.")
+        float | None,
+        typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.2."),
     ] = None
     levels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="Noise levels of sr3, as restore tune finds them. Default: its own."),
+        typer.Option(
+            metavar="FILE.json",
+            help="Noise levels of sr3, as restore tune finds them. Default: its own.",
+        ),
     ] = None
     guidance: Annotated[
-        float | None, typer.Option(help="How far sr3 follows IN beyond what it has learnt: 1 not, 2 twice as far.")
+        float | None,
+        typer.Option(
+            help="How far sr3 follows IN beyond what it has learnt: 1 not, 2 twice as far."
+        ),
     ] = None
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture.")
+        int,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture."
+        ),
     ] = 0
-    samples: Annotated[int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")] = 1
+    samples: Annotated[
+        int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")
+    ] = 1
     model: ModelOption = "default"
     yes: YesOption = False
     label: ClassOption = None
     device: DeviceOption = "auto"
     tile: Annotated[
-        int | None, typer.Option(help="Side in pixels of the network's pieces of a large picture. Default: what fits.")
+        int | None,
+        typer.Option(
+            help="Side in pixels of the network's pieces of a large picture. Default: what fits."
+        ),
     ] = None
     memory: Annotated[
-        str | None, typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free.")
+        str | None,
+        typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free."),
     ] = None
     batch: Annotated[
-        int | None, typer.Option(help="Pictures of a folder restored together, at most. Default: what suits; 1: none.")
+        int | None,
+        typer.Option(
+            help="Pictures of a folder restored together, at most. Default: what suits; 1: none."
+        ),
     ] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write, instead of [OUT].", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to write, instead of [OUT].", show_default=False
+        ),
     ] = None
     format: Annotated[
         str | None,
@@ -121,61 +162,101 @@ class Common:
         ),
     ] = None
     quality: Annotated[
-        int | None, typer.Option(help="Of JPEG and WebP outputs, 1 to 100. Default: that of IN, if it is good.")
+        int | None,
+        typer.Option(
+            help="Of JPEG and WebP outputs, 1 to 100. Default: that of IN, if it is good."
+        ),
     ] = None
     depth: Annotated[
-        int | None, typer.Option(help="Bits a channel: 8, 16 (PNG, TIFF) or 32 (TIFF). Default: as IN.")
+        int | None,
+        typer.Option(help="Bits a channel: 8, 16 (PNG, TIFF) or 32 (TIFF). Default: as IN."),
     ] = None
     compare: Annotated[
-        bool, typer.Option("--compare/--no-compare", help="Also write before and after side by side, OUT.compare.png.")
+        bool,
+        typer.Option(
+            "--compare/--no-compare",
+            help="Also write before and after side by side, OUT.compare.png.",
+        ),
     ] = False
     report: Annotated[
-        Path | None, typer.Option(metavar="OUT.html", help="A page with before and after, what changed, settings.")
+        Path | None,
+        typer.Option(
+            metavar="OUT.html", help="A page with before and after, what changed, settings."
+        ),
     ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
+    ] = False
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="In a folder, leave out what is done; or refuse to start.")
+        bool,
+        typer.Option(
+            "--resume/--no-resume", help="In a folder, leave out what is done; or refuse to start."
+        ),
     ] = True
     pages: Annotated[
         bool,
-        typer.Option("--pages/--no-pages", help="Each page of a TIFF and frame of an animation, to OUT.pageN."),
+        typer.Option(
+            "--pages/--no-pages",
+            help="Each page of a TIFF and frame of an animation, to OUT.pageN.",
+        ),
     ] = False
     files_from: Annotated[
         Path | None,
-        typer.Option(metavar="LIST", help="Only these files of the folder IN, a name a line or NUL-ended; - is stdin."),
+        typer.Option(
+            metavar="LIST",
+            help="Only these files of the folder IN, a name a line or NUL-ended; - is stdin.",
+        ),
     ] = None
     shard: Annotated[
-        str | None, typer.Option(metavar="i/N", help="Only this run's share of the folder, of N runs at once.")
+        str | None,
+        typer.Option(metavar="i/N", help="Only this run's share of the folder, of N runs at once."),
     ] = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run/--no-dry-run", help="Say what would be restored, and do nothing.")
+        bool,
+        typer.Option("--dry-run/--no-dry-run", help="Say what would be restored, and do nothing."),
     ] = False
     engine: Annotated[
         str,
-        typer.Option(help="What a folder is restored by: local, or ray.", autocompletion=words(("local", "ray"))),
+        typer.Option(
+            help="What a folder is restored by: local, or ray.",
+            autocompletion=words(("local", "ray")),
+        ),
     ] = "local"
     workers: Annotated[int, typer.Option(help="Of --engine ray: how many models.")] = 1
-    worker_cpus: Annotated[float, typer.Option(help="Of --engine ray: processors of each model.")] = 1.0
+    worker_cpus: Annotated[
+        float, typer.Option(help="Of --engine ray: processors of each model.")
+    ] = 1.0
     worker_gpus: Annotated[float, typer.Option(help="Of --engine ray: GPUs of each model.")] = 0.0
     ray_address: Annotated[
-        str | None, typer.Option(help="Of --engine ray: the cluster. Default: RAY_ADDRESS, or this machine alone.")
+        str | None,
+        typer.Option(
+            help="Of --engine ray: the cluster. Default: RAY_ADDRESS, or this machine alone."
+        ),
     ] = None
     watch: Annotated[
-        bool, typer.Option("--watch/--no-watch", help="Go on with pictures that come into the folder; Ctrl-C ends.")
+        bool,
+        typer.Option(
+            "--watch/--no-watch", help="Go on with pictures that come into the folder; Ctrl-C ends."
+        ),
     ] = False
-    quiet: Annotated[bool, typer.Option("--quiet/--no-quiet", "-q", help="No progress, no summary; errors only.")] = (
-        False
-    )
-    as_json: Annotated[bool, typer.Option("--json/--no-json", help="One JSON object for each picture on stdout.")] = (
-        False
-    )
+    quiet: Annotated[
+        bool, typer.Option("--quiet/--no-quiet", "-q", help="No progress, no summary; errors only.")
+    ] = False
+    as_json: Annotated[
+        bool, typer.Option("--json/--no-json", help="One JSON object for each picture on stdout.")
+    ] = False
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.toml", help="Options from a file; those given here win.", callback=load_config, is_eager=True
+            metavar="FILE.toml",
+            help="Options from a file; those given here win.",
+            callback=load_config,
+            is_eager=True,
         ),
     ] = None
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)] = False
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
+    ] = False
 
 
 KINDS: dict[str, dict[str, Any]] = {}
@@ -189,7 +270,9 @@ def kind_of(annotation: Any) -> Any:
 
 
 def _configurable(group: Any) -> Commands:
-    """What a file may set: every option of the tasks that is shown in their help, but the file itself."""
+    """What a file may set: every option of the tasks that is shown in their help, but the file
+    itself.
+    """
     return {
         name: {
             option.name: option

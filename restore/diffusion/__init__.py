@@ -1,1 +1,3 @@
-"""The forward process and the network that reverses it: noise schedules, the denoiser, guidance, likelihood."""
+"""The forward process and the network that reverses it: noise schedules, the denoiser, guidance,
+likelihood.
+"""

@@ -1,4 +1,6 @@
-"""The probability flow as an ordinary differential equation in log σ, for solvers that take flat vectors."""
+"""The probability flow as an ordinary differential equation in log σ, for solvers that take flat
+vectors.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ Array = NDArray[np.float64]
 
 
 def flow_velocity(u: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    """du/d log σ of the probability flow for ``u = x/√(1+σ²)``, from the noise estimate at x: ``q (ε̂ − q u)`` with
-    ``q = σ/√(1+σ²)``."""
+    """du/d log σ of the probability flow for ``u = x/√(1+σ²)``, from the noise estimate at x: ``q
+    (ε̂ − q u)`` with ``q = σ/√(1+σ²)``."""
     q = sigma / math.hypot(1, sigma)
     return q * (noise - q * u)
 

@@ -20,7 +20,9 @@ Density = Callable[[Tensor], Tensor]
 DIVERGENCES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")
 MOST_EXACT_DIMENSIONS = 4096
-"""Of the exact divergence, which runs backwards through the network once for each number of a picture."""
+"""Of the exact divergence, which runs backwards through the network once for each number of a
+picture.
+"""
 
 
 def log_likelihood(
@@ -38,31 +40,36 @@ def log_likelihood(
     condition: Condition | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """log p(x) in nats at noise level ``sigma_min`` (Song et al. 2021, arXiv 2011.13456, section 4.3 and appendix D.2).
+    """log p(x) in nats at noise level ``sigma_min`` (Song et al. 2021, arXiv 2011.13456, section
+    4.3 and appendix D.2).
 
     Along ``dx/dσ = ε̂`` a density changes by the divergence of the flow (their eq. 39), so
 
         log p(x) = log p_max(x(σ_max)) + ∫ tr(∂ε̂/∂x) dσ    from σ_min to σ_max.
 
-    Both are integrated together over log σ by an adaptive Runge–Kutta method of order 5(4). The density is that of
-    pictures with noise of level σ_min on them: for a clean picture take σ_min so small that it does not matter.
+    Both are integrated together over log σ by an adaptive Runge–Kutta method of order 5(4). The
+    density is that of pictures with noise of level σ_min on them: for a clean picture take σ_min so
+    small that it does not matter.
 
-    The trace is ``exact``, one derivative for each of the picture's numbers, or Hutchinson's estimate, the mean of
-    ``vᵀ (∂ε̂/∂x) v`` over probes v with mean 0 and covariance 1, which stay the same along the curve (their eq. 40):
-    unbiased, so that the mean over probes, or over runs with other seeds, tends to the exact value.
+    The trace is ``exact``, one derivative for each of the picture's numbers, or Hutchinson's
+    estimate, the mean of ``vᵀ (∂ε̂/∂x) v`` over probes v with mean 0 and covariance 1, which stay
+    the same along the curve (their eq. 40): unbiased, so that the mean over probes, or over runs
+    with other seeds, tends to the exact value.
 
     At σ_max the density is taken as N(0, σ_max²), whose error falls with σ_max: per dimension about
-    ``½ (m² + c)/σ_max²`` nats for data with mean m and variance c, and m/σ_max times a number like 1 that is as often
-    positive as negative. Who knows better passes ``terminal_log_density``.
+    ``½ (m² + c)/σ_max²`` nats for data with mean m and variance c, and m/σ_max times a number like
+    1 that is as often positive as negative. Who knows better passes ``terminal_log_density``.
 
-    Works in ``no_grad`` and ``inference_mode`` too, as long as the network's weights were not made in the latter.
+    Works in ``no_grad`` and ``inference_mode`` too, as long as the network's weights were not made
+    in the latter.
 
     Args:
         denoise: ``denoise(x, sigma, condition)``, differentiable by autograd with respect to x.
         x: [B, C, H, W], pictures in [-1, 1].
         sigma_min, sigma_max: ends of the curve, 0 < sigma_min < sigma_max.
         divergence: ``hutchinson`` or ``exact``.
-        probes: of Hutchinson's estimate; each costs a run backwards through the network for each call.
+        probes: of Hutchinson's estimate; each costs a run backwards through the network for each
+            call.
         probe_distribution: ``rademacher`` (±1: the smaller variance) or ``gaussian``.
         rtol, atol: tolerance of a step, relative and absolute; a root mean square over the batch.
         terminal_log_density: log p at σ_max, [B, C, H, W] → nats [B].
@@ -73,12 +80,15 @@ def log_likelihood(
         nats [B], float64, on the CPU.
 
     Raises:
-        ValueError: levels that do not rise, an unknown divergence or distribution, fewer than 1 probe, tolerances that
-            are not positive, or the exact divergence of more than `MOST_EXACT_DIMENSIONS` numbers.
-        ArithmeticError: the solver finds no step that is small enough, as where the network's answer is not finite.
+        ValueError: levels that do not rise, an unknown divergence or distribution, fewer than 1
+            probe, tolerances that are not positive, or the exact divergence of more than
+            `MOST_EXACT_DIMENSIONS` numbers.
+        ArithmeticError: the solver finds no step that is small enough, as where the network's
+            answer is not finite.
     """
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"0 < sigma_min < sigma_max is needed, not {sigma_min} and {sigma_max}")
+
     check_tolerances(rtol, atol)
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone()  # a tensor made in inference mode knows no derivative
@@ -95,29 +105,41 @@ def log_likelihood(
 
         start = np.concatenate([as_state(x / math.hypot(1, sigma_min)), np.zeros(len(x))])
         span = (math.log(sigma_min), math.log(sigma_max))
-        solution = solve_ivp(derivative, span, start, method="RK45", t_eval=span[1:], rtol=rtol, atol=atol)
+        solution = solve_ivp(
+            derivative, span, start, method="RK45", t_eval=span[1:], rtol=rtol, atol=atol
+        )
+
     if not solution.success:
         raise ArithmeticError(f"the probability-flow ODE could not be solved: {solution.message}")
+
     end = solution.y[:, -1]
     terminal = as_pictures(end[: x.numel()], x) * math.hypot(1, sigma_max)
     density = (
-        _white_log_density(terminal, sigma_max) if terminal_log_density is None else terminal_log_density(terminal)
+        _white_log_density(terminal, sigma_max)
+        if terminal_log_density is None
+        else terminal_log_density(terminal)
     )
+
     return density.detach().cpu().double() + torch.from_numpy(end[x.numel() :].copy())
 
 
-def bits_per_dimension(log_likelihood: Tensor, dimensions: int, *, bin_width: float = 1 / 128) -> Tensor:
-    """−log₂ of a picture's probability for each of its numbers (arXiv 2011.13456, section 4.3; lower is better).
+def bits_per_dimension(
+    log_likelihood: Tensor, dimensions: int, *, bin_width: float = 1 / 128
+) -> Tensor:
+    """−log₂ of a picture's probability for each of its numbers (arXiv 2011.13456, section 4.3;
+    lower is better).
 
-    8-bit pixels are discrete, a density is not: v in 0 … 255 becomes ``(v + u)/128 − 1`` in [-1, 1] with u uniform in
-    [0, 1), drawn by the caller (uniform dequantisation: Theis et al. 2016, arXiv 1511.01844, section 3.1). A pixel's
-    value is then a bin of width 1/128, whose probability is about density × width: the width adds ``log₂ 128 = 7``
-    bits to those of the density. The mean over u is an upper bound of the discrete model's bits.
+    8-bit pixels are discrete, a density is not: v in 0 … 255 becomes ``(v + u)/128 − 1`` in [-1, 1]
+    with u uniform in [0, 1), drawn by the caller (uniform dequantisation: Theis et al. 2016, arXiv
+    1511.01844, section 3.1). A pixel's value is then a bin of width 1/128, whose probability is
+    about density × width: the width adds ``log₂ 128 = 7`` bits to those of the density. The mean
+    over u is an upper bound of the discrete model's bits.
 
     Args:
         log_likelihood: log density of pictures in [-1, 1], nats [B].
         dimensions: C·H·W.
-        bin_width: of a pixel value in [-1, 1]; 1 gives the bits of the density itself, for data that are not discrete.
+        bin_width: of a pixel value in [-1, 1]; 1 gives the bits of the density itself, for data
+            that are not discrete.
 
     Returns:
         [B]
@@ -126,7 +148,10 @@ def bits_per_dimension(log_likelihood: Tensor, dimensions: int, *, bin_width: fl
         ValueError: fewer than 1 dimension, or a width that is not positive.
     """
     if dimensions < 1 or bin_width <= 0:
-        raise ValueError(f"at least 1 dimension and a positive width are needed, not {dimensions} and {bin_width}")
+        raise ValueError(
+            f"at least 1 dimension and a positive width are needed, not {dimensions} and "
+            f"{bin_width}"
+        )
     return -log_likelihood / (dimensions * math.log(2)) - math.log2(bin_width)
 
 
@@ -139,17 +164,21 @@ def _trace_estimator(
     if divergence == "exact":
         if x[0].numel() > MOST_EXACT_DIMENSIONS:
             raise ValueError(
-                f"the exact divergence is for at most {MOST_EXACT_DIMENSIONS} dimensions, not {x[0].numel()}; "
-                "hutchinson estimates it for any number"
+                f"the exact divergence is for at most {MOST_EXACT_DIMENSIONS} dimensions, not "
+                f"{x[0].numel()}; hutchinson estimates it for any number"
             )
         return _exact_trace
+
     if probes < 1:
         raise ValueError(f"Hutchinson's estimate needs at least one probe, not {probes}")
+
     vectors = [_probe(distribution, x, generator) for _ in range(probes)]
 
     def estimate(output: Tensor, x: Tensor) -> Tensor:
         products = [_vector_jacobian(output, x, v, last=v is vectors[-1]) for v in vectors]
-        return sum((p * v).flatten(1).sum(1) for p, v in zip(products, vectors, strict=True)) / probes
+        return (
+            sum((p * v).flatten(1).sum(1) for p, v in zip(products, vectors, strict=True)) / probes
+        )
 
     return estimate
 
@@ -162,6 +191,7 @@ def _exact_trace(output: Tensor, x: Tensor) -> Tensor:
         unit[:, index] = 1
         row = _vector_jacobian(output, x, unit.reshape(x.shape), last=index == dimensions - 1)
         total += row.flatten(1)[:, index]
+
     return total
 
 
@@ -173,7 +203,9 @@ def _vector_jacobian(output: Tensor, x: Tensor, vector: Tensor, *, last: bool) -
 
 def _probe(distribution: str, x: Tensor, generator: torch.Generator | None) -> Tensor:
     if distribution not in PROBES:
-        raise ValueError(f"unknown distribution of probes {distribution!r}; known are {', '.join(PROBES)}")
+        raise ValueError(
+            f"unknown distribution of probes {distribution!r}; known are {', '.join(PROBES)}"
+        )
     if distribution == "gaussian":
         return noise_like(x, generator)
     return torch.randint(0, 2, x.shape, generator=generator, device="cpu").mul(2).sub(1).to(x)

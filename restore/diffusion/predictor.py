@@ -1,9 +1,10 @@
 """The predictor: a small network that is called once and answers with the restored picture.
 
-Predict, then refine: Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv 2104.14951) let a network
-predict the picture in one call and a diffusion model draw what is missing from it; PMRF (Ohayon et al. 2024, arXiv
-2410.00418) shows that the least-squares estimate is the right place to start from. One predictor serves every operator,
-because it is shown what is known of the picture (`restore.diffusion.evidence`) instead of the raw measurement.
+Predict, then refine: Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv
+2104.14951) let a network predict the picture in one call and a diffusion model draw what is missing
+from it; PMRF (Ohayon et al. 2024, arXiv 2410.00418) shows that the least-squares estimate is the
+right place to start from. One predictor serves every operator, because it is shown what is known of
+the picture (`restore.diffusion.evidence`) instead of the raw measurement.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class PredictorConfig:
     """The description of a predictor, part of a `restore.diffusion.denoiser.ModelConfig`.
 
     Attributes:
-        backbone: the network: no noisy input, a condition of 3 channels with its two maps, and two ``times``, the noise
-            level and the known fraction, by which every block scales and shifts its features.
-        shown: the ``inverse`` of the operator applied to the measurement, see `restore.diffusion.evidence`; the
-            ``degraded`` picture at full size, enlarged bicubically or blurred; or ``deblurred``, which is the inverse
-            of blurs and enlarges bicubically (docs/training.md has the measurements).
+        backbone: the network: no noisy input, a condition of 3 channels with its two maps, and two
+            ``times``, the noise level and the known fraction, by which every block scales and
+            shifts its features.
+        shown: the ``inverse`` of the operator applied to the measurement, see
+            `restore.diffusion.evidence`; the ``degraded`` picture at full size, enlarged
+            bicubically or blurred; or ``deblurred``, which is the inverse of blurs and enlarges
+            bicubically (docs/training.md has the measurements).
 
     Raises:
         ValueError: a network that is no predictor.
@@ -48,14 +51,27 @@ class PredictorConfig:
         backbone = self.backbone
         if self.shown not in SHOWN:
             raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
+
         wanted = {"noisy_input": False, "times": 2, "noise_map": True, "condition_map": True}
-        wanted |= {"image_channels": 3, "condition_channels": 3, "learned_variance": False, "classes": 0, "dropout": 0}
-        if wrong := [f"{name} = {value}" for name, value in wanted.items() if getattr(backbone, name) != value]:
+        wanted |= {
+            "image_channels": 3,
+            "condition_channels": 3,
+            "learned_variance": False,
+            "classes": 0,
+            "dropout": 0,
+        }
+        if wrong := [
+            f"{name} = {value}"
+            for name, value in wanted.items()
+            if getattr(backbone, name) != value
+        ]:
             raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
 
     @property
     def size(self) -> None:
-        """Predictors know pictures of any size, see `restore.diffusion.denoiser.ModelConfig.size`."""
+        """Predictors know pictures of any size, see
+        `restore.diffusion.denoiser.ModelConfig.size`.
+        """
         return None
 
     @classmethod
@@ -78,10 +94,12 @@ class Predictor:
     """
 
     def __init__(self, network: Backbone, config: PredictorConfig) -> None:
-        self.network, self.config = network, config
+        self.network = network
+        self.config = config
 
     def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:
-        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and W of any size.
+        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and
+        W of any size.
 
         Args:
             numbers: of the whole picture, see `numbers_of`, where the evidence is a piece of it.
@@ -98,7 +116,8 @@ class Predictor:
 
 
 def numbers_of(evidence: Evidence) -> Tensor:
-    """What every block of the network is told of pictures: the largest of either map, in thousandths, [B, 2].
+    """What every block of the network is told of pictures: the largest of either map, in
+    thousandths, [B, 2].
 
     So holes count for nothing, whatever part of a picture they take: the map shows them.
     """
@@ -116,8 +135,8 @@ def predicted(
     The square root of the noise level is shown, which tells small levels apart.
 
     Args:
-        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the numbers [B, 2], to
-            [B, 3, h, w].
+        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the
+            numbers [B, 2], to [B, 3, h, w].
         numbers: None is `numbers_of` the evidence.
     """
     height, width = evidence.picture.shape[-2:]

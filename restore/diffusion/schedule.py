@@ -1,7 +1,8 @@
 """Noise schedules that networks were trained on, and grids of noise levels that solvers walk down.
 
-Variance-preserving (VP) chains are described by ``alphas_cumprod`` (ᾱ_t, Ho et al. 2020). Everything outside a
-network's own wrapper speaks variance-exploding coordinates, ``x = x0 + σ ε`` with ``σ_t = √((1 − ᾱ_t)/ᾱ_t)``.
+Variance-preserving (VP) chains are described by ``alphas_cumprod`` (ᾱ_t, Ho et al. 2020).
+Everything outside a network's own wrapper speaks variance-exploding coordinates, ``x = x0 + σ ε``
+with ``σ_t = √((1 − ᾱ_t)/ᾱ_t)``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ def linear_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float
     return np.cumprod(1 - np.linspace(start, end, timesteps))
 
 
-def cosine_alphas_cumprod(timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Array:
-    """ᾱ_t follows a squared cosine, β_t ≤ 0.999 (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 17)."""
+def cosine_alphas_cumprod(
+    timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
+) -> Array:
+    """ᾱ_t follows a squared cosine, β_t ≤ 0.999 (Improved DDPM: Nichol, Dhariwal 2021, arXiv
+    2102.09672, eq. 17).
+    """
 
     def alpha_bar(u: Array) -> Array:
         return np.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
@@ -36,15 +41,21 @@ def cosine_alphas_cumprod(timesteps: int = 1000, offset: float = 0.008, max_beta
 
 
 def sr3_alphas_cumprod(timesteps: int = 2000, start: float = 1e-6, end: float = 1e-2) -> Array:
-    """SR3's T = 2000 chain (Saharia et al. 2021, arXiv 2104.07636), with the β range of its public re-implementations.
+    """SR3's T = 2000 chain (Saharia et al. 2021, arXiv 2104.07636), with the β range of its public
+    re-implementations.
 
-    The paper leaves the range open; 1e-6 … 1e-2 is what the released 16→128 and 64→512 weights were trained on.
+    The paper leaves the range open; 1e-6 … 1e-2 is what the released 16→128 and 64→512 weights were
+    trained on.
     """
     return linear_alphas_cumprod(timesteps, start, end)
 
 
-def edm_alphas_cumprod(timesteps: int = 1000, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> Array:
-    """The noise levels of EDM, whose networks know no chain: σ^{1/ρ} rises linearly (arXiv 2206.00364, eq. 5)."""
+def edm_alphas_cumprod(
+    timesteps: int = 1000, low: float = 0.002, high: float = 80.0, rho: float = 7.0
+) -> Array:
+    """The noise levels of EDM, whose networks know no chain: σ^{1/ρ} rises linearly (arXiv
+    2206.00364, eq. 5).
+    """
     return 1 / (1 + np.linspace(low ** (1 / rho), high ** (1 / rho), timesteps) ** (2 * rho))
 
 
@@ -64,16 +75,21 @@ class NoiseSchedule:
 
     @classmethod
     def named(cls, name: str, **options: float) -> NoiseSchedule:
-        """``linear``, ``cosine``, ``sr3`` or ``edm``, with the options of the function of that name.
+        """``linear``, ``cosine``, ``sr3`` or ``edm``, with the options of the function of that
+        name.
 
         Raises:
             ValueError: unknown name, or an option that it does not have.
         """
         if name not in SCHEDULES:
             raise ValueError(f"unknown noise schedule {name!r}; known are {', '.join(SCHEDULES)}")
+
         known = inspect.signature(SCHEDULES[name]).parameters
         if unknown := [option for option in options if option not in known]:
-            raise ValueError(f"the noise schedule {name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+            raise ValueError(
+                f"the noise schedule {name} has no {', '.join(unknown)}; it has {', '.join(known)}"
+            )
+
         return cls(SCHEDULES[name](**options))
 
     def __len__(self) -> int:
@@ -93,18 +109,21 @@ class NoiseSchedule:
         return np.exp(np.interp(time, np.arange(len(self)), np.log(self.sigmas)))
 
     def time_at(self, sigma: Tensor) -> Tensor:
-        """The time in [0, T − 1] whose noise level is ``sigma`` (float32, any device), interpolated in log σ.
+        """The time in [0, T − 1] whose noise level is ``sigma`` (float32, any device), interpolated
+        in log σ.
 
         Noise levels beyond either end of the chain get the time of that end.
         """
         table = self.log_sigmas.to(sigma.device)
         log_sigma = sigma.clamp_min(torch.finfo(torch.float32).tiny).log()
         above = torch.searchsorted(table, log_sigma).clamp(1, len(self) - 1)
-        low, high = table[above - 1], table[above]
+        low = table[above - 1]
+        high = table[above]
         return (above - 1 + (log_sigma - low) / (high - low)).clamp(0, len(self) - 1)
 
     def continuous_levels(self, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` values of γ = ᾱ, uniform between the ends of a uniformly drawn step, float32 [count].
+        """``count`` values of γ = ᾱ, uniform between the ends of a uniformly drawn step, float32
+        [count].
 
         SR3's training distribution of noise levels (arXiv 2104.07636, section 2.4): t ~ U{1, …, T},
         γ ~ U(γ_{t−1}, γ_t) with γ_0 = 1.
@@ -116,7 +135,8 @@ class NoiseSchedule:
 
 
 def posterior_variance(sigma: float, sigma_next: float) -> float:
-    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (arXiv 2006.11239, eq. 7), from σ to the next lower level ς.
+    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (arXiv 2006.11239, eq. 7), from σ to the next
+    lower level ς.
 
     ``β̃_t = β_t (1 − ᾱ_{t−1})/(1 − ᾱ_t)`` becomes ``ς² (1 − ς²/σ²)``.
     """
@@ -126,9 +146,9 @@ def posterior_variance(sigma: float, sigma_next: float) -> float:
 def forward_variance(sigma: float, sigma_next: float) -> float:
     """β_t, the variance of the chain's own step between two levels (arXiv 2006.11239, section 3.2).
 
-    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` of any two levels, as they are re-spaced in Improved DDPM (arXiv 2102.09672, eq. 19),
-    becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is right for pictures that are white noise of variance 1, β̃_t for a
-    single picture.
+    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` of any two levels, as they are re-spaced in Improved DDPM (arXiv
+    2102.09672, eq. 19), becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is right for pictures that are
+    white noise of variance 1, β̃_t for a single picture.
     """
     return (sigma**2 - sigma_next**2) * (1 + sigma_next**2) / (1 + sigma**2)
 
@@ -139,7 +159,9 @@ def uniform_levels(schedule: NoiseSchedule, steps: int) -> Array:
 
 
 def quadratic_levels(schedule: NoiseSchedule, steps: int) -> Array:
-    """t grows with the square of the step, to 0.8 T (DDIM: Song et al. 2021, arXiv 2010.02502, appendix D.2)."""
+    """t grows with the square of the step, to 0.8 T (DDIM: Song et al. 2021, arXiv 2010.02502,
+    appendix D.2).
+    """
     return schedule.sigma_at(np.linspace(math.sqrt(0.8 * (len(schedule) - 1)), 0, steps) ** 2)
 
 
@@ -154,7 +176,9 @@ def karras_between(highest: float, lowest: float, steps: int, rho: float) -> Arr
 
 
 def log_snr_levels(schedule: NoiseSchedule, steps: int) -> Array:
-    """log σ falls linearly: uniform in log-SNR (DPM-Solver: Lu et al. 2022, arXiv 2206.00927, section 3.4)."""
+    """log σ falls linearly: uniform in log-SNR (DPM-Solver: Lu et al. 2022, arXiv 2206.00927,
+    section 3.4).
+    """
     return np.geomspace(schedule.sigmas[-1], schedule.sigmas[0], steps)
 
 
@@ -169,7 +193,8 @@ LEVELS: dict[str, Callable[[NoiseSchedule, int], Array]] = {
 def noise_levels(
     schedule: NoiseSchedule, steps: int, kind: str = "uniform", *, highest: float | None = None
 ) -> list[float]:
-    """A grid of ``steps`` falling noise levels with a final 0: one call of the network for each level but the 0.
+    """A grid of ``steps`` falling noise levels with a final 0: one call of the network for each
+    level but the 0.
 
     Args:
         schedule: the chain whose range is walked.
@@ -178,7 +203,8 @@ def noise_levels(
         highest: start at this σ instead of the chain's largest one.
 
     Raises:
-        ValueError: unknown kind, ``steps`` below 1 or above what the chain has, or a ``highest`` outside it.
+        ValueError: unknown kind, ``steps`` below 1 or above what the chain has, or a ``highest``
+            outside it.
     """
     if kind not in LEVELS:
         raise ValueError(f"unknown level grid {kind!r}; known are {', '.join(LEVELS)}")
@@ -186,14 +212,20 @@ def noise_levels(
         raise ValueError(f"the number of steps must be between 1 and {len(schedule)}, not {steps}")
     if highest is not None:
         schedule = _cut(schedule, highest)
+
     return [float(sigma) for sigma in LEVELS[kind](schedule, steps)] + [0.0]
 
 
 def _cut(schedule: NoiseSchedule, highest: float) -> NoiseSchedule:
     """The chain up to σ = ``highest``, re-sampled to as many steps."""
-    low, top = float(schedule.sigmas[0]), float(schedule.sigmas[-1])
+    low = float(schedule.sigmas[0])
+    top = float(schedule.sigmas[-1])
     if not low < highest <= top:
-        raise ValueError(f"the highest noise level must be in ({low:.3g}, {top:.4g}], not {highest}")
+        raise ValueError(
+            f"the highest noise level must be in ({low:.3g}, {top:.4g}], not {highest}"
+        )
+
     last = np.interp(np.log(highest), np.log(schedule.sigmas), np.arange(len(schedule)))
     sigmas = schedule.sigma_at(np.linspace(0, last, len(schedule)))
+
     return NoiseSchedule(1 / (1 + sigmas**2))

@@ -6,9 +6,10 @@ import numpy as np
 
 
 def seed_of(*key: int) -> int:
-    """A seed for what has this key, from 0 to 2^63 - 1; NumPy's `SeedSequence` mixes the numbers, none negative.
+    """A seed for what has this key, from 0 to 2^63 - 1; NumPy's `SeedSequence` mixes the numbers,
+    none negative.
 
-    Keys of as many numbers, none above 2^32 - 1, have seeds of their own but for chance. Zeros at the end of a key
-    count for nothing.
+    Keys of as many numbers, none above 2^32 - 1, have seeds of their own but for chance. Zeros at
+    the end of a key count for nothing.
     """
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

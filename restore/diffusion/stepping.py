@@ -1,4 +1,6 @@
-"""What every reverse process shares: falling noise levels, reproducible noise, what a callback is told."""
+"""What every reverse process shares: falling noise levels, reproducible noise, what a callback is
+told.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ class Step(NamedTuple):
 Callback = Callable[[Step], None]
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
-"""Of random numbers, on the CPU: one that draws for a whole batch, or one for each picture, which then has the numbers
-that it would have alone; None is PyTorch's own."""
+"""Of random numbers, on the CPU: one that draws for a whole batch, or one for each picture, which
+then has the numbers that it would have alone; None is PyTorch's own."""
 
 
 def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
@@ -40,9 +42,12 @@ def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
     """
     levels = [float(sigma) for sigma in sigmas]
     if len(levels) < 2 or levels[-1] != 0:
-        raise ValueError(f"noise levels must be at least one positive number and a final 0, not {levels}")
+        raise ValueError(
+            f"noise levels must be at least one positive number and a final 0, not {levels}"
+        )
     if any(high <= low for high, low in pairwise(levels)):
         raise ValueError("noise levels must fall")
+
     return list(pairwise(levels))
 
 
@@ -52,7 +57,8 @@ def gaussian_noise(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """White noise [B, …] from the generator, drawn on the CPU so that a seed means the same on every device.
+    """White noise [B, …] from the generator, drawn on the CPU so that a seed means the same on
+    every device.
 
     Raises:
         ValueError: several generators, but not one for each picture.
@@ -64,12 +70,17 @@ def gaussian_noise(
     if not isinstance(generator, Sequence):
         return drawn(shape[0], generator).to(device)
     if len(generator) != shape[0]:
-        raise ValueError(f"{len(generator)} generators for {shape[0]} pictures: give one, or one for each")
+        raise ValueError(
+            f"{len(generator)} generators for {shape[0]} pictures: give one, or one for each"
+        )
+
     return torch.cat([drawn(1, own) for own in generator]).to(device)
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:
-    """A number, or one for each picture, as [B or 1, 1, 1, 1] on the device and in the type of ``like``."""
+    """A number, or one for each picture, as [B or 1, 1, 1, 1] on the device and in the type of
+    ``like``.
+    """
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype).reshape(-1, 1, 1, 1)
     return torch.full((1, 1, 1, 1), float(value), device=like.device, dtype=like.dtype)
@@ -81,11 +92,15 @@ def noise_like(x: Tensor, generator: Generator) -> Tensor:
 
 
 def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Where sampling begins: noise of the highest level, ``σ z``, like x. The pictures' own spread drowns in it."""
+    """Where sampling begins: noise of the highest level, ``σ z``, like x. The pictures' own spread
+    drowns in it.
+    """
     return sigma * noise_like(x, generator)
 
 
-def falling_pairs_for(method: str, sigmas: Sequence[float], at_least: int) -> list[tuple[float, float]]:
+def falling_pairs_for(
+    method: str, sigmas: Sequence[float], at_least: int
+) -> list[tuple[float, float]]:
     """Neighbouring noise levels ``(σ, σ_next)`` for a method that needs several steps.
 
     Raises:
@@ -98,9 +113,13 @@ def falling_pairs_for(method: str, sigmas: Sequence[float], at_least: int) -> li
 
 
 def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
-    """The denoiser with every clean estimate [B, C, H, W] corrected, and the noise that goes with it."""
+    """The denoiser with every clean estimate [B, C, H, W] corrected, and the noise that goes with
+    it.
+    """
 
-    def denoise_and_correct(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+    def denoise_and_correct(
+        x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
         prediction = denoise(x, sigma, condition)
         clean = correct(prediction.clean)
         return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.share)

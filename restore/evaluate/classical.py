@@ -1,6 +1,7 @@
 """The classical methods by name, and which of them suit a degraded picture.
 
-All are told the operator and the noise; `restore.metrics.classical` says how they are tuned, and on what.
+All are told the operator and the noise; `restore.metrics.classical` says how they are tuned, and on
+what.
 """
 
 from __future__ import annotations
@@ -64,13 +65,15 @@ def bm3d(image: Photo, noise: float) -> Photo:
         Unavailable: the package is not installed.
 
     References:
-        K. Dabov, A. Foi, V. Katkovnik, K. Egiazarian, "Image denoising by sparse 3-D transform-domain collaborative
-        filtering", IEEE Trans. Image Processing 16(8), 2007.
+        K. Dabov, A. Foi, V. Katkovnik, K. Egiazarian, "Image denoising by sparse 3-D
+        transform-domain collaborative filtering", IEEE Trans. Image Processing 16(8), 2007.
     """
     try:
         from bm3d import bm3d_rgb
     except ImportError as error:
-        raise Unavailable(f"the method bm3d needs the package of that name ({error}); pip install bm3d") from None
+        raise Unavailable(
+            f"the method bm3d needs the package of that name ({error}); pip install bm3d"
+        ) from None
     return np.asarray(bm3d_rgb(image, noise), np.float32).clip(0, 1)
 
 
@@ -109,7 +112,9 @@ NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for 
 
 
 def suitable(case: Case) -> dict[str, Method]:
-    """The classical methods for a degraded picture, those included whose package is not installed."""
+    """The classical methods for a degraded picture, those included whose package is not
+    installed.
+    """
     methods = dict(_BY_KIND[case.kind])
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
@@ -120,6 +125,7 @@ def suitable(case: Case) -> dict[str, Method]:
         methods = {}
     if case.kind == "inpaint" and not _whole_pixels(case):
         methods = {}
+
     return {INPUT: _as_it_is, **methods} if case.comparable else methods
 
 

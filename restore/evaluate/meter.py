@@ -12,7 +12,8 @@ import torch
 
 from restore.runtime.devices import begin_peak_memory, peak_memory, synchronize
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 """Of Linux's proc(5): the peak begins anew."""
 
@@ -20,8 +21,8 @@ _RESET_PEAK = "5"
 class Meter:
     """``with Meter(device) as meter: …``; then ``meter.seconds`` and ``meter.memory``.
 
-    The memory is a peak in MiB: on CUDA what PyTorch had allocated, weights included; on a CPU by how much the process
-    grew, which Linux tells. None elsewhere.
+    The memory is a peak in MiB: on CUDA what PyTorch had allocated, weights included; on a CPU by
+    how much the process grew, which Linux tells. None elsewhere.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,16 +31,22 @@ class Meter:
         self.memory: float | None = None
 
     def __enter__(self) -> Meter:
-        self._kept_by_device, self._before = begin_peak_memory(self.device), None
+        self._kept_by_device = begin_peak_memory(self.device)
+        self._before = None
         if not self._kept_by_device:
             _give_back_freed()
             self._before = _resident("VmRSS") if _forget_peak() else None
+
         synchronize(self.device)
         self._started = time.perf_counter()
+
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         synchronize(self.device)
         self.seconds = time.perf_counter() - self._started
@@ -50,7 +57,9 @@ class Meter:
 
 
 def _give_back_freed() -> None:
-    """Memory that the C library keeps for later would hide what the next work needs (glibc only)."""
+    """Memory that the C library keeps for later would hide what the next work needs (glibc
+    only).
+    """
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):

@@ -1,4 +1,6 @@
-"""The report as one HTML file: settings, table, thumbnails and zoomed crops; no scripts, nothing from elsewhere."""
+"""The report as one HTML file: settings, table, thumbnails and zoomed crops; no scripts, nothing
+from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from restore.evaluate.scores import COLUMNS, Score, Scores, cells
 from restore.report.html import BYTE_LIMIT, CROP_RIM, document, facts, jpeg, png
 
 CROP_SIDE, HOLE_CROP_SIDE = 64, 96
-"""Of a zoomed crop, in pixels of the truth; larger for inpainting, to show what is around a hole."""
-THUMBNAIL_SIDE, WHOLE_SIDE = 120, 480
+"""Of a zoomed crop, in pixels of the truth; larger for inpainting, to show what is around a hole.
+"""
+THUMBNAIL_SIDE = 120
+WHOLE_SIDE = 480
 
 
 class Text(NamedTuple):
@@ -42,7 +46,8 @@ class Page:
     """
 
     def __init__(self, limit: int = BYTE_LIMIT) -> None:
-        self.limit, self.bytes = limit, 0
+        self.limit = limit
+        self.bytes = 0
         self.thumbnails: list[str] = []
         self.sections: list[str] = []
         self.offered = 0
@@ -52,16 +57,22 @@ class Page:
         self.offered += 1
         if self.bytes >= self.limit:
             return
-        anchor, name = f"picture-{self.offered}", escape(case.name)
+
+        anchor = f"picture-{self.offered}"
+        name = escape(case.name)
         thumbnail = (
-            f'<a href="#{anchor}"><img src="{jpeg(case.truth, THUMBNAIL_SIDE)}" alt="{name}: to its crops" '
+            f'<a href="#{anchor}"><img src="{jpeg(case.truth, THUMBNAIL_SIDE)}" alt="{name}: to '
+            'its crops" '
             f'loading="lazy"><span>{name}</span></a>'
         )
         section = _section(anchor, case, results, scores)
         grown = self.bytes + len(thumbnail) + len(section)
         if grown > self.limit:
-            self.bytes = self.limit  # those that follow are not shown either: the first ones, without gaps
+            self.bytes = (
+                self.limit
+            )  # those that follow are not shown either: the first ones, without gaps
             return
+
         self.bytes = grown
         self.thumbnails.append(thumbnail)
         self.sections.append(section)
@@ -71,6 +82,7 @@ class Page:
         shown = f"{len(self.sections)} of {self.offered} pictures are shown"
         if len(self.sections) < self.offered:
             shown += f", as many as fit into {self.limit / 1e6:.3g} MB"
+
         problems = "".join(f"<li>{escape(line)}</li>" for line in text.problems)
         body = [
             f"<header><h1>{escape(text.title)}</h1><p>{escape(text.lead)}</p></header>",
@@ -78,20 +90,26 @@ class Page:
             f"<section><h2>Results</h2>{_table(scores)}",
             *(f"<p class='note'>{escape(note)}</p>" for note in text.notes),
             f"<details><summary>What the columns mean</summary>{_legend()}</details></section>",
-            f"<section><h2>Skipped or failed</h2><ul class='problems'>{problems}</ul></section>" if problems else "",
-            f"<section><h2>Settings</h2><details><summary>All settings and versions</summary>{facts(text.facts)}"
-            "</details></section>",
+            f"<section><h2>Skipped or failed</h2><ul class='problems'>{problems}</ul></section>"
+            if problems
+            else "",
+            "<section><h2>Settings</h2><details><summary>All settings and "
+            f"versions</summary>{facts(text.facts)}</details></section>",
             f"<section><h2>Pictures</h2><p class='note'>{shown}. The crops show where "
             "the methods differ most, enlarged without smoothing.</p>",
             f"<nav aria-label='Pictures'>{''.join(self.thumbnails)}</nav></section>",
             *self.sections,
             "</main>",
         ]
-        return document(text.title, "\n".join(part for part in body if part), _STYLE).encode("utf-8", "replace")
+
+        return document(text.title, "\n".join(part for part in body if part), _STYLE).encode(
+            "utf-8", "replace"
+        )
 
 
 def place_of_crop(results: Sequence[EightBit], truth: EightBit, side: int) -> tuple[int, int]:
-    """(top, left) of the square of that side where the results differ most; one result is compared with the truth.
+    """(top, left) of the square of that side where the results differ most; one result is compared
+    with the truth.
 
     Args:
         results: each [H, W, 3], as the truth.
@@ -99,35 +117,60 @@ def place_of_crop(results: Sequence[EightBit], truth: EightBit, side: int) -> tu
     """
     compared = np.stack([*results, truth] if len(results) < 2 else results).astype(np.float32)
     rim = min(CROP_RIM, (min(truth.shape[:2]) - side) // 2)
-    spread = compared.std(axis=0).mean(axis=2)[rim : truth.shape[0] - rim, rim : truth.shape[1] - rim]
+    spread = compared.std(axis=0).mean(axis=2)[
+        rim : truth.shape[0] - rim, rim : truth.shape[1] - rim
+    ]
     sums = cv2.integral(spread, sdepth=cv2.CV_64F)
     inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     top, left = np.unravel_index(int(inside.argmax()), inside.shape)
+
     return int(top) + rim, int(left) + rim
 
 
-def _section(anchor: str, case: Case, results: Mapping[str, EightBit], scores: Mapping[str, Score]) -> str:
+def _section(
+    anchor: str, case: Case, results: Mapping[str, EightBit], scores: Mapping[str, Score]
+) -> str:
     height, width = case.size
     side = min(HOLE_CROP_SIDE if case.kind == "inpaint" else CROP_SIDE, height, width)
-    own = [result for method, result in results.items() if method != "input"] or list(results.values())
+    own = [result for method, result in results.items() if method != "input"] or list(
+        results.values()
+    )
     top, left = place_of_crop(own, case.truth, side)
     best = max((scores[method].psnr for method in results), default=None)
-    figures = [_figure("input", _region(case.shown, case.size, top, left, side), case.name, scores.get("input"), False)]
+    figures = [
+        _figure(
+            "input",
+            _region(case.shown, case.size, top, left, side),
+            case.name,
+            scores.get("input"),
+            False,
+        )
+    ]
+
     for method, result in results.items():
         if method != "input":
             crop = result[top : top + side, left : left + side]
-            figures.append(_figure(method, crop, case.name, scores[method], scores[method].psnr == best))
-    figures.append(_figure("truth", case.truth[top : top + side, left : left + side], case.name, None, False))
+            figures.append(
+                _figure(method, crop, case.name, scores[method], scores[method].psnr == best)
+            )
+
+    figures.append(
+        _figure("truth", case.truth[top : top + side, left : left + side], case.name, None, False)
+    )
     name = escape(case.name)
     box = (
         f"left:{100 * left / width:.2f}%;top:{100 * top / height:.2f}%;"
         f"width:{100 * side / width:.2f}%;height:{100 * side / height:.2f}%"
     )
+
     return (
-        f'<section class="picture" id="{anchor}"><div class="about"><h3>{name}</h3><div class="whole">'
-        f'<img src="{jpeg(case.truth, WHOLE_SIDE)}" alt="{name}, whole, {width}×{height} pixels" loading="lazy">'
+        f'<section class="picture" id="{anchor}"><div class="about"><h3>{name}</h3><div '
+        'class="whole">'
+        f'<img src="{jpeg(case.truth, WHOLE_SIDE)}" alt="{name}, whole, {width}×{height} pixels" '
+        'loading="lazy">'
         f'<span class="box" style="{box}"></span></div>'
-        f'<p class="note">{width}×{height} pixels; crops of {side}×{side} at column {left}, row {top}.</p></div>'
+        f'<p class="note">{width}×{height} pixels; crops of {side}×{side} at column {left}, row '
+        f"{top}.</p></div>"
         f'<div class="crops">{"".join(figures)}</div></section>'
     )
 
@@ -135,9 +178,13 @@ def _section(anchor: str, case: Case, results: Mapping[str, EightBit], scores: M
 def _figure(method: str, crop: EightBit, name: str, score: Score | None, best: bool) -> str:
     numbers = ""
     if score is not None:
-        numbers = f"{score.psnr:.2f} dB" + ("" if score.lpips is None else f", LPIPS {score.lpips:.3f}")
+        numbers = f"{score.psnr:.2f} dB" + (
+            "" if score.lpips is None else f", LPIPS {score.lpips:.3f}"
+        )
+
     alt = escape(f"{method}, crop of {name}" + (f": {numbers}" if numbers else ""))
     mark = ' <span class="mark">best PSNR</span>' if best else ""
+
     return (
         f'<figure><img class="crop" src="{png(crop)}" alt="{alt}" loading="lazy">'
         f"<figcaption><b>{escape(method)}</b>{mark}<br>{numbers or '&nbsp;'}</figcaption></figure>"
@@ -145,10 +192,14 @@ def _figure(method: str, crop: EightBit, name: str, score: Score | None, best: b
 
 
 def _region(picture: EightBit, size: tuple[int, int], top: int, left: int, side: int) -> EightBit:
-    """What a smaller or larger picture shows of the crop: sides in proportion, at least one pixel."""
+    """What a smaller or larger picture shows of the crop: sides in proportion, at least one
+    pixel.
+    """
     down, across = (own / full for own, full in zip(picture.shape[:2], size, strict=True))
-    first_row, first_column = int(top * down), int(left * across)
-    rows, columns = max(1, round(side * down)), max(1, round(side * across))
+    first_row = int(top * down)
+    first_column = int(left * across)
+    rows = max(1, round(side * down))
+    columns = max(1, round(side * across))
     return picture[first_row : first_row + rows, first_column : first_column + columns]
 
 
@@ -157,10 +208,15 @@ def _table(scores: Scores) -> str:
     rows = []
     for method, row in cells(scores).items():
         values = "".join(
-            f'<td class="best">{text}<span class="hidden"> (best)</span></td>' if best else f"<td>{text}</td>"
+            f'<td class="best">{text}<span class="hidden"> (best)</span></td>'
+            if best
+            else f"<td>{text}</td>"
             for text, best in row
         )
-        rows.append(f'<tr><th scope="row">{escape(method)}</th>{values}<td>{len(scores[method])}</td></tr>')
+        rows.append(
+            f'<tr><th scope="row">{escape(method)}</th>{values}<td>{len(scores[method])}</td></tr>'
+        )
+
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Results"><table><thead><tr>'
         f'<th scope="col">method</th>{heads}<th scope="col">pictures</th></tr></thead>'
@@ -169,7 +225,9 @@ def _table(scores: Scores) -> str:
 
 
 def _legend() -> str:
-    terms = "".join(f"<dt>{escape(c.heading)}</dt><dd>{escape(c.about)}</dd>" for c in COLUMNS.values())
+    terms = "".join(
+        f"<dt>{escape(c.heading)}</dt><dd>{escape(c.about)}</dd>" for c in COLUMNS.values()
+    )
     return f"<dl>{terms}</dl>"
 
 

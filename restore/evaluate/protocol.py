@@ -1,11 +1,12 @@
-"""The fixed protocol: what is the truth of a picture, how it is degraded, and what the methods are told.
+"""The fixed protocol: what is the truth of a picture, how it is degraded, and what the methods are
+told.
 
-- The truth is the picture, or its middle, in 8 bits. For super-resolution its sides are cut to what the scale gives
-  back; for a blur with an unknown border it is the inside, which the camera kept.
-- The degradation is one of this package's operators. Noise, and masks drawn by chance, come from a seed made of the
-  file's name and the run's seed, on the CPU: the same on every machine.
-- The measurement is what a person would have as a file: clipped, rounded to 8 bits. One that is no picture (sums of
-  pixels, as of ``hadamard``) stays as it is.
+- The truth is the picture, or its middle, in 8 bits. For super-resolution its sides are cut to what
+  the scale gives back; for a blur with an unknown border it is the inside, which the camera kept.
+- The degradation is one of this package's operators. Noise, and masks drawn by chance, come from a
+  seed made of the file's name and the run's seed, on the CPU: the same on every machine.
+- The measurement is what a person would have as a file: clipped, rounded to 8 bits. One that is no
+  picture (sums of pixels, as of ``hadamard``) stays as it is.
 - Every method is told the operator and the standard deviation of the noise.
 """
 
@@ -58,8 +59,9 @@ class Settings:
         scale: of ``sr``; 4.
         kernel: of ``sr`` bicubic, area or lanczos; of ``deblur`` as text, ``gaussian:2``.
         boundary: of ``deblur``: what lies beyond the border, unknown unless it is given.
-        mask: of ``inpaint``: a picture, white = fill, or a folder of them; or ``random:SHARE``, ``strokes``, ``box:N``
-            and the other masks of `operators.vocabulary`, whose seeds differ from picture to picture.
+        mask: of ``inpaint``: a picture, white = fill, or a folder of them; or ``random:SHARE``,
+            ``strokes``, ``box:N`` and the other masks of `operators.vocabulary`, whose seeds differ
+            from picture to picture.
         operator: of ``solve``, as text.
         noise: standard deviation for pixels in [0, 1]; see `DEFAULT_NOISE`.
         size: side of the middle square that is taken of every picture; 0 is the whole picture.
@@ -87,54 +89,82 @@ class Settings:
     label: int | None = None
 
     def completed(self) -> Settings:
-        """With the task's defaults, after a look at everything that can be judged without a picture.
+        """With the task's defaults, after a look at everything that can be judged without a
+        picture.
 
         Raises:
             BadArgument: what cannot be used, and what would be right.
         """
         if self.task not in TASKS:
             raise BadArgument(f"--task {self.task}: unknown; use {', '.join(TASKS)}")
+
         for name in _TASK_OPTIONS:
             if getattr(self, name) is not None and name not in _OWN_OPTIONS.get(self.task, ()):
                 users = [task for task, own in _OWN_OPTIONS.items() if name in own]
-                raise BadArgument(f"--{name}: the task {self.task} has no such option; it is for {', '.join(users)}")
-        full = replace(self, noise=DEFAULT_NOISE.get(self.task, 0.0) if self.noise is None else self.noise)
+                raise BadArgument(
+                    f"--{name}: the task {self.task} has no such option; it is for "
+                    f"{', '.join(users)}"
+                )
+
+        full = replace(
+            self, noise=DEFAULT_NOISE.get(self.task, 0.0) if self.noise is None else self.noise
+        )
         if self.task == "sr":
-            full = replace(full, scale=4.0 if self.scale is None else self.scale, kernel=self.kernel or "bicubic")
+            full = replace(
+                full,
+                scale=4.0 if self.scale is None else self.scale,
+                kernel=self.kernel or "bicubic",
+            )
         elif self.task == "deblur":
-            full = replace(full, kernel=self.kernel or "gaussian:2", boundary=self.boundary or "unknown")
+            full = replace(
+                full, kernel=self.kernel or "gaussian:2", boundary=self.boundary or "unknown"
+            )
+
         full._check()
+
         return full
 
     def arguments(self) -> dict[str, Any]:
         """For `Restorer.run`, without the noise and what a picture brings."""
-        return {name: getattr(self, name) for name in _OWN_OPTIONS.get(self.task, ()) if name != "mask"}
+        return {
+            name: getattr(self, name) for name in _OWN_OPTIONS.get(self.task, ()) if name != "mask"
+        }
 
     def _check(self) -> None:
         if self.task == "solve" and not self.operator:
             raise BadArgument(
-                "--operator is missing: what is to be undone? (restore operators lists what can be written)"
+                "--operator is missing: what is to be undone? (restore operators lists what can be "
+                "written)"
             )
         if self.task == "inpaint" and not self.mask:
             raise BadArgument(
-                "--mask is missing: a picture, white = fill, or a folder of them; or random:0.5, strokes, box:64"
+                "--mask is missing: a picture, white = fill, or a folder of them; or random:0.5, "
+                "strokes, box:64"
             )
+
         check_arguments({**self.arguments(), "noise": self.noise})
         if self.task == "denoise" and not self.noise:
-            raise BadArgument("--noise 0: denoising needs noise, above 0, as in 0.1 (25 of 255 is 0.098)")
+            raise BadArgument(
+                "--noise 0: denoising needs noise, above 0, as in 0.1 (25 of 255 is 0.098)"
+            )
         if self.size < 0:
-            raise BadArgument(f"--size {self.size}: must be a number of pixels, or 0 for whole pictures")
+            raise BadArgument(
+                f"--size {self.size}: must be a number of pixels, or 0 for whole pictures"
+            )
         if self.count is not None and self.count < 1:
             raise BadArgument(f"--count {self.count}: must be at least 1")
         if not 0 <= self.seed < 2**63:
             raise BadArgument(f"--seed {self.seed}: must be between 0 and 2^63 - 1")
+
         settings_for(self.task, Options("ddrm", self.steps))
         if self.task == "inpaint":
             mask_words(self)
 
     @property
     def cropped_border(self) -> int:
-        """Pixels that the numbers of the luma leave out on every side: the scale, in super-resolution."""
+        """Pixels that the numbers of the luma leave out on every side: the scale, in
+        super-resolution.
+        """
         return math.ceil(self.scale) if self.task == "sr" and self.scale else 0
 
 
@@ -145,8 +175,8 @@ class Case:
     Attributes:
         name: of its file, to be printed.
         truth: [H, W, 3].
-        file: the measurement as the methods get it: 8 bits [h, w, 3] or grey [h, w], or float32 [C, h, w] where it is
-            no picture.
+        file: the measurement as the methods get it: 8 bits [h, w, 3] or grey [h, w], or float32 [C,
+            h, w] where it is no picture.
         measurement: the same, float32 [1, C, h, w] with pictures in [0, 1].
         operator: A.
         noise: that was added, a standard deviation in [0, 1] units.
@@ -177,17 +207,23 @@ class Case:
 
     @property
     def comparable(self) -> bool:
-        """Whether the measurement is a picture like the truth, so that its own numbers mean something."""
+        """Whether the measurement is a picture like the truth, so that its own numbers mean
+        something.
+        """
         return isinstance(self.file, np.ndarray) and self.file.shape == self.truth.shape
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """The pixels to fill, [H, W], where the operator is a mask: those of which a channel is unknown."""
+        """The pixels to fill, [H, W], where the operator is a mask: those of which a channel is
+        unknown.
+        """
         return (self.operator.singular_values.reshape(-1, *self.size) == 0).any(dim=0).numpy()
 
     @cached_property
     def shown(self) -> EightBit:
-        """The measurement for people to look at, [h, w, 3]; where it is no picture, its pseudo-inverse."""
+        """The measurement for people to look at, [h, w, 3]; where it is no picture, its
+        pseudo-inverse.
+        """
         picture = as_picture(self.measurement, self.operator)[0].expand(3, -1, -1)
         return to_eight_bit(picture.permute(1, 2, 0).numpy())
 
@@ -195,25 +231,33 @@ class Case:
     def taps(self) -> NDArray[np.float32] | None:
         """The kernel, [h, w] with odd sides, where the operator is one blur."""
         parts = operators.parse(self.written).parts if self.written else ()
-        return kernel_of(parts[0]) if len(parts) == 1 and parts[0].word.name.startswith("blur:") else None
+        return (
+            kernel_of(parts[0])
+            if len(parts) == 1 and parts[0].word.name.startswith("blur:")
+            else None
+        )
 
     @cached_property
     def explained(self) -> tuple[Operator, Tensor] | None:
         """The operator and the measurement that a result is compared with: A x − y.
 
-        Beyond an unknown border there is no result: left then is the part of the measurement to which nothing from
-        there has come. None where that is nothing.
+        Beyond an unknown border there is no result: left then is the part of the measurement to
+        which nothing from there has come. None where that is nothing.
         """
         if tuple(self.operator.input_shape[1:]) == self.size:
             return self.operator, self.measurement
+
         kernel = self.taps
         if kernel is None or not isinstance(self.operator, ValidConvolution):
             return None
+
         (height, width), (rows, columns) = self.size, kernel.shape
         if rows > height or columns > width:
             return None
+
         inside = ValidConvolution((3, height - rows + 1, width - columns + 1), kernel)
         top, bottom, left, right = inside.margins
+
         return inside, self.measurement[..., top : height - bottom, left : width - right]
 
 
@@ -231,6 +275,7 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
     measurement = degrade(color, operator, noise=settings.noise or 0.0, seed=seed).measurement
     if isinstance(operator, Mask):
         measurement = measurement * operator.singular_values.reshape(1, *operator.input_shape)
+
     _refuse_small(operator, part)
     truth = to_eight_bit(operator.visible(color)[0].permute(1, 2, 0).numpy())
     file: EightBit | Tensor = measurement[0]
@@ -238,15 +283,25 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
         file = to_eight_bit(measurement[0].permute(1, 2, 0).numpy())
         measurement = to_tensor(file)
         file = file[..., 0] if file.shape[2] == 1 else file
+
     kind = resembled_task(operator) if settings.task == "solve" else settings.task
     case = Case(
-        printable(name), truth, file, measurement, operator, settings.noise or 0.0, kind, settings.arguments(), written
+        printable(name),
+        truth,
+        file,
+        measurement,
+        operator,
+        settings.noise or 0.0,
+        kind,
+        settings.arguments(),
+        written,
     )
     case.arguments["noise"] = _told_noise(settings, kind)
     if settings.task == "inpaint":
         case.arguments["mask"] = case.missing
     if settings.task == "solve":
         case.arguments["size"] = (operator.input_shape[2], operator.input_shape[1])
+
     return case
 
 
@@ -257,7 +312,8 @@ def seed_of(name: str, seed: int) -> int:
 
 def middle(picture: EightBit, height: int, width: int) -> EightBit:
     """The middle of a picture [H, W, …]."""
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    top = (picture.shape[0] - height) // 2
+    left = (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
 
 
@@ -276,12 +332,14 @@ def kernel_of(part: Part) -> NDArray[np.float32]:
 
     Where a side is even, zeros after its end make it odd, so that its middle stays its centre.
     """
-    values, far = {**part.values, "boundary": "unknown"}, 1 << 14
+    values = {**part.values, "boundary": "unknown"}
+    far = 1 << 14
     height, width = (side - far + 1 for side in part.word.grow((1, far, far), **values)[1:])
     point = torch.zeros(1, 1, 2 * height - 1, 2 * width - 1)
     point[..., height - 1, width - 1] = 1
     taps = part.word.build(tuple(point.shape[1:]), **values).A(point)[0, 0].numpy()
     taps = np.pad(taps, ((0, 1 - height % 2), (0, 1 - width % 2)))
+
     return taps / taps.sum()
 
 
@@ -294,14 +352,21 @@ def mask_words(settings: Settings) -> Degradation | None:
     text = settings.mask or ""
     if Path(text).exists():
         return None
+
     try:
         read = operators.parse(f"mask:{text}")
     except ValueError as error:
-        raise BadArgument(f"--mask {text}: no such file or folder, and as a description: {error}") from None
+        raise BadArgument(
+            f"--mask {text}: no such file or folder, and as a description: {error}"
+        ) from None
+
     if read.parts[0].word.name == "mask:file":
         raise FileAccess(f"--mask {text}: no such file or folder")
     if len(read.parts) > 1:
-        raise BadArgument(f"--mask {text}: it is more than a mask; --task solve --operator takes several parts")
+        raise BadArgument(
+            f"--mask {text}: it is more than a mask; --task solve --operator takes several parts"
+        )
+
     return read
 
 
@@ -311,8 +376,9 @@ def _refuse_small(operator: Operator, picture: EightBit) -> None:
         height, width = (1 + a + b for a, b in (operator.margins[:2], operator.margins[2:]))
         if height > operator.output_shape[1] or width > operator.output_shape[2]:
             raise BadArgument(
-                f"{picture.shape[1]}x{picture.shape[0]} pixels are too few for a kernel of {width}x{height}: what is "
-                "inside the blur's border must not be smaller than the kernel"
+                f"{picture.shape[1]}x{picture.shape[0]} pixels are too few for a kernel of "
+                f"{width}x{height}: what is inside the blur's border must not be smaller than the "
+                "kernel"
             )
 
 
@@ -321,19 +387,25 @@ def _sides(settings: Settings, name: str, picture: EightBit) -> tuple[int, int]:
     height, width = picture.shape[:2]
     if settings.size > min(height, width):
         raise BadArgument(f"{name}: {width}x{height} pixels, smaller than --size {settings.size}")
-    height, width = settings.size or height, settings.size or width
+
+    height = settings.size or height
+    width = settings.size or width
     if settings.task == "sr":
         scale = settings.scale or 1.0
         height, width = (round(_reduced(side, scale) * scale) for side in (height, width))
         if min(height, width) == 0:
             raise BadArgument(
-                f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, too small for a scale of {scale:g}"
+                f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, too small for a scale of "
+                f"{scale:g}"
             )
+
     return height, width
 
 
 def _reduced(side: int, scale: float) -> int:
-    """The largest measurement of an axis whose picture, enlarged by the scale, is no longer than this."""
+    """The largest measurement of an axis whose picture, enlarged by the scale, is no longer than
+    this.
+    """
     return next((n for n in range(int(side / scale) + 1, 0, -1) if round(n * scale) <= side), 0)
 
 
@@ -355,7 +427,9 @@ def _operator(
     elif settings.task == "sr":
         return _down(settings, color), f"down:{settings.kernel}:{settings.scale:.12g}"
     else:
-        text = {"denoise": "identity", "colorize": "gray", "solve": settings.operator or ""}[settings.task]
+        text = {"denoise": "identity", "colorize": "gray", "solve": settings.operator or ""}[
+            settings.task
+        ]
     return operator_of(text, color), text
 
 
@@ -367,22 +441,31 @@ def _down(settings: Settings, color: Tensor) -> Operator:
 
 def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
     """Of a mask's file, of the size of the whole picture or of what is taken of it."""
-    missing, sides = read_mask(path), tuple(color.shape[-2:])
+    missing = read_mask(path)
+    sides = tuple(color.shape[-2:])
     if missing.shape == whole:
         missing = middle(missing, *sides)  # type: ignore[arg-type]
     if missing.shape != sides:
         raise BadArgument(
-            f"the mask {path} is {missing.shape[1]}x{missing.shape[0]} pixels and the picture {whole[1]}x{whole[0]}; "
-            "they must be of the same size"
+            f"the mask {path} is {missing.shape[1]}x{missing.shape[0]} pixels and the picture "
+            f"{whole[1]}x{whole[0]}; they must be of the same size"
         )
+
     if missing.all() or not missing.any():
-        where = "everywhere: nothing would be known" if missing.all() else "nowhere: there is nothing to fill"
+        where = (
+            "everywhere: nothing would be known"
+            if missing.all()
+            else "nowhere: there is nothing to fill"
+        )
         raise BadArgument(f"the mask {path} is white {where} (white = fill)")
+
     return Mask(tuple(color.shape[1:]), torch.from_numpy(~missing))
 
 
 def _told_noise(settings: Settings, kind: str) -> float | None:
-    """Of blurs the rounding to 8 bits is noise, too; None is what `tasks.solving` takes for a clean measurement."""
+    """Of blurs the rounding to 8 bits is noise, too; None is what `tasks.solving` takes for a clean
+    measurement.
+    """
     noise = settings.noise or 0.0
     if kind in ("deblur", "denoise"):
         return max(noise, QUANTISATION_NOISE)

@@ -42,12 +42,16 @@ class Outputs:
         paths = [path for path in (self.report, self.json, self.markdown) if path is not None]
         if len({path.resolve() for path in paths}) < len(paths):
             raise BadArgument("--report, --json and --markdown: two of them name the same file")
+
         taken = {identity(path) for path in inputs if path.exists()}
+
         for path in paths:
             if path.is_dir():
                 raise FileAccess(f"{path}: is a folder; give the name of a file")
             if path.exists() and identity(path) in taken:
-                raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
+                raise FileAccess(
+                    f"{path}: is an input; an input is never overwritten, choose another output"
+                )
             refuse_existing(path, self.overwrite)
             check_writable(path.parent)
 
@@ -95,7 +99,10 @@ class Evaluation:
 
     def by_method(self) -> dict[str, list[Score]]:
         """Of the pictures that each method restored."""
-        return {m: [picture.scores[m] for picture in self.pictures if m in picture.scores] for m in self.methods}
+        return {
+            m: [picture.scores[m] for picture in self.pictures if m in picture.scores]
+            for m in self.methods
+        }
 
     @property
     def truth_consistency(self) -> float | None:
@@ -113,34 +120,49 @@ class Evaluation:
         about = self.about
         part = f"the middle {about['size']}×{about['size']} pixels" if about["size"] else "whole"
         one = len(self.pictures) == 1
+
         return (
-            f"{len(self.pictures)} picture{'' if one else 's'} of {about['folder']}, {part}; "
-            f"noise {about['noise']:.4g}; model {about['model']}, {about['device']}, {about['dtype']}; "
+            f"{len(self.pictures)} picture{'' if one else 's'} of {about['folder']}, {part}; noise "
+            f"{about['noise']:.4g}; model {about['model']}, {about['device']}, {about['dtype']}; "
             f"restore {about['versions']['restore']}, torch {about['versions']['torch']}."
         )
 
     @property
     def notes(self) -> list[str]:
         """About the table."""
-        border, floor = self.about["luma_border"], self.truth_consistency
-        cropped = f" PSNR-Y and SSIM-Y leave out {border} pixels at every side, the scale." if border else ""
-        notes = [f"Means over the pictures, of results in 8 bits; the best of each column is marked.{cropped}"]
+        border = self.about["luma_border"]
+        floor = self.truth_consistency
+        cropped = (
+            f" PSNR-Y and SSIM-Y leave out {border} pixels at every side, the scale."
+            if border
+            else ""
+        )
+        notes = [
+            "Means over the pictures, of results in 8 bits; the best of each column is "
+            f"marked.{cropped}"
+        ]
         if floor is not None:
             notes.append(f"Consistency of the truth: {floor:.5f}.")
+
         return notes + self.notices
 
     @property
     def problems(self) -> list[str]:
         """Pictures skipped and methods failed, a line each."""
         skipped = [f"{name} was skipped: {reason}" for name, reason in self.skipped]
-        return skipped + [f"{method} failed on {name}: {reason}" for name, method, reason in self.failures]
+        return skipped + [
+            f"{method} failed on {name}: {reason}" for name, method, reason in self.failures
+        ]
 
     def markdown(self) -> str:
         """The table with what belongs to it."""
-        text = f"## {_in_markdown(self.title)}\n\n{_in_markdown(self.lead)}\n\n{scores.table(self.by_method())}\n"
+        text = f"## {_in_markdown(self.title)}\n\n{_in_markdown(self.lead)}\n\n"
+        text += f"{scores.table(self.by_method())}\n"
         text += " ".join(_in_markdown(note) for note in self.notes) + "\n"
         problems = "".join(f"- {_in_markdown(line)}\n" for line in self.problems)
-        return text + (f"\n{len(self.problems)} skipped or failed:\n\n{problems}" if problems else "")
+        return text + (
+            f"\n{len(self.problems)} skipped or failed:\n\n{problems}" if problems else ""
+        )
 
     def plain(self) -> dict[str, Any]:
         """For JSON. Two runs differ in `scores.MEASURED_BY_CLOCK` only."""
@@ -167,7 +189,9 @@ class Evaluation:
                 for picture in self.pictures
             ],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
-            "failures": [{"name": name, "method": m, "reason": reason} for name, m, reason in self.failures],
+            "failures": [
+                {"name": name, "method": m, "reason": reason} for name, m, reason in self.failures
+            ],
         }
 
     def text(self) -> Text:
@@ -185,12 +209,20 @@ class Evaluation:
             FileAccess: one cannot be written.
         """
         if outputs.markdown:
-            write_atomically(self.markdown().encode("utf-8", "replace"), outputs.markdown, outputs.overwrite)
+            write_atomically(
+                self.markdown().encode("utf-8", "replace"), outputs.markdown, outputs.overwrite
+            )
+
         if outputs.json:
             text = json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False)
-            write_atomically(f"{text}\n".encode("utf-8", "replace"), outputs.json, outputs.overwrite)
+            write_atomically(
+                f"{text}\n".encode("utf-8", "replace"), outputs.json, outputs.overwrite
+            )
+
         if outputs.report and self.page is not None:
-            write_atomically(self.page.render(self.text(), self.by_method()), outputs.report, outputs.overwrite)
+            write_atomically(
+                self.page.render(self.text(), self.by_method()), outputs.report, outputs.overwrite
+            )
 
     def raise_for_failures(self) -> None:
         """End as a folder's run does.
@@ -202,10 +234,16 @@ class Evaluation:
         if self.interrupted:
             raise KeyboardInterrupt
         if self.skipped or self.failures:
-            total, names = len(self.pictures) + len(self.skipped), [name for name, _ in self.skipped]
-            parts = [f"{len(names)} of {total} pictures skipped: {', '.join(names)}"] if names else []
+            total = len(self.pictures) + len(self.skipped)
+            names = [name for name, _ in self.skipped]
+            parts = (
+                [f"{len(names)} of {total} pictures skipped: {', '.join(names)}"] if names else []
+            )
             if self.failures:
-                parts.append(f"{len(self.failures)} failures: " + ", ".join(f"{m} on {n}" for n, m, _ in self.failures))
+                parts.append(
+                    f"{len(self.failures)} failures: "
+                    + ", ".join(f"{m} on {n}" for n, m, _ in self.failures)
+                )
             raise SomeFailed("; ".join(parts))
 
 
@@ -215,4 +253,10 @@ def _in_markdown(text: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return (
+        ", ".join(value)
+        if isinstance(value, list)
+        else f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -42,16 +42,28 @@ from restore.tasks.problem import Problem
 LEARNED = ("auto", *METHODS)
 """By the package's own network; those of others are ``spandrel:FILE``."""
 _PACKAGES = (
-    "torch", "numpy", "opencv-python", "scikit-image", "scipy", "pillow", "kornia", "lpips", "bm3d", "spandrel",
-)  # fmt: skip
+    "torch",
+    "numpy",
+    "opencv-python",
+    "scikit-image",
+    "scipy",
+    "pillow",
+    "kornia",
+    "lpips",
+    "bm3d",
+    "spandrel",
+)
 _FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
 
 
-def evaluate(folder: Path, settings: Settings, outputs: Outputs | None = None, *, quiet: bool = True) -> Evaluation:
+def evaluate(
+    folder: Path, settings: Settings, outputs: Outputs | None = None, *, quiet: bool = True
+) -> Evaluation:
     """Degrade and restore every picture of a folder by every method, and write what is asked for.
 
-    A picture that cannot be used is left out, a method that fails on a picture has no number there, and an interrupted
-    run has the pictures that are done; all that is in the result, see `Evaluation.raise_for_failures`.
+    A picture that cannot be used is left out, a method that fails on a picture has no number there,
+    and an interrupted run has the pictures that are done; all that is in the result, see
+    `Evaluation.raise_for_failures`.
 
     Args:
         quiet: no progress on stderr.
@@ -95,15 +107,22 @@ class _Run:
     """One evaluation: what its pictures share."""
 
     def __init__(self, folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> None:
-        self.folder, self.settings, self.outputs, self.quiet = folder, settings, outputs, quiet
+        self.folder = folder
+        self.settings = settings
+        self.outputs = outputs
+        self.quiet = quiet
         learned = not settings.methods or any(is_learned(method) for method in settings.methods)
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
         if self.restorer is not None:
-            self.restorer.of_class(settings.label)  # a class that is not there is not every picture's failure
+            self.restorer.of_class(
+                settings.label
+            )  # a class that is not there is not every picture's failure
+
         for network in self.networks.values():
             assert self.restorer is not None
             self.restorer.network(network)
+
         self.device = self.restorer.device if self.restorer else torch.device("cpu")
         self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
         self.lpips = self._lpips()
@@ -120,10 +139,15 @@ class _Run:
             if not self.result.pictures:
                 raise
             self.result.interrupted = True
-            self.result.notices.append(f"Interrupted after {len(self.result.pictures)} of {len(paths)} pictures.")
+            self.result.notices.append(
+                f"Interrupted after {len(self.result.pictures)} of {len(paths)} pictures."
+            )
+
         if not self.result.pictures:
             self.result.raise_for_failures()
+
         self.result.about = self._about()
+
         return self.result
 
     def _picture(self, path: Path, progress: Progress) -> None:
@@ -131,8 +155,10 @@ class _Run:
         if case is None:
             return
         if not self.result.methods:
-            self.result.methods, self.kind = self._methods(case), case.kind
+            self.result.methods = self._methods(case)
+            self.kind = case.kind
             self._warm_up(case)
+
         self._restore_all(case, progress)
 
     def _case(self, path: Path, progress: Progress) -> Case | None:
@@ -152,7 +178,9 @@ class _Run:
             return None
 
     def _reason(self, error: BaseException, name: str) -> str:
-        """Without places, which are the reader's own business, and without the name, which is said already."""
+        """Without places, which are the reader's own business, and without the name, which is said
+        already.
+        """
         text = str(error) or type(error).__name__
         if self.settings.mask:
             text = text.replace(self.settings.mask, Path(self.settings.mask).name)
@@ -169,15 +197,22 @@ class _Run:
                 self._check_network(self.networks[name], case)
             elif name not in suitable and name != "auto":
                 raise BadArgument(
-                    f"--methods {name}: does not suit {case.written or self.settings.task}; these do: "
-                    f"{', '.join([*suitable, 'auto'])}"
+                    f"--methods {name}: does not suit {case.written or self.settings.task}; these "
+                    f"do: {', '.join([*suitable, 'auto'])}"
                 )
             if not classical.installed(name):
-                raise Unavailable(f"--methods {name}: the package {classical.OPTIONAL[name]} is not installed")
+                raise Unavailable(
+                    f"--methods {name}: the package {classical.OPTIONAL[name]} is not installed"
+                )
+
         if wanted:
             return wanted
+
         for name in (name for name in suitable if not classical.installed(name)):
-            self.result.notices.append(f"{name} is left out: the package {classical.OPTIONAL[name]} is not installed.")
+            self.result.notices.append(
+                f"{name} is left out: the package {classical.OPTIONAL[name]} is not installed."
+            )
+
         return [name for name in suitable if classical.installed(name)]
 
     def _problem(self, case: Case) -> Problem:
@@ -191,9 +226,12 @@ class _Run:
         self.restorer.network(network).check(self._problem(case))
 
     def _learned(self, case: Case) -> list[str]:
-        """The learned methods that can be used on a degraded picture. Without a model, those for which any would do."""
+        """The learned methods that can be used on a degraded picture. Without a model, those for
+        which any would do.
+        """
         if self.restorer is None:
             return list(METHODS)
+
         problem = self._problem(case)
         guided = problem.condition is not None and self.restorer.denoiser.conditional
         prior = self.restorer.denoiser.prior
@@ -203,6 +241,7 @@ class _Run:
             "sr3": guided,
             "one-step": guided or problem.kind == "denoise",
         }
+
         return [name for name in METHODS if suits[name]]
 
     def _warm_up(self, case: Case) -> None:
@@ -215,6 +254,7 @@ class _Run:
         results: dict[str, EightBit] = {}
         of_methods: dict[str, Score] = {}
         name = case.name
+
         for method in self.result.methods:
             progress.bars.reset(progress.part, description=f"{name} {method}", total=None)
             try:
@@ -227,7 +267,11 @@ class _Run:
                 progress.say(f"{name} {method}: failed: {reason} (going on)")
                 continue
             one = of_methods[method]
-            progress.say(f"{name} {method}: {one.psnr:.2f} dB" + (f", {one.seconds:.2f} s" if one.seconds else ""))
+            progress.say(
+                f"{name} {method}: {one.psnr:.2f} dB"
+                + (f", {one.seconds:.2f} s" if one.seconds else "")
+            )
+
         digest = hashlib.sha256(np.ascontiguousarray(case.truth).tobytes()).hexdigest()
         size = case.size[::-1]
         floor = scores.consistency(case, case.truth)
@@ -235,7 +279,9 @@ class _Run:
         if self.result.page is not None:
             self.result.page.add(case, results, of_methods)
 
-    def _restore(self, method: str, case: Case, callback: Callable[[Step], None]) -> tuple[EightBit, Score]:
+    def _restore(
+        self, method: str, case: Case, callback: Callable[[Step], None]
+    ) -> tuple[EightBit, Score]:
         """A method's result in 8 bits, and its numbers."""
         calls = 0
 
@@ -249,10 +295,13 @@ class _Run:
                 result = self._by_network(method, case, count)
             else:
                 result = to_eight_bit(classical.suitable(case)[method](case))
+
         one = scores.score(case, result, self.lpips, self.settings.cropped_border)
         if method == classical.INPUT:
             return result, one
+
         values = {**asdict(one), "calls": calls, "seconds": meter.seconds, "memory": meter.memory}
+
         return result, Score(**values)
 
     def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
@@ -266,6 +315,7 @@ class _Run:
         ).mean
         if isinstance(result, Tensor):
             result = to_eight_bit(result.permute(1, 2, 0).float().cpu().numpy())
+
         return result
 
     def _lpips(self) -> Lpips | None:
@@ -279,7 +329,8 @@ class _Run:
 
     def _about(self) -> dict[str, Any]:
         """What a reader must know to get the same numbers; names only, no paths."""
-        settings, restorer = self.settings, self.restorer
+        settings = self.settings
+        restorer = self.restorer
         shown = {
             k: v
             for k, v in asdict(settings).items()
@@ -287,6 +338,7 @@ class _Run:
         }
         if "mask" in shown and mask_words(settings) is None:
             shown["mask"] = Path(shown["mask"]).name
+
         about = {
             "task": settings.task,
             "degradation": _degradation(settings),
@@ -310,11 +362,15 @@ class _Run:
                 "device": device_name(self.device),
                 "dtype": str(restorer.dtype).removeprefix("torch."),
             }
+
         if self.networks:
             about["networks_sha256"] = {
-                name: Fingerprint.of(check_file(network)).sha256 for name, network in self.networks.items()
+                name: Fingerprint.of(check_file(network)).sha256
+                for name, network in self.networks.items()
             }
+
         about["versions"] = {"restore": __version__, **_versions()}
+
         return about
 
 
@@ -329,7 +385,10 @@ def _by_short_name(methods: Iterable[str]) -> dict[str, str]:
     for method in filter(is_feed_forward, methods):
         check_file(method)
         if named.setdefault(short_name(method), method) != method:
-            raise BadArgument(f"--methods: two networks in files named {Path(method).name}; rename one")
+            raise BadArgument(
+                f"--methods: two networks in files named {Path(method).name}; rename one"
+            )
+
     return named
 
 
@@ -338,12 +397,20 @@ def _find(folder: Path, settings: Settings) -> list[Path]:
         raise FileAccess(f"{folder}: no such folder")
     if not folder.is_dir():
         raise FileAccess(f"{folder}: a file; give a folder of pictures")
+
     mask = Path(settings.mask) if settings.mask else None
-    paths = list(pictures_in(folder, SUFFIXES, leave_out=mask if mask is not None and mask.is_dir() else None))
+    paths = list(
+        pictures_in(
+            folder, SUFFIXES, leave_out=mask if mask is not None and mask.is_dir() else None
+        )
+    )
     if mask is not None and mask.is_file():
         paths = [path for path in paths if not path.samefile(mask)]
     if not paths:
-        raise NothingToDo(f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        raise NothingToDo(
+            f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})"
+        )
+
     return paths[: settings.count]
 
 
@@ -351,7 +418,9 @@ def _refuse_unknown(methods: Iterable[str]) -> None:
     known = dict.fromkeys([*classical.NAMES, *LEARNED])
     for name in methods:
         if name not in known and not is_feed_forward(name):
-            raise BadArgument(f"--methods {name}: unknown; there are {', '.join(known)}, spandrel:FILE")
+            raise BadArgument(
+                f"--methods {name}: unknown; there are {', '.join(known)}, spandrel:FILE"
+            )
 
 
 def _eight_bit(pixels: np.ndarray) -> EightBit:
@@ -363,6 +432,7 @@ def _degradation(settings: Settings) -> str:
     """In words for a heading."""
     if settings.task == "inpaint":
         return f"mask {settings.mask if mask_words(settings) else 'from files'}"
+
     texts = {
         "sr": f"×{settings.scale or 0:g}, {settings.kernel}",
         "deblur": f"{settings.kernel}, border {settings.boundary}",
@@ -381,4 +451,5 @@ def _versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+
     return found

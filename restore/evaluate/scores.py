@@ -66,15 +66,29 @@ COLUMNS: dict[str, Column] = {
     "psnr_y": Column("PSNR-Y", ".2f", max, fmean, "dB of the luma (BT.601, as MATLAB's rgb2ycbcr)"),
     "ssim": Column("SSIM", ".4f", max, fmean, "over R, G and B, the whole picture"),
     "ssim_y": Column("SSIM-Y", ".4f", max, fmean, "of the luma"),
-    "lpips": Column("LPIPS", ".4f", min, fmean, "perceptual distance, AlexNet, version 0.1; lower is better"),
-    "consistency": Column(
-        "consistency", ".5f", None, fmean, "RMS of A x − y in [0, 1]; below the truth's own it fits noise"
+    "lpips": Column(
+        "LPIPS", ".4f", min, fmean, "perceptual distance, AlexNet, version 0.1; lower is better"
     ),
-    "colour_shift": Column("shift", ".2f", min, fmean, "how far the mean colour is from the truth's, in 1/255"),
+    "consistency": Column(
+        "consistency",
+        ".5f",
+        None,
+        fmean,
+        "RMS of A x − y in [0, 1]; below the truth's own it fits noise",
+    ),
+    "colour_shift": Column(
+        "shift", ".2f", min, fmean, "how far the mean colour is from the truth's, in 1/255"
+    ),
     "calls": Column("calls", ".0f", None, fmean, "of the network"),
-    "seconds": Column("seconds", ".3f", min, fmean, "wall-clock time, the operator's set-up included"),
+    "seconds": Column(
+        "seconds", ".3f", min, fmean, "wall-clock time, the operator's set-up included"
+    ),
     "memory": Column(
-        "MiB", ".0f", None, max, "peak over the pictures: growth of the process on a CPU, what CUDA allocated"
+        "MiB",
+        ".0f",
+        None,
+        max,
+        "peak over the pictures: growth of the process on a CPU, what CUDA allocated",
     ),
 }
 MEASURED_BY_CLOCK = ("seconds", "memory")
@@ -96,8 +110,11 @@ def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) ->
     """
     if result.shape != case.truth.shape:
         raise BadArgument(f"a result of shape {result.shape} for a truth of {case.truth.shape}")
-    estimate, truth = to_tensor(result), to_tensor(case.truth)
+
+    estimate = to_tensor(result)
+    truth = to_tensor(case.truth)
     inside = _luma_inside(estimate, border), _luma_inside(truth, border)
+
     return Score(
         psnr=float(quality.psnr(estimate, truth)),
         psnr_y=float(quality.psnr_y(estimate, truth, border)),
@@ -110,7 +127,9 @@ def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) ->
 
 
 def consistency(case: Case, result: EightBit) -> Value:
-    """RMS of A x − y in [0, 1] units; None where a result cannot be compared, see `Case.explained`."""
+    """RMS of A x − y in [0, 1] units; None where a result cannot be compared, see
+    `Case.explained`.
+    """
     if case.explained is None:
         return None
     operator, measurement = case.explained
@@ -129,11 +148,15 @@ def means(scores: Sequence[Score]) -> dict[str, Value]:
 def cells(scores: Scores) -> dict[str, list[tuple[str, bool]]]:
     """The table's body: by method, the text of each column and whether it is the best there."""
     rows = {method: means(of) for method, of in scores.items()}
-    return {method: [_cell(key, row, rows.values()) for key in COLUMNS] for method, row in rows.items()}
+    return {
+        method: [_cell(key, row, rows.values()) for key in COLUMNS] for method, row in rows.items()
+    }
 
 
 def table(scores: Scores) -> str:
-    """As markdown, the best value of each column in bold, and over how many pictures where methods differ in that."""
+    """As markdown, the best value of each column in bold, and over how many pictures where methods
+    differ in that.
+    """
     counts = {len(of) for of in scores.values()}
     lines = [
         "| method | " + " | ".join(column.heading for column in COLUMNS.values()) + " |",
@@ -141,7 +164,12 @@ def table(scores: Scores) -> str:
     ]
     for method, row in cells(scores).items():
         name = method if len(counts) == 1 else f"{method} ({len(scores[method])} pictures)"
-        lines.append(f"| {name} | " + " | ".join(f"**{text}**" if best else text for text, best in row) + " |")
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"**{text}**" if best else text for text, best in row)
+            + " |"
+        )
+
     return "\n".join(lines) + "\n"
 
 
@@ -151,13 +179,22 @@ def plain(one: Score) -> dict[str, Any]:
     return {key: "inf" if value == math.inf else value for key, value in found.items()}
 
 
-def _cell(key: str, row: Mapping[str, Value], rows: Iterable[Mapping[str, Value]]) -> tuple[str, bool]:
-    column, value = COLUMNS[key], row[key]
+def _cell(
+    key: str, row: Mapping[str, Value], rows: Iterable[Mapping[str, Value]]
+) -> tuple[str, bool]:
+    column = COLUMNS[key]
+    value = row[key]
     if value is None:
         return "", False
+
     text = format(value, column.style)
     values = [other for one in rows if (other := one[key]) is not None]
-    best = column.best is not None and len(values) > 1 and text == format(column.best(values), column.style)
+    best = (
+        column.best is not None
+        and len(values) > 1
+        and text == format(column.best(values), column.style)
+    )
+
     return text, best
 
 

@@ -1,4 +1,6 @@
-"""`restore tune`: the few noise levels of SR3 that serve held-out pictures best, and the file that they are kept in."""
+"""`restore tune`: the few noise levels of SR3 that serve held-out pictures best, and the file that
+they are kept in.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +54,15 @@ def read_levels(path: Path) -> Found:
         BadArgument: it does not hold levels.
     """
     table = _read(path)
-    levels, eta = table.get("levels"), table.get("eta")
+    levels = table.get("levels")
+    eta = table.get("eta")
     if not isinstance(levels, list) or not all(_is_number(level) for level in levels):
-        raise BadArgument(f"--levels {path}: has no list of numbers, levels, as restore tune writes it")
+        raise BadArgument(
+            f"--levels {path}: has no list of numbers, levels, as restore tune writes it"
+        )
     if eta is not None and not _is_number(eta):
         raise BadArgument(f"--levels {path}: eta = {eta!r}: must be a number from 0 to 1")
+
     return Found(tuple(float(level) for level in levels), None if eta is None else float(eta))
 
 
@@ -100,7 +106,13 @@ class Request:
     def protocol(self) -> Settings:
         """How the pictures are degraded."""
         return Settings(
-            "sr", self.scale, self.kernel, noise=self.noise, size=self.size, count=self.count, seed=self.seed
+            "sr",
+            self.scale,
+            self.kernel,
+            noise=self.noise,
+            size=self.size,
+            count=self.count,
+            seed=self.seed,
         ).completed()
 
 
@@ -112,7 +124,8 @@ def tune(
     halvings: int = 2,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Levels:
-    """Search, and keep what is found and all that was tried in a file, which is written anew after each trial.
+    """Search, and keep what is found and all that was tried in a file, which is written anew after
+    each trial.
 
     A file of the same search is gone on with.
 
@@ -135,11 +148,20 @@ def tune(
 class _Measured:
     """Levels with what they make of the pictures; kept in the file."""
 
-    def __init__(self, request: Request, out: Path, overwrite: bool, tell: Callable[[str], None]) -> None:
-        self.request, self.out, self.overwrite, self.tell = request, out, overwrite, tell
+    def __init__(
+        self, request: Request, out: Path, overwrite: bool, tell: Callable[[str], None]
+    ) -> None:
+        self.request = request
+        self.out = out
+        self.overwrite = overwrite
+        self.tell = tell
         paths = _pictures(request)
         self.settings = {
-            **{name: value for name, value in asdict(request).items() if name not in ("folder", "model", "device")},
+            **{
+                name: value
+                for name, value in asdict(request).items()
+                if name not in ("folder", "model", "device")
+            },
             "pictures": [printable(path.relative_to(request.folder).as_posix()) for path in paths],
             "model_sha256": model_digest(request.model),
         }
@@ -154,24 +176,34 @@ class _Measured:
     def __call__(self, levels: Levels) -> float:
         if levels not in self.tried:
             best = min(self.tried.values(), default=float("inf"))
-            self.tried[levels] = value = fmean(one for batch in self.batches for one in self._values(batch, levels))
+            self.tried[levels] = value = fmean(
+                one for batch in self.batches for one in self._values(batch, levels)
+            )
             self.write(complete=False)
             if value < best:
-                self.tell(f"{len(self.tried)} tried, {self.request.score} {abs(value):.4f}: {told(levels)}")
+                self.tell(
+                    f"{len(self.tried)} tried, {self.request.score} {abs(value):.4f}: "
+                    f"{told(levels)}"
+                )
         return self.tried[levels]
 
     def _values(self, batch: Sequence[Case], levels: Levels) -> list[float]:
         """Of each picture, the less the better."""
         request = self.request
         sigmas = levels.sigmas(request.steps)
-        options = Options("sr3", eta=levels.eta, seed=request.seed, levels=sigmas, label=request.label)
+        options = Options(
+            "sr3", eta=levels.eta, seed=request.seed, levels=sigmas, label=request.label
+        )
         measured = torch.cat([case.measurement for case in batch])
         truth = torch.cat([to_tensor(case.truth) for case in batch])
         problem = self.restorer.problem("sr", measured, dict(batch[0].arguments))
         samples, _ = self.restorer.solve_problem(problem, options)
         result = samples[0].mul(255).round().div(255)
+
         with torch.inference_mode():
-            return (self.lpips(result, truth) if self.lpips is not None else -psnr(result, truth)).tolist()
+            return (
+                self.lpips(result, truth) if self.lpips is not None else -psnr(result, truth)
+            ).tolist()
 
     def write(self, complete: bool) -> None:
         best = min(self.tried, key=self.tried.__getitem__)
@@ -189,21 +221,29 @@ class _Measured:
     def _tried_before(self) -> dict[Levels, float]:
         if not self.out.exists():
             return {}
+
         try:
             table = _read(self.out)
         except BadArgument:
             table = {}
+
         if table.get("settings") != self.settings:
             refuse_existing(self.out, overwrite=False)
+
         return {Levels(*point): value for *point, value in table["tried"]}
 
 
 def _pictures(request: Request) -> list[Path]:
     if not request.folder.is_dir():
         raise FileAccess(f"{request.folder}: no such folder")
+
     paths = list(pictures_in(request.folder, SUFFIXES))[: request.count]
     if not paths:
-        raise NothingToDo(f"{request.folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        raise NothingToDo(
+            f"{request.folder}: no picture in this folder (looked for "
+            f"{', '.join(sorted(SUFFIXES))})"
+        )
+
     return paths
 
 
@@ -225,8 +265,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError:
         table = None
+
     if not isinstance(table, dict):
-        raise BadArgument(f"--levels {path}: is no file of levels in JSON, as restore tune writes it")
+        raise BadArgument(
+            f"--levels {path}: is no file of levels in JSON, as restore tune writes it"
+        )
+
     return table
 
 

@@ -1,4 +1,6 @@
-"""Pictures of a run that are restored together: which, how many, and what is done when that fails."""
+"""Pictures of a run that are restored together: which, how many, and what is done when that
+fails.
+"""
 
 from __future__ import annotations
 
@@ -22,46 +24,66 @@ class Batches:
 
     Args:
         work: what is done to every picture.
-        wanted: how many are restored together at most; None is as many as the device likes, one on a CPU.
+        wanted: how many are restored together at most; None is as many as the device likes, one on
+            a CPU.
         progress: shows what is under way.
         notice: told in a sentence when memory does not suffice for as many.
     """
 
-    def __init__(self, work: Work, restorer: Restorer, wanted: int | None, progress: Progress, notice: Notice) -> None:
-        self.work, self.restorer, self.wanted = work, restorer, wanted
-        self.progress, self.notice = progress, notice
+    def __init__(
+        self, work: Work, restorer: Restorer, wanted: int | None, progress: Progress, notice: Notice
+    ) -> None:
+        self.work = work
+        self.restorer = restorer
+        self.wanted = wanted
+        self.progress = progress
+        self.notice = notice
         self._most: float = math.inf
         """What the memory was seen to suffice for."""
 
     def most(self, first: Loaded) -> int:
-        """How many pictures like this one are restored together; alone are a measurement, one with alpha, and what
-        begins with a picture of its own, goes in stages or by a network of others."""
-        options, in_stages = self.work.options, first.arguments.get("cascade") is not None
+        """How many pictures like this one are restored together; alone are a measurement, one with
+        alpha, and what begins with a picture of its own, goes in stages or by a network of
+        others."""
+        options = self.work.options
+        in_stages = first.arguments.get("cascade") is not None
         if first.measurement is not None or first.photo.alpha is not None or in_stages:
             return 1
         if options.start is not None or options.networks:
             return 1
+
         size = first.picture.shape[:2]
+
         try:
-            count = self.restorer.pictures_at_once(self.work.task, size, first.arguments, self.wanted)
+            count = self.restorer.pictures_at_once(
+                self.work.task, size, first.arguments, self.wanted
+            )
         except RestoreError:  # which comes again, and is reported, when the picture is restored
             return 1
+
         return int(min(count, self._most))
 
     def alike(self, first: Loaded, other: Loaded) -> bool:
-        """Whether two pictures are the same to the operator and the network: size, colour or grey, arguments, mask."""
+        """Whether two pictures are the same to the operator and the network: size, colour or grey,
+        arguments, mask.
+        """
         return (
             other.measurement is None
             and first.picture.shape == other.picture.shape
             and first.arguments.keys() == other.arguments.keys()
-            and all(np.array_equal(value, other.arguments[name]) for name, value in first.arguments.items())
+            and all(
+                np.array_equal(value, other.arguments[name])
+                for name, value in first.arguments.items()
+            )
         )
 
-    def solve(self, jobs: Sequence[Job], loaded: Sequence[Loaded]) -> list[tuple[Loaded, Result] | Exception]:
+    def solve(
+        self, jobs: Sequence[Job], loaded: Sequence[Loaded]
+    ) -> list[tuple[Loaded, Result] | Exception]:
         """Restore pictures that are alike; for each its result or its error.
 
-        Where memory runs out half as many are tried, now and later. Another error is that of some picture: then they
-        are restored one by one.
+        Where memory runs out half as many are tried, now and later. Another error is that of some
+        picture: then they are restored one by one.
         """
         self.progress.picture(_named(jobs), len(jobs))
         try:
@@ -70,9 +92,11 @@ class Batches:
             if len(jobs) == 1:
                 return [error]
             count = self._fewer(len(jobs)) if is_out_of_memory(error) else 1
+
         release_memory(self.restorer.device)
         self.progress.drop()
         parts = (slice(start, start + count) for start in range(0, len(jobs), count))
+
         return [one for part in parts for one in self.solve(jobs[part], loaded[part])]
 
     def _results(self, loaded: Sequence[Loaded]) -> list[Result]:
@@ -93,7 +117,9 @@ def check_batch(batch: int | None) -> None:
         BadArgument: less than one picture.
     """
     if batch is not None and batch < 1:
-        raise BadArgument(f"--batch {batch}: must be at least 1, which restores one picture after the other")
+        raise BadArgument(
+            f"--batch {batch}: must be at least 1, which restores one picture after the other"
+        )
 
 
 def _named(jobs: Sequence[Job]) -> str:

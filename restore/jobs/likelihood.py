@@ -30,7 +30,8 @@ class Likelihood(NamedTuple):
     """Of one picture.
 
     Attributes:
-        bits: a number of a pixel, by the exact likelihood with uniform dequantisation; 8 says nothing at all.
+        bits: a number of a pixel, by the exact likelihood with uniform dequantisation; 8 says
+            nothing at all.
         size: side of the square in pixels.
         seconds: it took.
     """
@@ -71,14 +72,25 @@ class Estimator:
             raise BadArgument(f"--size {size}: must be between {SMALLEST} and {LARGEST} pixels")
         if not 1 <= probes <= 1000:
             raise BadArgument(f"--probes {probes}: must be between 1 and 1000")
+
         check_sizes(None, memory)
-        self.size, self.probes, self.seed = size, probes, seed
+        self.size = size
+        self.probes = probes
+        self.seed = seed
         self.device = choose_device(device)
         self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32).of_class(label)
         check_prior(self.denoise, model)
         if self.denoise.config.size not in (None, size):
-            raise BadArgument(f"--size {size}: must be {self.denoise.config.size}, the only size that this model knows")
-        _check_fits(size, SOLVER_BYTES + derivative_bytes(self.denoise), Budget.of(self.denoise, memory).memory)
+            raise BadArgument(
+                f"--size {size}: must be {self.denoise.config.size}, the only size that this model "
+                "knows"
+            )
+
+        _check_fits(
+            size,
+            SOLVER_BYTES + derivative_bytes(self.denoise),
+            Budget.of(self.denoise, memory).memory,
+        )
 
     def __call__(self, path: Path) -> Likelihood:
         """The likelihood of the middle of a picture.
@@ -87,10 +99,12 @@ class Estimator:
             UnreadableInput, FileAccess: no picture, or one smaller than the square.
             Unavailable: not enough memory.
         """
-        start, generator = time.perf_counter(), torch.Generator().manual_seed(self.seed)
+        start = time.perf_counter()
+        generator = torch.Generator().manual_seed(self.seed)
         values = _middle(path, self.size)
         pictures = (values + torch.rand(values.shape, generator=generator)) / 128 - 1
         levels = self.denoise.schedule.sigmas
+
         try:
             nats = log_likelihood(
                 self.denoise,
@@ -105,24 +119,30 @@ class Estimator:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise Unavailable(f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size") from None
+            raise Unavailable(
+                f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size"
+            ) from None
+
         bits = bits_per_dimension(nats, pictures[0].numel())
+
         return Likelihood(float(bits), self.size, time.perf_counter() - start)
 
 
 def _check_fits(size: int, per_pixel: float, memory: int) -> None:
     """Raises Unavailable where a square of ``size`` takes more than the memory in bytes."""
-    needed, largest = size**2 * per_pixel, int((memory / per_pixel) ** 0.5)
+    needed = size**2 * per_pixel
+    largest = int((memory / per_pixel) ** 0.5)
     if needed > memory:
         raise Unavailable(
-            f"--size {size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, and there are "
-            f"{memory / 1e6:.0f} MB for it; "
+            f"--size {size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, "
+            f"and there are {memory / 1e6:.0f} MB for it; "
             + (f"at most --size {largest} fits" if largest >= SMALLEST else "close other programs")
         )
 
 
 def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = False) -> None:
-    """A line on stdout for each picture; one that cannot be used is told on stderr, and the others follow.
+    """A line on stdout for each picture; one that cannot be used is told on stderr, and the others
+    follow.
 
     Raises:
         RestoreError: of a single picture.
@@ -138,8 +158,12 @@ def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = 
             complain(f"{error} (going on)")
             failed.append(str(path))
             continue
-        shown = f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, {found.seconds:.1f} s)"
+        shown = (
+            f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, "
+            f"{found.seconds:.1f} s)"
+        )
         print(json.dumps({"input": str(path), **found._asdict()}) if as_json else shown, flush=True)
+
     if failed:
         raise SomeFailed(f"{len(failed)} of {len(pictures)} pictures failed: {', '.join(failed)}")
 
@@ -150,6 +174,9 @@ def _middle(path: Path, size: int) -> Tensor:
     height, width = pixels.shape[:2]
     if min(height, width) < size:
         raise UnreadableInput(f"{path}: {width}x{height} pixels, smaller than --size {size}")
-    top, left = (height - size) // 2, (width - size) // 2
+
+    top = (height - size) // 2
+    left = (width - size) // 2
     square = np.broadcast_to(pixels[top : top + size, left : left + size], (size, size, 3))
+
     return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)[None].float()

@@ -1,8 +1,8 @@
 """What a folder run has done: a line of JSON for each picture, in the output folder.
 
-A picture is done when all its outputs were in place and its line was written after them, so that a run that was killed
-goes on where it was. Lines are only ever added; the last one of a picture counts, and a line that was cut off by a kill
-counts for nothing.
+A picture is done when all its outputs were in place and its line was written after them, so that a
+run that was killed goes on where it was. Lines are only ever added; the last one of a picture
+counts, and a line that was cut off by a kill counts for nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from restore.errors import FileAccess
 NAME = "restore.jsonl"
 
 State = Literal["done", "changed", "other options", "unknown"]
-"""Of a picture whose outputs are there: done; done from an input or with options that are others now; or not by us."""
+"""Of a picture whose outputs are there: done; done from an input or with options that are others
+now; or not by us.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Fingerprint:
         return cls(status.st_size, status.st_mtime_ns, digest)
 
     def still_holds(self, path: Path) -> bool:
-        """Whether the file's content is the same; it is read only where its size and time leave a doubt."""
+        """Whether the file's content is the same; it is read only where its size and time leave a
+        doubt.
+        """
         status = path.stat()
         if status.st_size != self.size:
             return False
@@ -60,9 +64,11 @@ class Entry:
     """A picture's line.
 
     Attributes:
-        input: path below the input folder, with forward slashes; bytes that are no text as in `os.fsdecode`.
+        input: path below the input folder, with forward slashes; bytes that are no text as in
+            `os.fsdecode`.
         fingerprint: of the input.
-        options: everything that decides the result: task, arguments, method, seed, model, form of the output.
+        options: everything that decides the result: task, arguments, method, seed, model, form of
+            the output.
         outputs: paths below the output folder.
         seconds: that the picture took.
         error: why it failed.
@@ -95,7 +101,8 @@ class Manifest:
 
     Args:
         folder: of the outputs; it need not exist yet.
-        part: names the file that this run adds to, ``2of8`` of a shard; other runs at the same time add to theirs.
+        part: names the file that this run adds to, ``2of8`` of a shard; other runs at the same time
+            add to theirs.
 
     Raises:
         FileAccess: a manifest that cannot be read.
@@ -137,7 +144,9 @@ class Manifest:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise FileAccess(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise FileAccess(
+                f"{self.path}: cannot be written: {error.strerror or error}"
+            ) from error
         self.entries[entry.input] = replace(entry, options=_as_read(entry.options))
 
     def _take(self, path: Path) -> None:

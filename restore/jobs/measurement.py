@@ -22,7 +22,8 @@ class Measurement:
     """What an operator made of a picture, and how.
 
     Attributes:
-        values: float32 [C, h, w], ``A x + noise`` for a picture x in [0, 1]; neither clipped nor rounded.
+        values: float32 [C, h, w], ``A x + noise`` for a picture x in [0, 1]; neither clipped nor
+            rounded.
         operator: as text, see `operators.text`; None where it is not known.
         noise: standard deviation of the noise, in the same units; None where it is not known.
         size: (width, height) of the picture; None where it is not known.
@@ -37,16 +38,23 @@ class Measurement:
 
 
 def encoded(measurement: Measurement) -> bytes:
-    """A numpy file .npz with the arrays ``measurement, operator, noise, size, bits``, those of them that are known."""
-    fields: dict[str, Any] = {"measurement": measurement.values.cpu().numpy(), "bits": np.int64(measurement.bits)}
+    """A numpy file .npz with the arrays ``measurement, operator, noise, size, bits``, those of them
+    that are known.
+    """
+    fields: dict[str, Any] = {
+        "measurement": measurement.values.cpu().numpy(),
+        "bits": np.int64(measurement.bits),
+    }
     if measurement.operator is not None:
         fields["operator"] = np.array(measurement.operator)
     if measurement.noise is not None:
         fields["noise"] = np.float64(measurement.noise)
     if measurement.size is not None:
         fields["size"] = np.array(measurement.size, dtype=np.int64)
+
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **fields)
+
     return buffer.getvalue()
 
 
@@ -63,7 +71,11 @@ def read_measurement(path: Path) -> Measurement:
         raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        fields = {"measurement": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        fields = (
+            {"measurement": loaded}
+            if isinstance(loaded, np.ndarray)
+            else {k: loaded[k] for k in loaded.files}
+        )
         return Measurement(
             _checked(fields["measurement"]),
             operator=_text(fields.get("operator")),
@@ -73,8 +85,9 @@ def read_measurement(path: Path) -> Measurement:
         )
     except Exception as error:  # numpy and zipfile raise nearly every kind on a damaged file
         raise UnreadableInput(
-            f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` writes them as .npz, "
-            "and a .npy file with one array [C, h, w] or [h, w] is one, too, of floating-point numbers or 8 or 16 bits"
+            f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` "
+            "writes them as .npz, and a .npy file with one array [C, h, w] or [h, w] is one, too, "
+            "of floating-point numbers or 8 or 16 bits"
         ) from None
 
 
@@ -87,10 +100,13 @@ def complete(arguments: dict[str, Any], measurement: Measurement) -> dict[str, A
     text = arguments.get("operator") or measurement.operator
     if text is None:
         raise BadArgument("--operator is missing, and this file does not say how it was measured")
-    noise, size = arguments.get("noise"), arguments.get("size")
+
+    noise = arguments.get("noise")
+    size = arguments.get("size")
     known = measurement.operator
     if noise is None and (known is None or operators.parse(known) == _parsed(text)):
         noise = measurement.noise
+
     return {**arguments, "operator": text, "noise": noise, "size": size or measurement.size}
 
 
@@ -114,12 +130,15 @@ def _level(noise: Any) -> float | None:
 def _checked(values: np.ndarray) -> Tensor:
     if values.ndim == 2:
         values = values[None]
+
     scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(values.dtype, 1)
     if values.ndim != 3 or values.size == 0 or (scale == 1 and values.dtype.kind != "f"):
         raise ValueError(f"an array of shape {values.shape} and type {values.dtype}")
+
     tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) / scale
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError("numbers that are not finite")
+
     return tensor
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from restore.errors import BadArgument
 from restore.photo.photograph import DEPTHS, FORMATS, Photo, written_format
 
-_NAMES = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "tif": "TIFF", "bmp": "BMP"}
+_NAMES = {
+    "png": "PNG",
+    "jpeg": "JPEG",
+    "jpg": "JPEG",
+    "webp": "WEBP",
+    "tiff": "TIFF",
+    "tif": "TIFF",
+    "bmp": "BMP",
+}
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 _WITH_QUALITY = ("JPEG", "WEBP")
 
@@ -46,7 +54,9 @@ class OutputOptions:
         return None if self.format is None else _NAMES[self.format.lower()]
 
     def suffix(self, source: Path) -> str:
-        """Of the output of ``source`` where nobody named it: its own; .png for what is read but not written."""
+        """Of the output of ``source`` where nobody named it: its own; .png for what is read but not
+        written.
+        """
         own = source.suffix if source.suffix.lower() in FORMATS else ".png"
         if self._format in (None, FORMATS[own.lower()]):
             return own
@@ -56,26 +66,36 @@ class OutputOptions:
         """Whether an output can be written so.
 
         Raises:
-            BadArgument: a suffix of no format or of another one, or quality or depth that its format has not.
+            BadArgument: a suffix of no format or of another one, or quality or depth that its
+                format has not.
         """
         format = written_format(target)
         if self._format not in (None, format):
             right = _SUFFIXES[self._format]
-            raise BadArgument(f"{target}: --format {self.format} is written to {right}, not {target.suffix}")
+            raise BadArgument(
+                f"{target}: --format {self.format} is written to {right}, not {target.suffix}"
+            )
+
         self._check_format(format, str(target))
 
     def applied(self, photo: Photo) -> Photo:
         """The photo to be written so; its arrays are shared."""
-        encoding = photo.encoding if self.quality is None else {**photo.encoding, "quality": self.quality}
+        encoding = (
+            photo.encoding if self.quality is None else {**photo.encoding, "quality": self.quality}
+        )
         return replace(photo, bits=self.depth or photo.bits, encoding=encoding)
 
     def _check_format(self, format: str, place: str) -> None:
         if self.quality is not None and format not in _WITH_QUALITY:
-            raise BadArgument(f"{place}: --quality {self.quality} is for JPEG and WebP; {format} loses nothing")
+            raise BadArgument(
+                f"{place}: --quality {self.quality} is for JPEG and WebP; {format} loses nothing"
+            )
         if self.depth is not None and self.depth not in DEPTHS[format]:
             able = " or ".join(name for name, depths in DEPTHS.items() if self.depth in depths)
             held = " or ".join(str(depth) for depth in DEPTHS[format])
-            raise BadArgument(f"{place}: {format} has {held} bits a channel; --depth {self.depth} is for {able}")
+            raise BadArgument(
+                f"{place}: {format} has {held} bits a channel; --depth {self.depth} is for {able}"
+            )
 
 
 AS_INPUT = OutputOptions()

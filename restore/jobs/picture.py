@@ -40,7 +40,8 @@ class Shown(NamedTuple):
     Attributes:
         before: the input; of a measurement that is no picture, its pseudo-inverse.
         after: the result, of samples their mean.
-        std: the samples' standard deviation, float [H, W, 1 or 3] in [0, 1] units; None for a single one.
+        std: the samples' standard deviation, float [H, W, 1 or 3] in [0, 1] units; None for a
+            single one.
     """
 
     before: Photo
@@ -66,7 +67,8 @@ class Loaded(NamedTuple):
     """An input.
 
     Attributes:
-        photo: for what its file says beside the pixels; without pixels where the input is a measurement.
+        photo: for what its file says beside the pixels; without pixels where the input is a
+            measurement.
         picture: for `Restorer.run`.
         arguments: of the task, completed by what the files say.
         measurement: None where the input is a picture.
@@ -118,40 +120,62 @@ class Work:
             RestoreError: one that cannot be used, or an output that exists.
         """
         refuse_existing_outputs(job, self.overwrite, self.options.samples)
-        fingerprint, arguments = Fingerprint.of(job.source), dict(self.arguments)
+        fingerprint = Fingerprint.of(job.source)
+        arguments = dict(self.arguments)
         if job.mask is not None:
             arguments["mask"] = read_mask(job.mask, arguments.get("threshold", 0.5))
+
         start = None if job.start is None else read_photo(job.start).pixels
         if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
             measurement = read_measurement(job.source)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
-            return Loaded(photo, measurement.values, complete(arguments, measurement), measurement, fingerprint, start)
+            return Loaded(
+                photo,
+                measurement.values,
+                complete(arguments, measurement),
+                measurement,
+                fingerprint,
+                start,
+            )
+
         photo = read_photo(job.source, page=job.page)
         if self.task == "solve":
             arguments = complete(arguments, Measurement(torch.empty(0)))
+
         return Loaded(photo, _array(photo), arguments, None, fingerprint, start)
 
-    def solve(self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None) -> Result:
+    def solve(
+        self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None
+    ) -> Result:
         """Restore; the pictures are arrays [H, W, C]."""
         options = vars(self.options) | ({} if loaded.start is None else {"start": loaded.start})
-        result = restorer.run(self.task, loaded.picture, loaded.arguments, callback=callback, **options)
+        result = restorer.run(
+            self.task, loaded.picture, loaded.arguments, callback=callback, **options
+        )
         return _as_arrays(result)
 
     def solve_together(
-        self, restorer: Restorer, loaded: Sequence[Loaded], callback: Callable[[Step], None] | None = None
+        self,
+        restorer: Restorer,
+        loaded: Sequence[Loaded],
+        callback: Callable[[Step], None] | None = None,
     ) -> list[Result]:
         """Restore pictures of one size, without alpha and with the same arguments, in one batch."""
-        pictures, arguments = [one.picture for one in loaded], loaded[0].arguments
+        pictures = [one.picture for one in loaded]
+        arguments = loaded[0].arguments
         options = asdict(self.options)
-        results = restorer.run_together(self.task, pictures, arguments, callback=callback, **options)
+        results = restorer.run_together(
+            self.task, pictures, arguments, callback=callback, **options
+        )
         return [_as_arrays(result) for result in results]
 
     def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:
         """Write all outputs, or none, and describe what was done.
 
-        Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
-        ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. Before and after go side by side where
-        the job says so. The target is written last, so that it stands for the whole set.
+        Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX``
+        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. Before and
+        after go side by side where the job says so. The target is written last, so that it stands
+        for the whole set.
 
         Args:
             draw: makes the report's part of what was written.
@@ -163,26 +187,36 @@ class Work:
                 before = _pictured(loaded.measurement, loaded.arguments)
             std = None if result.std is None else _split(result.std)[0]
             shown = Shown(before, _with_pixels(loaded.photo, result.mean), std)
+
         strip = _comparison(job, shown, self.task)
         outputs = dict(_outputs(job.target, result))
         _write_all(outputs, self.output.applied(loaded.photo), self.overwrite, strip)
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
-        done = {"outputs": [str(path) for path in (*outputs, *strip)], **size, **asdict(result.report)}
+        done = {
+            "outputs": [str(path) for path in (*outputs, *strip)],
+            **size,
+            **asdict(result.report),
+        }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
+
         return Ended(loaded.fingerprint, done, drawn)
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:
-    """Whether what `Work.write` tells of a picture says that it does not explain its input: A x − y is far too large
-    for the noise."""
+    """Whether what `Work.write` tells of a picture says that it does not explain its input: A x − y
+    is far too large for the noise."""
     return done["consistency"] > max(0.02, 3 * done["noise"])
 
 
-def degrade_file(job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False) -> dict[str, Any]:
-    """Degrade one picture file: the measurement goes beside the picture of it, which is written last.
+def degrade_file(
+    job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Degrade one picture file: the measurement goes beside the picture of it, which is written
+    last.
 
     Raises:
-        RestoreError: whatever keeps the picture from being degraded or written; nothing is written then.
+        RestoreError: whatever keeps the picture from being degraded or written; nothing is written
+            then.
     """
     refuse_existing_outputs(job, overwrite, 1)
     photo = read_photo(job.source)
@@ -193,18 +227,32 @@ def degrade_file(job: Job, operator: str, noise: float, seed: int, *, overwrite:
     measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
     assert job.measurement is not None
     shown = encoded_photo(replace(photo, pixels=pixels, alpha=alpha), job.target)
-    _write_together({job.target: shown, job.measurement: encoded_measurement(measurement)}, overwrite)
+    _write_together(
+        {job.target: shown, job.measurement: encoded_measurement(measurement)}, overwrite
+    )
     shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
-    return {"outputs": [str(job.target), str(job.measurement)], "operator": operator, "noise": noise, "measured": shape}
+
+    return {
+        "outputs": [str(job.target), str(job.measurement)],
+        "operator": operator,
+        "noise": noise,
+        "measured": shape,
+    }
 
 
 def _as_arrays(result: Result) -> Result:
     """Of tensors [C, H, W], arrays [H, W, C]."""
 
     def array(picture: Any) -> Any:
-        return np.ascontiguousarray(picture.permute(1, 2, 0)) if isinstance(picture, torch.Tensor) else picture
+        return (
+            np.ascontiguousarray(picture.permute(1, 2, 0))
+            if isinstance(picture, torch.Tensor)
+            else picture
+        )
 
-    return result._replace(mean=array(result.mean), std=array(result.std), samples=[array(s) for s in result.samples])
+    return result._replace(
+        mean=array(result.mean), std=array(result.std), samples=[array(s) for s in result.samples]
+    )
 
 
 def _pictured(measurement: Measurement, arguments: dict[str, Any]) -> Photo:
@@ -227,11 +275,15 @@ def _comparison(job: Job, shown: Shown | None, task: str) -> dict[Path, bytes]:
     return {job.comparison: encoded_strip(compare(shown.before, shown.after), TITLES[task])}
 
 
-def _write_all(outputs: dict[Path, Pixels], like: Photo, overwrite: bool, others: dict[Path, bytes]) -> None:
+def _write_all(
+    outputs: dict[Path, Pixels], like: Photo, overwrite: bool, others: dict[Path, bytes]
+) -> None:
     """Write every output, the ready ones too, or none, the first one last."""
     files = {}
     for path, (pixels, alpha, bits) in outputs.items():
-        files[path] = encoded_photo(replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path)
+        files[path] = encoded_photo(
+            replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path
+        )
     _write_together(files | others, overwrite)
 
 
@@ -255,9 +307,12 @@ def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
     yield target, (*_split(result.mean), None)
     if result.std is None:
         return
+
     _, *numbered, std_path = sample_paths(target, len(result.samples))
+
     for path, sample in zip(numbered, result.samples, strict=True):
         yield path, (*_split(sample), None)
+
     std, _ = _split(result.std)
     yield std_path, (np.clip(std / STD_FULL_SCALE, 0, 1), None, 8)
 

@@ -1,4 +1,6 @@
-"""Many pictures through one network: the next are read and the last are written while the network works."""
+"""Many pictures through one network: the next are read and the last are written while the network
+works.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,11 @@ class Stages(Generic[Job, Loaded, Solved, Done]):
 
     Attributes:
         load: makes of a job what can be solved.
-        solve: takes the jobs of a group and what was loaded for each; answers for each with what came of it, or with an
-            error. An error that it raises is that of all.
+        solve: takes the jobs of a group and what was loaded for each; answers for each with what
+            came of it, or with an error. An error that it raises is that of all.
         write: takes a job and what came of it.
-        finished: called in the order of the jobs with what ``write`` returned, or with the error that a stage raised;
-            an error of its own ends the work.
+        finished: called in the order of the jobs with what ``write`` returned, or with the error
+            that a stage raised; an error of its own ends the work.
         most: how many jobs a group has at most, by what was loaded for its first one.
         alike: whether what was loaded for another job goes into the group of the first.
     """
@@ -40,7 +42,8 @@ class Stages(Generic[Job, Loaded, Solved, Done]):
 
 
 def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]) -> None:
-    """Take every job through its stages: the next group is loaded and the last one written while one is solved.
+    """Take every job through its stages: the next group is loaded and the last one written while
+    one is solved.
 
     Loading has a thread, writing and ``finished`` another one, solving is in this one.
 
@@ -51,9 +54,12 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
     under_way: deque[Future[None]] = deque()
     ended = threading.Event()
     wanted = takewhile(lambda job: not ended.is_set(), jobs)
+
     try:
         for group in _made_ahead(reading, groups(wanted, stages.load, stages.most, stages.alike)):
-            under_way.append(writing.submit(_finish, stages, group, solve_group(stages.solve, group)))
+            under_way.append(
+                writing.submit(_finish, stages, group, solve_group(stages.solve, group))
+            )
             while len(under_way) > AHEAD:
                 under_way.popleft().result()
         while under_way:
@@ -65,7 +71,9 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
 
 
 def work_in_turn(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]) -> None:
-    """The same in this thread alone, one after the other: memory that one stage frees is there for the next."""
+    """The same in this thread alone, one after the other: memory that one stage frees is there for
+    the next.
+    """
 
     def through(job: Job) -> Done:
         (solved,) = stages.solve([job], [stages.load(job)])
@@ -83,7 +91,8 @@ def groups(
     most: Callable[[Loaded], int],
     alike: Callable[[Loaded, Loaded], bool],
 ) -> Iterator[list[tuple[Job, Loaded | Exception]]]:
-    """Consecutive jobs that are solved together, with what was loaded for them; one that cannot be loaded is alone.
+    """Consecutive jobs that are solved together, with what was loaded for them; one that cannot be
+    loaded is alone.
 
     Args:
         load, most, alike: see `Stages`.
@@ -101,6 +110,7 @@ def groups(
         if len(group) >= size:
             yield group
             group = []
+
     if group:
         yield group
 

@@ -21,10 +21,14 @@ PIPE = Path("-")
 
 
 @contextmanager
-def piped(request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> Iterator[Request]:
-    """The request with files in a temporary folder in the place of ``-``; what is written there goes to stdout at last.
+def piped(
+    request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+) -> Iterator[Request]:
+    """The request with files in a temporary folder in the place of ``-``; what is written there
+    goes to stdout at last.
 
-    Without an output, stdin goes to stdout. The output has the input's format unless another one is asked for.
+    Without an output, stdin goes to stdout. The output has the input's format unless another one is
+    asked for.
 
     Raises:
         BadArgument: several outputs, or something else for stdout.
@@ -37,6 +41,7 @@ def piped(request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | 
         return
     if to_stdout:
         _refuse_more(request)
+
     with TemporaryDirectory(prefix="restore-") as place:
         names = dict(request.shown)
         if request.source == PIPE:
@@ -52,7 +57,10 @@ def piped(request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | 
 
 def _refuse_more(request: Request) -> None:
     if request.source != PIPE and request.source.is_dir():
-        raise BadArgument(f"{request.source}: a folder cannot be written to stdout; give an output folder")
+        raise BadArgument(
+            f"{request.source}: a folder cannot be written to stdout; give an output folder"
+        )
+
     wanted: dict[str, Any] = {
         "--json": request.as_json,
         "--samples": request.options.samples > 1,
@@ -70,14 +78,17 @@ def _received(stdin: IO[bytes], folder: Path) -> Path:
     data = stdin.read()
     if not data:
         raise UnreadableInput("stdin: nothing came; a picture was to come")
+
     try:
         with Image.open(io.BytesIO(data)) as image:
             format = image.format
     except Exception:  # whatever it is, reading it as a photograph says why
         format = None
+
     suffix = next((suffix for suffix, known in FORMATS.items() if known == format), ".png")
     path = folder / f"stdin{suffix}"
     path.write_bytes(data)
+
     return path
 
 

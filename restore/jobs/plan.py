@@ -49,11 +49,13 @@ class Wanted:
     Attributes:
         mask: of ``inpaint``: a file for all, or a folder of them.
         overwrite: whether outputs that exist are replaced.
-        resume: whether pictures of a folder whose outputs exist are left out; it is an error otherwise.
+        resume: whether pictures of a folder whose outputs exist are left out; it is an error
+            otherwise.
         samples: how many are drawn of each picture.
         strips: whether every target has its comparison beside it.
         output: how pictures are written.
-        files_from: a list of the files of the folder that are taken, see `restore.jobs.selection.listed`.
+        files_from: a list of the files of the folder that are taken, see
+            `restore.jobs.selection.listed`.
         shard: the run's share of the folder.
         state: what is known of a picture whose outputs exist.
         pages: whether every page of a file is a picture of its own.
@@ -99,7 +101,8 @@ class Plan:
 
 
 def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path] | None:
-    """The folder that is restored and the one of the outputs, ``NAME-TASK`` beside it; None where ``source`` is a file.
+    """The folder that is restored and the one of the outputs, ``NAME-TASK`` beside it; None where
+    ``source`` is a file.
 
     A pattern (``photos/**/*.jpg``) is the folder above its first wildcard.
     """
@@ -113,16 +116,18 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
 def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
     """Find the pictures and where they go, before any work.
 
-    A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside itself; where its pages
-    are taken one by one, each goes to ``NAME.pageN.SUFFIX`` of that. A folder is walked and mirrored into ``target``,
-    or into ``NAME-TASK`` beside it; pictures whose outputs exist are left out unless they may be replaced. For the task
-    ``solve`` measurements count as pictures, and a picture beside the measurement of its name is left out; of the task
+    A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside
+    itself; where its pages are taken one by one, each goes to ``NAME.pageN.SUFFIX`` of that. A
+    folder is walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose
+    outputs exist are left out unless they may be replaced. For the task ``solve`` measurements
+    count as pictures, and a picture beside the measurement of its name is left out; of the task
     ``degrade`` every picture has its measurement beside it.
 
     Raises:
         FileAccess: no such input, an existing or unwritable target, or a target that is an input.
-        BadArgument: a target of an unknown format or one that cannot be written as asked, a mask that is missing, two
-            pictures that would be written to one target, or a list or shard of a single file.
+        BadArgument: a target of an unknown format or one that cannot be written as asked, a mask
+            that is missing, two pictures that would be written to one target, or a list or shard of
+            a single file.
         NothingToDo: no picture in the folder, or all done already.
     """
     wanted = wanted or Wanted()
@@ -131,39 +136,60 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
         return _plan_folder(source, *folders, task, wanted)
     if not source.exists():
         raise FileAccess(f"{source}: no such file or folder")
+
     for option, given in (("--files-from", wanted.files_from), ("--shard", wanted.shard)):
         if given is not None:
             raise BadArgument(f"{option}: is for a folder, and {source} is a file")
+
     suffix = wanted.output.suffix(source)
     if target is None:
         target = source.with_name(f"{source.stem}-{task}{suffix}")
     elif target.is_dir():
         target = target / f"{source.stem}{suffix}"
+
     jobs = _jobs(source, target, source.parent, task, wanted)
+
     for job in jobs:
         _check_target(job, wanted)
+
     return Plan(jobs, None, target)
 
 
 def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Plan:
     if target.exists() and not target.is_dir():
-        raise FileAccess(f"{target}: the input is a folder, so the output must be one too, and this is a file")
+        raise FileAccess(
+            f"{target}: the input is a folder, so the output must be one too, and this is a file"
+        )
+
     check_writable(target)
     found = []
+
     for path in shared_out(_chosen(source, root, target, task, wanted), root, wanted.shard):
         place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
         found += _jobs(path, place, root, task, wanted)
+
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
-    left = {} if wanted.overwrite else {j.target: wanted.state(j) for j in found if j.target.exists()}
+    left = (
+        {} if wanted.overwrite else {j.target: wanted.state(j) for j in found if j.target.exists()}
+    )
     if left and not wanted.resume:
-        raise FileAccess(f"{next(iter(left))}: exists already; --resume leaves it, --overwrite replaces it")
+        raise FileAccess(
+            f"{next(iter(left))}: exists already; --resume leaves it, --overwrite replaces it"
+        )
+
     jobs = [job for job in found if job.target not in left]
     if not jobs and left:
-        raise NothingToDo(f"all {len(left)} pictures of {source} are in {target} already; {redo(left)}")
+        raise NothingToDo(
+            f"all {len(left)} pictures of {source} are in {target} already; {redo(left)}"
+        )
+
     if not jobs:
         share = f" for shard {wanted.shard.part}" if wanted.shard else ""
-        raise NothingToDo(f"{source}: no picture in this folder{share} (looked for {', '.join(sorted(SUFFIXES))})")
+        raise NothingToDo(
+            f"{source}: no picture in this folder{share} (looked for {', '.join(sorted(SUFFIXES))})"
+        )
+
     return Plan(jobs, root, target, left)
 
 
@@ -191,14 +217,20 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
 def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
     """One, or one for each page."""
     wanted.output.check(target)
-    mask, start = mask_for(wanted.mask, source, root), mask_for(wanted.start, source, root, "start")
+    mask = mask_for(wanted.mask, source, root)
+    start = mask_for(wanted.start, source, root, "start")
 
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None
         return Job(source, target, mask, _measurement_file(target, task), strip, page, start)
 
     count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
-    return [job(target)] if count == 1 else [job(page_file(target, n, count), n) for n in range(1, count + 1)]
+
+    return (
+        [job(target)]
+        if count == 1
+        else [job(page_file(target, n, count), n) for n in range(1, count + 1)]
+    )
 
 
 def page_file(target: Path, page: int, count: int) -> Path:
@@ -215,22 +247,35 @@ def comparison_file(target: Path) -> Path:
     return target.with_name(f"{target.stem}.compare.png")
 
 
-def pictures_in(folder: Path, suffixes: frozenset[str], leave_out: Path | None = None) -> Iterator[Path]:
-    """Files of these suffixes below a folder in name order; links to folders, and out of the folder, are not followed.
+def pictures_in(
+    folder: Path, suffixes: frozenset[str], leave_out: Path | None = None
+) -> Iterator[Path]:
+    """Files of these suffixes below a folder in name order; links to folders, and out of the
+    folder, are not followed.
 
     A picture beside the measurement of its name is left out where measurements count.
 
     Raises:
         FileAccess: a sub-folder cannot be read.
     """
-    root, skipped = folder.resolve(), None if leave_out is None else leave_out.resolve()
+    root = folder.resolve()
+    skipped = None if leave_out is None else leave_out.resolve()
     for parent, folders, files in os.walk(folder, onerror=_unreadable_folder):
         folders[:] = sorted(name for name in folders if (Path(parent) / name).resolve() != skipped)
         for name in sorted(files):
             path = Path(parent) / name
             inside = not path.is_symlink() or path.resolve().is_relative_to(root)
-            shadowed = ".npz" in suffixes and path.suffix != ".npz" and path.with_suffix(".npz").name in files
-            if path.suffix.lower() in suffixes and not name.startswith(".") and inside and not shadowed:
+            shadowed = (
+                ".npz" in suffixes
+                and path.suffix != ".npz"
+                and path.with_suffix(".npz").name in files
+            )
+            if (
+                path.suffix.lower() in suffixes
+                and not name.startswith(".")
+                and inside
+                and not shadowed
+            ):
                 yield path
 
 
@@ -239,15 +284,23 @@ def _unreadable_folder(error: OSError) -> None:
 
 
 def mask_for(mask: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
-    """The mask itself, or the one in a folder of masks with the picture's place and stem; or another picture beside."""
+    """The mask itself, or the one in a folder of masks with the picture's place and stem; or
+    another picture beside.
+    """
     if mask is None or not mask.is_dir():
         if mask is not None and not mask.exists():
             raise FileAccess(f"--{what} {mask}: no such file or folder")
         return mask
+
     place = mask / picture.relative_to(root).parent
-    found = sorted(p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES)
+    found = sorted(
+        p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES
+    )
     if len(found) != 1:
-        raise BadArgument(f"--{what} {mask}: {f'several {what}s' if found else f'no {what}'} for {picture} there")
+        raise BadArgument(
+            f"--{what} {mask}: {f'several {what}s' if found else f'no {what}'} for {picture} there"
+        )
+
     return found[0]
 
 
@@ -259,11 +312,18 @@ def _check_target(job: Job, wanted: Wanted) -> None:
 
 def _refuse_inputs(jobs: list[Job], samples: int) -> None:
     """No output is a picture, a mask or a start of the run, under whatever name."""
-    inputs = {identity(path) for job in jobs for path in (job.source, job.mask, job.start) if path and path.exists()}
+    inputs = {
+        identity(path)
+        for job in jobs
+        for path in (job.source, job.mask, job.start)
+        if path and path.exists()
+    }
     for job in jobs:
         for path in _output_paths(job, samples):
             if path.exists() and identity(path) in inputs:
-                raise FileAccess(f"{path}: is an input; an input is never overwritten, choose another output")
+                raise FileAccess(
+                    f"{path}: is an input; an input is never overwritten, choose another output"
+                )
 
 
 def _refuse_shared(jobs: list[Job], samples: int) -> None:
@@ -272,7 +332,10 @@ def _refuse_shared(jobs: list[Job], samples: int) -> None:
     for job in jobs:
         for path in _output_paths(job, samples):
             if path in owners:
-                raise BadArgument(f"{owners[path]} and {job.source_name} would both be written to {path}; rename one")
+                raise BadArgument(
+                    f"{owners[path]} and {job.source_name} would both be written to {path}; rename "
+                    "one"
+                )
             owners[path] = job.source_name
 
 
@@ -297,6 +360,7 @@ def check_writable(folder: Path) -> None:
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
+
     if not place.is_dir():
         raise FileAccess(f"{folder}: cannot be written to, because {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -307,12 +371,17 @@ def _output_paths(job: Job, samples: int) -> list[Path]:
     """The target and what is written beside it."""
     if job.measurement is not None:
         return [job.target, job.measurement]
-    return [*sample_paths(job.target, samples), *([] if job.comparison is None else [job.comparison])]
+    return [
+        *sample_paths(job.target, samples),
+        *([] if job.comparison is None else [job.comparison]),
+    ]
 
 
 def sample_paths(target: Path, samples: int) -> list[Path]:
     """The target and, for several samples, what is written beside it."""
     if samples < 2:
         return [target]
-    numbered = [target.with_name(f"{target.stem}.sample{k}{target.suffix}") for k in range(1, samples + 1)]
+    numbered = [
+        target.with_name(f"{target.stem}.sample{k}{target.suffix}") for k in range(1, samples + 1)
+    ]
     return [target, *numbered, target.with_name(f"{target.stem}.std.png")]

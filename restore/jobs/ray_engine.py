@@ -1,8 +1,9 @@
-"""The same folder run on a Ray cluster: pictures are read and written by tasks, models live in actors.
+"""The same folder run on a Ray cluster: pictures are read and written by tasks, models live in
+actors.
 
-Ray Data moves the rows and holds back what would not fit its memory. Inputs and outputs are files that every machine
-sees under the same path. The manifest is written where the command runs, as rows come back, so a run that was ended
-goes on where it was, on the cluster or without it.
+Ray Data moves the rows and holds back what would not fit its memory. Inputs and outputs are files
+that every machine sees under the same path. The manifest is written where the command runs, as rows
+come back, so a run that was ended goes on where it was, on the cluster or without it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 
 Row = dict[str, Any]
-"""``index`` of a job, and a pickled ``value``: the job, what came of it, or the error that it ended with."""
+"""``index`` of a job, and a pickled ``value``: the job, what came of it, or the error that it ended
+with.
+"""
 
 AT_ONCE = 8
-"""So many pictures go to a model at once, fewer where the last ones would keep one model busy and the others waiting: a
-call costs some hundredths of a second, and a GPU restores small pictures of equal size together."""
+"""So many pictures go to a model at once, fewer where the last ones would keep one model busy and
+the others waiting: a call costs some hundredths of a second, and a GPU restores small pictures of
+equal size together."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Cluster:
     """What a run takes of a Ray cluster.
 
     Attributes:
-        address: of a cluster that is there, as for ``ray.init``; None is ``RAY_ADDRESS``, or this machine alone.
+        address: of a cluster that is there, as for ``ray.init``; None is ``RAY_ADDRESS``, or this
+            machine alone.
         workers: how many models.
         cpus, gpus: that each of them has to itself; on the CPU it computes with so many threads.
 
@@ -57,16 +62,23 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise BadArgument(f"--workers {self.workers}: must be at least 1")
+
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if not 0 <= value < 10_000:
                 raise BadArgument(f"--worker-{name} {value:g}: must be at least 0")
+
         if not self.cpus and not self.gpus:
-            raise BadArgument("--worker-cpus 0 and --worker-gpus 0: a worker needs something to compute with")
+            raise BadArgument(
+                "--worker-cpus 0 and --worker-gpus 0: a worker needs something to compute with"
+            )
 
     def __str__(self) -> str:
         """For a report."""
         where = "Ray" if self.address is None else f"the Ray cluster {self.address}"
-        return f"{self.workers} worker(s) of {where} with {self.gpus:g} GPU(s) and {self.cpus:g} processor(s) each"
+        return (
+            f"{self.workers} worker(s) of {where} with {self.gpus:g} GPU(s) and {self.cpus:g} "
+            "processor(s) each"
+        )
 
 
 @dataclass(frozen=True)
@@ -93,18 +105,21 @@ def work_through_on_ray(
 
     Args:
         finished: called here with what each job came to, in the order in which they end.
-        batch: how many pictures of equal size a model restores together at most; None is what suits its device.
+        batch: how many pictures of equal size a model restores together at most; None is what suits
+            its device.
         draw: makes a report's part of each picture, on the machine that writes it.
 
     Raises:
-        RestoreError: Ray is not installed, there is no cluster at the address, or a worker has no model that suits.
+        RestoreError: Ray is not installed, there is no cluster at the address, or a worker has no
+            model that suits.
     """
     ray = _ray()
     _connect(ray, cluster)
     try:
         sent = [_absolute(job) for job in jobs]
         for row in _rows(ray, sent, Order(_elsewhere(work), model, batch, draw), cluster):
-            job, name = jobs[row["index"]], sent[row["index"]]
+            job = jobs[row["index"]]
+            name = sent[row["index"]]
             ended = pickle.loads(row["value"])
             if isinstance(ended, _NoModel):
                 raise ended.args[0]
@@ -146,8 +161,9 @@ class _Read(NamedTuple):
 class Actor:
     """Restores, with a model of its own, which it makes with its first picture.
 
-    Ray Data may construct in another thread than it calls in. OpenMP would have threads for each of the two, more than
-    the actor has processors, and then lets them sleep between loops: a third of the time of small pictures.
+    Ray Data may construct in another thread than it calls in. OpenMP would have threads for each of
+    the two, more than the actor has processors, and then lets them sleep between loops: a third of
+    the time of small pictures.
     """
 
     def __init__(self, order: Order) -> None:
@@ -156,11 +172,15 @@ class Actor:
     def __call__(self, table: Any) -> Iterator[dict[str, list[Any]]]:
         """An Arrow table of rows; each of them in a table of its own, as soon as it is restored."""
         columns = zip(table["index"], table["value"], strict=True)
-        for row in self.restored({"index": index.as_py(), "value": value.as_py()} for index, value in columns):
+        for row in self.restored(
+            {"index": index.as_py(), "value": value.as_py()} for index, value in columns
+        ):
             yield {name: [value] for name, value in row.items()}
 
     def restored(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Of jobs that were read, the job, what was loaded for it and its result, in the order in which they end."""
+        """Of jobs that were read, the job, what was loaded for it and its result, in the order in
+        which they end.
+        """
         read = []
         for row in rows:
             value = pickle.loads(row["value"])
@@ -168,14 +188,19 @@ class Actor:
                 yield row
             else:
                 read.append(_Read(row["index"], *value))
+
         try:
             yield from self._solved(read) if read else ()
         except _NoModel as error:
             yield from (_packed(one.index, error) for one in read)
 
     def _solved(self, read: list[_Read]) -> Iterator[Row]:
-        most, alike = self.batches.most, self.batches.alike
-        read.sort(key=lambda one: tuple(one.loaded.picture.shape))  # pictures of one size follow each other
+        most = self.batches.most
+        alike = self.batches.alike
+        read.sort(
+            key=lambda one: tuple(one.loaded.picture.shape)
+        )  # pictures of one size follow each other
+
         for group in groups(read, attrgetter("loaded"), most, alike):
             for (one, _), result in zip(group, solve_group(self._solve, group), strict=True):
                 failed = isinstance(result, Exception)
@@ -183,30 +208,47 @@ class Actor:
 
     @cached_property
     def batches(self) -> Batches:
-        return Batches(self.order.work, self._restorer(), self.order.batch, Progress(1, quiet=True), warnings.warn)
+        return Batches(
+            self.order.work,
+            self._restorer(),
+            self.order.batch,
+            Progress(1, quiet=True),
+            warnings.warn,
+        )
 
-    def _solve(self, read: Sequence[_Read], loaded: Sequence[Loaded]) -> list[tuple[Loaded, Result] | Exception]:
+    def _solve(
+        self, read: Sequence[_Read], loaded: Sequence[Loaded]
+    ) -> list[tuple[Loaded, Result] | Exception]:
         return self.batches.solve([one.job for one in read], loaded)
 
     def _restorer(self) -> Restorer:
         keep_freed_memory()
-        model, work = self.order.model, self.order.work
+        model = self.order.model
+        work = self.order.work
+
         try:
             restorer = Restorer(model.name, model.device, tile=model.tile, memory=model.memory)
             restorer.prepare(work.task, work.options)
         except RestoreError as error:
             raise _NoModel(error) from error
+
         return restorer
 
 
 def _rows(ray: Any, jobs: Sequence[Job], order: Order, cluster: Cluster) -> Any:
     import ray.data as data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # what a user wants to know is said by the run
+    logging.getLogger("ray.data").setLevel(
+        logging.ERROR
+    )  # what a user wants to know is said by the run
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.memory_usage_poll_interval_s = None  # it walks through all of an actor's memory, each second
-    context.target_max_block_size = 1  # what is done goes on at once, and does not wait for what comes after it
+    context.memory_usage_poll_interval_s = (
+        None  # it walks through all of an actor's memory, each second
+    )
+    context.target_max_block_size = (
+        1  # what is done goes on at once, and does not wait for what comes after it
+    )
     together = order.batch or max(1, min(AT_ONCE, len(jobs) // (4 * cluster.workers)))
     items = [_packed(index, job) for index, job in enumerate(jobs)]
     rows = data.from_items(items, override_num_blocks=-(-len(jobs) // together))
@@ -221,6 +263,7 @@ def _rows(ray: Any, jobs: Sequence[Job], order: Order, cluster: Cluster) -> Any:
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus,
     )
+
     return rows.map(order.write, num_cpus=0.25).iter_rows()
 
 
@@ -233,6 +276,7 @@ def _through(stage: Callable[[Any], Any], row: Row) -> Row:
     value = pickle.loads(row["value"])
     if isinstance(value, Exception):
         return row
+
     try:
         return _packed(row["index"], stage(value))
     except Exception as error:
@@ -251,15 +295,26 @@ def _as_travels(error: Exception) -> Exception:
 def _absolute(job: Job) -> Job:
     """For machines with another working folder."""
     paths: Mapping[str, Path | None] = {
-        name: getattr(job, name) for name in ("source", "target", "mask", "measurement", "comparison", "start")
+        name: getattr(job, name)
+        for name in ("source", "target", "mask", "measurement", "comparison", "start")
     }
-    return replace(job, **{name: None if path is None else Path(os.path.abspath(path)) for name, path in paths.items()})
+    return replace(
+        job,
+        **{
+            name: None if path is None else Path(os.path.abspath(path))
+            for name, path in paths.items()
+        },
+    )
 
 
 def _elsewhere(work: Work) -> Work:
     """With the files of networks as absolute paths."""
     texts = {"method": work.options.method, "start": work.options.start}
-    found = {k: PREFIX + os.path.abspath(t.removeprefix(PREFIX)) for k, t in texts.items() if t and is_feed_forward(t)}
+    found = {
+        k: PREFIX + os.path.abspath(t.removeprefix(PREFIX))
+        for k, t in texts.items()
+        if t and is_feed_forward(t)
+    }
     return replace(work, options=replace(work.options, **found))
 
 
@@ -279,17 +334,25 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise Unavailable(f"--engine ray: {error}; pip install 'restore-diffusion[ray]' brings it") from None
+        raise Unavailable(
+            f"--engine ray: {error}; pip install 'restore-diffusion[ray]' brings it"
+        ) from None
+
     return ray
 
 
 def _connect(ray: Any, cluster: Cluster) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
     known = cluster.address or os.environ.get("RAY_ADDRESS")
-    options = {"address": known, "log_to_driver": False, "logging_level": "ERROR"} if known else quiet
+    options = (
+        {"address": known, "log_to_driver": False, "logging_level": "ERROR"} if known else quiet
+    )
     if not known:
         options["num_cpus"] = max(os.cpu_count() or 1, round(cluster.workers * cluster.cpus + 1))
+
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Unavailable(f"--ray-address {cluster.address or ''}: no cluster there: {error}") from None
+        raise Unavailable(
+            f"--ray-address {cluster.address or ''}: no cluster there: {error}"
+        ) from None

@@ -1,4 +1,6 @@
-"""A run as one HTML file: before and after with a slider, what changed, how sure it is, settings, failures."""
+"""A run as one HTML file: before and after with a slider, what changed, how sure it is, settings,
+failures.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,17 @@ from restore.files import refuse_existing, write_atomically
 from restore.jobs.picture import Drawn, Shown, unexplained
 from restore.jobs.plan import Job, Plan, check_writable, identity
 from restore.report.comparison import TITLES, Comparison, compare
-from restore.report.html import BYTE_LIMIT, CROP_RIM, EightBit, document, facts, jpeg, png, printable, reduced
+from restore.report.html import (
+    BYTE_LIMIT,
+    CROP_RIM,
+    EightBit,
+    document,
+    facts,
+    jpeg,
+    png,
+    printable,
+    reduced,
+)
 from restore.runtime.devices import device_name
 
 SUFFIXES = (".html", ".htm")
@@ -53,14 +65,22 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
         raise BadArgument(f"--report {path}: its suffix must be .html")
     if path.is_dir():
         raise FileAccess(f"--report {path}: is a folder; give the name of a file")
-    inputs = (file for job in plan.jobs for file in (job.source, job.mask, job.start) if file is not None)
+
+    inputs = (
+        file for job in plan.jobs for file in (job.source, job.mask, job.start) if file is not None
+    )
     if path.exists() and identity(path) in {identity(file) for file in inputs if file.exists()}:
-        raise FileAccess(f"--report {path}: is an input; an input is never overwritten, choose another name")
+        raise FileAccess(
+            f"--report {path}: is an input; an input is never overwritten, choose another name"
+        )
+
     refuse_existing(path, overwrite)
     check_writable(path.parent)
 
 
-def settings(task: str, given: Mapping[str, Any], model: str, place: Mapping[str, str]) -> dict[str, str]:
+def settings(
+    task: str, given: Mapping[str, Any], model: str, place: Mapping[str, str]
+) -> dict[str, str]:
     """What a reader must know to do the same again.
 
     Args:
@@ -104,7 +124,9 @@ class Artist:
 
     def __call__(self, job: Job, shown: Shown, done: Mapping[str, Any]) -> Drawn:
         name = self.name(job)
-        views = _views(name, compare(shown.before, shown.after), shown.std, done) if self.views else ""
+        views = (
+            _views(name, compare(shown.before, shown.after), shown.std, done) if self.views else ""
+        )
         height, width = shown.before.pixels.shape[:2]
         return Drawn(name, (width, height), views)
 
@@ -126,8 +148,13 @@ class RunPage:
         limit: of the embedded pictures, in bytes.
     """
 
-    def __init__(self, plan: Plan, root: Path | None, settings: Mapping[str, str], limit: int = BYTE_LIMIT) -> None:
-        self.plan, self.root, self.settings, self.limit = plan, root, settings, limit
+    def __init__(
+        self, plan: Plan, root: Path | None, settings: Mapping[str, str], limit: int = BYTE_LIMIT
+    ) -> None:
+        self.plan = plan
+        self.root = root
+        self.settings = settings
+        self.limit = limit
         self.bytes = 0
         self.rows: list[_Row] = []
         self.sections: list[str] = []
@@ -145,22 +172,27 @@ class RunPage:
         if self.bytes < self.limit and drawn.views:
             section = _section(f"picture-{len(self.rows) + 1}", drawn)
             grown = self.bytes + len(section)
-            self.bytes = min(grown, self.limit)  # those that follow are not shown either: the first ones, without gaps
+            self.bytes = min(
+                grown, self.limit
+            )  # those that follow are not shown either: the first ones, without gaps
             if grown <= self.limit:
                 self.sections.append(section)
                 anchor = f"picture-{len(self.rows) + 1}"
+
         self.rows.append(_Row(drawn, done, anchor))
 
     def fail(self, job: Job, error: BaseException) -> None:
         """A picture failed."""
-        name, reason = self.artist.name(job), str(error) or type(error).__name__
+        name = self.artist.name(job)
+        reason = str(error) or type(error).__name__
         if self.root is not None and self.root.name:
             reason = reason.replace(f"{self.root}/", "")
         self.failures.append((name, printable(reason.removeprefix(f"{name}: "))))
 
     @contextmanager
     def written(self, path: Path, overwrite: bool) -> Iterator[None]:
-        """Write the page, whole or not at all, when the work inside ends: done, failed or interrupted.
+        """Write the page, whole or not at all, when the work inside ends: done, failed or
+        interrupted.
 
         Nothing is written where no picture was done and none failed.
 
@@ -182,23 +214,28 @@ class RunPage:
             *(f"<p class='note'>{escape(note)}</p>" for note in self._notes()),
             self._table(),
             self._failed(),
-            f"<section><h2>Settings</h2><details><summary>All settings and versions</summary>{facts(self.settings)}"
-            "</details></section>",
+            "<section><h2>Settings</h2><details><summary>All settings and "
+            f"versions</summary>{facts(self.settings)}</details></section>",
             *self.sections,
             "</main>",
         ]
-        return document(title, "\n".join(part for part in body if part), _STYLE, _SCRIPT).encode("utf-8", "replace")
+        return document(title, "\n".join(part for part in body if part), _STYLE, _SCRIPT).encode(
+            "utf-8", "replace"
+        )
 
     def _lead(self) -> str:
         where = "" if self.root is None else f" of {printable(self.root.resolve().name)}/"
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return (
             f"{len(self.rows)} of {_counted(len(self.plan.jobs))}{where} restored{failed}, in "
-            f"{time.perf_counter() - self.started:.1f} s; model {self.settings['model']}, {', '.join(self._place())}."
+            f"{time.perf_counter() - self.started:.1f} s; model {self.settings['model']}, "
+            f"{', '.join(self._place())}."
         )
 
     def _place(self) -> list[str]:
-        return [self.settings[name] for name in ("device", "number format") if name in self.settings]
+        return [
+            self.settings[name] for name in ("device", "number format") if name in self.settings
+        ]
 
     def _notes(self) -> list[str]:
         notes = []
@@ -212,33 +249,60 @@ class RunPage:
                 f"{len(self.sections)} of {_counted(len(self.rows))} shown, as many as fit into "
                 f"{self.limit / 1e6:.3g} MB."
             )
+
         if any(unexplained(row.done) for row in self.rows):
-            notes.append("Marked consistencies are far above the noise: are kernel, operator and noise right?")
+            notes.append(
+                "Marked consistencies are far above the noise: are kernel, operator and noise "
+                "right?"
+            )
+
         return notes
 
     def _table(self) -> str:
         if not self.rows:
             return ""
+
         rows = "".join(_table_row(row) for row in self.rows[:ROW_LIMIT])
         heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
+
         return (
             f"<section><h2>Pictures</h2><p class='note'>{_LEGEND}{_cut(len(self.rows))}</p>"
-            '<div class="scroll" tabindex="0" role="region" aria-label="Pictures"><table><thead><tr>'
+            '<div class="scroll" tabindex="0" role="region" '
+            'aria-label="Pictures"><table><thead><tr>'
             f"{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
         )
 
     def _failed(self) -> str:
         if not self.failures:
             return ""
-        lines = "".join(f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in self.failures[:ROW_LIMIT])
+
+        lines = "".join(
+            f"<li>{escape(name)}: {escape(reason)}</li>"
+            for name, reason in self.failures[:ROW_LIMIT]
+        )
         note = _cut(len(self.failures))
-        return f"<section><h2>Failed</h2><p class='note'>{note}</p><ul class='problems'>{lines}</ul></section>"
+
+        return (
+            f"<section><h2>Failed</h2><p class='note'>{note}</p><ul "
+            f"class='problems'>{lines}</ul></section>"
+        )
 
 
-_HEADS = ("picture", "input", "result", "method", "steps", "samples", "noise", "consistency", "seconds")
+_HEADS = (
+    "picture",
+    "input",
+    "result",
+    "method",
+    "steps",
+    "samples",
+    "noise",
+    "consistency",
+    "seconds",
+)
 _LEGEND = (
-    "Sizes in pixels. Noise is the standard deviation that was assumed, for pixels in [0, 1]; consistency is the RMS "
-    "of A x − y in the same units: how well the result explains its input. Seconds are those in the solver."
+    "Sizes in pixels. Noise is the standard deviation that was assumed, for pixels in [0, 1]; "
+    "consistency is the RMS of A x − y in the same units: how well the result explains its input. "
+    "Seconds are those in the solver."
 )
 
 
@@ -251,7 +315,8 @@ def _cut(count: int) -> str:
 
 
 def _table_row(row: _Row) -> str:
-    done, name = row.done, escape(row.drawn.name)
+    done = row.done
+    name = escape(row.drawn.name)
     link = f'<a href="#{row.anchor}">{name}</a>' if row.anchor else name
     doubt = ' class="doubt"' if unexplained(done) else ""
     cells = [
@@ -260,6 +325,7 @@ def _table_row(row: _Row) -> str:
         *(escape(str(done[key])) for key in ("method", "steps", "samples")),
         f"{done['noise']:.4f}",
     ]
+
     return (
         f'<tr><th scope="row">{link}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}'
         f"<td{doubt}>{done['consistency']:.5f}</td><td>{done['seconds']:.1f}</td></tr>"
@@ -267,10 +333,15 @@ def _table_row(row: _Row) -> str:
 
 
 def _section(anchor: str, drawn: Drawn) -> str:
-    return f'<section class="picture" id="{anchor}"><h3>{escape(drawn.name)}</h3>{drawn.views}</section>'
+    return (
+        '<section class="picture" '
+        f'id="{anchor}"><h3>{escape(drawn.name)}</h3>{drawn.views}</section>'
+    )
 
 
-def _views(name: str, comparison: Comparison, std: NDArray[Any] | None, done: Mapping[str, Any]) -> str:
+def _views(
+    name: str, comparison: Comparison, std: NDArray[Any] | None, done: Mapping[str, Any]
+) -> str:
     height, width = comparison.after.shape[:2]
     change = cv2.absdiff(comparison.before, comparison.after).mean(axis=2, dtype=np.float32) / 255
     pairs = _whole(comparison, name) + _detail(comparison, change, name)
@@ -278,12 +349,15 @@ def _views(name: str, comparison: Comparison, std: NDArray[Any] | None, done: Ma
     if std is not None:
         about = f"Standard deviation of the {done['samples']} samples"
         maps += _map(std.mean(axis=2, dtype=np.float32), f"{name}, standard deviation", about)
+
     about = (
-        f"{comparison.size[0]}×{comparison.size[1]} → {width}×{height} pixels; {done['operator']}; consistency "
-        f"{done['consistency']:.5f} at noise {done['noise']:.4f}"
+        f"{comparison.size[0]}×{comparison.size[1]} → {width}×{height} pixels; {done['operator']}; "
+        f"consistency {done['consistency']:.5f} at noise {done['noise']:.4f}"
     )
+
     return (
-        f'<p class="note">{escape(printable(about))}</p><div class="views">{pairs}<div class="views">{maps}</div></div>'
+        f'<p class="note">{escape(printable(about))}</p><div class="views">{pairs}<div '
+        f'class="views">{maps}</div></div>'
     )
 
 
@@ -295,6 +369,7 @@ def _whole(comparison: Comparison, name: str) -> str:
     height, width = after.shape[:2]
     zoom = max(1, SMALL // max(height, width))
     sources = [jpeg(picture, PREVIEW_SIDE, PREVIEW_QUALITY) for picture in (before, after)]
+
     return _pair(sources, f"{name}, whole", width, zoom)
 
 
@@ -302,19 +377,28 @@ def _detail(comparison: Comparison, change: NDArray[np.float32], name: str) -> s
     """Where before and after differ most; nothing where that is nearly the whole picture."""
     if min(change.shape) < CROP_SIDE or max(change.shape) < 2 * CROP_SIDE:
         return ""
+
     top, left = _place_of_detail(change)
     inside = slice(top, top + CROP_SIDE), slice(left, left + CROP_SIDE)
-    crops = [_srgb(picture[inside], comparison.icc_profile) for picture in (comparison.before, comparison.after)]
+    crops = [
+        _srgb(picture[inside], comparison.icc_profile)
+        for picture in (comparison.before, comparison.after)
+    ]
     pair = _pair([png(crop) for crop in crops], f"{name}, detail", CROP_SIDE, CROP_ZOOM)
     about = f"{CROP_SIDE}×{CROP_SIDE} pixels at column {left}, row {top}, where it changed most."
+
     return f'<div class="detail">{pair}<p class="note">{about}</p></div>'
 
 
 def _place_of_detail(change: NDArray[np.float32]) -> tuple[int, int]:
-    """(top, left) of the square with the largest mean, at some distance from the border, where some methods ring."""
+    """(top, left) of the square with the largest mean, at some distance from the border, where some
+    methods ring.
+    """
     means = cv2.boxFilter(change, cv2.CV_32F, (CROP_SIDE, CROP_SIDE), anchor=(0, 0))
     rim = min(CROP_RIM, (min(change.shape) - CROP_SIDE) // 2)
-    inside = means[rim : len(means) - CROP_SIDE - rim + 1, rim : means.shape[1] - CROP_SIDE - rim + 1]
+    inside = means[
+        rim : len(means) - CROP_SIDE - rim + 1, rim : means.shape[1] - CROP_SIDE - rim + 1
+    ]
     top, left = np.unravel_index(int(inside.argmax()), inside.shape)
     return int(top) + rim, int(left) + rim
 
@@ -328,10 +412,12 @@ def _map(values: NDArray[np.float32], alt: str, about: str) -> str:
     levels = np.rint(255 * (small / bright).clip(0, 1)).astype(np.uint8)
     picture = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
     zoom = max(1, MAP_SIDE // max(picture.shape[:2]))
+
     return (
         f'<figure class="map{_sharp(zoom)}" style="--width:{picture.shape[1] * zoom}px">'
         f'<img src="{jpeg(picture, MAP_SIDE, PREVIEW_QUALITY)}" alt="{escape(alt)}" loading="lazy">'
-        f"<figcaption>{about}: mean {float(values.mean()):.4f}, brightest from {bright:.4f}</figcaption></figure>"
+        f"<figcaption>{about}: mean {float(values.mean()):.4f}, brightest from "
+        f"{bright:.4f}</figcaption></figure>"
     )
 
 
@@ -341,10 +427,13 @@ def _pair(sources: list[str], label: str, width: int, zoom: int) -> str:
     figures = "".join(
         f'<figure class="{kind}"><img src="{source}" alt="{alt}, {kind}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"
-        for kind, caption, source in zip(("before", "after"), ("Input", "Result"), sources, strict=True)
+        for kind, caption, source in zip(
+            ("before", "after"), ("Input", "Result"), sources, strict=True
+        )
     )
     return (
-        f'<div class="pair{_sharp(zoom)}" data-label="{alt}: before and after" style="--width:{width * zoom}px">'
+        f'<div class="pair{_sharp(zoom)}" data-label="{alt}: before and after" '
+        f'style="--width:{width * zoom}px">'
         f"{figures}</div>"
     )
 
@@ -355,7 +444,9 @@ def _sharp(zoom: int) -> str:
 
 
 def _srgb(picture: EightBit, profile: bytes | None) -> EightBit:
-    """The look that a profile gives, for a page whose pictures carry none; an unusable profile changes nothing."""
+    """The look that a profile gives, for a page whose pictures carry none; an unusable profile
+    changes nothing.
+    """
     if profile is None:
         return picture
     try:

@@ -1,4 +1,6 @@
-"""A run of a task's command: plan, load the model, restore every picture, say and record what was done."""
+"""A run of a task's command: plan, load the model, restore every picture, say and record what was
+done.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class Request:
         mask: of ``inpaint``.
         cluster: where a folder is restored by Ray; None is this process.
         shown: names that stand for paths in what is said.
-        batch: how many pictures of equal size are restored together at most; None is what suits the device.
+        batch: how many pictures of equal size are restored together at most; None is what suits the
+            device.
     """
 
     task: str
@@ -78,7 +81,10 @@ class Request:
         check(self.task, dict(self.arguments), self.options)
         for name, given in (("--dry-run", self.dry_run), ("--report", self.report is not None)):
             if self.watch and given:
-                raise BadArgument(f"--watch and {name}; a folder is watched without end, so give one of them")
+                raise BadArgument(
+                    f"--watch and {name}; a folder is watched without end, so give one of them"
+                )
+
         if self.cluster is not None and self.watch:
             raise BadArgument("--engine ray and --watch; that is for --engine local")
 
@@ -88,7 +94,9 @@ class Run:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.work = Work(request.task, request.arguments, request.options, request.output, request.overwrite)
+        self.work = Work(
+            request.task, request.arguments, request.options, request.output, request.overwrite
+        )
         folders = folder_of(request.source, request.target, request.task)
         self.root = None if folders is None else folders[0]
         part = request.shard.part if request.shard else ""
@@ -104,12 +112,14 @@ class Run:
         if request.watch:
             self._watch()
             return
+
         plan = self.plan()
         if request.report is not None:
             check_report(request.report, plan, request.overwrite)
         if request.dry_run:
             self._tell(plan)
             return
+
         _finish(plan, self._through(plan), request.quiet)
 
     def plan(self) -> Plan:
@@ -136,9 +146,14 @@ class Run:
         request = self.request
         keep_freed_memory()
         restorer = Restorer(
-            request.model, request.device, tile=request.tile, memory=request.memory, notice=self._notice
+            request.model,
+            request.device,
+            tile=request.tile,
+            memory=request.memory,
+            notice=self._notice,
         )
         restorer.prepare(request.task, request.options)
+
         return restorer
 
     def _notice(self, text: str) -> None:
@@ -152,14 +167,18 @@ class Run:
     @cached_property
     def _networks(self) -> list[str]:
         """SHA-256 of the feed-forward networks."""
-        return [Fingerprint.of(check_file(network)).sha256 for network in self.request.options.networks]
+        return [
+            Fingerprint.of(check_file(network)).sha256 for network in self.request.options.networks
+        ]
 
     def _decides(self, job: Job) -> dict[str, Any]:
         """Everything that decides a picture's result, for the manifest."""
         request = self.request
         return {
             "task": request.task,
-            "arguments": {name: value for name, value in request.arguments.items() if value is not None},
+            "arguments": {
+                name: value for name, value in request.arguments.items() if value is not None
+            },
             **asdict(request.options),
             "model": self._digest,
             "output": asdict(request.output),
@@ -182,8 +201,15 @@ class Run:
     def _tell(self, plan: Plan) -> None:
         """What would be done."""
         for job in plan.jobs:
-            record = {**_input(job, str(job.source)), "status": "planned", "outputs": [str(job.target)]}
-            print(_json(record) if self.request.as_json else f"{job.source_name} -> {job.target}", flush=True)
+            record = {
+                **_input(job, str(job.source)),
+                "status": "planned",
+                "outputs": [str(job.target)],
+            }
+            print(
+                _json(record) if self.request.as_json else f"{job.source_name} -> {job.target}",
+                flush=True,
+            )
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             say(f"{len(plan.jobs)} to restore{left}; nothing was done (--dry-run)")
@@ -191,7 +217,10 @@ class Run:
     def _watch(self) -> None:
         if self.root is None:
             raise BadArgument(f"--watch: is for a folder, and {self.request.source} is a file")
-        watch, told = Watch(), self.request.quiet
+
+        watch = Watch()
+        told = self.request.quiet
+
         while True:
             try:
                 plan = self.plan()
@@ -207,18 +236,26 @@ class Run:
             time.sleep(LOOK_SECONDS)
 
     def _through(self, plan: Plan) -> list[str]:
-        """Every picture through its stages; the names of those that failed. A single picture's error is raised."""
+        """Every picture through its stages; the names of those that failed. A single picture's
+        error is raised.
+        """
         if self.request.cluster is not None:
             _ = self._digest  # a model that is not there is told before a cluster is started
         if plan.is_folder:
             remove_leftovers(plan.target)
+
         self._mention_borders(plan)
         page, writing = self._page(plan)
         note = partial(self._note, plan)
         request = self.request
-        recorder = Recorder(plan, summary, as_json=request.as_json, note=note, page=page, shown=request.shown)
+        recorder = Recorder(
+            plan, summary, as_json=request.as_json, note=note, page=page, shown=request.shown
+        )
         samples = request.options.samples
-        here = None if request.cluster is not None else self.restorer  # before any bar: it may have to ask
+        here = (
+            None if request.cluster is not None else self.restorer
+        )  # before any bar: it may have to ask
+
         with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as recorder.progress:
             if here is not None:
                 self._here(plan, recorder, here)
@@ -234,6 +271,7 @@ class Run:
                     batch=request.batch,
                     draw=draw,
                 )
+
         return recorder.failures
 
     def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
@@ -245,29 +283,39 @@ class Run:
             return self.work.write(job, *solved, None if page is None else page.artist)
 
         through = work_in_turn if len(plan.jobs) == 1 else work_through
-        stages = Stages(self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike)
+        stages = Stages(
+            self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike
+        )
         through(plan.jobs, stages)
 
     def _page(self, plan: Plan) -> tuple[RunPage | None, AbstractContextManager[None]]:
         request = self.request
         if request.report is None:
             return None, nullcontext()
+
         mask = request.mask and request.mask.name
         given = {**request.arguments, "mask": mask, **vars(request.options), **vars(request.output)}
         given["method"] = short_name(request.options.method)
         if request.options.start is not None:
             start = start_file(request.options)
             given["start"] = short_name(request.options.start) if start is None else start.name
+
         sizes = {"tile": request.tile, "memory": request.memory, "batch": request.batch}
         if request.cluster is None:
-            model, place = self.restorer.model, place_here(self.restorer.device, self.restorer.dtype)
+            model = self.restorer.model
+            place = place_here(self.restorer.device, self.restorer.dtype)
         else:
-            model, place = request.model, {"device": str(request.cluster)}
+            model = request.model
+            place = {"device": str(request.cluster)}
+
         about = settings(request.task, {**given, **sizes}, model, place)
         page = RunPage(plan, plan.root, about)
+
         return page, page.written(request.report, request.overwrite)
 
-    def _note(self, plan: Plan, job: Job, *, fingerprint: Fingerprint, outputs: list[str], **facts: Any) -> None:
+    def _note(
+        self, plan: Plan, job: Job, *, fingerprint: Fingerprint, outputs: list[str], **facts: Any
+    ) -> None:
         if self.manifest is None:
             return
         below = [Path(os.path.relpath(path, self.manifest.folder)).as_posix() for path in outputs]
@@ -314,9 +362,14 @@ def degrade_all(
         def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
             ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
             progress.picture(job.source.name)
-            return [Ended(fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite))]
+            return [
+                Ended(
+                    fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite)
+                )
+            ]
 
         work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
+
     _finish(plan, recorder.failures, quiet)
 
 
@@ -324,7 +377,9 @@ def _finish(plan: Plan, failures: list[str], quiet: bool) -> None:
     if plan.left and not quiet:
         say(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})")
     if failures:
-        raise SomeFailed(f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}")
+        raise SomeFailed(
+            f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}"
+        )
 
 
 class Recorder:
@@ -349,24 +404,38 @@ class Recorder:
         page: RunPage | None = None,
         shown: Mapping[Path, str] | None = None,
     ) -> None:
-        self.plan, self.tell, self.as_json, self.note, self.page = plan, tell, as_json, note, page
+        self.plan = plan
+        self.tell = tell
+        self.as_json = as_json
+        self.note = note
+        self.page = page
         self.shown = shown or {}
         self.failures: list[str] = []
         self.progress: Progress | None = None
 
     def finished(self, job: Job, outcome: Ended | Exception) -> None:
         """See `restore.jobs.pipeline.work_through`. The error of a single picture is raised."""
-        record = self._failed(job, outcome) if isinstance(outcome, Exception) else self._done(job, outcome)
+        record = (
+            self._failed(job, outcome)
+            if isinstance(outcome, Exception)
+            else self._done(job, outcome)
+        )
         if self.as_json:
             print(_json({**_input(job, self._name(job.source)), **record}), flush=True)
 
     def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
         done = ended.description
-        self.note(job, fingerprint=ended.fingerprint, outputs=done["outputs"], seconds=done.get("seconds", 0.0))
+        self.note(
+            job,
+            fingerprint=ended.fingerprint,
+            outputs=done["outputs"],
+            seconds=done.get("seconds", 0.0),
+        )
         if self.page is not None and ended.drawn is not None:
             self.page.add(ended.drawn, done)
         if self.progress is not None:
             self.progress.say(self.tell(self._name(job.target), done))
+
         return {"status": "done", **done}
 
     def _failed(self, job: Job, error: Exception) -> dict[str, Any]:
@@ -374,11 +443,15 @@ class Recorder:
             self.page.fail(job, error)
         if not self.plan.is_folder:
             raise error
+
         reason = str(error) or type(error).__name__
         self.failures.append(job.source_name)
         about = "" if job.source_name in reason else f"{job.source_name}: "
         complain(f"{about}{reason} (going on)")
-        self.note(job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason)
+        self.note(
+            job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason
+        )
+
         return {"status": "failed", "error": reason}
 
     def _name(self, path: Path) -> str:
@@ -400,22 +473,33 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 def summary(target: str, done: Mapping[str, Any]) -> str:
     """A line about a picture that is done."""
-    why = "as the network gives it" if is_feed_forward(done["method"]) else "are its kernel and noise right?"
+    why = (
+        "as the network gives it"
+        if is_feed_forward(done["method"])
+        else "are its kernel and noise right?"
+    )
     doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
     return (
-        f"{target}: {done['width']}x{done['height']}, {done['method']}, {_stages(done)}{done['steps']} step(s), "
-        f"noise {done['noise']:.4f}, consistency {done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
+        f"{target}: {done['width']}x{done['height']}, {done['method']}, "
+        f"{_stages(done)}{done['steps']} step(s), noise {done['noise']:.4f}, consistency "
+        f"{done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
     )
 
 
 def start_file(options: Options) -> Path | None:
     """The file or folder that ``--start`` names, if it names no network."""
-    return None if options.start is None or options.start in options.networks else Path(options.start)
+    return (
+        None if options.start is None or options.start in options.networks else Path(options.start)
+    )
 
 
 def _stages(done: Mapping[str, Any]) -> str:
     cascade = done["cascade"]
-    return "" if cascade is None else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
+    return (
+        ""
+        if cascade is None
+        else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
+    )
 
 
 def say(text: str) -> None:

@@ -46,8 +46,9 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     """Draw pictures and write them; returns the files.
 
     Args:
-        sampling: the fields of `restore.methods.sampling.Sampling`; what is None has its default, or that of a
-            distilled model. A model that knows one size alone draws that one where neither height nor width is given.
+        sampling: the fields of `restore.methods.sampling.Sampling`; what is None has its default,
+            or that of a distilled model. A model that knows one size alone draws that one where
+            neither height nor width is given.
 
     Raises:
         BadArgument: what cannot be used, and what would be right.
@@ -57,37 +58,52 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     chosen = {name: value for name, value in sampling.items() if value is not None}
     wanted = Sampling(**chosen)
     files = _files(request, wanted.count)
+
     for path in [*files, *([request.trajectory] if request.trajectory else [])]:
         written_format(path)
         refuse_existing(path, request.overwrite)
         check_writable(path.parent)
+
     if request.trajectory is not None and request.trajectory in files:
         raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
-    norms = find_score_norms(request.model, request.label) if SAMPLERS[wanted.sampler].score_norms else None
+
+    norms = (
+        find_score_norms(request.model, request.label)
+        if SAMPLERS[wanted.sampler].score_norms
+        else None
+    )
     keep_freed_memory()
     restorer = Restorer(request.model, request.device)
     if (own := restorer.denoiser.distilled_levels) is not None:
         wanted = wanted.of_distilled(own, chosen)
+
     check_prior(restorer.denoiser, request.model)
     denoise = restorer.of_class(request.label)
     if denoise.size is not None:
         wanted = _at_least(denoise.size, wanted, given="height" in sampling or "width" in sampling)
+
     ways = 0 if request.trajectory is None else TRAJECTORIES
+
     with Progress(1, len(wanted.batches), quiet=quiet) as progress:
         progress.picture(wanted.sampler)
         pictures, seen = sample_pictures(
             denoise, wanted, restorer.device, norms=norms, ways=ways, callback=progress.step
         )
+
     shown = list(pictures) if request.separate else [grid(pictures)]
     if seen is not None:
-        files, shown = [*files, request.trajectory], [*shown, grid(seen.flatten(0, 1), columns=seen.shape[1])]
+        files = [*files, request.trajectory]
+        shown = [*shown, grid(seen.flatten(0, 1), columns=seen.shape[1])]
+
     for path, picture in zip(files, shown, strict=True):
         _write(picture, path, request.overwrite)
+
     return files
 
 
 def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
-    """Pictures as large as the model knows them, unless larger ones are wanted, which go through in tiles.
+    """Pictures as large as the model knows them, unless larger ones are wanted, which go through in
+    tiles.
 
     Raises:
         BadArgument: smaller ones, which would be drawn as a corner of a picture mirrored in itself.
@@ -95,7 +111,11 @@ def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
     if not given:
         return replace(wanted, height=size, width=size)
     if min(wanted.height, wanted.width) < size:
-        raise BadArgument(f"--size {wanted.width}x{wanted.height}: sides of at least {size}, the size of this model")
+        raise BadArgument(
+            f"--size {wanted.width}x{wanted.height}: sides of at least {size}, the size of this "
+            "model"
+        )
+
     return wanted
 
 

@@ -1,4 +1,6 @@
-"""Score norms of models: estimated on photographs by `restore score-norms`, kept, and found again for sampling."""
+"""Score norms of models: estimated on photographs by `restore score-norms`, kept, and found again
+for sampling.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class Estimate:
             raise BadArgument(f"--size {self.size}: must be between 8 and 1024 pixels")
 
 
-def estimate_to(wanted: Estimate, target: Path | None = None, *, overwrite: bool = False, quiet: bool = False) -> Path:
+def estimate_to(
+    wanted: Estimate, target: Path | None = None, *, overwrite: bool = False, quiet: bool = False
+) -> Path:
     """Estimate a model's score norms and write them; returns the file.
 
     Args:
@@ -70,7 +74,8 @@ def estimate_to(wanted: Estimate, target: Path | None = None, *, overwrite: bool
     Raises:
         BadArgument: what cannot be used, and what would be right.
         NothingToDo: no photograph that is readable and large enough.
-        FileAccess: a folder that cannot be read, or a file that exists or cannot be written; before any work.
+        FileAccess: a folder that cannot be read, or a file that exists or cannot be written; before
+            any work.
         Unavailable: no such model or device.
     """
     identity = _identity(wanted.model, wanted.label)
@@ -78,24 +83,32 @@ def estimate_to(wanted: Estimate, target: Path | None = None, *, overwrite: bool
     refuse_existing(path, overwrite or target is None)
     check_writable(path.parent)
     keep_freed_memory()
-    denoise = load_denoiser(wanted.model, choose_device(wanted.device), torch.float32).of_class(wanted.label)
-    side, only = wanted.size or denoise.config.size or SIDE, denoise.config.size
+    denoise = load_denoiser(wanted.model, choose_device(wanted.device), torch.float32).of_class(
+        wanted.label
+    )
+    side = wanted.size or denoise.config.size or SIDE
+    only = denoise.config.size
     if only not in (None, side):
         raise BadArgument(f"--size {side}: must be {only}, the only size that this model knows")
+
     generator = torch.Generator().manual_seed(wanted.seed)
     pictures = random_squares(wanted.folder, wanted.count, side, generator).to(denoise.device)
     sigmas = noise_levels(denoise.schedule, min(wanted.levels, len(denoise.schedule)), "log-snr")
+
     with Progress(1, quiet=quiet) as progress, torch.inference_mode():
         progress.picture("score norms")
         norms = estimate_score_norms(
             denoise, pictures, sigmas, model=identity, generator=generator, callback=progress.step
         )
+
     norms.save(path)
+
     return path
 
 
 def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
-    """Those that were estimated here, else those that came with the weights, ``NAME.norms.json`` beside them.
+    """Those that were estimated here, else those that came with the weights, ``NAME.norms.json``
+    beside them.
 
     Raises:
         Unavailable: there are none, or no such model.
@@ -106,7 +119,10 @@ def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
     for path in (_kept(identity), _beside(model, label)):
         if path.is_file():
             return ScoreNorms.load(path, identity)
-    options = ("" if model == "default" else f" --model {model}") + ("" if label is None else f" --class {label}")
+
+    options = ("" if model == "default" else f" --model {model}") + (
+        "" if label is None else f" --class {label}"
+    )
     raise Unavailable(
         f"--model {model}: its score norms are not known yet; restore score-norms DIR{options} "
         "estimates them on a folder of photographs"
@@ -114,7 +130,8 @@ def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
 
 
 def random_squares(folder: Path, count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Squares from random places of photographs, of all in turn in random order: [count, 3, side, side] in [-1, 1].
+    """Squares from random places of photographs, of all in turn in random order: [count, 3, side,
+    side] in [-1, 1].
 
     Raises:
         NothingToDo: no photograph that is readable and large enough.
@@ -122,16 +139,22 @@ def random_squares(folder: Path, count: int, side: int, generator: torch.Generat
     """
     if not folder.is_dir():
         raise FileAccess(f"{folder}: no such folder of photographs")
+
     paths = list(pictures_in(folder, SUFFIXES))
     waiting = [paths[index] for index in torch.randperm(len(paths), generator=generator).tolist()]
     squares: list[Tensor] = []
+
     while waiting and len(squares) < count:
         path = waiting.pop(0)
         if (square := _square(path, side, generator)) is not None:
             squares.append(square)
             waiting.append(path)
+
     if not squares:
-        raise NothingToDo(f"{folder}: no readable picture of at least {side}x{side} pixels in this folder")
+        raise NothingToDo(
+            f"{folder}: no readable picture of at least {side}x{side} pixels in this folder"
+        )
+
     return 2 * torch.stack(squares) - 1
 
 
@@ -141,11 +164,14 @@ def _square(path: Path, side: int, generator: torch.Generator) -> Tensor | None:
         pixels = read_photo(path).pixels
     except RestoreError:
         return None
+
     room = [size - side for size in pixels.shape[:2]]
     if min(room) < 0:
         return None
+
     top, left = (int(torch.randint(n + 1, (1,), generator=generator)) for n in room)
     square = np.broadcast_to(pixels[top : top + side, left : left + side], (side, side, 3))
+
     return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1).float()
 
 

@@ -1,4 +1,6 @@
-"""Which pictures a run takes: all of a folder, those of a pattern or a list; and of these one machine's share."""
+"""Which pictures a run takes: all of a folder, those of a pattern or a list; and of these one
+machine's share.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _MAGIC = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several runs that share a folder: it takes the pictures whose name falls to it, whatever else is there."""
+    """One of several runs that share a folder: it takes the pictures whose name falls to it,
+    whatever else is there.
+    """
 
     number: int
     """From 1."""
@@ -67,11 +71,14 @@ def matched(pattern: Path) -> list[Path]:
     return found
 
 
-def listed(source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: sys.stdin.buffer.read()) -> list[Path]:
+def listed(
+    source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: sys.stdin.buffer.read()
+) -> list[Path]:
     """The files that a list names, relative to the folder ``source``.
 
     Args:
-        names: a file with a name a line, or with NUL after each name, as ``find -print0`` writes; ``-`` is stdin.
+        names: a file with a name a line, or with NUL after each name, as ``find -print0`` writes;
+            ``-`` is stdin.
 
     Raises:
         FileAccess: the list cannot be read, or it names a file that is not there.
@@ -81,18 +88,26 @@ def listed(source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: 
     try:
         data = read_stdin() if str(names) == "-" else names.read_bytes()
     except OSError as error:
-        raise FileAccess(f"--files-from {names}: cannot be read: {error.strerror or error}") from error
+        raise FileAccess(
+            f"--files-from {names}: cannot be read: {error.strerror or error}"
+        ) from error
+
     separator = b"\0" if b"\0" in data else b"\n"
-    lines = [line.removesuffix(b"\r") if separator == b"\n" else line for line in data.split(separator)]
+    lines = [
+        line.removesuffix(b"\r") if separator == b"\n" else line for line in data.split(separator)
+    ]
     found = list(dict.fromkeys(_inside(source, os.fsdecode(line), names) for line in lines if line))
     if not found:
         raise NothingToDo(f"--files-from {names}: names no file")
+
     return found
 
 
 def shared_out(paths: Iterable[Path], root: Path, shard: Shard | None) -> list[Path]:
     """Those of the paths below ``root`` that are this run's."""
-    return [path for path in paths if shard is None or shard.takes(path.relative_to(root).as_posix())]
+    return [
+        path for path in paths if shard is None or shard.takes(path.relative_to(root).as_posix())
+    ]
 
 
 def _first_wildcard(pattern: Path) -> int:
@@ -103,7 +118,10 @@ def _inside(source: Path, name: str, names: Path) -> Path:
     path = Path(name)
     path = path.relative_to(source) if path.is_absolute() and path.is_relative_to(source) else path
     if path.is_absolute() or ".." in path.parts:
-        raise BadArgument(f"--files-from {names}: {name} is not below {source}; names are relative to it")
+        raise BadArgument(
+            f"--files-from {names}: {name} is not below {source}; names are relative to it"
+        )
     if not (source / path).is_file():
         raise FileAccess(f"--files-from {names}: {source / path}: no such file")
+
     return source / path

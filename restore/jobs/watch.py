@@ -17,14 +17,21 @@ class Watch:
         self.taken: dict[Path, State] = {}
 
     def settled(self, paths: Iterable[Path]) -> list[Path]:
-        """Of the files that are there now, those that were the same at the last look and have not been taken so.
+        """Of the files that are there now, those that were the same at the last look and have not
+        been taken so.
 
-        A file that changes after it was taken comes again; one that failed does not come again by itself.
+        A file that changes after it was taken comes again; one that failed does not come again by
+        itself.
         """
         found = {path: state for path in paths if (state := _state(path)) is not None}
-        ready = [path for path, state in found.items() if self.seen.get(path) == state != self.taken.get(path)]
+        ready = [
+            path
+            for path, state in found.items()
+            if self.seen.get(path) == state != self.taken.get(path)
+        ]
         self.seen = found
         self.taken.update({path: found[path] for path in ready})
+
         return ready
 
 

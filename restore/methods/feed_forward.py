@@ -1,8 +1,10 @@
-"""Image-to-image networks that others trained, through spandrel: Real-ESRGAN, SwinIR, HAT, SCUNet, LaMa and the like.
+"""Image-to-image networks that others trained, through spandrel: Real-ESRGAN, SwinIR, HAT, SCUNet,
+LaMa and the like.
 
-Spandrel (github.com/chaiNNer-org/spandrel, MIT licence) tells the architecture from the keys and shapes of a state dict
-and calls all of them alike. Files are read here: .safetensors, or pickles by PyTorch's reader that makes tensors only
-(``weights_only``), which takes no more than spandrel's own restricted one. TorchScript is code, and refused.
+Spandrel (github.com/chaiNNer-org/spandrel, MIT licence) tells the architecture from the keys and
+shapes of a state dict and calls all of them alike. Files are read here: .safetensors, or pickles by
+PyTorch's reader that makes tensors only (``weights_only``), which takes no more than spandrel's own
+restricted one. TorchScript is code, and refused.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def is_feed_forward(method: str) -> bool:
 
 
 def short_name(method: str) -> str:
-    """``spandrel:FILE`` without the file's folder, for readers elsewhere; any other name as it is."""
+    """``spandrel:FILE`` without the file's folder, for readers elsewhere; any other name as it
+    is.
+    """
     return PREFIX + Path(method.removeprefix(PREFIX)).name if is_feed_forward(method) else method
 
 
@@ -59,16 +63,20 @@ def check_file(method: str) -> Path:
     if not path.is_file():
         raise Unavailable(f"{method}: there is no such file")
     if path.suffix.lower() not in (".safetensors", *PICKLES):
-        raise Unavailable(f"{method}: must be a file of weights, .safetensors, {', '.join(PICKLES)}")
+        raise Unavailable(
+            f"{method}: must be a file of weights, .safetensors, {', '.join(PICKLES)}"
+        )
+
     return path
 
 
 class FeedForward:
     """A network that makes a picture of a picture in one call, whatever their size.
 
-    It computes in float32, as published results do, and its answer is not fitted to the measurement. A picture with
-    more pixels than a tile goes through in overlapping tiles, one at a time, blended as those of the denoiser are; when
-    memory runs out, tiles of half the side are taken, also of later pictures.
+    It computes in float32, as published results do, and its answer is not fitted to the
+    measurement. A picture with more pixels than a tile goes through in overlapping tiles, one at a
+    time, blended as those of the denoiser are; when memory runs out, tiles of half the side are
+    taken, also of later pictures.
 
     Args:
         method: ``spandrel:FILE``.
@@ -77,7 +85,8 @@ class FeedForward:
         notice: told what is done differently than expected.
 
     Raises:
-        Unavailable: spandrel is not installed, the file cannot be read or is refused, or no known architecture fits it.
+        Unavailable: spandrel is not installed, the file cannot be read or is refused, or no known
+            architecture fits it.
     """
 
     def __init__(
@@ -90,7 +99,9 @@ class FeedForward:
         notice: Notice = warnings.warn,
     ) -> None:
         path = check_file(method)
-        self.name, self.device, self.notice = short_name(method), device, notice
+        self.name = short_name(method)
+        self.device = device
+        self.notice = notice
         self.network = _load(path, method).to(device).eval()
         self.network.model.requires_grad_(False)
         self.architecture = self.network.architecture.name
@@ -98,9 +109,11 @@ class FeedForward:
         self.tile = tile or _side(memory, self.network.scale)
 
     def __call__(self, problem: Problem) -> Tensor:
-        """The network's answer, [B, 3, H, W] in [0, 1], of the size that is seen of a result, where the problem lies.
+        """The network's answer, [B, 3, H, W] in [0, 1], of the size that is seen of a result, where
+        the problem lies.
 
-        Super-resolution by less than the network's own scale is its picture, down-sampled bicubically.
+        Super-resolution by less than the network's own scale is its picture, down-sampled
+        bicubically.
 
         Raises:
             BadArgument: as `check`.
@@ -108,38 +121,65 @@ class FeedForward:
         """
         self.check(problem)
         y = problem.measurement
-        shown = y.reshape(-1, 1, *y.shape[-2:]) if self.network.input_channels == 1 else y.expand(-1, 3, -1, -1)
+        shown = (
+            y.reshape(-1, 1, *y.shape[-2:])
+            if self.network.input_channels == 1
+            else y.expand(-1, 3, -1, -1)
+        )
         holes = None if not self.fills else (1 - _known(problem)).expand(len(y), -1, -1, -1)
         answer = self._through(shown, holes)
         answer = answer.reshape(len(y), -1, *answer.shape[-2:]).expand(-1, 3, -1, -1)
         if not bool(torch.isfinite(answer).all()):
             raise RestoreError(f"{self.name}: the network's result is not finite (NaN or infinity)")
+
         return _resampled(answer, seen_size(problem.operator))
 
     def check(self, problem: Problem) -> None:
         """BadArgument where the network is for something else than the problem."""
-        network, measured, wanted = self.network, problem.measurement.shape[-2:], seen_size(problem.operator)
+        network = self.network
+        measured = problem.measurement.shape[-2:]
+        wanted = seen_size(problem.operator)
         about = f"{self.name}: {self.architecture}"
         if self.fills != (problem.kind == "inpaint"):
-            tasks = "inpaint only" if self.fills else "sr" if network.scale > 1 else "denoise, deblur and colorize"
-            raise BadArgument(f"{about} {_purpose(network)}; it is for {tasks}, not for {problem.task}")
+            tasks = (
+                "inpaint only"
+                if self.fills
+                else "sr"
+                if network.scale > 1
+                else "denoise, deblur and colorize"
+            )
+            raise BadArgument(
+                f"{about} {_purpose(network)}; it is for {tasks}, not for {problem.task}"
+            )
+
         if self.fills and problem.condition is None:
-            raise BadArgument(f"{about} fills whole pixels, and this mask hides some colours of them only")
+            raise BadArgument(
+                f"{about} fills whole pixels, and this mask hides some colours of them only"
+            )
         if network.scale == 1 and tuple(measured) != wanted:
-            raise BadArgument(f"{about} {_purpose(network)}; it does not enlarge, and {problem.task} wants that")
+            raise BadArgument(
+                f"{about} {_purpose(network)}; it does not enlarge, and {problem.task} wants that"
+            )
         if network.scale > 1 and tuple(measured) == wanted:
             raise BadArgument(f"{about} {_purpose(network)}; it is for sr, not for {problem.task}")
         if any(have * network.scale < want for have, want in zip(measured, wanted, strict=True)):
             scale = max(want / have for have, want in zip(measured, wanted, strict=True))
             raise BadArgument(
-                f"{about} enlarges {network.scale} times, which is less than {scale:.3g}; use --scale {network.scale} "
-                "or below, or another network"
+                f"{about} enlarges {network.scale} times, which is less than {scale:.3g}; use "
+                f"--scale {network.scale} or below, or another network"
             )
+
         channels = (network.input_channels, network.output_channels)
         if channels not in ((3, 3), (1, 1), (1, 3)):
-            raise BadArgument(f"{about} makes {channels[1]} channels of {channels[0]}; pictures have 3")
-        if problem.measurement.shape[1] != 1 and (problem.measurement.shape[1] != 3 or channels == (1, 3)):
-            raise BadArgument(f"{about} does not take a measurement of {problem.measurement.shape[1]} channels")
+            raise BadArgument(
+                f"{about} makes {channels[1]} channels of {channels[0]}; pictures have 3"
+            )
+        if problem.measurement.shape[1] != 1 and (
+            problem.measurement.shape[1] != 3 or channels == (1, 3)
+        ):
+            raise BadArgument(
+                f"{about} does not take a measurement of {problem.measurement.shape[1]} channels"
+            )
 
     def _through(self, pictures: Tensor, holes: Tensor | None) -> Tensor:
         """[N, C, h, w] through the network, in smaller tiles whenever memory runs out."""
@@ -154,9 +194,11 @@ class FeedForward:
 
     def _in_tiles(self, pictures: Tensor, holes: Tensor | None) -> Tensor:
         count, _, height, width = pictures.shape
-        scale, channels = self.network.scale, self.network.output_channels
+        scale = self.network.scale
+        channels = self.network.output_channels
         answer = pictures.new_zeros(count, channels, scale * height, scale * width)
         tiles = list(product(*self._spans(height, width)))
+
         for index, (rows, columns) in product(range(count), tiles):
             place = (slice(index, index + 1), slice(None), rows.place, columns.place)
             part = self._call(pictures[place], None if holes is None else holes[place])
@@ -164,12 +206,17 @@ class FeedForward:
             answer[index, :, _place(rows, scale), _place(columns, scale)].addcmul_(
                 part[0].to(answer), weights.to(answer)
             )
+
         return answer
 
     def _call(self, picture: Tensor, holes: Tensor | None) -> Tensor:
         """One tile; spandrel mirrors it to the size that the network needs, and cuts the answer."""
         # a copy of its own, in the usual order: an architecture may work in place
-        inputs = [part.to(self.device, copy=True).contiguous() for part in (picture, holes) if part is not None]
+        inputs = [
+            part.to(self.device, copy=True).contiguous()
+            for part in (picture, holes)
+            if part is not None
+        ]
         return self.network(*inputs)
 
     def _spans(self, height: int, width: int) -> tuple[Spans, Spans]:
@@ -186,15 +233,18 @@ class FeedForward:
         smaller = max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area or self._tiles_itself:
             raise RestoreError(
-                f"{self.name}: not enough memory, even for pieces of {self.tile}x{self.tile} pixels; "
-                "close other programs, restore a smaller picture, or use another --device"
+                f"{self.name}: not enough memory, even for pieces of {self.tile}x{self.tile} "
+                "pixels; close other programs, restore a smaller picture, or use another --device"
             )
+
         self.tile = smaller
         self.notice(f"{self.name}: not enough memory, going on with tiles of {smaller} pixels")
 
 
 def on_canvas(operator: Operator, picture: Tensor) -> Tensor:
-    """A picture as the operator takes it: continued by its rim where the operator sees beyond what is kept."""
+    """A picture as the operator takes it: continued by its rim where the operator sees beyond what
+    is kept.
+    """
     if not isinstance(operator, ValidConvolution):
         return picture
     top, bottom, left, right = operator.margins
@@ -203,7 +253,9 @@ def on_canvas(operator: Operator, picture: Tensor) -> Tensor:
 
 def seen_size(operator: Operator) -> tuple[int, int]:
     """Height and width of what a user gets."""
-    shape = operator.output_shape if isinstance(operator, ValidConvolution) else operator.input_shape
+    shape = (
+        operator.output_shape if isinstance(operator, ValidConvolution) else operator.input_shape
+    )
     return shape[-2], shape[-1]
 
 
@@ -223,11 +275,15 @@ def _resampled(picture: Tensor, size: tuple[int, int]) -> Tensor:
 def _purpose(network: Any) -> str:
     if network.purpose == "Inpainting":
         return "fills holes"
-    return f"enlarges {network.scale} times" if network.scale > 1 else "restores pictures of one size"
+    return (
+        f"enlarges {network.scale} times" if network.scale > 1 else "restores pictures of one size"
+    )
 
 
 def _side(memory: int, scale: int) -> int:
-    """Of tiles that fit a memory: a guess, half again what SwinIR takes for ×4 and three times what RRDBNet does."""
+    """Of tiles that fit a memory: a guess, half again what SwinIR takes for ×4 and three times what
+    RRDBNet does.
+    """
     per_pixel = 24e3 + 1e3 * scale**2
     return min(max(math.isqrt(int(memory / per_pixel)), SMALLEST_TILE), LARGEST_TILE)
 
@@ -247,17 +303,20 @@ def _load(path: Path, what: str) -> Any:
         import spandrel
     except ImportError as error:
         raise Unavailable(f"{what}: needs the package spandrel ({error}); {INSTALL}") from None
+
     state = spandrel.canonicalize_state_dict(_state(path, what))
     try:
         return spandrel.ModelLoader().load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
         raise Unavailable(
-            f"{what}: none of the architectures that spandrel {spandrel.__version__} knows; its tensors are "
-            f"{', '.join(list(state)[:3])} …"
+            f"{what}: none of the architectures that spandrel {spandrel.__version__} knows; its "
+            f"tensors are {', '.join(list(state)[:3])} …"
         ) from None
     except Exception as error:  # an architecture meets weights that only resemble its own
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise Unavailable(f"{what}: the weights do not fit the architecture that they resemble ({reason})") from None
+        raise Unavailable(
+            f"{what}: the weights do not fit the architecture that they resemble ({reason})"
+        ) from None
 
 
 def _state(path: Path, what: str) -> dict[str, Any]:
@@ -275,14 +334,21 @@ def _state(path: Path, what: str) -> dict[str, Any]:
             state = _pickled(path)
     except Exception as error:  # what comes of a file that is none of these is nowhere listed
         raise Unavailable(f"{what}: {_why_unread(error)}") from None
+
     if not isinstance(state, Mapping) or not state:
-        raise Unavailable(f"{what}: holds no state dict but a {type(state).__name__}; save the network's state_dict")
+        raise Unavailable(
+            f"{what}: holds no state dict but a {type(state).__name__}; save the network's "
+            "state_dict"
+        )
+
     return dict(state)
 
 
 def _pickled(path: Path) -> Any:
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_PICKLES:
-        raise ValueError("pickles are read by PyTorch 2.6 or newer only, see CVE-2025-32434; .safetensors by any")
+        raise ValueError(
+            "pickles are read by PyTorch 2.6 or newer only, see CVE-2025-32434; .safetensors by any"
+        )
     with warnings.catch_warnings(action="ignore"):
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -291,8 +357,15 @@ def _why_unread(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, pickle.UnpicklingError):
         if found := re.search(r"GLOBAL (\S+)", text):
-            return f"refused: it holds more than tensors ({found[1]}), which could run code; save the state_dict"
-        return "no weights that can be read: it is damaged, or a pickle that holds more than tensors"
+            return (
+                f"refused: it holds more than tensors ({found[1]}), which could run code; save "
+                "the state_dict"
+            )
+        return (
+            "no weights that can be read: it is damaged, or a pickle that holds more than tensors"
+        )
+
     if "TorchScript" in text:
         return "refused: TorchScript is a program, not weights; save the network's state_dict"
+
     return f"no weights that can be read ({(text or type(error).__name__)[:200]})"

@@ -11,7 +11,15 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from operators import Composition, LinearOperator, Mask, MaskedColor, MaskedRows, NonlinearChain, ValidConvolution
+from operators import (
+    Composition,
+    LinearOperator,
+    Mask,
+    MaskedColor,
+    MaskedRows,
+    NonlinearChain,
+    ValidConvolution,
+)
 from restore.diffusion.denoiser import Condition, Denoise, Denoiser, enlarged
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.guidance import classifier_free
@@ -38,22 +46,29 @@ class Run:
     generator: Generator
     callback: Callback | None
     start: Tensor | None = None
-    """[B or 1, *input_shape of the operator] in [-1, 1]: a picture to begin with, instead of the method's own."""
+    """[B or 1, *input_shape of the operator] in [-1, 1]: a picture to begin with, instead of the
+    method's own.
+    """
 
     @property
     def sigmas(self) -> list[float]:
         if self.settings.sigmas:
             return [*self.settings.sigmas, 0.0]
         highest = self._highest(float(self.problem.noise.max()))
-        return noise_levels(self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest)
+        return noise_levels(
+            self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest
+        )
 
     @property
     def walks(self) -> list[Hashable]:
-        """Of each picture what decides its way besides its own random numbers: pictures that agree in it come out of a
-        batch as each would alone."""
+        """Of each picture what decides its way besides its own random numbers: pictures that agree
+        in it come out of a batch as each would alone."""
         if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
             return list(range(len(self.problem.noise)))
-        return [(self._highest(level), level > 0, self._predicts(level)) for level in self.problem.noise.tolist()]
+        return [
+            (self._highest(level), level > 0, self._predicts(level))
+            for level in self.problem.noise.tolist()
+        ]
 
     def _highest(self, noise: float) -> float | None:
         """The highest noise level for a measurement with that noise; None is the schedule's.
@@ -61,7 +76,8 @@ class Run:
         Raises:
             BadArgument: a start with less noise than the network knows.
         """
-        sigmas, highest = self.denoiser.schedule.sigmas, self.settings.highest
+        sigmas = self.denoiser.schedule.sigmas
+        highest = self.settings.highest
         highest = self._highest_for_holes if isinstance(highest, str) else highest
         if highest is None:
             return None
@@ -71,11 +87,14 @@ class Run:
         if highest <= sigmas[0]:
             lowest = f"{sigmas[0] / 2:.3g}, the model's lowest noise"
             raise BadArgument(f"--start-noise {highest / 2:g}: must be above {lowest}")
+
         return min(highest, float(sigmas[-1]))
 
     @cached_property
     def _highest_for_holes(self) -> float:
-        return _level_for_holes(self.problem.operator, filled=self.settings.highest == "filled holes")
+        return _level_for_holes(
+            self.problem.operator, filled=self.settings.highest == "filled holes"
+        )
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -101,7 +120,9 @@ class Run:
 
     @cached_property
     def noise_level(self) -> Tensor | float:
-        """[B], in the model's coordinates, where pictures span [-1, 1]; 0 where no picture has any."""
+        """[B], in the model's coordinates, where pictures span [-1, 1]; 0 where no picture has
+        any.
+        """
         return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0
 
     @property
@@ -112,11 +133,16 @@ class Run:
         """Makes of an estimate the picture nearest to it that explains the measurement.
 
         Args:
-            error: the estimate's own standard deviation from the truth, weighed against the measurement's noise.
+            error: the estimate's own standard deviation from the truth, weighed against the
+                measurement's noise.
         """
         problem = self.problem
         return lambda clean: project(
-            problem.model_operator, clean, problem.model_measurement, self.noise_level, prior_std=error
+            problem.model_operator,
+            clean,
+            problem.model_measurement,
+            self.noise_level,
+            prior_std=error,
         )
 
 
@@ -163,12 +189,21 @@ def _no_svd(run: Run) -> str:
     kind = type(run.problem.operator).__name__
     known = run.problem.condition is not None and run.denoiser.conditional
     working = ", ".join(WITHOUT_SVD if known else WITHOUT_SVD[:1])
-    hint = "; or --boundary unknown or circular, whatever the kernel" if run.problem.task == "deblur" else ""
-    return f"--method ddrm: it needs an operator with an SVD, and {kind} has none; without one work {working}{hint}"
+    hint = (
+        "; or --boundary unknown or circular, whatever the kernel"
+        if run.problem.task == "deblur"
+        else ""
+    )
+
+    return (
+        f"--method ddrm: it needs an operator with an SVD, and {kind} has none; without one "
+        f"work {working}{hint}"
+    )
 
 
 def _diffpir(run: Run) -> Tensor:
-    problem, begun = run.problem, _begun(run)
+    problem = run.problem
+    begun = _begun(run)
     return diffpir(
         run.denoiser,
         problem.model_operator,
@@ -194,7 +229,8 @@ def _begun(run: Run) -> Tensor | None:
 
 def _smooth_estimate(run: Run) -> Tensor:
     """What the measurement tells without a prior; grey where it tells nothing."""
-    problem, operator = run.problem, run.problem.model_operator
+    problem = run.problem
+    operator = run.problem.model_operator
     if problem.kind == "compressed":
         return problem.model_measurement
     grey = problem.model_measurement.new_zeros(len(problem.measurement), *operator.input_shape)
@@ -208,6 +244,7 @@ _SR3_ERROR, _ONE_STEP_ERROR, _PREDICTED_ERROR = 0.05, 0.1, 0.02
 def _sr3(run: Run) -> Tensor:
     if run.settings.sampler is not None:
         return _sampled(run, SAMPLERS[run.settings.sampler])
+
     condition = _condition(run, "sr3")
     return sr3(
         _guided(run),
@@ -222,15 +259,21 @@ def _sr3(run: Run) -> Tensor:
 
 
 def _sampled(run: Run, sampler: Sampler) -> Tensor:
-    """SR3 by another reverse process: of the conditional network, each clean estimate explaining the measurement."""
-    condition, sigmas = _condition(run, "sr3"), run.sigmas
+    """SR3 by another reverse process: of the conditional network, each clean estimate explaining
+    the measurement.
+    """
+    condition = _condition(run, "sr3")
+    sigmas = run.sigmas
     own = run.denoiser.distilled_levels
     if own is not None and len(own) == run.settings.steps:
         sigmas = [*own, 0.0]
+
     random = {"generator": run.generator} if sampler.random else {}
+
     return sampler.run(
         corrected(_guided(run), run.consistent(_SR3_ERROR)),
-        start(torch.zeros_like(condition.picture), sigmas[0], run.generator) + (0 if run.start is None else run.start),
+        start(torch.zeros_like(condition.picture), sigmas[0], run.generator)
+        + (0 if run.start is None else run.start),
         sigmas,
         condition=condition,
         callback=run.callback,
@@ -239,7 +282,9 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
 
 
 def _guided(run: Run) -> Denoise:
-    """The network, pulled towards its condition by two calls instead of one, where that is wanted."""
+    """The network, pulled towards its condition by two calls instead of one, where that is
+    wanted.
+    """
     scale = run.settings.guidance
     return run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
 
@@ -249,7 +294,9 @@ def _one_step(run: Run) -> Tensor:
         return _denoise_once(run)
     if run.predicts:
         return _predicted(run)
+
     highest = float(run.denoiser.schedule.sigmas[-1])
+
     return one_step(
         run.denoiser,
         _condition(run, "one-step"),
@@ -282,63 +329,93 @@ def _condition(run: Run, method: str) -> Condition:
     condition = run.problem.condition
     if condition is None:
         raise BadArgument(
-            f"--method {method}: the task {run.problem.kind!r} has no condition picture; use diffpir or ddrm"
+            f"--method {method}: the task {run.problem.kind!r} has no condition picture; use "
+            "diffpir or ddrm"
         )
     if run.predicts and run.denoiser.config.condition_picture == "predicted":
         return _predicted_condition(run)
+
     return _enlarged_as_known(run, condition) if run.problem.kind == "sr" else condition
 
 
 def _predicted_condition(run: Run) -> Condition:
-    """The predictor's answer, which shows every pixel; beyond an unknown border nothing is known."""
-    operator, known = run.problem.operator, torch.ones_like(run.evidence.known)
+    """The predictor's answer, which shows every pixel; beyond an unknown border nothing is
+    known.
+    """
+    operator = run.problem.operator
+    known = torch.ones_like(run.evidence.known)
     known = operator.embed(known) if isinstance(operator, ValidConvolution) else known
     return Condition(run.predicted, known)
 
 
 def _enlarged_as_known(run: Run, condition: Condition) -> Condition:
     """The low-resolution picture at full size, enlarged as in the network's training."""
-    problem, config = run.problem, run.denoiser.config
-    size, measured = problem.operator.input_shape[-2:], problem.measurement.shape[-2:]
-    if config.scale is not None and any(abs(a / b - config.scale) > 0.01 for a, b in zip(size, measured, strict=True)):
+    problem = run.problem
+    config = run.denoiser.config
+    size = problem.operator.input_shape[-2:]
+    measured = problem.measurement.shape[-2:]
+    if config.scale is not None and any(
+        abs(a / b - config.scale) > 0.01 for a, b in zip(size, measured, strict=True)
+    ):
         raise BadArgument(
-            f"--scale {size[1] / measured[1]:g}: this model was trained to enlarge {config.scale} times and "
-            f"knows nothing else; use --scale {config.scale}"
+            f"--scale {size[1] / measured[1]:g}: this model was trained to enlarge {config.scale} "
+            f"times and knows nothing else; use --scale {config.scale}"
         )
     if config.condition_resampling == "bicubic":
         return condition
-    return condition._replace(picture=2 * enlarged(problem.measurement, size, config.condition_resampling) - 1)
+
+    return condition._replace(
+        picture=2 * enlarged(problem.measurement, size, config.condition_resampling) - 1
+    )
 
 
-METHODS: dict[str, Callable[[Run], Tensor]] = {"ddrm": _ddrm, "diffpir": _diffpir, "sr3": _sr3, "one-step": _one_step}
+METHODS: dict[str, Callable[[Run], Tensor]] = {
+    "ddrm": _ddrm,
+    "diffpir": _diffpir,
+    "sr3": _sr3,
+    "one-step": _one_step,
+}
 
 BIHARMONIC_LIMIT = 200_000
-"""Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick."""
+"""Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is
+quick.
+"""
 
 
 def _classical_estimate(problem: Problem) -> Tensor:
-    """Pictures [B, 3, H, W] in [-1, 1]: unknown pixels continue the known ones smoothly, unknown colours are grey."""
+    """Pictures [B, 3, H, W] in [-1, 1]: unknown pixels continue the known ones smoothly, unknown
+    colours are grey.
+    """
     from restore.metrics.classical import inpaint
 
     unknown = _holes(problem.operator)
     if unknown is None:
         return 2 * problem.measurement.expand(-1, 3, -1, -1) - 1
+
     holes = unknown.any(dim=-3).expand(len(problem.measurement), -1, -1)
     small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
     method = "biharmonic" if small else "navier-stokes"
     pictures = problem.measurement.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
-    filled = [inpaint(p, hole, method) for p, hole in zip(pictures, holes.cpu().numpy(), strict=True)]
+    filled = [
+        inpaint(p, hole, method) for p, hole in zip(pictures, holes.cpu().numpy(), strict=True)
+    ]
+
     return 2 * torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(problem.measurement) - 1
 
 
 def _level_for_holes(operator: Operator, filled: bool) -> float:
-    """The noise that hides the start: half the distance in pixels to the nearest known pixel, from 1 to 20, where it
-    is empty; an eighth of it, from 0.2 to 5, where a classical method filled it."""
+    """The noise that hides the start: half the distance in pixels to the nearest known pixel, from
+    1 to 20, where it is empty; an eighth of it, from 0.2 to 5, where a classical method filled
+    it."""
     share, least, most = (1 / 8, 0.2, 5.0) if filled else (1 / 2, 1.0, 20.0)
     unknown = _holes(operator)
     if unknown is None:
         return least
-    distance = max(distance_transform_edt(hole).max() for hole in unknown.flatten(0, -3).cpu().numpy())
+
+    distance = max(
+        distance_transform_edt(hole).max() for hole in unknown.flatten(0, -3).cpu().numpy()
+    )
+
     return float(min(max(share * distance, least), most))
 
 
@@ -351,4 +428,5 @@ def _holes(operator: Operator) -> Tensor | None:
         return _holes(operator.first) if holes is None else holes
     if isinstance(operator, MaskedColor):
         return operator.known == 0
+
     return operator.singular_values == 0 if isinstance(operator, Mask | MaskedRows) else None

@@ -21,8 +21,8 @@ from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS, check_variance
 
 AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
-"""Pictures, and pixels of them, that go through the network together at most. Some samplers' random numbers depend on
-how many do, so it does not depend on the machine."""
+"""Pictures, and pixels of them, that go through the network together at most. Some samplers' random
+numbers depend on how many do, so it does not depend on the machine."""
 SHOWN = 8
 """Estimates along a trajectory that are shown."""
 
@@ -36,8 +36,8 @@ class Sampling:
         height, width: in pixels.
         sampler: one of `restore.samplers.catalogue.SAMPLERS`.
         steps: of the grid of noise levels.
-        levels: the grid, one of `restore.diffusion.schedule.LEVELS`, or the levels themselves without the final 0; None
-            is the sampler's own grid.
+        levels: the grid, one of `restore.diffusion.schedule.LEVELS`, or the levels themselves
+            without the final 0; None is the sampler's own grid.
         seed: of the random numbers.
 
     Raises:
@@ -58,17 +58,25 @@ class Sampling:
         if isinstance(self.levels, str) and self.levels not in LEVELS:
             raise BadArgument(f"--levels {self.levels}: unknown; there are {', '.join(LEVELS)}")
         if isinstance(self.levels, tuple) and len(self.levels) != self.steps:
-            raise BadArgument(f"{len(self.levels)} noise levels for {self.steps} steps: must be as many")
+            raise BadArgument(
+                f"{len(self.levels)} noise levels for {self.steps} steps: must be as many"
+            )
+
         least = SAMPLERS[self.sampler].least_steps
         if not least <= self.steps <= 1000:
-            raise BadArgument(f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}")
+            raise BadArgument(
+                f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}"
+            )
         if not 1 <= self.count <= 10_000:
             raise BadArgument(f"--count {self.count}: must be between 1 and 10000")
         if min(self.height, self.width) < 8 or self.height * self.width > 2**22:
-            raise BadArgument(f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels")
+            raise BadArgument(
+                f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels"
+            )
 
     def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
-        """The same for a distilled model, which has DDIM's steps at its own levels unless something else was chosen.
+        """The same for a distilled model, which has DDIM's steps at its own levels unless something
+        else was chosen.
 
         Any sampler with as many steps gets these levels, as the network knows no others.
 
@@ -116,11 +124,13 @@ def sample_pictures(
     check_variance(sampling.sampler, denoise.learned_variance)
     if sampler.score_norms and norms is None:
         raise BadArgument(f"--sampler {sampling.sampler}: it needs the model's score norms")
+
     sigmas = _sigmas(denoise.schedule, sampling)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
         options["norms"] = norms
+
     made: list[Tensor] = []
     seen: list[Tensor] = []
 
@@ -134,6 +144,7 @@ def sample_pictures(
             x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
             noise = start(x, sigmas[0], generator)
             made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
+
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
 
 
@@ -141,7 +152,9 @@ def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
     """Noise levels with a final 0."""
     if isinstance(sampling.levels, tuple):
         return [*sampling.levels, 0.0]
-    return noise_levels(schedule, sampling.steps, sampling.levels or SAMPLERS[sampling.sampler].levels)
+    return noise_levels(
+        schedule, sampling.steps, sampling.levels or SAMPLERS[sampling.sampler].levels
+    )
 
 
 def _evenly(steps: int) -> list[int]:
@@ -150,13 +163,17 @@ def _evenly(steps: int) -> list[int]:
 
 
 def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
-    """Pictures [N, 3, H, W] side by side on white, [3, …, …]; without ``columns`` about as many as rows."""
-    count, columns = len(pictures), columns or math.ceil(math.sqrt(len(pictures)))
+    """Pictures [N, 3, H, W] side by side on white, [3, …, …]; without ``columns`` about as many as
+    rows.
+    """
+    count = len(pictures)
+    columns = columns or math.ceil(math.sqrt(len(pictures)))
     framed = F.pad(pictures, (0, gap, 0, gap), value=1.0)
     missing = -count % columns
     framed = torch.cat([framed, framed.new_ones(missing, *framed.shape[1:])])
     _, channels, height, width = framed.shape
     rows = framed.reshape(-1, columns, channels, height, width)
+
     return rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)[:, :-gap, :-gap]
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 def estimate_noise(image: Tensor) -> float:
     """Standard deviation of white Gaussian noise in a picture, in the units of its pixels.
 
-    The mean over channels of scikit-image's `estimate_sigma`: the median absolute deviation of the finest wavelet
-    coefficients (Donoho, Johnstone 1994). Fine texture counts as noise, so a sharp clean photograph gives a little
-    more than zero.
+    The mean over channels of scikit-image's `estimate_sigma`: the median absolute deviation of the
+    finest wavelet coefficients (Donoho, Johnstone 1994). Fine texture counts as noise, so a sharp
+    clean photograph gives a little more than zero.
 
     Args:
         image: [C, H, W].

@@ -1,7 +1,8 @@
-"""How good a restored picture is: PSNR, SSIM, LPIPS against the truth, and consistency with the measurement.
+"""How good a restored picture is: PSNR, SSIM, LPIPS against the truth, and consistency with the
+measurement.
 
-Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric answers [B], one
-number per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
+Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric answers [B],
+one number per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
 """
 
 from __future__ import annotations
@@ -85,18 +86,22 @@ def psnr_y(estimate: Tensor, truth: Tensor, border: int = 0) -> Tensor:
     _check_pair(estimate, truth)
     height, width = truth.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
-        raise BadArgument(f"a border of {border} leaves nothing of a picture of {width}x{height} pixels")
+        raise BadArgument(
+            f"a border of {border} leaves nothing of a picture of {width}x{height} pixels"
+        )
+
     inside = (..., slice(border, height - border), slice(border, width - border))
+
     return psnr(luma(estimate)[inside], luma(truth)[inside])
 
 
 def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity, by kornia, in the convention of Wang et al.
 
-    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the picture, K1 = 0.01, K2 = 0.03,
-    population covariance, on R, G and B apart, averaged over positions and colours. The same number as
-    scikit-image's
-    `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)` on RGB.
+    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the picture, K1 = 0.01, K2 =
+    0.03, population covariance, on R, G and B apart, averaged over positions and colours. The same
+    number as scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False)` on RGB.
 
     Parameters
     ----------
@@ -113,8 +118,8 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
 
     References
     ----------
-    Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error visibility to
-    structural similarity", IEEE Trans. Image Processing 13(4), 2004.
+    Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
+    visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
     """
     from kornia.metrics import ssim as ssim_map
 
@@ -133,8 +138,9 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
 
     Returns
     -------
-    Tensor [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's noise level. The
-    mean runs over every entry of the measurement, also those that a mask sets to 0.
+    Tensor [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's
+    noise level. The mean runs over every entry of the measurement, also those that a mask sets to
+    0.
 
     Raises
     ------
@@ -143,21 +149,25 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
     """
     predicted = operator.A(estimate)
     if predicted.shape != measurement.shape:
-        raise BadArgument(f"the measurement has the shape {tuple(measurement.shape)}, A x has {tuple(predicted.shape)}")
+        raise BadArgument(
+            f"the measurement has the shape {tuple(measurement.shape)}, A x has "
+            f"{tuple(predicted.shape)}"
+        )
+
     return (predicted - measurement).square().flatten(1).mean(1).sqrt()
 
 
 class Lpips:
     """Learned perceptual distance (LPIPS 0.1, AlexNet): `Lpips(trunk)(estimate, truth)`.
 
-    The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a file. Nothing
-    is ever downloaded. 0 for equal pictures, growing with the perceived difference.
+    The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a
+    file. Nothing is ever downloaded. 0 for equal pictures, growing with the perceived difference.
 
     Parameters
     ----------
     trunk : path
-        torchvision's AlexNet, whole or `features` only, as .safetensors or .pth, under torchvision's names
-        (`features.0.weight`, …).
+        torchvision's AlexNet, whole or `features` only, as .safetensors or .pth, under
+        torchvision's names (`features.0.weight`, …).
     device : str or torch.device
 
     Raises
@@ -167,8 +177,8 @@ class Lpips:
 
     References
     ----------
-    R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep Features
-    as a Perceptual Metric", CVPR 2018, arXiv:1801.03924.
+    R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep
+    Features as a Perceptual Metric", CVPR 2018, arXiv:1801.03924.
     """
 
     def __init__(self, trunk: str | os.PathLike[str], device: str | torch.device = "cpu") -> None:
@@ -185,7 +195,8 @@ class Lpips:
 
         Parameters
         ----------
-        estimate, truth : Tensor [B, 3, H, W] in [0, 1], at least 31 pixels each way, on the network's device
+        estimate, truth : Tensor [B, 3, H, W] in [0, 1], at least 31 pixels each way, on the
+            network's device
 
         Returns
         -------
@@ -196,7 +207,8 @@ class Lpips:
 
 
 def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
-    """Where AlexNet's convolutions lie: the argument, else $RESTORE_LPIPS_TRUNK, else torchvision's cache.
+    """Where AlexNet's convolutions lie: the argument, else $RESTORE_LPIPS_TRUNK, else torchvision's
+    cache.
 
     Raises
     ------
@@ -208,18 +220,25 @@ def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
         if not Path(named).is_file():
             raise Unavailable(f"LPIPS: there is no file {named} with AlexNet's convolutions")
         return Path(named)
+
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     cached = sorted(cache.glob("alexnet-owt-*.pth"))
     if not cached:
         raise Unavailable(
             "LPIPS needs torchvision's AlexNet weights, which are not downloaded for you: put "
-            f"alexnet-owt-*.pth into {cache}, or name the file in the environment variable {TRUNK_VARIABLE}"
+            f"alexnet-owt-*.pth into {cache}, or name the file in the environment variable "
+            f"{TRUNK_VARIABLE}"
         )
+
     return cached[-1]
 
 
-def load_lpips(trunk: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu") -> Lpips:
-    """LPIPS with the trunk that `find_lpips_trunk` finds; raises `Unavailable` where there is none."""
+def load_lpips(
+    trunk: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu"
+) -> Lpips:
+    """LPIPS with the trunk that `find_lpips_trunk` finds; raises `Unavailable` where there is
+    none.
+    """
     return Lpips(find_lpips_trunk(trunk), device)
 
 
@@ -232,14 +251,23 @@ def _load_trunk(net: torch.nn.Module, path: Path) -> None:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict({name: weights["features." + name.split(".", 1)[1]] for name in net.state_dict()})
+        net.load_state_dict(
+            {name: weights["features." + name.split(".", 1)[1]] for name in net.state_dict()}
+        )
     except Exception as error:  # damaged files raise whatever their reader happens to raise
-        raise UnreadableInput(f"{path} does not hold torchvision's AlexNet convolutions: {error}") from error
+        raise UnreadableInput(
+            f"{path} does not hold torchvision's AlexNet convolutions: {error}"
+        ) from error
 
 
 def _check_pair(estimate: Tensor, truth: Tensor, smallest: int = 1) -> None:
     if estimate.shape != truth.shape:
-        raise BadArgument(f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare")
+        raise BadArgument(
+            f"pictures of shapes {tuple(estimate.shape)} and {tuple(truth.shape)} do not compare"
+        )
+
     height, width = truth.shape[-2:]
     if min(height, width) < smallest:
-        raise BadArgument(f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way")
+        raise BadArgument(
+            f"pictures of {width}x{height} pixels are too small: {smallest} are needed each way"
+        )

@@ -1,8 +1,8 @@
 """Transparency: colours that nobody sees must not reach those that are seen.
 
-What a file holds under its transparent pixels is arbitrary, black mostly. A network and an operator see the whole
-picture, so they would carry it over the edge: a dark rim around a cut-out. Before a restoration those colours are
-therefore replaced by a smooth continuation of the visible ones.
+What a file holds under its transparent pixels is arbitrary, black mostly. A network and an operator
+see the whole picture, so they would carry it over the edge: a dark rim around a cut-out. Before a
+restoration those colours are therefore replaced by a smooth continuation of the visible ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from restore.metrics.noise import estimate_noise
 
 HIDDEN_BELOW = 0.02
-"""Alpha below which the colour of a pixel counts as arbitrary: 5 of 255, too little to see or to hold a colour."""
+"""Alpha below which the colour of a pixel counts as arbitrary: 5 of 255, too little to see or to
+hold a colour.
+"""
 
 
 def hidden(alpha: Tensor) -> Tensor:
@@ -23,11 +25,12 @@ def hidden(alpha: Tensor) -> Tensor:
 
 
 def continue_colour(color: Tensor, alpha: Tensor) -> Tensor:
-    """The picture with the colour of hidden pixels replaced by a smooth continuation of the visible ones.
+    """The picture with the colour of hidden pixels replaced by a smooth continuation of the visible
+    ones.
 
-    Pull-push (Gortler et al., The Lumigraph, SIGGRAPH 1996, 3.4): colours weighted by alpha are averaged to ever
-    coarser grids until no hole is left, and the holes are filled on the way back. Visible pixels come through
-    untouched, as does a picture that is hidden or visible everywhere.
+    Pull-push (Gortler et al., The Lumigraph, SIGGRAPH 1996, 3.4): colours weighted by alpha are
+    averaged to ever coarser grids until no hole is left, and the holes are filled on the way back.
+    Visible pixels come through untouched, as does a picture that is hidden or visible everywhere.
 
     Args:
         color: [B, C, H, W].
@@ -42,20 +45,23 @@ def continue_colour(color: Tensor, alpha: Tensor) -> Tensor:
 
 
 def visible_noise(color: Tensor, alpha: Tensor) -> list[float]:
-    """`restore.metrics.noise.estimate_noise` of each picture where it is visible: what is exactly zero does not count
-    there.
+    """`restore.metrics.noise.estimate_noise` of each picture where it is visible: what is exactly
+    zero does not count there.
 
     Args:
         color: [B, C, H, W].
         alpha: [B, 1, H, W].
     """
     known = ~hidden(alpha)
-    mean = (color * known).sum(dim=(-2, -1), keepdim=True) / known.sum(dim=(-2, -1), keepdim=True).clamp_min(1)
+    mean = (color * known).sum(dim=(-2, -1), keepdim=True) / known.sum(
+        dim=(-2, -1), keepdim=True
+    ).clamp_min(1)
     return [estimate_noise(picture) for picture in (color - mean) * known]
 
 
 def put_back(solutions: Tensor, color: Tensor, alpha: Tensor, keep: Tensor | None = None) -> Tensor:
-    """The file's own colours where they are hidden, so that a picture of the same size returns with them.
+    """The file's own colours where they are hidden, so that a picture of the same size returns with
+    them.
 
     Args:
         solutions: [K, B, C, H, W]; of another size than the file they are returned as they are.
@@ -70,11 +76,14 @@ def put_back(solutions: Tensor, color: Tensor, alpha: Tensor, keep: Tensor | Non
 
 
 def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Colours everywhere, of colours times weight and weight, where that is 0 nowhere at least at one pixel."""
+    """Colours everywhere, of colours times weight and weight, where that is 0 nowhere at least at
+    one pixel.
+    """
     colour = weighted / weight.clamp_min(torch.finfo(weight.dtype).tiny)
     holes = weight == 0
     if not bool(holes.any()):
         return colour
+
     pooled = [F.avg_pool2d(values, 2, ceil_mode=True) for values in (weighted, weight)]
     coarse = F.interpolate(_pull_push(*pooled), scale_factor=2, mode="bilinear")
     return torch.where(holes, coarse[..., : weight.shape[-2], : weight.shape[-1]], colour)

@@ -1,7 +1,7 @@
 """From the bytes of a picture's file to its samples, upright.
 
-Pillow opens every file and decodes 8-bit pixels. It would cut 16-bit ones to 8 bits: those are decoded by
-OpenCV (PNG, AVIF) and in `restore.photo.tiff`, with the floating-point ones.
+Pillow opens every file and decodes 8-bit pixels. It would cut 16-bit ones to 8 bits: those are
+decoded by OpenCV (PNG, AVIF) and in `restore.photo.tiff`, with the floating-point ones.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Decoded(NamedTuple):
     """A file taken apart.
 
     Attributes:
-        samples: uint8, uint16, or float32 in [0, 1], [H, W, 1, 2, 3 or 4], upright: grey or RGB, alpha last where
-            there is transparency.
+        samples: uint8, uint16, or float32 in [0, 1], [H, W, 1, 2, 3 or 4], upright: grey or RGB,
+            alpha last where there is transparency.
         bits: 8, 16 or 32 (floating point).
         format: Pillow's name of it.
         metadata: what is kept of the file.
@@ -48,13 +48,18 @@ def decode(data: bytes, formats: Iterable[str], max_pixels: int) -> Decoded:
     bits = 32 if floating else _depth(im, data)
     if im.format == "PNG":  # what is said behind the pixels counts, and what is damaged is told
         im.load()
-    metadata, encoding = read_metadata(im, data), compression(im, data)
+
+    metadata = read_metadata(im, data)
+    encoding = compression(im, data)
     if bits == 8:
         samples = _decode_8bit(im)
     else:
         samples = _DEEP_DECODERS[im.format](im, data)
-    # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it decodes it.
+
+    # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it
+    # decodes it.
     samples = _turn(samples, im.getexif().get(ORIENTATION, 1))
+
     return Decoded(samples, bits, "JPEG" if im.format == "MPO" else im.format, metadata, encoding)
 
 
@@ -71,30 +76,40 @@ def _open(data: bytes, formats: Iterable[str], max_pixels: int) -> Image.Image:
         if data.startswith(STARTS):
             raise ValueError("a TIFF of unsupported samples, or damaged") from error
         raise ValueError("not a picture of a known format") from error
+
     check_size(im.width, im.height, max_pixels)
-    # A phone's MPO is a JPEG with previews or a gain map behind it: its first frame is the photograph.
+    # A phone's MPO is a JPEG with previews or a gain map behind it: its first frame is the
+    # photograph.
     frames = getattr(im, "n_frames", 1)
     if frames > 1 and im.format != "MPO":
-        raise ValueError(f"is animated or has several pages ({frames}); --pages takes them one by one")
+        raise ValueError(
+            f"is animated or has several pages ({frames}); --pages takes them one by one"
+        )
+
     if im.format == "PNG":  # compares its checksums, which decoding does not
         Image.open(io.BytesIO(data)).verify()
+
     return im
 
 
 def _depth(im: Image.Image, data: bytes) -> int:
-    """8 or 16, from the header; CMYK counts as 8, the depth it is converted in. Others raise ValueError."""
+    """8 or 16, from the header; CMYK counts as 8, the depth it is converted in. Others raise
+    ValueError.
+    """
     deepest = data[24] if im.format == "PNG" else 8
     if im.format == "TIFF":
         deepest = max(im.tag_v2.get(258, (1,)))
         kinds = im.tag_v2.get(339, (1,))  # 1: unsigned, 4: not said
         if not {1, 4}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
             raise ValueError(f"a TIFF of {deepest}-bit signed or other unsupported samples")
+
     if im.format == "AVIF" and _avif_depth(data) > 8 and _opencv_knows_avif():
         return 16
     if deepest == 16 and im.mode != "CMYK":
         return 16
     if im.mode not in _GREY_MODES | _COLOUR_MODES:
         raise ValueError(f"pixels of the kind {im.mode} are not supported")
+
     return 8
 
 
@@ -110,7 +125,9 @@ def _decode_8bit(im: Image.Image) -> np.ndarray:
 def _cmyk_to_rgb(im: Image.Image) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(im.info["icc_profile"]))
-        return ImageCms.profileToProfile(im, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return ImageCms.profileToProfile(
+            im, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
     except (KeyError, OSError, ImageCms.PyCMSError):
         return im.convert("RGB")
 
@@ -124,6 +141,7 @@ def _decode_png16(im: Image.Image, data: bytes) -> np.ndarray:
     if "transparency" in im.info:  # one colour stands for transparent
         opaque = (samples != np.array(im.info["transparency"])).any(axis=2)
         return np.dstack([samples, opaque * np.uint16(65535)])
+
     return samples
 
 
@@ -153,11 +171,14 @@ _DEEP_DECODERS = {"PNG": _decode_png16, "TIFF": decode_deep_tiff, "AVIF": _decod
 
 
 def _turn(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright view of [H, W, C] samples stored in an EXIF orientation (1 to 8; others are taken as 1)."""
+    """Upright view of [H, W, C] samples stored in an EXIF orientation (1 to 8; others are taken as
+    1).
+    """
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]
     if orientation in (2, 3, 6, 7):
         samples = samples[:, ::-1]
+
     return samples

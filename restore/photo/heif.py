@@ -41,8 +41,10 @@ def decode_heif(data: bytes, max_pixels: int) -> Decoded:
         import pillow_heif
     except ImportError:
         raise Unavailable(
-            "a HEIC picture, for which the package pillow-heif is needed: pip install 'restore-diffusion[heic]'"
+            "a HEIC picture, for which the package pillow-heif is needed: pip install "
+            "'restore-diffusion[heic]'"
         ) from None
+
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     picture = file[file.primary_index]
     check_size(*picture.size, max_pixels)
@@ -55,6 +57,12 @@ def decode_heif(data: bytes, max_pixels: int) -> Decoded:
         samples = np.rint((samples >> (16 - depth)) * (full / (2**depth - 1))).astype(np.uint16)
     if picture.premultiplied_alpha:
         samples = unpremultiply(samples, full)
+
     said = Image.new("L", (1, 1))  # Pillow knows how to read EXIF
-    said.info = {name: picture.info[name] for name in ("exif", "xmp", "icc_profile") if picture.info.get(name)}
+    said.info = {
+        name: picture.info[name]
+        for name in ("exif", "xmp", "icc_profile")
+        if picture.info.get(name)
+    }
+
     return Decoded(samples, 16 if deep else 8, "HEIF", read_metadata(said), {})

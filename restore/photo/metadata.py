@@ -1,4 +1,6 @@
-"""What a picture's file says beside its pixels: colour profile, EXIF, XMP, IPTC, resolution, how it was compressed."""
+"""What a picture's file says beside its pixels: colour profile, EXIF, XMP, IPTC, resolution, how it
+was compressed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from restore.photo.xmp import kept_xmp
 ORIENTATION = ExifTags.Base.Orientation.value
 """The EXIF tag that says which way up the stored pixels are."""
 
-# Tags of the first directory that are about the photograph; the others describe how the old file stores it.
+# Tags of the first directory that are about the photograph; the others describe how the old file
+# stores it.
 _EXIF_TAGS = {
     *(270, 271, 272, ORIENTATION),  # ImageDescription, Make, Model
     *(282, 283, 296),  # resolution
@@ -22,16 +25,21 @@ _EXIF_TAGS = {
     *range(40091, 40096),  # title, comment, author, keywords and subject of Windows
 }
 _EXIF_FOLDERS = (ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value)
-# Inside the Exif directory: the picture's old size, and a pointer that means nothing in another file.
+# Inside the Exif directory: the picture's old size, and a pointer that means nothing in another
+# file.
 _EXIF_STALE = {40962, 40963, 40965}
-_X_RESOLUTION, _Y_RESOLUTION, _IPTC_TAG = 282, 283, 33723
+_X_RESOLUTION = 282
+_Y_RESOLUTION = 283
+_IPTC_TAG = 33723
 _LYING = (5, 6, 7, 8)  # orientations that swap width and height
 _IPTC_RESOURCE = 0x0404  # of Photoshop's in a JPEG
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a file beside its pixels; see the fields of `restore.photo.photograph.Photo`."""
+    """What is kept of a file beside its pixels; see the fields of
+    `restore.photo.photograph.Photo`.
+    """
 
     icc_profile: bytes | None = None
     exif: bytes | None = None
@@ -48,13 +56,16 @@ def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
     profile = im.info.get("icc_profile")
     if im.mode == "CMYK" or not isinstance(profile, bytes) or not profile:
         profile = None
-    return Metadata(profile, kept_exif(im), kept_xmp(im.info.get("xmp")), _iptc(im, data), resolution(im))
+    return Metadata(
+        profile, kept_exif(im), kept_xmp(im.info.get("xmp")), _iptc(im, data), resolution(im)
+    )
 
 
 def kept_exif(im: Image.Image) -> bytes | None:
     """EXIF without what only held for the old file; None where there is none or it is damaged."""
     try:
-        old, new = im.getexif(), Image.Exif()
+        old = im.getexif()
+        new = Image.Exif()
         for tag in sorted(_EXIF_TAGS.intersection(old)):
             new[tag] = old[tag]
         for tag in _EXIF_FOLDERS:
@@ -73,14 +84,20 @@ def kept_exif(im: Image.Image) -> bytes | None:
 def _iptc(im: Image.Image, data: bytes) -> bytes | None:
     """IPTC-IIM records of a JPEG or a TIFF, as they are."""
     try:
-        value = _tiff_tag(data, _IPTC_TAG) if im.format == "TIFF" else im.info["photoshop"][_IPTC_RESOURCE]
+        value = (
+            _tiff_tag(data, _IPTC_TAG)
+            if im.format == "TIFF"
+            else im.info["photoshop"][_IPTC_RESOURCE]
+        )
         return value if value.startswith(b"\x1c") else None
     except Exception:  # none, or damaged
         return None
 
 
 def _tiff_tag(data: bytes, code: int) -> bytes:
-    """A tag's bytes, whatever it calls them: Photoshop has IPTC for whole numbers, of which Pillow reads the first."""
+    """A tag's bytes, whatever it calls them: Photoshop has IPTC for whole numbers, of which Pillow
+    reads the first.
+    """
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -98,15 +115,20 @@ def exif_tags(exif: bytes | None) -> dict[int, Any]:
 
 
 def resolution(im: Image.Image) -> tuple[float, float] | None:
-    """Dots per inch across and down the upright picture; None where the file does not say, or nonsense."""
+    """Dots per inch across and down the upright picture; None where the file does not say, or
+    nonsense.
+    """
     if im.format == "TIFF" and _X_RESOLUTION not in im.tag_v2:  # Pillow says 1
         return None
+
     try:
         x, y = (float(value) for value in im.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
+
     if not (0 < x < 1e6 and 0 < y < 1e6):
         return None
+
     return (y, x) if im.getexif().get(ORIENTATION, 1) in _LYING else (x, y)
 
 

@@ -1,4 +1,6 @@
-"""Files of several pictures: pages of a TIFF, frames of an animation. One of them is made a file of its own."""
+"""Files of several pictures: pages of a TIFF, frames of an animation. One of them is made a file of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _BIG_TIFF = 43
 
 
 def page_count(data: bytes, formats: Iterable[str]) -> int:
-    """Pages of a TIFF without its previews, or frames of another file in one of Pillow's ``formats``.
+    """Pages of a TIFF without its previews, or frames of another file in one of Pillow's
+    ``formats``.
 
     Raises whatever the libraries raise for a file that is none.
     """
@@ -28,7 +31,8 @@ def page_count(data: bytes, formats: Iterable[str]) -> int:
 
 
 def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
-    """The file with one picture alone: a TIFF as it is but for where it begins and ends, a frame as PNG.
+    """The file with one picture alone: a TIFF as it is but for where it begins and ends, a frame as
+    PNG.
 
     Args:
         page: from 1.
@@ -44,11 +48,13 @@ def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
         return data
     if offsets:
         return _pointed_at(data, offsets[page - 1])
+
     with Image.open(io.BytesIO(data), formats=sorted(formats)) as im:
         im.seek(page - 1)
         kept = {key: im.info[key] for key in ("icc_profile", "exif") if im.info.get(key)}
         file = io.BytesIO()
         im.copy().save(file, "PNG", compress_level=1, **kept)
+
     return file.getvalue()
 
 
@@ -58,7 +64,9 @@ def _offsets(data: bytes) -> list[int]:
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         pages: list[Any] = [page.aspage() for page in file.pages]
-        return [page.offset for page in pages if not page.is_reduced] or [page.offset for page in pages[:1]]
+        return [page.offset for page in pages if not page.is_reduced] or [
+            page.offset for page in pages[:1]
+        ]
 
 
 def _pointed_at(data: bytes, offset: int) -> bytes:
@@ -70,4 +78,5 @@ def _pointed_at(data: bytes, offset: int) -> bytes:
     struct.pack_into(order + pointer, alone, header, offset)
     (entries,) = struct.unpack_from(order + count, alone, offset)
     struct.pack_into(order + pointer, alone, offset + struct.calcsize(count) + entry * entries, 0)
+
     return bytes(alone)

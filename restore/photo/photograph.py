@@ -1,4 +1,5 @@
-"""A photograph as people have it: depth, transparency, colour profile, orientation and metadata kept.
+"""A photograph as people have it: depth, transparency, colour profile, orientation and metadata
+kept.
 
 `read_photo` turns a file into numbers, `write_photo` turns numbers into a file.
 """
@@ -41,15 +42,17 @@ FORMATS = {
 
 _READ_ONLY = {".avif"} if importlib.util.find_spec("PIL._avif") else set()
 SUFFIXES = frozenset(FORMATS) | _READ_ONLY | (heif.SUFFIXES if heif.is_installed() else set())
-"""Suffixes (lower case) of the files that are taken for pictures when a folder is walked: what can be read here."""
+"""Suffixes (lower case) of the files that are taken for pictures when a folder is walked: what can
+be read here.
+"""
 
 DEPTHS = {"PNG": (8, 16), "JPEG": (8,), "WEBP": (8,), "TIFF": (8, 16, 32), "BMP": (8,)}
 """Bits a channel that each format is written with; 32 are floating point."""
 
 _PILLOW_FORMATS = {*FORMATS.values(), "AVIF"}
 _ACCEPTED = (
-    "Accepted are single PNG, JPEG, WebP, BMP, AVIF and HEIC pictures, and TIFF of up to 16 bits a channel or of "
-    "floating-point numbers"
+    "Accepted are single PNG, JPEG, WebP, BMP, AVIF and HEIC pictures, and TIFF of up to 16 bits "
+    "a channel or of floating-point numbers"
 )
 _one_at_a_time = threading.Lock()
 
@@ -59,12 +62,15 @@ class Photo:
     """A picture and what its file says about it.
 
     pixels: float32 [H, W, C] in [0, 1], C = 1 (grey) or 3 (RGB), upright.
-    alpha: float32 [H, W] in [0, 1], 1 = opaque; None where the file has no transparency. Not premultiplied.
+    alpha: float32 [H, W] in [0, 1], 1 = opaque; None where the file has no transparency. Not
+        premultiplied.
     bits: 8, 16 or 32 (floating point), the depth of the file.
-    format: Pillow's name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
-    icc_profile, exif, dpi: as in the file, or None. Orientation in `exif` is 1, its thumbnail is left out.
-    encoding: what keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG), `lossless` (WebP); or the
-        `quality` to write JPEG and WebP with, 1 to 100.
+    format: Pillow's name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or
+        "HEIF".
+    icc_profile, exif, dpi: as in the file, or None. Orientation in `exif` is 1, its thumbnail is
+        left out.
+    encoding: what keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG), `lossless`
+        (WebP); or the `quality` to write JPEG and WebP with, 1 to 100.
     xmp: in UTF-8, without what only held for the old file (see `restore.photo.xmp`).
     iptc: IPTC-IIM records as in the file.
     """
@@ -86,12 +92,15 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
     `page`, from 1, is that of a TIFF or the frame of an animation, see `count_pages`.
 
-    Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is damaged, has
-    several pages of which none is asked for, or not that one, is of an unsupported kind, or declares more than
-    `max_pixels` pixels; Unavailable where it is HEIC and the package for that is not installed.
+    Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is
+    damaged, has several pages of which none is asked for, or not that one, is of an unsupported
+    kind, or declares more than `max_pixels` pixels; Unavailable where it is HEIC and the package
+    for that is not installed.
     """
     path = Path(path)
-    data, named = _read_bytes(path), path if page is None else f"{path} (page {page})"
+    data = _read_bytes(path)
+    named = path if page is None else f"{path} (page {page})"
+
     try:
         with _one_at_a_time, _libraries_silent():
             if page is not None and not heif.is_heif(data):
@@ -105,7 +114,9 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF, frames of an animation; 1 for a single picture and where `read_photo` will say what is wrong."""
+    """Pages of a TIFF, frames of an animation; 1 for a single picture and where `read_photo` will
+    say what is wrong.
+    """
     try:
         data = _read_bytes(Path(path))
         with _one_at_a_time, _libraries_silent():
@@ -117,36 +128,41 @@ def count_pages(path: Path) -> int:
 def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
     """Read which pixels to fill, as bool [H, W]: True where the mask is brighter than `threshold`.
 
-    Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so white strokes
-    on a transparent layer are what is filled. A mask whose only shape is in its transparency, all colours
-    being black, could mean either side: it is refused (UnreadableInput). Other errors: as `read_photo`;
-    BadArgument for a threshold outside [0, 1).
+    Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so
+    white strokes on a transparent layer are what is filled. A mask whose only shape is in its
+    transparency, all colours being black, could mean either side: it is refused (UnreadableInput).
+    Other errors: as `read_photo`; BadArgument for a threshold outside [0, 1).
     """
     if not 0 <= threshold < 1:
         raise BadArgument(f"threshold of a mask is {threshold}; it must be at least 0 and below 1")
+
     photo = read_photo(path)
     value = photo.pixels.mean(axis=2)
     if photo.alpha is not None:
         if value.max() == 0 and np.ptp(photo.alpha) > 0:
             raise UnreadableInput(
-                f"{path}: a mask that is black with its shape only in its transparency does not say "
-                "which part to fill; paint that part white on black."
+                f"{path}: a mask that is black with its shape only in its transparency does not "
+                "say which part to fill; paint that part white on black."
             )
         value = value * photo.alpha
+
     return value > threshold
 
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
-    """Write a picture in the format of the suffix of `path`: the whole file appears, or nothing does.
+    """Write a picture in the format of the suffix of `path`: the whole file appears, or nothing
+    does.
 
-    16 bits stay 16 in PNG and TIFF and are rounded to 8 elsewhere; 32 stay 32 in TIFF and are rounded to 16 in PNG.
-    Grey of more than 8 bits with transparency becomes RGB in TIFF. JPEG keeps the tables of a JPEG source no coarser
-    than about quality 75; WebP is lossless unless the source was lossy. A colour profile of another kind of pixels
-    (grey, RGB) is left out, as is EXIF, XMP or IPTC too long for JPEG. BMP takes no metadata but the resolution,
-    IPTC goes to JPEG and TIFF alone. Values outside [0, 1] are clipped.
+    16 bits stay 16 in PNG and TIFF and are rounded to 8 elsewhere; 32 stay 32 in TIFF and are
+    rounded to 16 in PNG. Grey of more than 8 bits with transparency becomes RGB in TIFF. JPEG keeps
+    the tables of a JPEG source no coarser than about quality 75; WebP is lossless unless the source
+    was lossy. A colour profile of another kind of pixels (grey, RGB) is left out, as is EXIF, XMP
+    or IPTC too long for JPEG. BMP takes no metadata but the resolution, IPTC goes to JPEG and TIFF
+    alone. Values outside [0, 1] are clipped.
 
-    Raises BadArgument for a suffix, a shape or values that cannot be written, or transparency that the format
-    would lose; FileAccess where the target exists and `overwrite` is False, or cannot be written.
+    Raises BadArgument for a suffix, a shape or values that cannot be written, or transparency that
+    the format would lose; FileAccess where the target exists and `overwrite` is False, or cannot be
+    written.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
@@ -158,6 +174,7 @@ def encoded(photo: Photo, path: Path) -> bytes:
     path = Path(path)
     format = written_format(path)
     _check(photo, path)
+
     try:
         return _encode(photo, format)
     except BadArgument as error:
@@ -184,7 +201,10 @@ def _read_bytes(path: Path) -> bytes:
             raise OSError("a folder or a device, not a picture file")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise FileAccess(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise FileAccess(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
     if not data:
         raise UnreadableInput(f"{path}: the file is empty. {_ACCEPTED}.")
     return data
@@ -192,19 +212,24 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def _libraries_silent() -> Iterator[None]:
-    """No warnings, no log, and not Pillow's own pixel limit, looked at on opening and, for TIFF, on decoding.
+    """No warnings, no log, and not Pillow's own pixel limit, looked at on opening and, for TIFF, on
+    decoding.
 
     They are global, so that only one thread may be in here.
     """
     log = logging.getLogger("tifffile")
-    limit, disabled = Image.MAX_IMAGE_PIXELS, log.disabled
-    Image.MAX_IMAGE_PIXELS, log.disabled = None, True
+    limit = Image.MAX_IMAGE_PIXELS
+    disabled = log.disabled
+    Image.MAX_IMAGE_PIXELS = None
+    log.disabled = True
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS, log.disabled = limit, disabled
+        Image.MAX_IMAGE_PIXELS = limit
+        log.disabled = disabled
 
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
@@ -212,20 +237,31 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         decoded = heif.decode_heif(data, max_pixels)
     else:
         decoded = decode(data, _PILLOW_FORMATS, max_pixels)
-    samples, bits = decoded.samples, decoded.bits
+
+    samples = decoded.samples
+    bits = decoded.bits
     values = samples if bits == 32 else np.divide(samples, 2**bits - 1, dtype=np.float32)
-    values, alpha = np.ascontiguousarray(values), None
+    values = np.ascontiguousarray(values)
+    alpha = None
     if values.shape[2] in (2, 4):
         values, alpha = np.ascontiguousarray(values[..., :-1]), values[..., -1].copy()
-    return Photo(values, alpha, bits, decoded.format, encoding=decoded.encoding, **vars(decoded.metadata))
+
+    return Photo(
+        values, alpha, bits, decoded.format, encoding=decoded.encoding, **vars(decoded.metadata)
+    )
 
 
 def _check(photo: Photo, path: Path) -> None:
-    pixels, alpha = photo.pixels, photo.alpha
+    pixels = photo.pixels
+    alpha = photo.alpha
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
-        raise BadArgument(f"{path}: pixels of shape {pixels.shape}; [H, W, 1] or [H, W, 3] can be written")
+        raise BadArgument(
+            f"{path}: pixels of shape {pixels.shape}; [H, W, 1] or [H, W, 3] can be written"
+        )
     if alpha is not None and alpha.shape != pixels.shape[:2]:
-        raise BadArgument(f"{path}: alpha of shape {alpha.shape} for pixels of shape {pixels.shape}")
+        raise BadArgument(
+            f"{path}: alpha of shape {alpha.shape} for pixels of shape {pixels.shape}"
+        )
     if photo.bits not in (8, 16, 32):
         raise BadArgument(f"{path}: {photo.bits} bits a channel; 8, 16 or 32 can be written")
     if not (np.isfinite(pixels).all() and (alpha is None or np.isfinite(alpha).all())):
@@ -239,13 +275,20 @@ def _encode(photo: Photo, format: str) -> bytes:
         if format not in ("JPEG", "BMP"):
             samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
         elif quantise(photo.alpha, 8).min() < 255:
-            raise BadArgument(f"{format} would lose its transparency; write .png, .tif or .webp to keep it")
+            raise BadArgument(
+                f"{format} would lose its transparency; write .png, .tif or .webp to keep it"
+            )
+
     profile = photo.icc_profile
     if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):
         profile = None
+
     metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi)
     if format == "TIFF":
         return encode_tiff(samples, metadata)
     if bits == 16:
         return encode_png16(samples, metadata)
-    return encode_8bit(samples, format, quality_options(format, photo.format, photo.encoding), metadata)
+
+    return encode_8bit(
+        samples, format, quality_options(format, photo.format, photo.encoding), metadata
+    )

@@ -29,8 +29,8 @@ class Opened:
         color: float32 [B, 3, H, W] in [0, 1] on the CPU; a grey picture has three equal channels.
         alpha: float32 [B, 1, H, W], or None.
         gray: whether the picture has one channel.
-        pack: ``pack(color, alpha, gray)`` makes a picture of the original kind from color [B, 3, H', W'] and alpha
-            [B, 1, H', W'] or None, with one channel if ``gray``.
+        pack: ``pack(color, alpha, gray)`` makes a picture of the original kind from color [B, 3,
+            H', W'] and alpha [B, 1, H', W'] or None, with one channel if ``gray``.
     """
 
     color: Tensor
@@ -44,10 +44,11 @@ def open_picture(picture: Picture) -> Opened:
 
     Args:
         picture: one of
-            a PIL image of mode 1, L, LA, I;16, P, RGB, RGBA, CMYK or YCbCr (the last four come back as RGB(A));
-            a numpy array [H, W] or [H, W, 1 … 4], uint8, uint16, or float in [0, 1];
-            a tensor [C, H, W] or [B, C, H, W] with 1 to 4 channels, uint8 or float in [0, 1], on any device.
-            Two and four channels are grey and colour with alpha. The argument is not changed.
+            a PIL image of mode 1, L, LA, I;16, P, RGB, RGBA, CMYK or YCbCr (the last four come back
+            as RGB(A)); a numpy array [H, W] or [H, W, 1 … 4], uint8, uint16, or float in [0, 1]; a
+            tensor [C, H, W] or [B, C, H, W] with 1 to 4 channels, uint8 or float in [0, 1], on any
+            device. Two and four channels are grey and colour with alpha. The argument is not
+            changed.
 
     Raises:
         BadArgument: any other kind, shape or value range, or values that are not finite.
@@ -58,14 +59,18 @@ def open_picture(picture: Picture) -> Opened:
         return _open_array(picture, lambda array: array)
     if hasattr(picture, "getbands"):
         return _open_pil(picture)
-    raise BadArgument(f"a picture is a PIL image, a numpy array or a torch tensor, not a {type(picture).__name__}")
+
+    raise BadArgument(
+        f"a picture is a PIL image, a numpy array or a torch tensor, not a {type(picture).__name__}"
+    )
 
 
 def open_measurement(measurement: Picture) -> Opened:
     """A picture, as `open_picture`; or a tensor of floating-point numbers, which is taken as it is.
 
     Args:
-        measurement: a tensor [C, h, w] or [B, C, h, w] may have any number of channels and any finite values.
+        measurement: a tensor [C, h, w] or [B, C, h, w] may have any number of channels and any
+            finite values.
 
     Raises:
         BadArgument: as `open_picture`.
@@ -73,7 +78,10 @@ def open_measurement(measurement: Picture) -> Opened:
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         return open_picture(measurement)
     if measurement.ndim not in (3, 4) or measurement.numel() == 0:
-        raise BadArgument(f"a measurement must be [C, h, w] or [B, C, h, w], not {list(measurement.shape)}")
+        raise BadArgument(
+            f"a measurement must be [C, h, w] or [B, C, h, w], not {list(measurement.shape)}"
+        )
+
     values = measurement.detach().cpu().float()
     if not bool(torch.isfinite(values).all()):
         raise BadArgument("the measurement has values that are not finite (NaN or infinity)")
@@ -92,27 +100,39 @@ def _open_pil(image: Image) -> Opened:
         # Pillow has no colour picture of 16 bits
         halved = lambda a: pillow.fromarray(a if a.ndim == 2 else np.rint(a / 257).astype(np.uint8))  # noqa: E731
         return _open_array(np.asarray(image, dtype=np.uint16), halved)
+
     if image.mode == "1":
         image = image.convert("L")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode in ("CMYK", "YCbCr"):
         image = image.convert("RGB")
+
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        raise BadArgument(f"a PIL image of mode {image.mode} is not supported; convert it to L, LA, RGB or RGBA")
-    return _open_array(np.asarray(image), lambda a: pillow.fromarray(a[..., 0] if a.shape[2:] == (1,) else a))
+        raise BadArgument(
+            f"a PIL image of mode {image.mode} is not supported; convert it to L, LA, RGB or RGBA"
+        )
+
+    return _open_array(
+        np.asarray(image), lambda a: pillow.fromarray(a[..., 0] if a.shape[2:] == (1,) else a)
+    )
 
 
 def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> Opened:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
         raise BadArgument(f"an array must be [H, W] or [H, W, 1 to 4], not {list(array.shape)}")
-    dtype, flat = array.dtype, array.ndim == 2
+
+    dtype = array.dtype
+    flat = array.ndim == 2
     scale = _FULL_SCALE.get(dtype)
     if scale is None and dtype.kind != "f":
         raise BadArgument(f"an array must be uint8, uint16 or float in [0, 1], not {dtype}")
+
     values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     channels = (values[..., None] if flat else values).permute(2, 0, 1)[None]
-    stacked = channels.contiguous() / (scale or 1)  # Fourier transforms round by the order in memory
+    stacked = channels.contiguous() / (
+        scale or 1
+    )  # Fourier transforms round by the order in memory
 
     def pack(result: Tensor) -> Any:
         values = result[0].permute(1, 2, 0).cpu().numpy()
@@ -126,9 +146,13 @@ def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> O
 
 def _open_tensor(tensor: Tensor) -> Opened:
     if tensor.ndim not in (3, 4) or not 1 <= tensor.shape[-3] <= 4 or tensor.numel() == 0:
-        raise BadArgument(f"a tensor must be [C, H, W] or [B, C, H, W] with 1 to 4 channels, not {list(tensor.shape)}")
+        raise BadArgument(
+            "a tensor must be [C, H, W] or [B, C, H, W] with 1 to 4 channels, not "
+            f"{list(tensor.shape)}"
+        )
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise BadArgument(f"a tensor must be uint8 or float in [0, 1], not {tensor.dtype}")
+
     scale = 255 if tensor.dtype == torch.uint8 else None
     values = tensor.detach().cpu().float() / (scale or 1)
 
@@ -150,8 +174,10 @@ def _open_stacked(stacked: Tensor, pack: Callable[[Tensor], Any]) -> Opened:
             f"float pictures have values in [0, 1]; this one reaches from {float(stacked.min()):g} "
             f"to {float(stacked.max()):g}"
         )
+
     channels = stacked.shape[1]
-    gray, has_alpha = channels < 3, channels in (2, 4)
+    gray = channels < 3
+    has_alpha = channels in (2, 4)
     alpha = stacked[:, -1:] if has_alpha else None
     color = (stacked[:, :-1] if has_alpha else stacked).clamp(0, 1)
 

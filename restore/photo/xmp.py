@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from xml.dom import minidom
 
-_LONGEST = 2**22  # bytes; packets that some programs let grow without end are not worth the memory to read them
+_LONGEST = (
+    2**22
+)  # bytes; packets that some programs let grow without end are not worth the memory to read them
 
 _STALE_PROPERTIES = {
     ("http://ns.adobe.com/tiff/1.0/", "Orientation"),  # the pixels are written upright
@@ -17,7 +19,8 @@ _STALE_PROPERTIES = {
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
     ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),  # which is not kept
 }
-_STALE_NAMESPACES = {  # about gain maps, depth maps and films that a phone stores behind the picture
+# about gain maps, depth maps and films that a phone stores behind the picture
+_STALE_NAMESPACES = {
     "http://ns.adobe.com/hdr-gain-map/1.0/",
     "http://ns.google.com/photos/1.0/camera/",
     "http://ns.google.com/photos/1.0/container/",
@@ -29,11 +32,12 @@ _STALE_NAMESPACES = {  # about gain maps, depth maps and films that a phone stor
 def kept_xmp(packet: bytes | None) -> bytes | None:
     """The packet without what only held for the old file.
 
-    Byte for byte the same where nothing is stale; None where there is none, it is no XML in UTF-8, or is longer than
-    4 MiB.
+    Byte for byte the same where nothing is stale; None where there is none, it is no XML in UTF-8,
+    or is longer than 4 MiB.
     """
     if not isinstance(packet, bytes) or len(packet) > _LONGEST:
         return None
+
     packet = packet.rstrip(b"\0")
     try:
         packet.decode()
@@ -58,8 +62,12 @@ def _drop_stale(document: minidom.Document) -> bool:
         if _is_stale(element) and element.parentNode is not None:
             element.parentNode.removeChild(element)
             found = True
+
     return found
 
 
 def _is_stale(node: minidom.Node) -> bool:
-    return node.namespaceURI in _STALE_NAMESPACES or (node.namespaceURI, node.localName) in _STALE_PROPERTIES
+    return (
+        node.namespaceURI in _STALE_NAMESPACES
+        or (node.namespaceURI, node.localName) in _STALE_PROPERTIES
+    )

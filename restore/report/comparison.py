@@ -58,7 +58,10 @@ def compare(before: Photo, after: Photo) -> Comparison:
     profile = after.icc_profile
     if profile is not None and profile[16:20] != b"RGB ":
         profile = None
-    return Comparison(quantise(enlarged, 8), quantise(shown, 8), before.pixels.shape[1::-1], profile)
+
+    return Comparison(
+        quantise(enlarged, 8), quantise(shown, 8), before.pixels.shape[1::-1], profile
+    )
 
 
 def opaque(photo: Photo) -> NDArray[np.float32]:
@@ -66,8 +69,12 @@ def opaque(photo: Photo) -> NDArray[np.float32]:
     colors = np.broadcast_to(photo.pixels, (*photo.pixels.shape[:2], 3)).clip(0, 1)
     if photo.alpha is None:
         return colors
+
     rows, columns = np.ogrid[: colors.shape[0], : colors.shape[1]]
-    board = np.where((rows // SQUARE + columns // SQUARE) % 2, LIGHT, DARK)[..., None].astype(np.float32)
+    board = np.where((rows // SQUARE + columns // SQUARE) % 2, LIGHT, DARK)[..., None].astype(
+        np.float32
+    )
+
     return board + photo.alpha[..., None].clip(0, 1) * (colors - board)
 
 
@@ -101,11 +108,14 @@ def strip(comparison: Comparison, title: str) -> NDArray[np.uint8]:
     bar = 2 * letters if any(captions) else 0
     sheet = np.empty((height + bar, 2 * width + line, 3), np.uint8)
     sheet[:height, :width] = comparison.before
-    sheet[:height, width : width + line // 2] = 255  # one of both shades is seen, whatever is beside it
+    sheet[:height, width : width + line // 2] = (
+        255  # one of both shades is seen, whatever is beside it
+    )
     sheet[:height, width + line // 2 : width + line] = 0
     sheet[:height, width + line :] = comparison.after
     if bar:
         sheet[height:] = _caption_bar(captions, (width, line, bar), font)
+
     return sheet
 
 
@@ -127,7 +137,9 @@ def _caption_bar(
     width, line, bar = sizes
     image = Image.new("RGB", (2 * width + line, bar), BAR)
     draw = ImageDraw.Draw(image)
+
     for number, caption in enumerate(captions):
         middle = number * (width + line) + width / 2
         draw.text((middle, bar / 2), caption, fill=TEXT, font=font, anchor="mm")
+
     return np.asarray(image)

@@ -1,4 +1,6 @@
-"""What the HTML reports share: one file that needs nothing from elsewhere, with its pictures embedded."""
+"""What the HTML reports share: one file that needs nothing from elsewhere, with its pictures
+embedded.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,7 @@ def document(title: str, body: str, style: str = "", script: str = "") -> str:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
         script = f"<script>{script}</script>\n"
+
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -53,7 +56,9 @@ def document(title: str, body: str, style: str = "", script: str = "") -> str:
 
 def facts(table: Mapping[str, str]) -> str:
     """Names and values as a list of two columns."""
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in table.items())
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in table.items()
+    )
     return f"<dl>{rows}</dl>"
 
 

@@ -42,23 +42,38 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if _has_cuda() else "mps" if _has_mps() else "cpu")
+
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadArgument(f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps") from None
+        raise BadArgument(
+            f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps"
+        ) from None
+
     if device.type not in ("cpu", "cuda", "mps"):
         raise BadArgument(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
-    if device.type == "cuda" and not (_has_cuda() and (device.index or 0) < torch.cuda.device_count()):
-        raise Unavailable(f"--device {name}: this machine has no such CUDA device; use --device auto or cpu")
+    if device.type == "cuda" and not (
+        _has_cuda() and (device.index or 0) < torch.cuda.device_count()
+    ):
+        raise Unavailable(
+            f"--device {name}: this machine has no such CUDA device; use --device auto or cpu"
+        )
     if device.type == "mps" and not _has_mps():
-        raise Unavailable(f"--device {name}: this machine has no Apple GPU; use --device auto or cpu")
+        raise Unavailable(
+            f"--device {name}: this machine has no Apple GPU; use --device auto or cpu"
+        )
+
     return device
 
 
 def network_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it faster than float32, else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
     if device.type == "cpu":
         return torch.bfloat16 if _cpu_has_bf16_units() else torch.float32
     return torch.float32
@@ -72,7 +87,13 @@ def why_device(name: str, device: torch.device) -> str:
         return "auto takes CUDA where there is some"
     if device.type == "mps":
         return "no CUDA device here; auto takes the Apple GPU next"
-    build = "" if torch.version.cuda or torch.version.hip else ", and this PyTorch is built without CUDA"
+
+    build = (
+        ""
+        if torch.version.cuda or torch.version.hip
+        else ", and this PyTorch is built without CUDA"
+    )
+
     return f"no CUDA device and no Apple GPU here{build}"
 
 
@@ -80,21 +101,27 @@ def why_dtype(device: torch.device) -> str:
     """In words, why `network_dtype` is what it is."""
     if network_dtype(device) == torch.bfloat16:
         return "the device multiplies it faster than float32"
-    return "bfloat16 is not used on Apple GPUs" if device.type == "mps" else "the device has no units for bfloat16"
+    return (
+        "bfloat16 is not used on Apple GPUs"
+        if device.type == "mps"
+        else "the device has no units for bfloat16"
+    )
 
 
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of large tensors for the next ones, where it is glibc.
 
-    It would hand them back to the system and take them zeroed again in every operation: on a CPU that costs a fifth to
-    a third of the network's time at 1024×1024 (benchmarks/overhead.py --allocator). A process then keeps what it once
-    took, up to a fifth more than without. It concerns the whole process, so it is for programs, not for the library.
+    It would hand them back to the system and take them zeroed again in every operation: on a CPU
+    that costs a fifth to a third of the network's time at 1024×1024 (benchmarks/overhead.py
+    --allocator). A process then keeps what it once took, up to a fifth more than without. It
+    concerns the whole process, so it is for programs, not for the library.
     """
     _set_allocator(mmap_threshold=1 << 30, trim_threshold=2**31 - 1)
 
 
 def hand_back_freed_memory() -> None:
-    """Undo `keep_freed_memory`: where a picture fills the memory, what is kept in pieces would not suffice for it.
+    """Undo `keep_freed_memory`: where a picture fills the memory, what is kept in pieces would not
+    suffice for it.
 
     Inpainting 3 megapixels took 237 bytes for each pixel so, and 313 with memory kept.
     """
@@ -103,7 +130,9 @@ def hand_back_freed_memory() -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process may still take on the device; on the CPU see `restore.runtime.host_memory`."""
+    """Bytes that this process may still take on the device; on the CPU see
+    `restore.runtime.host_memory`.
+    """
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -145,7 +174,9 @@ def copies_from_pinned_memory(device: torch.device) -> bool:
 
 
 def works_beside(device: torch.device) -> bool:
-    """Whether the device does several things at a time, so that data is made on it beside the training steps."""
+    """Whether the device does several things at a time, so that data is made on it beside the
+    training steps.
+    """
     return device.type == "cuda"
 
 
@@ -162,14 +193,18 @@ class SideStream:
             self._stream.wait_stream(torch.cuda.current_stream(device))
 
     def run(self, make: Callable[[], T]) -> tuple[T, torch.cuda.Event | None]:
-        """Queue what ``make`` does, from any thread; returns its result and the event that says that it is there."""
+        """Queue what ``make`` does, from any thread; returns its result and the event that says
+        that it is there.
+        """
         if self._stream is None:
             return make(), None
         with torch.cuda.stream(self._stream):
             return make(), self._stream.record_event()
 
     def take(self, tensors: Iterable[torch.Tensor], event: torch.cuda.Event | None) -> None:
-        """Let the present queue wait for what `run` made, and keep its memory until that queue is done with it."""
+        """Let the present queue wait for what `run` made, and keep its memory until that queue is
+        done with it.
+        """
         if event is None or self._stream is None:
             return
         current = torch.cuda.current_stream(self._stream.device)
@@ -186,15 +221,17 @@ def collective_backend(device: torch.device) -> str:
 def compiled(network: nn.Module, device: torch.device, *, alone: bool = True) -> nn.Module:
     """The network through `torch.compile`; on CUDA its kernels are launched together, as a graph.
 
-    A small network's kernels take less time than launching them one by one: see docs/training.md. Processes that are
-    not ``alone`` exchange gradients in between, and launch theirs one by one.
+    A small network's kernels take less time than launching them one by one: see docs/training.md.
+    Processes that are not ``alone`` exchange gradients in between, and launch theirs one by one.
     """
     graph = device.type == "cuda" and alone
     return torch.compile(network, dynamic=False, mode="reduce-overhead" if graph else "default")
 
 
 def likes_batches(device: torch.device) -> bool:
-    """Whether the device takes several tiles or pictures in less time than one after the other, as GPUs do."""
+    """Whether the device takes several tiles or pictures in less time than one after the other, as
+    GPUs do.
+    """
     return device.type in ("cuda", "mps")
 
 
@@ -224,7 +261,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def _set_allocator(mmap_threshold: int, trim_threshold: int) -> None:
-    """Of glibc: blocks of memory above the one go back to the system at once, others when so much is free."""
+    """Of glibc: blocks of memory above the one go back to the system at once, others when so much
+    is free.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

@@ -16,10 +16,10 @@ _STATUS = "proc/self/status"
 def available_memory(root: Path = _ROOT) -> int:
     """Bytes that this process may still take: the smallest of all that limits it.
 
-    That is what the system has left (``MemAvailable``), what the memory control groups of this process have left on
-    each level (versions 1 and 2; the page cache that they could drop counts as free), and what is left of
-    ``RLIMIT_AS`` (``ulimit -v``) and ``RLIMIT_DATA`` (``ulimit -d``). Where a system tells none of these, half of its
-    memory.
+    That is what the system has left (``MemAvailable``), what the memory control groups of this
+    process have left on each level (versions 1 and 2; the page cache that they could drop counts as
+    free), and what is left of ``RLIMIT_AS`` (``ulimit -v``) and ``RLIMIT_DATA`` (``ulimit -d``).
+    Where a system tells none of these, half of its memory.
 
     Args:
         root: of the file system that has /proc and /sys.
@@ -29,15 +29,20 @@ def available_memory(root: Path = _ROOT) -> int:
 
 
 def resident_memory(root: Path = _ROOT) -> int:
-    """Bytes of memory that this process has; its peak so far where a system does not tell the present."""
+    """Bytes of memory that this process has; its peak so far where a system does not tell the
+    present.
+    """
     present = _kilobytes(root / _STATUS, "VmRSS")
     if present is not None:
         return present
+
     try:
         import resource
     except ImportError:
         return 0
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
     return peak if os.uname().sysname == "Darwin" else 1024 * peak
 
 
@@ -48,18 +53,23 @@ def _of_system(root: Path) -> Iterator[int]:
 
 
 def _of_control_groups(root: Path) -> Iterator[int]:
-    """See cgroups(7): one line ``number:controllers:path`` for each hierarchy, without controllers in version 2."""
+    """See cgroups(7): one line ``number:controllers:path`` for each hierarchy, without controllers
+    in version 2.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
+
     mounts = root / "sys/fs/cgroup"
     for line in lines:
         _number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
-            top, names = mounts / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top = mounts / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         elif not controllers:
-            top, names = mounts, ("memory.max", "memory.current", "inactive_file")
+            top = mounts
+            names = ("memory.max", "memory.current", "inactive_file")
         else:
             continue
         group = top / path.lstrip("/")
@@ -70,10 +80,17 @@ def _of_control_groups(root: Path) -> Iterator[int]:
 
 
 def _of_level(level: Path, limit: str, usage: str, droppable: str) -> Iterator[int]:
-    """What one control group has left; nothing where it has no limit, or lies outside of what is mounted here."""
+    """What one control group has left; nothing where it has no limit, or lies outside of what is
+    mounted here.
+    """
     try:
-        most, used = (level / limit).read_text().strip(), int((level / usage).read_text())
-        cache = [int(line.split()[1]) for line in (level / "memory.stat").open() if line.split()[0] == droppable]
+        most = (level / limit).read_text().strip()
+        used = int((level / usage).read_text())
+        cache = [
+            int(line.split()[1])
+            for line in (level / "memory.stat").open()
+            if line.split()[0] == droppable
+        ]
     except (OSError, ValueError, IndexError):
         return
     if most != "max":
@@ -86,7 +103,8 @@ def _of_limits(root: Path) -> Iterator[int]:
     except ImportError:
         return
     for limit, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        most, used = resource.getrlimit(limit)[0], _kilobytes(root / _STATUS, field)
+        most = resource.getrlimit(limit)[0]
+        used = _kilobytes(root / _STATUS, field)
         if most != resource.RLIM_INFINITY and used is not None:
             yield most - used
 

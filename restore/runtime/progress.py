@@ -8,7 +8,15 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
@@ -20,9 +28,11 @@ _NAME_WIDTH, _BAR_WIDTH = 24, 14
 
 
 class Progress:
-    """The steps of a picture and, for several pictures, the pictures: each with its rate and the time left.
+    """The steps of a picture and, for several pictures, the pictures: each with its rate and the
+    time left.
 
-    On a terminal they are bars. A log gets a line now and then instead, besides the lines that are said.
+    On a terminal they are bars. A log gets a line now and then instead, besides the lines that are
+    said.
 
     Args:
         pictures: how many there are.
@@ -41,14 +51,30 @@ class Progress:
         every: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.quiet, self.samples, self.every, self.clock = quiet, samples, every, clock
+        self.quiet = quiet
+        self.samples = samples
+        self.every = every
+        self.clock = clock
         terminal = sys.stderr.isatty()
         short = Column(max_width=_NAME_WIDTH, no_wrap=True, overflow="ellipsis")
-        name = TextColumn("{task.description}", markup=False, table_column=short)  # file names may look like markup
-        columns = (name, BarColumn(_BAR_WIDTH), MofNCompleteColumn(), TimeElapsedColumn(), _PaceColumn())
-        console, hidden = Console(file=sys.stderr, emoji=False), quiet or not terminal
+        name = TextColumn(
+            "{task.description}", markup=False, table_column=short
+        )  # file names may look like markup
+        columns = (
+            name,
+            BarColumn(_BAR_WIDTH),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            _PaceColumn(),
+        )
+        console = Console(file=sys.stderr, emoji=False)
+        hidden = quiet or not terminal
         self.bars = Bars(*columns, console=console, transient=True, disable=hidden, get_time=clock)
-        self.whole = self.bars.add_task("pictures", total=pictures, unit="picture", at=0.0) if pictures > 1 else None
+        self.whole = (
+            self.bars.add_task("pictures", total=pictures, unit="picture", at=0.0)
+            if pictures > 1
+            else None
+        )
         self.part = self.bars.add_task("", total=None, unit="step", at=0.0)
         self.begun = 0
         self.next_line = clock() + every if not quiet and not terminal else float("inf")
@@ -57,7 +83,12 @@ class Progress:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ):
         if kind is None:
             self._picture_done()
         self.bars.stop()
@@ -97,6 +128,7 @@ class Progress:
         """For a log, if it is time for one."""
         if self.clock() < self.next_line:
             return
+
         self.next_line = self.clock() + self.every
         tasks = [self.bars.tasks[bar] for bar in (self.whole, self.part) if bar is not None]
         counts = [f"{task.description}: {_count(task)}" for task in tasks if task.completed]
@@ -113,20 +145,26 @@ class _PaceColumn(ProgressColumn):
 
 def _count(task: Task) -> str:
     """``3 of 20, 1.5 steps/s, 0:11 left``."""
-    return ", ".join(text for text in (f"{task.completed:.0f} of {task.total:.0f}", pace(task)) if text)
+    return ", ".join(
+        text for text in (f"{task.completed:.0f} of {task.total:.0f}", pace(task)) if text
+    )
 
 
 def pace(task: Task) -> str:
     """``1.5 steps/s, 0:11 left``, by the mean since the task began; empty before the first is done.
 
-    The field ``at`` of the task is the time from its beginning to the last one done, ``unit`` what is counted.
+    The field ``at`` of the task is the time from its beginning to the last one done, ``unit`` what
+    is counted.
     """
-    unit, at = task.fields["unit"], task.fields["at"]
+    unit = task.fields["unit"]
+    at = task.fields["at"]
     if not task.completed or not at or task.total is None:
         return ""
+
     each = at / task.completed
     rate = f"{_number(1 / each)} {unit}s/s" if each < 1 else f"{_number(each)} s/{unit}"
     left = each * task.remaining - (task.elapsed - at)
+
     return f"{rate}, {_duration(max(0.0, left))} left"
 
 

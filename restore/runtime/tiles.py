@@ -1,4 +1,6 @@
-"""A large picture seen by the network in overlapping pieces; operator and solver still act on the whole."""
+"""A large picture seen by the network in overlapping pieces; operator and solver still act on the
+whole.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ from restore.runtime.devices import is_out_of_memory, release_memory
 from restore.runtime.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
 OVERLAP, WIDE_OVERLAP = 96, 256
-"""Pixels by which neighbouring tiles overlap at noise levels up to `WIDE_ABOVE`, and above, where the network looks
-further (docs/large-pictures.md says what less costs)."""
+"""Pixels by which neighbouring tiles overlap at noise levels up to `WIDE_ABOVE`, and above, where
+the network looks further (docs/large-pictures.md says what less costs)."""
 WIDE_ABOVE = 0.5
-"""A noise level, for pictures in [-1, 1]. A walk has a few steps above it; filling wide holes begins with more."""
+"""A noise level, for pictures in [-1, 1]. A walk has a few steps above it; filling wide holes
+begins with more.
+"""
 OVERLAP_SHARE = 4
 """Of a network that knows one size only, tiles overlap by their side over this."""
 
@@ -47,32 +51,45 @@ class Tile(NamedTuple):
         return mirror_to_multiple(part, grid)
 
     def add(self, predicted: Tensor, total: Tensor) -> None:
-        """Add a weighted prediction [C, side, side], on whatever device, to its place in ``total``."""
-        rows, columns = (torch.from_numpy(span.weights).to(total) for span in (self.rows, self.columns))
+        """Add a weighted prediction [C, side, side], on whatever device, to its place in
+        ``total``.
+        """
+        rows, columns = (
+            torch.from_numpy(span.weights).to(total) for span in (self.rows, self.columns)
+        )
         inside = predicted[:, : len(rows), : len(columns)].to(total)
-        total[self.picture, :, self.rows.place, self.columns.place].addcmul_(inside, rows[:, None] * columns)
+        total[self.picture, :, self.rows.place, self.columns.place].addcmul_(
+            inside, rows[:, None] * columns
+        )
 
 
 class _Tiles:
-    """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls smoothly to the edges.
+    """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls
+    smoothly to the edges.
 
-    A picture that has no more pixels than a tile goes through whole. The default network is local (what it answers for
-    a pixel depends on a neighbourhood), so tiles agree with the whole picture up to what lies beyond the overlap.
+    A picture that has no more pixels than a tile goes through whole. The default network is local
+    (what it answers for a pixel depends on a neighbourhood), so tiles agree with the whole picture
+    up to what lies beyond the overlap.
 
-    A network that knows pictures of one size alone (`restore.diffusion.denoiser.ModelConfig.size`) sees tiles of
-    exactly that size, the whole of them within the picture; where the picture is smaller, it is continued by mirroring.
+    A network that knows pictures of one size alone (`restore.diffusion.denoiser.ModelConfig.size`)
+    sees tiles of exactly that size, the whole of them within the picture; where the picture is
+    smaller, it is continued by mirroring.
 
-    Pictures may lie on another device than the network: tiles travel, and the answer is where the picture is.
+    Pictures may lie on another device than the network: tiles travel, and the answer is where the
+        picture is.
 
-    When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the side, which later
-    calls keep. A tile whose prediction is not finite is predicted again in float32.
+    When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the
+    side, which later calls keep. A tile whose prediction is not finite is predicted again in
+    float32.
 
     Args:
         denoise: the denoiser of one tile.
         tile: side of a tile in pixels; None is what the budget allows, or the network's size.
-        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP` or, at noise levels
-            above `WIDE_ABOVE`, `WIDE_OVERLAP`; of a network of one size, a quarter of it.
-        budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a time.
+        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP` or,
+            at noise levels above `WIDE_ABOVE`, `WIDE_OVERLAP`; of a network of one size, a quarter
+            of it.
+        budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a
+            time.
         notice: told, once for each change, what is done differently than expected.
 
     Raises:
@@ -92,22 +109,32 @@ class _Tiles:
         self.size = denoise.config.size
         if self.size is not None and tile not in (None, self.size):
             raise BadArgument(f"--tile {tile}: this model sees pieces of {self.size} pixels alone")
+
         tile = tile or self.size
         if overlap is None and self.size is not None:
             overlap = max(1, self.size // OVERLAP_SHARE)
         if overlap is not None and not 0 < overlap < (tile or LARGEST_TILE):
-            raise ValueError(f"the overlap must be positive and below the tile's side {tile}, not {overlap}")
-        self.denoise, self.tile, self.overlap = denoise, tile, overlap
-        self.budget, self.notice = budget, notice
+            raise ValueError(
+                f"the overlap must be positive and below the tile's side {tile}, not {overlap}"
+            )
+
+        self.denoise = denoise
+        self.tile = tile
+        self.overlap = overlap
+        self.budget = budget
+        self.notice = notice
         self.learned_variance = denoise.learned_variance
         self._most: float = math.inf
         self._in_float32: Denoiser | None = None
 
-    def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
         """As `Denoiser`.
 
         Raises:
-            RestoreError: memory ran out with the smallest tiles, or a prediction is not finite in float32 either.
+            RestoreError: memory ran out with the smallest tiles, or a prediction is not finite in
+                float32 either.
         """
         while True:
             try:
@@ -127,7 +154,9 @@ class _Tiles:
     def at_once(self, x: Tensor, area: int) -> int:
         """How many tiles of ``area`` pixels go through the network in one call."""
         side = self.side(x)
-        pixels = side**2 if self.budget is None else self.budget.at_once(side, self._pixels_on_device(x))
+        pixels = (
+            side**2 if self.budget is None else self.budget.at_once(side, self._pixels_on_device(x))
+        )
         return int(max(1, min(pixels // area, self._most)))
 
     def _pixels_on_device(self, x: Tensor) -> int:
@@ -137,44 +166,68 @@ class _Tiles:
         rows, columns = self._spans(x, sigma)
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
+
         whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.learned_variance)))
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
+
         for group in _groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))):
             seen = self._gathered(x, group)
-            levels = sigma[[tile.picture % len(sigma) for tile in group]] if _is_per_picture(sigma) else sigma
+            levels = (
+                sigma[[tile.picture % len(sigma) for tile in group]]
+                if _is_per_picture(sigma)
+                else sigma
+            )
             shown = condition and Condition(*(self._gathered(part, group) for part in condition))
             prediction = self._finite(seen, levels, shown)
             for part, total in _parts(prediction, whole):
                 for index, tile in enumerate(group):
                     tile.add(part[index], total)
+
         return whole
 
-    def _predict_whole(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
+    def _predict_whole(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None
+    ) -> Prediction:
         """Every picture as one tile, several at once."""
-        count, device = self.at_once(x, tile_area(*self._spans(x, sigma), self._grid)), self.denoise.device
+        count = self.at_once(x, tile_area(*self._spans(x, sigma), self._grid))
+        device = self.denoise.device
         answers = []
+
         for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
             prediction = self._finite(*_part_of(x, sigma, condition, pictures, device))
-            answers.append(Prediction(*(None if part is None else part.to(x.device) for part in prediction)))
+            answers.append(
+                Prediction(*(None if part is None else part.to(x.device) for part in prediction))
+            )
+
         return _joined(answers)
 
     def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
-        """The network's prediction; in float32 of those pictures or tiles of which another number format gives
-        infinities."""
+        """The network's prediction; in float32 of those pictures or tiles of which another number
+        format gives infinities."""
         prediction = self.denoise(x, sigma, condition)
         if _is_finite(prediction):
             return prediction
         if len(x) > 1:
             each = (slice(index, index + 1) for index in range(len(x)))
-            return _joined([self._finite(*_part_of(x, sigma, condition, one, x.device)) for one in each])
+            return _joined(
+                [self._finite(*_part_of(x, sigma, condition, one, x.device)) for one in each]
+            )
+
         if self.denoise.network.compute_dtype != torch.float32:
             if self._in_float32 is None:
-                self.notice("the network's result is not finite in half precision; such parts are redone in float32")
+                self.notice(
+                    "the network's result is not finite in half precision; such parts are redone "
+                    "in float32"
+                )
                 self._in_float32 = self.denoise.in_float32()
             prediction = self._in_float32(x, sigma, condition)
             if _is_finite(prediction):
                 return prediction
-        raise RestoreError("the network's result is not finite (NaN or infinity): the model does not suit this picture")
+
+        raise RestoreError(
+            "the network's result is not finite (NaN or infinity): the model does not suit this "
+            "picture"
+        )
 
     def _gathered(self, pictures: Tensor, tiles: Sequence[Tile]) -> Tensor:
         return torch.cat([tile.of(pictures, self._grid) for tile in tiles]).to(self.denoise.device)
@@ -182,7 +235,8 @@ class _Tiles:
     def _spans(self, x: Tensor, sigma: Tensor | float) -> tuple[Spans, Spans]:
         """Of the tiles' rows and columns; one of each if the picture goes through whole."""
         height, width = x.shape[-2:]
-        side, overlap = self.side(x), self._overlap_at(sigma)
+        side = self.side(x)
+        overlap = self._overlap_at(sigma)
         if self.size is not None:
             return fixed_spans(height, side, overlap), fixed_spans(width, side, overlap)
         return tiling(height, width, side**2, overlap, self._grid)
@@ -210,12 +264,14 @@ class _Tiles:
             self._most = count // 2
             self.notice(f"not enough memory for {count} tiles at once: going on with {self._most}")
             return
+
         smaller = self.size or max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area:
             raise RestoreError(
-                f"not enough memory, even for pieces of {smaller}x{smaller} pixels; close other programs, restore a "
-                "smaller picture, or use another --device"
+                f"not enough memory, even for pieces of {smaller}x{smaller} pixels; close other "
+                "programs, restore a smaller picture, or use another --device"
             )
+
         self.tile = smaller
         self.notice(f"not enough memory: going on with tiles of {smaller} pixels")
 
@@ -233,20 +289,27 @@ class TiledDenoiser(_Tiles):
         notice: Notice = warnings.warn,
     ) -> None:
         super().__init__(denoise, tile, overlap, budget=budget, notice=notice)
-        self.schedule, self.conditional = denoise.schedule, denoise.conditional
-        self.config, self.prior = denoise.config, denoise.prior
-        self.one_step_from_zeros, self.distilled_levels = denoise.one_step_from_zeros, denoise.distilled_levels
+        self.schedule = denoise.schedule
+        self.conditional = denoise.conditional
+        self.config = denoise.config
+        self.prior = denoise.prior
+        self.one_step_from_zeros = denoise.one_step_from_zeros
+        self.distilled_levels = denoise.distilled_levels
         self.predictor: TiledPredictor | None = None
         if denoise.predictor is not None:
-            self.predictor = TiledPredictor(denoise.predictor, tile, overlap, budget=budget, notice=notice)
+            self.predictor = TiledPredictor(
+                denoise.predictor, tile, overlap, budget=budget, notice=notice
+            )
 
     def of_class(self, label: int | None) -> TiledDenoiser:
         """The same tiles of the same network for one class, see `Denoiser.of_class`."""
         denoise = self.denoise.of_class(label)
         if denoise is self.denoise:
             return self
+
         other = copy.copy(self)
-        other.denoise, other._in_float32 = denoise, None
+        other.denoise = denoise
+        other._in_float32 = None
         return other
 
 
@@ -280,14 +343,16 @@ class TiledPredictor:
 
 
 class _AsDenoiser:
-    """A predictor in the form that tiles know: the picture that it sees travels as x, its two maps as the condition,
-    and the numbers of the whole picture as the noise level."""
+    """A predictor in the form that tiles know: the picture that it sees travels as x, its two maps
+    as the condition, and the numbers of the whole picture as the noise level."""
 
     learned_variance = False
 
     def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.config = predictor, predictor.config
-        self.network, self.device = predictor.network, predictor.device
+        self.predictor = predictor
+        self.config = predictor.config
+        self.network = predictor.network
+        self.device = predictor.device
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Prediction:
         answer = self.predictor(Evidence(x, condition.known, condition.picture), sigma.to(x.device))
@@ -298,7 +363,9 @@ class _AsDenoiser:
 
 
 def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
-    """What they say, part by part: all clean estimates, all noises, and all shares where there are any."""
+    """What they say, part by part: all clean estimates, all noises, and all shares where there are
+    any.
+    """
     return (parts for parts in zip(*predictions, strict=True) if parts[0] is not None)
 
 
@@ -307,7 +374,11 @@ def _groups(tiles: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
 
 
 def _part_of(
-    x: Tensor, sigma: Tensor | float, condition: Condition | None, pictures: slice, device: torch.device
+    x: Tensor,
+    sigma: Tensor | float,
+    condition: Condition | None,
+    pictures: slice,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor | float, Condition | None]:
     """Some pictures of a call of the network, on a device."""
 
@@ -319,7 +390,11 @@ def _part_of(
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:
-    return parts[0] if len(parts) == 1 else Prediction(*(torch.cat(pieces) for pieces in _parts(*parts)))
+    return (
+        parts[0]
+        if len(parts) == 1
+        else Prediction(*(torch.cat(pieces) for pieces in _parts(*parts)))
+    )
 
 
 def _is_per_picture(sigma: Tensor | float) -> bool:

@@ -17,7 +17,9 @@ class Span(NamedTuple):
 
     start: int
     stop: int
-    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than the network's grid."""
+    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than
+    the network's grid.
+    """
     weights: NDArray[np.float32]
     """Of its pixels; those of all spans that see a pixel sum to 1."""
 
@@ -31,40 +33,50 @@ Spans = tuple[Span, ...]
 
 @lru_cache(maxsize=16)
 def tiling(height: int, width: int, area: int, overlap: int, grid: int) -> tuple[Spans, Spans]:
-    """Rows and columns of equal tiles of at most ``area`` pixels: those that together have the fewest pixels.
+    """Rows and columns of equal tiles of at most ``area`` pixels: those that together have the
+    fewest pixels.
 
     Args:
         height, width: of the picture; one that has no more pixels than a tile is one tile.
         area: of a tile; not less than a square of two ``grid``.
-        overlap: of neighbours, at least, up to half the side of a square tile; rounded up to a multiple of ``grid``.
-        grid: what the network divides lengths by; tiles start at multiples of it, so that the network divides each of
-            them as it divides the whole picture.
+        overlap: of neighbours, at least, up to half the side of a square tile; rounded up to a
+            multiple of ``grid``.
+        grid: what the network divides lengths by; tiles start at multiples of it, so that the
+            network divides each of them as it divides the whole picture.
     """
     if height * width <= area:
         return _one_span(height), _one_span(width)
+
     side = max(math.isqrt(area) // grid, 2) * grid
-    area, overlap = max(area, side**2), min(-(-overlap // grid) * grid, side // grid // 2 * grid)
+    area = max(area, side**2)
+    overlap = min(-(-overlap // grid) * grid, side // grid // 2 * grid)
     found = []
+
     for length in _lengths(width, overlap, grid):
         longest = area // length // grid * grid
         if longest >= min(height, overlap + grid):
             (rows, tall), (columns, wide) = (
-                _division(size, most, overlap, grid) for size, most in ((height, longest), (width, length))
+                _division(size, most, overlap, grid)
+                for size, most in ((height, longest), (width, length))
             )
             found.append((rows * tall * columns * wide, rows * columns, tall, wide))
+
     *_, tall, wide = min(found)
+
     return spans(height, tall, overlap, grid), spans(width, wide, overlap, grid)
 
 
 def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
-    """Evenly spread spans that cover ``size`` pixels, as few and then as short as can be, with weights that sum to 1.
+    """Evenly spread spans that cover ``size`` pixels, as few and then as short as can be, with
+    weights that sum to 1.
 
-    All have the same length, if the last is taken to end at a multiple of ``grid``, and start at one.
+    All have the same length, if the last is taken to end at a multiple of ``grid``, and start at
+    one.
 
     Args:
         size: of the picture along the axis.
-        longest: the longest length, a multiple of ``grid`` above ``overlap``; one span covers a picture that is not
-            longer.
+        longest: the longest length, a multiple of ``grid`` above ``overlap``; one span covers a
+            picture that is not longer.
         overlap: of neighbours, at least; a multiple of ``grid``.
         grid: what the network divides lengths by.
     """
@@ -78,7 +90,9 @@ def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
 
 @lru_cache(maxsize=16)
 def fixed_spans(size: int, length: int, overlap: int) -> Spans:
-    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is not longer, one."""
+    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is
+    not longer, one.
+    """
     if size <= length:
         return _one_span(size)
     overlap = min(overlap, length // 2)
@@ -122,7 +136,11 @@ def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> Sp
     windows = [_window(start, length, overlap, size) for start in starts]
     total = np.sum(windows, axis=0)
     return tuple(
-        Span(start, min(start + length, size), (window / total)[start : start + length].astype(np.float32))
+        Span(
+            start,
+            min(start + length, size),
+            (window / total)[start : start + length].astype(np.float32),
+        )
         for start, window in zip(starts, windows, strict=True)
     )
 

@@ -54,7 +54,9 @@ class Sampler(NamedTuple):
 
 
 SAMPLERS = {
-    "ddpm": Sampler(ancestral, "DDPM's ancestral sampling with the posterior's variance", True, levels="uniform"),
+    "ddpm": Sampler(
+        ancestral, "DDPM's ancestral sampling with the posterior's variance", True, levels="uniform"
+    ),
     "ddpm-large": Sampler(
         partial(ancestral, variance="forward"),
         "DDPM's ancestral sampling with the chain's variance",
@@ -70,7 +72,11 @@ SAMPLERS = {
         learned_variance=True,
     ),
     "analytic-ddpm": Sampler(
-        analytic_dpm, "Analytic-DDPM: ancestral, with the optimal variance", True, levels="uniform", score_norms=True
+        analytic_dpm,
+        "Analytic-DDPM: ancestral, with the optimal variance",
+        True,
+        levels="uniform",
+        score_norms=True,
     ),
     "analytic-ddim": Sampler(
         partial(analytic_dpm, eta=0.0, last_noise=1.0),
@@ -93,29 +99,44 @@ SAMPLERS = {
     "euler": Sampler(euler, "EDM's Euler rule", False, levels="karras"),
     "heun": Sampler(heun, "EDM's Heun rule, two calls a step", False, 2, "karras"),
     "edm": Sampler(edm_stochastic, "EDM's stochastic sampler, two calls a step", True, 2, "karras"),
-    "langevin": Sampler(annealed_langevin, "NCSN's annealed Langevin dynamics, five calls a step", True, 2),
+    "langevin": Sampler(
+        annealed_langevin, "NCSN's annealed Langevin dynamics, five calls a step", True, 2
+    ),
     "sde-vp": Sampler(
-        partial(euler_maruyama, sde=VariancePreserving()), "Score SDE (VP) by Euler and Maruyama", True, 1, "uniform"
+        partial(euler_maruyama, sde=VariancePreserving()),
+        "Score SDE (VP) by Euler and Maruyama",
+        True,
+        1,
+        "uniform",
     ),
     "sde-subvp": Sampler(
-        partial(euler_maruyama, sde=SubVariancePreserving()), "Score SDE (sub-VP) by Euler and Maruyama", True
+        partial(euler_maruyama, sde=SubVariancePreserving()),
+        "Score SDE (sub-VP) by Euler and Maruyama",
+        True,
     ),
     "reverse-diffusion": Sampler(reverse_diffusion, "Score SDE (VE), reverse diffusion", True),
     "predictor-corrector": Sampler(
         predictor_corrector, "Score SDE (VE), predictor and corrector", True, per_picture=False
     ),
     "ode": Sampler(
-        probability_flow, "Score SDE's probability flow, by an adaptive solver", False, 2, per_picture=False
+        probability_flow,
+        "Score SDE's probability flow, by an adaptive solver",
+        False,
+        2,
+        per_picture=False,
     ),
 }
 
 
 def check_variance(name: str, learned_variance: bool) -> None:
-    """See whether a sampler suits a network, which may have learned the variance of its steps or not.
+    """See whether a sampler suits a network, which may have learned the variance of its steps or
+    not.
 
     Raises:
         BadArgument: it needs the variance that the network has not learned.
     """
     if SAMPLERS[name].learned_variance and not learned_variance:
         fixed = "ddpm and ddpm-large take a fixed one"
-        raise BadArgument(f"--sampler {name}: this model has not learned the variance of its steps; {fixed}")
+        raise BadArgument(
+            f"--sampler {name}: this model has not learned the variance of its steps; {fixed}"
+        )

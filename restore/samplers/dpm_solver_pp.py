@@ -1,13 +1,15 @@
-"""DPM-Solver++: the diffusion ODE and SDE solved exactly but for the clean estimate (Lu et al. 2022, arXiv 2211.01095).
+"""DPM-Solver++: the diffusion ODE and SDE solved exactly but for the clean estimate (Lu et al.
+2022, arXiv 2211.01095).
 
-With ``x = x0 + σ ε`` and ``λ = −log σ`` the ODE's solution is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0 dλ`` from λ_s to λ_t
-(their proposition 4.1 with α = 1, their state divided by √ᾱ); ``h = λ_t − λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean
-estimates stay within a picture's range, which keeps large steps stable where strong guidance makes noise estimates
-leave it.
+With ``x = x0 + σ ε`` and ``λ = −log σ`` the ODE's solution is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0
+dλ`` from λ_s to λ_t (their proposition 4.1 with α = 1, their state divided by √ᾱ); ``h = λ_t −
+λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean estimates stay within a picture's range, which keeps
+large steps stable where strong guidance makes noise estimates leave it.
 
-Where λ is infinite only the first order is defined: the step to 0 ends at the clean estimate, whatever the order. The
-first step of the multistep methods is of first order, for want of earlier estimates. Where sampling begins at pure
-noise the clean estimate hardly changes there, and the error is small beside that of the other steps.
+Where λ is infinite only the first order is defined: the step to 0 ends at the clean estimate,
+whatever the order. The first step of the multistep methods is of first order, for want of earlier
+estimates. Where sampling begins at pure noise the clean estimate hardly changes there, and the
+error is small beside that of the other steps.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ import numpy as np
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, falling_pairs_for, noise_like
+from restore.diffusion.stepping import (
+    Callback,
+    Generator,
+    Step,
+    falling_pairs,
+    falling_pairs_for,
+    noise_like,
+)
 
 
 def dpm_solver_pp_2s(
@@ -30,17 +39,19 @@ def dpm_solver_pp_2s(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2S) (Lu et al. 2022, arXiv 2211.01095, algorithm 1 with r = 1/2): second order, singlestep.
+    """DPM-Solver++(2S) (Lu et al. 2022, arXiv 2211.01095, algorithm 1 with r = 1/2): second order,
+    singlestep.
 
     Each step takes the clean estimate from half way in λ, at the geometric mean of its two levels.
 
     Args:
         denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
         x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the network, but the
-            last, to 0, one.
+        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the
+            network, but the last, to 0, one.
         condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the step begins.
+        callback: called with a `Step` once a step, with the clean estimate at the level where the
+            step begins.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -58,6 +69,7 @@ def dpm_solver_pp_2s(
             u = clean + middle / sigma * (x - clean)
             clean_half_way = denoise(u, middle, condition).clean
             x = clean_half_way + lower / sigma * (x - clean_half_way)
+
     return clean
 
 
@@ -75,7 +87,8 @@ def dpm_solver_pp_2m(
 
     Args:
         denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least two falling noise levels and a final 0; one call of the network for each but the 0.
+        sigmas: at least two falling noise levels and a final 0; one call of the network for each
+            but the 0.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -94,6 +107,7 @@ def dpm_solver_pp_2m(
             extended = _extended(clean, h, before)
             x = extended + lower / sigma * (x - extended)
             before = clean, h
+
     return clean
 
 
@@ -105,16 +119,18 @@ def dpm_solver_pp_3m(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(3M): third order, multistep (Lu et al. 2022, arXiv 2211.01095, section 4.2, carried one order on).
+    """DPM-Solver++(3M): third order, multistep (Lu et al. 2022, arXiv 2211.01095, section 4.2,
+    carried one order on).
 
-    As 2M, with the parabola through the last three clean estimates, integrated exactly; diffusers' code halves the
-    parabola's quadratic term, which makes a method of second order of it. The second step, which knows two
-    estimates, is 2M's. With fewer than some 15 steps 2M comes nearer to the solution (measured on mixtures of
-    Gaussians, σ 20 to 0.1).
+    As 2M, with the parabola through the last three clean estimates, integrated exactly; diffusers'
+    code halves the parabola's quadratic term, which makes a method of second order of it. The
+    second step, which knows two estimates, is 2M's. With fewer than some 15 steps 2M comes nearer
+    to the solution (measured on mixtures of Gaussians, σ 20 to 0.1).
 
     Args:
         denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least three falling noise levels and a final 0; one call of the network for each but the 0.
+        sigmas: at least three falling noise levels and a final 0; one call of the network for each
+            but the 0.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -131,6 +147,7 @@ def dpm_solver_pp_3m(
         if lower > 0:
             known = [*known[-2:], (sigma, clean)]
             x = lower / sigma * x + integral(known, sigma, lower)
+
     return clean
 
 
@@ -166,6 +183,7 @@ def sde_dpm_solver_1(
         if lower > 0:
             fresh = math.sqrt(sigma**2 - lower**2) * noise_like(x, generator)
             x = x - 2 * (sigma - lower) * noise + fresh
+
     return clean
 
 
@@ -180,12 +198,13 @@ def sde_dpm_solver_pp_2m(
 ) -> Tensor:
     """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE, multistep.
 
-    ``x_t = e^{−2h} x_s + (1 − e^{−2h}) D + σ_t √(1 − e^{−2h}) z`` with D as in 2M. The first step, with ``D = x̂0``,
-    is SDE-DPM-Solver++1, which is DDPM's.
+    ``x_t = e^{−2h} x_s + (1 − e^{−2h}) D + σ_t √(1 − e^{−2h}) z`` with D as in 2M. The first step,
+    with ``D = x̂0``, is SDE-DPM-Solver++1, which is DDPM's.
 
     Args:
         denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least two falling noise levels and a final 0; one call of the network for each but the 0.
+        sigmas: at least two falling noise levels and a final 0; one call of the network for each
+            but the 0.
         generator: of the random numbers, on the CPU; or one for each picture.
 
     Returns:
@@ -206,11 +225,14 @@ def sde_dpm_solver_pp_2m(
             fresh = lower * math.sqrt(-math.expm1(-2 * h)) * noise_like(x, generator)
             x = extended + math.exp(-2 * h) * (x - extended) + fresh
             before = clean, h
+
     return clean
 
 
 def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> Tensor:
-    """2M's D: the line through the last two clean estimates, half a step on; ``before`` has the earlier and its h."""
+    """2M's D: the line through the last two clean estimates, half a step on; ``before`` has the
+    earlier and its h.
+    """
     if before is None:
         return clean
     clean_before, h_before = before
@@ -218,11 +240,13 @@ def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> T
 
 
 def integral(known: Sequence[tuple[float, Tensor]], sigma: float, lower: float) -> Tensor:
-    """``σ_t ∫ e^λ p dλ`` over a step from σ_s to σ_t, p the polynomial in λ through clean estimates at some levels.
+    """``σ_t ∫ e^λ p dλ`` over a step from σ_s to σ_t, p the polynomial in λ through clean estimates
+    at some levels.
 
-    With u = λ − λ_s the weights of the estimates integrate 1, u, u², … exactly: ``Σ_k w_k u_k^j = m_j``, where
-    ``m_j = ∫ e^{u−h} u^j du`` from 0 to h is ``h^j − j m_{j−1}``, and ``m_0 = 1 − e^{−h}``. Through two estimates
-    ``m_1`` is ``h/2 m_0``, as in 2M and in UniPC's B2 of order 2, which leaves the order as it is.
+    With u = λ − λ_s the weights of the estimates integrate 1, u, u², … exactly: ``Σ_k w_k u_k^j =
+    m_j``, where ``m_j = ∫ e^{u−h} u^j du`` from 0 to h is ``h^j − j m_{j−1}``, and ``m_0 = 1 −
+    e^{−h}``. Through two estimates ``m_1`` is ``h/2 m_0``, as in 2M and in UniPC's B2 of order 2,
+    which leaves the order as it is.
 
     Args:
         known: one to four pairs (σ, clean estimate there).
@@ -231,9 +255,15 @@ def integral(known: Sequence[tuple[float, Tensor]], sigma: float, lower: float) 
     h = math.log(sigma / lower)
     places = np.array([math.log(sigma / level) for level, _clean in known])
     moments = [-math.expm1(-h)]
+
     for j in range(1, len(known)):
         moments.append(h**j - j * moments[-1])
+
     if len(known) == 2:
         moments[1] = h / 2 * moments[0]
+
     weights = np.linalg.solve(np.vander(places, increasing=True).T, moments)
-    return sum(float(weight) * clean for weight, (_level, clean) in zip(weights, known, strict=True))
+
+    return sum(
+        float(weight) * clean for weight, (_level, clean) in zip(weights, known, strict=True)
+    )

@@ -1,4 +1,6 @@
-"""Annealed Langevin dynamics: at each noise level a walk that the score pulls towards pictures and noise spreads."""
+"""Annealed Langevin dynamics: at each noise level a walk that the score pulls towards pictures and
+noise spreads.
+"""
 
 from __future__ import annotations
 
@@ -23,40 +25,49 @@ def annealed_langevin(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Sample as NCSN does (Song, Ermon 2019, arXiv 1907.05600, alg. 1; 2020, arXiv 2006.09011, alg. 1).
+    """Sample as NCSN does (Song, Ermon 2019, arXiv 1907.05600, alg. 1; 2020, arXiv 2006.09011, alg.
+    1).
 
-    At each positive level σ, ``steps_each`` times ``x ← x + α s(x, σ) + √(2α) z`` with the score ``s = −ε̂/σ`` and
-    ``α = η σ²``. η is ε/σ_L² of the 2020 paper for its ε and last level σ_L, and ε/(2σ_L²) of the 2019 paper, which
-    writes α/2 for this α. The walk ends with samples of the pictures with noise of the last positive level on them;
-    the denoising step of 2020 then takes ``x + σ_L² s(x, σ_L)``, the clean estimate.
+    At each positive level σ, ``steps_each`` times ``x ← x + α s(x, σ) + √(2α) z`` with the score
+    ``s = −ε̂/σ`` and ``α = η σ²``. η is ε/σ_L² of the 2020 paper for its ε and last level σ_L, and
+    ε/(2σ_L²) of the 2019 paper, which writes α/2 for this α. The walk ends with samples of the
+    pictures with noise of the last positive level on them; the denoising step of 2020 then takes
+    ``x + σ_L² s(x, σ_L)``, the clean estimate.
 
-    Each level must undo the spread that the one above leaves, so the levels should lie close: the 2020 paper takes
-    hundreds in geometric progression (its technique 2), and the highest as large as the greatest distance between two
-    pictures (technique 1).
+    Each level must undo the spread that the one above leaves, so the levels should lie close: the
+    2020 paper takes hundreds in geometric progression (its technique 2), and the highest as large
+    as the greatest distance between two pictures (technique 1).
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at the first level, ``x0 + σ ε``.
         sigmas: falling noise levels with a final 0.
-        steps_each: T of the paper, Langevin steps at each level, at least 1; a step calls the network once.
+        steps_each: T of the paper, Langevin steps at each level, at least 1; a step calls the
+            network once.
         step_size: η in (0, 1]; without it, that of `langevin_step_size`.
-        final_denoising: end with the clean estimate, one more call of the network, and not with the last walk.
+        final_denoising: end with the clean estimate, one more call of the network, and not with the
+            last walk.
         condition: shown to the network beside the noisy picture, if given.
         generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each level, with the clean estimate of the level's last call.
+        callback: called with a `Step` after each level, with the clean estimate of the level's last
+            call.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, ``steps_each`` below 1, or a step size outside (0, 1].
+        ValueError: ``sigmas`` do not fall to 0, ``steps_each`` below 1, or a step size outside (0,
+            1].
     """
     pairs = falling_pairs(sigmas)
     _check_steps(steps_each)
     if step_size is None:
         step_size = langevin_step_size(sigmas, steps_each)
     if not 0 < step_size <= 1:
-        raise ValueError(f"the step size must be in (0, 1], in units of the squared noise level, not {step_size}")
+        raise ValueError(
+            f"the step size must be in (0, 1], in units of the squared noise level, not {step_size}"
+        )
+
     for index, (sigma, _) in enumerate(pairs):
         for _ in range(steps_each):
             prediction = denoise(x, sigma, condition)
@@ -64,15 +75,18 @@ def annealed_langevin(
             x = x - step_size * sigma * prediction.noise + spread * noise_like(x, generator)
         if callback is not None:
             callback(Step(index, len(pairs), sigma, prediction.clean))
+
     return denoise(x, pairs[-1][0], condition).clean if final_denoising else x
 
 
 def langevin_step_size(sigmas: Sequence[float], steps_each: int) -> float:
-    """The step size that carries the variance best from level to level (arXiv 2006.09011, technique 4).
+    """The step size that carries the variance best from level to level (arXiv 2006.09011, technique
+    4).
 
-    Where the data are a point, T steps at a level turn the variance γ² that the level above leaves, in units of the
-    level's own, into ``(1−η)^{2T} (γ² − v) + v`` with ``v = 2η/(1 − (1−η)²)`` (their eq. 4, η = ε/σ_L²). It should be
-    1 and is always more: this is the η of its minimum. γ is the largest ratio of neighbouring levels.
+    Where the data are a point, T steps at a level turn the variance γ² that the level above leaves,
+    in units of the level's own, into ``(1−η)^{2T} (γ² − v) + v`` with ``v = 2η/(1 − (1−η)²)``
+    (their eq. 4, η = ε/σ_L²). It should be 1 and is always more: this is the η of its minimum. γ is
+    the largest ratio of neighbouring levels.
 
     Args:
         sigmas: falling noise levels with a final 0, at least two positive ones.
@@ -82,20 +96,28 @@ def langevin_step_size(sigmas: Sequence[float], steps_each: int) -> float:
         η, in (0, 1).
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or ``steps_each`` below 1.
+        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or ``steps_each``
+            below 1.
     """
     _check_steps(steps_each)
     ratios = [sigma / sigma_next for sigma, sigma_next in falling_pairs(sigmas)[:-1]]
     if not ratios:
-        raise ValueError("the step size follows from the ratio of neighbouring levels: at least two positive levels")
+        raise ValueError(
+            "the step size follows from the ratio of neighbouring levels: at least two positive "
+            "levels"
+        )
 
     def variance(eta: float) -> float:
         stationary = 2 / (2 - eta)
         return (1 - eta) ** (2 * steps_each) * (max(ratios) ** 2 - stationary) + stationary
 
-    return float(minimize_scalar(variance, bounds=(0, 1), method="bounded", options={"xatol": 1e-8}).x)
+    return float(
+        minimize_scalar(variance, bounds=(0, 1), method="bounded", options={"xatol": 1e-8}).x
+    )
 
 
 def _check_steps(steps_each: int) -> None:
     if steps_each < 1:
-        raise ValueError(f"Langevin dynamics needs at least one step at each level, not {steps_each}")
+        raise ValueError(
+            f"Langevin dynamics needs at least one step at each level, not {steps_each}"
+        )

@@ -1,4 +1,6 @@
-"""Score SDE: three diffusions in continuous time, their reverse processes, and the probability-flow ODE."""
+"""Score SDE: three diffusions in continuous time, their reverse processes, and the probability-flow
+ODE.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs,
 class SDE(ABC):
     """``du = f(t) u dt + g(t) dw`` for t in [0, 1], with the marginals ``u = s(t) (x0 + σ(t) ε)``.
 
-    So ``x = u/s`` is the state in variance-exploding coordinates, and the one denoiser gives every score:
-    ``∇_u log p_t(u) = −ε̂(u/s, σ) / (s σ)``. (Song et al. 2021, arXiv 2011.13456, section 3.4 and appendix B.)
+    So ``x = u/s`` is the state in variance-exploding coordinates, and the one denoiser gives every
+    score: ``∇_u log p_t(u) = −ε̂(u/s, σ) / (s σ)``. (Song et al. 2021, arXiv 2011.13456, section
+    3.4 and appendix B.)
     """
 
     @abstractmethod
@@ -49,19 +52,23 @@ class SDE(ABC):
         return self.scale(t) * self.sigma(t)
 
     def levels(self, steps: int, end: float = 1e-3) -> list[float]:
-        """Noise levels at ``steps`` times uniform from 1 to ``end``, and a final 0: the grid of the paper's samplers.
+        """Noise levels at ``steps`` times uniform from 1 to ``end``, and a final 0: the grid of the
+        paper's samplers.
 
         Raises:
             ValueError: fewer than 1 step, or an end outside (0, 1).
         """
         if steps < 1 or not 0 < end < 1:
-            raise ValueError(f"at least 1 step and an end in (0, 1) are needed, not {steps} and {end}")
+            raise ValueError(
+                f"at least 1 step and an end in (0, 1) are needed, not {steps} and {end}"
+            )
         return [self.sigma(float(t)) for t in np.linspace(1, end, steps)] + [0.0]
 
 
 @dataclass(frozen=True)
 class VarianceExploding(SDE):
-    """``dx = σ(t) √(2 log(σ_max/σ_min)) dw`` with ``σ(t) = σ_min (σ_max/σ_min)^t`` (arXiv 2011.13456, eq. 30).
+    """``dx = σ(t) √(2 log(σ_max/σ_min)) dw`` with ``σ(t) = σ_min (σ_max/σ_min)^t`` (arXiv
+    2011.13456, eq. 30).
 
     The data at t = 0 carry noise of level σ_min already.
 
@@ -74,7 +81,9 @@ class VarianceExploding(SDE):
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(f"0 < sigma_min < sigma_max is needed, not {self.sigma_min} and {self.sigma_max}")
+            raise ValueError(
+                f"0 < sigma_min < sigma_max is needed, not {self.sigma_min} and {self.sigma_max}"
+            )
 
     def drift(self, t: float) -> float:
         return 0.0
@@ -101,7 +110,9 @@ class _LinearBeta(SDE):
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
-            raise ValueError(f"0 < beta_min <= beta_max is needed, not {self.beta_min} and {self.beta_max}")
+            raise ValueError(
+                f"0 < beta_min <= beta_max is needed, not {self.beta_min} and {self.beta_max}"
+            )
 
     def beta(self, t: float) -> float:
         """β(t)"""
@@ -124,7 +135,8 @@ class _LinearBeta(SDE):
 
 @dataclass(frozen=True)
 class VariancePreserving(_LinearBeta):
-    """``du = −½ β(t) u dt + √β(t) dw``: DDPM's chain in continuous time (arXiv 2011.13456, eq. 11 and 32).
+    """``du = −½ β(t) u dt + √β(t) dw``: DDPM's chain in continuous time (arXiv 2011.13456, eq. 11
+    and 32).
 
     ``u = √ᾱ x0 + √(1−ᾱ) ε``.
 
@@ -144,7 +156,8 @@ class VariancePreserving(_LinearBeta):
 
 @dataclass(frozen=True)
 class SubVariancePreserving(_LinearBeta):
-    """``du = −½ β(t) u dt + √(β(t) (1 − ᾱ²)) dw``: the same mean, less noise (arXiv 2011.13456, eq. 12).
+    """``du = −½ β(t) u dt + √(β(t) (1 − ᾱ²)) dw``: the same mean, less noise (arXiv 2011.13456, eq.
+    12).
 
     ``u = √ᾱ x0 + (1−ᾱ) ε``.
 
@@ -178,10 +191,11 @@ def euler_maruyama(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The reverse-time SDE in steps of Euler and Maruyama (Song et al. 2021, arXiv 2011.13456, eq. 6, appendix D).
+    """The reverse-time SDE in steps of Euler and Maruyama (Song et al. 2021, arXiv 2011.13456, eq.
+    6, appendix D).
 
-    ``u ← u − (f u − g² ∇log p) Δt + g √Δt z`` over the times of neighbouring levels, f and g taken where the step
-    begins. Other arguments and errors as for `predictor_corrector`.
+    ``u ← u − (f u − g² ∇log p) Δt + g √Δt z`` over the times of neighbouring levels, f and g taken
+    where the step begins. Other arguments and errors as for `predictor_corrector`.
     """
     return predictor_corrector(
         denoise,
@@ -206,12 +220,14 @@ def reverse_diffusion(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The reverse-time SDE, made discrete as the forward one is (Song et al. 2021, arXiv 2011.13456, eq. 46).
+    """The reverse-time SDE, made discrete as the forward one is (Song et al. 2021, arXiv
+    2011.13456, eq. 46).
 
     The forward step up to u from the next lower level is ``r u' + G z`` with ``r = s/s'`` and
-    ``G² = s² (σ² − σ'²)``; the reverse step is ``u' = (2 − r) u + G² ∇log p + G z``, the predictor of their
-    algorithms 2 (VE, r = 1) and 3 (VP, r = √(1−β)). For sub-VP, where the authors fall back on Euler–Maruyama, the same
-    rule is used. Other arguments and errors as for `predictor_corrector`.
+    ``G² = s² (σ² − σ'²)``; the reverse step is ``u' = (2 − r) u + G² ∇log p + G z``, the predictor
+    of their algorithms 2 (VE, r = 1) and 3 (VP, r = √(1−β)). For sub-VP, where the authors fall
+    back on Euler–Maruyama, the same rule is used. Other arguments and errors as for
+    `predictor_corrector`.
     """
     return predictor_corrector(
         denoise,
@@ -239,13 +255,16 @@ def predictor_corrector(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """A step down the reverse-time SDE, then Langevin steps at the level reached (Song et al. 2021, arXiv 2011.13456).
+    """A step down the reverse-time SDE, then Langevin steps at the level reached (Song et al. 2021,
+    arXiv 2011.13456).
 
-    Their algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP): ``u ← u + ε g + √(2ε) z`` with the score g and
-    ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and 1−β of the level else. As their appendix G has it, ‖g‖ is the mean
-    over the batch and ‖z‖ is √d for d numbers a picture: the step depends, a little, on what else is in the batch.
+    Their algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP): ``u ← u + ε g + √(2ε) z`` with
+    the score g and ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and 1−β of the level else. As their
+    appendix G has it, ‖g‖ is the mean over the batch and ‖z‖ is √d for d numbers a picture: the
+    step depends, a little, on what else is in the batch.
 
-    The step to the final 0 is to the clean estimate, without a corrector (their denoising step, appendix G).
+    The step to the final 0 is to the clean estimate, without a corrector (their denoising step,
+    appendix G).
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
@@ -254,18 +273,19 @@ def predictor_corrector(
         sde: `VarianceExploding`, `VariancePreserving` or `SubVariancePreserving`.
         predictor: ``reverse-diffusion`` or ``euler-maruyama``, see the functions of these names.
         corrector_steps: M of the paper, Langevin steps at each level.
-        snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and 0.01 for VP.
+        snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and
+            0.01 for VP.
         condition: shown to the network beside the noisy picture, if given.
         generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each call of the network by the predictor, once for each positive level;
-            a step has ``1 + corrector_steps`` calls, the last one 1.
+        callback: called with a `Step` after each call of the network by the predictor, once for
+            each positive level; a step has ``1 + corrector_steps`` calls, the last one 1.
 
     Returns:
         [B, C, H, W], pictures, in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, an unknown predictor, corrector steps below 0, or a ratio that is not
-            positive.
+        ValueError: ``sigmas`` do not fall to 0, an unknown predictor, corrector steps below 0, or a
+            ratio that is not positive.
     """
     pairs = falling_pairs(sigmas)
     if predictor not in PREDICTORS:
@@ -274,7 +294,9 @@ def predictor_corrector(
         raise ValueError(f"the number of corrector steps must be at least 0, not {corrector_steps}")
     if snr <= 0:
         raise ValueError(f"the corrector's signal-to-noise ratio must be positive, not {snr}")
+
     predict = _reverse_diffusion_step if predictor == "reverse-diffusion" else _euler_maruyama_step
+
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         if callback is not None:
@@ -288,6 +310,7 @@ def predictor_corrector(
                 score = -denoise(x, sigma_next, condition).noise / sigma_next
                 step = 2 * alpha * snr**2 * x[0].numel() / score.flatten(1).norm(dim=1).mean() ** 2
                 x = x + step * score + (2 * step) ** 0.5 * noise_like(x, generator)
+
     return clean
 
 
@@ -321,31 +344,37 @@ def probability_flow(
 ) -> Tensor:
     """The probability-flow ODE by an adaptive solver (Song et al. 2021, arXiv 2011.13456, eq. 13).
 
-    In variance-exploding coordinates eq. 13 of each of the three SDEs is ``dx/dσ = ε̂``: VP and sub-VP are the same
-    curve at another pace and scale. A Runge–Kutta method of order 5(4) integrates it over log σ as ``u = x/√(1+σ²)``,
-    which varies slowly, from the first level to the last positive one, whose clean estimate is the answer. No random
-    numbers are drawn.
+    In variance-exploding coordinates eq. 13 of each of the three SDEs is ``dx/dσ = ε̂``: VP and
+    sub-VP are the same curve at another pace and scale. A Runge–Kutta method of order 5(4)
+    integrates it over log σ as ``u = x/√(1+σ²)``, which varies slowly, from the first level to the
+    last positive one, whose clean estimate is the answer. No random numbers are drawn.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at the first level.
-        sigmas: falling noise levels with a final 0, at least two positive ones. The solver chooses its own steps; the
-            levels between only say when the callback is called.
-        rtol, atol: tolerance of a step, relative and absolute, in units of u; a root mean square over the batch.
+        sigmas: falling noise levels with a final 0, at least two positive ones. The solver chooses
+            its own steps; the levels between only say when the callback is called.
+        rtol, atol: tolerance of a step, relative and absolute, in units of u; a root mean square
+            over the batch.
         condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` for each positive level once the solver has reached or passed it, with the clean
-            estimate where the solver stands.
+        callback: called with a `Step` for each positive level once the solver has reached or passed
+            it, with the clean estimate where the solver stands.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or a tolerance that is not positive.
-        ArithmeticError: the solver finds no step that is small enough, as where the network's answer is not finite.
+        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or a tolerance that
+            is not positive.
+        ArithmeticError: the solver finds no step that is small enough, as where the network's
+            answer is not finite.
     """
     levels = [sigma for sigma, _ in falling_pairs(sigmas)]
     if len(levels) < 2:
-        raise ValueError("the probability-flow ODE runs between two positive noise levels; there is only one")
+        raise ValueError(
+            "the probability-flow ODE runs between two positive noise levels; there is only one"
+        )
+
     check_tolerances(rtol, atol)
 
     def derivative(log_sigma: float, state: Array) -> Array:
@@ -358,18 +387,28 @@ def probability_flow(
     start = as_state(x / math.hypot(1, levels[0]))
     solver = RK45(derivative, math.log(levels[0]), start, end, rtol=rtol, atol=atol)
     reported = 0
+
     while solver.status == "running":
         failure = solver.step()
         if solver.status == "failed":
             raise ArithmeticError(f"the probability-flow ODE could not be solved: {failure}")
-        while callback is not None and reported < len(levels) and solver.t <= math.log(levels[reported]):
-            clean = _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t))
+        while (
+            callback is not None
+            and reported < len(levels)
+            and solver.t <= math.log(levels[reported])
+        ):
+            clean = _clean_estimate(
+                as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t)
+            )
             callback(Step(reported, len(levels), levels[reported], clean))
             reported += 1
+
     return _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), levels[-1])
 
 
 def _clean_estimate(u: Tensor, velocity: Tensor, sigma: float) -> Tensor:
-    """x − σ ε̂ from the velocity, which spares a call of the network: ``√(1+σ²) (u/(1+σ²) − velocity)``."""
+    """x − σ ε̂ from the velocity, which spares a call of the network: ``√(1+σ²) (u/(1+σ²) −
+    velocity)``.
+    """
     root = math.hypot(1, sigma)
     return u / root - root * velocity

@@ -1,4 +1,6 @@
-"""UniPC: a corrector for any multistep solver, at no further call of the network (Zhao et al. 2023)."""
+"""UniPC: a corrector for any multistep solver, at no further call of the network (Zhao et al.
+2023).
+"""
 
 from __future__ import annotations
 
@@ -21,21 +23,25 @@ def unipc(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """UniPC-2 and -3, multistep, by clean estimates, with B2 (Zhao et al. 2023, arXiv 2302.04867, section 3).
+    """UniPC-2 and -3, multistep, by clean estimates, with B2 (Zhao et al. 2023, arXiv 2302.04867,
+    section 3).
 
-    A step is predicted from the last ``order`` clean estimates, as in DPM-Solver++(2M) or (3M). The network's estimate
-    where it ends serves the next step; before that, this one is taken again from the same estimates and the new one.
-    So the order of convergence is one above ``order``.
+    A step is predicted from the last ``order`` clean estimates, as in DPM-Solver++(2M) or (3M). The
+    network's estimate where it ends serves the next step; before that, this one is taken again from
+    the same estimates and the new one. So the order of convergence is one above ``order``.
 
-    The first steps are of lower order, for want of earlier estimates; the step to 0 ends at the clean estimate.
+    The first steps are of lower order, for want of earlier estimates; the step to 0 ends at the
+    clean estimate.
 
     Args:
         denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
         x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: at least ``order`` falling noise levels and a final 0; one call of the network for each but the 0.
+        sigmas: at least ``order`` falling noise levels and a final 0; one call of the network for
+            each but the 0.
         order: of the predictor, 2 or 3; 2 is steadier under strong guidance.
         condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the step begins.
+        callback: called with a `Step` once a step, with the clean estimate at the level where the
+            step begins.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -45,9 +51,11 @@ def unipc(
     """
     if order not in (2, 3):
         raise ValueError(f"the order of unipc must be 2 or 3, not {order}")
+
     pairs = falling_pairs_for(f"unipc of order {order}", sigmas, at_least=order)
     known: list[tuple[float, Tensor]] = []
     x_before = x
+
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         if callback is not None:
@@ -56,7 +64,9 @@ def unipc(
             if known:
                 x = _step([*known, (sigma, clean)], x_before, known[-1][0], sigma)
             known = [*known, (sigma, clean)][-order:]
-            x_before, x = x, _step(known, x, sigma, lower)
+            x_before = x
+            x = _step(known, x, sigma, lower)
+
     return clean
 
 

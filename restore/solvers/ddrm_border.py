@@ -1,4 +1,6 @@
-"""DDRM where a blurred photograph ends: what lies beyond its border is unknown, and the blur has no SVD."""
+"""DDRM where a blurred photograph ends: what lies beyond its border is unknown, and the blur has no
+SVD.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralWalk, check_shares
 
 LEAST_NOISE = 1e-3
-"""Of the completed measurement, pictures in [-1, 1]: an eighth of a level of 8 bits. What stands beyond the border is
-an estimate, which no picture explains exactly."""
+"""Of the completed measurement, pictures in [-1, 1]: an eighth of a level of 8 bits. What stands
+beyond the border is an estimate, which no picture explains exactly."""
 
 
 def ddrm_unknown_border(
@@ -34,15 +36,17 @@ def ddrm_unknown_border(
 ) -> Tensor:
     """`ddrm` on a canvas that is larger than the measurement by the kernel's reach.
 
-    On the whole canvas the blur is a circular convolution C, which has an SVD, and of which the measurement y is the
-    inside. Before each step it is completed by the present estimate: ``ŷ = y`` where it was measured and ``C x̂0``
-    beyond, where x̂0 is the clean estimate fitted to y (`project` with the step's noise level as its error, as in
-    DiffPIR). Without that fit ŷ would break off at the border by the estimate's error, which the small singular values
-    make large. Then the step is DDRM's (Kawar et al. 2022, arXiv 2201.11793, eq. 7 and 8) for C and ŷ.
+    On the whole canvas the blur is a circular convolution C, which has an SVD, and of which the
+    measurement y is the inside. Before each step it is completed by the present estimate: ``ŷ = y``
+    where it was measured and ``C x̂0`` beyond, where x̂0 is the clean estimate fitted to y
+    (`project` with the step's noise level as its error, as in DiffPIR). Without that fit ŷ would
+    break off at the border by the estimate's error, which the small singular values make large.
+    Then the step is DDRM's (Kawar et al. 2022, arXiv 2201.11793, eq. 7 and 8) for C and ŷ.
 
     Args:
-        start: canvas [B or 1, *operator.input_shape] that the first measurement is completed by, and where components
-            begin that it does not tell; None is mid-grey fitted to the measurement.
+        start: canvas [B or 1, *operator.input_shape] that the first measurement is completed by,
+            and where components begin that it does not tell; None is mid-grey fitted to the
+            measurement.
 
         The others are those of `restore.solvers.ddrm.ddrm`.
 
@@ -53,14 +57,17 @@ def ddrm_unknown_border(
         ValueError: ``sigmas`` do not fall to 0, or η or η_b lies outside [0, 1].
     """
     check_shares(eta, eta_b)
-    pairs, shape = falling_pairs(sigmas), (len(measurement), *operator.input_shape)
+    pairs = falling_pairs(sigmas)
+    shape = (len(measurement), *operator.input_shape)
     if start is None:
         grey = measurement.new_zeros(shape)
         start = project(operator, grey, measurement, noise_level, prior_std=0.5)
+
     noise = torch.as_tensor(noise_level, device=measurement.device).clamp_min(LEAST_NOISE)
     walk = SpectralWalk(operator.circular, completed(operator, measurement, start), noise)
     x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start
+
     for index, (sigma, lower) in enumerate(pairs):
         prediction = denoise(x, sigma, None)
         if callback is not None:
@@ -71,7 +78,9 @@ def ddrm_unknown_border(
             z = gaussian_noise(shape, generator, measurement.device)
             x = walk.step(prediction, z, sigma, lower, eta, eta_b)
             del prediction, fitted, z
+
     clean = prediction.clean
+
     return project(operator, clean, measurement, noise_level) if final_projection else clean
 
 

@@ -27,11 +27,16 @@ class Degraded(NamedTuple):
     measurement: Tensor
     """[B, *operator.output_shape], ``A x + noise`` for x in [0, 1]; neither clipped nor rounded."""
     picture: Any
-    """The measurement as a picture of the kind that came in; where it is none, its pseudo-inverse."""
+    """The measurement as a picture of the kind that came in; where it is none, its pseudo-inverse.
+    """
 
 
 def degrade(
-    picture: Picture, operator: str | Degradation | LinearOperator, *, noise: float = 0.0, seed: int = 0
+    picture: Picture,
+    operator: str | Degradation | LinearOperator,
+    *,
+    noise: float = 0.0,
+    seed: int = 0,
 ) -> Degraded:
     """Degrade a picture.
 
@@ -39,37 +44,44 @@ def degrade(
     >>> restored = solve(blurred.measurement, "blur:gaussian:2+down:bicubic:4", noise=0.01)
 
     Args:
-        picture: a PIL image, array or tensor, see `restore.photo.pictures.open_picture`; grey ones are taken as three
-            equal channels.
+        picture: a PIL image, array or tensor, see `restore.photo.pictures.open_picture`; grey ones
+            are taken as three equal channels.
         operator: as text (see `operators.text`), or an operator for the picture's shape.
-        noise: standard deviation of white Gaussian noise for pixels in [0, 1]. It is added to the measurement; where
-            there are parts that are not linear, before the first of those.
+        noise: standard deviation of white Gaussian noise for pixels in [0, 1]. It is added to the
+            measurement; where there are parts that are not linear, before the first of those.
         seed: of the noise; a solver with the same seed draws other numbers.
 
     Raises:
-        BadArgument: an operator that cannot be read or does not fit the picture, an impossible noise level, or a
-            negative seed.
+        BadArgument: an operator that cannot be read or does not fit the picture, an impossible
+            noise level, or a negative seed.
     """
     if seed < 0:
         raise BadArgument(f"--seed {seed}: must be 0 or more")
     if not 0 <= noise <= 1:
         raise BadArgument(f"--noise {noise:g}: must be a standard deviation between 0 and 1")
+
     opened = open_picture(picture)
     operator = operator_of(operator, opened.color)
     generator = torch.Generator().manual_seed(seed_of(seed, _STREAM))
+
     with torch.no_grad():
         measurement = _measure(operator, opened.color, noise, generator)
         if not bool(torch.isfinite(measurement).all()):
             raise BadArgument("--operator: its measurement of this picture is not finite")
         shown = as_picture(measurement, operator)
+
     alpha = opened.alpha
     if alpha is not None and alpha.shape[-2:] != shown.shape[-2:]:
         alpha = torch.nn.functional.interpolate(alpha, size=tuple(shown.shape[-2:]), mode="area")
+
     gray = opened.gray or shown.shape[1] == 1
+
     return Degraded(measurement, opened.pack(shown.clamp(0, 1), alpha, gray))
 
 
-def operator_of(operator: str | Degradation | LinearOperator, color: Tensor) -> LinearOperator | NonlinearChain:
+def operator_of(
+    operator: str | Degradation | LinearOperator, color: Tensor
+) -> LinearOperator | NonlinearChain:
     """The operator for pictures of this shape [B, 3, H, W].
 
     Raises:
@@ -80,26 +92,39 @@ def operator_of(operator: str | Degradation | LinearOperator, color: Tensor) -> 
     with of_option("--operator"):
         operator = operators.parse(operator) if isinstance(operator, str) else operator
         operator = operator.operator(shape) if isinstance(operator, Degradation) else operator
+
     if tuple(operator.input_shape) != shape:
-        raise BadArgument(f"the operator takes pictures of {operator.input_shape} (C, H, W), not of {shape}")
+        raise BadArgument(
+            f"the operator takes pictures of {operator.input_shape} (C, H, W), not of {shape}"
+        )
+
     return operator
 
 
 def as_picture(measurement: Tensor, operator: LinearOperator | NonlinearChain) -> Tensor:
-    """[B, 1 or 3, h, w]: the measurement itself if it is a picture, else the one that its pseudo-inverse makes."""
+    """[B, 1 or 3, h, w]: the measurement itself if it is a picture, else the one that its
+    pseudo-inverse makes.
+    """
     row = operator.output_shape[1] == 1 < operator.input_shape[1]
     if measurement.shape[1] in (1, 3) and not row:
         return measurement
     return operator.visible(operator.pseudo_inverse(measurement))
 
 
-def _measure(operator: LinearOperator | NonlinearChain, x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+def _measure(
+    operator: LinearOperator | NonlinearChain, x: Tensor, noise: float, generator: torch.Generator
+) -> Tensor:
     parts = list(operator.operators) if isinstance(operator, NonlinearChain) else [operator]
-    before = next((i for i, part in enumerate(parts) if isinstance(part, NonlinearOperator)), len(parts))
+    before = next(
+        (i for i, part in enumerate(parts) if isinstance(part, NonlinearOperator)), len(parts)
+    )
     for part in parts[:before]:
         x = part.A(x)
+
     if noise:
         x = x + noise * torch.randn(x.shape, generator=generator)
+
     for part in parts[before:]:
         x = part.A(x)
+
     return x

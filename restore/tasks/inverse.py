@@ -1,4 +1,6 @@
-"""The evidence of a restoration problem: what `restore.diffusion.evidence` says of each operator's measurement."""
+"""The evidence of a restoration problem: what `restore.diffusion.evidence` says of each operator's
+measurement.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators import LinearOperator, SpectralOperator, ValidConvolution
-from restore.diffusion.evidence import Evidence, inverse_gain, known_fraction, noise_ratio, shown_noise, wiener
+from restore.diffusion.evidence import (
+    Evidence,
+    inverse_gain,
+    known_fraction,
+    noise_ratio,
+    shown_noise,
+    wiener,
+)
 from restore.diffusion.predictor import Shown
 from restore.tasks.problem import Problem
 
@@ -38,47 +47,68 @@ def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
     elif problem.kind == "sr":
         picture, known = _enlarged(problem, ratio, shown)
     else:
-        picture, known = problem.condition.picture, problem.condition.known / (1 + ratio)
+        picture = problem.condition.picture
+        known = problem.condition.known / (1 + ratio)
+
     map_of_one = torch.ones_like(picture[:, :1])
+
     return Evidence(picture, known * map_of_one, sigma * map_of_one)
 
 
 def _enlarged(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
     """The low-resolution picture at full size, and the known fraction."""
-    operator, y = problem.model_operator, problem.model_measurement
+    operator = problem.model_operator
+    y = problem.model_measurement
     if not isinstance(operator, SpectralOperator):
         raise TypeError(f"down-sampling has an SVD, {type(operator).__name__} has none")
+
     s = operator.singular_values
     known = known_fraction(s, ratio, int(np.prod(operator.input_shape)))
     if shown != "inverse":
         return problem.condition.picture, known
     if not bool(problem.noise.any()):
-        return operator.pseudo_inverse(y), known  # by narrow bands, where rounding counts for nothing
+        return operator.pseudo_inverse(
+            y
+        ), known  # by narrow bands, where rounding counts for nothing
+
     return operator.V(inverse_gain(s, ratio) * operator.Ut(y)), known
 
 
 def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-    """The deconvolved picture, and the known fraction; whatever the boundary, as though it were unknown."""
-    operator, y = problem.model_operator, problem.model_measurement
-    kernel = operator.kernel if isinstance(operator, ValidConvolution) else impulse_response(operator, len(y))
+    """The deconvolved picture, and the known fraction; whatever the boundary, as though it were
+    unknown.
+    """
+    operator = problem.model_operator
+    y = problem.model_measurement
+    kernel = (
+        operator.kernel
+        if isinstance(operator, ValidConvolution)
+        else impulse_response(operator, len(y))
+    )
     picture, known = wiener(y, kernel, ratio)
+
     return y if shown == "degraded" else picture, known
 
 
 def impulse_response(operator: LinearOperator, count: int = 1) -> NDArray[np.float64]:
-    """The kernels [count, h, w] of a convolution, with odd sides, read off what it makes of one bright pixel.
+    """The kernels [count, h, w] of a convolution, with odd sides, read off what it makes of one
+    bright pixel.
 
     Args:
         count: of the pictures that the operator takes, each of which may have a kernel of its own.
     """
     channels, height, width = operator.input_shape
     x = torch.zeros(count, channels, height, width)
-    row, column = height // 2, width // 2
+    row = height // 2
+    column = width // 2
     x[..., row, column] = 1
     place = next(operator.buffers(), x)
     responses = operator.A(x.to(place.device)).cpu()[:, 0].double()
-    seen = (responses.abs() > NEGLIGIBLE * responses.abs().amax(dim=(-2, -1), keepdim=True)).any(dim=0)
+    seen = (responses.abs() > NEGLIGIBLE * responses.abs().amax(dim=(-2, -1), keepdim=True)).any(
+        dim=0
+    )
     rows, columns = torch.nonzero(seen, as_tuple=True)
     top, left = (int((where - at).abs().max()) for where, at in ((rows, row), (columns, column)))
     padded = torch.nn.functional.pad(responses, (left, left, top, top))
+
     return padded[:, row : row + 2 * top + 1, column : column + 2 * left + 1].numpy()

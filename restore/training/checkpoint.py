@@ -1,9 +1,9 @@
 """A run's state on disk, and the model that comes out of it.
 
-A checkpoint is ``checkpoint.safetensors`` (network, averages and, as metadata, everything that is no tensor) and an
-optimiser file beside it that it names. The optimiser file is written first and under a new name, so that putting the
-checkpoint in its place is the one moment at which the new state counts: a full disk or a killed process leaves the
-last good pair.
+A checkpoint is ``checkpoint.safetensors`` (network, averages and, as metadata, everything that is
+no tensor) and an optimiser file beside it that it names. The optimiser file is written first and
+under a new name, so that putting the checkpoint in its place is the one moment at which the new
+state counts: a full disk or a killed process leaves the last good pair.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ class State:
         optimiser: as `Optimisers.state`.
         objective: as `Objective.state`.
         log: what the next row of the log is the mean of.
-        round, round_start: of a distillation: which round it is in, and the step that this began with.
+        round, round_start: of a distillation: which round it is in, and the step that this began
+            with.
         teacher: its weights, of a distillation.
-        predictor, predictor_averages, predictor_optimiser: as those of the denoiser, of a model with a predictor.
-        warm_up_start: the step from which the warm-up of the learning rate counts, where the optimisers began anew.
+        predictor, predictor_averages, predictor_optimiser: as those of the denoiser, of a model
+            with a predictor.
+        warm_up_start: the step from which the warm-up of the learning rate counts, where the
+            optimisers began anew.
     """
 
     step: int
@@ -77,9 +80,12 @@ def save_state(state: State, folder: Path) -> None:
         FileAccess: it cannot be written; the one before stays whole.
     """
     beside = f"optimiser-{state.step:08d}.safetensors"
-    current = _metadata(folder / CHECKPOINT)["optimiser"] if (folder / CHECKPOINT).is_file() else None
+    current = (
+        _metadata(folder / CHECKPOINT)["optimiser"] if (folder / CHECKPOINT).is_file() else None
+    )
     if beside == current:
         beside = f"optimiser-{state.step:08d}-again.safetensors"
+
     metadata = {
         "format": _FORMAT,
         "step": str(state.step),
@@ -90,6 +96,7 @@ def save_state(state: State, folder: Path) -> None:
         "round start": str(state.round_start),
         "warm-up start": str(state.warm_up_start),
     }
+
     try:
         others = {"optimiser": state.optimiser, "objective": state.objective, "log": state.log}
         _write({**others, "predictor optimiser": state.predictor_optimiser}, folder / beside)
@@ -99,6 +106,7 @@ def save_state(state: State, folder: Path) -> None:
     except BaseException:
         (folder / beside).unlink(missing_ok=True)
         raise
+
     for old in folder.glob("optimiser-*.safetensors"):
         if old.name != beside:
             old.unlink(missing_ok=True)
@@ -113,12 +121,21 @@ def load_state(folder: Path) -> State:
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        raise FileAccess(f"{folder}: no {CHECKPOINT} to resume from; leave --resume out to start a run")
+        raise FileAccess(
+            f"{folder}: no {CHECKPOINT} to resume from; leave --resume out to start a run"
+        )
+
     metadata = _metadata(path)
     beside = folder / metadata["optimiser"]
     if not beside.is_file():
-        raise FileAccess(f"{beside}: missing; {path} cannot be resumed without it (--init can start from its model)")
-    tensors, others = _read(path), _read(beside)
+        raise FileAccess(
+            f"{beside}: missing; {path} cannot be resumed without it (--init can start from its "
+            "model)"
+        )
+
+    tensors = _read(path)
+    others = _read(beside)
+
     return State(
         int(metadata["step"]),
         float(metadata["elapsed"]),
@@ -154,30 +171,49 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
     decays = state.recipe.ema.decays
     decay = decays[-1] if ema is None else ema
     if decay not in decays:
-        raise BadArgument(f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}")
+        raise BadArgument(
+            f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}"
+        )
+
     averages = (_part(str(decay), each) for each in (state.averages, state.predictor_averages))
+
     return write_model(state.recipe.exported_model(state.round), joined_state(*averages), target)
 
 
 def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
-    """Weights in float16 as safetensors, with their description (JSON, with the SHA-256) beside them.
+    """Weights in float16 as safetensors, with their description (JSON, with the SHA-256) beside
+    them.
 
     Raises:
         BadWeights: a weight that is not finite in float16.
         FileAccess: a file cannot be written.
     """
-    half = {name: weight.detach().to("cpu", torch.float16).contiguous() for name, weight in weights.items()}
+    half = {
+        name: weight.detach().to("cpu", torch.float16).contiguous()
+        for name, weight in weights.items()
+    }
     broken = [name for name, weight in half.items() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise BadWeights(f"{target}: not written: {', '.join(broken[:3])} not finite in float16 (training diverged?)")
+        raise BadWeights(
+            f"{target}: not written: {', '.join(broken[:3])} not finite in float16 (training "
+            "diverged?)"
+        )
+
     data = save(half)
     description = {**_without_none(asdict(config)), "sha256": hashlib.sha256(data).hexdigest()}
     write_atomically(data, target, overwrite=True)
-    write_atomically((json.dumps(description, indent=2) + "\n").encode(), target.with_suffix(".json"), overwrite=True)
+    write_atomically(
+        (json.dumps(description, indent=2) + "\n").encode(),
+        target.with_suffix(".json"),
+        overwrite=True,
+    )
+
     return target
 
 
-def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig, Mapping[str, Tensor]]:
+def initial_weights(
+    model: str, config: ModelConfig | None
+) -> tuple[ModelConfig, Mapping[str, Tensor]]:
     """Weights to start from, by the name of a shipped model or the path of a .safetensors file.
 
     Args:
@@ -191,24 +227,27 @@ def initial_weights(model: str, config: ModelConfig | None) -> tuple[ModelConfig
         checkpoint = pretrained.load(model)
     except pretrained.CheckpointError as error:
         raise UnreadableInput(f"--init {model}: {error}") from None
+
     try:
         found = ModelConfig.from_dict(checkpoint.config)
         build_denoiser(found, checkpoint.state)
     except (TypeError, ValueError) as error:
         raise UnreadableInput(f"--init {model}: {error}") from None
+
     if config is None:
         return found, checkpoint.state
     if different := differences(_comparable(config, found), found):
         raise BadArgument(
-            f"--init {model}: another model than the recipe's; recipe | file: {'; '.join(different[:4])}"
-            f"{' …' if len(different) > 4 else ''}"
+            f"--init {model}: another model than the recipe's; recipe | file: "
+            f"{'; '.join(different[:4])}{' …' if len(different) > 4 else ''}"
         )
+
     return replace(config, distilled_levels=found.distilled_levels), checkpoint.state
 
 
 def _comparable(config: ModelConfig, found: ModelConfig) -> ModelConfig:
-    """What a run trains, without what weights to start from need not have: levels that they were distilled for, a
-    predictor, and a condition that was one's answer."""
+    """What a run trains, without what weights to start from need not have: levels that they were
+    distilled for, a predictor, and a condition that was one's answer."""
     config = replace(config, distilled_levels=found.distilled_levels)
     if config.predictor is None or found.predictor is None:
         predictor = None if config.predictor is None else found.predictor
@@ -217,17 +256,31 @@ def _comparable(config: ModelConfig, found: ModelConfig) -> ModelConfig:
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None}
+    return {
+        k: _without_none(v) if isinstance(v, Mapping) else v
+        for k, v in table.items()
+        if v is not None
+    }
 
 
 def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = f"{prefix}/"
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
 
 
-def _write(parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def _write(
+    parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """The tensors of all parts in one file, as ``part/name``."""
-    plain = {f"{p}/{k}": t.detach().cpu().contiguous() for p, tensors in parts.items() for k, t in tensors.items()}
+    plain = {
+        f"{p}/{k}": t.detach().cpu().contiguous()
+        for p, tensors in parts.items()
+        for k, t in tensors.items()
+    }
     write_atomically(save(plain, metadata), path, overwrite=True)
 
 
@@ -244,6 +297,7 @@ def _metadata(path: Path) -> dict[str, str]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UnreadableInput(f"{path}: not a readable checkpoint: {error}") from None
+
     if metadata.get("format") != _FORMAT:
         raise UnreadableInput(f"{path}: not a checkpoint of a training run")
     return metadata

@@ -1,7 +1,9 @@
-"""What degradations on a device choose from: kernels, masks and sampling matrices, made once on the host.
+"""What degradations on a device choose from: kernels, masks and sampling matrices, made once on the
+host.
 
-A bank depends on the seed and on the side of the crops alone. Its entries are those of `restore.training.degradations`,
-made by the same functions; turned and mirrored at random where they are used, each stands for eight.
+A bank depends on the seed and on the side of the crops alone. Its entries are those of
+`restore.training.degradations`, made by the same functions; turned and mirrored at random where
+they are used, each stands for eight.
 """
 
 from __future__ import annotations
@@ -58,9 +60,12 @@ class KernelBank(NamedTuple):
         return KernelBank(*(part.to(device) for part in self))
 
     def draw(self, kinds: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-        """A kernel [n, k, k] of each kind [n], turned and mirrored at random, and half of its height and width, [n]."""
+        """A kernel [n, k, k] of each kind [n], turned and mirrored at random, and half of its
+        height and width, [n].
+        """
         number = dice.whole(self.taps.shape[1])
-        rows, columns = self.rows[kinds, number], self.columns[kinds, number]
+        rows = self.rows[kinds, number]
+        columns = self.columns[kinds, number]
         taps, transposed = turned(self.taps[kinds, number], dice)
         return taps, torch.where(transposed, columns, rows), torch.where(transposed, rows, columns)
 
@@ -69,15 +74,23 @@ def kernel_bank(kinds: Sequence[str], crop: int, seed: int) -> KernelBank:
     """Of each kind `KERNELS_OF_A_KIND` kernels."""
     random = [_random(seed, _KERNELS, crop, *name.encode()) for name in kinds]
     return _kernel_bank(
-        [[draw_kernel(n, crop, r) for _ in range(KERNELS_OF_A_KIND)] for n, r in zip(kinds, random, strict=True)]
+        [
+            [draw_kernel(n, crop, r) for _ in range(KERNELS_OF_A_KIND)]
+            for n, r in zip(kinds, random, strict=True)
+        ]
     )
 
 
-def photograph_bank(kinds: Sequence[str], scales: Sequence[float], crop: int, seed: int) -> KernelBank:
+def photograph_bank(
+    kinds: Sequence[str], scales: Sequence[float], crop: int, seed: int
+) -> KernelBank:
     """For photographs: of each scale `KERNELS_OF_A_SCALE` kernels, which grow with it."""
     random = _random(seed, _PHOTOGRAPHS, crop)
     drawn = [
-        [draw_kernel(str(random.choice(kinds)), crop, random, scale / 4) for _ in range(KERNELS_OF_A_SCALE)]
+        [
+            draw_kernel(str(random.choice(kinds)), crop, random, scale / 4)
+            for _ in range(KERNELS_OF_A_SCALE)
+        ]
         for scale in scales
     ]
     return _kernel_bank(drawn)
@@ -105,7 +118,9 @@ def mask_bank(kinds: Sequence[str], crop: int, seed: int) -> Tensor:
 
 
 class SamplingBank(NamedTuple):
-    """Down-sampling at G scales, padded with zeros to regions of R and small pictures of S pixels a side."""
+    """Down-sampling at G scales, padded with zeros to regions of R and small pictures of S pixels a
+    side.
+    """
 
     scales: Tensor
     """The share of each scale, float32 [G]."""
@@ -127,7 +142,8 @@ class SamplingBank(NamedTuple):
 
 
 class InverseBank(NamedTuple):
-    """The singular value decompositions of bicubic and of area sampling, padded as in `SamplingBank`.
+    """The singular value decompositions of bicubic and of area sampling, padded as in
+    `SamplingBank`.
 
     A Gaussian's inverse is that of bicubic sampling, since nobody knows the filter.
     """
@@ -145,14 +161,17 @@ class InverseBank(NamedTuple):
 
 def scales_and_shares() -> tuple[tuple[float, ...], tuple[float, ...]]:
     """`SCALES` and `OTHER_SCALES` more between them, with the share of each."""
-    low, high = SCALES[0], SCALES[-1]
+    low = SCALES[0]
+    high = SCALES[-1]
     others = tuple(low * (high / low) ** ((i + 0.5) / OTHER_SCALES) for i in range(OTHER_SCALES))
     share = (1 - sum(SCALE_CHANCES)) / OTHER_SCALES
     return (*SCALES, *others), (*SCALE_CHANCES, *(share,) * OTHER_SCALES)
 
 
 def filters(gaussian: bool) -> tuple[str, ...]:
-    """Names for `sampling_matrix`: bicubic and area, then the Gaussians of all `SIGMAS` if there are any."""
+    """Names for `sampling_matrix`: bicubic and area, then the Gaussians of all `SIGMAS` if there
+    are any.
+    """
     return ("bicubic", "area", *(f"gaussian:{sigma}" for sigma in SIGMAS if gaussian))
 
 
@@ -160,10 +179,16 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
     """For crops of this side; without what is not needed."""
     scales, shares = scales_and_shares()
     grids = [sampled_grid(scale, crop) for scale in scales]
-    region, small = max(grid.region for grid in grids), max(grid.small for grid in grids)
+    region = max(grid.region for grid in grids)
+    small = max(grid.small for grid in grids)
     down = [[sampling_matrix(g.region, g.small, name) for g in grids] for name in filters(gaussian)]
     soften = [[torch.eye(g.small) for g in grids]]
-    soften += [[sampling_matrix(g.small, g.small, f"gaussian:{s}") for g in grids] for s in SOFTENINGS if softened]
+    soften += [
+        [sampling_matrix(g.small, g.small, f"gaussian:{s}") for g in grids]
+        for s in SOFTENINGS
+        if softened
+    ]
+
     return SamplingBank(
         torch.tensor(shares),
         *(torch.tensor([getattr(grid, name) for grid in grids]) for name in _GRID),
@@ -176,10 +201,19 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
 def inverse_bank(crop: int) -> InverseBank:
     """For crops of this side."""
     grids = [sampled_grid(scale, crop) for scale in scales_and_shares()[0]]
-    region, small = max(grid.region for grid in grids), max(grid.small for grid in grids)
-    svds = [[sampling_svd(grid.region, grid.small, name) for grid in grids] for name in ("bicubic", "area")]
+    region = max(grid.region for grid in grids)
+    small = max(grid.small for grid in grids)
+    svds = [
+        [sampling_svd(grid.region, grid.small, name) for grid in grids]
+        for name in ("bicubic", "area")
+    ]
     left, singular, right = ([[svd[part] for svd in row] for row in svds] for part in range(3))
-    return InverseBank(_stacked(left, small, small), _stacked(singular, small, small), _stacked(right, region, small))
+
+    return InverseBank(
+        _stacked(left, small, small),
+        _stacked(singular, small, small),
+        _stacked(right, region, small),
+    )
 
 
 _GRID = ("region", "small", "margin", "places", "last")
@@ -188,18 +222,25 @@ _GRID = ("region", "small", "margin", "places", "last")
 def _enlarging(grid: SampledGrid) -> Tensor:
     """Bicubic interpolation along one axis as a matrix [region, small]."""
     identity = torch.eye(grid.small)[None, None]
-    return F.interpolate(identity, size=(grid.region, grid.small), mode="bicubic", align_corners=False)[0, 0]
+    return F.interpolate(
+        identity, size=(grid.region, grid.small), mode="bicubic", align_corners=False
+    )[0, 0]
 
 
 def _stacked(matrices: Sequence[Sequence[Tensor]], rows: int, columns: int) -> Tensor:
     """[…, rows, columns]"""
     return torch.stack(
-        [torch.stack([F.pad(m, (0, columns - m.shape[1], 0, rows - m.shape[0])) for m in row]) for row in matrices]
+        [
+            torch.stack([F.pad(m, (0, columns - m.shape[1], 0, rows - m.shape[0])) for m in row])
+            for row in matrices
+        ]
     )
 
 
 def turned(squares: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Squares [n, k, k] in one of their eight positions; and whether rows and columns changed places, bool [n]."""
+    """Squares [n, k, k] in one of their eight positions; and whether rows and columns changed
+    places, bool [n].
+    """
     for axis in (-2, -1):
         squares = torch.where(dice.chance(0.5)[:, None, None], squares.flip(axis), squares)
     transposed = dice.chance(0.5)

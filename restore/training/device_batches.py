@@ -1,7 +1,8 @@
-"""Training batches made on the device that trains, all pictures at once: a drop-in for `restore.training.pictures`.
+"""Training batches made on the device that trains, all pictures at once: a drop-in for
+`restore.training.pictures`.
 
-The CPU's `Batches` make one picture after another, and a GPU waits for them. Here the photographs lie in the device's
-memory, and a batch is some dozens of operations on large tensors.
+The CPU's `Batches` make one picture after another, and a GPU waits for them. Here the photographs
+lie in the device's memory, and a batch is some dozens of operations on large tensors.
 """
 
 from __future__ import annotations
@@ -28,29 +29,43 @@ from restore.runtime.devices import SideStream, works_beside
 from restore.training.degradations import Mixture
 from restore.training.device_degradations import FAMILIES, Family, Made, Setting
 from restore.training.device_pictures import DevicePictures, Dice
-from restore.training.pictures import Augmentation, Batch, Batches, Pictures, PredictorData, Skipped, check_whole
+from restore.training.pictures import (
+    Augmentation,
+    Batch,
+    Batches,
+    Pictures,
+    PredictorData,
+    Skipped,
+    check_whole,
+)
 from restore.training.run import BatchSource
 
 _BITS = 40
 _ONE = 1 << _BITS
 _GOLDEN = round((math.sqrt(5) - 1) / 2 * _ONE) | 1
-"""An odd number near the golden ratio: its multiples are evenly spread over [0, 2^40), and in the end hit each once."""
+"""An odd number near the golden ratio: its multiples are evenly spread over [0, 2^40), and in the
+end hit each once.
+"""
 
 _STREAM = 1 << 20
-"""Of random numbers: beyond those of the learner, which are the ranks of its processes and a few more."""
+"""Of random numbers: beyond those of the learner, which are the ranks of its processes and a few
+more.
+"""
 
 
 class Slices:
     """How a batch is divided into kinds: each has a contiguous slice, in a fixed order.
 
-    Where a kind's share of the batch is no whole number its count is rounded up in some steps and down in others. For
-    that the slices' edges are moved together by an offset in [0, 1) and rounded down (systematic sampling): the counts
-    of a step sum to the batch, each is its share rounded up or down, and so is that of every run of kinds. The offset
-    moves on by the golden ratio from step to step, so that the mean count over the steps tends to the share exactly.
+    Where a kind's share of the batch is no whole number its count is rounded up in some steps and
+    down in others. For that the slices' edges are moved together by an offset in [0, 1) and rounded
+    down (systematic sampling): the counts of a step sum to the batch, each is its share rounded up
+    or down, and so is that of every run of kinds. The offset moves on by the golden ratio from step
+    to step, so that the mean count over the steps tends to the share exactly.
 
-    Shapes must not change with the step, or CUDA graphs and kernels tuned for a shape are of no use. So a family of
-    kinds is always made in its `capacity`, at most one more than the step needs. That costs a picture or less a family;
-    a capacity for every kind would cost one for each of the twenty kinds.
+    Shapes must not change with the step, or CUDA graphs and kernels tuned for a shape are of no
+    use. So a family of kinds is always made in its `capacity`, at most one more than the step
+    needs. That costs a picture or less a family; a capacity for every kind would cost one for each
+    of the twenty kinds.
 
     Args:
         shares: of each kind, in the order of the slices, a list for each family; they sum to 1.
@@ -67,7 +82,8 @@ class Slices:
 
     def capacity(self, family: int) -> int:
         """The most pictures of a family in any step."""
-        start, end = self._edges[self._first[family]], self._edges[self._first[family + 1]]
+        start = self._edges[self._first[family]]
+        end = self._edges[self._first[family + 1]]
         return _up(end - start)
 
     def ends(self, step: int) -> list[int]:
@@ -82,31 +98,41 @@ class Slices:
 
     def kinds(self, step: int, family: int) -> NDArray[np.int64]:
         """Of each of a family's pictures, its kind's place in the family; `capacity` of them."""
-        start, capacity = self.of_family(step, family)[0], self.capacity(family)
+        start = self.of_family(step, family)[0]
+        capacity = self.capacity(family)
         ends = np.asarray(self.ends(step)[self._first[family] + 1 : self._first[family + 1] + 1])
         found = np.searchsorted(ends, start + np.arange(capacity), side="right")
-        wanted = np.flatnonzero(np.diff(self._edges[self._first[family] : self._first[family + 1] + 1]))
+        wanted = np.flatnonzero(
+            np.diff(self._edges[self._first[family] : self._first[family + 1] + 1])
+        )
+
         return np.minimum(found, wanted[-1])
 
     def window(self, family: int, begin: int, end: int) -> slice:
-        """Those of a family's pictures that pictures ``begin`` to ``end`` of a batch may be, in whatever step."""
+        """Those of a family's pictures that pictures ``begin`` to ``end`` of a batch may be, in
+        whatever step.
+        """
         edge = self._edges[self._first[family]]
-        first, last = begin - _up(edge), min(self.capacity(family), end - (edge >> _BITS))
+        first = begin - _up(edge)
+        last = min(self.capacity(family), end - (edge >> _BITS))
         return slice(max(0, first), max(0, first, last))
 
 
 class DeviceBatches:
-    """`Batches` made on a device: number ``step`` depends on the seed, the step and the kind of device alone.
+    """`Batches` made on a device: number ``step`` depends on the seed, the step and the kind of
+    device alone.
 
-    The distributions are those of `Batches`, with these differences: the kinds come in fixed numbers, in slices (see
-    `Slices`); kernels and masks come from large banks instead of without end; and of the scales of down-sampling that
-    are none of `SCALES` there are 16. Pictures of another device are other pictures of the same distribution.
+    The distributions are those of `Batches`, with these differences: the kinds come in fixed
+    numbers, in slices (see `Slices`); kernels and masks come from large banks instead of without
+    end; and of the scales of down-sampling that are none of `SCALES` there are 16. Pictures of
+    another device are other pictures of the same distribution.
 
     Args:
-        folder, crop, batch, share_unconditional, seed, degradations, augmentation, cache, predictor: see `Batches`;
-            ``folder`` may be the `DevicePictures` of the same device.
+        folder, crop, batch, share_unconditional, seed, degradations, augmentation, cache,
+            predictor: see `Batches`; ``folder`` may be the `DevicePictures` of the same device.
         device: where the batches are made and stay.
-        memory: bytes that are free on it for photographs; None asks the device. See `DevicePictures`.
+        memory: bytes that are free on it for photographs; None asks the device. See
+            `DevicePictures`.
         notice: told if they do not suffice.
 
     Raises:
@@ -138,13 +164,19 @@ class DeviceBatches:
             "predictor": predictor,
         }
         host = Batches(known, crop=crop, batch=batch, cache=cache, **self._settings)
-        self.crop, self.batch, self.device, self.seed = crop, batch, device, seed
-        self.share_unconditional, self.predictor = share_unconditional, predictor
-        self.mixture, self.augmentation = host.mixture, host.augmentation
+        self.crop = crop
+        self.batch = batch
+        self.device = device
+        self.seed = seed
+        self.share_unconditional = share_unconditional
+        self.predictor = predictor
+        self.mixture = host.mixture
+        self.augmentation = host.augmentation
         if isinstance(folder, DevicePictures):
             self.pictures = folder.at_least(crop)
         else:
             self.pictures = DevicePictures(host.pictures, device, memory=memory, notice=notice)
+
         self._families: dict[tuple[int, bool], Family] = {}
 
     @property
@@ -158,14 +190,17 @@ class DeviceBatches:
         Raises:
             BadArgument, NothingToDo: see above.
         """
-        return DeviceBatches(self.pictures, device=self.device, crop=crop, batch=batch, **self._settings)
+        return DeviceBatches(
+            self.pictures, device=self.device, crop=crop, batch=batch, **self._settings
+        )
 
     @torch.no_grad()
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
         """Batch number ``step``, from 0, or of it the share of one process, on the device.
 
         Args:
-            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the whole batch.
+            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the
+                whole batch.
 
         Raises:
             BadArgument: a negative step, no such rank, or more ranks than pictures.
@@ -175,6 +210,7 @@ class DeviceBatches:
         sees = self.predictor is not None and self.predictor.sees(step)
         slices = self.slices(step)
         batch = _empty(end - begin, self.crop, self.device, sees)
+
         for number, kinds in enumerate(self._kinds(slices, step)):
             window = slices.window(number, begin, end)
             if window.start == window.stop:
@@ -182,16 +218,26 @@ class DeviceBatches:
             made = self._made(number, sees, step, kinds, window)
             start, stop = slices.of_family(step, number)
             rows = slice(max(begin, start), min(end, stop))
-            _fill(batch, slice(rows.start - begin, rows.stop - begin), made, rows.start - start - window.start)
+            _fill(
+                batch,
+                slice(rows.start - begin, rows.stop - begin),
+                made,
+                rows.start - start - window.start,
+            )
+
         return batch
 
     def slices(self, step: int) -> Slices:
-        """How batch number ``step`` is divided; the same in all steps that train the same network."""
+        """How batch number ``step`` is divided; the same in all steps that train the same
+        network.
+        """
         trains = self.predictor is not None and self.predictor.trains_at(step)
         unconditional = 0.0 if trains else self.share_unconditional
         shares = {name: (1 - unconditional) * share for name, share in self.mixture.shares.items()}
         shares["unconditional"] = unconditional
-        return Slices([[shares[kind] for kind in family.kinds] for family in FAMILIES], self.batch, self.seed)
+        return Slices(
+            [[shares[kind] for kind in family.kinds] for family in FAMILIES], self.batch, self.seed
+        )
 
     def stream(
         self,
@@ -204,8 +250,9 @@ class DeviceBatches:
     ) -> Iterator[Batch]:
         """Batches ``first_step``, ``first_step + 1``, … without end.
 
-        On a device that works beside (CUDA) a thread queues the next ones on a second stream while one is used, so that
-        neither the device nor the queueing of the training waits for them. On others each is made when it is taken.
+        On a device that works beside (CUDA) a thread queues the next ones on a second stream while
+        one is used, so that neither the device nor the queueing of the training waits for them. On
+        others each is made when it is taken.
 
         Args:
             prefetch: batches made ahead there, at least 1.
@@ -220,9 +267,13 @@ class DeviceBatches:
         return (self.at(step, part) for step in itertools.count(first_step))
 
     def _beside(self, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:
-        self._prepare()  # on the present stream, which the other one waits for, and in no graph that is being captured
-        side, executor = SideStream(self.device), ThreadPoolExecutor(1, "training-data")
+        # on the present stream, which the other one waits for, and in no graph that is being
+        # captured
+        self._prepare()
+        side = SideStream(self.device)
+        executor = ThreadPoolExecutor(1, "training-data")
         ahead: deque[Future[tuple[Batch, Any]]] = deque()
+
         try:
             for step in itertools.count(first_step):
                 ahead.append(executor.submit(side.run, partial(self.at, step, part)))
@@ -236,19 +287,27 @@ class DeviceBatches:
     def _bounds(self, part: tuple[int, int]) -> tuple[int, int]:
         rank, world = part
         if not 0 <= rank < world <= self.batch:
-            raise BadArgument(f"part {rank} of {world}: a batch of {self.batch} pictures has no such part")
+            raise BadArgument(
+                f"part {rank} of {world}: a batch of {self.batch} pictures has no such part"
+            )
         return self.batch * rank // world, self.batch * (rank + 1) // world
 
     def _kinds(self, slices: Slices, step: int) -> Sequence[Tensor]:
         """Of each family's pictures, their kinds: on the device, sent at once."""
-        kinds = [slices.kinds(step, number) if slices.capacity(number) else [] for number in range(len(FAMILIES))]
+        kinds = [
+            slices.kinds(step, number) if slices.capacity(number) else []
+            for number in range(len(FAMILIES))
+        ]
         together = torch.from_numpy(np.concatenate(kinds).astype(np.int64))
         return together.to(self.device, non_blocking=True).split([len(k) for k in kinds])
 
     def _made(self, number: int, sees: bool, step: int, kinds: Tensor, window: slice) -> Made:
-        """Pictures ``window`` of a family; those of all sizes and ranks come from the same random numbers."""
+        """Pictures ``window`` of a family; those of all sizes and ranks come from the same random
+        numbers.
+        """
         dice, places = (
-            Dice(self.device, seed_of(self.seed, step, _STREAM + number, use), len(kinds), window) for use in (1, 2)
+            Dice(self.device, seed_of(self.seed, step, _STREAM + number, use), len(kinds), window)
+            for use in (1, 2)
         )
 
         def squares(sides: Tensor, largest: int) -> Tensor:
@@ -258,9 +317,11 @@ class DeviceBatches:
 
     def _prepare(self) -> None:
         """Make the banks of all steps."""
-        predictor, seen = self.predictor, {False}
+        predictor = self.predictor
+        seen = {False}
         if predictor is not None:
             seen = {True} if predictor.conditions else {True, False}
+
         for number, family in enumerate(FAMILIES):
             for sees in seen:
                 if any(self.mixture.shares.get(kind, 1) for kind in family.kinds):
@@ -271,7 +332,10 @@ class DeviceBatches:
         key = number, sees
         if key not in self._families:
             shown = self.predictor.shown if sees else None
-            self._families[key] = FAMILIES[number](Setting(self.crop, self.mixture, self.seed, self.device, shown))
+            self._families[key] = FAMILIES[number](
+                Setting(self.crop, self.mixture, self.seed, self.device, shown)
+            )
+
         return self._families[key]
 
 
@@ -286,7 +350,8 @@ def batch_source(
     """Batches from the host or from the device.
 
     Args:
-        where: ``auto`` takes the device if it makes them beside the training steps (CUDA), else the host.
+        where: ``auto`` takes the device if it makes them beside the training steps (CUDA), else the
+            host.
         folder: see `Batches`.
         device: that trains.
         notice: see `DeviceBatches`.
@@ -304,7 +369,9 @@ def _empty(count: int, crop: int, device: torch.device, sees: bool) -> Batch:
     """Black pictures of which nothing is known."""
     clean, picture = (torch.zeros(count, 3, crop, crop, device=device) for _ in range(2))
     known, noise = (torch.zeros(count, 1, crop, crop, device=device) for _ in range(2))
-    return Batch(clean, Condition(picture, known), Evidence(picture, known, noise) if sees else None)
+    return Batch(
+        clean, Condition(picture, known), Evidence(picture, known, noise) if sees else None
+    )
 
 
 def _fill(batch: Batch, rows: slice, made: Made, first: int) -> None:

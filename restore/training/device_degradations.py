@@ -1,9 +1,10 @@
 """The degradations of `restore.training.degradations` for many pictures side by side, on a device.
 
-A `Family` makes the pictures whose tensors have the same shapes. What differs from picture to picture is a tensor with
-one entry each: the kind, the scale, the kernel, the noise. Where sizes differ, all have the largest one, and matrices
-padded with zeros or clamped indices keep what lies beyond a picture's own out of it. Nothing is copied to the host, and
-no shape depends on a random number.
+A `Family` makes the pictures whose tensors have the same shapes. What differs from picture to
+picture is a tensor with one entry each: the kind, the scale, the kernel, the noise. Where sizes
+differ, all have the largest one, and matrices padded with zeros or clamped indices keep what lies
+beyond a picture's own out of it. Nothing is copied to the host, and no shape depends on a random
+number.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from restore.diffusion.evidence import (
     shown_noise,
 )
 from restore.diffusion.predictor import Shown
-from restore.training.degradations import CONTEXT, GRID, MAIN_NOISE, QUALITIES, SHOT_NOISE, SIDE_NOISE, Mixture
+from restore.training.degradations import (
+    CONTEXT,
+    GRID,
+    MAIN_NOISE,
+    QUALITIES,
+    SHOT_NOISE,
+    SIDE_NOISE,
+    Mixture,
+)
 from restore.training.device_banks import (
     SIGMAS,
     SOFTENINGS,
@@ -42,11 +51,22 @@ from restore.training.device_banks import (
 )
 from restore.training.device_jpeg import JpegFiles
 from restore.training.device_pictures import Dice
-from restore.training.device_tensors import continued, convolved, cut, each, mean_within, rows_from, sandwiched, within
+from restore.training.device_tensors import (
+    continued,
+    convolved,
+    cut,
+    each,
+    mean_within,
+    rows_from,
+    sandwiched,
+    within,
+)
 from restore.training.device_wiener import Axis, Canvases
 
 Squares = Callable[[Tensor, int], Tensor]
-"""Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see `DevicePictures.squares`."""
+"""Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see
+`DevicePictures.squares`.
+"""
 
 HALVED_CHROMA = 0.7
 """Share of 4:2:0 among JPEG files."""
@@ -62,7 +82,8 @@ class Setting:
         mixture: of the degradations.
         seed: of the banks.
         device: where everything happens.
-        shown: what a predictor is shown; None where no predictor takes part, and conditions are made.
+        shown: what a predictor is shown; None where no predictor takes part, and conditions are
+            made.
     """
 
     crop: int
@@ -119,9 +140,21 @@ class Family(ABC):
 
 
 class Pixelwise(Family):
-    """What is shown pixel by pixel, or not at all: noise alone, JPEG alone, masks, loss of colour."""
+    """What is shown pixel by pixel, or not at all: noise alone, JPEG alone, masks, loss of
+    colour.
+    """
 
-    kinds = ("unconditional", "noise", "jpeg", "grey", "boxes", "strokes", "random_pixels", "halves", "border")
+    kinds = (
+        "unconditional",
+        "noise",
+        "jpeg",
+        "grey",
+        "boxes",
+        "strokes",
+        "random_pixels",
+        "halves",
+        "border",
+    )
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -130,22 +163,32 @@ class Pixelwise(Family):
         self._jpeg = JpegFiles(setting.device)
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        crop, mixture = self.setting.crop, self.setting.mixture
+        crop = self.setting.crop
+        mixture = self.setting.mixture
         clean = squares(torch.full_like(kinds, crop), crop)
-        noisy, grey, masked = kinds == _NOISE, each(kinds == _GREY), each(kinds >= _MASKED)
-        level = torch.where(noisy, dice.uniform(*MAIN_NOISE), self._side_noise(mixture.noisy_masks, dice))
+        noisy = kinds == _NOISE
+        grey = each(kinds == _GREY)
+        masked = each(kinds >= _MASKED)
+        level = torch.where(
+            noisy, dice.uniform(*MAIN_NOISE), self._side_noise(mixture.noisy_masks, dice)
+        )
         level = level * (kinds != _JPEG)
         compressed = (kinds == _JPEG) | (noisy & dice.chance(mixture.compressed))
 
         noise = dice.normal(3, crop, crop)
-        noise = torch.where(grey, noise[:, :1], noise)  # of luma, which is shown in three equal channels
+        noise = torch.where(
+            grey, noise[:, :1], noise
+        )  # of luma, which is shown in three equal channels
         picture = torch.where(grey, (clean * self._luma).sum(dim=1, keepdim=True), clean)
         measured = _saved(self._jpeg, _file(picture + each(level) * noise), compressed, dice)
 
         number = dice.whole(self._masks.shape[1])
         mask, _ = turned(self._masks[(kinds - _MASKED).clamp_min(0), number], dice)
         shown = torch.where(masked, mask[:, None], each(kinds > 0))
-        return Made(clean, self._evidence(2 * measured - 1, shown, torch.where(grey, GREY, 1.0), level))
+
+        return Made(
+            clean, self._evidence(2 * measured - 1, shown, torch.where(grey, GREY, 1.0), level)
+        )
 
     def _evidence(self, picture: Tensor, shown: Tensor, known: Tensor, level: Tensor) -> Evidence:
         """What is known of pictures in [-1, 1].
@@ -159,7 +202,9 @@ class Pixelwise(Family):
         sigma = each(shown_noise(level))
         known = known / (1 + noise_ratio(sigma)) if self.setting.shown else known
         anything = shown.flatten(1).any(dim=1)
-        return Evidence(picture * shown, known * shown, sigma * each(anything) * torch.ones_like(shown))
+        return Evidence(
+            picture * shown, known * shown, sigma * each(anything) * torch.ones_like(shown)
+        )
 
 
 _NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
@@ -177,14 +222,21 @@ class Sampled(Family):
         gaussian = "gaussian_sampling" in self.kinds and shares["gaussian_sampling"] > 0
         softened = setting.mixture.softened > 0
         self._filters = filters(gaussian)
-        self._bank = sampling_bank(setting.crop, gaussian=gaussian, softened=softened).to(setting.device)
-        self._inverse: InverseBank | None = inverse_bank(setting.crop).to(setting.device) if setting.shown else None
+        self._bank = sampling_bank(setting.crop, gaussian=gaussian, softened=softened).to(
+            setting.device
+        )
+        self._inverse: InverseBank | None = (
+            inverse_bank(setting.crop).to(setting.device) if setting.shown else None
+        )
         self._jpeg = JpegFiles(setting.device)
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        mixture, scale = self.setting.mixture, dice.one_of(self._bank.scales)
+        mixture = self.setting.mixture
+        scale = dice.one_of(self._bank.scales)
         top, left = self._corner(scale, dice)
-        filter_ = torch.where(kinds < 2, kinds, 2 + dice.whole(len(SIGMAS))).clamp(max=len(self._filters) - 1)
+        filter_ = torch.where(kinds < 2, kinds, 2 + dice.whole(len(SIGMAS))).clamp(
+            max=len(self._filters) - 1
+        )
         softening = (1 + dice.whole(len(SOFTENINGS))) * dice.chance(mixture.softened)
         level = self._side_noise(mixture.noisy, dice)
 
@@ -193,10 +245,13 @@ class Sampled(Family):
         if mixture.softened:
             blur = self._bank.soften[softening, scale]
             small = sandwiched(blur, small, blur)
+
         measured = self._measured(small, scale, level, None, dice.chance(mixture.compressed), dice)
         known_filter = (kinds == 1).long()
+
         return Made(
-            cut(region, top, left, self.setting.crop), self._shown(measured, known_filter, scale, top, left, level)
+            cut(region, top, left, self.setting.crop),
+            self._shown(measured, known_filter, scale, top, left, level),
         )
 
     @property
@@ -206,7 +261,8 @@ class Sampled(Family):
 
     def _corner(self, scale: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
         """Where the crops begin, [n] each."""
-        bank, starts = self._bank, []
+        bank = self._bank
+        starts = []
         for _ in range(2):
             inside = bank.margin[scale] + GRID * dice.below(bank.places[scale])
             starts.append(self._starts(inside, bank.last[scale], dice))
@@ -218,7 +274,13 @@ class Sampled(Family):
         return sandwiched(matrix, region, matrix)
 
     def _measured(
-        self, small: Tensor, scale: Tensor, level: Tensor, shot: Tensor | None, compressed: Tensor, dice: Dice
+        self,
+        small: Tensor,
+        scale: Tensor,
+        level: Tensor,
+        shot: Tensor | None,
+        compressed: Tensor,
+        dice: Dice,
     ) -> Tensor:
         """The files of small pictures, continued by their rims."""
         side = self._bank.small[scale]
@@ -226,27 +288,39 @@ class Sampled(Family):
         return continued(_saved(self._jpeg, measured, compressed, dice), side, side)
 
     def _shown(
-        self, measured: Tensor, filter_: Tensor, scale: Tensor, top: Tensor, left: Tensor, level: Tensor
+        self,
+        measured: Tensor,
+        filter_: Tensor,
+        scale: Tensor,
+        top: Tensor,
+        left: Tensor,
+        level: Tensor,
     ) -> Evidence:
         """The crops of small pictures at full size, and what is known of them.
 
         Args:
             filter_: 0 for bicubic and 1 for area, which the inverse is made for.
         """
-        y, crop, inverse = 2 * measured - 1, self.setting.crop, self._inverse
+        y = 2 * measured - 1
+        crop = self.setting.crop
+        inverse = self._inverse
         sigma = each(shown_noise(level))
         if inverse is None:
             return _filled(self._enlarged(y, scale, top, left), torch.ones_like(sigma), sigma)
-        s, ratio = inverse.singular[filter_, scale][:, None], noise_ratio(sigma)
+
+        s = inverse.singular[filter_, scale][:, None]
+        ratio = noise_ratio(sigma)
         largest = s.amax(dim=(-2, -1), keepdim=True)
         pixels = each(self._bank.region[scale].square())
         known = known_fraction(s, ratio, pixels, largest)
         if self.setting.shown != "inverse":
             return _filled(self._enlarged(y, scale, top, left), known, sigma)
+
         left_vectors = inverse.left[filter_, scale].mT
         spectrum = inverse_gain(s, ratio, largest) * sandwiched(left_vectors, y, left_vectors)
         right_vectors = inverse.right[filter_, scale]
         rows, columns = (rows_from(right_vectors, start, crop) for start in (top, left))
+
         return _filled(sandwiched(rows, spectrum, columns), known, sigma)
 
     def _enlarged(self, y: Tensor, scale: Tensor, top: Tensor, left: Tensor) -> Tensor:
@@ -264,22 +338,32 @@ class Photograph(Sampled):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         scales, _ = scales_and_shares()
-        self._kernels = photograph_bank(PHOTOGRAPH_BLURS, scales, setting.crop, setting.seed).to(setting.device)
+        self._kernels = photograph_bank(PHOTOGRAPH_BLURS, scales, setting.crop, setting.seed).to(
+            setting.device
+        )
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
         scale = dice.one_of(self._bank.scales)
         top, left = self._corner(scale, dice)
         kernel, rows, columns = self._kernels.draw(scale, dice)
-        level, shot = dice.log_uniform(*SIDE_NOISE), dice.log_uniform(*SHOT_NOISE)
+        level = dice.log_uniform(*SIDE_NOISE)
+        shot = dice.log_uniform(*SHOT_NOISE)
         margin = torch.maximum(rows, columns)
 
         whole = squares(self._bank.region[scale] + 2 * margin, self._region + kernel.shape[-1] - 1)
-        region, blurred = (cut(p, margin, margin, self._region) for p in (whole, convolved(whole, kernel)))
+        region, blurred = (
+            cut(p, margin, margin, self._region) for p in (whole, convolved(whole, kernel))
+        )
         small = self._sampled(blurred, dice.whole(2), scale)
-        measured = self._measured(small, scale, level, shot, torch.ones_like(kinds, dtype=torch.bool), dice)
+        measured = self._measured(
+            small, scale, level, shot, torch.ones_like(kinds, dtype=torch.bool), dice
+        )
 
-        level = (level**2 + shot**2 * mean_within(measured, self._bank.small[scale]).clamp(0, 1)).sqrt()
+        level = (
+            level**2 + shot**2 * mean_within(measured, self._bank.small[scale]).clamp(0, 1)
+        ).sqrt()
         shown = self._shown(measured, torch.zeros_like(kinds), scale, top, left, level)
+
         return Made(cut(region, top, left, self.setting.crop), shown)
 
 
@@ -295,10 +379,12 @@ class Blurred(Family):
         self._jpeg = JpegFiles(setting.device)
 
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        setting, mixture = self.setting, self.setting.mixture
+        setting = self.setting
+        mixture = self.setting.mixture
         kernel, rows, columns = self._kernels.draw(kinds, dice)
         margin = torch.maximum(rows, columns)
-        sides, largest = setting.crop + 2 * (margin + setting.context), self._largest
+        sides = setting.crop + 2 * (margin + setting.context)
+        largest = self._largest
         top, left = (self._start(margin, dice) for _ in range(2))
         level = self._side_noise(mixture.noisy, dice)
 
@@ -306,10 +392,14 @@ class Blurred(Family):
         measured = cut(convolved(region, kernel), rows, columns, largest)
         size = sides - 2 * rows, sides - 2 * columns  # of what needs no pixel beyond the region
         measured = continued(_file(_noised(continued(measured, *size), level, None, dice)), *size)
-        measured = continued(_saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), *size)
+        measured = continued(
+            _saved(self._jpeg, measured, dice.chance(mixture.compressed), dice), *size
+        )
 
-        vertical, horizontal = Axis(size[0], rows, top - rows), Axis(size[1], columns, left - columns)
+        vertical = Axis(size[0], rows, top - rows)
+        horizontal = Axis(size[1], columns, left - columns)
         shown = self._shown(2 * measured - 1, kernel, level, vertical, horizontal)
+
         return Made(cut(region, top, left, setting.crop), shown)
 
     @property
@@ -318,21 +408,30 @@ class Blurred(Family):
         return self.setting.crop + 2 * self.setting.context + self._kernels.taps.shape[-1] - 1
 
     def _start(self, margin: Tensor, dice: Dice) -> Tensor:
-        """Where crops begin on one axis of their regions, [n]; see `restore.training.degradations.draw`."""
+        """Where crops begin on one axis of their regions, [n]; see
+        `restore.training.degradations.draw`.
+        """
         context = self.setting.context
         beyond = margin if context else 0
         start = self._starts(margin + context, 2 * (margin + context - beyond), dice)
         return torch.where(start == margin + context, start, start + beyond)
 
-    def _shown(self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis) -> Evidence:
+    def _shown(
+        self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis
+    ) -> Evidence:
         """The crops of blurred pictures in [-1, 1], or of their inverses."""
-        crop, sigma = self.setting.crop, each(shown_noise(level))
+        crop = self.setting.crop
+        sigma = each(shown_noise(level))
         degraded = cut(y, vertical.start, horizontal.start, crop)
         if self.setting.shown is None:
             rows, columns = (within(axis.start, crop, axis.size) for axis in (vertical, horizontal))
             known = (rows[:, None, :, None] & columns[:, None, None, :]).to(y)
             return _filled(degraded * known, known, sigma)
-        inverse, known = self._canvases.wiener(y, kernel, noise_ratio(sigma), vertical, horizontal, crop)
+
+        inverse, known = self._canvases.wiener(
+            y, kernel, noise_ratio(sigma), vertical, horizontal, crop
+        )
+
         return _filled(degraded if self.setting.shown == "degraded" else inverse, known, sigma)
 
 
@@ -353,8 +452,11 @@ def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
 
 
 def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) -> Tensor:
-    """Gaussian noise of variance ``level² + shot² · x``, both [n]; see `restore.training.degradations.Noise`."""
-    noise, level = dice.normal(*pictures.shape[1:]), each(level)
+    """Gaussian noise of variance ``level² + shot² · x``, both [n]; see
+    `restore.training.degradations.Noise`.
+    """
+    noise = dice.normal(*pictures.shape[1:])
+    level = each(level)
     if shot is None:
         return pictures + level * noise
     return pictures + noise * (level**2 + each(shot) ** 2 * pictures.clamp(0, 1)).sqrt()

@@ -18,7 +18,9 @@ class JpegFiles:
     def __init__(self, device: torch.device) -> None:
         tables = jpeg_tables(range(1, 101))
         self._tables = JpegTables(*(table.float().to(device) for table in tables))
-        self._full, self._halved = (Jpeg(50, chroma).float().to(device) for chroma in ("4:4:4", "4:2:0"))
+        self._full, self._halved = (
+            Jpeg(50, chroma).float().to(device) for chroma in ("4:4:4", "4:2:0")
+        )
 
     def __call__(self, pictures: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
         """Save and open.
@@ -31,12 +33,16 @@ class JpegFiles:
         Returns:
             [B, 3, H, W]
         """
-        size, choose = (pictures.shape[-2], pictures.shape[-1]), halved[:, None, None, None]
+        size = (pictures.shape[-2], pictures.shape[-1])
+        choose = halved[:, None, None, None]
         tables = JpegTables(*(table[quality - 1] for table in self._tables))
 
         planes = self._halved.to_planes(pictures)
         luma = self._full.stored(planes[:, :1], tables.luma)
         full = self._full.stored(planes[:, 1:], tables.chroma)
         small = self._halved.stored(self._halved.reduced(planes[:, 1:]), tables.chroma)
-        chroma = torch.where(choose, self._halved.enlarged(small, size), self._full.enlarged(full, size))
+        chroma = torch.where(
+            choose, self._halved.enlarged(small, size), self._full.enlarged(full, size)
+        )
+
         return self._full.to_picture(luma, chroma, size)

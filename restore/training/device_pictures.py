@@ -1,4 +1,6 @@
-"""Photographs on a device, and random squares of many of them at once: `restore.training.pictures` without its loop."""
+"""Photographs on a device, and random squares of many of them at once: `restore.training.pictures`
+without its loop.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _POOL = 32
 
 
 class Dice:
-    """Random numbers for pictures side by side: drawn for all of them, of which ``rows`` are wanted.
+    """Random numbers for pictures side by side: drawn for all of them, of which ``rows`` are
+    wanted.
 
     So a part of a batch has the numbers that it has in the whole.
 
@@ -33,8 +36,12 @@ class Dice:
         rows: those that are wanted; n in the shapes below.
     """
 
-    def __init__(self, device: torch.device, seed: int, count: int, rows: slice = slice(None)) -> None:
-        self.device, self.count, self.rows = device, count, rows
+    def __init__(
+        self, device: torch.device, seed: int, count: int, rows: slice = slice(None)
+    ) -> None:
+        self.device = device
+        self.count = count
+        self.rows = rows
         self._generator: torch.Generator | None = torch.Generator(device).manual_seed(seed)
         self._pool: list[Tensor] = []
 
@@ -59,7 +66,9 @@ class Dice:
 
     def whole(self, count: int) -> Tensor:
         """int64 [n] from 0 to count − 1."""
-        return torch.randint(count, (self.count,), generator=self._generator, device=self.device)[self.rows]
+        return torch.randint(count, (self.count,), generator=self._generator, device=self.device)[
+            self.rows
+        ]
 
     def below(self, counts: Tensor) -> Tensor:
         """int64 [n], each from 0 to its own count − 1; counts up to 2^20."""
@@ -72,7 +81,9 @@ class Dice:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers [n, *shape]."""
-        return torch.randn(self.count, *shape, generator=self._generator, device=self.device)[self.rows]
+        return torch.randn(self.count, *shape, generator=self._generator, device=self.device)[
+            self.rows
+        ]
 
 
 class Places(NamedTuple):
@@ -94,8 +105,9 @@ class Places(NamedTuple):
 class DevicePictures:
     """The photographs of `Pictures` in the memory of a device, three bytes a pixel.
 
-    Where they would take more than `SHARE_OF_MEMORY` of what is free they stay on the host. Squares are then cut there
-    and sent from page-locked memory, in which the photographs themselves need not lie.
+    Where they would take more than `SHARE_OF_MEMORY` of what is free they stay on the host. Squares
+    are then cut there and sent from page-locked memory, in which the photographs themselves need
+    not lie.
 
     Args:
         pictures: decoded photographs.
@@ -119,14 +131,17 @@ class DevicePictures:
         self.device = device
         free = free_memory(device) if memory is None else memory
         self.resident = pictures.bytes <= SHARE_OF_MEMORY * free
-        self._starts, self._pixels = {}, torch.empty(0, 3, dtype=torch.uint8, device=device)
+        self._starts = {}
+        self._pixels = torch.empty(0, 3, dtype=torch.uint8, device=device)
         if self.resident:
             self._upload(pictures)
         else:
             notice(
-                f"the photographs take {pictures.bytes / 1e9:.2f} GB, more than {100 * SHARE_OF_MEMORY:.0f} % of the "
-                f"{free / 1e9:.2f} GB that are free on the device: they stay in the host's memory, which is slower"
+                f"the photographs take {pictures.bytes / 1e9:.2f} GB, more than "
+                f"{100 * SHARE_OF_MEMORY:.0f} % of the {free / 1e9:.2f} GB that are free on the "
+                "device: they stay in the host's memory, which is slower"
             )
+
         self._use(pictures)
 
     def _upload(self, pictures: Pictures) -> None:
@@ -145,7 +160,9 @@ class DevicePictures:
         self._shortest = int(sizes.amin(dim=1).max())
         starts = torch.tensor([self._starts.get(path, 0) for path in pictures.paths])
         self._areas = sizes.prod(dim=1).cumsum(0).to(self.device)
-        self._start, self._height, self._width = (t.to(self.device) for t in (starts, *sizes.unbind(dim=1)))
+        self._start, self._height, self._width = (
+            t.to(self.device) for t in (starts, *sizes.unbind(dim=1))
+        )
 
     def at_least(self, smallest: int) -> DevicePictures:
         """Those that are large enough, sharing the memory.
@@ -157,7 +174,9 @@ class DevicePictures:
         rest._use(self.pictures.at_least(smallest))
         return rest
 
-    def squares(self, sides: Tensor, largest: int, dice: Dice, augmentation: Augmentation) -> Tensor:
+    def squares(
+        self, sides: Tensor, largest: int, dice: Dice, augmentation: Augmentation
+    ) -> Tensor:
         """Random squares of random photographs, with the distribution of `Pictures.crop`.
 
         Args:
@@ -167,7 +186,8 @@ class DevicePictures:
             augmentation: how they are varied.
 
         Returns:
-            float32 [n, 3, largest, largest] in [0, 1]; beyond a square's own side its last row and column are repeated.
+            float32 [n, 3, largest, largest] in [0, 1]; beyond a square's own side its last row and
+            column are repeated.
         """
         places = self._places(sides, dice, augmentation)
         span = max(largest, min(round(largest * augmentation.downscale), self._shortest))
@@ -177,14 +197,19 @@ class DevicePictures:
     def _places(self, sides: Tensor, dice: Dice, augmentation: Augmentation) -> Places:
         pixel = dice.whole(self.pictures.pixels)
         picture = torch.searchsorted(self._areas, pixel, right=True)
-        height, width = self._height[picture], self._width[picture]
+        height = self._height[picture]
+        width = self._width[picture]
         shortest = torch.minimum(height, width)
         source = _source_sides(sides, shortest, dice, augmentation)
-        top, left = dice.below(height - source + 1), dice.below(width - source + 1)
+        top = dice.below(height - source + 1)
+        left = dice.below(width - source + 1)
         mirrored = dice.chance(0.5 if augmentation.flips else 0)
         quarters = dice.whole(4) * augmentation.rotations
         flip_columns = mirrored ^ (quarters == 1) ^ (quarters == 2)
-        return Places(picture, top, left, source, sides, quarters >= 2, flip_columns, quarters % 2 == 1)
+
+        return Places(
+            picture, top, left, source, sides, quarters >= 2, flip_columns, quarters % 2 == 1
+        )
 
     def _cut(self, places: Places, span: int) -> Tensor:
         """uint8 [n, 3, span, span]: each square, mirrored from its own end on."""
@@ -193,22 +218,38 @@ class DevicePictures:
         rows = (places.top[:, None] + step) * self._width[places.picture][:, None]
         rows = rows + self._start[places.picture][:, None]
         index = rows[:, :, None] + (places.left[:, None] + step)[:, None, :]
-        return self._pixels.index_select(0, index.flatten()).view(-1, span, span, 3).permute(0, 3, 1, 2)
+
+        return (
+            self._pixels.index_select(0, index.flatten())
+            .view(-1, span, span, 3)
+            .permute(0, 3, 1, 2)
+        )
 
     def _fetched(self, places: Places, span: int) -> Tensor:
         """The same of photographs on the host."""
         pinned = copies_from_pinned_memory(self.device)
-        squares = torch.empty(len(places.picture), 3, span, span, dtype=torch.uint8, pin_memory=pinned)
-        known = torch.stack([places.picture, places.top, places.left, places.source], dim=1).tolist()
+        squares = torch.empty(
+            len(places.picture), 3, span, span, dtype=torch.uint8, pin_memory=pinned
+        )
+        known = torch.stack(
+            [places.picture, places.top, places.left, places.source], dim=1
+        ).tolist()
+
         for row, (picture, top, left, source) in zip(squares, known, strict=True):
-            square = self.pictures.planes[picture][None, :, top : top + source, left : left + source]
+            square = self.pictures.planes[picture][
+                None, :, top : top + source, left : left + source
+            ]
             row.copy_(mirror_to_multiple(square, span)[0])
+
         return squares.to(self.device, non_blocking=True)
 
 
-def _source_sides(sides: Tensor, shortest: Tensor, dice: Dice, augmentation: Augmentation) -> Tensor:
+def _source_sides(
+    sides: Tensor, shortest: Tensor, dice: Dice, augmentation: Augmentation
+) -> Tensor:
     """Of the squares in the photographs, see `restore.training.pictures._source_side`."""
-    native, size = dice.chance(augmentation.native), dice.uniform()
+    native = dice.chance(augmentation.native)
+    size = dice.uniform()
     most = (shortest / sides).clamp(1, augmentation.downscale)
     return torch.minimum(torch.where(native, sides, (sides * most**size).round().long()), shortest)
 
@@ -217,16 +258,22 @@ def _laid(pixels: Tensor, places: Places, largest: int) -> Tensor:
     """Squares [n, 3, span, span] resized, flipped and turned."""
     source, side = (length.repeat(2) for length in (places.source, places.side))
     flipped = torch.cat([places.flip_rows, places.flip_columns])
-    vertical, horizontal = antialiased_weights(source, side, pixels.shape[-1], largest, flipped).chunk(2)
+    vertical, horizontal = antialiased_weights(
+        source, side, pixels.shape[-1], largest, flipped
+    ).chunk(2)
     laid = sandwiched(vertical, pixels, horizontal).clamp_(0, 1)
     return torch.where(places.transposed[:, None, None, None], laid.mT, laid)
 
 
-def antialiased_weights(size: Tensor, new_size: Tensor, span: int, largest: int, flipped: Tensor) -> Tensor:
-    """Antialiased bicubic sampling along one axis, that of `operators.resample_matrix`, for pictures side by side.
+def antialiased_weights(
+    size: Tensor, new_size: Tensor, span: int, largest: int, flipped: Tensor
+) -> Tensor:
+    """Antialiased bicubic sampling along one axis, that of `operators.resample_matrix`, for
+    pictures side by side.
 
     Args:
-        size, new_size: int64 [n]; where ``size`` is below ``new_size``, pixels are taken as they are.
+        size, new_size: int64 [n]; where ``size`` is below ``new_size``, pixels are taken as they
+            are.
         span: of the pixels that the weights are for, at least every ``size`` and ``new_size``.
         largest: number of rows; those from ``new_size`` on repeat the last one.
         flipped: bool [n], whether the result is mirrored.
@@ -234,21 +281,25 @@ def antialiased_weights(size: Tensor, new_size: Tensor, span: int, largest: int,
     Returns:
         float32 [n, largest, span]
     """
-    size, last = torch.maximum(size, new_size)[:, None], (new_size - 1)[:, None]
+    size = torch.maximum(size, new_size)[:, None]
+    last = (new_size - 1)[:, None]
     ratio = size / new_size[:, None]
     row = torch.minimum(torch.arange(largest, device=size.device), last)
     row = torch.where(flipped[:, None], last - row, row)
-    centre, reach = (row + 0.5) * ratio, 2 * ratio
+    centre = (row + 0.5) * ratio
+    reach = 2 * ratio
     first = (centre - reach + 0.5).clamp_min(0).floor()[..., None]
     end = torch.minimum(centre + reach + 0.5, size).floor()[..., None]
     column = torch.arange(span, device=size.device)
     weights = _cubic((column + 0.5 - centre[..., None]) / ratio[..., None])
     weights = weights * ((column >= first) & (column < end))
+
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
 def _cubic(x: Tensor) -> Tensor:
     """Keys' cubic convolution kernel with a = −1/2."""
     x = x.abs()
-    inner, outer = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    inner = (1.5 * x - 2.5) * x * x + 1
+    outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))

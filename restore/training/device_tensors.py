@@ -1,4 +1,5 @@
-"""Pictures of different sizes side by side in one tensor: what is done to each with numbers of its own, [n].
+"""Pictures of different sizes side by side in one tensor: what is done to each with numbers of its
+own, [n].
 
 No shape depends on these numbers, and nothing is copied to the host.
 """
@@ -18,7 +19,9 @@ def each(values: Tensor) -> Tensor:
 
 
 def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
-    """Blur [n, C, H, H] by kernels [n, k, k] with odd k; right where no pixel beyond the picture is needed."""
+    """Blur [n, C, H, H] by kernels [n, k, k] with odd k; right where no pixel beyond the picture is
+    needed.
+    """
     side = pictures.shape[-1]
     size = (scipy.fft.next_fast_len(side, real=True),) * 2
     transfer = torch.fft.rfft2(centred(kernels, size))[:, None]
@@ -26,12 +29,19 @@ def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
 
 
 def taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``, indices clamped to the picture."""
+    """``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``, indices clamped to the
+    picture.
+    """
     count, channels, height, width = pictures.shape
     picture, channel = (torch.arange(n, device=pictures.device) for n in (count, channels))
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    rows = rows.clamp(0, height - 1)
+    columns = columns.clamp(0, width - 1)
+
     return pictures[
-        picture[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
+        picture[:, None, None, None],
+        channel[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
     ]
 
 
@@ -42,9 +52,15 @@ def cut(pictures: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 
 
 def continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Pictures of this height and width, [n] each, whose last row and column are repeated up to the tensor's end."""
+    """Pictures of this height and width, [n] each, whose last row and column are repeated up to the
+    tensor's end.
+    """
     rows, columns = (torch.arange(n, device=pictures.device) for n in pictures.shape[-2:])
-    return taken(pictures, torch.minimum(rows, height[:, None] - 1), torch.minimum(columns, width[:, None] - 1))
+    return taken(
+        pictures,
+        torch.minimum(rows, height[:, None] - 1),
+        torch.minimum(columns, width[:, None] - 1),
+    )
 
 
 def rows_from(matrices: Tensor, start: Tensor, count: int) -> Tensor:
@@ -54,7 +70,9 @@ def rows_from(matrices: Tensor, start: Tensor, count: int) -> Tensor:
 
 
 def within(start: Tensor, count: int, side: Tensor) -> Tensor:
-    """Which of ``count`` indices from ``start`` on lie from 0 to ``side``, both [n]: bool [n, count]."""
+    """Which of ``count`` indices from ``start`` on lie from 0 to ``side``, both [n]: bool [n,
+    count].
+    """
     index = start[:, None] + torch.arange(count, device=start.device)
     return (index >= 0) & (index < side[:, None])
 

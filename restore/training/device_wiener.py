@@ -1,9 +1,10 @@
-"""Wiener's inverse of blurred pictures side by side: `restore.diffusion.evidence.wiener`, each picture on a canvas of
-its own.
+"""Wiener's inverse of blurred pictures side by side: `restore.diffusion.evidence.wiener`, each
+picture on a canvas of its own.
 
-How the border of a blurred picture shows in its inverse depends on the size of the canvas, which goes by the picture's
-size and the kernel's. So that a network learns from what it will be shown, every picture keeps its canvas here. Fast
-Fourier transforms would need one size for all; the transform as a matrix, padded with zeros, does not.
+How the border of a blurred picture shows in its inverse depends on the size of the canvas, which
+goes by the picture's size and the kernel's. So that a network learns from what it will be shown,
+every picture keeps its canvas here. Fast Fourier transforms would need one size for all; the
+transform as a matrix, padded with zeros, does not.
 """
 
 from __future__ import annotations
@@ -57,10 +58,14 @@ class Canvases:
         Returns:
             [n, C, crop, crop], and the known fraction [n, 1, 1, 1].
         """
-        sides = [self._sides[axis.size + 4 * axis.reach + 1 + 2 * RIM] for axis in (vertical, horizontal)]
+        sides = [
+            self._sides[axis.size + 4 * axis.reach + 1 + 2 * RIM] for axis in (vertical, horizontal)
+        ]
         transforms = [self._transform(side) for side in sides]
         spectrum = sandwiched(
-            transforms[0], self._continued(y, vertical, horizontal).to(torch.complex64), transforms[1]
+            transforms[0],
+            self._continued(y, vertical, horizontal).to(torch.complex64),
+            transforms[1],
         )
 
         taps = torch.arange(kernels.shape[-1], device=y.device) - kernels.shape[-1] // 2
@@ -73,26 +78,40 @@ class Canvases:
         filtered = spectrum * transfer.conj() / (power + noise)
 
         step = torch.arange(crop, device=y.device)
-        places = [RIM + 2 * a.reach[:, None] + 1 + a.start[:, None] + step for a in (vertical, horizontal)]
-        rows, columns = (self._transform(n, p).mH / n[:, None, None] for n, p in zip(sides, places, strict=True))
-        return sandwiched(rows, filtered, columns).real, self._known(power / (power + noise), *sides)
+        places = [
+            RIM + 2 * a.reach[:, None] + 1 + a.start[:, None] + step for a in (vertical, horizontal)
+        ]
+        rows, columns = (
+            self._transform(n, p).mH / n[:, None, None] for n, p in zip(sides, places, strict=True)
+        )
+
+        return sandwiched(rows, filtered, columns).real, self._known(
+            power / (power + noise), *sides
+        )
 
     def _continued(self, y: Tensor, vertical: Axis, horizontal: Axis) -> Tensor:
-        """Pictures on canvases, continued by their rims, by `RIM` and the kernel's width; farther below and right."""
+        """Pictures on canvases, continued by their rims, by `RIM` and the kernel's width; farther
+        below and right.
+        """
         pixel = torch.arange(self.largest, device=y.device)
         rows, columns = (
-            torch.minimum((pixel - RIM - 2 * a.reach[:, None] - 1).clamp_min(0), a.size[:, None] - 1)
+            torch.minimum(
+                (pixel - RIM - 2 * a.reach[:, None] - 1).clamp_min(0), a.size[:, None] - 1
+            )
             for a in (vertical, horizontal)
         )
         count, channels, _, width = y.shape
         y = y.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+
         return y.gather(3, columns[:, None, None, :].expand(count, channels, self.largest, -1))
 
     def _transform(self, side: Tensor, places: Tensor | None = None) -> Tensor:
-        """The discrete Fourier transform of canvases with these sides [n], zero beyond: complex64 [n, largest, places].
+        """The discrete Fourier transform of canvases with these sides [n], zero beyond: complex64
+        [n, largest, places].
 
         Args:
-            places: of the pixels, int64 [n, places]; None takes all from 0 on, those beyond the canvas as zero.
+            places: of the pixels, int64 [n, places]; None takes all from 0 on, those beyond the
+                canvas as zero.
         """
         side = side[:, None, None]
         frequency = torch.arange(self.largest, device=side.device)[:, None]
@@ -107,7 +126,9 @@ class Canvases:
         return torch.minimum(index, (side[:, None] - index).abs()) / side[:, None]
 
     def _known(self, explained: Tensor, height: Tensor, width: Tensor) -> Tensor:
-        """The mean over the frequencies of a real transform, as on the CPU: the columns up to the middle."""
+        """The mean over the frequencies of a real transform, as on the CPU: the columns up to the
+        middle.
+        """
         index = torch.arange(self.largest, device=height.device)
         rows, columns = (index < n[:, None] for n in (height, width // 2 + 1))
         within = rows[:, None, :, None] & columns[:, None, None, :]

@@ -1,8 +1,10 @@
-"""Progressive distillation: a student learns to go in one step of DDIM where its teacher goes in two.
+"""Progressive distillation: a student learns to go in one step of DDIM where its teacher goes in
+two.
 
-Salimans, Ho 2022 (arXiv 2202.00512), algorithm 2. In the coordinates here, ``x = x0 + σ ε``, a step of DDIM from σ to ς
-is ``x ← r x + (1 − r) x̂(x, σ)`` with r = ς/σ. Two steps with r₁ and r₂ are so one step with r₁ r₂ and a clean picture
-between the two that the teacher said, which is the student's target (the x̃ of the paper's appendix G).
+Salimans, Ho 2022 (arXiv 2202.00512), algorithm 2. In the coordinates here, ``x = x0 + σ ε``, a step
+of DDIM from σ to ς is ``x ← r x + (1 − r) x̂(x, σ)`` with r = ς/σ. Two steps with r₁ and r₂ are so
+one step with r₁ r₂ and a clean picture between the two that the teacher said, which is the
+student's target (the x̃ of the paper's appendix G).
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from restore.training.rounds import DistillationRecipe, Weighting
 
 
 def distillation_target(
-    teacher: Denoise, x: Tensor, sigma: Tensor, middle: Tensor, below: Tensor, condition: Condition | None = None
+    teacher: Denoise,
+    x: Tensor,
+    sigma: Tensor,
+    middle: Tensor,
+    below: Tensor,
+    condition: Condition | None = None,
 ) -> Tensor:
     """The clean picture with which one step of DDIM lands where the teacher's two do.
 
-    ``x̃ = (x″ − (ς/σ) x)/(1 − ς/σ)``, where the teacher goes from x at σ by way of a level between to x″ at ς. As a
-    mean of the teacher's two answers, with weights that sum to 1, it is free of the difference of large numbers; at the
-    last step (ς = 0) it is the second of them.
+    ``x̃ = (x″ − (ς/σ) x)/(1 − ς/σ)``, where the teacher goes from x at σ by way of a level between
+    to x″ at ς. As a mean of the teacher's two answers, with weights that sum to 1, it is free of
+    the difference of large numbers; at the last step (ς = 0) it is the second of them.
 
     Args:
         teacher: ``teacher(x, sigma, condition)``.
@@ -34,7 +41,8 @@ def distillation_target(
     Returns:
         [B, C, H, W].
     """
-    first_ratio, second_ratio = middle / sigma, below / middle
+    first_ratio = middle / sigma
+    second_ratio = below / middle
     first = teacher(x, sigma, condition).clean
     second = teacher(first_ratio * x + (1 - first_ratio) * first, middle, condition).clean
     share = (1 - second_ratio) / (1 - first_ratio * second_ratio)
@@ -42,10 +50,11 @@ def distillation_target(
 
 
 def loss_weight(weighting: Weighting, sigma: Tensor) -> Tensor:
-    """What the squared error of the clean picture counts at noise level σ (arXiv 2202.00512, section 4).
+    """What the squared error of the clean picture counts at noise level σ (arXiv 2202.00512,
+    section 4).
 
-    ``truncated-snr`` is max(1/σ², 1): the error of x0 or of ε, whichever is larger. ``snr+1`` is 1 + 1/σ²: the error
-    of v.
+    ``truncated-snr`` is max(1/σ², 1): the error of x0 or of ε, whichever is larger. ``snr+1`` is 1
+    + 1/σ²: the error of v.
     """
     snr = sigma**-2
     return snr.clamp_min(1) if weighting == "truncated-snr" else 1 + snr
@@ -54,9 +63,9 @@ def loss_weight(weighting: Weighting, sigma: Tensor) -> Tensor:
 class Distillation(Objective):
     """The objective of one round.
 
-    A picture's level is one of the student's, each as likely (algorithm 2: t = i/N). Pictures with a condition and
-    without learn alike. Those that a model with ``one_step = "zeros"`` is shown without noise keep the clean picture as
-    their target, so that it goes on to restore in one step.
+    A picture's level is one of the student's, each as likely (algorithm 2: t = i/N). Pictures with
+    a condition and without learn alike. Those that a model with ``one_step = "zeros"`` is shown
+    without noise keep the clean picture as their target, so that it goes on to restore in one step.
 
     Args:
         config: the model's description.
@@ -75,29 +84,39 @@ class Distillation(Objective):
         teacher: Denoise,
     ) -> None:
         super().__init__(config, recipe)
-        self.teacher, self.weighting = teacher, distillation.weighting
+        self.teacher = teacher
+        self.weighting = distillation.weighting
         self.grid = torch.tensor(distillation.grid(config, index), dtype=torch.float64)
 
     def draw(self, conditional: Tensor, generator: torch.Generator) -> Draw:
         """As `Objective.draw`, but ``step`` is a level's place in the student's grid, from 0."""
         count = len(conditional)
         step = torch.randint(len(self.grid) // 2, (count,), generator=generator)
-        noiseless = conditional & (torch.rand(count, generator=generator) < self.recipe.noiseless_share)
+        noiseless = conditional & (
+            torch.rand(count, generator=generator) < self.recipe.noiseless_share
+        )
         gamma = torch.where(noiseless, self.gammas[-1], 1 / (1 + self.grid[2 * step] ** 2)).float()
         return Draw(gamma, step, torch.ones(count), noiseless, noiseless)
 
-    def terms(self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor) -> Terms:
-        """The weighted squared errors of the student's clean pictures; arguments as for `Objective.terms`."""
+    def terms(
+        self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor
+    ) -> Terms:
+        """The weighted squared errors of the student's clean pictures; arguments as for
+        `Objective.terms`.
+        """
         noiseless = draw.noiseless[:, None, None, None]
         sigma, middle, below = (self._level(2 * draw.step + further) for further in range(3))
         x = torch.where(noiseless, 0.0, clean + sigma * noise)
         sigma = torch.where(noiseless, float(self.schedule.sigmas[-1]), sigma)
         shown = condition if self.config.backbone.condition_channels else None
+
         with torch.no_grad():
             said = distillation_target(self.teacher, x, sigma, middle, below, shown)
             target = torch.where(noiseless, clean, said)
+
         student = Denoiser(network, self.config)(x, sigma, shown).clean
         error = (student - target).square().mean(dim=(1, 2, 3))
+
         return Terms(loss_weight(self.weighting, sigma).flatten() * error, None)
 
     def _level(self, place: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from torch import Tensor
 class Averages:
     """Float32 averages of named tensors.
 
-    After step n (counted from 1) an average becomes ``d_n ē + (1 − d_n) w`` with d_n = min(d, n/(9 + n)). The random
-    start is so forgotten within a few steps, and the average of a young run spans its last tenth. The other cure,
-    dividing by 1 − Πd as Adam does, would weigh all early weights alike, the useless first ones too.
+    After step n (counted from 1) an average becomes ``d_n ē + (1 − d_n) w`` with d_n = min(d, n/(9
+    + n)). The random start is so forgotten within a few steps, and the average of a young run spans
+    its last tenth. The other cure, dividing by 1 − Πd as Adam does, would weigh all early weights
+    alike, the useless first ones too.
 
-    With ``every`` = k, the averages are updated every k steps with the product of those steps' decays: the same as
-    updating at each step if the weights had stood still in between.
+    With ``every`` = k, the averages are updated every k steps with the product of those steps'
+    decays: the same as updating at each step if the weights had stood still in between.
 
     Args:
         weights: the tensors to average; their values are the averages' first.
@@ -25,19 +26,27 @@ class Averages:
         every: k.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], decays: Sequence[float], every: int = 1) -> None:
-        self.decays, self.every = tuple(decays), every
+    def __init__(
+        self, weights: Mapping[str, Tensor], decays: Sequence[float], every: int = 1
+    ) -> None:
+        self.decays = tuple(decays)
+        self.every = every
         self.weights = dict(weights)
-        self.averages = {d: {k: w.detach().float().clone() for k, w in weights.items()} for d in self.decays}
+        self.averages = {
+            d: {k: w.detach().float().clone() for k, w in weights.items()} for d in self.decays
+        }
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step number ``step`` (from 1), if it is one in ``every``."""
         if step % self.every:
             return
+
         weights = [w.detach().float() for w in self.weights.values()]
         for decay, average in self.averages.items():
-            kept = math.prod(effective_decay(decay, n) for n in range(step - self.every + 1, step + 1))
+            kept = math.prod(
+                effective_decay(decay, n) for n in range(step - self.every + 1, step + 1)
+            )
             torch._foreach_lerp_(list(average.values()), weights, 1 - kept)
 
     def state(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """A network that learns: one step at a time, with everything that it remembers from step to step.
 
-Every random number comes from (seed, step), so that a learner that is saved and loaded goes on exactly as if nothing
-had happened.
+Every random number comes from (seed, step), so that a learner that is saved and loaded goes on
+exactly as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from restore.backbone import Backbone, BackboneConfig, build_backbone
-from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser, joined_state, split_state
+from restore.diffusion.denoiser import (
+    Condition,
+    Denoiser,
+    ModelConfig,
+    build_denoiser,
+    joined_state,
+    split_state,
+)
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Predictor, predicted
 from restore.diffusion.seeds import seed_of
@@ -66,16 +73,20 @@ class Learner:
     """
 
     def __init__(self, recipe: Recipe, processes: Processes) -> None:
-        self.recipe, self.processes = recipe, processes
+        self.recipe = recipe
+        self.processes = processes
         self.model: ModelConfig = recipe.model or default_model()
         self.step = self.round = self._round_start = self._warm_up_start = 0
-        self._dtype = network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
+        self._dtype = (
+            network_dtype(processes.device) if recipe.run.mixed_precision else torch.float32
+        )
         self._precision = _autocast(processes.device, self._dtype)
         self.pupil = self._pupil(self.model.backbone, recipe.optimiser)
         self.predictor: Pupil | None = None
         if self.model.predictor is not None:
             optimiser = replace(recipe.optimiser, rate=recipe.predictor.rate)
             self.predictor = self._pupil(self.model.predictor.backbone, optimiser)
+
         self.objective = Objective(self.model, recipe.objective)
         self.teacher: Denoiser | None = None
 
@@ -87,12 +98,18 @@ class Learner:
             share: of the run that is over.
 
         Raises:
-            TrainingDiverged: a loss or gradient is not finite; the weights are those from before the step.
+            TrainingDiverged: a loss or gradient is not finite; the weights are those from before
+                the step.
         """
         torch.compiler.cudagraph_mark_step_begin()
         batch = batch.to(self.processes.device)
-        step = self._learn_predictor(batch, share) if self.trains_predictor else self._learn_denoiser(batch, share)
+        step = (
+            self._learn_predictor(batch, share)
+            if self.trains_predictor
+            else self._learn_denoiser(batch, share)
+        )
         self.step += 1
+
         return step
 
     @property
@@ -102,15 +119,21 @@ class Learner:
         return data is not None and data.trains_at(self.step)
 
     def _learn_denoiser(self, batch: Batch, share: float) -> Step:
-        processes, clean = self.processes, batch.clean
+        processes = self.processes
+        clean = batch.clean
         conditional = self._gathered_conditional(batch)
         mine = processes.share(len(conditional))
         draw = self.objective.draw(conditional, self._random(0))
-        noise = white_noise((len(conditional), *clean.shape[1:]), self._random(1, processes.device))[mine]
+        noise = white_noise(
+            (len(conditional), *clean.shape[1:]), self._random(1, processes.device)
+        )[mine]
         if self.model.backbone.dropout:
             torch.manual_seed(seed_of(self.recipe.run.seed, self.step, 2 + processes.rank))
+
         condition = self._condition(batch)
-        terms = self.objective.terms(self._run, clean, condition, draw.part(mine).to(processes.device), noise)
+        terms = self.objective.terms(
+            self._run, clean, condition, draw.part(mine).to(processes.device), noise
+        )
         losses = self.objective.total(terms)
         weights = self.objective.weights(draw, conditional)[mine].to(processes.device)
         (weights * losses).mean().backward()
@@ -118,34 +141,47 @@ class Learner:
         self._check_losses(seen, draw, conditional)
         gradient, rate = self._stepped(self.pupil, share)
         self.objective.learn(draw, conditional, seen)
+
         return Step(seen, draw.gamma, conditional, gradient, rate)
 
     def _learn_predictor(self, batch: Batch, share: float) -> Step:
-        losses = predictor_losses(self._predict(batch.evidence), batch.clean, self.recipe.predictor.loss)
+        losses = predictor_losses(
+            self._predict(batch.evidence), batch.clean, self.recipe.predictor.loss
+        )
         losses.mean().backward()
         seen = self.processes.gather(losses.detach())
         if not bool(torch.isfinite(seen).all()):
             raise TrainingDiverged(f"step {self.step}: a loss of the predictor is not finite")
+
         gradient, rate = self._stepped(self.predictor, share)
+
         return Step(seen, None, None, gradient, rate)
 
     def _condition(self, batch: Batch) -> Condition:
-        """What the denoiser is shown: of the predictor its answer, which shows every pixel, if anything is known."""
+        """What the denoiser is shown: of the predictor its answer, which shows every pixel, if
+        anything is known.
+        """
         if batch.evidence is None:
             return batch.condition
+
         seen = batch.condition.known.flatten(1).any(dim=1)[:, None, None, None]
         with torch.no_grad():
-            return Condition(self._predict(batch.evidence) * seen, seen.expand_as(batch.condition.known).float())
+            return Condition(
+                self._predict(batch.evidence) * seen, seen.expand_as(batch.condition.known).float()
+            )
 
     def _gathered_conditional(self, batch: Batch) -> Tensor:
         """Which pictures of the whole batch have a condition, bool [B] on the CPU."""
-        return self.processes.gather(batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)).bool()
+        return self.processes.gather(
+            batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)
+        ).bool()
 
     def _stepped(self, pupil: Pupil, share: float) -> tuple[float, float]:
         """Move a network's weights; returns the norm of the gradient and the learning rate."""
         gradient = self._clipped_norm(pupil)
         if self.recipe.distillation is not None:
             share = self.recipe.distillation.share_of(self.round, share)
+
         warm_up_start = max(self._round_start, self._warm_up_start)
         factor = rate_factor(self.step - warm_up_start, share, self.recipe.schedule)
         pupil.step(factor)
@@ -159,7 +195,9 @@ class Learner:
     @property
     def exported(self) -> Mapping[str, Tensor]:
         """The weights of the model that comes out, of both networks."""
-        return joined_state(self.pupil.exported, {} if self.predictor is None else self.predictor.exported)
+        return joined_state(
+            self.pupil.exported, {} if self.predictor is None else self.predictor.exported
+        )
 
     @property
     def finite(self) -> bool:
@@ -183,7 +221,8 @@ class Learner:
         return network
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type; in a distillation, for the teacher too.
+        """Take weights of the right names and shapes, of any float type; in a distillation, for the
+        teacher too.
 
         A predictor that the weights do not hold begins with random ones.
         """
@@ -196,7 +235,8 @@ class Learner:
 
     def next_round(self) -> None:
         """Let the student become the teacher, and a new student start from its weights."""
-        self.round, self._round_start = self.round + 1, self.step
+        self.round = self.round + 1
+        self._round_start = self.step
         self.start_from(self.exported)
 
     def state(self, elapsed: float, log: Mapping[str, Tensor]) -> State:
@@ -222,9 +262,15 @@ class Learner:
 
     def load(self, state: State) -> None:
         """Go on from a saved state of the same recipe."""
-        self.step, self.round, self._round_start = state.step, state.round, state.round_start
+        self.step = state.step
+        self.round = state.round
+        self._round_start = state.round_start
         self._warm_up_start = state.warm_up_start
-        of_predictor = 0 if self.recipe.predictor_data is None else self.recipe.predictor_data.steps_until(state.step)
+        of_predictor = (
+            0
+            if self.recipe.predictor_data is None
+            else self.recipe.predictor_data.steps_until(state.step)
+        )
         steps = state.step - of_predictor - state.round_start
         self.pupil.load(steps, state.network, state.averages, state.optimiser)
         if self.predictor is not None:
@@ -232,6 +278,7 @@ class Learner:
             self.predictor.load(of_predictor, state.predictor, state.predictor_averages, optimiser)
         if self.recipe.distillation is not None:
             self._teach(state.teacher)
+
         self.objective.load_state(state.objective)
 
     def _run(self, x: Tensor, time: Tensor) -> Tensor:
@@ -259,13 +306,18 @@ class Learner:
         alone = replace(self.model, predictor=None, condition_picture="degraded")
         self.teacher = build_denoiser(alone, own, self.processes.device, self._dtype)
         recipe = self.recipe
-        self.objective = Distillation(self.model, recipe.objective, recipe.distillation, self.round, self.teacher)
+        self.objective = Distillation(
+            self.model, recipe.objective, recipe.distillation, self.round, self.teacher
+        )
 
     def _clipped_norm(self, pupil: Pupil) -> float:
         try:
             return pupil.clipped_norm()
         except RuntimeError:
-            what = f"the gradient of {', '.join(pupil.broken_gradients[:3]) or 'all weights together'} is not finite"
+            what = (
+                "the gradient of "
+                f"{', '.join(pupil.broken_gradients[:3]) or 'all weights together'} is not finite"
+            )
             raise TrainingDiverged(f"step {self.step}: {what}") from None
 
     def _check_losses(self, losses: Tensor, draw: Draw, conditional: Tensor) -> None:
@@ -291,7 +343,9 @@ def white_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
-def _autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager[object]]:
+def _autocast(
+    device: torch.device, dtype: torch.dtype
+) -> Callable[[], AbstractContextManager[object]]:
     if dtype == torch.float32:
         return nullcontext
     return lambda: torch.autocast(device.type, dtype)

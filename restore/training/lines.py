@@ -16,14 +16,19 @@ class TrainingLines:
         every: seconds between two lines.
     """
 
-    def __init__(self, say: Callable[[str], None], *, quiet: bool = False, every: float = 10.0) -> None:
-        self.say, self.quiet, self.every = say, quiet, every
+    def __init__(
+        self, say: Callable[[str], None], *, quiet: bool = False, every: float = 10.0
+    ) -> None:
+        self.say = say
+        self.quiet = quiet
+        self.every = every
         self.next = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """After each step, see `restore.training.run.Progress`."""
         if self.quiet or (progress.seconds < self.next and progress.share < 1):
             return
+
         self.next = progress.seconds + self.every
         left = progress.seconds * (1 / progress.share - 1) if progress.share > 0 else 0.0
         self.say(

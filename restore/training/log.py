@@ -1,4 +1,6 @@
-"""The log of a run: a table for people and programs, and TensorBoard's files where it is installed."""
+"""The log of a run: a table for people and programs, and TensorBoard's files where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,16 @@ COLUMNS = (
 
 
 class BinnedLosses:
-    """Means of the losses since the last row, for the prior and for conditional pictures, in five bins of σ."""
+    """Means of the losses since the last row, for the prior and for conditional pictures, in five
+    bins of σ.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.sums, self.counts = torch.zeros(10, dtype=torch.float64), torch.zeros(10, dtype=torch.float64)
+        self.sums = torch.zeros(10, dtype=torch.float64)
+        self.counts = torch.zeros(10, dtype=torch.float64)
 
     def add(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
         """Levels γ, whether there is a condition, and losses; all [B] on the CPU."""
@@ -82,9 +87,13 @@ class Log:
                 file.write(_csv([[_text(values.get(column)) for column in COLUMNS]]))
             for column in COLUMNS[2:] if self._board else ():
                 if values.get(column) is not None:
-                    self._board.add_scalar(column.replace(" ", "/", 1), values[column], values["step"])
+                    self._board.add_scalar(
+                        column.replace(" ", "/", 1), values[column], values["step"]
+                    )
         except OSError as error:
-            raise FileAccess(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise FileAccess(
+                f"{self.path}: cannot be written: {error.strerror or error}"
+            ) from error
 
     def close(self) -> None:
         if self._board:
@@ -110,13 +119,22 @@ def _rows(path: Path, step: int) -> list[list[str]]:
     """What a log says of the steps up to ``step``; a row that was cut short is left out."""
     if not path.is_file():
         return []
+
     try:
         with open(path, encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
     except (ValueError, csv.Error) as error:
         raise UnreadableInput(f"{path}: not a log of training: {error}") from None
-    whole = (row for row in rows if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step)
-    return [row + [""] * (len(COLUMNS) - len(row)) for row in whole]  # a log of older versions has fewer columns
+
+    whole = (
+        row
+        for row in rows
+        if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step
+    )
+
+    return [
+        row + [""] * (len(COLUMNS) - len(row)) for row in whole
+    ]  # a log of older versions has fewer columns
 
 
 def _csv(rows: list[Any]) -> str:
@@ -128,4 +146,10 @@ def _csv(rows: list[Any]) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}" if math.isfinite(value) else str(value)
+    return (
+        str(value)
+        if isinstance(value, int)
+        else f"{value:.6g}"
+        if math.isfinite(value)
+        else str(value)
+    )

@@ -1,6 +1,8 @@
-"""What training minimises, for one network that is both an unconditional prior and an SR3-style conditional model.
+"""What training minimises, for one network that is both an unconditional prior and an SR3-style
+conditional model.
 
-Coordinates are those of the networks: ``x_γ = √γ x0 + √(1−γ) ε`` with γ = ᾱ, pictures in [-1, 1]. Steps of the chain
+Coordinates are those of the networks: ``x_γ = √γ x0 + √(1−γ) ε`` with γ = ᾱ, pictures in [-1, 1].
+    Steps of the chain
 are counted as in the papers: t = 1 … T, γ_0 = 1.
 """
 
@@ -22,8 +24,8 @@ Network = Callable[[Tensor, Tensor], Tensor]
 UNIFORM_SHARE = 1e-3
 """Of the loss-aware distribution, so that no step is ever left out and its weights stay bounded."""
 LEAST_ERROR = 1e-4
-"""Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is good enough, and
-those that are almost whole do not outweigh all others."""
+"""Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is
+good enough, and those that are almost whole do not outweigh all others."""
 BALANCE_BINS = 20
 BALANCE_MEMORY = 0.99
 
@@ -36,7 +38,9 @@ class Draw(NamedTuple):
     step: Tensor
     """t in 1 … T with γ_t ≤ γ ≤ γ_{t−1}, int64."""
     weight: Tensor
-    """Importance weight, float32: 1/(T p_t) where t was drawn with probability p_t instead of 1/T, else 1."""
+    """Importance weight, float32: 1/(T p_t) where t was drawn with probability p_t instead of 1/T,
+    else 1.
+    """
     elsewhere: Tensor
     """Whether the level is from the conditional pictures' own distribution, bool."""
     noiseless: Tensor
@@ -55,14 +59,17 @@ class Terms(NamedTuple):
     simple: Tensor
     """Mean over channels and pixels of the squared or absolute error (L_simple)."""
     bound: Tensor | None
-    """L_t of the variational bound in bits per dimension, without gradient to the mean; None if it is not learned."""
+    """L_t of the variational bound in bits per dimension, without gradient to the mean; None if it
+    is not learned.
+    """
 
 
 class LossHistory:
     """The last losses of each step of the chain, for loss-aware importance sampling.
 
-    Steps are drawn with p_t ∝ √E[L_t²] over the last n losses of each, uniformly until all have n (Improved DDPM:
-    Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 18), mixed with a small uniform share.
+    Steps are drawn with p_t ∝ √E[L_t²] over the last n losses of each, uniformly until all have n
+    (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 18), mixed with a small uniform
+    share.
     """
 
     def __init__(self, steps: int, length: int) -> None:
@@ -87,15 +94,18 @@ class LossHistory:
 
 
 class LevelBalance:
-    """Weights that make every noise level weigh alike: the inverse of the running mean of the loss there.
+    """Weights that make every noise level weigh alike: the inverse of the running mean of the loss
+    there.
 
-    Levels are put in `BALANCE_BINS` bins equal in log σ between the ends of the chain; conditional and
-    unconditional pictures have their own means. The weight is (mean over all bins)/(mean of the bin) within
-    [1/limit, limit], and 1 for bins without data.
+    Levels are put in `BALANCE_BINS` bins equal in log σ between the ends of the chain; conditional
+    and unconditional pictures have their own means. The weight is (mean over all bins)/(mean of the
+    bin) within [1/limit, limit], and 1 for bins without data.
     """
 
     def __init__(self, schedule: NoiseSchedule, limit: float) -> None:
-        self.edges = torch.linspace(*schedule.log_sigmas[[0, -1]].tolist(), BALANCE_BINS + 1)[1:-1].double()
+        self.edges = torch.linspace(*schedule.log_sigmas[[0, -1]].tolist(), BALANCE_BINS + 1)[
+            1:-1
+        ].double()
         self.limit = limit
         self.sums = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
         self.counts = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
@@ -113,7 +123,9 @@ class LevelBalance:
         """Take in losses [B]; a bin forgets by a factor for each loss that falls in it."""
         index = conditional.long() * BALANCE_BINS + self._bin(gamma)
         hits = torch.bincount(index, minlength=2 * BALANCE_BINS).reshape(2, BALANCE_BINS)
-        total = torch.bincount(index, loss.double(), minlength=2 * BALANCE_BINS).reshape(2, BALANCE_BINS)
+        total = torch.bincount(index, loss.double(), minlength=2 * BALANCE_BINS).reshape(
+            2, BALANCE_BINS
+        )
         forget = BALANCE_MEMORY**hits
         self.sums = forget * self.sums + total
         self.counts = forget * self.counts + hits
@@ -127,20 +139,26 @@ class Objective:
     """Noise levels, losses and what is remembered of them.
 
     Args:
-        config: the model; its parameterisation and its backbone's ``learned_variance`` decide the targets.
+        config: the model; its parameterisation and its backbone's ``learned_variance`` decide the
+            targets.
         recipe: see `ObjectiveRecipe`.
     """
 
     def __init__(self, config: ModelConfig, recipe: ObjectiveRecipe) -> None:
-        self.config, self.recipe = config, recipe
+        self.config = config
+        self.recipe = recipe
         self.schedule = NoiseSchedule.named(**config.schedule)
-        self.gammas = torch.cat([torch.ones(1, dtype=torch.float64), torch.from_numpy(self.schedule.alphas_cumprod)])
+        self.gammas = torch.cat(
+            [torch.ones(1, dtype=torch.float64), torch.from_numpy(self.schedule.alphas_cumprod)]
+        )
         self.history = LossHistory(len(self.schedule), recipe.loss_aware_history)
         self.balance = LevelBalance(self.schedule, recipe.balance_limit)
 
     @property
     def discrete(self) -> bool:
-        """Whether noise levels are the chain's own: the variational bound is defined at these alone."""
+        """Whether noise levels are the chain's own: the variational bound is defined at these
+        alone.
+        """
         return self.config.backbone.learned_variance
 
     def draw(self, conditional: Tensor, generator: torch.Generator) -> Draw:
@@ -150,7 +168,9 @@ class Objective:
             conditional: bool [B], which pictures have a condition.
             generator: on the CPU.
         """
-        count, recipe, last = len(conditional), self.recipe, len(self.schedule)
+        count = len(conditional)
+        recipe = self.recipe
+        last = len(self.schedule)
         weight = torch.ones(count)
         if recipe.levels == "log-normal":
             gamma, step = log_normal_levels(
@@ -168,15 +188,19 @@ class Objective:
                 step = torch.multinomial(p, count, replacement=True, generator=generator) + 1
                 weight = (1 / (last * p[step - 1])).float()
             gamma = self._within(step, generator)
+
         elsewhere, high = self._high(conditional, generator)
         gamma = torch.where(elsewhere, self._within(high, generator), gamma)
         noiseless = conditional & (torch.rand(count, generator=generator) < recipe.noiseless_share)
         gamma[noiseless], step = self.gammas[-1].float(), torch.where(elsewhere, high, step)
         step[noiseless] = last
         elsewhere = elsewhere | noiseless
+
         return Draw(gamma, step, torch.where(elsewhere, 1.0, weight), elsewhere, noiseless)
 
-    def terms(self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor) -> Terms:
+    def terms(
+        self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor
+    ) -> Terms:
         """The losses of each picture.
 
         Args:
@@ -194,19 +218,24 @@ class Objective:
         answer, variance = output.split(clean.shape[1], dim=1) if self.discrete else (output, None)
         if self.config.condition_skip:
             answer = answer - (1 - gamma).sqrt() * condition.picture
+
         error = answer - target(self.config.parameterization, clean, noise, gamma)
         simple = (error.square() if self.recipe.loss == "l2" else error.abs()).mean(dim=(1, 2, 3))
         if variance is None:
             return Terms(simple, None)
+
         estimate = clean_estimate(self.config.parameterization, answer.detach(), noisy, gamma)
         bound = variational_term(self.gammas, clean, noisy, estimate, variance, draw.step)
+
         return Terms(simple, bound * ~draw.noiseless)
 
     def total(self, terms: Terms) -> Tensor:
-        """Each picture's loss [B], before any weight: L_simple, or L_hybrid with a learned variance.
+        """Each picture's loss [B], before any weight: L_simple, or L_hybrid with a learned
+        variance.
 
-        L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t L_t, of which T L_t for a random t is an unbiased estimate
-        (arXiv 2102.09672, eq. 16; λ = 0.001 there, L_vlb in bits per dimension here).
+        L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t L_t, of which T L_t for a random t is an
+        unbiased estimate (arXiv 2102.09672, eq. 16; λ = 0.001 there, L_vlb in bits per dimension
+        here).
         """
         if terms.bound is None:
             return terms.simple
@@ -214,7 +243,11 @@ class Objective:
 
     def weights(self, draw: Draw, conditional: Tensor) -> Tensor:
         """What each picture's loss counts in the mean, float32 [B]; all arguments on the CPU."""
-        return draw.weight * self.balance.weights(draw.gamma, conditional) if self.recipe.balance else draw.weight
+        return (
+            draw.weight * self.balance.weights(draw.gamma, conditional)
+            if self.recipe.balance
+            else draw.weight
+        )
 
     def learn(self, draw: Draw, conditional: Tensor, loss: Tensor) -> None:
         """Remember the losses [B] of a batch, without weights; all arguments on the CPU."""
@@ -235,19 +268,26 @@ class Objective:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
-        self.history.losses, self.history.counts = state["history.losses"], state["history.counts"]
-        self.balance.sums, self.balance.counts = state["balance.sums"], state["balance.counts"]
+        self.history.losses = state["history.losses"]
+        self.history.counts = state["history.counts"]
+        self.balance.sums = state["balance.sums"]
+        self.balance.counts = state["balance.counts"]
 
     def _within(self, step: Tensor, generator: torch.Generator) -> Tensor:
-        """γ ~ U(γ_t, γ_{t−1}) (SR3: Saharia et al. 2021, arXiv 2104.07636, section 2.4), or γ_t: float32."""
+        """γ ~ U(γ_t, γ_{t−1}) (SR3: Saharia et al. 2021, arXiv 2104.07636, section 2.4), or γ_t:
+        float32.
+        """
         share = torch.rand(len(step), generator=generator, dtype=torch.float64)
         if self.discrete:
             return self.gammas[step].float()
         return torch.lerp(self.gammas[step], self.gammas[step - 1], share).float()
 
     def _high(self, conditional: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Which pictures go to high noise levels (bool), and the steps that they get, uniform over the last ones."""
-        last, count = len(self.schedule), len(conditional)
+        """Which pictures go to high noise levels (bool), and the steps that they get, uniform over
+        the last ones.
+        """
+        last = len(self.schedule)
+        count = len(conditional)
         first = min(math.floor(self.recipe.high_from * last) + 1, last)
         chosen = conditional & (torch.rand(count, generator=generator) < self.recipe.high_share)
         return chosen, torch.randint(first, last + 1, (count,), generator=generator)
@@ -266,7 +306,9 @@ class Objective:
 
 
 def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
-    """Each picture's loss [B] of a predictor's answers, see `restore.training.recipe.PredictorRecipe`."""
+    """Each picture's loss [B] of a predictor's answers, see
+    `restore.training.recipe.PredictorRecipe`.
+    """
     error = answer - clean
     if kind == "l1":
         return error.abs().mean(dim=(1, 2, 3))
@@ -277,10 +319,12 @@ def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
 def log_normal_levels(
     gammas: Tensor, mean: float, std: float, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """γ with log σ ~ N(mean, std²), cut off at the ends of the chain, and the step t that each falls in.
+    """γ with log σ ~ N(mean, std²), cut off at the ends of the chain, and the step t that each
+    falls in.
 
-    EDM (Karras et al. 2022, arXiv 2206.00364, table 1): ln σ ~ N(P_mean, P_std²) for x = x0 + σ ε. Its weight λ(σ)
-    is 1 for v-networks, whose error is the clean estimate's over √(1−γ) (σ_data = 1).
+    EDM (Karras et al. 2022, arXiv 2206.00364, table 1): ln σ ~ N(P_mean, P_std²) for x = x0 + σ ε.
+    Its weight λ(σ) is 1 for v-networks, whose error is the clean estimate's over √(1−γ) (σ_data =
+    1).
 
     Returns:
         γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
@@ -288,14 +332,19 @@ def log_normal_levels(
     low, high = (((1 - gammas[end]) / gammas[end]).sqrt().log() for end in (1, -1))
     cdf = torch.special.ndtr((torch.stack([low, high]) - mean) / std)
     share = torch.rand(count, generator=generator, dtype=torch.float64)
-    log_sigma = (mean + std * torch.special.ndtri(torch.lerp(cdf[0], cdf[1], share))).clamp(low, high)
+    log_sigma = (mean + std * torch.special.ndtri(torch.lerp(cdf[0], cdf[1], share))).clamp(
+        low, high
+    )
     gamma = torch.sigmoid(-2 * log_sigma)
     step = torch.searchsorted(-gammas, -gamma).clamp(1, len(gammas) - 1)
+
     return gamma.float(), step
 
 
 def target(parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:
-    """What the network should answer: ε, x0, or v = √γ ε − √(1−γ) x0 (Salimans, Ho 2022, arXiv 2202.00512)."""
+    """What the network should answer: ε, x0, or v = √γ ε − √(1−γ) x0 (Salimans, Ho 2022, arXiv
+    2202.00512).
+    """
     if parameterization == "epsilon":
         return noise
     return clean if parameterization == "x0" else gamma.sqrt() * noise - (1 - gamma).sqrt() * clean
@@ -305,17 +354,20 @@ def clean_estimate(parameterization: str, answer: Tensor, noisy: Tensor, gamma: 
     """The estimate of x0 that an answer stands for."""
     if parameterization == "epsilon":
         return (noisy - (1 - gamma).sqrt() * answer) / gamma.sqrt()
-    return answer if parameterization == "x0" else gamma.sqrt() * noisy - (1 - gamma).sqrt() * answer
+    return (
+        answer if parameterization == "x0" else gamma.sqrt() * noisy - (1 - gamma).sqrt() * answer
+    )
 
 
 def variational_term(
     gammas: Tensor, clean: Tensor, noisy: Tensor, estimate: Tensor, variance: Tensor, step: Tensor
 ) -> Tensor:
-    """L_t of the variational bound (arXiv 2102.09672, eq. 4 to 6) with the learned variance of eq. 15.
+    """L_t of the variational bound (arXiv 2102.09672, eq. 4 to 6) with the learned variance of eq.
+    15.
 
-    KL(q(x_{t−1} | x_t, x0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and −log p_θ(x0 | x_1) over the 256 levels of a pixel
-    for t = 1 (DDPM: Ho et al. 2020, arXiv 2006.11239, eq. 13), with p_θ = N(μ̃(x_t, estimate), Σ),
-    log Σ = v log β_t + (1−v) log β̃_t.
+    KL(q(x_{t−1} | x_t, x0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and −log p_θ(x0 | x_1) over the 256
+    levels of a pixel for t = 1 (DDPM: Ho et al. 2020, arXiv 2006.11239, eq. 13), with p_θ =
+    N(μ̃(x_t, estimate), Σ), log Σ = v log β_t + (1−v) log β̃_t.
 
     Args:
         gammas: float64 [T + 1], γ_0 = 1.
@@ -334,28 +386,40 @@ def variational_term(
     divergence = gaussian_kl(true_mean, posterior.log(), mean, log_variance)
     decoder = -discretised_log_likelihood(clean, mean, log_variance)
     nats = torch.where((step == 1)[:, None, None, None], decoder, divergence)
+
     return nats.mean(dim=(1, 2, 3)) / math.log(2)
 
 
 def _posterior(gammas: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """β_t, β̃_t and the coefficients of x0 and x_t in μ̃_t (arXiv 2102.09672, eq. 9, 10), float64 [B, 1, 1, 1].
+    """β_t, β̃_t and the coefficients of x0 and x_t in μ̃_t (arXiv 2102.09672, eq. 9, 10), float64
+    [B, 1, 1, 1].
 
     β̃_1 is 0; as there, it is replaced by β̃_2 where its logarithm is needed.
     """
-    now, before = gammas[step], gammas[step - 1]
+    now = gammas[step]
+    before = gammas[step - 1]
     beta = 1 - now / before
     last = gammas[step.clamp_min(2)], gammas[step.clamp_min(2) - 1]
     posterior = (1 - last[1]) / (1 - last[0]) * (1 - last[0] / last[1])
     of_clean = before.sqrt() * beta / (1 - now)
     of_noisy = (1 - beta).sqrt() * (1 - before) / (1 - now)
-    beta, posterior, of_clean, of_noisy = (c.reshape(-1, 1, 1, 1) for c in (beta, posterior, of_clean, of_noisy))
+    beta, posterior, of_clean, of_noisy = (
+        c.reshape(-1, 1, 1, 1) for c in (beta, posterior, of_clean, of_noisy)
+    )
+
     return beta, posterior, of_clean, of_noisy
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp log_variance) ‖ N(other_mean, exp other_log_variance)) of each dimension, in nats."""
+def gaussian_kl(
+    mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor
+) -> Tensor:
+    """KL(N(mean, exp log_variance) ‖ N(other_mean, exp other_log_variance)) of each dimension, in
+    nats.
+    """
     ratio = log_variance - other_log_variance
-    return 0.5 * (ratio.exp() - 1 - ratio + (mean - other_mean).square() * (-other_log_variance).exp())
+    return 0.5 * (
+        ratio.exp() - 1 - ratio + (mean - other_mean).square() * (-other_log_variance).exp()
+    )
 
 
 def discretised_log_likelihood(clean: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for weights that act as matrices.
 
-    Jordan 2024 (kellerjordan.github.io/posts/muon): M ← μ M + G, then W ← W − η O(G + μ M), where O replaces all
-    singular values by about 1 through a few Newton–Schulz steps. A convolution [out, in, k, k] is the matrix
-    [out, in k k]. The update is scaled by 0.2 √max(rows, columns), which gives it the size of AdamW's, so that both
-    share a learning rate (Liu et al. 2025, arXiv 2502.16982, eq. 4). For diffusion U-Nets: arXiv 2510.19376.
+    Jordan 2024 (kellerjordan.github.io/posts/muon): M ← μ M + G, then W ← W − η O(G + μ M), where O
+    replaces all singular values by about 1 through a few Newton–Schulz steps. A convolution [out,
+    in, k, k] is the matrix [out, in k k]. The update is scaled by 0.2 √max(rows, columns), which
+    gives it the size of AdamW's, so that both share a learning rate (Liu et al. 2025, arXiv
+    2502.16982, eq. 4). For diffusion U-Nets: arXiv 2510.19376.
 
     Args:
         params: tensors of two or more dimensions.
@@ -41,7 +42,13 @@ class Muon(torch.optim.Optimizer):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(
-            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "iterations": iterations}
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "iterations": iterations,
+            },
         )
         self.dtype = dtype
 
@@ -55,6 +62,7 @@ class Muon(torch.optim.Optimizer):
                     by_shape[weight.shape].append(weight)
             for weights in by_shape.values():
                 self._step_alike(weights, group)
+
         return loss
 
     def _step_alike(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
@@ -62,23 +70,32 @@ class Muon(torch.optim.Optimizer):
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
-        momenta, grads = [self.state[w]["momentum"] for w in weights], [w.grad for w in weights]
+
+        momenta = [self.state[w]["momentum"] for w in weights]
+        grads = [w.grad for w in weights]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, grads)
         updates = torch._foreach_add(grads, momenta, alpha=group["momentum"])
-        stacked = torch.stack([u.movedim(1, -1) for u in updates])  # as channels-last weights lie in memory
+        stacked = torch.stack(
+            [u.movedim(1, -1) for u in updates]
+        )  # as channels-last weights lie in memory
         directions = orthogonalised(stacked.flatten(2), group["iterations"], self.dtype)
         size = 0.2 * max(directions.shape[-2:]) ** 0.5
         steps = [d.movedim(-1, 1) for d in directions.to(stacked.dtype).view_as(stacked)]
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+
         torch._foreach_add_(weights, steps, alpha=-group["lr"] * size)
 
 
-def orthogonalised(matrices: Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
-    """About U Vᵀ of matrices U S Vᵀ [..., m, n]: X ← a X + (b X Xᵀ + c (X Xᵀ)²) X from X = M/‖M‖ (Jordan 2024).
+def orthogonalised(
+    matrices: Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """About U Vᵀ of matrices U S Vᵀ [..., m, n]: X ← a X + (b X Xᵀ + c (X Xᵀ)²) X from X = M/‖M‖
+    (Jordan 2024).
 
-    Singular values above about 1e-2 of the norm come within 0.7 … 1.2 in five iterations; zero stays zero.
+    Singular values above about 1e-2 of the norm come within 0.7 … 1.2 in five iterations; zero
+    stays zero.
 
     Returns:
         [..., m, n] in ``dtype``, in which the products are made.
@@ -86,12 +103,16 @@ def orthogonalised(matrices: Tensor, iterations: int = 5, dtype: torch.dtype = t
     a, b, c = NEWTON_SCHULZ
     x = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
     x = (x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-12)).to(dtype)
-    wide, x = x.shape, x.reshape(-1, *x.shape[-2:])
+    wide = x.shape
+    x = x.reshape(-1, *x.shape[-2:])
+
     for _ in range(iterations):
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
+
     x = x.reshape(wide)
+
     return x if x.shape == matrices.shape else x.mT
 
 
@@ -104,10 +125,14 @@ class Optimisers:
         dtype: of Muon's matrix products.
     """
 
-    def __init__(self, network: nn.Module, recipe: OptimiserRecipe, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: OptimiserRecipe, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.recipe = recipe
         named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-        hidden = {name for name, p in named if recipe.kind == "muon" and is_hidden_convolution(name, p)}
+        hidden = {
+            name for name, p in named if recipe.kind == "muon" and is_hidden_convolution(name, p)
+        }
         rest = [(name, p) for name, p in named if name not in hidden]
         decayed = [name for name, p in rest if p.ndim >= 2]
         order = [*decayed, *(name for name, _ in rest if name not in decayed)]
@@ -170,13 +195,15 @@ def adamw(groups: list[dict[str, Any]], recipe: OptimiserRecipe) -> torch.optim.
 
 
 def is_hidden_convolution(name: str, weight: Tensor) -> bool:
-    """Whether a weight of a `Backbone` is a convolution's other than the first and the last one's."""
+    """Whether a weight of a `Backbone` is a convolution's other than the first and the last
+    one's.
+    """
     return weight.ndim > 2 and not name.startswith(("input_blocks.0.", "stem.", "out."))
 
 
 def rate_factor(step: int, progress: float, schedule: ScheduleRecipe) -> float:
-    """Share of the highest rate: up linearly, held, down linearly to exactly 0 at the end (held and cooled down
-    after Hägele et al. 2024, arXiv 2405.18392).
+    """Share of the highest rate: up linearly, held, down linearly to exactly 0 at the end (held and
+    cooled down after Hägele et al. 2024, arXiv 2405.18392).
 
     Args:
         step: how many steps have been taken.
@@ -190,4 +217,8 @@ def rate_factor(step: int, progress: float, schedule: ScheduleRecipe) -> float:
 
 def _laid_out_as(weight: Tensor, tensor: Tensor) -> Tensor:
     """``tensor`` in the memory layout of ``weight``, where they have one shape."""
-    return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if tensor.shape == weight.shape else tensor
+    return (
+        torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
+        if tensor.shape == weight.shape
+        else tensor
+    )

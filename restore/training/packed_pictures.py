@@ -1,9 +1,11 @@
-"""Photographs in as few bytes as can travel, without teaching a network the artefacts of stronger compression.
+"""Photographs in as few bytes as can travel, without teaching a network the artefacts of stronger
+compression.
 
-By default every photograph gives a window of its middle at full resolution, as large as all can be: compressed again
-with the JPEG's own quantisation tables, and cut where its blocks end, it stays what it was (about 60 dB). A photograph
-that lies within the window stays the file that it is. Halving them instead keeps what they show, costs their finest
-detail, and more bytes for the same quality.
+By default every photograph gives a window of its middle at full resolution, as large as all can be:
+compressed again with the JPEG's own quantisation tables, and cut where its blocks end, it stays
+what it was (about 60 dB). A photograph that lies within the window stays the file that it is.
+Halving them instead keeps what they show, costs their finest detail, and more bytes for the same
+quality.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ PICTURES = "photographs.zip"
 QUALITIES = (98, 95, 92)
 """Of JPEG, best first: of halved photographs, and the first of what was no JPEG before."""
 SMALLEST = 256
-"""Side of the smallest window in pixels: crops of 96 that augmentation takes from squares up to 2.5 times as wide."""
+"""Side of the smallest window in pixels: crops of 96 that augmentation takes from squares up to 2.5
+times as wide.
+"""
 BLOCK = 16
 """Windows begin and end at multiples of this many pixels, as the blocks of JPEG do."""
 
@@ -42,7 +46,9 @@ _OVERHEAD = 400
 
 @dataclass(frozen=True)
 class Entry:
-    """A photograph that was packed: its name in the archive, where it is from, and what was done to it."""
+    """A photograph that was packed: its name in the archive, where it is from, and what was done to
+    it.
+    """
 
     name: str
     original: str
@@ -52,7 +58,9 @@ class Entry:
     size: tuple[int, int]
     bytes: int
     psnr: float | None = None
-    """In dB, against the same pixels of the original (or of its half); None where the file is as it was."""
+    """In dB, against the same pixels of the original (or of its half); None where the file is as it
+    was.
+    """
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,16 @@ class PackedPictures:
 
     def __str__(self) -> str:
         same = sum(entry.psnr is None for entry in self.entries)
-        pixels = sum(width * height for width, height in (entry.size for entry in self.entries)) / 1e6
+        pixels = (
+            sum(width * height for width, height in (entry.size for entry in self.entries)) / 1e6
+        )
         quality = "" if self.psnr is None else f", the others at {self.psnr:.1f} dB"
         left_out = f"; {self.left_out} left out" if self.left_out else ""
         total = mebibytes(sum(file.stat().st_size for file in self.files))
+
         return (
-            f"{len(self.entries)} photographs, {pixels:.0f} megapixels in {len(self.files)} files, {total}: "
-            f"{self.done}; {same} files as they were{quality}{left_out}"
+            f"{len(self.entries)} photographs, {pixels:.0f} megapixels in {len(self.files)} files, "
+            f"{total}: {self.done}; {same} files as they were{quality}{left_out}"
         )
 
 
@@ -106,8 +117,9 @@ def pack_pictures(
 
     Args:
         limit: of all files together, in bytes.
-        reduce: what is done where the files as they are do not fit, see above. ``halve`` takes the highest quality at
-            which all fit in half their size, then leaves as many as possible whole.
+        reduce: what is done where the files as they are do not fit, see above. ``halve`` takes the
+            highest quality at which all fit in half their size, then leaves as many as possible
+            whole.
         licences: a CSV table with the columns file, source and licence.
         count: so many photographs at most, evenly from all of them.
         notice: told what is being tried.
@@ -117,20 +129,31 @@ def pack_pictures(
         FileAccess: a folder or the table cannot be read, or the files cannot be written.
         NothingToDo: no photograph that can be read.
     """
-    found = [path for path in pictures_in(folder, SUFFIXES) if path.is_file()] if folder.is_dir() else []
+    found = (
+        [path for path in pictures_in(folder, SUFFIXES) if path.is_file()]
+        if folder.is_dir()
+        else []
+    )
     if not found:
         raise NothingToDo(f"{folder}: no photograph in it")
+
     found = _spread(found, len(found) if count is None else count)
     known = _licences(licences)
     table = sum(_OVERHEAD + 4 * len(path.relative_to(folder).as_posix()) for path in found)
     table += sum(len(text) for path in found for text in _origin(path, folder, known))
 
     skipped: list[str] = []
-    chosen, done = (_windows if reduce == "window" else _halves)(found, limit - table - 2 * KIB, skipped, notice)
+    chosen, done = (_windows if reduce == "window" else _halves)(
+        found, limit - table - 2 * KIB, skipped, notice
+    )
     if not chosen:
-        raise BadArgument(f"{mebibytes(limit)} are too little for even one of the photographs; raise the limit")
+        raise BadArgument(
+            f"{mebibytes(limit)} are too little for even one of the photographs; raise the limit"
+        )
 
-    entries, archive = [], io.BytesIO()
+    entries = []
+    archive = io.BytesIO()
+
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for path, coded in chosen.items():
             name = path.relative_to(folder)
@@ -139,11 +162,19 @@ def pack_pictures(
             file.writestr(zipfile.ZipInfo(inside), coded.data)
             of_file = (len(coded.data), None if coded.psnr is None else round(coded.psnr, 2))
             entries.append(
-                Entry(inside, name.as_posix(), *_origin(path, folder, known), coded.done, coded.size, *of_file)
+                Entry(
+                    inside,
+                    name.as_posix(),
+                    *_origin(path, folder, known),
+                    coded.done,
+                    coded.size,
+                    *of_file,
+                )
             )
 
     index = {"done": done, "photographs": [asdict(entry) for entry in entries]}
     files = write_pieces(archive.getvalue(), out, PICTURES, index)
+
     return PackedPictures(entries, files, done, len(found) - len(skipped) - len(chosen), skipped)
 
 
@@ -156,7 +187,9 @@ def unpack_pictures(packed: Path, folder: Path) -> list[Entry]:
     """
     data, index = read_pieces(packed, PICTURES)
     try:
-        entries = [Entry(**{**entry, "size": tuple(entry["size"])}) for entry in index["photographs"]]
+        entries = [
+            Entry(**{**entry, "size": tuple(entry["size"])}) for entry in index["photographs"]
+        ]
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             for entry in entries:
                 target = folder / entry.name
@@ -168,6 +201,7 @@ def unpack_pictures(packed: Path, folder: Path) -> list[Entry]:
         raise FileAccess(f"{error.filename}: cannot be written: {error.strerror}") from None
     except (KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UnreadableInput(f"{packed}: {PICTURES}: {error}") from None
+
     return entries
 
 
@@ -177,7 +211,10 @@ def _windows(
     """The largest windows that fit, or of the smallest ones as many as fit; and what was done."""
     sizes = dict(_sizes(found, skipped))
     best: dict[Path, _Coded] = {}
-    factor, best_side, too_large = 1.0, 0, max((max(w, h) for w, h, _ in sizes.values()), default=0) + 2 * BLOCK
+    factor = 1.0
+    best_side = 0
+    too_large = max((max(w, h) for w, h, _ in sizes.values()), default=0) + 2 * BLOCK
+
     while True:
         side = min(_largest_side(sizes.values(), limit / factor, too_large), too_large - BLOCK)
         side = max(side, SMALLEST)
@@ -189,9 +226,12 @@ def _windows(
         notice(f"windows of at most {side}x{side} pixels: {mebibytes(total)}")
         factor = total / max(_expected(sizes.values(), side), 1)
         if total <= limit:
-            best, best_side = coded, side
+            best = coded
+            best_side = side
         elif side == SMALLEST:
-            return _fitting(coded, limit), f"windows of at most {side}x{side} pixels of some photographs"
+            return _fitting(
+                coded, limit
+            ), f"windows of at most {side}x{side} pixels of some photographs"
         else:
             too_large = side
 
@@ -199,7 +239,9 @@ def _windows(
 def _halves(
     found: Sequence[Path], limit: int, skipped: list[str], notice: Callable[[str], None]
 ) -> tuple[dict[Path, _Coded], str]:
-    """Halved photographs at the highest quality that fits, and as many whole ones as possible; and what was done."""
+    """Halved photographs at the highest quality that fits, and as many whole ones as possible; and
+    what was done.
+    """
     sizes = dict(_sizes(found, skipped))
     for quality in QUALITIES:
         halves = {path: _half(path, quality) for path in sizes}
@@ -217,11 +259,15 @@ def _halves(
             break
         total += more
         smaller.remove(path)
+
     chosen = {path: halves[path] if path in smaller else _whole(path) for path in sizes}
+
     return chosen, f"{len(smaller)} halved at quality {quality}, {len(sizes) - len(smaller)} whole"
 
 
-def _sizes(found: Iterable[Path], skipped: list[str]) -> Iterable[tuple[Path, tuple[int, int, int]]]:
+def _sizes(
+    found: Iterable[Path], skipped: list[str]
+) -> Iterable[tuple[Path, tuple[int, int, int]]]:
     """Width, height and bytes of each file that can be read."""
     for path in found:
         try:
@@ -249,16 +295,24 @@ def _window(path: Path, side: int) -> _Coded:
     height, width = pixels.shape[:2]
     if max(height, width) <= side:
         whole, again = _whole(path), _as_jpeg(pixels, options, "whole")
-        return again if path.suffix.lower() not in _JPEG and len(again.data) < len(whole.data) else whole
+        return (
+            again
+            if path.suffix.lower() not in _JPEG and len(again.data) < len(whole.data)
+            else whole
+        )
+
     top, left = (max(0, length - side) // 2 // BLOCK * BLOCK for length in (height, width))
     shown = pixels[top : top + side, left : left + side]
+
     return _as_jpeg(shown, options, f"window from column {left}, row {top}")
 
 
 def _half(path: Path, quality: int) -> _Coded:
     pixels, _ = _pixels(path)
     height, width = pixels.shape[:2]
-    small = Image.fromarray(pixels).resize((max(1, width // 2), max(1, height // 2)), Image.Resampling.BICUBIC)
+    small = Image.fromarray(pixels).resize(
+        (max(1, width // 2), max(1, height // 2)), Image.Resampling.BICUBIC
+    )
     return _as_jpeg(np.asarray(small), {"quality": quality}, f"halved, quality {quality}")
 
 
@@ -269,33 +323,49 @@ def _whole(path: Path) -> _Coded:
 
 
 def _pixels(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """A photograph as training sees it, uint8 [H, W, 3] or [H, W], and what keeps the quality of its JPEG."""
+    """A photograph as training sees it, uint8 [H, W, 3] or [H, W], and what keeps the quality of
+    its JPEG.
+    """
     photo = read_photo(path)
     values = photo.pixels if photo.alpha is None else photo.pixels * photo.alpha[..., None]
     tables = photo.encoding.get("qtables")
     pixels = quantise(values, 8)
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels, {"qtables": tables} if tables else {}
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels, {
+        "qtables": tables
+    } if tables else {}
 
 
 def _as_jpeg(pixels: np.ndarray, options: Mapping[str, Any], done: str) -> _Coded:
     """Pixels as a JPEG without chroma subsampling, with its PSNR in dB."""
-    options = {**(options or {"quality": QUALITIES[0]}), "subsampling": 0, "optimize": True, "progressive": True}
+    options = {
+        **(options or {"quality": QUALITIES[0]}),
+        "subsampling": 0,
+        "optimize": True,
+        "progressive": True,
+    }
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", **options)
+
     with Image.open(buffer) as image:
-        again, size = np.asarray(image), image.size
+        again = np.asarray(image)
+        size = image.size
+
     error = np.square(again.astype(np.float32) - pixels).mean(dtype=np.float64)
+
     return _Coded(buffer.getvalue(), size, done, float(10 * np.log10(255**2 / max(error, 1e-4))))
 
 
 def _fitting(coded: Mapping[Path, _Coded], limit: int) -> dict[Path, _Coded]:
     """As many as fit, evenly from all of them."""
     paths = list(coded)
-    low, high = 0, len(paths)
+    low = 0
+    high = len(paths)
+
     while low < high:
         middle = (low + high + 1) // 2
         fits = sum(len(coded[path].data) for path in _spread(paths, middle)) <= limit
         low, high = (middle, high) if fits else (low, middle - 1)
+
     return {path: coded[path] for path in _spread(paths, low)}
 
 
@@ -315,7 +385,9 @@ def _licences(table: Path | None) -> dict[str, tuple[str, str]]:
     except OSError as error:
         raise FileAccess(f"{table}: cannot be read: {error.strerror}") from None
     except (KeyError, csv.Error) as error:
-        raise UnreadableInput(f"{table}: not a table with the columns file, source and licence: {error}") from None
+        raise UnreadableInput(
+            f"{table}: not a table with the columns file, source and licence: {error}"
+        ) from None
 
 
 def _origin(path: Path, folder: Path, known: Mapping[str, tuple[str, str]]) -> tuple[str, str]:

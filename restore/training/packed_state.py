@@ -1,8 +1,8 @@
 """A run's state in a few small files, and a run folder again.
 
-What is kept, and how exactly, is the first of `PLANS` that fits. The exported average in float16 is the model that
-comes out, so that this needs no place of its own. Tensors of up to `SMALL` elements, counters, and what the log and the
-objective remember are always exact.
+What is kept, and how exactly, is the first of `PLANS` that fits. The exported average in float16 is
+the model that comes out, so that this needs no place of its own. Tensors of up to `SMALL` elements,
+counters, and what the log and the objective remember are always exact.
 """
 
 from __future__ import annotations
@@ -31,23 +31,47 @@ BESIDE = ("log.csv", "samples.png", "predictor-log.csv")
 """Files of a run folder that travel as they are."""
 SMALL = 4096
 SHARE_BESIDE = 1 / 8
-"""Of the limit, for the files that travel as they are; one that does not fit into it stays behind."""
+"""Of the limit, for the files that travel as they are; one that does not fit into it stays behind.
+"""
 
 Precision = Literal["exact", "float16", "difference", "rounded"]
-"""``difference``: from the exported average, in 8 bits with a scale for each output channel. ``rounded``, of
-optimisers: Muon's momentum in 8 bits with such scales, AdamW's moments in bfloat16."""
+"""``difference``: from the exported average, in 8 bits with a scale for each output channel.
+``rounded``, of optimisers: Muon's momentum in 8 bits with such scales, AdamW's moments in
+bfloat16."""
 
 PLANS: tuple[dict[str, Precision], ...] = (
-    {"weights": "exact", "exported average": "exact", "optimisers": "exact", "other averages": "exact"},
-    {"weights": "exact", "exported average": "float16", "optimisers": "rounded", "other averages": "float16"},
-    {"weights": "float16", "exported average": "float16", "optimisers": "rounded", "other averages": "float16"},
+    {
+        "weights": "exact",
+        "exported average": "exact",
+        "optimisers": "exact",
+        "other averages": "exact",
+    },
+    {
+        "weights": "exact",
+        "exported average": "float16",
+        "optimisers": "rounded",
+        "other averages": "float16",
+    },
+    {
+        "weights": "float16",
+        "exported average": "float16",
+        "optimisers": "rounded",
+        "other averages": "float16",
+    },
     {"weights": "float16", "exported average": "float16", "optimisers": "rounded"},
-    {"weights": "difference", "exported average": "float16", "optimisers": "rounded", "other averages": "difference"},
+    {
+        "weights": "difference",
+        "exported average": "float16",
+        "optimisers": "rounded",
+        "other averages": "difference",
+    },
     {"weights": "difference", "exported average": "float16", "optimisers": "rounded"},
     {"weights": "difference", "exported average": "float16"},
     {"weights": "float16"},
 )
-"""Best first. Weights and averages are those of both networks (of a distillation, the teacher counts as weights)."""
+"""Best first. Weights and averages are those of both networks (of a distillation, the teacher
+counts as weights).
+"""
 
 _FORMAT = "restore-packed-state-1"
 _HEADER = 128
@@ -64,8 +88,18 @@ _SECTIONS = {
     "predictor optimiser": "predictor_optimiser",
 }
 _PART_OF = {"network": "weights", "predictor": "weights", "teacher": "weights"}
-_PART_OF |= {"optimiser": "optimisers", "predictor optimiser": "optimisers", "objective": "always", "log": "always"}
-_AVERAGE_OF = {"network": "ema", "ema": "ema", "predictor": "predictor ema", "predictor ema": "predictor ema"}
+_PART_OF |= {
+    "optimiser": "optimisers",
+    "predictor optimiser": "optimisers",
+    "objective": "always",
+    "log": "always",
+}
+_AVERAGE_OF = {
+    "network": "ema",
+    "ema": "ema",
+    "predictor": "predictor ema",
+    "predictor ema": "predictor ema",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +127,8 @@ class Packed:
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
         largest = mebibytes(max(file.stat().st_size for file in self.files))
         return (
-            f"step {self.step} in {len(self.files)} files, {mebibytes(self.bytes)}, the largest {largest}: "
-            f"{kept}{left_out}"
+            f"step {self.step} in {len(self.files)} files, {mebibytes(self.bytes)}, the largest "
+            f"{largest}: {kept}{left_out}"
         )
 
 
@@ -131,17 +165,22 @@ def pack_state(run: Path, out: Path, limit: int, *, ended: str = "") -> Packed:
 
     left_out = [part for part in parts if part != "always" and part not in plan and parts[part]]
     files = write_pieces(data, out, STATE, {**facts, "kept": plan, "left out": left_out})
+
     for name, content in beside.items():
         write_atomically(content, out / name, overwrite=True)
         files.append(out / name)
+
     return Packed(files, plan, left_out, state.step)
 
 
-def unpack_state(packed: Path, run: Path, change: Callable[[Recipe], Recipe] = lambda recipe: recipe) -> State:
+def unpack_state(
+    packed: Path, run: Path, change: Callable[[Recipe], Recipe] = lambda recipe: recipe
+) -> State:
     """Make a run folder that ``restore train --resume`` goes on with.
 
-    Averages that were left out begin at what was kept of the exported one or of the weights, and the counts go on.
-    Optimisers that were left out begin anew, and so does the warm-up of the learning rate.
+    Averages that were left out begin at what was kept of the exported one or of the weights, and
+    the counts go on. Optimisers that were left out begin anew, and so does the warm-up of the
+    learning rate.
 
     Args:
         change: of the recipe, in what does not decide what is learnt (its ``run``).
@@ -156,9 +195,11 @@ def unpack_state(packed: Path, run: Path, change: Callable[[Recipe], Recipe] = l
     taken = next((name for name in (RECIPE, CHECKPOINT) if (run / name).exists()), None)
     if taken:
         raise FileAccess(f"{run / taken}: a run is here already; unpack into another folder")
+
     data, facts = read_pieces(packed, STATE)
     if facts.get("format") != _FORMAT:
         raise UnreadableInput(f"{packed}: not a packed state of this version")
+
     try:
         tensors = _decoded(load(data))
     except SafetensorError as error:
@@ -172,40 +213,53 @@ def unpack_state(packed: Path, run: Path, change: Callable[[Recipe], Recipe] = l
         decay = str(recipe.ema.decays[-1])
         averages = (_section(each, decay) for each in (state.averages, state.predictor_averages))
         write_model(recipe.exported_model(state.round), joined_state(*averages), run / MODEL)
+
     for name in BESIDE:
         if (packed / name).is_file():
             write_atomically((packed / name).read_bytes(), run / name, overwrite=True)
+
     return state
 
 
 def _beside(run: Path, limit: int) -> dict[str, bytes]:
     """The files that travel as they are, as long as they fit into their share."""
-    found, rest = {}, limit * SHARE_BESIDE
+    found = {}
+    rest = limit * SHARE_BESIDE
     for name in BESIDE:
         path = run / name
         if path.is_file() and path.stat().st_size <= rest:
             found[name] = path.read_bytes()
             rest -= len(found[name])
+
     return found
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
     """All of a state as ``section/name``."""
-    return {f"{s}/{name}": t for s, field in _SECTIONS.items() for name, t in getattr(state, field).items()}
+    return {
+        f"{s}/{name}": t
+        for s, field in _SECTIONS.items()
+        for name, t in getattr(state, field).items()
+    }
 
 
 def _parts(tensors: Mapping[str, Tensor], average: str) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each part of a plan, the exported average first; ``always`` is kept whatever the plan."""
+    """The tensors of each part of a plan, the exported average first; ``always`` is kept whatever
+    the plan.
+    """
     names = ("exported average", "weights", "optimisers", "other averages", "always")
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in tensors.items():
         section, name = key.split("/", 1)
         of_average = "exported average" if name.startswith(average) else "other averages"
         parts[_PART_OF.get(section, of_average)][key] = tensor
+
     return parts
 
 
-def _plan(parts: Mapping[str, Mapping[str, Tensor]], limit: int, where: str) -> dict[str, Precision]:
+def _plan(
+    parts: Mapping[str, Mapping[str, Tensor]], limit: int, where: str
+) -> dict[str, Precision]:
     """The first plan that fits.
 
     Raises:
@@ -216,7 +270,10 @@ def _plan(parts: Mapping[str, Mapping[str, Tensor]], limit: int, where: str) -> 
         needed = sum(_size(k, t, p) for part, p in whole.items() for k, t in parts[part].items())
         if needed <= limit:
             return {part: precision for part, precision in plan.items() if parts[part]}
-    raise BadArgument(f"{where} are too little for the weights alone, which need {mebibytes(needed)}; raise the limit")
+    raise BadArgument(
+        f"{where} are too little for the weights alone, which need {mebibytes(needed)}; raise the "
+        "limit"
+    )
 
 
 def _size(key: str, tensor: Tensor, precision: Precision) -> int:
@@ -236,23 +293,32 @@ def _width(key: str, tensor: Tensor, precision: Precision) -> int:
     return 1 if (differs or momentum) and tensor.ndim > 1 else 2
 
 
-def _coded(parts: Mapping[str, Mapping[str, Tensor]], plan: Mapping[str, Precision], average: str) -> dict[str, Tensor]:
+def _coded(
+    parts: Mapping[str, Mapping[str, Tensor]], plan: Mapping[str, Precision], average: str
+) -> dict[str, Tensor]:
     """The tensors as they are written.
 
     Raises:
         RestoreError: one is not finite in half precision.
     """
     coded: dict[str, Tensor] = {}
-    for part, precision in ({"exported average": plan.get("exported average"), **plan, "always": "exact"}).items():
+    for part, precision in (
+        {"exported average": plan.get("exported average"), **plan, "always": "exact"}
+    ).items():
         for key, tensor in parts[part].items() if precision else ():
             width = _width(key, tensor, precision)
             if width == tensor.element_size():
                 coded[key] = tensor.contiguous()
             elif width == 1:
-                base = coded[_average_key(key, average)].float() if precision == "difference" else None
+                base = (
+                    coded[_average_key(key, average)].float() if precision == "difference" else None
+                )
                 coded |= _in_8_bits(key, tensor, base)
             else:
-                coded[key] = _in_16_bits(key, tensor, torch.bfloat16 if precision == "rounded" else torch.float16)
+                coded[key] = _in_16_bits(
+                    key, tensor, torch.bfloat16 if precision == "rounded" else torch.float16
+                )
+
     return coded
 
 
@@ -266,25 +332,39 @@ def _average_key(key: str, average: str) -> str:
 def _in_16_bits(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     half = tensor.to(dtype).contiguous()
     if not bool(torch.isfinite(half).all()):
-        raise RestoreError(f"{key}: not finite in {str(dtype).removeprefix('torch.')}, so it cannot be packed")
+        raise RestoreError(
+            f"{key}: not finite in {str(dtype).removeprefix('torch.')}, so it cannot be packed"
+        )
     return half
 
 
 def _in_8_bits(key: str, tensor: Tensor, base: Tensor | None) -> dict[str, Tensor]:
-    """A tensor, or how it differs from ``base``, as whole numbers in [−127, 127] times a scale for each row."""
+    """A tensor, or how it differs from ``base``, as whole numbers in [−127, 127] times a scale for
+    each row.
+    """
     what = tensor if base is None else tensor - base
     rows = what.flatten(1)
     scale = rows.abs().amax(dim=1) / 127
-    numbers = (rows / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]).round().to(torch.int8)
+    numbers = (
+        (rows / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]).round().to(torch.int8)
+    )
     kind = "numbers" if base is None else "difference"
+
     return {f"{key}#{kind}": numbers.view(what.shape), f"{key}#scale": scale}
 
 
 def _decoded(coded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `_coded`, in float32."""
-    tensors = {k: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for k, t in coded.items()}
+    tensors = {
+        k: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for k, t in coded.items()
+    }
     plain = {key: tensor for key, tensor in tensors.items() if "#" not in key}
-    averages = {_without_decay(key): tensor for key, tensor in plain.items() if key.split("/", 1)[0].endswith("ema")}
+    averages = {
+        _without_decay(key): tensor
+        for key, tensor in plain.items()
+        if key.split("/", 1)[0].endswith("ema")
+    }
+
     for coded_key, numbers in tensors.items():
         key, _, kind = coded_key.partition("#")
         if kind not in ("numbers", "difference"):
@@ -292,6 +372,7 @@ def _decoded(coded: Mapping[str, Tensor]) -> dict[str, Tensor]:
         rows = numbers.float().flatten(1) * tensors[f"{key}#scale"][:, None]
         value = rows.view(numbers.shape)
         plain[key] = value if kind == "numbers" else averages[_without_decay(key)] + value
+
     return plain
 
 
@@ -306,19 +387,32 @@ def _state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], recipe: Reci
     sections = {field: _section(tensors, section) for section, field in _SECTIONS.items()}
     decays = [str(decay) for decay in recipe.ema.decays]
     sections["averages"] = _averages(decays, sections["network"], sections["averages"])
-    sections["predictor_averages"] = _averages(decays, sections["predictor"], sections["predictor_averages"])
+    sections["predictor_averages"] = _averages(
+        decays, sections["predictor"], sections["predictor_averages"]
+    )
     state = State(facts["step"], facts["elapsed"], recipe, **sections)
     anew = "optimisers" in facts["left out"]
     warm_up_start = state.step if anew else facts["warm-up start"]
-    return replace(state, round=facts["round"], round_start=facts["round start"], warm_up_start=warm_up_start)
+
+    return replace(
+        state, round=facts["round"], round_start=facts["round start"], warm_up_start=warm_up_start
+    )
 
 
-def _averages(decays: list[str], weights: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _averages(
+    decays: list[str], weights: Mapping[str, Tensor], kept: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """All averages; one that is missing is the exported one or, without that, the weights."""
     exported = {name: kept.get(f"{decays[-1]}/{name}", weight) for name, weight in weights.items()}
-    return {f"{d}/{name}": kept.get(f"{d}/{name}", exported[name]).clone() for d in decays for name in weights}
+    return {
+        f"{d}/{name}": kept.get(f"{d}/{name}", exported[name]).clone()
+        for d in decays
+        for name in weights
+    }
 
 
 def _section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = f"{prefix}/"
-    return {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+    return {
+        key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)
+    }

@@ -1,4 +1,6 @@
-"""Pictures for training: a folder of photographs, decoded once, and batches of crops beside what is shown of them."""
+"""Pictures for training: a folder of photographs, decoded once, and batches of crops beside what is
+shown of them.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +49,17 @@ class Batch(NamedTuple):
     clean: Tensor
     """[B, 3, n, n] in [-1, 1]."""
     condition: Condition
-    """``picture`` [B, 3, n, n] in [-1, 1] but for the overshoot of bicubic enlargement, which tasks do not cut off
-    either; ``known`` [B, 1, n, n]. Both are all zero for the pictures that train the unconditional prior."""
+    """``picture`` [B, 3, n, n] in [-1, 1] but for the overshoot of bicubic enlargement, which tasks
+    do not cut off either; ``known`` [B, 1, n, n]. Both are all zero for the pictures that train the
+    unconditional prior."""
     evidence: Evidence | None = None
-    """What a predictor is shown, in batches that one takes part in; the condition is then the first two parts of it,
-    which its answer is to replace."""
+    """What a predictor is shown, in batches that one takes part in; the condition is then the first
+    two parts of it, which its answer is to replace."""
 
     def to(self, device: torch.device) -> Batch:
-        clean, picture, known = (t.to(device, non_blocking=True) for t in (self.clean, *self.condition))
+        clean, picture, known = (
+            t.to(device, non_blocking=True) for t in (self.clean, *self.condition)
+        )
         evidence = None if self.evidence is None else self.evidence.to(device)
         return Batch(clean, Condition(picture, known), evidence)
 
@@ -95,8 +100,9 @@ class Augmentation:
     Attributes:
         flips: mirror half of them.
         rotations: turn them by quarters.
-        downscale: make them smaller by up to this factor, evenly in its logarithm, by antialiased bicubic sampling.
-            It varies the scale of textures, and averages away noise and JPEG of the photographs themselves.
+        downscale: make them smaller by up to this factor, evenly in its logarithm, by antialiased
+            bicubic sampling. It varies the scale of textures, and averages away noise and JPEG of
+            the photographs themselves.
         native: share of the crops that are not made smaller.
 
     Raises:
@@ -116,17 +122,19 @@ class Augmentation:
 
 
 class Pictures:
-    """Every picture below a folder, decoded once to 8 bits: 3 bytes a pixel, 0.7 GB for 240 megapixels.
+    """Every picture below a folder, decoded once to 8 bits: 3 bytes a pixel, 0.7 GB for 240
+    megapixels.
 
-    Files whose suffix is one of `restore.photo.photograph.SUFFIXES` count, in the order of their paths. Grey becomes
-    three equal channels, 16 bits become 8, and transparent pictures are laid over black. Colour profiles are not
-    applied.
+    Files whose suffix is one of `restore.photo.photograph.SUFFIXES` count, in the order of their
+    paths. Grey becomes three equal channels, 16 bits become 8, and transparent pictures are laid
+    over black. Colour profiles are not applied.
 
     Args:
         folder: searched with all folders in it.
         smallest: pictures with a side below this are skipped.
-        cache: a folder for a file with all decoded pixels, made on the first run and mapped into memory afterwards, so
-            that starting takes no time and several processes share the memory. Changed pictures make a new file.
+        cache: a folder for a file with all decoded pixels, made on the first run and mapped into
+            memory afterwards, so that starting takes no time and several processes share the
+            memory. Changed pictures make a new file.
 
     Attributes:
         paths: of the pictures in use.
@@ -138,7 +146,9 @@ class Pictures:
         NothingToDo: no picture in the folder, or all were skipped.
     """
 
-    def __init__(self, folder: Path | str, *, smallest: int = SMALLEST_CROP, cache: Path | str | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, *, smallest: int = SMALLEST_CROP, cache: Path | str | None = None
+    ) -> None:
         self.folder = Path(folder)
         found = _find(self.folder)
         decoded = map(_decode, found) if cache is None else _cached(found, self.folder, Path(cache))
@@ -152,14 +162,19 @@ class Pictures:
             if isinstance(planes, str):
                 self.skipped.append(Skipped(path, planes))
             elif min(height := planes.shape[1], width := planes.shape[2]) < smallest:
-                self.skipped.append(Skipped(path, f"{width}x{height} pixels, smaller than the crop of {smallest}"))
+                self.skipped.append(
+                    Skipped(path, f"{width}x{height} pixels, smaller than the crop of {smallest}")
+                )
             else:
                 self.paths.append(path)
                 self.planes.append(planes)
+
         if not self.planes:
             raise NothingToDo(
-                f"{self.folder}: none of its {len(self.skipped)} pictures can be used: {_listed(self.skipped)}"
+                f"{self.folder}: none of its {len(self.skipped)} pictures can be used: "
+                f"{_listed(self.skipped)}"
             )
+
         self._areas = np.cumsum([planes[0].numel() for planes in self.planes])
 
     def __len__(self) -> int:
@@ -187,37 +202,47 @@ class Pictures:
         return rest
 
     def crop(self, side: int, random: Random, augmentation: Augmentation | None = None) -> Tensor:
-        """A random square of a random picture, chosen in proportion to its area: float32 [3, side, side] in [0, 1].
+        """A random square of a random picture, chosen in proportion to its area: float32 [3, side,
+        side] in [0, 1].
 
         A picture that is smaller than ``side`` is mirrored at its right and its lower border.
         """
         augmentation = augmentation or Augmentation()
-        planes = self.planes[np.searchsorted(self._areas, random.integers(self.pixels), side="right")]
+        planes = self.planes[
+            np.searchsorted(self._areas, random.integers(self.pixels), side="right")
+        ]
         height, width = planes.shape[1:]
         source = _source_side(side, min(height, width), augmentation, random)
-        top, left = int(random.integers(height - source + 1)), int(random.integers(width - source + 1))
+        top = int(random.integers(height - source + 1))
+        left = int(random.integers(width - source + 1))
         square = planes[:, top : top + source, left : left + source].float().div_(255)
         if source > side:
             # that of operators.downsample, without the zeros of its matrices
-            square = F.interpolate(square[None], size=(side, side), mode="bicubic", antialias=True)[0].clamp_(0, 1)
+            square = F.interpolate(square[None], size=(side, side), mode="bicubic", antialias=True)[
+                0
+            ].clamp_(0, 1)
         elif source < side:
             square = mirror_to_multiple(square[None], side)[0]
+
         if augmentation.flips and random.random() < 0.5:
             square = square.flip(-1)
+
         return square.rot90(int(random.integers(4)), (-2, -1)) if augmentation.rotations else square
 
 
 class Batches:
     """Batches for training: number ``step`` depends on the seed and on ``step`` alone.
 
-    It is the same in every run, process and thread, so that resuming needs no state. Each picture of it depends on its
-    own number only, so that a rank's share is the same as that piece of the whole.
+    It is the same in every run, process and thread, so that resuming needs no state. Each picture
+    of it depends on its own number only, so that a rank's share is the same as that piece of the
+    whole.
 
     Args:
         folder: of pictures, see `Pictures`; or `Pictures` that were read before.
         crop: side of the crops in pixels, at least 8.
         batch: pictures a batch.
-        share_unconditional: of the pictures, those without a condition; of every batch, to within one picture.
+        share_unconditional: of the pictures, those without a condition; of every batch, to within
+            one picture.
         seed: not negative.
         degradations: of the other pictures; a `Mixture`, or its settings by name.
         augmentation: how crops are varied.
@@ -246,10 +271,18 @@ class Batches:
         check_whole("batch", batch, 1, "pictures")
         check_whole("seed", seed, 0)
         if not 0 <= share_unconditional <= 1:
-            raise BadArgument(f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1")
-        self.crop, self.batch, self.share_unconditional, self.seed = crop, batch, share_unconditional, seed
+            raise BadArgument(
+                f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1"
+            )
+
+        self.crop = crop
+        self.batch = batch
+        self.share_unconditional = share_unconditional
+        self.seed = seed
         self.predictor = predictor
-        self.mixture = degradations if isinstance(degradations, Mixture) else Mixture.of(degradations or {})
+        self.mixture = (
+            degradations if isinstance(degradations, Mixture) else Mixture.of(degradations or {})
+        )
         self.augmentation = augmentation or Augmentation()
         if isinstance(folder, Pictures):
             self.pictures = folder.at_least(crop)
@@ -282,7 +315,8 @@ class Batches:
         """Batch number ``step``, from 0; or of it the share of one process.
 
         Args:
-            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the whole batch.
+            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the
+                whole batch.
 
         Raises:
             BadArgument: a negative step, no such rank, or more ranks than pictures.
@@ -290,20 +324,29 @@ class Batches:
         check_whole("step", step, 0)
         rank, world = part
         if not 0 <= rank < world <= self.batch:
-            raise BadArgument(f"part {rank} of {world}: a batch of {self.batch} pictures has no such part")
+            raise BadArgument(
+                f"part {rank} of {world}: a batch of {self.batch} pictures has no such part"
+            )
+
         indices = range(self.batch * rank // world, self.batch * (rank + 1) // world)
         sees = self.predictor is not None and self.predictor.sees(step)
         share = 0.0 if sees and self.predictor.trains_at(step) else self.share_unconditional
         clean = torch.empty(len(indices), 3, self.crop, self.crop)
         shown = _empty(clean, sees)
         offset = _random(self.seed, step, self.batch).random()
+
         for row, index in enumerate(indices):
             random = _random(self.seed, step, index)
             conditional = not _unconditional(index, offset, share)
-            region, known = self._conditional(random, sees) if conditional else (self._crop(self.crop, random), ())
+            region, known = (
+                self._conditional(random, sees)
+                if conditional
+                else (self._crop(self.crop, random), ())
+            )
             torch.sub(2 * region, 1, out=clean[row])
             for part, value in zip(shown, known, strict=False):
                 part[row] = value
+
         return Batch(clean, Condition(*shown[:2]), shown if isinstance(shown, Evidence) else None)
 
     def stream(
@@ -315,16 +358,19 @@ class Batches:
         part: tuple[int, int] = (0, 1),
         pinned: bool = False,
     ) -> Iterator[Batch]:
-        """Batches ``first_step``, ``first_step + 1``, … without end, made ahead while others are used.
+        """Batches ``first_step``, ``first_step + 1``, … without end, made ahead while others are
+        used.
 
-        An error in the making is raised where the batch is taken. Closing the iterator ends threads and processes.
+        An error in the making is raised where the batch is taken. Closing the iterator ends threads
+        and processes.
 
         Args:
             prefetch: batches made ahead, at least 1; with workers by each of them.
-            workers: processes that make them; 0 is one thread of this process. A thread is right for training on a CPU;
-                a GPU may need several processes.
+            workers: processes that make them; 0 is one thread of this process. A thread is right
+                for training on a CPU; a GPU may need several processes.
             part: see `at`.
-            pinned: in memory from which a GPU copies while it computes; only batches made by processes are.
+            pinned: in memory from which a GPU copies while it computes; only batches made by
+                processes are.
         """
         check_whole("first_step", first_step, 0)
         check_whole("prefetch", prefetch, 1, "batches")
@@ -337,11 +383,18 @@ class Batches:
         return self.pictures.crop(side, random, self.augmentation)
 
     def _conditional(self, random: Random, sees: bool) -> tuple[Tensor, Condition | Evidence]:
-        """The clean crop in [0, 1], and what is shown of it: the evidence where a predictor ``sees`` it."""
+        """The clean crop in [0, 1], and what is shown of it: the evidence where a predictor
+        ``sees`` it.
+        """
         degradation = draw(self.mixture, self.crop, random, CONTEXT if sees else 0)
         region = self._crop(degradation.place.region, random)
         measured = degradation.measured(region, random)
-        shown = degradation.evidence(measured, self.predictor.shown) if sees else degradation.condition(measured)
+        shown = (
+            degradation.evidence(measured, self.predictor.shown)
+            if sees
+            else degradation.condition(measured)
+        )
+
         return degradation.clean(region), shown
 
 
@@ -354,14 +407,21 @@ def _empty(clean: Tensor, sees: bool) -> Condition | Evidence:
 
 
 def _unconditional(index: int, offset: float, share: float) -> bool:
-    """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by chance."""
+    """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by
+    chance.
+    """
     return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
 
 
-def _by_thread(batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:
+def _by_thread(
+    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]
+) -> Iterator[Batch]:
     torch.get_num_threads()  # fixes this thread's number before the other one sets its own
-    executor = ThreadPoolExecutor(1, "training-data", initializer=torch.set_num_threads, initargs=(1,))
+    executor = ThreadPoolExecutor(
+        1, "training-data", initializer=torch.set_num_threads, initargs=(1,)
+    )
     ahead: deque[Future[Batch]] = deque()
+
     try:
         for step in itertools.count(first_step):
             ahead.append(executor.submit(batches.at, step, part))
@@ -372,10 +432,13 @@ def _by_thread(batches: Batches, first_step: int, prefetch: int, part: tuple[int
 
 
 class _Steps(Dataset[Batch | Exception]):
-    """For the loader's processes; expected errors travel as values, so that they arrive as they were raised."""
+    """For the loader's processes; expected errors travel as values, so that they arrive as they
+    were raised.
+    """
 
     def __init__(self, batches: Batches, part: tuple[int, int]) -> None:
-        self.batches, self.part = batches, part
+        self.batches = batches
+        self.part = part
 
     def __getitem__(self, step: int) -> Batch | Exception:
         try:
@@ -385,7 +448,12 @@ class _Steps(Dataset[Batch | Exception]):
 
 
 def _by_processes(
-    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int], workers: int, pinned: bool
+    batches: Batches,
+    first_step: int,
+    prefetch: int,
+    part: tuple[int, int],
+    workers: int,
+    pinned: bool,
 ) -> Iterator[Batch]:
     context = "fork" if hasattr(os, "fork") else None  # forked, they share the pictures' memory
     loader = DataLoader(
@@ -399,6 +467,7 @@ def _by_processes(
         generator=torch.Generator(),  # or it would draw from the one of the training
     )
     made = iter(loader)
+
     try:
         for batch in made:
             if isinstance(batch, Exception):
@@ -435,13 +504,16 @@ def _decode(path: Path) -> Decoded:
         photo = read_photo(path)
     except RestoreError as error:
         return str(error)
+
     pixels = photo.pixels if photo.alpha is None else photo.pixels * photo.alpha[..., None]
     planes = quantise(pixels, 8).transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(planes, (3, *planes.shape[1:]))))
 
 
 def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decoded]:
-    """From two files, which are made if they are not there: all pixels, and each picture's size or its fault."""
+    """From two files, which are made if they are not there: all pixels, and each picture's size or
+    its fault.
+    """
     pixels = cache / f"pictures-{_fingerprint(found, folder)}.u8"
     index = pixels.with_suffix(".json")
     try:
@@ -452,15 +524,24 @@ def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decode
         total = sum(3 * math.prod(entry) for entry in entries if not isinstance(entry, str))
         if pixels.stat().st_size != total:
             raise FileAccess(f"{pixels}: not whole; remove it, and it is made again")
-        everything = torch.from_file(str(pixels), shared=False, size=total, dtype=torch.uint8) if total else None
+        everything = (
+            torch.from_file(str(pixels), shared=False, size=total, dtype=torch.uint8)
+            if total
+            else None
+        )
     except FileAccess:
         raise
     except (OSError, ValueError) as error:
-        raise FileAccess(f"{cache}: the cache cannot be used: {getattr(error, 'strerror', None) or error}") from error
+        raise FileAccess(
+            f"{cache}: the cache cannot be used: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
     return _views(entries, everything)
 
 
-def _views(entries: Sequence[str | tuple[int, int]], everything: Tensor | None) -> Iterator[Decoded]:
+def _views(
+    entries: Sequence[str | tuple[int, int]], everything: Tensor | None
+) -> Iterator[Decoded]:
     start = 0
     for entry in entries:
         if isinstance(entry, str) or everything is None:
@@ -496,10 +577,18 @@ def _fingerprint(found: Sequence[Path], folder: Path) -> str:
 
 
 def _listed(skipped: Sequence[Skipped]) -> str:
-    named = [entry.reason if str(entry.path) in entry.reason else f"{entry.path}: {entry.reason}" for entry in skipped]
-    return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+    named = [
+        entry.reason if str(entry.path) in entry.reason else f"{entry.path}: {entry.reason}"
+        for entry in skipped
+    ]
+    return "; ".join(named[:_NAMED]) + (
+        f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    )
 
 
 def check_whole(name: str, value: int, least: int, unit: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadArgument(f"{name} {value}: must be a whole number{' of ' + unit if unit else ''} of at least {least}")
+        raise BadArgument(
+            f"{name} {value}: must be a whole number{' of ' + unit if unit else ''} of at least "
+            f"{least}"
+        )

@@ -1,4 +1,6 @@
-"""Files that are cut into pieces small enough to travel; ``cat NAME.* > NAME`` puts one together as well."""
+"""Files that are cut into pieces small enough to travel; ``cat NAME.* > NAME`` puts one together as
+well.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,21 @@ from typing import Any
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.files import write_atomically
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB = 1 << 10
+MIB = 1 << 20
 PIECE = 16 * MIB
 """The largest piece in bytes."""
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KIB, "MIB": MIB, "GIB": 1 << 30}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": KIB,
+    "MIB": MIB,
+    "GIB": 1 << 30,
+}
 
 
 def size_of(text: str) -> int:
@@ -41,7 +53,8 @@ def write_pieces(data: bytes, folder: Path, name: str, index: Mapping[str, Any])
     """Write data as ``NAME.01``, ``NAME.02``, … and then ``STEM.json``, which says what they are.
 
     Args:
-        index: what else the JSON file is to say; it gets the keys ``file``, ``pieces``, ``bytes`` and ``sha256``.
+        index: what else the JSON file is to say; it gets the keys ``file``, ``pieces``, ``bytes``
+            and ``sha256``.
 
     Returns:
         The pieces and the index. Pieces of an earlier, longer file are removed.
@@ -54,13 +67,21 @@ def write_pieces(data: bytes, folder: Path, name: str, index: Mapping[str, Any])
     for number, piece in enumerate(pieces):
         write_atomically(data[number * PIECE : (number + 1) * PIECE], piece, overwrite=True)
 
-    facts = {"file": name, "pieces": count, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    facts = {
+        "file": name,
+        "pieces": count,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
     target = index_path(folder, name)
-    write_atomically((json.dumps({**facts, **index}, indent=1) + "\n").encode(), target, overwrite=True)
+    write_atomically(
+        (json.dumps({**facts, **index}, indent=1) + "\n").encode(), target, overwrite=True
+    )
 
     for left in folder.glob(f"{name}.[0-9][0-9]"):
         if left not in pieces:
             left.unlink()
+
     return [*pieces, target]
 
 
@@ -77,8 +98,12 @@ def read_pieces(folder: Path, name: str) -> tuple[bytes, dict[str, Any]]:
         data = b"".join(piece.read_bytes() for piece in pieces)
     except OSError as error:
         raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from None
+
     if hashlib.sha256(data).hexdigest() != index["sha256"]:
-        raise UnreadableInput(f"{folder}: {name} is damaged, or its pieces are of different packings")
+        raise UnreadableInput(
+            f"{folder}: {name} is damaged, or its pieces are of different packings"
+        )
+
     return data, index
 
 
@@ -91,8 +116,10 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
         raise FileAccess(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
         raise UnreadableInput(f"{path}: not JSON") from None
+
     if not isinstance(index, dict) or index.get("file") != name:
         raise UnreadableInput(f"{path}: not the index of {name}")
+
     return index
 
 

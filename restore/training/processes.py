@@ -74,16 +74,21 @@ def joined(device: str) -> Iterator[Processes]:
     Raises:
         RestoreError: as `choose_device`.
     """
-    rank, count, local = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, count, local = (
+        int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     chosen = choose_device(device)
     if count == 1:
         yield Processes(0, 1, chosen)
         return
+
     module = getattr(torch, chosen.type)
     if chosen.index is None and module.device_count() > 1:
         chosen = choose_device(f"{chosen.type}:{local}")
         module.set_device(chosen)
+
     distributed.init_process_group(collective_backend(chosen))
+
     try:
         yield Processes(rank, count, chosen)
     finally:
@@ -103,7 +108,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,6 +119,7 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.wanted:
-            self.wanted, self._since = True, time.monotonic()
+            self.wanted = True
+            self._since = time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._since > 2:
             raise KeyboardInterrupt

@@ -31,13 +31,21 @@ class Pupil:
     """
 
     def __init__(
-        self, network: Backbone, recipe: Recipe, optimiser: OptimiserRecipe, processes: Processes, dtype: torch.dtype
+        self,
+        network: Backbone,
+        recipe: Recipe,
+        optimiser: OptimiserRecipe,
+        processes: Processes,
+        dtype: torch.dtype,
     ) -> None:
-        self.recipe, self.optimiser_recipe, self._dtype = recipe, optimiser, dtype
+        self.recipe = recipe
+        self.optimiser_recipe = optimiser
+        self._dtype = dtype
         self.network = network.to(processes.device, memory_format=torch.channels_last)
         run: nn.Module = self.network
         if recipe.run.compile:
             run = compiled(self.network, processes.device, alone=processes.count == 1)
+
         self.run = processes.parallel(run)
         self.steps = 0
         self._begin()
@@ -53,7 +61,9 @@ class Pupil:
         return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type; optimisers and averages begin anew."""
+        """Take weights of the right names and shapes, of any float type; optimisers and averages
+        begin anew.
+        """
         self.network.load_state_dict({name: w.float() for name, w in weights.items()})
         self._begin()
 
@@ -64,12 +74,16 @@ class Pupil:
             RuntimeError: it is not finite.
         """
         limit = self.optimiser_recipe.gradient_norm or math.inf
-        return float(nn.utils.clip_grad_norm_(self.network.parameters(), limit, error_if_nonfinite=True))
+        return float(
+            nn.utils.clip_grad_norm_(self.network.parameters(), limit, error_if_nonfinite=True)
+        )
 
     @property
     def broken_gradients(self) -> list[str]:
         """The weights whose gradient is not finite."""
-        grads = ((name, p.grad) for name, p in self.network.named_parameters() if p.grad is not None)
+        grads = (
+            (name, p.grad) for name, p in self.network.named_parameters() if p.grad is not None
+        )
         return [name for name, grad in grads if not bool(torch.isfinite(grad).all())]
 
     def step(self, factor: float) -> None:
@@ -79,7 +93,11 @@ class Pupil:
         self.averages.update(self.steps)
 
     def load(
-        self, steps: int, network: Mapping[str, Tensor], averages: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]
+        self,
+        steps: int,
+        network: Mapping[str, Tensor],
+        averages: Mapping[str, Tensor],
+        optimiser: Mapping[str, Tensor],
     ) -> None:
         """Go on from a saved state."""
         self.steps = steps
@@ -90,5 +108,6 @@ class Pupil:
     def _begin(self) -> None:
         self.steps = 0
         self.optimisers = Optimisers(self.network, self.optimiser_recipe, self._dtype)
-        weights, ema = dict(self.network.named_parameters()), self.recipe.ema
+        weights = dict(self.network.named_parameters())
+        ema = self.recipe.ema
         self.averages = Averages(weights, ema.decays, ema.every)

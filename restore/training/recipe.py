@@ -1,7 +1,8 @@
 """A recipe: everything that decides what a training run learns, as a TOML file and as dataclasses.
 
-Keys are checked where they are read: an unknown one, one of the wrong type and one with an impossible value are each
-refused with the file, the section and the key. What a recipe leaves out has the defaults below.
+Keys are checked where they are read: an unknown one, one of the wrong type and one with an
+impossible value are each refused with the file, the section and the key. What a recipe leaves out
+has the defaults below.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class DataRecipe:
         crop: side of the training crops in pixels.
         batch: pictures a step, over all processes.
         share_unconditional: of the pictures, those shown without condition (the prior).
-        larger_crops: ``[from share of the run, side]``, rising; the batch then shrinks so that a step keeps its pixels.
-        augmentation, degradations: see `restore.training.pictures` and `restore.training.degradations`.
+        larger_crops: ``[from share of the run, side]``, rising; the batch then shrinks so that a
+            step keeps its pixels.
+        augmentation, degradations: see `restore.training.pictures` and
+            `restore.training.degradations`.
     """
 
     crop: int = _setting(64, 8, 4096)
@@ -52,12 +55,22 @@ class DataRecipe:
     degradations: Mixture = field(default_factory=Mixture)
 
     def __post_init__(self) -> None:
-        shares, sides = [0.0, *(s for s, _ in self.larger_crops)], [self.crop, *(n for _, n in self.larger_crops)]
-        if any(not 0 < s < 1 for s in shares[1:]) or sorted(set(shares)) != shares or sorted(sides) != sides:
-            raise ValueError("larger_crops must be pairs of a share in (0, 1) and a side, both rising, above crop")
+        shares = [0.0, *(s for s, _ in self.larger_crops)]
+        sides = [self.crop, *(n for _, n in self.larger_crops)]
+        if (
+            any(not 0 < s < 1 for s in shares[1:])
+            or sorted(set(shares)) != shares
+            or sorted(sides) != sides
+        ):
+            raise ValueError(
+                "larger_crops must be pairs of a share in (0, 1) and a side, both rising, above "
+                "crop"
+            )
 
     def stage(self, progress: float) -> int:
-        """Which of the crop sizes is used at this share of the run: 0 for `crop`, 1 for the first larger one, …"""
+        """Which of the crop sizes is used at this share of the run: 0 for `crop`, 1 for the first
+        larger one, …
+        """
         return sum(progress >= share for share, _ in self.larger_crops)
 
     def size(self, stage: int) -> tuple[int, int]:
@@ -75,13 +88,14 @@ class ObjectiveRecipe:
     Attributes:
         levels: distribution of the noise levels.
         log_normal_mean, log_normal_std: of log σ, pictures in [-1, 1]; the defaults are EDM's.
-        log_normal_uniform: share of the pictures whose level is uniform over the chain all the same, so that none is
-            left out.
+        log_normal_uniform: share of the pictures whose level is uniform over the chain all the
+            same, so that none is left out.
         loss_aware_history: losses that are kept for each step of the chain.
         high_share: of the conditional pictures, those sent to the last steps of the chain instead.
         high_from: where these last steps begin, as a share of the chain.
-        noiseless_share: of the conditional pictures, those shown at the highest level with zeros for the noisy
-            picture: above 0 for models whose ``one_step`` is ``zeros``, and 0 for all others.
+        noiseless_share: of the conditional pictures, those shown at the highest level with zeros
+            for the noisy picture: above 0 for models whose ``one_step`` is ``zeros``, and 0 for all
+            others.
         loss: ``l2`` or ``l1``.
         balance: divide by the running mean of the loss at that noise level, conditional or not.
         balance_limit: the largest such factor, and the inverse of the smallest.
@@ -107,10 +121,10 @@ class PredictorRecipe:
     """How the second network of a model with a predictor learns, see `restore.diffusion.predictor`.
 
     Attributes:
-        fraction: of the steps that train the predictor; the others train the denoiser. With 1 the denoiser keeps the
-            weights that the run starts from, with 0 the predictor does.
-        loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is PSNR's and in which
-            easy and hard pictures count alike; ``l1`` or ``l2``.
+        fraction: of the steps that train the predictor; the others train the denoiser. With 1 the
+            denoiser keeps the weights that the run starts from, with 0 the predictor does.
+        loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is
+            PSNR's and in which easy and hard pictures count alike; ``l1`` or ``l2``.
         rate: its highest learning rate.
     """
 
@@ -161,7 +175,9 @@ class ScheduleRecipe:
             raise ValueError("both steps and minutes are given; give one")
 
     def share(self, step: int, elapsed: float) -> float:
-        """How much of the run is over, in [0, 1], after so many steps and so many seconds of training."""
+        """How much of the run is over, in [0, 1], after so many steps and so many seconds of
+        training.
+        """
         length = self.steps if self.steps is not None else 60 * self.minutes
         return min((step if self.steps is not None else elapsed) / length, 1.0)
 
@@ -197,9 +213,10 @@ class RunRecipe:
         mixed_precision: convolutions in bfloat16 on devices that are faster with it.
         compile: compile the network.
         workers: processes that prepare the pictures, in each process that trains; 0 is a thread.
-        data: where the pictures are cropped and degraded: on the ``host``, or on the ``device`` that trains, with the
-            photographs in its memory; ``auto`` takes the device on CUDA, else the host. The two draw other pictures of
-            the same distribution, see `restore.training.device_batches`.
+        data: where the pictures are cropped and degraded: on the ``host``, or on the ``device``
+            that trains, with the photographs in its memory; ``auto`` takes the device on CUDA, else
+            the host. The two draw other pictures of the same distribution, see
+            `restore.training.device_batches`.
         checkpoint_minutes: between checkpoints.
         log_steps: between rows of the log.
     """
@@ -217,8 +234,9 @@ class RunRecipe:
 class Recipe:
     """All of a run's settings.
 
-    ``model`` is None where the recipe leaves it to ``--init`` or to the default model, ``distillation`` where the run
-    does not distil; of the objective, a distillation takes ``noiseless_share`` alone.
+    ``model`` is None where the recipe leaves it to ``--init`` or to the default model,
+    ``distillation`` where the run does not distil; of the objective, a distillation takes
+    ``noiseless_share`` alone.
     """
 
     model: ModelConfig | None = None
@@ -239,12 +257,23 @@ class Recipe:
         """
         if steps is not None and minutes is not None:
             raise BadArgument("both --steps and --minutes; give one")
+
         schedule = self.schedule
         if steps is not None or minutes is not None:
             table = {**asdict(schedule), "steps": steps, "minutes": minutes}
-            schedule = _section(ScheduleRecipe, {k: v for k, v in table.items() if v is not None}, "schedule", "length")
+            schedule = _section(
+                ScheduleRecipe,
+                {k: v for k, v in table.items() if v is not None},
+                "schedule",
+                "length",
+            )
+
         if schedule.steps is None and schedule.minutes is None:
-            raise BadArgument("how long to train: pass --minutes or --steps, or set one in the recipe's [schedule]")
+            raise BadArgument(
+                "how long to train: pass --minutes or --steps, or set one in the recipe's "
+                "[schedule]"
+            )
+
         return replace(self, schedule=schedule)
 
     def check(self) -> None:
@@ -261,35 +290,53 @@ class Recipe:
                 build_backbone(backbone)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise BadArgument(f"[model]: {error}") from None
+
         if model.parameterization == "edm" or model.time == "log_sigma" or model.time_scale != 1:
             raise BadArgument(
-                "[model]: EDM's preconditioning and scaled steps are for networks of others; train with "
-                "parameterization epsilon, v or x0, and time step or sqrt_alphas_cumprod"
+                "[model]: EDM's preconditioning and scaled steps are for networks of others; "
+                "train with parameterization epsilon, v or x0, and time step or "
+                "sqrt_alphas_cumprod"
             )
+
         for stage in range(len(self.data.larger_crops) + 1):
             crop, _ = self.data.size(stage)
             if crop % backbone.size_multiple:
-                raise BadArgument(f"[data] crop {crop}: must be a multiple of {backbone.size_multiple} for this model")
+                raise BadArgument(
+                    f"[data] crop {crop}: must be a multiple of {backbone.size_multiple} for this "
+                    "model"
+                )
             if model.size not in (None, crop):
-                raise BadArgument(f"[data] crop {crop}: must be {model.size}, the model's only size, throughout")
+                raise BadArgument(
+                    f"[data] crop {crop}: must be {model.size}, the model's only size, throughout"
+                )
+
         if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
             wanted = "above 0" if model.one_step == "zeros" else "0"
             raise BadArgument(
-                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is {model.one_step!r}"
+                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is "
+                f"{model.one_step!r}"
             )
+
         self._check_predictor(model)
         if not backbone.condition_channels and self.data.share_unconditional < 1:
             raise BadArgument(
-                "[data] share_unconditional: must be 1 for a model without condition_channels, which sees no condition"
+                "[data] share_unconditional: must be 1 for a model without condition_channels, "
+                "which sees no condition"
             )
         if backbone.classes:
-            raise BadArgument("[model.backbone] classes: must be 0; a folder of photographs has no labels to learn")
+            raise BadArgument(
+                "[model.backbone] classes: must be 0; a folder of photographs has no labels to "
+                "learn"
+            )
+
         if self.distillation is not None:
             self._check_distillation(self.distillation, model)
 
     @property
     def predictor_data(self) -> PredictorData | None:
-        """What the batches need to know of the predictor; None where it takes no part in the run."""
+        """What the batches need to know of the predictor; None where it takes no part in the
+        run.
+        """
         model = self.model or default_model()
         conditions = model.condition_picture == "predicted"
         if model.predictor is None or not (self.predictor.fraction or conditions):
@@ -297,7 +344,9 @@ class Recipe:
         return PredictorData(model.predictor.shown, self.predictor.fraction, conditions)
 
     def exported_model(self, index: int) -> ModelConfig:
-        """What describes the weights that come out of the run, or of this round of a distillation."""
+        """What describes the weights that come out of the run, or of this round of a
+        distillation.
+        """
         model = self.model or default_model()
         if self.distillation is None:
             return model
@@ -308,42 +357,59 @@ class Recipe:
             if unused := differences(PredictorRecipe(), self.predictor):
                 keys = ", ".join(text.split(":")[0] for text in unused)
                 raise BadArgument(
-                    f"[predictor] {keys}: the model has no predictor to train; describe one in [model.predictor], or "
-                    "leave [predictor] out"
+                    f"[predictor] {keys}: the model has no predictor to train; describe one in "
+                    "[model.predictor], or leave [predictor] out"
                 )
             return
+
         try:
             with _meta():
                 build_backbone(model.predictor.backbone)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise BadArgument(f"[model.predictor]: {error}") from None
+
         if not model.backbone.condition_channels:
-            raise BadArgument("[model.predictor]: [model.backbone] needs condition_channels beside a predictor")
+            raise BadArgument(
+                "[model.predictor]: [model.backbone] needs condition_channels beside a predictor"
+            )
         if self.distillation is not None and self.predictor.fraction:
             raise BadArgument(
-                f"[predictor] fraction = {self.predictor.fraction:g}: a distillation trains the denoiser alone; use 0"
+                f"[predictor] fraction = {self.predictor.fraction:g}: a distillation trains the "
+                "denoiser alone; use 0"
             )
 
     def _check_distillation(self, distillation: DistillationRecipe, model: ModelConfig) -> None:
         if model.parameterization == "epsilon":
             raise BadArgument(
-                "[distillation]: the model is an epsilon-network, in whose picture x − σ ε an error of ε counts σ "
-                "times. Of few steps each begins at a large σ, so a v- or x0-network is needed"
+                "[distillation]: the model is an epsilon-network, in whose picture x − σ ε an "
+                "error of ε counts σ times. Of few steps each begins at a large σ, so a v- or "
+                "x0-network is needed"
             )
         if model.backbone.learned_variance:
             raise BadArgument(
-                "[distillation]: the model has a learned variance, which DDIM does not use; it would be lost"
+                "[distillation]: the model has a learned variance, which DDIM does not use; it "
+                "would be lost"
             )
-        unused = differences(ObjectiveRecipe(noiseless_share=self.objective.noiseless_share), self.objective)
+
+        unused = differences(
+            ObjectiveRecipe(noiseless_share=self.objective.noiseless_share), self.objective
+        )
         if unused:
             keys = ", ".join(text.split(":")[0] for text in unused)
-            raise BadArgument(f"[objective] {keys}: not used in a distillation, which has its own loss; leave it out")
+            raise BadArgument(
+                f"[objective] {keys}: not used in a distillation, which has its own loss; leave it "
+                "out"
+            )
+
         try:
             distillation.grid(model, 0)
         except ValueError as error:
             raise BadArgument(f"[distillation]: {error}") from None
+
         if self.schedule.steps is not None and self.schedule.steps * distillation.shortest < 1:
-            raise BadArgument(f"[schedule] steps = {self.schedule.steps}: less than one for the shortest round")
+            raise BadArgument(
+                f"[schedule] steps = {self.schedule.steps}: less than one for the shortest round"
+            )
 
 
 PREDICTOR_BACKBONE: Mapping[str, Any] = {
@@ -381,8 +447,8 @@ def default_model() -> ModelConfig:
 def read_recipe(path: Path) -> Recipe:
     """Read a TOML file.
 
-    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is taken whole, and
-    [model.predictor], without which there is none.
+    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is
+    taken whole, and [model.predictor], without which there is none.
 
     Raises:
         FileAccess: no such file.
@@ -405,6 +471,7 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadArgument(f"{source}: not TOML: {error}") from None
+
     if isinstance(table.get("model"), dict):
         table["model"] = _filled_model(table["model"])
     return _section(Recipe, table, "", source)
@@ -416,11 +483,16 @@ def write_recipe(recipe: Recipe) -> str:
 
 
 def differences(one: Any, other: Any, at: str = "") -> list[str]:
-    """The keys in which two recipes or model descriptions differ, with both values: ``["optimiser.rate: 1 | 2"]``."""
+    """The keys in which two recipes or model descriptions differ, with both values:
+    ``["optimiser.rate: 1 | 2"]``.
+    """
     one, other = (asdict(x) if is_dataclass(x) else x for x in (one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(k for k in other if k not in one)]
-        return [d for k in keys for d in differences(one.get(k), other.get(k), f"{at}.{k}" if at else k)]
+        return [
+            d for k in keys for d in differences(one.get(k), other.get(k), f"{at}.{k}" if at else k)
+        ]
+
     return [] if _plain(one) == _plain(other) else [f"{at}: {_plain(one)} | {_plain(other)}"]
 
 
@@ -433,17 +505,22 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     shipped = default.pop("predictor", None) or {}
     if "predictor" not in table:  # a text cannot say that there is none
         default["condition_picture"] = "degraded"
+
     filled = {**default, **table}
     if isinstance(table.get("backbone"), dict):
         filled["backbone"] = {**default["backbone"], **table["backbone"]}
+
     filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
     if isinstance(table.get("predictor"), dict):
         filled["predictor"] = _filled_predictor(table["predictor"], shipped)
+
     return {k: v for k, v in filled.items() if v is not None}
 
 
 def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """A predictor's table with what every predictor has, and what the shipped one has, where it leaves that out."""
+    """A predictor's table with what every predictor has, and what the shipped one has, where it
+    leaves that out.
+    """
     own = table.get("backbone", {})
     if not isinstance(own, dict):
         return table
@@ -453,13 +530,18 @@ def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict
 
 def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
     """A dataclass from a TOML table."""
-    hints, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
     values = {}
+
     for key, value in table.items():
         if key not in known:
-            raise BadArgument(f"{source}: {_place(at, key)} is no setting{_nearest(key, list(known))}")
+            raise BadArgument(
+                f"{source}: {_place(at, key)} is no setting{_nearest(key, list(known))}"
+            )
         values[key] = _value(value, hints[key], f"{at}.{key}" if at else key, source)
         _check_range(values[key], known[key].metadata.get("range"), _place(at, key), source)
+
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
@@ -468,7 +550,8 @@ def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
 
 def _value(value: Any, hint: Any, at: str, source: str) -> Any:
     """``value`` as the type that ``hint`` says, or BadArgument."""
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin = get_origin(hint)
+    arguments = get_args(hint)
     if origin in (Union, types.UnionType):
         return _value(value, next(a for a in arguments if a is not type(None)), at, source)
     if is_dataclass(hint) and isinstance(value, Mapping):
@@ -483,8 +566,13 @@ def _value(value: Any, hint: Any, at: str, source: str) -> Any:
         return dict(value)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if math.isfinite(value) else _refuse(value, hint, at, source)
-    elif isinstance(hint, type) and not isinstance(value, bool if hint is int else ()) and isinstance(value, hint):
+    elif (
+        isinstance(hint, type)
+        and not isinstance(value, bool if hint is int else ())
+        and isinstance(value, hint)
+    ):
         return value
+
     return _refuse(value, hint, at, source)
 
 
@@ -494,21 +582,29 @@ def _refuse(value: Any, hint: Any, at: str, source: str) -> Any:
 
 
 def _wanted(hint: Any) -> str:
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin = get_origin(hint)
+    arguments = get_args(hint)
     if origin in (Union, types.UnionType):
         return _wanted(next(a for a in arguments if a is not type(None)))
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple:
         count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
-        return f"{count}, each {_wanted(arguments[0])}" if len(set(arguments)) < 3 else f"{count} values"
+        return (
+            f"{count}, each {_wanted(arguments[0])}"
+            if len(set(arguments)) < 3
+            else f"{count} values"
+        )
+
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
     return words.get(hint, "a table")
 
 
 def _check_range(value: Any, limits: tuple[float, float] | None, place: str, source: str) -> None:
     if limits is None:
         return
+
     low, high = limits
     for number in value if isinstance(value, tuple) else (value,):
         if not low <= number <= high:
@@ -529,16 +625,24 @@ def _nearest(key: str, known: list[str]) -> str:
 def _toml_lines(table: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[str]:
     """Lines of a table: its own keys first, then the tables in it. What is None is left out."""
     inner = {k: v for k, v in table.items() if isinstance(v, Mapping)}
-    own = [f"{_toml_key(k)} = {_toml(v)}" for k, v in table.items() if v is not None and k not in inner]
+    own = [
+        f"{_toml_key(k)} = {_toml(v)}" for k, v in table.items() if v is not None and k not in inner
+    ]
     if at and (own or not inner):
         yield from ("", f"[{'.'.join(map(_toml_key, at))}]")
+
     yield from own
+
     for key, value in inner.items():
         yield from _toml_lines(value, (*at, key))
 
 
 def _toml_key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+    return (
+        key
+        if key.replace("_", "").replace("-", "").isalnum() and key.isascii()
+        else json.dumps(key)
+    )
 
 
 def _toml(value: Any) -> str:
@@ -548,4 +652,5 @@ def _toml(value: Any) -> str:
         return "{" + ", ".join(f"{_toml_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool | str):
         return json.dumps(value, ensure_ascii=False)
+
     return repr(value)

@@ -1,4 +1,6 @@
-"""The rounds of a progressive distillation: from how many steps to how many, at which noise levels, and when."""
+"""The rounds of a progressive distillation: from how many steps to how many, at which noise levels,
+and when.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ class DistillationRecipe:
     Attributes:
         start: steps of the first teacher, the model that the run starts from.
         end: steps of the last student; ``start`` is that times 2, 4, 8, …
-        levels: the first teacher's grid of noise levels, one of `restore.diffusion.schedule.LEVELS`; None is
-            ``karras``, or, for a model that is distilled already, its own levels. Every student has every second level
-            of its teacher.
-        lengths: how long the rounds are in proportion to each other, one number for each; none means equally long.
-        weighting: of the squared error of the clean picture, see `restore.training.distillation.loss_weight`.
+        levels: the first teacher's grid of noise levels, one of
+            `restore.diffusion.schedule.LEVELS`; None is ``karras``, or, for a model that is
+            distilled already, its own levels. Every student has every second level of its teacher.
+        lengths: how long the rounds are in proportion to each other, one number for each; none
+            means equally long.
+        weighting: of the squared error of the clean picture, see
+            `restore.training.distillation.loss_weight`.
 
     Raises:
         ValueError: what does not go together.
@@ -40,8 +44,8 @@ class DistillationRecipe:
         ratio = self.start // max(self.end, 1)
         if self.end < 1 or self.end * ratio != self.start or ratio < 2 or ratio & (ratio - 1):
             raise ValueError(
-                f"from {self.start} to {self.end} steps: start must be end times 2, 4, 8, …, as every round halves the "
-                "steps"
+                f"from {self.start} to {self.end} steps: start must be end times 2, 4, 8, …, as "
+                "every round halves the steps"
             )
         if self.levels is not None and self.levels not in LEVELS:
             raise ValueError(f"levels = {self.levels!r}: must be one of {', '.join(LEVELS)}")
@@ -75,7 +79,8 @@ class DistillationRecipe:
         return min(max((share - begin) / (end - begin), 0.0), 1.0)
 
     def grid(self, model: ModelConfig, index: int) -> list[float]:
-        """The levels of a round's teacher, falling, with a final 0. Its student has those with even indices.
+        """The levels of a round's teacher, falling, with a final 0. Its student has those with even
+        indices.
 
         Raises:
             ValueError: the chain has not so many levels, or the model is distilled for others.
@@ -83,13 +88,17 @@ class DistillationRecipe:
         own = model.distilled_levels
         if own is not None and (len(own) != self.start or self.levels is not None):
             raise ValueError(
-                f"the model is distilled for {len(own)} steps at its own levels: start must be {len(own)}, and levels "
-                "left out"
+                f"the model is distilled for {len(own)} steps at its own levels: start must be "
+                f"{len(own)}, and levels left out"
             )
+
         if own is not None:
             first = [*own, 0.0]
         else:
-            first = noise_levels(NoiseSchedule.named(**model.schedule), self.start, self.levels or "karras")
+            first = noise_levels(
+                NoiseSchedule.named(**model.schedule), self.start, self.levels or "karras"
+            )
+
         return first[:: 2**index]
 
     def student_levels(self, model: ModelConfig, index: int) -> tuple[float, ...]:

@@ -38,7 +38,12 @@ class BatchSource(Protocol):
     def with_size(self, crop: int, batch: int) -> BatchSource: ...
 
     def stream(
-        self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1), pinned: bool = False
+        self,
+        first_step: int = 0,
+        *,
+        workers: int = 0,
+        part: tuple[int, int] = (0, 1),
+        pinned: bool = False,
     ) -> Iterator[Batch]: ...
 
 
@@ -66,8 +71,8 @@ class Summary:
     Attributes:
         steps: taken in all.
         seconds: training time in all.
-        loss: mean of the last steps (as many as between two rows of the log), without weights; of the denoiser, or of
-            the predictor where that alone was trained.
+        loss: mean of the last steps (as many as between two rows of the log), without weights; of
+            the denoiser, or of the predictor where that alone was trained.
         pixels_per_second: of training pictures since the start or resuming.
         model: the exported weights.
         quality: PSNR of the samples in dB, see `sample_sheet`.
@@ -88,7 +93,8 @@ class Run:
         folder: of the run.
         learner: what learns, with its recipe.
         batches: its pictures.
-        shown: pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first batch.
+        shown: pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first
+            batch.
         notice: told what a person should know.
         clock: in seconds.
     """
@@ -102,13 +108,26 @@ class Run:
         notice: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        self.folder, self.learner, self.notice, self.clock = folder, learner, notice, clock
-        self.recipe, self.processes = learner.recipe, learner.processes
+        self.folder = folder
+        self.learner = learner
+        self.notice = notice
+        self.clock = clock
+        self.recipe = learner.recipe
+        self.processes = learner.processes
         data = self.recipe.data
-        self.sources = [batches.with_size(*data.size(stage)) for stage in range(len(data.larger_crops) + 1)]
-        for (_, side), (before, after) in zip(data.larger_crops, pairwise(self.sources), strict=True):
+        self.sources = [
+            batches.with_size(*data.size(stage)) for stage in range(len(data.larger_crops) + 1)
+        ]
+
+        for (_, side), (before, after) in zip(
+            data.larger_crops, pairwise(self.sources), strict=True
+        ):
             if more := len(after.skipped) - len(before.skipped):
-                notice(f"{more} more picture(s) smaller than the later crops of {side} pixels, skipped there")
+                notice(
+                    f"{more} more picture(s) smaller than the later crops of {side} pixels, "
+                    "skipped there"
+                )
+
         self.shown = self._first_pictures() if shown is None else shown
         self.elapsed = 0.0
         self.bins, self.recent = BinnedLosses(), deque[float](maxlen=self.recipe.run.log_steps)
@@ -118,7 +137,8 @@ class Run:
         """Go on from a saved state of the same recipe."""
         self.elapsed = state.elapsed
         self.learner.load(state)
-        self.bins.sums, self.bins.counts = state.log["sums"], state.log["counts"]
+        self.bins.sums = state.log["sums"]
+        self.bins.counts = state.log["counts"]
         self.recent.extend(state.log["recent"].tolist())
         if "recent predictor" in state.log:
             self.recent_predictor.extend(state.log["recent predictor"].tolist())
@@ -132,8 +152,11 @@ class Run:
             KeyboardInterrupt: an interruption was noted, and the checkpoint is written.
         """
         if self.processes.first:
-            write_atomically(write_recipe(self.recipe).encode(), self.folder / RECIPE, overwrite=True)
+            write_atomically(
+                write_recipe(self.recipe).encode(), self.folder / RECIPE, overwrite=True
+            )
             self.log = Log(self.folder, self.learner.step, self.notice)
+
         try:
             meter = _Meter(self.clock)
             stopped = self._train(interruption, meter, progress)
@@ -143,25 +166,39 @@ class Run:
         finally:
             if self.processes.first:
                 self.log.close()
+
         self.processes.wait()
         if stopped:
             raise KeyboardInterrupt
+
         model = self.folder / MODEL
         loss = _mean(self.recent or self.recent_predictor)
+
         return Summary(
-            self.learner.step, self.elapsed, math.nan if loss is None else loss, meter.overall(), model, quality
+            self.learner.step,
+            self.elapsed,
+            math.nan if loss is None else loss,
+            meter.overall(),
+            model,
+            quality,
         )
 
-    def _train(self, interruption: Interruption, meter: _Meter, progress: Callable[[Progress], None]) -> bool:
+    def _train(
+        self, interruption: Interruption, meter: _Meter, progress: Callable[[Progress], None]
+    ) -> bool:
         """Take steps until the run is over (False) or interrupted (True)."""
         started = self.clock() - self.elapsed
         checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
         cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
         cooling = cooling or self.recipe.distillation is not None  # which cannot become longer
-        stage, stream = None, iter(())
+        stage = None
+        stream = iter(())
+
         try:
             while True:
-                stopped, self.elapsed = self.processes.agree(interruption.wanted, self.clock() - started)
+                stopped, self.elapsed = self.processes.agree(
+                    interruption.wanted, self.clock() - started
+                )
                 share = self.share
                 if stopped:
                     return True
@@ -185,15 +222,21 @@ class Run:
             _close(stream)
 
     def _begin_rounds(self, share: float) -> None:
-        """Of a distillation: write the student of each round that is over by now, and begin the next one."""
+        """Of a distillation: write the student of each round that is over by now, and begin the
+        next one.
+        """
         distillation = self.recipe.distillation
         if distillation is None:
             return
+
         while self.learner.round < distillation.round_at(share):
             if self.processes.first:
                 steps = len(self.learner.exported_model.distilled_levels)
                 self._write_model(self.folder / f"model-{steps}.safetensors")
-                self.notice(f"step {self.learner.step}: distilled to {steps} steps of DDIM; halving them again")
+                self.notice(
+                    f"step {self.learner.step}: distilled to {steps} steps of DDIM; halving them "
+                    "again"
+                )
             self.learner.next_round()
 
     @property
@@ -205,8 +248,8 @@ class Run:
         """Save state, model and samples (the first process does); returns the samples' quality.
 
         Raises:
-            FileAccess, BadWeights, TrainingDiverged: they cannot be written, and this is the last time; before, a
-                notice is given.
+            FileAccess, BadWeights, TrainingDiverged: they cannot be written, and this is the last
+                time; before, a notice is given.
         """
 
         def write() -> Mapping[str, float]:
@@ -221,12 +264,16 @@ class Run:
     def _write_model(self, target: Path) -> None:
         write_model(self.learner.exported_model, self.learner.exported, target)
 
-    def _quietly(self, write: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:
+    def _quietly(
+        self, write: Callable[[], Mapping[str, float] | None]
+    ) -> Mapping[str, float] | None:
         """Write what training can do without for now."""
         try:
             return write()
         except RestoreError as error:
-            self.notice(f"step {self.learner.step}: not everything was saved, training goes on: {error}")
+            self.notice(
+                f"step {self.learner.step}: not everything was saved, training goes on: {error}"
+            )
             return None
 
     def _save(self, folder: Path) -> None:
@@ -234,6 +281,7 @@ class Run:
             return
         if not self.learner.finite:
             raise TrainingDiverged(f"step {self.learner.step}: weights are not finite")
+
         log = {"sums": self.bins.sums, "counts": self.bins.counts}
         log |= {"recent": torch.tensor(self.recent, dtype=torch.float64)}
         log |= {"recent predictor": torch.tensor(self.recent_predictor, dtype=torch.float64)}
@@ -241,19 +289,31 @@ class Run:
 
     def _kept(self, error: TrainingDiverged) -> TrainingDiverged:
         """The error with what is left. The present state is saved only where there is no other."""
-        if self.processes.first and not (self.folder / CHECKPOINT).is_file() and self.learner.finite:
+        if (
+            self.processes.first
+            and not (self.folder / CHECKPOINT).is_file()
+            and self.learner.finite
+        ):
             self.checkpoint(samples=False)
+
         self.processes.wait()
         kept = "holds no state"
         if (self.folder / CHECKPOINT).is_file():
             step = load_state(self.folder).step
-            kept = f"holds the state after step {step}; --init {self.folder / MODEL} starts a new run from its model"
+            kept = (
+                f"holds the state after step {step}; --init {self.folder / MODEL} starts a new "
+                "run from its model"
+            )
+
         return TrainingDiverged(f"{error}. {self.folder} {kept}. A lower rate may help")
 
     def _stream(self, stage: int) -> Iterator[Batch]:
-        part, pinned = (self.processes.rank, self.processes.count), copies_from_pinned_memory(self.processes.device)
+        part = (self.processes.rank, self.processes.count)
+        pinned = copies_from_pinned_memory(self.processes.device)
         workers = self.recipe.run.workers
-        return self.sources[stage].stream(self.learner.step, workers=workers, part=part, pinned=pinned)
+        return self.sources[stage].stream(
+            self.learner.step, workers=workers, part=part, pinned=pinned
+        )
 
     def _first_pictures(self) -> Tensor:
         stream = self.sources[0].stream(0)
@@ -264,18 +324,24 @@ class Run:
     def _sample(self) -> Mapping[str, float]:
         """Write the sheet, made with the model that comes out."""
         self.learner.pupil.network.eval()
-        shown, student, teacher = self.shown.to(self.processes.device), self.learner.denoiser(), self.learner.teacher
+        shown = self.shown.to(self.processes.device)
+        student = self.learner.denoiser()
+        teacher = self.learner.teacher
         if teacher is None:
             sheet, quality = sample_sheet(student, shown)
         else:
             grid = self.recipe.distillation.grid(self.learner.model, self.learner.round)
             sheet, quality = distillation_sheet(student, teacher, grid, shown)
+
         self.learner.pupil.network.train()
         write_atomically(png(sheet), self.folder / "samples.png", overwrite=True)
         self._row({"share": self.share, **quality})
+
         return quality
 
-    def _note(self, step: Step, share: float, meter: _Meter, progress: Callable[[Progress], None]) -> None:
+    def _note(
+        self, step: Step, share: float, meter: _Meter, progress: Callable[[Progress], None]
+    ) -> None:
         """Tell and log a step."""
         loss = float(step.losses.mean())
         if step.gamma is None:
@@ -283,6 +349,7 @@ class Run:
         else:
             self.recent.append(loss)
             self.bins.add(step.gamma, step.conditional, step.losses)
+
         steps = self.recipe.schedule.steps
         progress(Progress(self.learner.step, steps, share, self.elapsed, loss, meter.overall()))
         if self.learner.step % self.recipe.run.log_steps == 0:
@@ -293,7 +360,9 @@ class Run:
 
     def _row(self, values: Mapping[str, float]) -> None:
         if self.processes.first:
-            self._quietly(lambda: self.log.row({"step": self.learner.step, "seconds": self.elapsed, **values}))
+            self._quietly(
+                lambda: self.log.row({"step": self.learner.step, "seconds": self.elapsed, **values})
+            )
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -304,7 +373,9 @@ class _Meter:
     """Pixels a second, since the start and since the last lap."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock, self.pixels, self.lap_pixels = clock, 0, 0
+        self.clock = clock
+        self.pixels = 0
+        self.lap_pixels = 0
         self.started = self.lap_started = clock()
 
     def add(self, size: tuple[int, int]) -> None:
@@ -316,7 +387,8 @@ class _Meter:
     def lap(self) -> float:
         now = self.clock()
         speed = self.lap_pixels / max(now - self.lap_started, 1e-9)
-        self.lap_pixels, self.lap_started = 0, now
+        self.lap_pixels = 0
+        self.lap_started = now
         return speed
 
     def overall(self) -> float:

@@ -33,7 +33,8 @@ SIDE = 128
 
 
 def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
-    """The middle of the first pictures of a folder, float32 [count or less, 3, side, side] in [-1, 1].
+    """The middle of the first pictures of a folder, float32 [count or less, 3, side, side] in [-1,
+    1].
 
     Raises:
         NothingToDo: no picture that is readable and large enough.
@@ -46,11 +47,19 @@ def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
             continue
         top, left = ((size - side) // 2 for size in pixels.shape[:2])
         if min(top, left) >= 0:
-            crops.append(np.broadcast_to(pixels, (*pixels.shape[:2], 3))[top : top + side, left : left + side])
+            crops.append(
+                np.broadcast_to(pixels, (*pixels.shape[:2], 3))[
+                    top : top + side, left : left + side
+                ]
+            )
         if len(crops) == count:
             break
+
     if not crops:
-        raise NothingToDo(f"{folder}: no readable picture of at least {side}x{side} pixels to validate with")
+        raise NothingToDo(
+            f"{folder}: no readable picture of at least {side}x{side} pixels to validate with"
+        )
+
     return 2 * torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous() - 1
 
 
@@ -63,23 +72,28 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         clean: [N, 3, n, n] in [-1, 1] on the network's device, n a multiple of 4.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at three levels and,
-        of a predictor, what it is shown of ×4 and its answer, and of a conditional network ×4 enlarged bicubically (or
-        by the predictor) and in one step. Mean PSNR in dB, ``{"psnr 25": …}``.
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at
+        three levels and, of a predictor, what it is shown of ×4 and its answer, and of a
+        conditional network ×4 enlarged bicubically (or by the predictor) and in one step. Mean PSNR
+        in dB, ``{"psnr 25": …}``.
     """
     generator = torch.Generator().manual_seed(0)
-    columns, quality = [clean], {}
+    columns = [clean]
+    quality = {}
+
     for level in NOISE:
         sigma = 2 * level / 255
         noisy = clean + sigma * gaussian_noise(clean.shape, generator, clean.device)
         restored = torch.cat([denoise(x, sigma).clean for x in noisy.split(1)])
         columns += [noisy, restored]
         quality[f"psnr {level}"] = _quality(restored, clean)
+
     if (predictor := denoise.predictor) is not None:
         evidence = enlarged_evidence(clean, SCALE, predictor.config.shown)
         restored = predictor(evidence)
         columns += [evidence.picture, restored]
         quality[f"psnr x{SCALE} predicted"] = _quality(restored, clean)
+
     if denoise.conditional:
         condition = _condition(denoise, clean)
         highest = float(denoise.schedule.sigmas[-1])
@@ -87,6 +101,7 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
         columns += [condition.picture, restored]
         quality[f"psnr x{SCALE}"] = _quality(restored, clean)
+
     return _side_by_side(columns), quality
 
 
@@ -94,24 +109,30 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
 def distillation_sheet(
     student: Denoiser, teacher: Denoiser, grid: Sequence[float], clean: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """Pictures by the last 32 or fewer of the student's steps of DDIM, and by its teacher's, twice as many.
+    """Pictures by the last 32 or fewer of the student's steps of DDIM, and by its teacher's, twice
+    as many.
 
     Args:
         student, teacher: the networks.
         grid: the teacher's noise levels with a final 0; the student has every second one.
-        clean: as for `sample_sheet`. Where the student takes more steps, they are still to be seen under the noise.
+        clean: as for `sample_sheet`. Where the student takes more steps, they are still to be seen
+            under the noise.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each picture with the truth and what student and teacher make of the
-        same noise and, of a conditional network, the picture enlarged ×4 and what they make of that. PSNR in dB of the
-        student's pictures against the teacher's.
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth and what student and
+        teacher make of the same noise and, of a conditional network, the picture enlarged ×4 and
+        what they make of that. PSNR in dB of the student's pictures against the teacher's.
     """
     grid = grid[-2 * STEPS - 1 :]
-    start = clean + grid[0] * gaussian_noise(clean.shape, torch.Generator().manual_seed(0), clean.device)
+    start = clean + grid[0] * gaussian_noise(
+        clean.shape, torch.Generator().manual_seed(0), clean.device
+    )
     kinds = {"like teacher": None} | (
         {f"like teacher x{SCALE}": _condition(student, clean)} if teacher.conditional else {}
     )
-    columns, quality = [clean], {}
+    columns = [clean]
+    quality = {}
+
     for name, condition in kinds.items():
         made = [
             ddim(network, start, levels, condition=condition)
@@ -119,11 +140,14 @@ def distillation_sheet(
         ]
         columns += [*([] if condition is None else [condition.picture]), *made]
         quality[name] = _quality(*made)
+
     return _side_by_side(columns), quality
 
 
 def enlarged(clean: Tensor, scale: int) -> Condition:
-    """Pictures [-1, 1] made small by antialiased bicubic sampling, rounded to 8 bits, and enlarged again."""
+    """Pictures [-1, 1] made small by antialiased bicubic sampling, rounded to 8 bits, and enlarged
+    again.
+    """
     small = F.interpolate(clean, scale_factor=1 / scale, mode="bicubic", antialias=True)
     small = small.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
     picture = F.interpolate(small, size=clean.shape[-2:], mode="bicubic")
@@ -131,7 +155,9 @@ def enlarged(clean: Tensor, scale: int) -> Condition:
 
 
 def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
-    """What a predictor is shown of square pictures [-1, 1] that were made small and rounded to 8 bits."""
+    """What a predictor is shown of square pictures [-1, 1] that were made small and rounded to 8
+    bits.
+    """
     side = clean.shape[-1]
     capture = Capture(Place(side, 0, 0, side), Noise(), None, side // scale)
     random = np.random.default_rng(0)  # of noise, of which there is none

@@ -1,8 +1,9 @@
-"""A training run: from a folder of pictures to a run folder with a model in it. `train` is the way in.
+"""A training run: from a folder of pictures to a run folder with a model in it. `train` is the way
+in.
 
-A run folder holds ``recipe.toml``, ``log.csv``, ``samples.png``, ``checkpoint.safetensors`` with its optimiser file,
-``before-cooldown/`` (the checkpoint from which a longer run can go on) and the model: ``model.safetensors`` and
-``model.json``.
+A run folder holds ``recipe.toml``, ``log.csv``, ``samples.png``, ``checkpoint.safetensors`` with
+its optimiser file, ``before-cooldown/`` (the checkpoint from which a longer run can go on) and the
+model: ``model.safetensors`` and ``model.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Options:
         out: the run folder.
         data: a folder of photographs.
         recipe: a TOML file or a recipe; None is the default recipe, or the run's own on resuming.
-        minutes, steps: length of the run; None is the recipe's. On resuming it may differ from what it was.
+        minutes, steps: length of the run; None is the recipe's. On resuming it may differ from what
+            it was.
         resume: go on with the run in ``out``.
         init: start from these weights: a shipped model's name or a .safetensors file.
         device: as for `restore.runtime.devices.choose_device`.
@@ -68,14 +70,17 @@ def train(
         options: see `Options`.
         batches: used instead of ``options.data``; of any size, as `with_size` is called.
         progress: called after each step, by the first process.
-        notice: called with what a person should know: skipped pictures, a checkpoint that could not be written.
+        notice: called with what a person should know: skipped pictures, a checkpoint that could not
+            be written.
         clock: in seconds.
 
     Raises:
-        BadArgument: a recipe or option that cannot be used, or that does not fit the run that is resumed.
+        BadArgument: a recipe or option that cannot be used, or that does not fit the run that is
+            resumed.
         FileAccess: a folder that cannot be read or written, a run folder in use, or none to resume.
         NothingToDo: no picture that can be used.
-        TrainingDiverged: a loss or gradient that is not finite; the run folder keeps the last good state.
+        TrainingDiverged: a loss or gradient that is not finite; the run folder keeps the last good
+            state.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     with joined(options.device) as processes, Interruption() as interruption:
@@ -85,8 +90,15 @@ def train(
         batches = _batches(options, recipe, processes.device, say) if batches is None else batches
         if batches.skipped:
             names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
-            say(f"{len(batches.skipped)} picture(s) skipped: {names}{' …' if len(batches.skipped) > 3 else ''}")
-        shown = None if options.validation is None else centre_crops(options.validation, side=recipe.model.size or SIDE)
+            say(
+                f"{len(batches.skipped)} picture(s) skipped: "
+                f"{names}{' …' if len(batches.skipped) > 3 else ''}"
+            )
+        shown = (
+            None
+            if options.validation is None
+            else centre_crops(options.validation, side=recipe.model.size or SIDE)
+        )
         processes.wait()
         learner = Learner(recipe, processes)
         if weights is not None:
@@ -97,9 +109,12 @@ def train(
         return run.through(interruption, progress if processes.first else lambda _: None)
 
 
-def _batches(options: Options, recipe: Recipe, device: torch.device, notice: Callable[[str], None]) -> BatchSource:
+def _batches(
+    options: Options, recipe: Recipe, device: torch.device, notice: Callable[[str], None]
+) -> BatchSource:
     if options.data is None:
         raise BadArgument("--data is missing: which folder of photographs to learn from?")
+
     data = recipe.data
     return batch_source(
         recipe.run.data,
@@ -125,21 +140,30 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     if options.resume:
         state = _resumed(options, recipe)
         return state.recipe, state, None
+
     recipe = (recipe or Recipe()).with_length(options.steps, options.minutes)
     taken = next((n for n in (RECIPE, CHECKPOINT) if (options.out / n).exists()), None)
     if taken:
-        raise FileAccess(f"{options.out / taken}: a run is here already; pass --resume, or another --out")
+        raise FileAccess(
+            f"{options.out / taken}: a run is here already; pass --resume, or another --out"
+        )
+
     weights = None
     if options.init is not None:
         model, weights = initial_weights(options.init, recipe.model)
         recipe = replace(recipe, model=model)
+
     recipe = replace(recipe, model=recipe.model or default_model())
     if recipe.distillation is None:  # what learns at all levels is distilled for none
         recipe = replace(recipe, model=replace(recipe.model, distilled_levels=None))
     elif weights is None:
-        raise BadArgument("[distillation]: which model is to be distilled? Pass --init, as in --init default")
+        raise BadArgument(
+            "[distillation]: which model is to be distilled? Pass --init, as in --init default"
+        )
+
     recipe.check()
     _check_predictor_learns(recipe, weights)
+
     return recipe, None, weights
 
 
@@ -148,8 +172,8 @@ def _check_predictor_learns(recipe: Recipe, weights: Mapping[str, Tensor] | None
     known = weights is not None and any(name.startswith(PREFIX) for name in weights)
     if recipe.model.predictor is not None and not recipe.predictor.fraction and not known:
         raise BadArgument(
-            "[predictor] fraction = 0: the model's predictor would stay random; give a fraction above 0, or --init "
-            "from a model that has one"
+            "[predictor] fraction = 0: the model's predictor would stay random; give a fraction "
+            "above 0, or --init from a model that has one"
         )
 
 
@@ -157,6 +181,7 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
     """The saved state with its recipe in the length that is asked for now."""
     if options.init is not None:
         raise BadArgument("--resume and --init; a run that is resumed has its weights")
+
     state = load_state(options.out)
     recipe = state.recipe
     if asked is not None:
@@ -165,23 +190,28 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
         same_length = replace(asked, schedule=replace(asked.schedule, **length))
         if different := differences(recipe, same_length):
             raise BadArgument(
-                f"{options.out}: another recipe than the run's; run | recipe: {'; '.join(different[:4])}"
-                f"{' …' if len(different) > 4 else ''}; leave --recipe out, or start a run in another folder"
+                f"{options.out}: another recipe than the run's; run | recipe: "
+                f"{'; '.join(different[:4])}{' …' if len(different) > 4 else ''}; leave --recipe "
+                "out, or start a run in another folder"
             )
         if (asked.schedule.steps, asked.schedule.minutes) != (None, None):
             recipe = replace(recipe, schedule=asked.schedule)
+
     recipe = recipe.with_length(options.steps, options.minutes)
     if recipe.distillation is not None and recipe.schedule != state.recipe.schedule:
         raise BadArgument(
-            f"{options.out}: a distillation keeps its length, which its rounds share; leave --steps and --minutes out"
+            f"{options.out}: a distillation keeps its length, which its rounds share; leave "
+            "--steps and --minutes out"
         )
+
     return replace(_before_cooldown(options.out, state, recipe), recipe=recipe)
 
 
 def _before_cooldown(folder: Path, state: State, recipe: Recipe) -> State:
     """The state before the cool-down, where the run has become longer after that began."""
     was, now = (r.schedule.share(state.step, state.elapsed) for r in (state.recipe, recipe))
-    cooled, earlier = was > state.recipe.schedule.cooldown_start, folder / BEFORE_COOLDOWN
+    cooled = was > state.recipe.schedule.cooldown_start
+    earlier = folder / BEFORE_COOLDOWN
     return load_state(earlier) if cooled and now < was and earlier.is_dir() else state
 
 
@@ -191,5 +221,6 @@ def _check_share(recipe: Recipe, count: int) -> None:
         crop, batch = recipe.data.size(stage)
         if batch % count:
             raise BadArgument(
-                f"[data] a batch of {batch} crops of {crop} pixels: must be a multiple of {count} processes"
+                f"[data] a batch of {batch} crops of {crop} pixels: must be a multiple of {count} "
+                "processes"
             )

@@ -35,7 +35,12 @@ PUBLISHED_SIZES = {
     ),
     "ADM 256 classes": (replace(ADM_256, classes=1000), 553_838_086),
     "ADM 512 classes": (
-        replace(ADM_256, classes=1000, channel_multipliers=(0.5, 1, 1, 2, 2, 4, 4), attention_factors=(16, 32, 64)),
+        replace(
+            ADM_256,
+            classes=1000,
+            channel_multipliers=(0.5, 1, 1, 2, 2, 4, 4),
+            attention_factors=(16, 32, 64),
+        ),
         558_997_638,
     ),
     "ADM 128 classes": (
@@ -62,7 +67,9 @@ PUBLISHED_SIZES = {
         295_904_454,
     ),
     "ADM 64 to 256": (
-        replace(ADM_256, classes=1000, channels=192, heads=4, head_channels=None, condition_channels=3),
+        replace(
+            ADM_256, classes=1000, channels=192, heads=4, head_channels=None, condition_channels=3
+        ),
         311_795_910,
     ),
 }
@@ -88,7 +95,9 @@ def test_default_network_reproduces_its_test_vector() -> None:
 
 def test_bfloat16_keeps_norms_and_embedding_in_float32_and_stays_close() -> None:
     checkpoint = pretrained.load("default")
-    network = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state, CPU, torch.bfloat16).network
+    network = build_denoiser(
+        ModelConfig.from_dict(checkpoint.config), checkpoint.state, CPU, torch.bfloat16
+    ).network
     kept = {name for name, p in network.named_parameters() if p.dtype == torch.float32}
     assert "time_embed.0.weight" in kept
     assert "encoder.0.0.norm.weight" in kept
@@ -123,7 +132,9 @@ VARIANTS = {
     "ADM": replace(SMALL, resblock_updown=True, head_channels=16),
     "new qkv order": replace(SMALL, qkv_order="new"),
     "added embedding": replace(SMALL, scale_shift_norm=False),
-    "two blocks, three levels": replace(SMALL, blocks=2, channel_multipliers=(1, 1, 2), attention_factors=(2, 4)),
+    "two blocks, three levels": replace(
+        SMALL, blocks=2, channel_multipliers=(1, 1, 2), attention_factors=(2, 4)
+    ),
     "no attention": replace(SMALL, attention_factors=(), middle_attention=False),
     "condition": replace(SMALL, condition_channels=3, condition_map=True),
     "eps": replace(SMALL, norm_eps=1e-1),
@@ -136,7 +147,8 @@ def test_matches_a_restatement_of_adm(name: str) -> None:
     network = _randomised(config)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, config.in_channels, 16, 8, generator=generator)
-    time, label = torch.tensor([3.0, 711.5]), torch.tensor([4, 0])
+    time = torch.tensor([3.0, 711.5])
+    label = torch.tensor([4, 0])
     with torch.no_grad():
         found = network(x, time, label)
         expected = _adm(dict(network.state_dict()), config, x, time, label)
@@ -151,14 +163,19 @@ def test_matches_a_restatement_of_adm(name: str) -> None:
 )
 def test_options_that_share_shapes_do_matter(change: dict) -> None:
     """Weights load without complaint under a wrong option; the output must then differ."""
-    right, wrong = _randomised(SMALL), build_backbone(replace(SMALL, **change)).eval()
+    right = _randomised(SMALL)
+    wrong = build_backbone(replace(SMALL, **change)).eval()
     wrong.load_state_dict(right.state_dict())
-    x, time, label = torch.randn(1, 3, 8, 8), torch.tensor([5.0]), torch.tensor([1])
+    x = torch.randn(1, 3, 8, 8)
+    time = torch.tensor([5.0])
+    label = torch.tensor([1])
     with torch.no_grad():
         assert (right(x, time, label) - wrong(x, time, label)).abs().max() > 1e-3
 
 
-def _adm(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tensor, label: Tensor) -> Tensor:
+def _adm(
+    state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tensor, label: Tensor
+) -> Tensor:
     """ADM's forward pass from its state dict, by the published definition of each block."""
 
     def linear(name: str, v: Tensor) -> Tensor:
@@ -192,7 +209,8 @@ def _adm(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tens
         flat = norm(f"{name}.norm", v).reshape(b, c, -1)
         qkv = torch.einsum("oc,bct->bot", state[f"{name}.qkv.weight"][..., 0], flat)
         qkv = qkv + state[f"{name}.qkv.bias"][:, None]
-        d, answers = c // heads, []
+        d = c // heads
+        answers = []
         for head in range(heads):
             if config.qkv_order == "legacy":
                 q, k, v_ = qkv[:, head * 3 * d : (head + 1) * 3 * d].split(d, dim=1)
@@ -200,7 +218,9 @@ def _adm(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tens
                 q, k, v_ = (part[:, head * d : (head + 1) * d] for part in qkv.split(c, dim=1))
             weight = torch.softmax(torch.einsum("bct,bcs->bts", q, k) / math.sqrt(d), dim=-1)
             answers.append(torch.einsum("bts,bcs->bct", weight, v_))
-        h = torch.einsum("oc,bct->bot", state[f"{name}.proj_out.weight"][..., 0], torch.cat(answers, dim=1))
+        h = torch.einsum(
+            "oc,bct->bot", state[f"{name}.proj_out.weight"][..., 0], torch.cat(answers, dim=1)
+        )
         return v + (h + state[f"{name}.proj_out.bias"][:, None]).reshape(b, c, height, width)
 
     def stage(name: str, v: Tensor, resize) -> Tensor:
@@ -215,7 +235,9 @@ def _adm(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tens
             elif f"{part}.op.weight" in state:
                 v = conv(f"{part}.op", v, stride=2, padding=1)
             elif f"{part}.conv.weight" in state:
-                v = conv(f"{part}.conv", v.repeat_interleave(2, 2).repeat_interleave(2, 3), padding=1)
+                v = conv(
+                    f"{part}.conv", v.repeat_interleave(2, 2).repeat_interleave(2, 3), padding=1
+                )
             else:
                 v = conv(part, v, padding=1)
             position += 1
@@ -247,17 +269,23 @@ def test_time_embedding_is_cosines_then_sines() -> None:
     embedding = timestep_embedding(torch.tensor([0.0, 2.0]), 8)
     assert torch.equal(embedding[0], torch.tensor([1.0] * 4 + [0.0] * 4))
     frequencies = torch.tensor([1.0, 0.1, 0.01, 0.001])
-    torch.testing.assert_close(embedding[1], torch.cat([(2 * frequencies).cos(), (2 * frequencies).sin()]))
+    torch.testing.assert_close(
+        embedding[1], torch.cat([(2 * frequencies).cos(), (2 * frequencies).sin()])
+    )
 
 
 def test_rms_network_is_local() -> None:
-    """Without attention and with a norm per pixel, far pixels have no influence: tiles can agree with the whole."""
+    """Without attention and with a norm per pixel, far pixels have no influence: tiles can agree
+    with the whole.
+    """
     checkpoint = pretrained.load("default")
     network = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state).network
     x = torch.randn(1, 7, 32, 160)
     changed = x.clone()
     changed[..., 150:] = 0
     with torch.inference_mode():
-        difference = (network(x, torch.tensor([300.0])) - network(changed, torch.tensor([300.0]))).abs()
+        difference = (
+            network(x, torch.tensor([300.0])) - network(changed, torch.tensor([300.0]))
+        ).abs()
     assert difference[..., 144:].max() > 1e-2
     assert difference[..., :8].max() < 1e-5

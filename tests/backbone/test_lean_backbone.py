@@ -1,4 +1,6 @@
-"""The lean layout: a re-statement of its definition from the state dict, what it refuses, and that it learns."""
+"""The lean layout: a re-statement of its definition from the state dict, what it refuses, and that
+it learns.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ VARIANTS = {
     "two blocks, two levels": replace(SMALL, blocks=2, channel_multipliers=(1, 2)),
     "one level, no patches": replace(SMALL, channel_multipliers=(1,), patch=1),
     "group norm": replace(SMALL, channel_multipliers=(1, 2), norm="group"),
-    "classes, learned variance": replace(SMALL, classes=3, learned_variance=True, condition_channels=0),
+    "classes, learned variance": replace(
+        SMALL, classes=3, learned_variance=True, condition_channels=0
+    ),
     "patches of 4": replace(SMALL, patch=4),
 }
 
@@ -48,7 +52,8 @@ def test_matches_a_restatement(name: str) -> None:
     config = VARIANTS[name]
     network = randomised(config)
     x = torch.randn(2, config.in_channels, 2 * config.size_multiple, config.size_multiple)
-    time, label = torch.tensor([3.0, 711.5]), torch.tensor([2, 0]) if config.classes else None
+    time = torch.tensor([3.0, 711.5])
+    label = torch.tensor([2, 0]) if config.classes else None
     with torch.no_grad():
         found = network(x, time, label)
         expected = restated(dict(network.state_dict()), config, x, time, label)
@@ -57,7 +62,9 @@ def test_matches_a_restatement(name: str) -> None:
     assert found.abs().max() > 0.1
 
 
-def restated(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
+def restated(
+    state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: Tensor, label: Tensor | None
+) -> Tensor:
     def conv(name: str, v: Tensor, **options) -> Tensor:
         return F.conv2d(v, state[f"{name}.weight"], state[f"{name}.bias"], **options)
 
@@ -66,8 +73,14 @@ def restated(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: 
 
     def norm(name: str, v: Tensor) -> Tensor:
         if config.norm == "group":
-            return F.group_norm(v, 32, state[f"{name}.weight"], state[f"{name}.bias"], config.norm_eps)
-        return v / (v.square().mean(1, keepdim=True) + config.norm_eps).sqrt() * state[f"{name}.weight"][:, None, None]
+            return F.group_norm(
+                v, 32, state[f"{name}.weight"], state[f"{name}.bias"], config.norm_eps
+            )
+        return (
+            v
+            / (v.square().mean(1, keepdim=True) + config.norm_eps).sqrt()
+            * state[f"{name}.weight"][:, None, None]
+        )
 
     def blocks(name: str, v: Tensor, count: int) -> Tensor:
         for i in range(count):
@@ -82,7 +95,10 @@ def restated(state: dict[str, Tensor], config: BackboneConfig, x: Tensor, time: 
         v = v.reshape(b, c // by**2, by, by, height, width).permute(0, 1, 4, 2, 5, 3)
         return v.reshape(b, c // by**2, by * height, by * width)
 
-    embedding = linear("time_embed.2", F.silu(linear("time_embed.0", timestep_embedding(time, config.channels).to(x))))
+    embedding = linear(
+        "time_embed.2",
+        F.silu(linear("time_embed.0", timestep_embedding(time, config.channels).to(x))),
+    )
     if label is not None:
         embedding = embedding + state["label_emb.weight"][label]
     levels = len(config.channel_multipliers)
@@ -136,7 +152,11 @@ def test_fresh_networks_predict_zero() -> None:
 
 def test_muon_takes_the_hidden_convolutions() -> None:
     network = build_backbone(SMALL)
-    rest = {name for name, p in network.named_parameters() if p.ndim == 4 and not is_hidden_convolution(name, p)}
+    rest = {
+        name
+        for name, p in network.named_parameters()
+        if p.ndim == 4 and not is_hidden_convolution(name, p)
+    }
     assert rest == {"stem.weight", "out.2.weight"}
 
 
@@ -144,7 +164,7 @@ def test_compute_dtype() -> None:
     network = build_backbone(SMALL).set_compute_dtype(torch.bfloat16)
     assert network.compute_dtype == torch.bfloat16
     kept = {name for name, p in network.named_parameters() if p.dtype == torch.float32}
-    assert kept == {n for n, _ in network.named_parameters() if n.startswith("time_embed.") or "norm" in n} | {
-        "out.0.weight"
-    }
+    assert kept == {
+        n for n, _ in network.named_parameters() if n.startswith("time_embed.") or "norm" in n
+    } | {"out.0.weight"}
     assert network(torch.randn(1, 7, 8, 8), torch.tensor([10.0])).dtype == torch.float32

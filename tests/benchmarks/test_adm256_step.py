@@ -1,4 +1,6 @@
-"""ADM's network for 256 × 256 in DDRM: the whole size once in the slow tests, a small one always."""
+"""ADM's network for 256 × 256 in DDRM: the whole size once in the slow tests, a small one
+always.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,13 @@ def _check(script: ModuleType, config: ModelConfig, dtype: torch.dtype, side: in
 def test_a_small_one(script, dtype) -> None:
     """Random, finite, not zero, and in the number format that was asked for."""
     config = ModelConfig(
-        replace(script.ADM_256, channels=32, channel_multipliers=(1, 2, 4, 4), head_channels=16), {"name": "linear"}
+        replace(script.ADM_256, channels=32, channel_multipliers=(1, 2, 4, 4), head_channels=16),
+        {"name": "linear"},
     )
     found = _check(script, config, dtype, 32, 2)
-    assert found.weights == pytest.approx(found.parameters * dtype.itemsize / 2**30, rel=0.2)  # norms in float32
+    assert found.weights == pytest.approx(
+        found.parameters * dtype.itemsize / 2**30, rel=0.2
+    )  # norms in float32
     clean = script.random_denoiser(config, HOST, dtype)(torch.randn(1, 3, 32, 32), 1.0)
     assert 0.1 < float(clean.noise.std()) < 10
 

@@ -1,4 +1,6 @@
-"""What cannot be done is refused: with the documented exit code, words that help, and nothing written."""
+"""What cannot be done is refused: with the documented exit code, words that help, and nothing
+written.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,15 @@ from support.pictures import Outcome, files, piece
 import cli
 import pretrained
 import restore
-from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, SomeFailed, Unavailable, UnreadableInput
+from restore.errors import (
+    BadArgument,
+    FileAccess,
+    NothingToDo,
+    RestoreError,
+    SomeFailed,
+    Unavailable,
+    UnreadableInput,
+)
 
 WEIGHTS = Path(pretrained.__file__).parent / "weights" / "default.safetensors"
 DESCRIPTION = json.loads(WEIGHTS.with_suffix(".json").read_text())
@@ -32,7 +42,9 @@ def declare_png(path: Path, width: int, height: int) -> None:
     """A PNG of a few bytes that says it is very large."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
@@ -49,7 +61,11 @@ def place(tmp_path, monkeypatch) -> Path:
     Path("empty.png").write_bytes(b"")
     Path("cut.png").write_bytes(Path("in.png").read_bytes()[:500])
     declare_png(Path("bomb.png"), 60_000, 60_000)
-    for name, color, size in (("white", 255, (24, 16)), ("black", 0, (24, 16)), ("small", 255, (16, 24))):
+    for name, color, size in (
+        ("white", 255, (24, 16)),
+        ("black", 0, (24, 16)),
+        ("small", 255, (16, 24)),
+    ):
         Image.new("L", size, color).save(f"{name}.png")
     Image.fromarray(np.eye(16, 24) > 0).save("mask.png")
     Path("nothing").mkdir()
@@ -65,7 +81,8 @@ def place(tmp_path, monkeypatch) -> Path:
 
 def refused(command, place: Path, words: str, code: int, *said: str) -> Outcome:
     """Run the command in ``place`` and check how it refuses."""
-    before, folders = files(place), sorted(place.rglob("*"))
+    before = files(place)
+    folders = sorted(place.rglob("*"))
     outcome = command(*words.split())
     assert outcome.code == code, outcome.err
     for text in said:
@@ -119,23 +136,39 @@ def test_a_folder_of_masks_that_lacks_one(command, place):
 
 @pytest.mark.parametrize("scale", ["0", "1", "-2", "0.5", "17", "1e9", "nan", "inf", "-inf"])
 def test_scale(command, place, scale):
-    refused(command, place, f"sr in.png out.png --scale {scale}", 1, "--scale", "above 1 and at most 16")
+    refused(
+        command, place, f"sr in.png out.png --scale {scale}", 1, "--scale", "above 1 and at most 16"
+    )
 
 
 def test_scale_of_a_large_picture(command, place):
     Image.new("1", (5000, 4000)).save("large.png")
-    refused(command, place, "sr large.png out.png --scale 4", 1, "--scale 4", "5000x4000", "200 million")
+    refused(
+        command, place, "sr large.png out.png --scale 4", 1, "--scale 4", "5000x4000", "200 million"
+    )
 
 
 @pytest.mark.parametrize(
     ("kernel", "said"),
     [
-        *((text, "standard deviation") for text in ("gaussian", "gaussian:", "gaussian:abc", "gaussian:-1")),
+        *(
+            (text, "standard deviation")
+            for text in ("gaussian", "gaussian:", "gaussian:abc", "gaussian:-1")
+        ),
         *((text, "standard deviation") for text in ("gaussian:nan", "gaussian:0")),
         *((text, "too large") for text in ("gaussian:99999", "box:9999")),
-        *((text, "larger than the picture") for text in ("gaussian:60", "box:999", "motion:300", "disk:200")),
-        *((text, "whole pixels") for text in ("box", "box:0", "box:2.5", "box:-3", "box:nan", "box:abc")),
-        *((text, "kinds are gaussian, box, motion") for text in ("foo:3", "foo", ":", "Gaussian:1")),
+        *(
+            (text, "larger than the picture")
+            for text in ("gaussian:60", "box:999", "motion:300", "disk:200")
+        ),
+        *(
+            (text, "whole pixels")
+            for text in ("box", "box:0", "box:2.5", "box:-3", "box:nan", "box:abc")
+        ),
+        *(
+            (text, "kinds are gaussian, box, motion")
+            for text in ("foo:3", "foo", ":", "Gaussian:1")
+        ),
         ("box:3+gray", "more than a blur kernel"),
         ("motion:5:up", "degrees"),
         ("gaussian:1:boundary=none", "symmetric, mirror, replicate, circular, unknown"),
@@ -150,7 +183,10 @@ def test_blur_kernel(command, place, kernel, said):
     [
         ("sr --kernel nearest", ["--kernel", "nearest", "bicubic, area, lanczos"]),
         ("deblur", ["--kernel", "Missing"]),
-        ("deblur --kernel box:3 --boundary reflect", ["--boundary", "reflect", "symmetric", "unknown"]),
+        (
+            "deblur --kernel box:3 --boundary reflect",
+            ["--boundary", "reflect", "symmetric", "unknown"],
+        ),
         ("sr --method magic", ["--method magic", "ddrm", "sr3", "one-step"]),
         ("sr --steps 0", ["--steps 0", "between 1 and 1000"]),
         ("sr --steps -3 --method ddrm", ["--steps -3", "between 1 and 1000"]),
@@ -201,7 +237,15 @@ def test_usage(command, place, words, said):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("device", ["cuda", "cuda:7"])
 def test_a_device_that_is_not_there(command, place, device):
-    refused(command, place, f"sr in.png out.png --device {device}", 3, f"--device {device}", "auto", "cpu")
+    refused(
+        command,
+        place,
+        f"sr in.png out.png --device {device}",
+        3,
+        f"--device {device}",
+        "auto",
+        "cpu",
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,7 +269,9 @@ def test_output(command, place, words, code, said):
     refused(command, place, f"denoise {words}", code, *said)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs permissions, which root is above")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="needs permissions, which root is above"
+)
 def test_output_folder_without_permission(command, place):
     Path("nothing").chmod(0o500)
     refused(command, place, "denoise in.png nothing/out.png", 5, "nothing", "permission")
@@ -235,16 +281,23 @@ def test_transparency_that_the_output_cannot_keep(command, place):
     image = piece((24, 16))
     image.putalpha(100)
     image.save("clear.png")
-    refused(command, place, "denoise clear.png out.jpg --quiet", 1, "out.jpg", "transparency", ".png")
+    refused(
+        command, place, "denoise clear.png out.jpg --quiet", 1, "out.jpg", "transparency", ".png"
+    )
 
 
-# --- weights ------------------------------------------------------------------------------------------------
+# --- weights
+# ------------------------------------------------------------------------------------------------
 
 
 def copy_weights(name: str = "copy", **changes) -> Path:
-    """The shipped weights under another name; ``changes`` of the description, None takes an entry out."""
+    """The shipped weights under another name; ``changes`` of the description, None takes an entry
+    out.
+    """
     description = DESCRIPTION | changes
-    Path(f"{name}.json").write_text(json.dumps({k: v for k, v in description.items() if v is not None}))
+    Path(f"{name}.json").write_text(
+        json.dumps({k: v for k, v in description.items() if v is not None})
+    )
     return shutil.copy(WEIGHTS, f"{name}.safetensors")
 
 
@@ -302,7 +355,9 @@ class Bomb:
 )
 def test_description_that_does_not_fit(command, place, changes, said):
     copy_weights(**changes)
-    refused(command, place, "sr in.png out.png --model copy.safetensors", 3, "copy.safetensors", *said)
+    refused(
+        command, place, "sr in.png out.png --model copy.safetensors", 3, "copy.safetensors", *said
+    )
 
 
 def test_damaged_weights(command, place):
@@ -311,7 +366,14 @@ def test_damaged_weights(command, place):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    refused(command, place, "sr in.png out.png --model copy.safetensors", 3, "copy.safetensors", "damaged")
+    refused(
+        command,
+        place,
+        "sr in.png out.png --model copy.safetensors",
+        3,
+        "copy.safetensors",
+        "damaged",
+    )
 
 
 def test_weights_without_one_tensor(command, place):
@@ -321,10 +383,19 @@ def test_weights_without_one_tensor(command, place):
     del state[gone]
     Path("copy.safetensors").unlink()
     save_file(state, "copy.safetensors")
-    refused(command, place, "sr in.png out.png --model copy.safetensors", 3, "copy.safetensors", "1 missing", gone)
+    refused(
+        command,
+        place,
+        "sr in.png out.png --model copy.safetensors",
+        3,
+        "copy.safetensors",
+        "1 missing",
+        gone,
+    )
 
 
-# --- as a process -------------------------------------------------------------------------------------------
+# --- as a process
+# -------------------------------------------------------------------------------------------
 
 
 def test_process_shows_no_traceback_and_no_other_noise(place):
@@ -341,14 +412,32 @@ def test_process_shows_no_traceback_and_no_other_noise(place):
 
 def test_exit_codes_are_the_documented_ones(command):
     """The numbers that scripts rely on."""
-    errors = (BadArgument, UnreadableInput, Unavailable, FileAccess, NothingToDo, SomeFailed, RestoreError)
+    errors = (
+        BadArgument,
+        UnreadableInput,
+        Unavailable,
+        FileAccess,
+        NothingToDo,
+        SomeFailed,
+        RestoreError,
+    )
     assert [error.exit_code for error in errors] == [1, 2, 3, 5, 6, 10, 15]
     text = " ".join(command("--help").out.split())
-    for said in ("1 bad", "2 unreadable", "3 missing", "5 a file", "6 nothing", "10 some", "15 any", "130 interrupted"):
+    for said in (
+        "1 bad",
+        "2 unreadable",
+        "3 missing",
+        "5 a file",
+        "6 nothing",
+        "10 some",
+        "15 any",
+        "130 interrupted",
+    ):
         assert said in text
 
 
-# --- from Python --------------------------------------------------------------------------------------------
+# --- from Python
+# --------------------------------------------------------------------------------------------
 
 GOOD = np.full((8, 8, 3), 0.5, dtype=np.float32)
 
@@ -430,6 +519,10 @@ def test_api_says_which_model_is_missing():
 
 
 def test_api_errors_are_of_one_family_and_python_s_own():
-    for error, base in ((BadArgument, ValueError), (FileAccess, OSError), (Unavailable, RuntimeError)):
+    for error, base in (
+        (BadArgument, ValueError),
+        (FileAccess, OSError),
+        (Unavailable, RuntimeError),
+    ):
         assert issubclass(error, RestoreError)
         assert issubclass(error, base)

@@ -28,18 +28,35 @@ NEEDED = {
 """Options of each task, without the mask."""
 
 TWO_STEPS = ["--steps", "2"]
-FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {"denoise": NEEDED["denoise"]}
+FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {
+    "denoise": NEEDED["denoise"]
+}
 """The same, for a fraction of a second on a small picture."""
 
 EVERY_METHOD = ("ddrm", "diffpir", "sr3", "one-step")
-METHODS = [(task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in EVERY_METHOD]
+METHODS = [
+    (task, method) for task in ("sr", "inpaint", "deblur", "denoise") for method in EVERY_METHOD
+]
 METHODS += [("colorize", method) for method in ("ddrm", "diffpir", "sr3", "one-step")]
 
 ODD_SIZES = [(1, 1), (1, 17), (17, 1), (7, 3), (13, 21), (24, 16)]
-"""Width and height: one pixel, one row, one column, odd, prime, and one that the network divides."""
+"""Width and height: one pixel, one row, one column, odd, prime, and one that the network divides.
+"""
 
 JSON_KEYS = {
-    *("input", "status", "outputs", "width", "height", "task", "method", "steps", "samples", "seed", "noise"),
+    *(
+        "input",
+        "status",
+        "outputs",
+        "width",
+        "height",
+        "task",
+        "method",
+        "steps",
+        "samples",
+        "seed",
+        "noise",
+    ),
     *("operator", "consistency", "seconds", "model", "device", "dtype"),
 }
 
@@ -72,16 +89,20 @@ def write_mask(path: Path, size: tuple[int, int]) -> Path:
 def run_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
     words = [sys.executable, "-m", "cli", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+    return subprocess.run(
+        words, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
+    )
 
 
-# --- every task, method and size ----------------------------------------------------------------------------
+# --- every task, method and size
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", FAST)
 @pytest.mark.parametrize("crop", ["a", "b"])
 def test_restores_a_photograph(command, tmp_path, task, crop):
-    source, target = FIXTURES / f"crop_{crop}.png", tmp_path / "out.png"
+    source = FIXTURES / f"crop_{crop}.png"
+    target = tmp_path / "out.png"
     before = hashlib.sha256(source.read_bytes()).hexdigest()
     mask = ["--mask", write_mask(tmp_path / "mask.png", (128, 128))] if task == "inpaint" else []
     outcome = command(task, source, target, *FAST[task], *mask)
@@ -105,7 +126,11 @@ def test_any_size(command, picture, tmp_path, task, method):
     assert outcome.code == 0, outcome.err
     for width, height in sizes:
         factor = 2 if task == "sr" else 1
-        assert pixels(tmp_path / f"out/{width}x{height}.png").shape == (height * factor, width * factor, 3)
+        assert pixels(tmp_path / f"out/{width}x{height}.png").shape == (
+            height * factor,
+            width * factor,
+            3,
+        )
 
 
 @pytest.mark.parametrize("scale", [1.5, 2, 2.5, 3, 4, 8, 16])
@@ -131,7 +156,8 @@ def test_sr_explains_its_input_by_the_named_kernel(command, tmp_path, kernel, me
     assert np.sqrt(np.mean(difference**2)) < 1
 
 
-# --- where it writes ----------------------------------------------------------------------------------------
+# --- where it writes
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", FAST)
@@ -139,7 +165,10 @@ def test_default_name(command, picture, tmp_path, task):
     source = picture("my.photo.png")
     mask = ["--mask", write_mask(tmp_path / "masks/m.png", (24, 16))] if task == "inpaint" else []
     assert command(task, source, *FAST[task], *mask).code == 0
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [f"my.photo-{task}.png", "my.photo.png"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
+        f"my.photo-{task}.png",
+        "my.photo.png",
+    ]
 
 
 def test_default_name_of_a_folder(command, picture, tmp_path):
@@ -167,7 +196,10 @@ def test_default_name_of_a_picture_without_a_known_suffix(command, picture, tmp_
 def test_into_an_existing_folder(command, picture, tmp_path):
     (tmp_path / "out").mkdir()
     assert command("denoise", picture(), tmp_path / "out").code == 0
-    assert command("denoise", picture("other.png").rename(tmp_path / "other"), tmp_path / "out").code == 0
+    assert (
+        command("denoise", picture("other.png").rename(tmp_path / "other"), tmp_path / "out").code
+        == 0
+    )
     assert sorted(files(tmp_path)) == ["in.png", "other", "out/in.png", "out/other.png"]
 
 
@@ -178,7 +210,8 @@ def test_output_option_and_new_folders(command, picture, tmp_path):
 
 
 def test_never_replaces_unless_told(command, picture, tmp_path):
-    source, target = picture(), picture("out.png", crop="b")
+    source = picture()
+    target = picture("out.png", crop="b")
     before = target.read_bytes()
     outcome = command("denoise", source, target)
     assert outcome.code == 5
@@ -190,7 +223,8 @@ def test_never_replaces_unless_told(command, picture, tmp_path):
 
 
 def test_a_sample_file_in_the_way_is_not_replaced(command, picture, tmp_path):
-    source, sample = picture(), picture("out.sample2.png", crop="b")
+    source = picture()
+    sample = picture("out.sample2.png", crop="b")
     before = files(tmp_path)
     outcome = command("sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2)
     assert outcome.code == 5
@@ -198,7 +232,8 @@ def test_a_sample_file_in_the_way_is_not_replaced(command, picture, tmp_path):
     assert files(tmp_path) == before
 
 
-# --- random numbers -----------------------------------------------------------------------------------------
+# --- random numbers
+# -----------------------------------------------------------------------------------------
 
 
 def test_seed_decides_the_picture(command, picture, tmp_path):
@@ -232,7 +267,8 @@ def test_samples(command, picture, tmp_path):
     spread = samples.std(axis=0, ddof=1)
     assert spread.mean() > 1
     assert np.abs(pixels(target) - samples.mean(axis=0)).max() <= 1
-    # white is a standard deviation of 0.25; each sample was rounded to a level, which is four in the map
+    # white is a standard deviation of 0.25; each sample was rounded to a level, which is four in
+    # the map
     assert np.abs(pixels(tmp_path / "out.std.png") - np.minimum(spread * 4, 255)).max() <= 4
 
 
@@ -244,12 +280,15 @@ def test_fresh_noise_changes_the_result(command, picture, tmp_path):
     assert files(tmp_path)["0.png"] != files(tmp_path)["1.png"]
 
 
-# --- what it says -------------------------------------------------------------------------------------------
+# --- what it says
+# -------------------------------------------------------------------------------------------
 
 
 def test_json_is_all_there_is_on_stdout(command, picture, tmp_path):
     source = picture()
-    outcome = command("deblur", source, tmp_path / "o.png", "--kernel", "gaussian:1", "--steps", 3, "--json")
+    outcome = command(
+        "deblur", source, tmp_path / "o.png", "--kernel", "gaussian:1", "--steps", 3, "--json"
+    )
     report = json.loads(outcome.out)
     assert report.keys() >= JSON_KEYS
     assert (report["input"], report["outputs"]) == (str(source), [str(tmp_path / "o.png")])
@@ -276,12 +315,17 @@ def test_reports_the_noise_it_was_told_and_the_noise_it_finds(command, tmp_path)
     noisy = np.asarray(piece((64, 64), "b")) + 0.1 * 255 * rng.standard_normal((64, 64, 3))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "in.png")
     for option, noise, tolerance in (("auto", 0.1, 0.02), ("0.07", 0.07, 1e-6)):
-        outcome = command("denoise", tmp_path / "in.png", "--noise", option, "--json", "--overwrite")
+        outcome = command(
+            "denoise", tmp_path / "in.png", "--noise", option, "--json", "--overwrite"
+        )
         assert json.loads(outcome.out)["noise"] == pytest.approx(noise, abs=tolerance)
 
 
 def test_quiet(command, picture, tmp_path):
-    for arguments in ([picture(), tmp_path / "a.png"], [picture("in/b.png").parent, tmp_path / "out"]):
+    for arguments in (
+        [picture(), tmp_path / "a.png"],
+        [picture("in/b.png").parent, tmp_path / "out"],
+    ):
         outcome = command("denoise", *arguments, "--quiet")
         assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 
@@ -303,7 +347,9 @@ def test_process_ends_with_the_exit_code_of_an_error(picture, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([task, "--help"] for task in FAST)])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([task, "--help"] for task in FAST)]
+)
 def test_help(command, arguments):
     outcome = command(*arguments)
     assert outcome.code == 0
@@ -318,7 +364,8 @@ def test_help_where_nothing_is_asked(command):
     assert "error" not in outcome.err
 
 
-# --- formats ------------------------------------------------------------------------------------------------
+# --- formats
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("task", "factor"), [("sr", 2), ("denoise", 1)])
@@ -338,10 +385,14 @@ class TestFormats:
     def test_alpha_is_kept_and_enlarged(self, command, picture, task, factor):
         for mode in ("LA", "RGBA"):
             source = picture(f"{mode}.png", mode)
-            im = Image.open(self.restored(command, task, source, source.with_name(f"{mode}-out.png")))
+            im = Image.open(
+                self.restored(command, task, source, source.with_name(f"{mode}-out.png"))
+            )
             assert (im.mode, im.size) == (mode, (24 * factor, 16 * factor))
             alpha = np.asarray(im.getchannel("A")).astype(int)
-            expected = np.asarray(Image.open(source).getchannel("A").resize(im.size, Image.BICUBIC)).astype(int)
+            expected = np.asarray(
+                Image.open(source).getchannel("A").resize(im.size, Image.BICUBIC)
+            ).astype(int)
             assert np.abs(alpha - expected)[:, 2:-2].max() <= (3 if factor > 1 else 0)
 
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -355,7 +406,9 @@ class TestFormats:
         assert np.abs(raw[..., ::-1].mean() - pixels_16bit((24, 16)).mean()) < 655
 
     def test_16_bit_grey_stays_so(self, command, picture, task, factor):
-        raw = cv2.imread(str(self.restored(command, task, picture(mode="I;16"))), cv2.IMREAD_UNCHANGED)
+        raw = cv2.imread(
+            str(self.restored(command, task, picture(mode="I;16"))), cv2.IMREAD_UNCHANGED
+        )
         assert (raw.dtype, raw.shape) == (np.uint16, (16 * factor, 24 * factor))
 
     def test_profile_is_kept(self, command, picture, task, factor):
@@ -378,16 +431,19 @@ class TestFormats:
         assert (im.mode, im.size) == ("L" if mode == "1" else "RGB", (24 * factor, 16 * factor))
 
 
-# --- inpainting ---------------------------------------------------------------------------------------------
+# --- inpainting
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "RGB;16"])
 def test_inpaint_leaves_known_pixels_alone(command, picture, tmp_path, mode):
-    source, mask = picture(mode=mode), write_mask(tmp_path / "mask.png", (24, 16))
+    source = picture(mode=mode)
+    mask = write_mask(tmp_path / "mask.png", (24, 16))
     target = tmp_path / "out.png"
     assert command("inpaint", source, target, "--mask", mask, "--steps", 3).code == 0
     read = pixels_of_16bit if mode == "RGB;16" else pixels
-    before, after = read(source), read(target)
+    before = read(source)
+    after = read(target)
     assert np.array_equal(before[:, 12:], after[:, 12:])
     colors = -1 if mode == "RGBA" else None
     changed = before[:, :12] != after[:, :12]
@@ -411,15 +467,22 @@ def test_inpaint_does_not_look_below_the_mask(command, tmp_path, method):
 
 
 def test_masks_of_a_folder_by_place_and_stem(command, picture, tmp_path):
-    """Left half of one picture, right half of the other; the masks' formats need not be the pictures'."""
+    """Left half of one picture, right half of the other; the masks' formats need not be the
+    pictures'.
+    """
     picture("in/a.png")
     picture("in/sub/a.jpg", quality=95)
     write_mask(tmp_path / "masks/a.bmp", (24, 16))
     right = write_mask(tmp_path / "masks/sub/a.png", (24, 16))
     Image.fromarray(255 - np.asarray(Image.open(right))).save(right)
-    outcome = command("inpaint", tmp_path / "in", tmp_path / "out", "--mask", tmp_path / "masks", "--steps", 2)
+    outcome = command(
+        "inpaint", tmp_path / "in", tmp_path / "out", "--mask", tmp_path / "masks", "--steps", 2
+    )
     assert outcome.code == 0, outcome.err
-    top, below = (np.abs(pixels(tmp_path / "in" / n) - pixels(tmp_path / "out" / n)) for n in ("a.png", "sub/a.jpg"))
+    top, below = (
+        np.abs(pixels(tmp_path / "in" / n) - pixels(tmp_path / "out" / n))
+        for n in ("a.png", "sub/a.jpg")
+    )
     assert top[:, 12:].max() == 0
     assert top[:, :12].mean() > 5
     assert below[:, 16:].mean() > 10
@@ -430,14 +493,18 @@ def test_one_mask_for_a_folder(command, picture, tmp_path):
     mask = write_mask(tmp_path / "mask.png", (24, 16))
     for name in ("a", "b"):
         picture(f"in/{name}.png", crop=name)
-    assert command("inpaint", tmp_path / "in", tmp_path / "out", "--mask", mask, "--steps", 2).code == 0
+    assert (
+        command("inpaint", tmp_path / "in", tmp_path / "out", "--mask", mask, "--steps", 2).code
+        == 0
+    )
     for name in ("a.png", "b.png"):
         difference = np.abs(pixels(tmp_path / "in" / name) - pixels(tmp_path / "out" / name))
         assert difference[:, 12:].max() == 0
         assert difference[:, :12].mean() > 5
 
 
-# --- folders ------------------------------------------------------------------------------------------------
+# --- folders
+# ------------------------------------------------------------------------------------------------
 
 
 def test_folder_is_mirrored_and_resumed(command, picture, tmp_path):
@@ -447,7 +514,8 @@ def test_folder_is_mirrored_and_resumed(command, picture, tmp_path):
     (tmp_path / "in/notes.txt").write_text("not a picture")
     (tmp_path / "in/.hidden.png").write_text("not a picture")
     before = files(tmp_path / "in")
-    source, target = tmp_path / "in", tmp_path / "out"
+    source = tmp_path / "in"
+    target = tmp_path / "out"
 
     assert command("denoise", source, target).code == 0
     assert sorted(files(target)) == names
@@ -463,7 +531,9 @@ def test_folder_is_mirrored_and_resumed(command, picture, tmp_path):
     outcome = command("denoise", source, target, "--json")
     assert outcome.code == 0
     assert "2 done before" in outcome.err
-    assert [json.loads(line)["input"] for line in outcome.out.splitlines()] == [str(source / "sub/a.png")]
+    assert [json.loads(line)["input"] for line in outcome.out.splitlines()] == [
+        str(source / "sub/a.png")
+    ]
     assert files(target)["a.png"] == b"kept as it is"
     assert files(target)["sub/a.png"] == first["sub/a.png"]
 
@@ -516,7 +586,12 @@ def test_a_broken_sample_set_of_a_folder_is_not_taken_for_done(command, picture,
     assert blocker.read_bytes() == before
     blocker.unlink()
     assert command("colorize", tmp_path / "in", tmp_path / "out", *options).code == 0
-    assert sorted(files(tmp_path / "out")) == ["a.png", "a.sample1.png", "a.sample2.png", "a.std.png"]
+    assert sorted(files(tmp_path / "out")) == [
+        "a.png",
+        "a.sample1.png",
+        "a.sample2.png",
+        "a.std.png",
+    ]
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
@@ -533,12 +608,15 @@ def test_masks_are_never_overwritten(command, picture, tmp_path):
     picture("in/a.png")
     mask = write_mask(tmp_path / "masks/a.png", (24, 16))
     before = mask.read_bytes()
-    outcome = command("inpaint", tmp_path / "in", mask.parent, "--mask", mask.parent, "--steps", 2, "--overwrite")
+    outcome = command(
+        "inpaint", tmp_path / "in", mask.parent, "--mask", mask.parent, "--steps", 2, "--overwrite"
+    )
     assert outcome.code == 5
     assert mask.read_bytes() == before
 
 
-# --- how well -----------------------------------------------------------------------------------------------
+# --- how well
+# -----------------------------------------------------------------------------------------------
 # Bounds lie a little below what the shipped model reached when they were set.
 
 
@@ -552,7 +630,9 @@ def degraded(tmp_path: Path, values: np.ndarray) -> Path:
 @pytest.mark.parametrize("noise", ["0.1", "auto"])
 def test_denoising_gains_5_db(command, tmp_path, crop, noise):
     clean = np.asarray(piece((96, 96), crop))
-    source = degraded(tmp_path, clean + 25.5 * np.random.default_rng(0).standard_normal(clean.shape))
+    source = degraded(
+        tmp_path, clean + 25.5 * np.random.default_rng(0).standard_normal(clean.shape)
+    )
     assert command("denoise", source, tmp_path / "out.png", "--noise", noise).code == 0
     assert psnr(pixels(tmp_path / "out.png"), clean) > psnr(pixels(source), clean) + 5
 
@@ -577,7 +657,10 @@ def test_super_resolution_against_bicubic(command, tmp_path, crop, method, gain)
     arguments = [tmp_path / "small.png", tmp_path / "out.png", "--scale", 2, "--method", method]
     assert command("sr", *arguments).code == 0
     bicubic = np.asarray(small.resize((96, 96), Image.BICUBIC))
-    assert psnr(pixels(tmp_path / "out.png"), np.asarray(clean)) > psnr(bicubic, np.asarray(clean)) + gain
+    assert (
+        psnr(pixels(tmp_path / "out.png"), np.asarray(clean))
+        > psnr(bicubic, np.asarray(clean)) + gain
+    )
 
 
 @pytest.mark.parametrize("crop", ["a", "b"])
@@ -586,25 +669,30 @@ def test_inpainting_of_scattered_holes_passes_20_db(command, tmp_path, crop):
     hole = np.random.default_rng(0).random((64, 64)) < 0.3
     source = degraded(tmp_path, np.where(hole[..., None], 0, clean))
     Image.fromarray(hole).save(tmp_path / "mask.png")
-    assert command("inpaint", source, tmp_path / "out.png", "--mask", tmp_path / "mask.png").code == 0
+    assert (
+        command("inpaint", source, tmp_path / "out.png", "--mask", tmp_path / "mask.png").code == 0
+    )
     assert psnr(pixels(tmp_path / "out.png")[hole], clean[hole]) > 20
 
 
 def test_colourising_keeps_the_luma_and_adds_colour(command, picture, tmp_path):
-    source, target = picture(mode="L", size=(48, 48), crop="b"), tmp_path / "out.png"
+    source = picture(mode="L", size=(48, 48), crop="b")
+    target = tmp_path / "out.png"
     assert command("colorize", source, target, "--steps", 3).code == 0
     luma = np.asarray(Image.open(target).convert("L")).astype(float)
     assert np.sqrt(np.mean((luma - pixels(source)) ** 2)) < 2
     assert pixels(target).std(axis=2).mean() > 2
 
 
-# --- when things go wrong inside ----------------------------------------------------------------------------
+# --- when things go wrong inside
+# ----------------------------------------------------------------------------
 
 
 def test_interrupt_leaves_nothing(command, picture, tmp_path, monkeypatch):
     from restore.diffusion.denoiser import Denoiser
 
-    calls, real = [], Denoiser.__call__
+    calls = []
+    real = Denoiser.__call__
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -644,7 +732,9 @@ def test_interrupt_ends_a_folder_too(command, picture, tmp_path, monkeypatch):
         *(("denoise", value) for value in ("inf", "-inf")),
     ],
 )
-def test_output_of_the_network_that_is_not_finite(command, picture, tmp_path, monkeypatch, task, value):
+def test_output_of_the_network_that_is_not_finite(
+    command, picture, tmp_path, monkeypatch, task, value
+):
     import torch
 
     from restore.diffusion.denoiser import Denoiser, Prediction
@@ -669,10 +759,13 @@ def test_debug_shows_the_traceback(command, picture, tmp_path):
     assert "Traceback" in outcome.err
 
 
-def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, picture, tmp_path, monkeypatch):
+def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(
+    command, picture, tmp_path, monkeypatch
+):
     import restore.jobs.picture
 
-    real, tried = restore.jobs.picture.write_atomically, []
+    real = restore.jobs.picture.write_atomically
+    tried = []
 
     def fails_on_the_target(data, path, overwrite):
         tried.append(path.name)
@@ -682,7 +775,9 @@ def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(command, p
 
     monkeypatch.setattr(restore.jobs.picture, "write_atomically", fails_on_the_target)
     source = picture()
-    outcome = command("sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2, "--scale", 2)
+    outcome = command(
+        "sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2, "--scale", 2
+    )
     assert outcome.code != 0
     assert sorted(tried) == ["out.png", "out.sample1.png", "out.sample2.png", "out.std.png"]
     assert sorted(files(tmp_path)) == ["in.png"]
@@ -717,7 +812,15 @@ def test_out_of_memory(command, picture, tmp_path, monkeypatch):
 def test_doubts_a_kernel_that_does_not_explain_the_input(command, tmp_path):
     sharp = FIXTURES / "crop_a.png"
     outcome = command(
-        "deblur", sharp, tmp_path / "out.png", "--kernel", "gaussian:3", "--noise", "0.01", "--steps", "4"
+        "deblur",
+        sharp,
+        tmp_path / "out.png",
+        "--kernel",
+        "gaussian:3",
+        "--noise",
+        "0.01",
+        "--steps",
+        "4",
     )
     assert outcome.code == 0
     assert "does not explain the input" in outcome.err

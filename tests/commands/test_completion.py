@@ -26,7 +26,12 @@ def run_completion(**variables: str) -> str:
     root = str(Path(cli.__file__).parent)
     environment = {**os.environ, "PYTHONPATH": root, **variables}
     done = subprocess.run(
-        [sys.executable, "-m", "cli"], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, "-m", "cli"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
     )
     assert "Traceback" not in done.stderr
     return done.stdout
@@ -109,5 +114,7 @@ def test_bash_takes_the_script(tmp_path):
         "PYTHONPATH": str(Path(cli.__file__).parent),
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
     }
-    done = subprocess.run([BASH, "-c", lines], capture_output=True, text=True, env=environment, timeout=60, check=True)
+    done = subprocess.run(
+        [BASH, "-c", lines], capture_output=True, text=True, env=environment, timeout=60, check=True
+    )
     assert done.stdout.split() == ["ddrm", "diffpir"]

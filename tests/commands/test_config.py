@@ -34,7 +34,8 @@ def told(outcome) -> dict:
 def test_options_of_a_file(command, picture, tmp_path, config):
     """Those of the command's section before those at the top, with dashes or underscores."""
     path = config(
-        "seed = 5\njson = true\nsteps = 3\n[sr]\nscale = 2\nsteps = 2\nmethod = 'diffpir'\n[deblur]\nseed = 6"
+        "seed = 5\njson = true\nsteps = 3\n[sr]\nscale = 2\nsteps = 2\nmethod = "
+        "'diffpir'\n[deblur]\nseed = 6"
     )
     done = told(command("sr", picture(), tmp_path / "out.png", "--config", path))
     assert (done["width"], done["seed"], done["steps"], done["method"]) == (48, 5, 2, "diffpir")
@@ -54,7 +55,10 @@ def test_a_needed_option_may_be_in_the_file(command, picture, tmp_path, config):
     assert command("deblur", tmp_path / "in.png").code == 1
     path = config("json = true\n[deblur]\nkernel = 'gaussian:1'\nnoise = 0.02\nsteps = 2")
     done = told(command("deblur", tmp_path / "in.png", "--config", path))
-    assert (done["operator"], done["noise"]) == ("blur:gaussian:1:boundary=unknown", pytest.approx(0.02))
+    assert (done["operator"], done["noise"]) == (
+        "blur:gaussian:1:boundary=unknown",
+        pytest.approx(0.02),
+    )
 
 
 def test_paths_are_relative_to_the_file(command, picture, tmp_path, config, monkeypatch):
@@ -64,7 +68,8 @@ def test_paths_are_relative_to_the_file(command, picture, tmp_path, config, monk
     (tmp_path / "set" / "masks").mkdir(parents=True)
     Image.fromarray(mask).save(tmp_path / "set" / "masks" / "m.png")
     path = config(
-        "output = '../made/b.png'\nreport = 'r.html'\n[inpaint]\nmask = 'masks/m.png'\nsteps = 2", "set/o.toml"
+        "output = '../made/b.png'\nreport = 'r.html'\n[inpaint]\nmask = 'masks/m.png'\nsteps = 2",
+        "set/o.toml",
     )
     (tmp_path / "elsewhere").mkdir()
     for place, file in ((tmp_path / "elsewhere", path), (tmp_path / "set", Path("o.toml"))):
@@ -84,12 +89,23 @@ def test_files_in_texts_are_relative_to_the_file(command, tmp_path, config, monk
     Image.fromarray(kernel).save(tmp_path / "set" / "k.png")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    text = "json = true\nsteps = 2\n[deblur]\nkernel = 'file:k.png'\n[solve]\noperator = 'blur:file:k.png+down:area:2'"
+    text = (
+        "json = true\nsteps = 2\n[deblur]\nkernel = 'file:k.png'\n[solve]\noperator = "
+        "'blur:file:k.png+down:area:2'"
+    )
     path = config(text, "set/o.toml")
     for task in ("deblur", "solve"):
         done = told(command(task, tmp_path / "in.png", tmp_path / f"{task}.png", "--config", path))
         assert str(tmp_path / "set" / "k.png") in done["operator"]
-    outcome = command("deblur", tmp_path / "in.png", tmp_path / "x.png", "--kernel", "file:k.png", "--config", path)
+    outcome = command(
+        "deblur",
+        tmp_path / "in.png",
+        tmp_path / "x.png",
+        "--kernel",
+        "file:k.png",
+        "--config",
+        path,
+    )
     assert outcome.code == 5  # on the command line it is relative to where we are
 
 
@@ -138,7 +154,9 @@ def test_what_is_refused(command, picture, tmp_path, config, text):
 def test_dashes_and_underscores_are_one(config):
     options = {"two-words": common_options.Option("two-words", "two_words", int)}
     for key in ("two-words", "two_words"):
-        assert common_options.read_options(config(f"{key} = 3"), "sr", {"sr": options}) == {"two_words": 3}
+        assert common_options.read_options(config(f"{key} = 3"), "sr", {"sr": options}) == {
+            "two_words": 3
+        }
     with pytest.raises(ValueError, match="twice"):
         common_options.read_options(config("two-words = 3\ntwo_words = 3"), "sr", {"sr": options})
 
@@ -153,7 +171,11 @@ def test_files_that_cannot_be_read(command, picture, tmp_path):
 
 
 def test_values_out_of_range_are_refused_as_on_the_command_line(command, picture, config):
-    for text, says in (("seed = -1", "--seed"), ("method = 'magic'", "--method magic"), ("noise = 2", "--noise 2")):
+    for text, says in (
+        ("seed = -1", "--seed"),
+        ("method = 'magic'", "--method magic"),
+        ("noise = 2", "--noise 2"),
+    ):
         outcome = command("denoise", picture(), "--config", config(text))
         assert outcome.code == 1
         assert says in outcome.err
@@ -162,9 +184,13 @@ def test_values_out_of_range_are_refused_as_on_the_command_line(command, picture
 def test_every_option_of_every_task_can_be_set(command, picture, tmp_path, config, monkeypatch):
     """What the help shows is known to the file, but the file itself and what ends the command."""
     known = {}
-    monkeypatch.setattr(common_options, "read_options", lambda path, task, commands: known.update(commands) or {})
+    monkeypatch.setattr(
+        common_options, "read_options", lambda path, task, commands: known.update(commands) or {}
+    )
     for task in common_options.TASKS:
         command(task, tmp_path / "absent", "--config", "x.toml")
-        shown = {word.strip(",") for word in command(task, "--help").out.split() if word.startswith("--")}
+        shown = {
+            word.strip(",") for word in command(task, "--help").out.split() if word.startswith("--")
+        }
         shown = {name.removeprefix("--") for name in shown if not name.startswith("--no-")}
         assert known[task].keys() == shown - {"help", "config"}

@@ -10,7 +10,9 @@ from support.pictures import files, piece
 import restore
 from restore.restorer import restorer
 
-WAYS = pytest.mark.parametrize("way", [{"method": "sr3"}, {"sampler": "dpmpp-2m"}], ids=["sr3", "sampler"])
+WAYS = pytest.mark.parametrize(
+    "way", [{"method": "sr3"}, {"sampler": "dpmpp-2m"}], ids=["sr3", "sampler"]
+)
 
 
 def enlarged(**options: object) -> np.ndarray:
@@ -45,7 +47,9 @@ def test_more_is_another_picture_at_two_calls_a_step(way) -> None:
 
 
 def test_none_at_all_is_the_prior_alone(monkeypatch) -> None:
-    """At scale 0 the network's answers are those without a condition; what explains the input is the projection."""
+    """At scale 0 the network's answers are those without a condition; what explains the input is
+    the projection.
+    """
     unshown = restorer("default", "cpu").denoiser
     call = type(unshown).__call__
 
@@ -60,9 +64,17 @@ def test_none_at_all_is_the_prior_alone(monkeypatch) -> None:
 def test_the_command_guides(command, picture, tmp_path) -> None:
     source = picture(size=(12, 8))
     for scale in (1, 3):
-        assert command("sr", source, tmp_path / f"out{scale}.png", "--steps", 2, "--guidance", scale).code == 0
+        assert (
+            command(
+                "sr", source, tmp_path / f"out{scale}.png", "--steps", 2, "--guidance", scale
+            ).code
+            == 0
+        )
     assert command("sr", source, tmp_path / "plain.png", "--steps", 2, "--method", "sr3").code == 0
-    pixels = {path: np.asarray(Image.open(tmp_path / path)) for path in ("out1.png", "out3.png", "plain.png")}
+    pixels = {
+        path: np.asarray(Image.open(tmp_path / path))
+        for path in ("out1.png", "out3.png", "plain.png")
+    }
     assert np.array_equal(pixels["out1.png"], pixels["plain.png"])
     assert not np.array_equal(pixels["out3.png"], pixels["plain.png"])
 
@@ -73,9 +85,18 @@ def test_the_command_guides(command, picture, tmp_path) -> None:
         (("sr", "--guidance", "-1"), "--guidance -1.0: must be 0 or more"),
         (("sr", "--guidance", "nan"), "--guidance nan: must be 0 or more"),
         (("sr", "--guidance", "much"), "--guidance"),
-        (("sr", "--guidance", "2", "--method", "ddrm"), "--guidance 2.0: is for --method sr3, not ddrm"),
-        (("colorize", "--guidance", "2", "--method", "one-step"), "is for --method sr3, not one-step"),
-        (("solve", "--operator", "bayer", "--guidance", "2"), "the task 'solve' has no condition picture"),
+        (
+            ("sr", "--guidance", "2", "--method", "ddrm"),
+            "--guidance 2.0: is for --method sr3, not ddrm",
+        ),
+        (
+            ("colorize", "--guidance", "2", "--method", "one-step"),
+            "is for --method sr3, not one-step",
+        ),
+        (
+            ("solve", "--operator", "bayer", "--guidance", "2"),
+            "the task 'solve' has no condition picture",
+        ),
     ],
 )
 def test_refuses(command, picture, words, said) -> None:

@@ -74,7 +74,9 @@ def test_why_this_device(monkeypatch):
 
 def test_what_is_not_here_is_said_and_the_rest_is_shown(command, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "_has_cuda", lambda: False)
-    outcome = command("info", "--device", "cuda", "--model", tmp_path / "absent.safetensors", "--json")
+    outcome = command(
+        "info", "--device", "cuda", "--model", tmp_path / "absent.safetensors", "--json"
+    )
     assert outcome.code == 3
     info = json.loads(outcome.out)
     assert "no such CUDA device" in info["device"]["error"]
@@ -87,7 +89,9 @@ def test_what_is_not_here_is_said_and_the_rest_is_shown(command, tmp_path, monke
 
 def test_a_damaged_model(command, tmp_path):
     for suffix in (".safetensors", ".json"):
-        shutil.copy(pretrained.checkpoint_path("default").with_suffix(suffix), tmp_path / f"m{suffix}")
+        shutil.copy(
+            pretrained.checkpoint_path("default").with_suffix(suffix), tmp_path / f"m{suffix}"
+        )
     assert gathered(command, "--model", tmp_path / "m.safetensors")["model"]["training"] is None
     data = bytearray((tmp_path / "m.safetensors").read_bytes())
     data[-1] ^= 1

@@ -18,7 +18,9 @@ SMALL = ("--size", 16, "--device", "cpu")
 def test_photographs_are_likelier_than_noise(command, tmp_path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    outcome = command("likelihood", FIXTURES / "crop_a.png", tmp_path / "noise.png", "--json", *SMALL)
+    outcome = command(
+        "likelihood", FIXTURES / "crop_a.png", tmp_path / "noise.png", "--json", *SMALL
+    )
     assert outcome.code == 0
     photograph, nothing = (json.loads(line) for line in outcome.out.splitlines())
     assert photograph["input"] == str(FIXTURES / "crop_a.png")
@@ -27,7 +29,10 @@ def test_photographs_are_likelier_than_noise(command, tmp_path) -> None:
 
 
 def test_a_line_for_people_and_a_seed_that_says_which(command) -> None:
-    lines = [command("likelihood", FIXTURES / "crop_b.png", *SMALL, "--seed", seed).out for seed in (0, 0, 1)]
+    lines = [
+        command("likelihood", FIXTURES / "crop_b.png", *SMALL, "--seed", seed).out
+        for seed in (0, 0, 1)
+    ]
     bits = [line.split(":")[-1].split("(")[0] for line in lines]
     assert "bits per dimension (16x16" in lines[0]
     assert bits[0] == bits[1] != bits[2]
@@ -51,7 +56,9 @@ def test_refuses(command, words, code, said) -> None:
 
 
 def test_one_bad_picture_of_several_does_not_end_the_others(command) -> None:
-    outcome = command("likelihood", FIXTURES / "absent.png", FIXTURES / "crop_a.png", "--json", *SMALL)
+    outcome = command(
+        "likelihood", FIXTURES / "absent.png", FIXTURES / "crop_a.png", "--json", *SMALL
+    )
     assert outcome.code == 10
     assert json.loads(outcome.out)["input"] == str(FIXTURES / "crop_a.png")
     assert "absent.png: cannot be read" in outcome.err

@@ -1,4 +1,6 @@
-"""Options that were made apart from each other, together: each pair works, or is refused before anything is written."""
+"""Options that were made apart from each other, together: each pair works, or is refused before
+anything is written.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ from restore.jobs.picture import Work
 from restore.jobs.plan import Job
 from restore.methods.settings import Options
 
-SMALL, LARGE = (12, 8), (48, 32)
+SMALL = (12, 8)
+LARGE = (48, 32)
 
 
 @pytest.fixture
 def place(picture, tmp_path, monkeypatch) -> Path:
-    """A working folder with pictures of every kind, their starts, levels and two models of others."""
+    """A working folder with pictures of every kind, their starts, levels and two models of
+    others.
+    """
     for name in ("in/a.png", "in/b.png", "one.png"):
         picture(name, size=SMALL)
     for name, crop in (("starts/a.png", "a"), ("starts/b.png", "b"), ("start.png", "a")):
@@ -55,27 +60,60 @@ CLASSES = "--model classes.safetensors"
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (f"sr one.png out.png {CASCADE} --steps 2 --method sr3 --guidance 2", {"method": "sr3", "steps": 4}),
-        (f"sr one.png out.png {CASCADE} --levels levels.json --guidance 2", {"method": "sr3", "steps": 4}),
-        (f"sr one.png out.png {CASCADE} --steps 2 --sampler ddim --guidance 2", {"method": "sr3", "steps": 4}),
+        (
+            f"sr one.png out.png {CASCADE} --steps 2 --method sr3 --guidance 2",
+            {"method": "sr3", "steps": 4},
+        ),
+        (
+            f"sr one.png out.png {CASCADE} --levels levels.json --guidance 2",
+            {"method": "sr3", "steps": 4},
+        ),
+        (
+            f"sr one.png out.png {CASCADE} --steps 2 --sampler ddim --guidance 2",
+            {"method": "sr3", "steps": 4},
+        ),
         (f"sr one.png out.png {CASCADE} --method one-step", {"method": "one-step", "steps": 2}),
-        (f"sr one.png out.png {CASCADE} --steps 2 --method diffpir --samples 2", {"method": "diffpir", "samples": 2}),
-        (f"sr one.png out.png {CASCADE} --steps 2 --class 1 {CLASSES}", {"method": "ddrm", "steps": 4}),
+        (
+            f"sr one.png out.png {CASCADE} --steps 2 --method diffpir --samples 2",
+            {"method": "diffpir", "samples": 2},
+        ),
+        (
+            f"sr one.png out.png {CASCADE} --steps 2 --class 1 {CLASSES}",
+            {"method": "ddrm", "steps": 4},
+        ),
         (f"sr alpha.png out.png {CASCADE} --steps 2", {"width": LARGE[0]}),
         (f"sr deep.png out.png {CASCADE} --steps 2 --depth 16", {"width": LARGE[0]}),
         (f"sr pages.tiff out.tiff {CASCADE} --steps 2 --pages --compare", {"steps": 4}),
-        (f"{FOLDER} {CASCADE} --batch 2 --samples 2 --compare --report page.html", {"steps": 4, "samples": 2}),
+        (
+            f"{FOLDER} {CASCADE} --batch 2 --samples 2 --compare --report page.html",
+            {"steps": 4, "samples": 2},
+        ),
         (f"{FOLDER} {CASCADE} --dry-run", {"status": "planned"}),
         (f"{FOLDER} --start starts --batch 2 --samples 2", {"method": "ddrm", "samples": 2}),
-        (f"{FOLDER} --start starts --sampler heun --guidance 2 --report page.html", {"method": "sr3"}),
+        (
+            f"{FOLDER} --start starts --sampler heun --guidance 2 --report page.html",
+            {"method": "sr3"},
+        ),
         ("sr pages.tiff out.tiff --steps 2 --pages --start start.png", {"method": "ddrm"}),
         ("sr alpha.png out.png --steps 2 --start start.png", {"width": LARGE[0]}),
         (f"{FOLDER} --start starts --batch 2 --class 2 {CLASSES}", {"method": "ddrm"}),
-        ("sr in out --guidance 2 --levels levels.json --batch 2 --samples 2", {"method": "sr3", "steps": 2}),
+        (
+            "sr in out --guidance 2 --levels levels.json --batch 2 --samples 2",
+            {"method": "sr3", "steps": 2},
+        ),
         (f"{FOLDER} --batch 2 --class 1 {CLASSES} --compare", {"method": "ddrm"}),
-        ("colorize one.png out.png --levels levels.json --guidance 0.5", {"method": "sr3", "steps": 2}),
-        ("deblur one.png out.png --kernel box:3 --levels levels.json --guidance 0", {"method": "sr3"}),
-        ("inpaint one.png out.png --mask one.png --sampler ddim --guidance 2 --steps 2", {"method": "sr3"}),
+        (
+            "colorize one.png out.png --levels levels.json --guidance 0.5",
+            {"method": "sr3", "steps": 2},
+        ),
+        (
+            "deblur one.png out.png --kernel box:3 --levels levels.json --guidance 0",
+            {"method": "sr3"},
+        ),
+        (
+            "inpaint one.png out.png --mask one.png --sampler ddim --guidance 2 --steps 2",
+            {"method": "sr3"},
+        ),
     ],
 )
 def test_together(command, place, line, told) -> None:
@@ -93,24 +131,56 @@ def test_together(command, place, line, told) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        (f"{FOLDER} --cascade 2x2 --start starts", 1, "--cascade and --start: the stages begin and go by themselves"),
+        (
+            f"{FOLDER} --cascade 2x2 --start starts",
+            1,
+            "--cascade and --start: the stages begin and go by themselves",
+        ),
         (f"{FOLDER} --cascade 2x2 --watch --report page.html", 1, "--watch and --report"),
-        (f"{FOLDER} --cascade-noise 0.1", 1, "--cascade-noise 0.1: lies between the stages of a cascade"),
+        (
+            f"{FOLDER} --cascade-noise 0.1",
+            1,
+            "--cascade-noise 0.1: lies between the stages of a cascade",
+        ),
         ("sr in out --start starts --levels levels.json", 1, "--levels and --start: both say"),
-        ("sr in out --levels levels.json --sampler ddim", 1, "--levels: are of --method sr3 and its own sampler"),
+        (
+            "sr in out --levels levels.json --sampler ddim",
+            1,
+            "--levels: are of --method sr3 and its own sampler",
+        ),
         ("sr in out --levels levels.json --method ddrm", 1, "not of ddrm"),
         ("sr in out --levels levels.json --method one-step", 1, "not of one-step"),
         ("sr in out --levels levels.json --steps 3", 1, "--steps 3: there are 2 --levels"),
         ("sr in out --levels high.json", 1, "--levels: 10000 is no noise level of this model"),
         ("sr in out --levels low.json", 1, "--levels: 1e-05 is no noise level of this model"),
-        (f"{FOLDER} --guidance 2 --method ddrm", 1, "--guidance 2.0: is for --method sr3, not ddrm"),
-        (f"{FOLDER} --sampler analytic-ddim", 1, "--sampler analytic-ddim: its variance is estimated for the prior"),
-        (f"{FOLDER} --sampler ddpm-learned", 1, "--sampler ddpm-learned: this model has not learned the variance"),
+        (
+            f"{FOLDER} --guidance 2 --method ddrm",
+            1,
+            "--guidance 2.0: is for --method sr3, not ddrm",
+        ),
+        (
+            f"{FOLDER} --sampler analytic-ddim",
+            1,
+            "--sampler analytic-ddim: its variance is estimated for the prior",
+        ),
+        (
+            f"{FOLDER} --sampler ddpm-learned",
+            1,
+            "--sampler ddpm-learned: this model has not learned the variance",
+        ),
         (f"{FOLDER} --class 1", 1, "--class 1: this model knows no classes"),
         (f"{FOLDER} {CLASSES}", 1, "--class is missing: this model draws one of 3 classes"),
         (f"{FOLDER} {CLASSES} --class 3", 1, "--class 3: must be between 0 and 2"),
-        (f"{FOLDER} {CLASSES} --class 1 --guidance 2", 1, "--method sr3: this model is unconditional"),
-        ("colorize in out --class 1 --method one-step --model classes.safetensors", 1, "this model is unconditional"),
+        (
+            f"{FOLDER} {CLASSES} --class 1 --guidance 2",
+            1,
+            "--method sr3: this model is unconditional",
+        ),
+        (
+            "colorize in out --class 1 --method one-step --model classes.safetensors",
+            1,
+            "this model is unconditional",
+        ),
     ],
 )
 def test_refused(command, place, line, code, said) -> None:
@@ -126,13 +196,38 @@ def test_refused(command, place, line, code, said) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("denoise in out --method spandrel:dn.pth --batch 2 --report page.html --compare", 0, "spandrel:dn.pth"),
-        ("denoise in out --start spandrel:dn.pth --steps 2 --batch 2 --samples 2 --report page.html", 0, "ddrm"),
+        (
+            "denoise in out --method spandrel:dn.pth --batch 2 --report page.html --compare",
+            0,
+            "spandrel:dn.pth",
+        ),
+        (
+            "denoise in out --start spandrel:dn.pth --steps 2 --batch 2 --samples 2 --report "
+            "page.html",
+            0,
+            "ddrm",
+        ),
         ("denoise pages.tiff out.tiff --method spandrel:dn.pth --pages", 0, "spandrel:dn.pth"),
-        ("denoise in out --method spandrel:dn.pth --guidance 2", 1, "--guidance: a feed-forward network"),
-        ("denoise in out --method spandrel:dn.pth --levels levels.json", 1, "--levels: a feed-forward network"),
-        ("denoise in out --method spandrel:dn.pth --samples 2", 1, "--samples: a feed-forward network"),
-        ("sr in out --method spandrel:dn.pth --scale 4 --cascade 2x2", 1, "--cascade and --method spandrel:dn.pth"),
+        (
+            "denoise in out --method spandrel:dn.pth --guidance 2",
+            1,
+            "--guidance: a feed-forward network",
+        ),
+        (
+            "denoise in out --method spandrel:dn.pth --levels levels.json",
+            1,
+            "--levels: a feed-forward network",
+        ),
+        (
+            "denoise in out --method spandrel:dn.pth --samples 2",
+            1,
+            "--samples: a feed-forward network",
+        ),
+        (
+            "sr in out --method spandrel:dn.pth --scale 4 --cascade 2x2",
+            1,
+            "--cascade and --method spandrel:dn.pth",
+        ),
     ],
 )
 def test_a_network_of_others(command, network, line, code, said) -> None:
@@ -166,7 +261,10 @@ def test_every_option_from_a_file(command, place, network) -> None:
     for name in ("levels.json", "dn.pth", "starts", *map(str, Path().glob("classes.*"))):
         shutil.move(name, "conf")
     for words, table in (
-        (("sr", "--json"), 'guidance = 2\nlevels = "levels.json"\nbatch = 2\nyes = true\n[sr]\ncascade = "2x2"'),
+        (
+            ("sr", "--json"),
+            'guidance = 2\nlevels = "levels.json"\nbatch = 2\nyes = true\n[sr]\ncascade = "2x2"',
+        ),
         (("sr", "--json"), 'steps = 2\n[sr]\ncascade = "2x2"\ncascade-noise = 0.1\n'),
         (("sr", "--json"), 'steps = 2\nstart = "starts"\nstart-noise = 0.1\n'),
         (("sr", "--json"), 'steps = 2\nclass = 1\nmodel = "classes.safetensors"\n'),
@@ -179,7 +277,9 @@ def test_every_option_from_a_file(command, place, network) -> None:
         assert outcome.code == 0, (table, outcome.err)
         record = json.loads(outcome.out.splitlines()[0])
         assert (record["cascade"] is not None) == ("cascade" in table)
-        assert record["method"] == ("spandrel:dn.pth" if "method" in table else "sr3" if "levels" in table else "ddrm")
+        assert record["method"] == (
+            "spandrel:dn.pth" if "method" in table else "sr3" if "levels" in table else "ddrm"
+        )
 
 
 @pytest.mark.parametrize(
@@ -190,9 +290,12 @@ def test_every_option_from_a_file(command, place, network) -> None:
         ("default", Options(sampler="ddpm-learned"), BadArgument),
     ],
 )
-def test_a_ray_worker_without_its_model_ends_the_run(monkeypatch, place, name, options, error) -> None:
+def test_a_ray_worker_without_its_model_ends_the_run(
+    monkeypatch, place, name, options, error
+) -> None:
     """With the error that this machine would tell, and not as that of each picture."""
-    job, work = Job(place / "one.png", place / "out.png"), Work("sr", {"scale": 4, "noise": 0.0}, options)
+    job = Job(place / "one.png", place / "out.png")
+    work = Work("sr", {"scale": 4, "noise": 0.0}, options)
     model = ray_engine.Model(name, "cpu")
 
     def rows(ray, jobs, order, cluster):
@@ -210,5 +313,7 @@ def test_a_ray_worker_without_its_model_ends_the_run(monkeypatch, place, name, o
     monkeypatch.setattr(ray_engine, "_rows", rows)
     ended = []
     with pytest.raises(error):
-        ray_engine.work_through_on_ray([job], work, model, ray_engine.Cluster(), lambda *end: ended.append(end))
+        ray_engine.work_through_on_ray(
+            [job], work, model, ray_engine.Cluster(), lambda *end: ended.append(end)
+        )
     assert not ended

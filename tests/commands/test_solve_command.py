@@ -1,4 +1,6 @@
-"""`restore degrade`, `solve` and `operators` on real files, and the masks and kernels of other tasks."""
+"""`restore degrade`, `solve` and `operators` on real files, and the masks and kernels of other
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a - b) ** 2)))
 
 
-# --- degrade ------------------------------------------------------------------------------------------------
+# --- degrade
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -65,19 +68,33 @@ def test_degrades_by_the_operator(command, place, text):
     outcome = command("degrade", "in.png", "out.png", "--operator", text)
     assert outcome.code == 0, outcome.err
     operator = operators.parse(text).operator((3, SIZE[1], SIZE[0]))
-    expected = operator.A(torch.from_numpy(pixels("in.png") / 255).float().permute(2, 0, 1)[None])[0]
+    expected = operator.A(torch.from_numpy(pixels("in.png") / 255).float().permute(2, 0, 1)[None])[
+        0
+    ]
     measurement = read_measurement(Path("out.npz"))
     torch.testing.assert_close(measurement.values, expected, rtol=0, atol=1e-6)
     assert operators.parse(measurement.operator) == operators.parse(text).in_folder(place)
     assert (measurement.noise, measurement.size) == (0.0, SIZE)
     shown = np.atleast_3d(pixels("out.png"))
-    np.testing.assert_allclose(shown, expected.clamp(0, 1).permute(1, 2, 0).numpy() * 255, atol=0.51)
+    np.testing.assert_allclose(
+        shown, expected.clamp(0, 1).permute(1, 2, 0).numpy() * 255, atol=0.51
+    )
 
 
 def test_the_noise_is_white_and_comes_from_the_seed(command, place):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert (
-            command("degrade", "in.png", f"{name}.png", "--operator", "identity", "--noise", 0.1, "--seed", seed).code
+            command(
+                "degrade",
+                "in.png",
+                f"{name}.png",
+                "--operator",
+                "identity",
+                "--noise",
+                0.1,
+                "--seed",
+                seed,
+            ).code
             == 0
         )
     a, b, c = (read_measurement(Path(f"{name}.npz")).values for name in "abc")
@@ -92,7 +109,12 @@ def test_the_noise_is_white_and_comes_from_the_seed(command, place):
 
 def test_noise_comes_before_what_is_not_linear(command, place):
     """As in a camera: the file is saved last."""
-    assert command("degrade", "in.png", "out.png", "--operator", "blur:box:3+quantise:2", "--noise", 0.1).code == 0
+    assert (
+        command(
+            "degrade", "in.png", "out.png", "--operator", "blur:box:3+quantise:2", "--noise", 0.1
+        ).code
+        == 0
+    )
     values = read_measurement(Path("out.npz")).values
     assert len(values.unique()) == 4
 
@@ -121,10 +143,15 @@ def test_degrades_a_folder_with_noise_of_its_own_for_each(command, place):
 
 def test_keeps_what_a_file_says(command, place):
     """16 bits stay 16 bits, a grey picture stays grey, alpha comes along."""
-    Image.fromarray((np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]) * 30).astype(np.uint16)).save("deep.png")
+    Image.fromarray(
+        (np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]) * 30).astype(np.uint16)
+    ).save("deep.png")
     piece(SIZE).convert("RGBA").save("alpha.png")
     for name in ("deep", "grey", "alpha"):
-        assert command("degrade", f"{name}.png", f"{name}-out.png", "--operator", "blur:box:3").code == 0
+        assert (
+            command("degrade", f"{name}.png", f"{name}-out.png", "--operator", "blur:box:3").code
+            == 0
+        )
     assert Image.open("deep-out.png").mode.startswith("I;16")
     assert Image.open("grey-out.png").mode == "L"
     assert Image.open("alpha-out.png").mode == "RGBA"
@@ -147,23 +174,29 @@ def test_nothing_is_half_written(command, place, monkeypatch):
     write = restore.jobs.picture.write_atomically
     monkeypatch.setattr(
         "restore.jobs.picture.write_atomically",
-        lambda data, path, overwrite: (fails if path.suffix == ".png" else write)(data, path, overwrite),
+        lambda data, path, overwrite: (fails if path.suffix == ".png" else write)(
+            data, path, overwrite
+        ),
     )
     assert command("degrade", "in.png", "new.png", "--operator", "blur:box:3").code == 5
     assert files(place) == before
 
 
-# --- solve --------------------------------------------------------------------------------------------------
+# --- solve
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name in WORDS if name not in ("blur:file",)])
 def test_solves_every_word(command, place, name):
-    text = {"mask:file": "mask:m.png", "ddrm-reference:sr_bicubic": "ddrm-reference:sr_bicubic:2"}.get(
-        name, WORDS[name].example
-    )
+    text = {
+        "mask:file": "mask:m.png",
+        "ddrm-reference:sr_bicubic": "ddrm-reference:sr_bicubic:2",
+    }.get(name, WORDS[name].example)
     text = text.replace("box:32", "box:16")
     assert command("degrade", "in.png", "out.png", "--operator", text, "-q").code == 0
-    outcome = command("solve", "out.npz", "again.png", *([] if name == "identity" else STEPS), "--json")
+    outcome = command(
+        "solve", "out.npz", "again.png", *([] if name == "identity" else STEPS), "--json"
+    )
     assert outcome.code == 0, outcome.err
     assert Image.open("again.png").size == SIZE
     assert json.loads(outcome.out)["consistency"] < 0.15
@@ -186,16 +219,22 @@ def test_solves_every_word(command, place, name):
 )
 @pytest.mark.parametrize("crop", ["a", "b"])
 def test_restores_well(command, place, text, noise, gain, crop):
-    """By so many dB over the measurement as `restore degrade` shows it, enlarged where it is smaller."""
+    """By so many dB over the measurement as `restore degrade` shows it, enlarged where it is
+    smaller.
+    """
     piece((96, 96), crop).save("truth.png")
-    assert command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", noise).code == 0
+    assert (
+        command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", noise).code == 0
+    )
     assert command("solve", "bad.npz", "good.png").code == 0
     truth, good, bad = (pixels(f"{name}.png") for name in ("truth", "good", "bad"))
     if good.shape != truth.shape:  # the inside of the canvas
         rows, columns = (np.array(truth.shape) - good.shape)[:2] // 2
         truth = truth[rows : rows + good.shape[0], columns : columns + good.shape[1]]
     if bad.shape != good.shape:
-        bad = np.asarray(Image.open("bad.png").convert("RGB").resize((96, 96), Image.BICUBIC)).astype(float)
+        bad = np.asarray(
+            Image.open("bad.png").convert("RGB").resize((96, 96), Image.BICUBIC)
+        ).astype(float)
     assert psnr(good, truth) > psnr(bad, truth) + gain
 
 
@@ -206,7 +245,9 @@ def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
     outcome = command("solve", "out.npz", "a.png", "--json")
     assert json.loads(outcome.out)["operator"] == text
     assert command("solve", "out.png", "b.png", "--operator", text, "--noise", 0.02).code == 0
-    outcome = command("deblur", "out.png", "c.png", "--kernel", "motion:7.0:30", "--noise", 0.02, "--json")
+    outcome = command(
+        "deblur", "out.png", "c.png", "--kernel", "motion:7.0:30", "--noise", 0.02, "--json"
+    )
     assert json.loads(outcome.out)["operator"] == text
     assert psnr(pixels("a.png"), pixels("b.png")) > 38
     assert np.array_equal(pixels("b.png"), pixels("c.png"))
@@ -215,17 +256,23 @@ def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
 def test_mentions_a_border_that_photographs_have_not(command, place):
     told = command("solve", "in.png", "a.png", "--operator", "blur:box:3", *STEPS)
     assert "boundary=unknown suits a photograph" in told.err
-    for options in (["--operator", "blur:box:3:boundary=symmetric"], ["--operator", "blur:box:3", "-q"]):
+    for options in (
+        ["--operator", "blur:box:3:boundary=symmetric"],
+        ["--operator", "blur:box:3", "-q"],
+    ):
         told = command("solve", "in.png", "a.png", "--overwrite", *options, *STEPS)
         assert told.code == 0
         assert "boundary" not in told.err
 
 
 def test_samples(command, place):
-    command("degrade", "in.png", "out.png", "--operator", "blur:box:5+mask:random:0.5", "--noise", 0.05)
+    command(
+        "degrade", "in.png", "out.png", "--operator", "blur:box:5+mask:random:0.5", "--noise", 0.05
+    )
     outcome = command("solve", "out.npz", "s.png", "--samples", 3, *STEPS)
     assert outcome.code == 0
-    one, two = pixels("s.sample1.png"), pixels("s.sample2.png")
+    one = pixels("s.sample1.png")
+    two = pixels("s.sample2.png")
     assert not np.array_equal(one, two)
     assert pixels("s.std.png").mean() > 0
 
@@ -274,16 +321,21 @@ def test_degrade_in_python():
     degraded = restore.degrade(image, "blur:gaussian:1+down:bicubic:2", noise=0.01, seed=3)
     assert degraded.measurement.shape == (1, 3, SIZE[1] // 2, SIZE[0] // 2)
     assert degraded.picture.size == (SIZE[0] // 2, SIZE[1] // 2)
-    again = restore.degrade(image, operators.parse("blur:gaussian:1+down:bicubic:2"), noise=0.01, seed=3)
+    again = restore.degrade(
+        image, operators.parse("blur:gaussian:1+down:bicubic:2"), noise=0.01, seed=3
+    )
     assert torch.equal(again.measurement, degraded.measurement)
-    restored = restore.solve(degraded.measurement[0], "blur:gaussian:1+down:bicubic:2", noise=0.01, steps=2)
+    restored = restore.solve(
+        degraded.measurement[0], "blur:gaussian:1+down:bicubic:2", noise=0.01, steps=2
+    )
     assert restored.shape == (3, SIZE[1], SIZE[0])
 
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_picture_and_its_restoration_of_one_seed_have_no_noise_in_common(monkeypatch, seed):
     """Otherwise what is restored would not be independent of what restores it."""
-    drawn, diffpir = [], sys.modules["restore.solvers.diffpir"]
+    drawn = []
+    diffpir = sys.modules["restore.solvers.diffpir"]
 
     def watched(*arguments):
         drawn.append(gaussian_noise(*arguments))
@@ -305,10 +357,16 @@ def test_a_seed_of_degrade_below_zero():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
-@pytest.mark.parametrize("text", ["gray", "bayer", "blur:box:3", "down:area:2", "hadamard:0.5", "mix:1,0,0/0,1,0"])
+@pytest.mark.parametrize(
+    "text", ["gray", "bayer", "blur:box:3", "down:area:2", "hadamard:0.5", "mix:1,0,0/0,1,0"]
+)
 def test_every_kind_of_picture_is_degraded(mode, text):
     image = piece(SIZE).convert(mode)
-    for picture in (image, np.asarray(image), torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1)):
+    for picture in (
+        image,
+        np.asarray(image),
+        torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1),
+    ):
         shown = restore.degrade(picture, text).picture
         assert type(shown) is (Image.Image if isinstance(picture, Image.Image) else type(picture))
         if isinstance(shown, Image.Image):
@@ -319,16 +377,36 @@ def test_every_kind_of_picture_is_degraded(mode, text):
 @pytest.mark.parametrize("text", ["blur:gaussian:1", "down:bicubic:2", "mask:m.png", "identity"])
 def test_every_method_takes_what_resembles_a_task(command, place, text, method):
     options = [] if method == "one-step" else STEPS
-    outcome = command("solve", "in.png", "out.png", "--operator", text, "--method", method, "--noise", 0.02, *options)
+    outcome = command(
+        "solve",
+        "in.png",
+        "out.png",
+        "--operator",
+        text,
+        "--method",
+        method,
+        "--noise",
+        0.02,
+        *options,
+    )
     assert outcome.code == 0, outcome.err
 
 
-# --- what other tasks gained --------------------------------------------------------------------------------
+# --- what other tasks gained
+# --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "kernel",
-    ["gaussian:2:0.7:30", "motion:7:30", "disk:2.5", "shake:9:seed=1", "box:4x2", "file:k.npy", "gaussian:1"],
+    [
+        "gaussian:2:0.7:30",
+        "motion:7:30",
+        "disk:2.5",
+        "shake:9:seed=1",
+        "box:4x2",
+        "file:k.npy",
+        "gaussian:1",
+    ],
 )
 @pytest.mark.parametrize("boundary", ["unknown", "symmetric", "zero"])
 def test_deblurs_every_kernel(command, place, kernel, boundary):
@@ -339,11 +417,17 @@ def test_deblurs_every_kernel(command, place, kernel, boundary):
 
 
 def test_an_unknown_border_is_not_a_mirror(command, place):
-    """A photograph whose blur let in what lies outside: better by far near its border than mirrored."""
+    """A photograph whose blur let in what lies outside: better by far near its border than
+    mirrored.
+    """
     large = np.asarray(Image.open(FIXTURES / "crop_b.png").convert("RGB")).astype(float)
     kernel = kernels.motion(11, 0)
-    blurred = np.stack([scipy.ndimage.convolve(large[..., c], kernel, mode="mirror") for c in range(3)], axis=-1)
-    inside = blurred[:, 5:-5] + 2.55 * np.random.default_rng(0).standard_normal(blurred[:, 5:-5].shape)
+    blurred = np.stack(
+        [scipy.ndimage.convolve(large[..., c], kernel, mode="mirror") for c in range(3)], axis=-1
+    )
+    inside = blurred[:, 5:-5] + 2.55 * np.random.default_rng(0).standard_normal(
+        blurred[:, 5:-5].shape
+    )
     Image.fromarray(inside.round().clip(0, 255).astype(np.uint8)).save("photo.png")
     errors = {}
     for boundary in ("unknown", "symmetric", "circular"):
@@ -370,7 +454,9 @@ def test_threshold_dilation_and_feathering_of_a_mask(command, place):
     before = pixels("in.png")
 
     def filled(*options: object) -> np.ndarray:
-        outcome = command("inpaint", "in.png", "out.png", "--mask", "shade.png", "--overwrite", *STEPS, *options)
+        outcome = command(
+            "inpaint", "in.png", "out.png", "--mask", "shade.png", "--overwrite", *STEPS, *options
+        )
         assert outcome.code == 0, outcome.err
         return (pixels("out.png") != before).any(axis=2)
 
@@ -382,7 +468,9 @@ def test_threshold_dilation_and_feathering_of_a_mask(command, place):
     assert grown[near].mean() > 0.9
     command("inpaint", "in.png", "out.png", "--mask", "shade.png", "--overwrite", *STEPS)
     sharp = np.abs(pixels("out.png") - before).mean(axis=2)
-    command("inpaint", "in.png", "out.png", "--mask", "shade.png", "--overwrite", *STEPS, "--feather", 4)
+    command(
+        "inpaint", "in.png", "out.png", "--mask", "shade.png", "--overwrite", *STEPS, "--feather", 4
+    )
     soft = np.abs(pixels("out.png") - before).mean(axis=2)
     assert np.array_equal(soft > 0, (soft > 0) & (shade > 127))
     rim = (shade == 255) & (scipy.ndimage.distance_transform_edt(shade == 255) <= 1)
@@ -394,25 +482,44 @@ def test_the_listing(command):
     assert outcome.code == 0
     lines = outcome.out.splitlines()
     for word in WORDS.values():
-        assert sum(line.startswith((f"{word.name}:", f"{word.name}[", f"{word.name} ")) for line in lines) == 1
+        assert (
+            sum(
+                line.startswith((f"{word.name}:", f"{word.name}[", f"{word.name} "))
+                for line in lines
+            )
+            == 1
+        )
     assert "pixels" in next(line for line in lines if line.startswith("blur:motion"))
     detailed = command("operators", "blur:motion")
     assert "degrees" in detailed.out
     assert "default symmetric" in detailed.out
 
 
-# --- bad input ----------------------------------------------------------------------------------------------
+# --- bad input
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         ("degrade in.png out.png", 1, ["--operator"]),
-        ("degrade in.png out.png --operator blur:gausian:2", 1, ["--operator", "did you mean 'gaussian'"]),
-        ("degrade in.png out.png --operator blur:box:999", 1, ["--operator", "larger than the picture of 48x40"]),
+        (
+            "degrade in.png out.png --operator blur:gausian:2",
+            1,
+            ["--operator", "did you mean 'gaussian'"],
+        ),
+        (
+            "degrade in.png out.png --operator blur:box:999",
+            1,
+            ["--operator", "larger than the picture of 48x40"],
+        ),
         ("degrade in.png out.png --operator mask:nosuch.png", 5, ["nosuch.png", "cannot be read"]),
         ("degrade in.png out.png --operator gray --noise -1", 1, ["--noise -1", "between 0 and 1"]),
-        ("degrade in.png out.png --operator gray --noise nan", 1, ["--noise nan", "between 0 and 1"]),
+        (
+            "degrade in.png out.png --operator gray --noise nan",
+            1,
+            ["--noise nan", "between 0 and 1"],
+        ),
         ("degrade in.png out.txt --operator gray", 1, ["out.txt", "suffix"]),
         ("degrade nosuch.png --operator gray", 5, ["nosuch.png"]),
         ("degrade in.png in.png --operator gray --overwrite", 5, ["in.png", "is an input"]),
@@ -426,11 +533,23 @@ def test_the_listing(command):
         ("solve in.png --operator gray --size big", 1, ["--size big", "WIDTHxHEIGHT"]),
         ("solve in.png --operator mix:1,0,0/0,1,0", 1, ["2 channel(s)", "has 3"]),
         ("solve in.png --operator mask:small.png", 1, ["4x3", "48x40"]),
-        ("solve in.png --operator blur:box:3+mask:random:0.5 --method ddrm", 1, ["no", "SVD", "diffpir"]),
-        ("solve in.png --operator blur:motion:5:30 --method ddrm", 1, ["SVD", "diffpir", "sr3", "one-step"]),
+        (
+            "solve in.png --operator blur:box:3+mask:random:0.5 --method ddrm",
+            1,
+            ["no", "SVD", "diffpir"],
+        ),
+        (
+            "solve in.png --operator blur:motion:5:30 --method ddrm",
+            1,
+            ["SVD", "diffpir", "sr3", "one-step"],
+        ),
         ("solve in.png --operator jpeg:20 --method sr3", 1, ["--method sr3", "diffpir"]),
         ("solve in.png --operator blur:box:3 --noise x", 1, ["--noise x", "between 0 and 1"]),
-        ("deblur in.png --kernel motion:5:30 --boundary mirror --method ddrm", 1, ["SVD", "diffpir", "--boundary"]),
+        (
+            "deblur in.png --kernel motion:5:30 --boundary mirror --method ddrm",
+            1,
+            ["SVD", "diffpir", "--boundary"],
+        ),
         ("deblur in.png --kernel file:nosuch.npy", 5, ["nosuch.npy"]),
         ("deblur in.png --kernel file:zero.npy", 1, ["zero.npy", "all zero"]),
         ("deblur in.png --kernel file:negative.npy", 1, ["positive sum"]),
@@ -449,7 +568,9 @@ def test_refuses(command, place, words, code, said):
     np.save("negative.npy", -np.ones((3, 3)))
     np.save("nan.npy", np.array([[1.0, np.nan]]))
     np.save("large.npy", np.ones((3, 300)))
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (3, 3, 3), np.uint8)).save("color.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (3, 3, 3), np.uint8)).save(
+        "color.png"
+    )
     Image.fromarray(np.eye(3, 4, dtype=np.uint8) * 255).save("small.png")
     before = files(place)
     outcome = command(*words.split())
@@ -463,7 +584,18 @@ def test_refuses(command, place, words, code, said):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no array", b"PK\x03\x04 cut", "objects", "text", "five", "empty", "nan", "nothing", "pickled"],
+    [
+        b"",
+        b"no array",
+        b"PK\x03\x04 cut",
+        "objects",
+        "text",
+        "five",
+        "empty",
+        "nan",
+        "nothing",
+        "pickled",
+    ],
     ids=str,
 )
 def test_refuses_a_file_that_is_no_measurement(command, place, content):
@@ -489,7 +621,12 @@ def test_refuses_a_file_that_is_no_measurement(command, place, content):
 def test_a_plain_array_is_a_measurement(command, place):
     picture = np.asarray(piece(SIZE)).astype(np.float32) / 255
     np.save("y.npy", picture.transpose(2, 0, 1))
-    assert command("solve", "y.npy", "out.png", "--operator", "blur:box:3", "--noise", 0.01, *STEPS).code == 0
+    assert (
+        command(
+            "solve", "y.npy", "out.png", "--operator", "blur:box:3", "--noise", 0.01, *STEPS
+        ).code
+        == 0
+    )
     assert Image.open("out.png").size == SIZE
     assert command("solve", "y.npy", "out2.png").code == 1
 
@@ -526,7 +663,8 @@ def test_python_refuses_measurements_that_do_not_fit():
         restore.degrade(np.zeros((8, 8, 3)), operators.gaussian_blur((3, 8, 9), 1.0))
 
 
-# --- what a review found ------------------------------------------------------------------------------------
+# --- what a review found
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -543,9 +681,12 @@ def test_python_refuses_measurements_that_do_not_fit():
 def test_what_is_not_linear_may_come_last(command, place, text, gain):
     """Its error is noise to what is linear before it, not something to be inverted."""
     piece((96, 96), "b").save("truth.png")
-    assert command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", 0.005).code == 0
+    assert (
+        command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", 0.005).code == 0
+    )
     assert command("solve", "bad.npz", "good.png").code == 0
-    truth, good = pixels("truth.png"), pixels("good.png")
+    truth = pixels("truth.png")
+    good = pixels("good.png")
     bad = np.asarray(Image.open("bad.png").resize(good.shape[1::-1], Image.BICUBIC)).astype(float)
     rows, columns = (np.array(truth.shape) - good.shape)[:2] // 2
     truth = truth[rows : rows + good.shape[0], columns : columns + good.shape[1]]
@@ -555,7 +696,10 @@ def test_what_is_not_linear_may_come_last(command, place, text, gain):
 def test_a_measurement_of_16_bits(command, place):
     deep = (np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]) * 30).astype(np.uint16)
     Image.fromarray(deep).save("deep.png")
-    assert command("degrade", "deep.png", "out.png", "--operator", "blur:disk:2", "--noise", 0.01).code == 0
+    assert (
+        command("degrade", "deep.png", "out.png", "--operator", "blur:disk:2", "--noise", 0.01).code
+        == 0
+    )
     assert command("solve", "out.npz", "again.png", *STEPS, "--samples", 2).code == 0
     assert cv2.imread("again.png", cv2.IMREAD_UNCHANGED).dtype == np.uint16
 
@@ -576,13 +720,20 @@ def test_a_failed_replacement_keeps_the_old_measurement(command, place):
     clear = piece(SIZE).convert("RGBA")
     clear.putalpha(100)
     clear.save("alpha.png")
-    assert command("degrade", "alpha.png", "x.jpg", "--operator", "identity", "--overwrite").code == 1
+    assert (
+        command("degrade", "alpha.png", "x.jpg", "--operator", "identity", "--overwrite").code == 1
+    )
     assert files(place) == before | {"alpha.png": Path("alpha.png").read_bytes()}
 
 
 def test_colours_mixed_under_a_mask_keep_their_svd(command, place):
     shape = (3, SIZE[1], SIZE[0])
-    for text in ("gray+mask:m.png", "mask:m.png+gray", "mix:1,0,0/0,1,0+mask:m.png", "bayer+mask:m.png"):
+    for text in (
+        "gray+mask:m.png",
+        "mask:m.png+gray",
+        "mix:1,0,0/0,1,0+mask:m.png",
+        "bayer+mask:m.png",
+    ):
         operator = operators.parse(text).operator(shape)
         assert operator.has_svd, text
         parts = text.split("+")
@@ -616,13 +767,18 @@ def test_an_operator_in_double_precision_stays_as_it_is():
 
 def test_an_array_of_8_bits(command, place):
     np.save("y.npy", np.asarray(piece(SIZE)).transpose(2, 0, 1))
-    outcome = command("solve", "y.npy", "out.png", "--operator", "identity", "--noise", 0.01, "--json")
+    outcome = command(
+        "solve", "y.npy", "out.png", "--operator", "identity", "--noise", 0.01, "--json"
+    )
     assert json.loads(outcome.out)["consistency"] < 0.05
 
 
 def test_a_bad_measurement_does_not_end_the_run(command, place):
     (place / "data").mkdir()
-    assert command("degrade", "in.png", "data/b.png", "--operator", "blur:box:3", "--noise", 0.01).code == 0
+    assert (
+        command("degrade", "in.png", "data/b.png", "--operator", "blur:box:3", "--noise", 0.01).code
+        == 0
+    )
     fields = {"measurement": np.zeros((3, 4, 4)), "noise": 0.1, "size": np.array([4, 4])}
     for index, wrong in enumerate(
         [
@@ -648,7 +804,15 @@ def test_a_measurement_finds_its_files_from_anywhere(command, place, monkeypatch
 
 
 def test_the_same_operator_spelt_otherwise(command, place):
-    command("degrade", "in.png", "out.png", "--operator", "blur:motion:7:30:boundary=unknown", "--noise", 0.03)
+    command(
+        "degrade",
+        "in.png",
+        "out.png",
+        "--operator",
+        "blur:motion:7:30:boundary=unknown",
+        "--noise",
+        0.03,
+    )
     options = ["--operator", "blur:motion:7.0:angle=30:boundary=unknown", *STEPS, "--json"]
     outcome = command("solve", "out.npz", "again.png", *options)
     assert json.loads(outcome.out)["noise"] == pytest.approx(0.03)
@@ -663,7 +827,10 @@ def test_the_same_operator_spelt_otherwise(command, place):
         ("solve in.png --operator blur:disk:1e-300", "must be at least 0.001"),
         ("degrade in.png o.png --operator mask:strokes:1e9", "up to 1000"),
         ("degrade in.png o.png --operator mask:lines:1e300", "must be at most"),
-        ("degrade in.png o.png --operator gray+jpeg:30", "in 'jpeg:30': JPEG takes pictures of 3 channels"),
+        (
+            "degrade in.png o.png --operator gray+jpeg:30",
+            "in 'jpeg:30': JPEG takes pictures of 3 channels",
+        ),
         ("degrade in.png o.png --operator blur:gaussian:4:angle=30", "give across as well"),
         ("deblur in.png --kernel box:49", "larger than the picture"),
         ("inpaint in.png --mask m.png --noise auto", "holes would count as noise"),

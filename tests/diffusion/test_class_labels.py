@@ -1,4 +1,6 @@
-"""Class-conditional networks: the class is bound once, and every solver, sampler and command takes it."""
+"""Class-conditional networks: the class is bound once, and every solver, sampler and command takes
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,18 @@ CLASSES = 5
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    return str(random_file(tmp_path_factory.mktemp("model") / "classes.safetensors", tiny(classes=CLASSES)))
+    return str(
+        random_file(tmp_path_factory.mktemp("model") / "classes.safetensors", tiny(classes=CLASSES))
+    )
 
 
 def test_the_network_sees_the_class() -> None:
     denoise = random_denoiser(tiny(classes=CLASSES))
-    x, sigma = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), 0.5
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    sigma = 0.5
     with torch.inference_mode():
-        third, fourth = denoise.of_class(3)(x, sigma), denoise.of_class(4)(x, sigma)
+        third = denoise.of_class(3)(x, sigma)
+        fourth = denoise.of_class(4)(x, sigma)
         time = denoise.schedule.time_at(torch.full((2,), sigma))
         output = denoise.network(x / (1 + sigma**2) ** 0.5, time, torch.tensor([3, 3]))
     torch.testing.assert_close(third.noise, output, rtol=0, atol=1e-6)
@@ -92,7 +98,9 @@ def test_every_task_takes_it(command, tmp_path, monkeypatch, model: str, words) 
     task, *options = words
     steps = () if task == "denoise" else ("--steps", 2)
     for label in (0, 4):
-        outcome = command(task, "in.png", f"{label}.png", *options, *steps, "--model", model, "--class", label)
+        outcome = command(
+            task, "in.png", f"{label}.png", *options, *steps, "--model", model, "--class", label
+        )
         assert outcome.code == 0, outcome.err
     assert not np.array_equal(np.asarray(Image.open("0.png")), np.asarray(Image.open("4.png")))
 
@@ -111,13 +119,23 @@ def test_likelihood_and_evaluation_of_a_class(command, tmp_path, model: str) -> 
     assert command("likelihood", tmp_path / "photos/a.png", "--size", 8, *words).code == 0
     target = tmp_path / "out.json"
     outcome = command(
-        "evaluate", tmp_path / "photos", "--task", "denoise", "--methods", "one-step", *words, "--json", target
+        "evaluate",
+        tmp_path / "photos",
+        "--task",
+        "denoise",
+        "--methods",
+        "one-step",
+        *words,
+        "--json",
+        target,
     )
     assert outcome.code == 0, outcome.err
     assert '"label": 1' in target.read_text()
 
 
-def test_a_file_of_options_and_the_manifest_know_it(command, tmp_path, monkeypatch, model: str) -> None:
+def test_a_file_of_options_and_the_manifest_know_it(
+    command, tmp_path, monkeypatch, model: str
+) -> None:
     """A folder that was restored for one class is not taken for done for another."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
@@ -170,7 +188,9 @@ def test_training_refuses_classes(command, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sr", "evaluate", "tune", "sample", "score-norms", "likelihood"])
-def test_every_command_that_loads_a_model_takes_a_class_and_may_download(command, name: str) -> None:
+def test_every_command_that_loads_a_model_takes_a_class_and_may_download(
+    command, name: str
+) -> None:
     shown = command(name, "--help").out
     assert "--class" in shown
     assert "--yes" in shown

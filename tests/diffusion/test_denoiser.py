@@ -16,24 +16,34 @@ from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_d
 from restore.photo.photograph import read_photo
 
 LINEAR = {"name": "linear"}
-TINY = BackboneConfig(channels=32, channel_multipliers=(1, 2), blocks=1, middle_attention=False, norm="rms")
+TINY = BackboneConfig(
+    channels=32, channel_multipliers=(1, 2), blocks=1, middle_attention=False, norm="rms"
+)
 PRIOR_VARIANCE = 0.3
 
 
 class GaussianNetwork(nn.Module):
-    """What a perfect network answers for pictures of white Gaussian pixels N(0, 0.3), in VP coordinates."""
+    """What a perfect network answers for pictures of white Gaussian pixels N(0, 0.3), in VP
+    coordinates.
+    """
 
     def __init__(self, parameterization: str, schedule) -> None:
         super().__init__()
-        self.parameterization, self.schedule = parameterization, schedule
+        self.parameterization = parameterization
+        self.schedule = schedule
         self.register_parameter("anchor", nn.Parameter(torch.zeros(1)))
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        alpha_bar = torch.as_tensor(1 / (1 + self.schedule.sigma_at(time.numpy()) ** 2)).float()[:, None, None, None]
-        alpha, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        alpha_bar = torch.as_tensor(1 / (1 + self.schedule.sigma_at(time.numpy()) ** 2)).float()[
+            :, None, None, None
+        ]
+        alpha = alpha_bar.sqrt()
+        s = (1 - alpha_bar).sqrt()
         clean = alpha * PRIOR_VARIANCE * x / (alpha_bar * PRIOR_VARIANCE + 1 - alpha_bar)
         noise = (x - alpha * clean) / s
-        return {"x0": clean, "epsilon": noise, "v": alpha * noise - s * clean}[self.parameterization]
+        return {"x0": clean, "epsilon": noise, "v": alpha * noise - s * clean}[
+            self.parameterization
+        ]
 
 
 @pytest.mark.parametrize("parameterization", ["epsilon", "v", "x0"])
@@ -59,9 +69,11 @@ def _default(dtype: torch.dtype = torch.float32) -> Denoiser:
 
 def test_default_denoiser_by_the_formulas_of_its_card() -> None:
     """x̂0 = α (α x) − s v̂ with v̂ = F − s · condition, at the interpolated time."""
-    denoise, sigma = _default(), 0.7
+    denoise = _default()
+    sigma = 0.7
     g = torch.Generator().manual_seed(0)
-    x, picture = torch.randn(1, 3, 16, 24, generator=g), torch.rand(1, 3, 16, 24, generator=g)
+    x = torch.randn(1, 3, 16, 24, generator=g)
+    picture = torch.rand(1, 3, 16, 24, generator=g)
     known = torch.ones(1, 1, 16, 24)
     with torch.inference_mode():
         prediction = denoise(x, sigma, Condition(picture, known))
@@ -75,7 +87,8 @@ def test_default_denoiser_by_the_formulas_of_its_card() -> None:
 
 
 def test_no_condition_is_a_condition_of_zeros() -> None:
-    denoise, x = _default(), torch.randn(1, 3, 16, 16)
+    denoise = _default()
+    x = torch.randn(1, 3, 16, 16)
     with torch.inference_mode():
         absent = denoise(x, 1.0)
         zeros = denoise(x, 1.0, Condition(torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)))
@@ -86,7 +99,8 @@ def test_no_condition_is_a_condition_of_zeros() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 8), (13, 30), (16, 16)])
 def test_any_size(size: tuple[int, int]) -> None:
-    denoise, x = _default(), torch.randn(2, 3, *size)
+    denoise = _default()
+    x = torch.randn(2, 3, *size)
     with torch.inference_mode():
         prediction = denoise(x, 0.5)
     assert prediction.clean.shape == x.shape
@@ -94,7 +108,8 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 
 def test_a_batch_with_own_noise_levels_is_its_pictures_one_by_one() -> None:
-    denoise, x = _default(), torch.randn(3, 3, 16, 16)
+    denoise = _default()
+    x = torch.randn(3, 3, 16, 16)
     levels = torch.tensor([0.02, 0.7, 40.0])
     with torch.inference_mode():
         together = denoise(x, levels).clean
@@ -130,10 +145,13 @@ def test_unconditional_network_refuses_a_condition() -> None:
 
 def test_weights_that_do_not_fit_are_named() -> None:
     checkpoint = pretrained.load("default")
-    config, state = ModelConfig.from_dict(checkpoint.config), dict(checkpoint.state)
+    config = ModelConfig.from_dict(checkpoint.config)
+    state = dict(checkpoint.state)
     state["extra"] = state.pop("out.2.bias")
     state["out.0.weight"] = state["out.0.weight"][:3]
-    with pytest.raises(ValueError, match=r"missing: out\.2\.bias.*unexpected: extra.*wrong shape: out\.0\.weight"):
+    with pytest.raises(
+        ValueError, match=r"missing: out\.2\.bias.*unexpected: extra.*wrong shape: out\.0\.weight"
+    ):
         build_denoiser(config, state)
 
 

@@ -1,4 +1,6 @@
-"""What a predictor is shown, against dense algebra and scikit-image; the same in training as for a user's file."""
+"""What a predictor is shown, against dense algebra and scikit-image; the same in training as for a
+user's file.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_down_sampling_is_inverted_as_the_dense_minimiser_says(noise: float) -> 
     y = problem.model_measurement.flatten().double().numpy() / largest
     solved = np.linalg.solve(gram + ratio * np.eye(len(gram)), operator.T @ y) * (1 + ratio)
     explained = np.trace(np.linalg.solve(gram + ratio * np.eye(len(gram)), gram)) / len(gram)
-    assert found.picture.flatten().numpy() == pytest.approx(solved, abs=2e-3 if noise == 0 else 1e-5)
+    assert found.picture.flatten().numpy() == pytest.approx(
+        solved, abs=2e-3 if noise == 0 else 1e-5
+    )
     assert found.known.unique().item() == pytest.approx(explained, rel=1e-4)
     assert found.noise.unique().item() == pytest.approx(2 * max(noise, QUANTISATION_NOISE))
 
@@ -66,7 +70,8 @@ def test_the_known_fraction_of_clean_down_sampling_is_that_of_the_pixels() -> No
 
 
 def test_gains_pass_the_best_component_and_drop_the_lost_ones() -> None:
-    s, ratio = torch.tensor([0.25, 0.1, 0.0]), torch.tensor(0.04)
+    s = torch.tensor([0.25, 0.1, 0.0])
+    ratio = torch.tensor(0.04)
     gain = inverse_gain(s, ratio)
     assert gain[0] * s[0] == pytest.approx(1)
     assert gain[1] * s[1] < 1
@@ -77,13 +82,17 @@ def test_gains_pass_the_best_component_and_drop_the_lost_ones() -> None:
 
 @pytest.mark.parametrize("size", [(40, 52), (33, 1), (7, 90)])
 def test_wiener_is_that_of_scikit_image_on_the_continued_picture(size: tuple[int, int]) -> None:
-    kernel, sigma = kernels.motion(7, 30), torch.tensor(0.05).reshape(1, 1, 1, 1)
+    kernel = kernels.motion(7, 30)
+    sigma = torch.tensor(0.05).reshape(1, 1, 1, 1)
     y = torch.rand(1, 3, *size) * 2 - 1
     ratio = noise_ratio(sigma)
     picture, known = wiener(y, kernel, ratio)
 
     rows, columns = (side + evidence.RIM for side in kernel.shape)
-    full = [scipy.fft.next_fast_len(n + 2 * k, real=True) for n, k in zip(size, (rows, columns), strict=True)]
+    full = [
+        scipy.fft.next_fast_len(n + 2 * k, real=True)
+        for n, k in zip(size, (rows, columns), strict=True)
+    ]
     pad = [(k, f - n - k) for n, k, f in zip(size, (rows, columns), full, strict=True)]
     regulariser = np.sqrt(evidence._inverse_power(tuple(full)).double().numpy()).astype(complex)
     balance = float(ratio + noise_ratio(evidence.BORDER_ERROR))
@@ -96,11 +105,14 @@ def test_wiener_is_that_of_scikit_image_on_the_continued_picture(size: tuple[int
 
 
 def test_wiener_keeps_constants_and_sharpens(photo: Tensor) -> None:
-    kernel, ratio = kernels.gaussian(1.5), noise_ratio(torch.tensor(0.005)).reshape(1, 1, 1, 1)
+    kernel = kernels.gaussian(1.5)
+    ratio = noise_ratio(torch.tensor(0.005)).reshape(1, 1, 1, 1)
     constant, _ = wiener(torch.full((1, 3, 20, 30), 0.7), kernel, ratio)
     assert constant.numpy() == pytest.approx(0.7, abs=1e-5)
     x = 2 * photo - 1
-    operator = operators.ValidConvolution((3, 96 - kernel.shape[0] + 1, 96 - kernel.shape[1] + 1), kernel)
+    operator = operators.ValidConvolution(
+        (3, 96 - kernel.shape[0] + 1, 96 - kernel.shape[1] + 1), kernel
+    )
     y = operator.A(x)
     picture, _ = wiener(y, kernel, ratio)
     truth = operator.crop(x)
@@ -110,7 +122,8 @@ def test_wiener_keeps_constants_and_sharpens(photo: Tensor) -> None:
 def test_kernels_of_a_batch_are_each_picture_s_own() -> None:
     pair = np.random.default_rng(0).random((2, 5, 3))
     pair /= pair.sum(axis=(1, 2), keepdims=True)
-    y, ratio = torch.rand(2, 3, 24, 24), torch.tensor([0.01, 0.1]).reshape(2, 1, 1, 1)
+    y = torch.rand(2, 3, 24, 24)
+    ratio = torch.tensor([0.01, 0.1]).reshape(2, 1, 1, 1)
     together, known = wiener(y, pair, ratio)
     for index in range(2):
         alone, known_alone = wiener(y[[index]], pair[index], ratio[[index]])
@@ -137,7 +150,9 @@ def test_impulse_responses_of_a_batch_are_each_picture_s_own() -> None:
 
 def test_kernels_that_wipe_out_the_mean_have_an_inverse() -> None:
     laplacian = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
-    picture, known = wiener(torch.rand(1, 3, 20, 20), laplacian, noise_ratio(torch.tensor(0.01)).reshape(1, 1, 1, 1))
+    picture, known = wiener(
+        torch.rand(1, 3, 20, 20), laplacian, noise_ratio(torch.tensor(0.01)).reshape(1, 1, 1, 1)
+    )
     assert bool(torch.isfinite(picture).all())
     assert 0 < float(known) < 1
 
@@ -145,8 +160,12 @@ def test_kernels_that_wipe_out_the_mean_have_an_inverse() -> None:
 @pytest.mark.parametrize("shown", SHOWN)
 @pytest.mark.parametrize("kind", ["bicubic", "area", "noisy", "motion", "noise", "mask", "grey"])
 def test_training_shows_what_a_user_s_file_shows(photo: Tensor, kind: str, shown: str) -> None:
-    """A region that is the whole photograph: a file of it, restored, gives the predictor what its training gave."""
-    region, random, place = photo[0], np.random.default_rng(0), Place(96, 0, 0, 96)
+    """A region that is the whole photograph: a file of it, restored, gives the predictor what its
+    training gave.
+    """
+    region = photo[0]
+    random = np.random.default_rng(0)
+    place = Place(96, 0, 0, 96)
     if kind == "mask":
         known = torch.rand(96, 96) < 0.5
         degradation = Masked(place, Noise(), known)
@@ -157,7 +176,9 @@ def test_training_shows_what_a_user_s_file_shows(photo: Tensor, kind: str, shown
     elif kind == "motion":
         kernel = kernels.motion(9, 30)
         reach = [side // 2 for side in kernel.shape]
-        degradation = Capture(Place(96, reach[0], reach[1], 96 - 2 * max(reach)), Noise(0.01), kernel)
+        degradation = Capture(
+            Place(96, reach[0], reach[1], 96 - 2 * max(reach)), Noise(0.01), kernel
+        )
     else:
         noise = Noise(0.05) if kind == "noisy" else Noise()
         degradation = Capture(place, noise, None, 24, "bicubic" if kind == "noisy" else kind)
@@ -168,8 +189,14 @@ def test_training_shows_what_a_user_s_file_shows(photo: Tensor, kind: str, shown
         "grey": lambda: tasks.colorization(measured[None], level),
         "noise": lambda: tasks.denoising(measured[None], level),
         "motion": lambda: tasks.deblurring(measured[None], degradation.kernel, level),
-    }.get(kind, lambda: tasks.super_resolution(measured[None], 4, level, "area" if kind == "area" else "bicubic"))()
-    trained, found = degradation.evidence(measured, shown), evidence_of(problem, shown)
+    }.get(
+        kind,
+        lambda: tasks.super_resolution(
+            measured[None], 4, level, "area" if kind == "area" else "bicubic"
+        ),
+    )()
+    trained = degradation.evidence(measured, shown)
+    found = evidence_of(problem, shown)
     if kind == "motion":
         side = trained.picture.shape[-1]
         found = evidence.Evidence(*(part[..., :side, :side] for part in found))
@@ -184,7 +211,9 @@ def test_maps_of_masks_and_grey(photo: Tensor) -> None:
     assert found.known[0, 0, 10:20].unique().tolist() == [0]
     assert found.known[0, 0, :10].unique().item() == pytest.approx(1, abs=1e-3)
     assert not found.picture[..., 10:20, :].any()
-    assert float(evidence_of(tasks.colorization(photo)).known.max()) == pytest.approx(GREY, abs=1e-3)
+    assert float(evidence_of(tasks.colorization(photo)).known.max()) == pytest.approx(
+        GREY, abs=1e-3
+    )
 
 
 def test_each_picture_of_a_batch_has_its_own_noise(photo: Tensor) -> None:

@@ -1,4 +1,6 @@
-"""Networks that know pictures of one size alone, as those with attention: they see that size and no other."""
+"""Networks that know pictures of one size alone, as those with attention: they see that size and no
+other.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def attentive(size: int | None = SIZE, **options) -> ModelConfig:
 def shapes_seen(denoise: Denoiser) -> Iterator[list[tuple[int, ...]]]:
     """Of what the network is shown meanwhile."""
     seen: list[tuple[int, ...]] = []
-    hook = denoise.network.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
+    hook = denoise.network.register_forward_hook(
+        lambda _, given, __: seen.append(tuple(given[0].shape))
+    )
     yield seen
     hook.remove()
 
@@ -44,7 +48,8 @@ def noisy(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 28, 29, 41, 400])
 def test_spans_have_the_length_and_their_weights_sum_to_one(size: int) -> None:
-    found, total = fixed_spans(size, 16, 4), np.zeros(size)
+    found = fixed_spans(size, 16, 4)
+    total = np.zeros(size)
     for span in found:
         assert span.stop - span.start == len(span.weights) == min(size, 16)
         assert span.weights.min() > 0
@@ -58,7 +63,9 @@ def test_spans_have_the_length_and_their_weights_sum_to_one(size: int) -> None:
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (16, 5), (9, 40), (40, 16), (17, 33), (64, 64)])
 @pytest.mark.parametrize("with_condition", [False, True])
 @pytest.mark.parametrize("batches", [False, True])
-def test_the_network_sees_its_size_and_no_other(size: tuple[int, int], with_condition: bool, batches: bool) -> None:
+def test_the_network_sees_its_size_and_no_other(
+    size: tuple[int, int], with_condition: bool, batches: bool
+) -> None:
     options = {"condition_channels": 3, "condition_map": True} if with_condition else {}
     denoise = random_denoiser(attentive(**options))
     x = noisy(2, 3, *size)
@@ -68,14 +75,17 @@ def test_the_network_sees_its_size_and_no_other(size: tuple[int, int], with_cond
         found = TiledDenoiser(denoise, budget=budget)(x, torch.tensor([0.5, 2.0]), shown)
     assert found.clean.shape == x.shape
     assert {shape[2:] for shape in seen} == {(SIZE, SIZE)}
-    tiles = 2 * len(fixed_spans(size[0], SIZE, SIZE // 4)) * len(fixed_spans(size[1], SIZE, SIZE // 4))
+    tiles = (
+        2 * len(fixed_spans(size[0], SIZE, SIZE // 4)) * len(fixed_spans(size[1], SIZE, SIZE // 4))
+    )
     assert sum(shape[0] for shape in seen) == tiles
     if batches:
         assert len(seen) == 1
 
 
 def test_a_picture_of_that_size_is_a_direct_call() -> None:
-    denoise, x = random_denoiser(attentive()), noisy(1, 3, SIZE, SIZE)
+    denoise = random_denoiser(attentive())
+    x = noisy(1, 3, SIZE, SIZE)
     with torch.inference_mode():
         direct = random_denoiser(attentive(None))(x, 0.5)
         found = TiledDenoiser(denoise)(x, 0.5)
@@ -84,7 +94,8 @@ def test_a_picture_of_that_size_is_a_direct_call() -> None:
 
 
 def test_a_small_picture_is_continued_by_mirroring() -> None:
-    denoise, x = random_denoiser(attentive()), noisy(1, 3, 6, SIZE)
+    denoise = random_denoiser(attentive())
+    x = noisy(1, 3, 6, SIZE)
     mirrored = torch.cat([x, x.flip(2), x[:, :, :4]], dim=2)
     with torch.inference_mode():
         found = TiledDenoiser(denoise)(x, 0.5)
@@ -94,10 +105,12 @@ def test_a_small_picture_is_continued_by_mirroring() -> None:
 
 def test_tiles_are_those_of_the_picture_blended() -> None:
     """Where one tile alone sees a pixel, its answer stands."""
-    denoise, x = random_denoiser(attentive()), noisy(1, 3, SIZE, 28)
+    denoise = random_denoiser(attentive())
+    x = noisy(1, 3, SIZE, 28)
     with torch.inference_mode():
         found = TiledDenoiser(denoise)(x, 0.5).clean
-        left, right = denoise(x[..., :16], 0.5).clean, denoise(x[..., 12:], 0.5).clean
+        left = denoise(x[..., :16], 0.5).clean
+        right = denoise(x[..., 12:], 0.5).clean
     torch.testing.assert_close(found[..., :12], left[..., :12], rtol=0, atol=1e-5)
     torch.testing.assert_close(found[..., 16:], right[..., 4:], rtol=0, atol=1e-5)
     share = torch.sin(torch.pi / 2 * (torch.arange(4) + 0.5) / 4) ** 2
@@ -128,7 +141,9 @@ def test_when_memory_runs_out_the_tile_stays(monkeypatch: pytest.MonkeyPatch) ->
     tiled = TiledDenoiser(denoise, budget=budget, notice=notices.append)
     with torch.inference_mode():
         tiled(noisy(1, 3, 20, 20), 0.5)
-    assert notices == [f"not enough memory for {2 * n} tiles at once: going on with {n}" for n in (2, 1)]
+    assert notices == [
+        f"not enough memory for {2 * n} tiles at once: going on with {n}" for n in (2, 1)
+    ]
     most[0] = 0
     with pytest.raises(RestoreError, match="pieces of 16x16 pixels"):
         tiled(noisy(1, 3, 20, 20), 0.5)
@@ -148,8 +163,11 @@ def model(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("task", ["sr", "deblur", "denoise"])
 def test_a_task_by_tiles_of_its_size(model: str, task: str) -> None:
-    """The operator acts on the whole: a picture of several tiles, and of a border that is unknown."""
-    restorer, picture = Restorer(model, "cpu"), torch.rand(3, 20, 30)
+    """The operator acts on the whole: a picture of several tiles, and of a border that is
+    unknown.
+    """
+    restorer = Restorer(model, "cpu")
+    picture = torch.rand(3, 20, 30)
     with shapes_seen(restorer.denoiser.denoise) as seen:
         if task == "sr":
             found = restorer.sr(picture, 2, steps=2)
@@ -164,7 +182,9 @@ def test_a_task_by_tiles_of_its_size(model: str, task: str) -> None:
 def test_a_tile_of_another_size_is_refused(command, picture, tmp_path, model: str) -> None:
     with pytest.raises(BadArgument, match="--tile 128: this model sees pieces of 16 pixels alone"):
         Restorer(model, "cpu", tile=128)
-    outcome = command("denoise", picture(), tmp_path / "out.png", "--noise", 0.1, "--model", model, "--tile", 128)
+    outcome = command(
+        "denoise", picture(), tmp_path / "out.png", "--noise", 0.1, "--model", model, "--tile", 128
+    )
     assert outcome.code == 1
     assert "this model sees pieces of 16 pixels alone" in outcome.err
 
@@ -212,7 +232,18 @@ def test_training_keeps_to_the_size(command, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     piece((96, 96)).save("photos/a.png")
-    words = ["train", "--data", "photos", "--validation", "photos", "--steps", 1, "--device", "cpu", "--out"]
+    words = [
+        "train",
+        "--data",
+        "photos",
+        "--validation",
+        "photos",
+        "--steps",
+        1,
+        "--device",
+        "cpu",
+        "--out",
+    ]
     (tmp_path / "recipe.toml").write_text(RECIPE.format(size=16))
     outcome = command(*words, "run", "--recipe", "recipe.toml")
     assert outcome.code == 0, outcome.err

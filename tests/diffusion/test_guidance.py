@@ -65,7 +65,8 @@ def test_the_exact_classifier_gives_the_components_denoiser(k: int, sigma: float
 def test_a_noise_level_for_each_picture() -> None:
     mixture = Mixture.random(6)
     guided = classifier_guided(mixture.denoise, _classifier(mixture, 1), 2.0)
-    x, levels = _noisy(mixture, 0.5, 3), torch.tensor([0.3, 1.0, 4.0]).double()
+    x = _noisy(mixture, 0.5, 3)
+    levels = torch.tensor([0.3, 1.0, 4.0]).double()
     together = guided(x, levels, None)
     for i, sigma in enumerate(levels.tolist()):
         alone = guided(x[i : i + 1], sigma, None)
@@ -75,7 +76,8 @@ def test_a_noise_level_for_each_picture() -> None:
 
 @pytest.mark.parametrize("sampler", ["stochastic", "deterministic"])
 def test_guided_samples_are_the_components(sampler: str) -> None:
-    mixture, generator = Mixture.random(4), torch.Generator().manual_seed(0)
+    mixture = Mixture.random(4)
+    generator = torch.Generator().manual_seed(0)
     guided = classifier_guided(mixture.denoise, _classifier(mixture, 2), 1.0)
     levels = [*np.geomspace(50, 0.01, 150).tolist(), 0.0]
     x = 50 * torch.randn(800, 1, 1, 4, generator=generator, dtype=torch.float64)
@@ -88,22 +90,33 @@ def test_guided_samples_are_the_components(sampler: str) -> None:
 
 def test_scale_sharpens_the_classifier() -> None:
     """∇ log of p(x) p(k|x)^w by finite differences."""
-    mixture, sigma, scale, h = Mixture.random(3), 0.7, 3.0, 1e-5
-    x, classifier = _noisy(mixture, sigma, 4), _classifier(mixture, 0)
+    mixture = Mixture.random(3)
+    sigma = 0.7
+    scale = 3.0
+    h = 1e-5
+    x = _noisy(mixture, sigma, 4)
+    classifier = _classifier(mixture, 0)
 
     def log_density(x: Tensor) -> Tensor:
         return mixture.log_density(x, sigma) + scale * classifier(x, sigma)
 
     units = torch.eye(3, dtype=torch.float64).reshape(3, 1, 1, 1, 3)
-    score = torch.stack([(log_density(x + h * u) - log_density(x - h * u)) / (2 * h) for u in units], dim=1)
+    score = torch.stack(
+        [(log_density(x + h * u) - log_density(x - h * u)) / (2 * h) for u in units], dim=1
+    )
     found = classifier_guided(mixture.denoise, classifier, scale)(x, sigma, None)
     torch.testing.assert_close(-found.noise.flatten(1) / sigma, score, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.clean + sigma * found.noise, x)
 
 
 def test_guidance_is_the_mean_shift_of_ancestral_sampling() -> None:
-    """DDPM's mean, in its own state u = √ᾱ x, moves by w β/√(1−β) ∇_u log p: that of algorithm 1 but for 1/√(1−β)."""
-    mixture, scale, alpha_bar, beta = Mixture.random(3), 2.0, 0.4, 0.01
+    """DDPM's mean, in its own state u = √ᾱ x, moves by w β/√(1−β) ∇_u log p: that of algorithm 1
+    but for 1/√(1−β).
+    """
+    mixture = Mixture.random(3)
+    scale = 2.0
+    alpha_bar = 0.4
+    beta = 0.01
     sigma = (1 / alpha_bar - 1) ** 0.5
     u = (alpha_bar**0.5 * _noisy(mixture, sigma, 4)).requires_grad_()
     classifier = _classifier(mixture, 0)
@@ -133,21 +146,31 @@ def test_guidance_works_without_autograd_around_it() -> None:
 
 
 def test_a_guided_denoiser_can_be_differentiated() -> None:
-    """Its likelihood is the component's: the trace of its derivative passes through the classifier's gradient."""
+    """Its likelihood is the component's: the trace of its derivative passes through the
+    classifier's gradient.
+    """
     mixture = Mixture.random(2)
     component = _component(mixture, 0)
     x = component.sample(10, torch.Generator().manual_seed(0))
     guided = classifier_guided(mixture.denoise, _classifier(mixture, 0), 1.0)
     found = log_likelihood(
-        guided, x, 0.05, 50.0, divergence="exact", terminal_log_density=lambda end: component.log_density(end, 50.0)
+        guided,
+        x,
+        0.05,
+        50.0,
+        divergence="exact",
+        terminal_log_density=lambda end: component.log_density(end, 50.0),
     )
     torch.testing.assert_close(found, component.log_density(x, 0.05), rtol=0, atol=1e-3)
 
 
 def test_classifier_free_is_the_stated_combination() -> None:
     mixture = Mixture.random(5)
-    network, x, sigma = _conditional(mixture, 1), _noisy(mixture, 0.8), 0.8
-    free, shown = network(x, sigma, None), network(x, sigma, SHOWN)
+    network = _conditional(mixture, 1)
+    x = _noisy(mixture, 0.8)
+    sigma = 0.8
+    free = network(x, sigma, None)
+    shown = network(x, sigma, SHOWN)
     for scale in (0.0, 0.5, 1.0, 3.0):
         found = classifier_free(network, scale)(x, sigma, SHOWN)
         torch.testing.assert_close(found.noise, free.noise + scale * (shown.noise - free.noise))
@@ -158,7 +181,8 @@ def test_classifier_free_is_the_stated_combination() -> None:
 
 
 def test_classifier_free_of_one_is_the_conditional_network_at_one_call() -> None:
-    mixture, seen = Mixture.random(5), []
+    mixture = Mixture.random(5)
+    seen = []
     network = _conditional(mixture, 1)
 
     def counted(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
@@ -172,15 +196,26 @@ def test_classifier_free_of_one_is_the_conditional_network_at_one_call() -> None
 
 
 def test_classifier_free_agrees_with_the_exact_classifier() -> None:
-    """Both sharpen p(k|x) by Bayes' rule, so that they agree at any scale; also as samples of one sampler."""
+    """Both sharpen p(k|x) by Bayes' rule, so that they agree at any scale; also as samples of one
+    sampler.
+    """
     mixture = Mixture.random(3)
     free = classifier_free(_conditional(mixture, 1), 2.5)
     guided = classifier_guided(mixture.denoise, _classifier(mixture, 1), 2.5)
     levels = [*np.geomspace(20, 0.01, 30).tolist(), 0.0]
-    x = 20 * torch.randn(10, 1, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = 20 * torch.randn(
+        10, 1, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     options = {"sde": VariancePreserving()}
     one, other = (
-        reverse_diffusion(denoise, x, levels, condition=SHOWN, generator=torch.Generator().manual_seed(1), **options)
+        reverse_diffusion(
+            denoise,
+            x,
+            levels,
+            condition=SHOWN,
+            generator=torch.Generator().manual_seed(1),
+            **options,
+        )
         for denoise in (free, lambda x, sigma, condition: guided(x, sigma, None))
     )
     torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
@@ -189,7 +224,9 @@ def test_classifier_free_agrees_with_the_exact_classifier() -> None:
 class _Unconditional:
     conditional = False
 
-    def __call__(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
         return Prediction(x, x)
 
 

@@ -1,4 +1,6 @@
-"""The likelihood by the probability-flow ODE against the exact one of mixtures that are known in closed form."""
+"""The likelihood by the probability-flow ODE against the exact one of mixtures that are known in
+closed form.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,17 @@ from torch import Tensor
 from restore.diffusion.denoiser import Condition, Prediction
 from restore.diffusion.likelihood import bits_per_dimension, log_likelihood
 
-LOW, HIGH = 0.01, 80.0
+LOW = 0.01
+HIGH = 80.0
 
 
 def _bits_apart(found: Tensor, expected: Tensor, dimensions: int) -> float:
     """The largest difference in bits per dimension."""
-    return float((bits_per_dimension(found, dimensions) - bits_per_dimension(expected, dimensions)).abs().max())
+    return float(
+        (bits_per_dimension(found, dimensions) - bits_per_dimension(expected, dimensions))
+        .abs()
+        .max()
+    )
 
 
 @pytest.mark.parametrize(("dimensions", "count"), [(2, 200), (8, 50), (64, 6)])
@@ -42,7 +49,11 @@ def test_white_noise_will_do_at_a_high_level() -> None:
     mixture = Mixture.random(4)
     x = mixture.sample(50, torch.Generator().manual_seed(0))
     gaps = [
-        _bits_apart(log_likelihood(mixture.denoise, x, LOW, high, divergence="exact"), mixture.log_density(x, LOW), 4)
+        _bits_apart(
+            log_likelihood(mixture.denoise, x, LOW, high, divergence="exact"),
+            mixture.log_density(x, LOW),
+            4,
+        )
         for high in (50.0, 5000.0)
     ]
     assert gaps[1] < 1e-3 < gaps[0]
@@ -51,9 +62,14 @@ def test_white_noise_will_do_at_a_high_level() -> None:
 @pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
 def test_hutchinson_is_right_in_the_mean(distribution: str) -> None:
     """Over many probes of the same two pictures, within the Monte-Carlo error."""
-    mixture, repeats = Mixture.random(6), 400
+    mixture = Mixture.random(6)
+    repeats = 400
     x = mixture.sample(2, torch.Generator().manual_seed(0))
-    options = {"terminal_log_density": lambda end: mixture.log_density(end, HIGH), "rtol": 1e-4, "atol": 1e-4}
+    options = {
+        "terminal_log_density": lambda end: mixture.log_density(end, HIGH),
+        "rtol": 1e-4,
+        "atol": 1e-4,
+    }
     found = log_likelihood(
         mixture.denoise,
         x.repeat(repeats, 1, 1, 1),
@@ -73,7 +89,13 @@ def test_more_probes_spread_less() -> None:
     x = mixture.sample(1, torch.Generator().manual_seed(0)).repeat(200, 1, 1, 1)
     spreads = [
         log_likelihood(
-            mixture.denoise, x, LOW, HIGH, probes=probes, rtol=1e-3, generator=torch.Generator().manual_seed(1)
+            mixture.denoise,
+            x,
+            LOW,
+            HIGH,
+            probes=probes,
+            rtol=1e-3,
+            generator=torch.Generator().manual_seed(1),
         ).std()
         for probes in (1, 8)
     ]
@@ -100,7 +122,12 @@ def test_within_inference_mode_and_with_a_condition() -> None:
     def run(condition: Condition | None, seed: int = 3) -> Tensor:
         picture = torch.zeros(2, 1, 4, 4) + 0.2
         return log_likelihood(
-            network, picture, 0.01, 50.0, condition=condition, generator=torch.Generator().manual_seed(seed)
+            network,
+            picture,
+            0.01,
+            50.0,
+            condition=condition,
+            generator=torch.Generator().manual_seed(seed),
         )
 
     shown = torch.randn(2, 1, 4, 4, generator=make)
@@ -147,7 +174,10 @@ def test_says_when_the_network_is_broken() -> None:
         ({"probes": 0}, "at least one probe"),
         ({"probe_distribution": "uniform"}, "rademacher, gaussian"),
         ({"rtol": 0.0}, "tolerances must be positive"),
-        ({"x": torch.zeros(1, 3, 64, 64), "divergence": "exact"}, "at most 4096 dimensions, not 12288"),
+        (
+            {"x": torch.zeros(1, 3, 64, 64), "divergence": "exact"},
+            "at most 4096 dimensions, not 12288",
+        ),
     ],
 )
 def test_refuses(options: dict[str, object], message: str) -> None:

@@ -1,4 +1,6 @@
-"""The second network of a model: what it answers, where its answer goes, and how it is saved and trained."""
+"""The second network of a model: what it answers, where its answer goes, and how it is saved and
+trained.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,33 @@ from restore.training.degradations import Mixture
 from restore.training.log import read_log
 from restore.training.objective import predictor_losses
 from restore.training.pictures import Batch, Batches, PredictorData
-from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe, parse_recipe, write_recipe
+from restore.training.recipe import (
+    EmaRecipe,
+    ObjectiveRecipe,
+    PredictorRecipe,
+    Recipe,
+    parse_recipe,
+    write_recipe,
+)
 from restore.training.rounds import DistillationRecipe
 from restore.training.trainer import Options as TrainingOptions
 from restore.training.trainer import train
 
 LEAN = BackboneConfig(
-    "lean", condition_channels=3, condition_map=True, channels=8, channel_multipliers=(1, 2), blocks=1,
-    middle_attention=False, norm="rms", patch=2,
-)  # fmt: skip
+    "lean",
+    condition_channels=3,
+    condition_map=True,
+    channels=8,
+    channel_multipliers=(1, 2),
+    blocks=1,
+    middle_attention=False,
+    norm="rms",
+    patch=2,
+)
 SECOND = PredictorConfig(replace(LEAN, noise_map=True, noisy_input=False, times=2))
-MODEL = ModelConfig(LEAN, {"name": "linear"}, "v", condition_skip=True, one_step="zeros", predictor=SECOND)
+MODEL = ModelConfig(
+    LEAN, {"name": "linear"}, "v", condition_skip=True, one_step="zeros", predictor=SECOND
+)
 ALONE = replace(MODEL, predictor=None)
 
 
@@ -58,7 +76,11 @@ def random_state(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
 
 
 def evidence(size: tuple[int, int] = (24, 32), count: int = 1) -> Evidence:
-    return Evidence(torch.rand(count, 3, *size) * 2 - 1, torch.rand(count, 1, *size), torch.rand(count, 1, *size))
+    return Evidence(
+        torch.rand(count, 3, *size) * 2 - 1,
+        torch.rand(count, 1, *size),
+        torch.rand(count, 1, *size),
+    )
 
 
 class Constant:
@@ -67,7 +89,8 @@ class Constant:
     config = SECOND
 
     def __init__(self, value: float) -> None:
-        self.value, self.seen = value, []
+        self.value = value
+        self.seen = []
 
     def __call__(self, shown: Evidence) -> Tensor:
         self.seen.append(shown)
@@ -92,7 +115,8 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 
 def test_it_sees_all_that_is_known() -> None:
-    predictor, shown = build_denoiser(MODEL, random_state(MODEL)).predictor, evidence()
+    predictor = build_denoiser(MODEL, random_state(MODEL)).predictor
+    shown = evidence()
     answer = predictor(shown) - shown.picture
     for name in shown._fields:
         other = shown._replace(**{name: 0.5 * getattr(shown, name)})
@@ -135,7 +159,8 @@ def test_a_checkpoint_holds_both_networks(tmp_path: Path) -> None:
     loaded = pretrained.load(str(path))
     config = ModelConfig.from_dict(loaded.config)
     assert config == MODEL
-    denoiser, shown = build_denoiser(config, loaded.state), evidence()
+    denoiser = build_denoiser(config, loaded.state)
+    shown = evidence()
     expected = build_denoiser(MODEL, {k: v.half() for k, v in state.items()}).predictor(shown)
     assert torch.equal(denoiser.predictor(shown), expected)
     assert ModelConfig.from_dict(json.loads(json.dumps(asdict(MODEL)))) == MODEL
@@ -157,7 +182,8 @@ def test_one_of_two_networks_missing_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hole", [False, True])
 def test_tiles_agree_with_the_whole_picture(hole: bool) -> None:
-    predictor, shown = build_denoiser(MODEL, random_state(MODEL)).predictor, evidence((300, 200))
+    predictor = build_denoiser(MODEL, random_state(MODEL)).predictor
+    shown = evidence((300, 200))
     if hole:
         known = torch.ones(1, 1, 300, 200)
         known[..., 10:90, 20:100] = 0
@@ -177,7 +203,9 @@ def restorer(tmp_path: Path) -> Restorer:
 
 
 @pytest.mark.parametrize("kernel", [None, "gaussian:1", "motion:7:30"])
-def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(restorer: Restorer, kernel: str | None) -> None:
+def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(
+    restorer: Restorer, kernel: str | None
+) -> None:
     restorer.denoiser.predictor = constant = Constant(0.5)
     picture = np.random.default_rng(0).random((24, 32, 3)).astype(np.float32)
     if kernel is None:
@@ -195,9 +223,12 @@ def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(restorer: Restore
 def test_one_step_keeps_known_pixels_and_fills_with_the_answer(
     restorer: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(settings._PREDICTED_DEFAULTS, ("inpaint", "one-step"), Defaults(steps=1, predicted=0.0))
+    monkeypatch.setitem(
+        settings._PREDICTED_DEFAULTS, ("inpaint", "one-step"), Defaults(steps=1, predicted=0.0)
+    )
     restorer.denoiser.predictor = Constant(0.5)
-    picture, mask = np.full((16, 16, 3), 0.2, np.float32), np.zeros((16, 16), bool)
+    picture = np.full((16, 16, 3), 0.2, np.float32)
+    mask = np.zeros((16, 16), bool)
     mask[4:8, 4:8] = True
     result = restorer.inpaint(picture, mask, method="one-step")
     assert result[mask] == pytest.approx(0.75)
@@ -262,7 +293,10 @@ def test_noisy_measurements_go_another_way(restorer: Restorer) -> None:
 def test_sr3_takes_fewer_steps_from_the_prediction(restorer: Restorer) -> None:
     restorer.denoiser.predictor = Constant(0.5)
     picture = torch.rand(1, 3, 8, 8)
-    steps = [restorer.run("sr", picture, {"scale": 2.0, "noise": n}, method="sr3").report.steps for n in (0.0, 0.05)]
+    steps = [
+        restorer.run("sr", picture, {"scale": 2.0, "noise": n}, method="sr3").report.steps
+        for n in (0.0, 0.05)
+    ]
     assert steps == [10, 20]
 
 
@@ -276,7 +310,9 @@ def photographs() -> Path:
     return Path("tests/fixtures")
 
 
-def options(out: Path, photographs: Path, recipe: Recipe, steps: int, **others: object) -> TrainingOptions:
+def options(
+    out: Path, photographs: Path, recipe: Recipe, steps: int, **others: object
+) -> TrainingOptions:
     small = replace(recipe, data=replace(recipe.data, crop=16, batch=4))
     short = replace(small, run=replace(small.run, log_steps=2, mixed_precision=False))
     short = replace(short, ema=EmaRecipe((0.5,), 1))
@@ -304,33 +340,49 @@ def test_the_predictor_s_steps_are_the_fraction_asked_for() -> None:
 def test_batches_of_the_predictor_show_something_of_every_picture(photographs: Path) -> None:
     data = PredictorData("inverse", 0.5, False)
     batches = Batches(photographs, crop=16, batch=8, predictor=data)
-    denoiser_s, predictor_s = batches.at(0), batches.at(1)
+    denoiser_s = batches.at(0)
+    predictor_s = batches.at(1)
     assert denoiser_s.evidence is None
     assert predictor_s.evidence.picture.shape == (8, 3, 16, 16)
     assert bool(predictor_s.evidence.noise.flatten(1).any(dim=1).all())
-    everywhere = Batches(photographs, crop=16, batch=8, predictor=data._replace(conditions=True)).at(0)
+    everywhere = Batches(
+        photographs, crop=16, batch=8, predictor=data._replace(conditions=True)
+    ).at(0)
     unseen = ~everywhere.evidence.noise.flatten(1).any(dim=1)
     assert 0 < int(unseen.sum()) < 8
     assert not everywhere.evidence.picture[unseen].any()
 
 
 @pytest.mark.parametrize("condition", ["degraded", "predicted"])
-def test_stopping_and_going_on_changes_nothing(tmp_path: Path, photographs: Path, condition: str) -> None:
+def test_stopping_and_going_on_changes_nothing(
+    tmp_path: Path, photographs: Path, condition: str
+) -> None:
     recipe = replace(RECIPE, model=replace(MODEL, condition_picture=condition))
     recipe = replace(recipe, schedule=replace(recipe.schedule, cooldown=0.0))
     train(options(tmp_path / "whole", photographs, recipe, 7))
     train(options(tmp_path / "parts", photographs, recipe, 4))
     train(TrainingOptions(tmp_path / "parts", photographs, resume=True, steps=7, device="cpu"))
-    whole, parts = load_state(tmp_path / "whole"), load_state(tmp_path / "parts")
-    for kind in ("network", "averages", "optimiser", "predictor", "predictor_averages", "predictor_optimiser"):
-        one, other = getattr(whole, kind), getattr(parts, kind)
+    whole = load_state(tmp_path / "whole")
+    parts = load_state(tmp_path / "parts")
+    for kind in (
+        "network",
+        "averages",
+        "optimiser",
+        "predictor",
+        "predictor_averages",
+        "predictor_optimiser",
+    ):
+        one = getattr(whole, kind)
+        other = getattr(parts, kind)
         assert one.keys() == other.keys()
         assert one, kind
         for name in one:
             assert torch.equal(one[name], other[name]), (kind, name)
 
 
-def test_with_a_fraction_of_one_the_denoiser_keeps_its_weights(tmp_path: Path, photographs: Path) -> None:
+def test_with_a_fraction_of_one_the_denoiser_keeps_its_weights(
+    tmp_path: Path, photographs: Path
+) -> None:
     first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
     recipe = replace(RECIPE, predictor=PredictorRecipe(fraction=1.0))
     model = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first))).model
@@ -342,7 +394,9 @@ def test_with_a_fraction_of_one_the_denoiser_keeps_its_weights(tmp_path: Path, p
     assert all(torch.equal(t, after[n]) for n, t in pretrained.load(str(again)).state.items())
 
 
-def test_weights_without_a_predictor_begin_with_a_random_one(tmp_path: Path, photographs: Path) -> None:
+def test_weights_without_a_predictor_begin_with_a_random_one(
+    tmp_path: Path, photographs: Path
+) -> None:
     own, _ = split_state(random_state(MODEL))
     first = write_model(ALONE, own, tmp_path / "first.safetensors")
     recipe = replace(RECIPE, model=replace(MODEL, condition_picture="predicted"))
@@ -370,26 +424,38 @@ def test_a_predictor_learns(tmp_path: Path, photographs: Path, loss: str) -> Non
     batches = OneBatch(photographs, crop=16, batch=4, degradations=mixture, predictor=data)
     recipe = replace(RECIPE, predictor=PredictorRecipe(fraction=1.0, loss=loss, rate=1e-2))
     train(options(tmp_path / "run", photographs, recipe, 40), batches=batches)
-    losses = [row["predictor loss"] for row in read_log(tmp_path / "run" / "log.csv") if "predictor loss" in row]
+    losses = [
+        row["predictor loss"]
+        for row in read_log(tmp_path / "run" / "log.csv")
+        if "predictor loss" in row
+    ]
     assert losses[-1] < losses[0] - (1 if loss == "log-mse" else 0.3 * losses[0])
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[predictor]\nfraction = 0.5", r"\[predictor\] fraction: the model has no predictor to train"),
+        (
+            "[predictor]\nfraction = 0.5",
+            r"\[predictor\] fraction: the model has no predictor to train",
+        ),
         ("[predictor]\nloss = 'l1'", r"\[predictor\] loss: the model has no predictor to train"),
         ("[model.predictor]\nbackbone = 3", "backbone = 3: must be a table"),
         ("[predictor]\nfraction = 1.5", r"fraction = 1\.5: must be between 0 and 1"),
         ("[predictor]\nlos = 'l1'", "did you mean 'loss'"),
-        ("[model.predictor]\nshown = 'blurred'", "shown = 'blurred': must be one of deblurred, inverse, degraded"),
+        (
+            "[model.predictor]\nshown = 'blurred'",
+            "shown = 'blurred': must be one of deblurred, inverse, degraded",
+        ),
         ("[model.predictor.backbone]\ntimes = 1", "times = 2"),
         ("[model.predictor.backbone]\nlayout = 'unet'", "layout = 'unet': must be one of"),
         ("[model.predictor.backbone]\nchannel_multipliers = []", "needs at least one level"),
         ("[model]\ncondition_picture = 'predicted'", "the model has no predictor"),
     ],
 )
-def test_recipes_that_cannot_be_are_refused_by_name(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipes_that_cannot_be_are_refused_by_name(
+    text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from restore.training import recipe as module
 
     monkeypatch.setattr(module, "default_model", lambda: ALONE)
@@ -398,7 +464,9 @@ def test_recipes_that_cannot_be_are_refused_by_name(text: str, said: str, monkey
 
 
 @pytest.mark.parametrize("shipped", [MODEL, ALONE])
-def test_recipes_survive_being_written(monkeypatch: pytest.MonkeyPatch, shipped: ModelConfig) -> None:
+def test_recipes_survive_being_written(
+    monkeypatch: pytest.MonkeyPatch, shipped: ModelConfig
+) -> None:
     """Whatever model ships, with a predictor or without."""
     from restore.training import recipe as module
 
@@ -419,19 +487,27 @@ def test_a_random_predictor_is_not_written(tmp_path: Path, photographs: Path) ->
 def test_a_run_of_another_shape_is_not_resumed(tmp_path: Path, photographs: Path) -> None:
     train(options(tmp_path / "run", photographs, RECIPE, 2))
     wider = replace(SECOND, backbone=replace(SECOND.backbone, channels=16))
-    other = options(tmp_path / "run", photographs, replace(RECIPE, model=replace(MODEL, predictor=wider)), 4)
+    other = options(
+        tmp_path / "run", photographs, replace(RECIPE, model=replace(MODEL, predictor=wider)), 4
+    )
     with pytest.raises(BadArgument, match=r"predictor\.backbone\.channels: 8 \| 16"):
         train(replace(other, resume=True))
 
 
-def test_weights_of_another_predictor_are_not_started_from(tmp_path: Path, photographs: Path) -> None:
+def test_weights_of_another_predictor_are_not_started_from(
+    tmp_path: Path, photographs: Path
+) -> None:
     first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
     wider = replace(SECOND, backbone=replace(SECOND.backbone, channels=16))
     recipe = replace(RECIPE, model=replace(MODEL, predictor=wider))
     with pytest.raises(BadArgument, match=r"predictor\.backbone\.channels: 16 \| 8"):
         train(options(tmp_path / "run", photographs, recipe, 2, init=str(first)))
     with pytest.raises(UnreadableInput):
-        train(options(tmp_path / "other", photographs, recipe, 2, init=str(tmp_path / "none.safetensors")))
+        train(
+            options(
+                tmp_path / "other", photographs, recipe, 2, init=str(tmp_path / "none.safetensors")
+            )
+        )
 
 
 def test_tiled_denoisers_carry_the_predictor_to_every_class() -> None:
@@ -443,7 +519,9 @@ def test_tiled_denoisers_carry_the_predictor_to_every_class() -> None:
 
 def test_distillation_leaves_the_predictor_as_it_is(tmp_path: Path, photographs: Path) -> None:
     first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")
-    recipe = replace(RECIPE, predictor=PredictorRecipe(), distillation=DistillationRecipe(start=4, end=2))
+    recipe = replace(
+        RECIPE, predictor=PredictorRecipe(), distillation=DistillationRecipe(start=4, end=2)
+    )
     recipe = replace(recipe, objective=ObjectiveRecipe(noiseless_share=0.3))
     model = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first))).model
     before, after = (pretrained.load(str(path)) for path in (first, model))
@@ -474,7 +552,11 @@ def test_methods_begin_at_the_prediction(
     picture = torch.full((1, 3, 24, 32), 0.75)
     mask = torch.zeros(24, 32, dtype=torch.bool)
     mask[4:9, 4:9] = True
-    arguments = {"sr": {"scale": 2.0}, "deblur": {"kernel": "motion:5:30", "noise": 0.01}, "inpaint": {"mask": mask}}
+    arguments = {
+        "sr": {"scale": 2.0},
+        "deblur": {"kernel": "motion:5:30", "noise": 0.01},
+        "inpaint": {"mask": mask},
+    }
     result = restorer.run(task, picture, arguments[task], method=method).mean
     assert result.shape[-2:] == ((48, 64) if task == "sr" else (24, 32))
     x, condition = seen[0]

@@ -15,7 +15,8 @@ from restore.diffusion.schedule import LEVELS, SCHEDULES, NoiseSchedule, noise_l
 
 def test_linear_schedule() -> None:
     alphas_cumprod = NoiseSchedule.named("linear").alphas_cumprod
-    product, expected = 1.0, []
+    product = 1.0
+    expected = []
     for t in range(1000):
         product *= 1 - (1e-4 + (0.02 - 1e-4) * t / 999)
         expected.append(product)
@@ -67,7 +68,10 @@ def test_uniform_levels_are_ddrms() -> None:
 
 def test_quadratic_levels_are_ddims() -> None:
     schedule = NoiseSchedule.named("linear")
-    times = [float(schedule.time_at(torch.tensor([s]))) for s in noise_levels(schedule, 10, "quadratic")[:-1]]
+    times = [
+        float(schedule.time_at(torch.tensor([s])))
+        for s in noise_levels(schedule, 10, "quadratic")[:-1]
+    ]
     roots = np.sqrt(np.array(times)[::-1])
     np.testing.assert_allclose(np.diff(roots), roots[-1] / 9, rtol=1e-3)
     assert times[0] == pytest.approx(0.8 * 999, abs=0.01)
@@ -75,8 +79,12 @@ def test_quadratic_levels_are_ddims() -> None:
 
 def test_karras_levels() -> None:
     schedule = NoiseSchedule.named("linear")
-    low, high, n = schedule.sigmas[0], schedule.sigmas[-1], 18
-    expected = [(high ** (1 / 7) + i / (n - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7 for i in range(n)] + [0]
+    low = schedule.sigmas[0]
+    high = schedule.sigmas[-1]
+    n = 18
+    expected = [
+        (high ** (1 / 7) + i / (n - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7 for i in range(n)
+    ] + [0]
     assert noise_levels(schedule, n, "karras") == pytest.approx(expected)
 
 

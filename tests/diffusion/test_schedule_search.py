@@ -1,4 +1,6 @@
-"""The search of noise levels: its family, problems whose optimum is known, `restore tune`, and `--levels`."""
+"""The search of noise levels: its family, problems whose optimum is known, `restore tune`, and
+`--levels`.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,15 @@ SCHEDULE = NoiseSchedule.named("linear")
 OPTIMUM = Levels(highest=7.0, lowest=0.03, rho=4.0, eta=0.55)
 
 
-# --- the family ---------------------------------------------------------------------------------------------
+# --- the family
+# ---------------------------------------------------------------------------------------------
 
 
 def test_between_the_ends_of_a_chain_they_are_edms():
     low, high = SCHEDULE.sigmas[[0, -1]]
-    np.testing.assert_allclose(Levels(high, low, 7.0, 1.0).sigmas(9), karras_levels(SCHEDULE, 9), rtol=1e-12)
+    np.testing.assert_allclose(
+        Levels(high, low, 7.0, 1.0).sigmas(9), karras_levels(SCHEDULE, 9), rtol=1e-12
+    )
 
 
 def test_the_ends_and_the_limits_of_rho():
@@ -40,7 +45,8 @@ def test_the_ends_and_the_limits_of_rho():
     assert Levels(5.0, 0.1, 1e5, 1.0).sigmas(5) == pytest.approx(np.geomspace(5, 0.1, 5), rel=1e-3)
 
 
-# --- the search ---------------------------------------------------------------------------------------------
+# --- the search
+# ---------------------------------------------------------------------------------------------
 
 
 def bowl(levels: Levels) -> float:
@@ -96,13 +102,18 @@ def test_each_point_is_tried_once_and_in_the_same_order():
 
 
 def test_every_schedule_that_is_tried_falls():
-    axes = {**axes_for(SCHEDULE), "highest": Axis((0.5,), 0.05, 1.0, 2.0), "lowest": Axis((0.1,), 0.01, 0.4, 2.0)}
+    axes = {
+        **axes_for(SCHEDULE),
+        "highest": Axis((0.5,), 0.05, 1.0, 2.0),
+        "lowest": Axis((0.1,), 0.01, 0.4, 2.0),
+    }
     measure, asked = watched(lambda levels: levels.highest - levels.lowest)
     search(measure, axes)
     assert all(a > b for levels in asked for a, b in pairwise((*levels.sigmas(4), 0.0)))
 
 
-# --- levels in use ------------------------------------------------------------------------------------------
+# --- levels in use
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +171,10 @@ def test_few_steps_of_super_resolution_are_those_that_were_found():
         ({"levels": (math.nan,)}, "must be falling numbers above 0"),
         ({"levels": ()}, "must be falling numbers above 0"),
         ({"levels": (2.0, 1.0), "steps": 3}, "--steps 3: there are 2 --levels"),
-        ({"levels": (2.0, 1.0), "method": "ddrm"}, "are of --method sr3 and its own sampler, not of ddrm"),
+        (
+            {"levels": (2.0, 1.0), "method": "ddrm"},
+            "are of --method sr3 and its own sampler, not of ddrm",
+        ),
         ({"levels": (2.0, 1.0), "sampler": "ddim"}, "not of ddim"),
     ],
 )
@@ -200,7 +214,9 @@ def test_the_command_takes_a_file(command, picture, tmp_path):
     path = written(tmp_path, {"levels": [5, 1, 0.2], "eta": 0.5})
     picture("photos/a.png", size=(8, 6))
     page = tmp_path / "page.html"
-    outcome = command("sr", tmp_path / "photos", "--scale", 2, "--levels", path, "--json", "--report", page)
+    outcome = command(
+        "sr", tmp_path / "photos", "--scale", 2, "--levels", path, "--json", "--report", page
+    )
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
     assert (record["method"], record["steps"]) == ("sr3", 3)
@@ -214,7 +230,8 @@ def test_the_command_takes_a_file(command, picture, tmp_path):
     assert command("sr", picture(), "--levels", path, "--method", "one-step").code == 1
 
 
-# --- restore tune -------------------------------------------------------------------------------------------
+# --- restore tune
+# -------------------------------------------------------------------------------------------
 
 
 FEW = {
@@ -227,7 +244,9 @@ FEW = {
 @pytest.fixture
 def few(monkeypatch) -> None:
     """Few points to try."""
-    monkeypatch.setattr(restore.evaluate.tune, "axes_for", lambda schedule: {**axes_for(schedule), **FEW})
+    monkeypatch.setattr(
+        restore.evaluate.tune, "axes_for", lambda schedule: {**axes_for(schedule), **FEW}
+    )
 
 
 @pytest.fixture
@@ -244,7 +263,8 @@ def quick(folder: Path, **changes) -> Request:
 
 
 def test_the_best_of_all_that_was_tried_is_kept(photographs, tmp_path):
-    out, lines = tmp_path / "found.json", []
+    out = tmp_path / "found.json"
+    lines = []
     best = tune(quick(photographs), out, halvings=0, tell=lines.append)
     table = json.loads(out.read_text())
     values = {Levels(*point): value for *point, value in table["tried"]}
@@ -271,7 +291,8 @@ def test_the_value_is_that_of_pictures_restored_so(photographs, tmp_path, restor
 
 
 def test_an_ended_search_goes_on(photographs, tmp_path, monkeypatch, few):
-    whole, ended = tmp_path / "whole.json", tmp_path / "ended.json"
+    whole = tmp_path / "whole.json"
+    ended = tmp_path / "ended.json"
     best = tune(quick(photographs), whole, halvings=0)
     counted = []
     values = restore.evaluate.tune._Measured._values
@@ -306,7 +327,20 @@ def test_a_file_of_another_search_stays(photographs, tmp_path, few):
 
 def test_the_command(command, photographs, tmp_path, few):
     out = tmp_path / "found.json"
-    outcome = command("tune", photographs, "--out", out, "--steps", 2, "--size", 32, "--count", 1, "--score", "psnr")
+    outcome = command(
+        "tune",
+        photographs,
+        "--out",
+        out,
+        "--steps",
+        2,
+        "--size",
+        32,
+        "--count",
+        1,
+        "--score",
+        "psnr",
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith(f"{out}: σ ")
     assert "1 tried, psnr" in outcome.err
@@ -326,7 +360,9 @@ def test_the_command(command, photographs, tmp_path, few):
     ],
 )
 def test_what_cannot_be_searched(command, photographs, tmp_path, options, code, message):
-    outcome = command("tune", photographs, "--out", tmp_path / "found.json", "--score", "psnr", *options)
+    outcome = command(
+        "tune", photographs, "--out", tmp_path / "found.json", "--score", "psnr", *options
+    )
     assert outcome.code == code
     assert message in outcome.err
     assert not (tmp_path / "found.json").exists()

@@ -32,7 +32,11 @@ def test_own_operator(example: dict, tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize("size", [(9, 12), (6, 9), (11, 13)], ids=str)
 def test_its_operators(example: dict, size: tuple[int, int]) -> None:
     shape = (3, *size)
-    for operator in (example["ghost"](shape), example["ColorFringe"](shape), example["Vignette"](shape, 0.4)):
+    for operator in (
+        example["ghost"](shape),
+        example["ColorFringe"](shape),
+        example["Vignette"](shape, 0.4),
+    ):
         operators.check(operator, rtol=1e-4)
     assert float(example["Vignette"](shape, 0.4).singular_values.min()) == pytest.approx(0.4)
     with pytest.raises(ValueError, match="3 shifts of less than"):

@@ -1,4 +1,6 @@
-"""`restore evaluate`: its protocol, numbers, outputs and errors. The network takes few steps on small pictures."""
+"""`restore evaluate`: its protocol, numbers, outputs and errors. The network takes few steps on
+small pictures.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +63,19 @@ def photograph(size: int = SIDE, crop: str = "a") -> np.ndarray:
     return np.asarray(piece((size, size), crop))
 
 
-def case_of(task: str, side: int = SIDE, name: str = "a.png", picture: np.ndarray | None = None, **options):
+def case_of(
+    task: str, side: int = SIDE, name: str = "a.png", picture: np.ndarray | None = None, **options
+):
     picture = photograph(side) if picture is None else picture
     return degraded(Settings(task, **options).completed(), name, picture)
 
 
 def without_clocks(plain: dict) -> dict:
     """What must not differ from run to run."""
-    records = [*plain["means"].values(), *(s for p in plain["pictures"] for s in p["scores"].values())]
+    records = [
+        *plain["means"].values(),
+        *(s for p in plain["pictures"] for s in p["scores"].values()),
+    ]
     for record in records:
         for key in scores.MEASURED_BY_CLOCK:
             assert record.pop(key) is None or True
@@ -79,7 +86,9 @@ def without_clocks(plain: dict) -> dict:
 
 
 def test_two_runs_agree(folder, tmp_path):
-    settings = Settings("sr", scale=2, noise=0.03, steps=2, size=32, methods=("bicubic", "auto", "one-step"))
+    settings = Settings(
+        "sr", scale=2, noise=0.03, steps=2, size=32, methods=("bicubic", "auto", "one-step")
+    )
     found = []
     for attempt in "12":
         path = tmp_path / f"{attempt}.json"
@@ -91,8 +100,10 @@ def test_two_runs_agree(folder, tmp_path):
 
 
 def test_another_seed_is_another_noise_and_the_same_name_the_same():
-    one, again = case_of("denoise"), case_of("denoise")
-    other, named = case_of("denoise", seed=1), case_of("denoise", name="b.png")
+    one = case_of("denoise")
+    again = case_of("denoise")
+    other = case_of("denoise", seed=1)
+    named = case_of("denoise", name="b.png")
     assert np.array_equal(one.file, again.file)
     assert not np.array_equal(one.file, other.file)
     assert not np.array_equal(one.file, named.file)
@@ -100,14 +111,17 @@ def test_another_seed_is_another_noise_and_the_same_name_the_same():
 
 
 def test_the_seed_and_the_steps_reach_the_samplers(folder, monkeypatch):
-    taken, sound = [], run.Restorer.run
+    taken = []
+    sound = run.Restorer.run
 
     def spy(self, task, image, arguments, **options):
         taken.append((options.get("method"), options.get("steps"), options.get("seed")))
         return sound(self, task, image, arguments, **options)
 
     monkeypatch.setattr(run.Restorer, "run", spy)
-    evaluate(folder, Settings("sr", size=16, count=1, methods=("ddrm", "one-step"), steps=3, seed=7))
+    evaluate(
+        folder, Settings("sr", size=16, count=1, methods=("ddrm", "one-step"), steps=3, seed=7)
+    )
     assert taken[-2:] == [("ddrm", 3, 7), ("one-step", None, 7)]
 
 
@@ -138,7 +152,9 @@ def test_the_middle_is_taken():
     assert np.array_equal(case.truth, photograph(64)[16:48, 16:48])
 
 
-@pytest.mark.parametrize(("text", "taps"), [("motion:9:30", kernels.motion(9, 30)), ("box:4", kernels.box(4))])
+@pytest.mark.parametrize(
+    ("text", "taps"), [("motion:9:30", kernels.motion(9, 30)), ("box:4", kernels.box(4))]
+)
 def test_beyond_an_unknown_border_nothing_counts(text, taps):
     case = case_of("deblur", 64, kernel=text, noise=0.01)
     rows, columns = (n - k + 1 for n, k in zip((64, 64), taps.shape, strict=True))
@@ -192,10 +208,14 @@ def test_the_classical_deblurring_is_not_shifted(kernel):
 
 
 def test_masks_in_words_differ_from_picture_to_picture():
-    one, other = case_of("inpaint", mask="random:0.3"), case_of("inpaint", mask="random:0.3", name="b.png")
+    one = case_of("inpaint", mask="random:0.3")
+    other = case_of("inpaint", mask="random:0.3", name="b.png")
     assert (~one.missing).mean() == pytest.approx(0.3, abs=0.01)
     assert not np.array_equal(one.missing, other.missing)
-    fixed = [case_of("inpaint", mask="random:0.3:seed=5", name=name).missing for name in ("a.png", "b.png")]
+    fixed = [
+        case_of("inpaint", mask="random:0.3:seed=5", name=name).missing
+        for name in ("a.png", "b.png")
+    ]
     assert np.array_equal(*fixed)
     box = case_of("inpaint", mask="box:16").missing
     assert box.sum() == 256
@@ -258,13 +278,30 @@ def test_the_noise_that_methods_are_told(task, options, told):
 # The methods
 
 ALL_CASES = [
-    ("sr", {"scale": 2}, ["bicubic", "lanczos", "pseudo-inverse", "ddrm", "diffpir", "sr3", "one-step"]),
+    (
+        "sr",
+        {"scale": 2},
+        ["bicubic", "lanczos", "pseudo-inverse", "ddrm", "diffpir", "sr3", "one-step"],
+    ),
     (
         "sr",
         {"scale": 2, "noise": 0.05},
-        ["bicubic", "lanczos", "pseudo-inverse", "nlm-bicubic", "ddrm", "diffpir", "sr3", "one-step"],
+        [
+            "bicubic",
+            "lanczos",
+            "pseudo-inverse",
+            "nlm-bicubic",
+            "ddrm",
+            "diffpir",
+            "sr3",
+            "one-step",
+        ],
     ),
-    ("deblur", {}, ["input", "wiener", "richardson-lucy", "tv", "ddrm", "diffpir", "sr3", "one-step"]),
+    (
+        "deblur",
+        {},
+        ["input", "wiener", "richardson-lucy", "tv", "ddrm", "diffpir", "sr3", "one-step"],
+    ),
     (
         "deblur",
         {"boundary": "symmetric"},
@@ -285,7 +322,9 @@ ALL_CASES = [
 
 
 @pytest.mark.parametrize(("task", "options", "methods"), ALL_CASES)
-def test_every_task_has_the_methods_that_suit(task, options, methods, folder, not_installed, monkeypatch):
+def test_every_task_has_the_methods_that_suit(
+    task, options, methods, folder, not_installed, monkeypatch
+):
     monkeypatch.setattr(classical.baselines, "WIENER_ROUNDS", 3)
     result = evaluate(folder, Settings(task, size=40, count=1, steps=1, **options))
     assert result.methods == methods
@@ -298,23 +337,32 @@ def test_every_task_has_the_methods_that_suit(task, options, methods, folder, no
 
 def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
     with pytest.raises(
-        BadArgument, match=r"--methods wiener: does not suit down:bicubic:4; these do: bicubic, lanczos"
+        BadArgument,
+        match=r"--methods wiener: does not suit down:bicubic:4; these do: bicubic, lanczos",
     ):
         evaluate(folder, Settings("sr", methods=("wiener",)))
-    with pytest.raises(BadArgument, match=r"--methods ddrm: does not suit blur:motion:5:30:boundary=zero"):
-        evaluate(folder, Settings("solve", operator="blur:motion:5:30:boundary=zero", methods=("ddrm",)))
+    with pytest.raises(
+        BadArgument, match=r"--methods ddrm: does not suit blur:motion:5:30:boundary=zero"
+    ):
+        evaluate(
+            folder, Settings("solve", operator="blur:motion:5:30:boundary=zero", methods=("ddrm",))
+        )
 
 
 def test_an_unknown_method_is_refused_before_any_work(folder, monkeypatch):
     monkeypatch.setattr(run, "read_photo", None)
-    with pytest.raises(BadArgument, match=r"--methods bicubik: unknown; there are input, bicubic.*one-step"):
+    with pytest.raises(
+        BadArgument, match=r"--methods bicubik: unknown; there are input, bicubic.*one-step"
+    ):
         evaluate(folder, Settings("sr", methods=("bicubic", "bicubik")))
 
 
 def test_a_missing_package_is_said(folder, not_installed):
     settings = Settings("denoise", size=16, count=1, steps=1)
     result = evaluate(folder, settings)
-    assert "bm3d is left out: the package bm3d is not installed." in result.markdown().replace("\\", "")
+    assert "bm3d is left out: the package bm3d is not installed." in result.markdown().replace(
+        "\\", ""
+    )
     with pytest.raises(Unavailable, match="bm3d is not installed"):
         evaluate(folder, Settings("denoise", methods=("bm3d",)))
 
@@ -331,14 +379,19 @@ def test_a_method_that_fails_does_not_end_the_run(folder, monkeypatch):
     sound = classical.baselines.upscale
 
     def fragile(image, size, kernel):
-        if kernel == "lanczos" and np.array_equal(image, case_of("sr", picture=photograph(crop="b")).photo):
+        if kernel == "lanczos" and np.array_equal(
+            image, case_of("sr", picture=photograph(crop="b")).photo
+        ):
             raise ZeroDivisionError("no such number")
         return sound(image, size, kernel)
 
     monkeypatch.setattr(classical.baselines, "upscale", fragile)
     result = evaluate(folder, Settings("sr", **CLASSICAL_ONLY))
     assert result.failures == [("b.png", "lanczos", "no such number")]
-    assert {method: len(of) for method, of in result.by_method().items()} == {"bicubic": 2, "lanczos": 1}
+    assert {method: len(of) for method, of in result.by_method().items()} == {
+        "bicubic": 2,
+        "lanczos": 1,
+    }
     assert "lanczos (1 pictures)" in result.markdown()
     assert "bicubic (2 pictures)" in result.markdown()
     assert result.plain()["means"]["lanczos"]["pictures"] == 1
@@ -350,13 +403,23 @@ def test_a_method_that_fails_does_not_end_the_run(folder, monkeypatch):
 
 
 def test_the_numbers_of_bicubic_are_those_of_other_libraries(folder):
-    one = evaluate(folder, Settings("sr", scale=4, count=1, methods=("bicubic",))).by_method()["bicubic"][0]
+    one = evaluate(folder, Settings("sr", scale=4, count=1, methods=("bicubic",))).by_method()[
+        "bicubic"
+    ][0]
     truth = piece((SIDE, SIDE))
     low = truth.resize((SIDE // 4, SIDE // 4), Image.Resampling.BICUBIC)
-    high, true = np.asarray(low.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), np.asarray(truth)
+    high = np.asarray(low.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    true = np.asarray(truth)
     assert one.psnr == pytest.approx(peak_signal_noise_ratio(true, high), abs=0.05)
-    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    assert one.ssim == pytest.approx(structural_similarity(true, high, channel_axis=2, **window), abs=0.01)
+    window = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "data_range": 255,
+    }
+    assert one.ssim == pytest.approx(
+        structural_similarity(true, high, channel_axis=2, **window), abs=0.01
+    )
     weights = np.array([65.481, 128.553, 24.966]) / 255
     lumas = [(16 + picture @ weights)[4:-4, 4:-4] for picture in (true, high)]
     assert one.psnr_y == pytest.approx(peak_signal_noise_ratio(*lumas, data_range=255), abs=0.05)
@@ -379,7 +442,9 @@ def test_numbers_that_a_small_picture_cannot_have_are_left_out():
 
 
 def test_lpips_is_measured_where_its_weights_are(folder, monkeypatch):
-    monkeypatch.setattr(quality, "load_lpips", lambda: lambda estimate, truth: (estimate - truth).abs().mean())
+    monkeypatch.setattr(
+        quality, "load_lpips", lambda: lambda estimate, truth: (estimate - truth).abs().mean()
+    )
     one = evaluate(folder, Settings("sr", count=1, methods=("bicubic",)))
     assert one.by_method()["bicubic"][0].lpips > 0
     assert "LPIPS is empty" not in one.markdown()
@@ -395,7 +460,10 @@ def test_without_lpips_the_column_is_empty_and_it_says_so(folder):
 def test_the_best_is_marked_and_never_among_empty_or_single_values():
     low = scores.Score(20, 20, 0.5, 0.5, None, 0.1, 1.0, 0, 2.0, 5.0)
     high = scores.Score(30, 30, 0.9, 0.9, None, 0.2, 2.0, 20, 1.0, 9.0)
-    marked = {m: [best for _, best in row] for m, row in scores.cells({"low": [low], "high": [high]}).items()}
+    marked = {
+        m: [best for _, best in row]
+        for m, row in scores.cells({"low": [low], "high": [high]}).items()
+    }
     names = list(scores.COLUMNS)
     assert [n for n, best in zip(names, marked["low"], strict=True) if best] == ["colour_shift"]
     assert [n for n, best in zip(names, marked["high"], strict=True) if best] == [
@@ -416,9 +484,13 @@ def test_memory_is_that_of_the_method():
     assert meter.memory < 50
 
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc can be asked"
+)
 def test_memory_that_was_freed_before_counts_again():
-    blocks = [np.ones(2**13) for _ in range(1000)]  # 64 KiB each, which the C library keeps for later
+    blocks = [
+        np.ones(2**13) for _ in range(1000)
+    ]  # 64 KiB each, which the C library keeps for later
     del blocks[:-1]
     with Meter(torch.device("cpu")) as meter:
         again = [np.ones(2**13) for _ in range(1000)]
@@ -457,7 +529,11 @@ def test_outputs_that_cannot_be_are_refused(outputs, message, folder, tmp_path, 
 
 def test_json_has_settings_versions_and_every_picture(folder, tmp_path):
     path = tmp_path / "deep" / "out.json"
-    evaluate(folder, Settings("denoise", noise=0.1, size=32, methods=("tv", "one-step")), Outputs(json=path))
+    evaluate(
+        folder,
+        Settings("denoise", noise=0.1, size=32, methods=("tv", "one-step")),
+        Outputs(json=path),
+    )
     found = json.loads(path.read_text())
     assert found["noise"] == 0.1
     assert found["size"] == 32
@@ -503,13 +579,16 @@ def read_page(path: Path) -> Reader:
 def test_the_page_stands_alone(folder, tmp_path):
     (folder / "b.png").rename(folder / 'b"<script>&.png')
     path = tmp_path / "out.html"
-    evaluate(folder, Settings("sr", scale=2, steps=1, methods=("bicubic", "ddrm")), Outputs(report=path))
+    evaluate(
+        folder, Settings("sr", scale=2, steps=1, methods=("bicubic", "ddrm")), Outputs(report=path)
+    )
     page = read_page(path)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     links = [a[k] for _, a in page.tags for k in ("src", "href") if k in a]
     anchors = {f"#{a['id']}" for _, a in page.tags if "id" in a}
     assert all(
-        link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) or link in anchors for link in links
+        link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) or link in anchors
+        for link in links
     )
     assert not re.search(r"url\(|@import|https?:", path.read_text("utf-8"))
     images = [a for tag, a in page.tags if tag == "img"]
@@ -523,13 +602,19 @@ def test_the_page_stands_alone(folder, tmp_path):
 
 
 def test_a_page_that_would_be_too_large_says_how_much_it_shows(folder, tmp_path):
-    path, settings = tmp_path / "out.html", Settings("sr", **CLASSICAL_ONLY)
+    path = tmp_path / "out.html"
+    settings = Settings("sr", **CLASSICAL_ONLY)
     whole = evaluate(folder, settings, Outputs(report=path))
-    sizes, shown = [path.stat().st_size], ["2"]
+    sizes = [path.stat().st_size]
+    shown = ["2"]
     for limit in (whole.page.bytes * 3 // 4, 10):
         evaluate(folder, settings, Outputs(report=path, page_bytes=limit, overwrite=True))
         sizes.append(path.stat().st_size)
-        shown.append(re.search(r"(\d) of 2 pictures are shown, as many as fit", "".join(read_page(path).words))[1])
+        shown.append(
+            re.search(
+                r"(\d) of 2 pictures are shown, as many as fit", "".join(read_page(path).words)
+            )[1]
+        )
     assert shown == ["2", "1", "0"]
     assert sizes[0] > sizes[1] > sizes[2]
     assert sizes[0] - sizes[1] > whole.page.bytes / 4
@@ -543,7 +628,10 @@ def test_the_crop_is_where_the_methods_differ_most():
     assert 120 - 64 <= top <= 100
     assert 230 - 64 <= left <= 210
     assert min(top, left) >= CROP_RIM
-    assert place_of_crop(results[:1], results[1], 20) == (100, 210)  # a single one is compared with the truth
+    assert place_of_crop(results[:1], results[1], 20) == (
+        100,
+        210,
+    )  # a single one is compared with the truth
     assert place_of_crop([photograph(20)], photograph(20, "b"), 20) == (0, 0)
 
 
@@ -572,7 +660,9 @@ def test_bad_pictures_among_good_ones_are_named_skipped_and_counted(folder, tmp_
     (folder / "empty.jpg").write_bytes(b"")
     piece((20, 20)).save(folder / "small.png")
     path = tmp_path / "out.json"
-    with pytest.raises(SomeFailed, match=r"3 of 5 pictures skipped: broken\.png, empty\.jpg, small\.png") as failed:
+    with pytest.raises(
+        SomeFailed, match=r"3 of 5 pictures skipped: broken\.png, empty\.jpg, small\.png"
+    ) as failed:
         command(folder, Settings("sr", size=32, **CLASSICAL_ONLY), Outputs(json=path), quiet=True)
     assert failed.value.exit_code == 10
     table = capsys.readouterr().out
@@ -601,7 +691,12 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
 
     monkeypatch.setattr(classical.baselines, "upscale", upscale)
     with pytest.raises(KeyboardInterrupt):
-        command(folder, Settings("sr", **CLASSICAL_ONLY), Outputs(json=tmp_path / "out.json"), quiet=True)
+        command(
+            folder,
+            Settings("sr", **CLASSICAL_ONLY),
+            Outputs(json=tmp_path / "out.json"),
+            quiet=True,
+        )
     assert "Interrupted after 1 of 2 pictures." in capsys.readouterr().out
     assert len(json.loads((tmp_path / "out.json").read_text())["pictures"]) == 1
 
@@ -612,8 +707,14 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
         (Settings("enlarge"), "--task enlarge: unknown; use sr, inpaint"),
         (Settings("sr", scale=1), "--scale 1: must be above 1"),
         (Settings("sr", kernel="gaussian:2"), "--kernel gaussian:2: unknown; use"),
-        (Settings("denoise", scale=2), "--scale: the task denoise has no such option; it is for sr"),
-        (Settings("sr", operator="gray"), "--operator: the task sr has no such option; it is for solve"),
+        (
+            Settings("denoise", scale=2),
+            "--scale: the task denoise has no such option; it is for sr",
+        ),
+        (
+            Settings("sr", operator="gray"),
+            "--operator: the task sr has no such option; it is for solve",
+        ),
         (Settings("deblur", kernel="gausian:2"), "--kernel"),
         (Settings("deblur", boundary="torus"), "--boundary torus: unknown; use"),
         (Settings("denoise", noise=0), "--noise 0: denoising needs noise"),
@@ -621,7 +722,10 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
         (Settings("solve"), "--operator is missing"),
         (Settings("solve", operator="blurr:3"), "--operator.*unknown operator 'blurr'"),
         (Settings("inpaint"), "--mask is missing"),
-        (Settings("inpaint", mask="randon:0.5"), "--mask randon:0.5: no such file or folder, and as a description"),
+        (
+            Settings("inpaint", mask="randon:0.5"),
+            "--mask randon:0.5: no such file or folder, and as a description",
+        ),
         (Settings("inpaint", mask="none.png"), "--mask none.png: no such file or folder"),
         (Settings("inpaint", mask="box:3+gray"), "more than a mask"),
         (Settings("sr", size=-1), "--size -1"),
@@ -630,7 +734,9 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
         (Settings("sr", steps=0), "--steps 0"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused_before_any_work(settings, message, folder, monkeypatch):
+def test_settings_that_cannot_be_used_are_refused_before_any_work(
+    settings, message, folder, monkeypatch
+):
     monkeypatch.setattr(run, "_find", None)
     with pytest.raises((BadArgument, FileAccess), match=message):
         evaluate(folder, settings)
@@ -646,18 +752,60 @@ def test_pictures_of_other_kinds_are_taken_as_8_bit_colour(mode, picture, tmp_pa
 
 def test_the_command_line_passes_everything_on(folder, tmp_path, request):
     restore = request.getfixturevalue("command")
-    table, numbers = tmp_path / "out.md", tmp_path / "out.json"
-    options = ["--task", "deblur", "--kernel", "box:3", "--boundary", "mirror", "--noise", 0.02, "--size", 40]
-    options += ["--count", 1, "--methods", "tv, ddrm", "--steps", 2, "--seed", 5, "--device", "cpu", "--quiet"]
+    table = tmp_path / "out.md"
+    numbers = tmp_path / "out.json"
+    options = [
+        "--task",
+        "deblur",
+        "--kernel",
+        "box:3",
+        "--boundary",
+        "mirror",
+        "--noise",
+        0.02,
+        "--size",
+        40,
+    ]
+    options += [
+        "--count",
+        1,
+        "--methods",
+        "tv, ddrm",
+        "--steps",
+        2,
+        "--seed",
+        5,
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
     done = restore(
-        "evaluate", folder, *options, "--json", numbers, "--markdown", table, "--report", tmp_path / "o.html"
+        "evaluate",
+        folder,
+        *options,
+        "--json",
+        numbers,
+        "--markdown",
+        table,
+        "--report",
+        tmp_path / "o.html",
     )
     assert (done.code, done.err) == (0, "")
     assert done.out.rstrip() == table.read_text().rstrip()
     found = json.loads(numbers.read_text())
-    expected = {"kernel": "box:3", "boundary": "mirror", "noise": 0.02, "size": 40, "count": 1, "steps": 2, "seed": 5}
+    expected = {
+        "kernel": "box:3",
+        "boundary": "mirror",
+        "noise": 0.02,
+        "size": 40,
+        "count": 1,
+        "steps": 2,
+        "seed": 5,
+    }
     assert found | expected == found
     assert found["methods"] == ["tv", "ddrm"]
     assert (tmp_path / "o.html").exists()
     assert restore("evaluate", folder, *options, "--json", numbers).code == FileAccess.exit_code
-    assert restore("evaluate", folder, "--task", "sr", "--methods", "no").code == BadArgument.exit_code
+    assert (
+        restore("evaluate", folder, "--task", "sr", "--methods", "no").code == BadArgument.exit_code
+    )

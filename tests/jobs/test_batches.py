@@ -1,4 +1,6 @@
-"""Pictures of equal size that a folder run restores together: the same files as one by one, whatever happens."""
+"""Pictures of equal size that a folder run restores together: the same files as one by one,
+whatever happens.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from restore.samplers.catalogue import SAMPLERS
 
 SIZE = (24, 16)
 ORDER = ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png"]
-"""3 is wider and 4 no picture, so that with four at once 0, 1, 2 and 5, 6 go together; 7 has alpha and is alone."""
+"""3 is wider and 4 no picture, so that with four at once 0, 1, 2 and 5, 6 go together; 7 has alpha
+and is alone.
+"""
 
 TASKS = {
     "sr": ("sr", "--scale", 2, "--steps", 2),
@@ -53,7 +57,9 @@ TASKS = {
 
 
 ONE_WALK, OWN_WALKS = [3, 1, 2, 1], [2, 1, 1, 1, 1, 1]
-"""How many go together; 2 and 5 are so noisy that, the noise being estimated, they start at higher levels."""
+"""How many go together; 2 and 5 are so noisy that, the noise being estimated, they start at higher
+levels.
+"""
 TOGETHER = dict.fromkeys(TASKS, ONE_WALK) | {
     "sr-noise": OWN_WALKS,
     "deblur": OWN_WALKS,
@@ -73,7 +79,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     random = np.random.default_rng(0)
     for index in range(8):
         size = (32, 16) if index == 3 else SIZE
-        noisy = np.asarray(piece((100, 60)).crop((7 * index, 5 * index, 7 * index + size[0], 5 * index + size[1])))
+        noisy = np.asarray(
+            piece((100, 60)).crop((7 * index, 5 * index, 7 * index + size[0], 5 * index + size[1]))
+        )
         noisy = noisy + random.normal(0, (2, 12, 40)[index % 3], noisy.shape)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(f"in/{index}.png")
     Path("in/4.png").write_bytes(b"no picture")
@@ -93,14 +101,19 @@ def float32(monkeypatch) -> None:
 
 @pytest.fixture
 def one_by_one(float32, monkeypatch) -> None:
-    """A network whose convolutions see one picture at a time: a batch cannot change their rounding."""
+    """A network whose convolutions see one picture at a time: a batch cannot change their
+    rounding.
+    """
     whole = Denoiser._run
 
     def run(self: Denoiser, scaled: torch.Tensor, time: torch.Tensor, condition: Condition | None):
         def of(values: torch.Tensor, index: int) -> torch.Tensor:
             return values[index : index + 1] if len(values) > 1 else values
 
-        shown = [condition and Condition(*(of(part, index) for part in condition)) for index in range(len(scaled))]
+        shown = [
+            condition and Condition(*(of(part, index) for part in condition))
+            for index in range(len(scaled))
+        ]
         answers = [whole(self, of(scaled, i), of(time, i), shown[i]) for i in range(len(scaled))]
         return torch.cat([output for output, _share in answers]), None
 
@@ -128,7 +141,9 @@ def told(outcome) -> list[dict]:
 def facts(record: dict) -> dict:
     """What must not depend on the batch; the consistency to what a rounding moves it."""
     varying = {"seconds", "outputs", "consistency", "error"}
-    return {k: v for k, v in record.items() if k not in varying} | {"about": round(record.get("consistency", 0), 4)}
+    return {k: v for k, v in record.items() if k not in varying} | {
+        "about": round(record.get("consistency", 0), 4)
+    }
 
 
 def largest_difference(one: bytes, other: bytes) -> int:
@@ -137,7 +152,9 @@ def largest_difference(one: bytes, other: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_batch_gives_the_bytes_of_single_runs(name, command, folder, one_by_one, together) -> None:
+def test_a_batch_gives_the_bytes_of_single_runs(
+    name, command, folder, one_by_one, together
+) -> None:
     task, *words = TASKS[name]
     single = command(task, "in", "single", *words, "--batch", 1, "--json")
     assert set(together) == {1}
@@ -155,14 +172,26 @@ def test_the_network_s_rounding_is_within_a_level(name, command, folder, float32
     task, *words = TASKS[name]
     for count in (1, 4):
         assert command(task, "in", f"out{count}", *words, "--batch", count).code == 10
-    single, batched = files(Path("out1")), files(Path("out4"))
+    single = files(Path("out1"))
+    batched = files(Path("out4"))
     assert single.keys() == batched.keys()
     assert max(largest_difference(single[name], batched[name]) for name in single) <= 1
 
 
-def test_strips_and_the_report_are_those_of_single_runs(command, folder, one_by_one, together) -> None:
+def test_strips_and_the_report_are_those_of_single_runs(
+    command, folder, one_by_one, together
+) -> None:
     for count in (1, 4):
-        words = ("denoise", "in", f"out{count}", "--compare", "--report", f"{count}.html", "--batch", count)
+        words = (
+            "denoise",
+            "in",
+            f"out{count}",
+            "--compare",
+            "--report",
+            f"{count}.html",
+            "--batch",
+            count,
+        )
         assert command(*words).code == 10
     assert together[7:] == [3, 1, 2, 1]
     assert files(Path("out1")) == files(Path("out4"))
@@ -174,9 +203,20 @@ def test_strips_and_the_report_are_those_of_single_runs(command, folder, one_by_
 
 def test_seconds_are_a_picture_s_share(command, folder, monkeypatch) -> None:
     now = iter(range(1000))
-    monkeypatch.setattr("restore.restorer.time", SimpleNamespace(perf_counter=lambda: 6.0 * next(now)))
+    monkeypatch.setattr(
+        "restore.restorer.time", SimpleNamespace(perf_counter=lambda: 6.0 * next(now))
+    )
     records = told(command("denoise", "in", "out", "--batch", 4, "--json"))
-    assert [record.get("seconds") for record in records] == [2.0, 2.0, 2.0, 6.0, None, 3.0, 3.0, 6.0]
+    assert [record.get("seconds") for record in records] == [
+        2.0,
+        2.0,
+        2.0,
+        6.0,
+        None,
+        3.0,
+        3.0,
+        6.0,
+    ]
 
 
 def test_without_the_option_a_cpu_restores_one_by_one(command, folder, together) -> None:
@@ -201,7 +241,9 @@ def test_a_batch_goes_on_where_single_runs_were(command, folder, together) -> No
     assert again.code == 6
     assert "other options" not in again.err
     recorded = [json.loads(line) for line in Path("out/restore.jsonl").read_text().splitlines()]
-    assert sorted(line["input"] for line in recorded if line["status"] == "done") == [n for n in ORDER if n != "4.png"]
+    assert sorted(line["input"] for line in recorded if line["status"] == "done") == [
+        n for n in ORDER if n != "4.png"
+    ]
 
 
 def test_pages_go_together(command, folder, together) -> None:
@@ -209,7 +251,9 @@ def test_pages_go_together(command, folder, together) -> None:
     pages[0].save("pages.tif", save_all=True, append_images=pages[1:])
     assert command("denoise", "pages.tif", "out.tif", "--pages", "--batch", 2).code == 0
     assert together == [2, 1]
-    assert {path.name for path in Path().glob("out*.tif")} == {f"out.page{n}.tif" for n in (1, 2, 3)}
+    assert {path.name for path in Path().glob("out*.tif")} == {
+        f"out.page{n}.tif" for n in (1, 2, 3)
+    }
 
 
 # When something fails
@@ -229,7 +273,9 @@ def test_one_picture_that_fails_does_not_end_the_others(command, folder, one_by_
     assert files(Path("out4")) == files(Path("out1"))
 
 
-def test_less_memory_halves_the_batch_from_then_on(command, folder, one_by_one, together, monkeypatch) -> None:
+def test_less_memory_halves_the_batch_from_then_on(
+    command, folder, one_by_one, together, monkeypatch
+) -> None:
     Path("in/3.png").unlink()
     Path("in/4.png").unlink()
     assert command("denoise", "in", "single").code == 0
@@ -252,7 +298,9 @@ def test_less_memory_halves_the_batch_from_then_on(command, folder, one_by_one, 
     assert (quiet.code, quiet.err) == (0, "")
 
 
-def test_memory_that_does_not_suffice_for_one_is_its_own_error(command, folder, monkeypatch) -> None:
+def test_memory_that_does_not_suffice_for_one_is_its_own_error(
+    command, folder, monkeypatch
+) -> None:
     def hungry(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -289,12 +337,20 @@ def test_the_option_in_a_file(command, folder, together) -> None:
 
 
 def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, together) -> None:
-    """In whatever order: those of one size follow each other; what could not be read goes on as its error."""
+    """In whatever order: those of one size follow each other; what could not be read goes on as its
+    error.
+    """
     names = [f"{index}.png" for index in range(8)]
     jobs = [Job(Path("in", name), Path("out", name)) for name in names]
-    order = Order(Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"), batch=3)
-    read = [order.read({"index": index, "value": pickle.dumps(job)}) for index, job in enumerate(jobs)]
-    written = {row["index"]: pickle.loads(order.write(row)["value"]) for row in Actor(order).restored(read)}
+    order = Order(
+        Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"), batch=3
+    )
+    read = [
+        order.read({"index": index, "value": pickle.dumps(job)}) for index, job in enumerate(jobs)
+    ]
+    written = {
+        row["index"]: pickle.loads(order.write(row)["value"]) for row in Actor(order).restored(read)
+    }
     assert together == [3, 2, 1, 1]
     assert written.keys() == set(range(8))
     assert [index for index, ended in written.items() if isinstance(ended, Exception)] == [4]
@@ -302,7 +358,9 @@ def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, to
 
 
 def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None:
-    """And with the first picture that can be read: in another thread OpenMP would have more threads than processors."""
+    """And with the first picture that can be read: in another thread OpenMP would have more threads
+    than processors.
+    """
     made = []
 
     def no_model(*_: object, **__: object) -> None:
@@ -312,10 +370,14 @@ def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None
     monkeypatch.setattr("restore.jobs.ray_engine.Restorer", no_model)
     order = Order(Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"))
     actor = Actor(order)
-    unreadable = order.read({"index": 0, "value": pickle.dumps(Job(Path("in/4.png"), Path("out/4.png")))})
+    unreadable = order.read(
+        {"index": 0, "value": pickle.dumps(Job(Path("in/4.png"), Path("out/4.png")))}
+    )
     assert list(actor.restored([unreadable])) == [unreadable]
     assert made == []
-    readable = order.read({"index": 1, "value": pickle.dumps(Job(Path("in/0.png"), Path("out/0.png")))})
+    readable = order.read(
+        {"index": 1, "value": pickle.dumps(Job(Path("in/0.png"), Path("out/0.png")))}
+    )
     caller = threading.Thread(target=lambda: list(actor.restored([readable])))
     caller.start()
     caller.join()
@@ -326,15 +388,21 @@ def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None
 # Which go together, and how many
 
 
-def loaded(size=(16, 24), channels=3, *, alpha=False, measurement=None, **arguments: object) -> Loaded:
+def loaded(
+    size=(16, 24), channels=3, *, alpha=False, measurement=None, **arguments: object
+) -> Loaded:
     pixels = np.zeros((*size, channels), np.uint8)
     opacity = np.ones(size, np.uint8) if alpha else None
     arguments = {"noise": 0.1, **arguments}
-    return Loaded(Photo(pixels, alpha=opacity), pixels, arguments, measurement, Fingerprint(0, 0, ""))
+    return Loaded(
+        Photo(pixels, alpha=opacity), pixels, arguments, measurement, Fingerprint(0, 0, "")
+    )
 
 
 def batches(count: int = 5, wanted: int | None = None) -> Batches:
-    def pictures_at_once(task: str, size: tuple[int, int], arguments: dict, wanted: int | None) -> int:
+    def pictures_at_once(
+        task: str, size: tuple[int, int], arguments: dict, wanted: int | None
+    ) -> int:
         if "bad" in arguments:
             raise BadArgument("--operator: cannot be read")
         return min(count, wanted or count)
@@ -379,14 +447,22 @@ def test_how_many_go_together() -> None:
 @pytest.mark.parametrize("memory", [10**8, 10**9, 10**10, 10**11])
 @pytest.mark.parametrize("side", [16, 256, 700, 1500, 4000])
 @pytest.mark.parametrize("wanted", [None, 100])
-def test_a_batch_fits_the_memory_as_one_picture_does(memory: int, side: int, wanted: int | None) -> None:
-    """Together they lie where one would lie, and what goes through the network whole goes whole, in one call."""
-    gpu, device, pixels = Budget(memory, 700.0, batches=True), torch.device("meta"), side**2
+def test_a_batch_fits_the_memory_as_one_picture_does(
+    memory: int, side: int, wanted: int | None
+) -> None:
+    """Together they lie where one would lie, and what goes through the network whole goes whole, in
+    one call.
+    """
+    gpu = Budget(memory, 700.0, batches=True)
+    device = torch.device("meta")
+    pixels = side**2
     count = gpu.pictures(pixels, wanted)
     assert 1 <= count <= (wanted or max(1, BATCH_PIXELS // pixels))
     if count > 1:
         assert gpu.place(count * pixels, device) == device
-        assert gpu.tile(count * pixels) == gpu.tile(pixels) or gpu.tile(count * pixels) ** 2 >= pixels
+        assert (
+            gpu.tile(count * pixels) == gpu.tile(pixels) or gpu.tile(count * pixels) ** 2 >= pixels
+        )
         assert gpu.at_once(side, count * pixels) >= (count * pixels if wanted is None else pixels)
 
 
@@ -407,16 +483,21 @@ def generators(count: int) -> list[torch.Generator]:
 
 
 def test_each_picture_draws_what_it_would_draw_alone() -> None:
-    device, own = torch.device("cpu"), generators(3)
+    device = torch.device("cpu")
+    own = generators(3)
     (alone,) = generators(1)
     for _ in range(2):
         expected = gaussian_noise((1, 2, 5, 7), alone, device)
-        assert torch.equal(gaussian_noise((3, 2, 5, 7), own, device), expected.expand(3, -1, -1, -1))
+        assert torch.equal(
+            gaussian_noise((3, 2, 5, 7), own, device), expected.expand(3, -1, -1, -1)
+        )
     with pytest.raises(ValueError, match="2 generators for 3 pictures"):
         gaussian_noise((3, 2, 5, 7), generators(2), device)
 
 
-def toy(x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition | None = None) -> Prediction:
+def toy(
+    x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition | None = None
+) -> Prediction:
     """The posterior mean where pixels are -1 or 1: not linear, and every picture for itself."""
     clean = torch.tanh(x / torch.as_tensor(sigma) ** 2)
     return Prediction(clean, (x - clean) / sigma, torch.full_like(x, 0.5))
@@ -424,7 +505,8 @@ def toy(x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition | Non
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_that_are_said_to_are_per_picture(name: str) -> None:
-    sampler, sigmas = SAMPLERS[name], [5.0, 2.0, 1.0, 0.5, 0.2, 0.0]
+    sampler = SAMPLERS[name]
+    sigmas = [5.0, 2.0, 1.0, 0.5, 0.2, 0.0]
     seeds = (1, 2, 3)
 
     def drawn(*chosen: int) -> torch.Tensor:
@@ -432,7 +514,9 @@ def test_samplers_that_are_said_to_are_per_picture(name: str) -> None:
         x = start(torch.zeros(len(chosen), 3, 4, 4), sigmas[0], own)
         x = x * torch.tensor(chosen).reshape(-1, 1, 1, 1)  # one batch, very different pictures
         norms = {"norms": ScoreNorms((5.0, 0.2), (0.01, 1.0), "toy")} if sampler.score_norms else {}
-        return sampler.run(toy, x, sigmas, **norms, **({"generator": own} if sampler.random else {}))
+        return sampler.run(
+            toy, x, sigmas, **norms, **({"generator": own} if sampler.random else {})
+        )
 
     alone = torch.cat([drawn(seed) for seed in seeds])
     assert torch.equal(drawn(*seeds), alone) is sampler.per_picture
@@ -456,7 +540,9 @@ def test_pictures_of_any_kind_come_back_as_that_kind(restorer: Restorer) -> None
 
 def test_pictures_that_do_not_go_together_are_refused(restorer: Restorer) -> None:
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together("denoise", [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], {"noise": 0.1})
+        restorer.run_together(
+            "denoise", [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], {"noise": 0.1}
+        )
     with pytest.raises(ValueError, match="one size and no alpha"):
         restorer.run_together("denoise", [torch.zeros(4, 8, 8)] * 2, {"noise": 0.1})
     with pytest.raises(ValueError, match="one size and no alpha"):

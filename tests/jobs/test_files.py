@@ -37,7 +37,8 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch) -> Non
 
 
 def test_the_folder_is_synced_after_the_file(tmp_path: Path, monkeypatch) -> None:
-    synced, real = [], os.fsync
+    synced = []
+    real = os.fsync
 
     def recorded(descriptor: int) -> None:
         synced.append((os.fstat(descriptor).st_ino, (tmp_path / "a.png").exists()))
@@ -74,7 +75,8 @@ def test_leftovers_of_a_killed_run_are_removed_and_files_being_written_stay(tmp_
 
 def test_old_leftovers_go_where_locks_tell_nothing(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(files, "fcntl", None)
-    young, old = tmp_path / ".restore-1.tmp", tmp_path / ".restore-2.tmp"
+    young = tmp_path / ".restore-1.tmp"
+    old = tmp_path / ".restore-2.tmp"
     young.write_bytes(b"")
     old.write_bytes(b"")
     os.utime(old, (1, 1))

@@ -92,11 +92,17 @@ def test_a_failed_picture_is_tried_again(command, picture, tmp_path) -> None:
     assert command("denoise", tmp_path / "in", tmp_path / "out", *DENOISE).code == 10
     picture("in/b.png")
     assert command("denoise", tmp_path / "in", tmp_path / "out", *DENOISE).code == 0
-    assert [line["status"] for line in lines(tmp_path / "out") if line["input"] == "b.png"] == ["failed", "done"]
+    assert [line["status"] for line in lines(tmp_path / "out") if line["input"] == "b.png"] == [
+        "failed",
+        "done",
+    ]
 
 
-def test_other_options_and_changed_inputs_are_told_and_nothing_is_replaced(command, picture, tmp_path) -> None:
-    out, source = tmp_path / "out", picture("in/a.png")
+def test_other_options_and_changed_inputs_are_told_and_nothing_is_replaced(
+    command, picture, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    source = picture("in/a.png")
     assert command("denoise", tmp_path / "in", out, *DENOISE).code == 0
     before = files(out)
     other = command("denoise", tmp_path / "in", out, "--noise", 0.2)
@@ -128,7 +134,17 @@ def test_a_kernel_file_that_changed_is_told(command, picture, tmp_path) -> None:
     picture("in/a.png")
     kernel = tmp_path / "kernel.png"
     Image.fromarray(np.eye(3, dtype=np.uint8) * 255).save(kernel)
-    words = ("deblur", tmp_path / "in", tmp_path / "out", "--kernel", f"file:{kernel}", "--noise", 0.05, "--steps", 1)
+    words = (
+        "deblur",
+        tmp_path / "in",
+        tmp_path / "out",
+        "--kernel",
+        f"file:{kernel}",
+        "--noise",
+        0.05,
+        "--steps",
+        1,
+    )
     assert command(*words).code == 0
     assert "other options" not in command(*words).err
     Image.fromarray(np.eye(5, dtype=np.uint8) * 255).save(kernel)
@@ -163,7 +179,10 @@ def test_a_dry_run_tells_and_does_nothing(command, picture, tmp_path) -> None:
     assert "2 to restore; nothing was done" in outcome.err
     assert files(tmp_path) == before
     assert not (tmp_path / "out").exists()
-    told = [json.loads(x) for x in command("sr", tmp_path / "in", "--dry-run", "--json").out.splitlines()]
+    told = [
+        json.loads(x)
+        for x in command("sr", tmp_path / "in", "--dry-run", "--json").out.splitlines()
+    ]
     assert [entry["status"] for entry in told] == ["planned", "planned"]
 
 
@@ -171,11 +190,19 @@ def test_shards_do_everything_once(command, picture, tmp_path) -> None:
     for index in range(8):
         picture(f"in/{index}.png", size=(8, 8))
     for number in (1, 2, 3):
-        code = command("denoise", tmp_path / "in", tmp_path / "out", *DENOISE, "--shard", f"{number}/3").code
+        code = command(
+            "denoise", tmp_path / "in", tmp_path / "out", *DENOISE, "--shard", f"{number}/3"
+        ).code
         assert code in (0, 6)
-    done = [line["input"] for n in (1, 2, 3) for line in lines(tmp_path / "out", f"restore-{n}of3.jsonl")]
+    done = [
+        line["input"]
+        for n in (1, 2, 3)
+        for line in lines(tmp_path / "out", f"restore-{n}of3.jsonl")
+    ]
     assert sorted(done) == [f"{i}.png" for i in range(8)]
-    assert command("denoise", tmp_path / "in", tmp_path / "out", *DENOISE).code == 6, "all shards' lines are read"
+    assert command("denoise", tmp_path / "in", tmp_path / "out", *DENOISE).code == 6, (
+        "all shards' lines are read"
+    )
 
 
 @pytest.mark.parametrize("words", [("--shard", "1/2"), ("--files-from", "x")])
@@ -189,7 +216,14 @@ def test_a_list_of_files(command, picture, tmp_path) -> None:
     for name in ("a", "b", "sub/c"):
         picture(f"in/{name}.png", size=(8, 8))
     (tmp_path / "list").write_text("sub/c.png\na.png\n")
-    run = ("denoise", tmp_path / "in", tmp_path / "out", *DENOISE, "--files-from", tmp_path / "list")
+    run = (
+        "denoise",
+        tmp_path / "in",
+        tmp_path / "out",
+        *DENOISE,
+        "--files-from",
+        tmp_path / "list",
+    )
     assert command(*run).code == 0
     assert set(files(tmp_path / "out")) == {"a.png", "sub/c.png"}
     (tmp_path / "list").write_text("a.png\nnosuch.png\n")
@@ -199,7 +233,9 @@ def test_a_list_of_files(command, picture, tmp_path) -> None:
 def test_a_pattern(command, picture, tmp_path) -> None:
     for name in ("a.png", "b.jpg", "sub/c.png"):
         picture(f"in/{name}", size=(8, 8))
-    assert command("denoise", tmp_path / "in" / "**" / "*.png", tmp_path / "out", *DENOISE).code == 0
+    assert (
+        command("denoise", tmp_path / "in" / "**" / "*.png", tmp_path / "out", *DENOISE).code == 0
+    )
     assert set(files(tmp_path / "out")) == {"a.png", "sub/c.png"}
     assert command("denoise", tmp_path / "in" / "*.tif", *DENOISE).code == 6
     assert command("denoise", tmp_path / "in" / "*.jpg", *DENOISE).code == 0
@@ -285,7 +321,14 @@ def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
     import resource
 
     source = picture("a.png", size=(64, 64))
-    words = [sys.executable, cli.__file__, "denoise", source, tmp_path / "out" / "a.png", *map(str, DENOISE)]
+    words = [
+        sys.executable,
+        cli.__file__,
+        "denoise",
+        source,
+        tmp_path / "out" / "a.png",
+        *map(str, DENOISE),
+    ]
     outcome = subprocess.run(
         [str(word) for word in words],
         capture_output=True,
@@ -299,10 +342,21 @@ def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
 
 
 def a_small_disk(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """The command where ``place`` is a disk of 200 kB of its own; what is on it is listed on stdout at the end."""
+    """The command where ``place`` is a disk of 200 kB of its own; what is on it is listed on stdout
+    at the end.
+    """
     script = 'mount -t tmpfs -o size=200k none "$0" && { "$@"; code=$?; ls -A "$0"; exit $code; }'
     return subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, *map(str, (place, *words))],
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            *map(str, (place, *words)),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -325,7 +379,9 @@ def test_a_disk_that_fills_up_in_a_folder_run(picture, tmp_path) -> None:
     for name in "abcdef":  # 49 kB each, so that four fit
         pixels = noise.integers(0, 256, (128, 128, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.bmp")
-    outcome = a_small_disk(out, sys.executable, cli.__file__, "denoise", tmp_path / "in", out, *DENOISE, "--quiet")
+    outcome = a_small_disk(
+        out, sys.executable, cli.__file__, "denoise", tmp_path / "in", out, *DENOISE, "--quiet"
+    )
     assert outcome.returncode in (5, 10)
     assert "No space left on device" in outcome.stderr
     assert "Traceback" not in outcome.stderr
@@ -362,11 +418,16 @@ def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
     """SIGKILL at a random moment, again and again; then a run to the end."""
     for index in range(pictures):
         picture(f"in/{index:03}.png", size=(48, 48))
-    out, random = tmp_path / "out", np.random.default_rng(0)
+    out = tmp_path / "out"
+    random = np.random.default_rng(0)
     for _ in range(count):
         process = started("denoise", tmp_path / "in", out, *DENOISE)
         before = len(files(out)) if out.exists() else 0
-        wait_for(lambda p=process, n=before: p.poll() is not None or (out.exists() and len(files(out)) > n))
+        wait_for(
+            lambda p=process, n=before: (
+                p.poll() is not None or (out.exists() and len(files(out)) > n)
+            )
+        )
         time.sleep(random.uniform(0, 0.1))
         process.kill()
         process.communicate()
@@ -382,7 +443,8 @@ def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
 
 
 def test_a_watched_folder(picture, tmp_path) -> None:
-    first, out = picture("in/a.png", size=(16, 16)), tmp_path / "out"
+    first = picture("in/a.png", size=(16, 16))
+    out = tmp_path / "out"
     process = started("denoise", tmp_path / "in", out, *DENOISE, "--watch")
     try:
         wait_for(lambda: (out / "a.png").exists() or process.poll() is not None)
@@ -425,7 +487,9 @@ def test_a_file_is_not_watched(command, picture) -> None:
 def test_without_its_model_a_folder_is_not_begun(command, picture, tmp_path) -> None:
     picture("in/a.png")
     picture("in/b.png")
-    outcome = command("denoise", tmp_path / "in", *DENOISE, "--model", tmp_path / "nosuch.safetensors")
+    outcome = command(
+        "denoise", tmp_path / "in", *DENOISE, "--model", tmp_path / "nosuch.safetensors"
+    )
     assert outcome.code == 3
     assert "going on" not in outcome.err
     assert set(files(tmp_path)) == {"in/a.png", "in/b.png"}

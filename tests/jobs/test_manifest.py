@@ -17,7 +17,8 @@ OPTIONS = {"task": "sr", "arguments": {"scale": 2.0}, "size": (3, 4)}
 @pytest.fixture
 def done(tmp_path: Path) -> tuple[Path, Path, Entry]:
     """An input, an output folder, and the line of what was done."""
-    source, out = tmp_path / "a.png", tmp_path / "out"
+    source = tmp_path / "a.png"
+    out = tmp_path / "out"
     source.write_bytes(b"picture")
     out.mkdir()
     (out / "a.png").write_bytes(b"result")
@@ -73,7 +74,9 @@ def test_a_line_that_was_cut_off_counts_for_nothing_and_spoils_nothing(done, cut
     assert set(Manifest(out).entries) == {"a.png", "c.png"}
 
 
-@pytest.mark.parametrize("line", ["", "[]", "{}", "3", '{"input": "a"}', "\x00\x00", '{"fingerprint": 3}'])
+@pytest.mark.parametrize(
+    "line", ["", "[]", "{}", "3", '{"input": "a"}', "\x00\x00", '{"fingerprint": 3}']
+)
 def test_other_lines_are_passed_over(done, line: str) -> None:
     _, out, entry = done
     (out / "restore.jsonl").write_text(f"{line}\n{entry.write()}{line}\n")
@@ -84,7 +87,10 @@ def test_shards_write_their_own_files_and_read_all(done) -> None:
     source, out, entry = done
     Manifest(out, "1of2").add(entry)
     Manifest(out, "2of2").add(replace(entry, input="b.png"))
-    assert {path.name for path in out.glob("*.jsonl")} == {"restore-1of2.jsonl", "restore-2of2.jsonl"}
+    assert {path.name for path in out.glob("*.jsonl")} == {
+        "restore-1of2.jsonl",
+        "restore-2of2.jsonl",
+    }
     assert set(Manifest(out).entries) == {"a.png", "b.png"}
     assert Manifest(out, "1of4").state("a.png", source, OPTIONS) == "done"
 

@@ -24,9 +24,13 @@ def singly(solve):
     return solve_group
 
 
-def run(jobs, load=lambda job: job, solve=lambda job, loaded: loaded, write=lambda job, solved: solved):
+def run(
+    jobs, load=lambda job: job, solve=lambda job, loaded: loaded, write=lambda job, solved: solved
+):
     seen = []
-    work_through(jobs, Stages(load, singly(solve), write, lambda job, done: seen.append((job, done))))
+    work_through(
+        jobs, Stages(load, singly(solve), write, lambda job, done: seen.append((job, done)))
+    )
     return seen
 
 
@@ -76,7 +80,9 @@ def test_one_bad_job_does_not_end_the_run(stage: str) -> None:
 
 
 def test_few_jobs_are_in_memory_at_once() -> None:
-    alive, most, lock = set(), [], threading.Lock()
+    alive = set()
+    most = []
+    lock = threading.Lock()
 
     def load(job: int) -> int:
         with lock:
@@ -110,7 +116,8 @@ def test_jobs_are_taken_one_by_one() -> None:
 
 
 def test_an_interrupt_lets_what_is_being_written_end() -> None:
-    seen, writing = [], threading.Event()
+    seen = []
+    writing = threading.Event()
 
     def solve(job: int, loaded: int) -> int:
         if job == 1:
@@ -123,7 +130,9 @@ def test_an_interrupt_lets_what_is_being_written_end() -> None:
         time.sleep(0.05)
         return solved
 
-    stages = Stages(lambda job: job, singly(solve), write, lambda job, done: seen.append((job, done)))
+    stages = Stages(
+        lambda job: job, singly(solve), write, lambda job, done: seen.append((job, done))
+    )
     with pytest.raises(KeyboardInterrupt):
         work_through(range(9), stages)
     assert seen == [(0, 0)]
@@ -143,7 +152,8 @@ def test_an_error_of_the_reporter_ends_the_run() -> None:
 
 
 def test_in_turn_everything_happens_in_this_thread() -> None:
-    threads, seen = set(), []
+    threads = set()
+    seen = []
 
     def stage(job: int, *_: object) -> int:
         threads.add(threading.current_thread())
@@ -151,7 +161,9 @@ def test_in_turn_everything_happens_in_this_thread() -> None:
             raise ValueError("bad")
         return job
 
-    work_in_turn(range(3), Stages(stage, singly(stage), stage, lambda job, done: seen.append((job, done))))
+    work_in_turn(
+        range(3), Stages(stage, singly(stage), stage, lambda job, done: seen.append((job, done)))
+    )
     assert threads == {threading.current_thread()}
     assert [seen[0], seen[2]] == [(0, 0), (2, 2)]
     assert isinstance(seen[1][1], ValueError)
@@ -194,10 +206,14 @@ def parity(**changes) -> Stages:
         ([1, 3, 5, 13], [[1, 3, 5], [13]]),
     ],
 )
-def test_consecutive_jobs_that_are_alike_make_a_group(jobs: list[int], expected: list[list[int]]) -> None:
+def test_consecutive_jobs_that_are_alike_make_a_group(
+    jobs: list[int], expected: list[list[int]]
+) -> None:
     found = list(grouped(jobs, parity()))
     assert [[job for job, _ in group] for group in found] == expected
-    assert all(isinstance(loaded, ValueError) == (job == 13) for group in found for job, loaded in group)
+    assert all(
+        isinstance(loaded, ValueError) == (job == 13) for group in found for job, loaded in group
+    )
 
 
 def test_a_group_is_as_large_as_its_first_job_allows() -> None:
@@ -210,11 +226,20 @@ def test_what_is_solved_together_is_written_in_order() -> None:
     jobs = [0, 2, 4, 6, 13, 8, 1, 3]
     work_through(jobs, parity(finished=lambda job, done: seen.append((job, done))))
     assert [job for job, _ in seen] == jobs
-    assert [done for job, done in seen if job != 13] == [(0, 3), (2, 3), (4, 3), (6, 1), (8, 1), (1, 2), (3, 2)]
+    assert [done for job, done in seen if job != 13] == [
+        (0, 3),
+        (2, 3),
+        (4, 3),
+        (6, 1),
+        (8, 1),
+        (1, 2),
+        (3, 2),
+    ]
 
 
 def test_the_next_group_is_loaded_while_one_is_solved_and_no_more_than_it() -> None:
-    loaded, enough = [], threading.Event()
+    loaded = []
+    enough = threading.Event()
 
     def load(job: int) -> int:
         loaded.append(job)
@@ -241,12 +266,15 @@ def test_an_answer_of_a_group_may_be_an_error_and_an_error_of_a_group_is_that_of
             raise KeyError("all")
         return [ValueError("one") if job == 2 else job for job in jobs]
 
-    work_through([0, 2, 4, 1, 3], parity(solve=solve, finished=lambda job, done: seen.append(type(done))))
+    work_through(
+        [0, 2, 4, 1, 3], parity(solve=solve, finished=lambda job, done: seen.append(type(done)))
+    )
     assert seen == [int, ValueError, int, KeyError, KeyError]
 
 
 def test_nothing_more_is_loaded_after_an_interrupt() -> None:
-    loaded, second = [], threading.Event()
+    loaded = []
+    second = threading.Event()
 
     def load(job: int) -> int:
         loaded.append(job)
@@ -260,5 +288,8 @@ def test_nothing_more_is_loaded_after_an_interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work_through(range(0, 100, 2), parity(load=load, solve=solve, most=lambda first: 3 if first == 0 else 40))
+        work_through(
+            range(0, 100, 2),
+            parity(load=load, solve=solve, most=lambda first: 3 if first == 0 else 40),
+        )
     assert len(loaded) < 10

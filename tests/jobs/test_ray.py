@@ -44,36 +44,52 @@ def test_the_same_files_and_the_same_manifest(command, picture, tmp_path, monkey
 
 
 def test_batches_and_a_report(command, picture, tmp_path, monkeypatch) -> None:
-    """As without Ray, but for the order of the pictures and what else the page says of the place."""
+    """As without Ray, but for the order of the pictures and what else the page says of the
+    place.
+    """
     pytest.importorskip("ray.data")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "c"):
         picture(f"in/sub/{name}.png", size=(40, 32))
     ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
-    outcome = command("denoise", "in", "there", *DENOISE, *ray, "--batch", 2, "--report", "there.html")
+    outcome = command(
+        "denoise", "in", "there", *DENOISE, *ray, "--batch", 2, "--report", "there.html"
+    )
     assert outcome.code == 0, outcome.err
-    assert command("denoise", "in", "here", *DENOISE, "--batch", 2, "--report", "here.html").code == 0
+    assert (
+        command("denoise", "in", "here", *DENOISE, "--batch", 2, "--report", "here.html").code == 0
+    )
     there, here = (Path(name).read_text(encoding="utf-8") for name in ("there.html", "here.html"))
     assert files(tmp_path / "there").keys() == files(tmp_path / "here").keys()
-    for text in ("3 of 3 pictures of in/ restored", "sub/a.png, whole, before", "sub/c.png, difference"):
+    for text in (
+        "3 of 3 pictures of in/ restored",
+        "sub/a.png, whole, before",
+        "sub/c.png, difference",
+    ):
         assert text in there
         assert text in here
     assert "1 worker(s) of Ray with 0 GPU(s) and 0.5 processor(s) each" in there
 
 
 @pytest.mark.parametrize("more", [[], ["--report", "page.html"]])
-def test_a_model_that_is_not_there_is_told_before_ray_starts(command, picture, tmp_path, monkeypatch, more) -> None:
+def test_a_model_that_is_not_there_is_told_before_ray_starts(
+    command, picture, tmp_path, monkeypatch, more
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("restore.jobs.ray_engine._ray", lambda: pytest.fail("Ray was started"))
     picture("in/a.png")
-    outcome = command("denoise", "in", *DENOISE, "--engine", "ray", "--model", "none.safetensors", *more)
+    outcome = command(
+        "denoise", "in", *DENOISE, "--engine", "ray", "--model", "none.safetensors", *more
+    )
     assert outcome.code == 3
     assert "none.safetensors" in outcome.err
     assert set(files(tmp_path)) == {"in/a.png"}
 
 
-def test_without_ray_the_message_says_what_to_install(command, picture, tmp_path, monkeypatch) -> None:
+def test_without_ray_the_message_says_what_to_install(
+    command, picture, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     picture("in/a.png")
     outcome = command("denoise", tmp_path / "in", *DENOISE, "--engine", "ray")
@@ -98,7 +114,9 @@ def test_options_that_cannot_be_used(command, picture, tmp_path, words, text) ->
     assert text in outcome.err
 
 
-@pytest.mark.parametrize("settings", [{"workers": 0}, {"cpus": -1}, {"gpus": float("nan")}, {"cpus": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"workers": 0}, {"cpus": -1}, {"gpus": float("nan")}, {"cpus": 0}]
+)
 def test_clusters_that_cannot_be(settings: dict) -> None:
     with pytest.raises(BadArgument, match="--worker"):
         Cluster(**settings)

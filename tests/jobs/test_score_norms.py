@@ -1,4 +1,6 @@
-"""Score norms: estimated by a command, kept for their model, and found by the samplers that need them."""
+"""Score norms: estimated by a command, kept for their model, and found by the samplers that need
+them.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +54,19 @@ def test_the_default_model_comes_with_its_own(command, tmp_path) -> None:
     assert len(norms.sigmas) == 100
     assert norms.sigmas[0] == pytest.approx(schedule.sigmas[-1])
     assert norms.sigmas[-1] == pytest.approx(schedule.sigmas[0])
-    shares = [norms.noise(sigma) for sigma in norms.sigmas]  # of the noise that is seen: all, then less and less
+    shares = [
+        norms.noise(sigma) for sigma in norms.sigmas
+    ]  # of the noise that is seen: all, then less and less
     assert shares[0] == pytest.approx(1, abs=1e-3)
     assert shares[-1] < 0.6
     assert all(low <= high + 2e-3 for high, low in pairwise(shares))
     for sampler in ("analytic-ddpm", "analytic-ddim"):
         words = ["--sampler", sampler, "--count", 1, "--size", "16x16", "--steps", 3]
         assert command("sample", tmp_path / f"{sampler}.png", *words).code == 0
-    one, two = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("analytic-ddpm", "analytic-ddim"))
+    one, two = (
+        np.asarray(Image.open(tmp_path / f"{name}.png"))
+        for name in ("analytic-ddpm", "analytic-ddim")
+    )
     assert not np.array_equal(one, two)
 
 
@@ -69,7 +76,9 @@ def test_what_shipped_is_what_photographs_say() -> None:
     pictures = torch.cat([2 * _pixels(crop) - 1 for crop in "ab"])
     sigmas = [1.0, 0.3, 0.1, 0.0]
     with torch.inference_mode():
-        here = estimate_score_norms(denoise, pictures, sigmas, model="m", generator=torch.Generator().manual_seed(0))
+        here = estimate_score_norms(
+            denoise, pictures, sigmas, model="m", generator=torch.Generator().manual_seed(0)
+        )
     shipped = find_score_norms("default")
     for sigma in sigmas[:-1]:
         assert here.noise(sigma) == pytest.approx(shipped.noise(sigma), abs=0.2)
@@ -81,11 +90,24 @@ def _pixels(crop: str) -> torch.Tensor:
 
 
 def test_the_command_estimates_keeps_and_samples(command, tmp_path, photos, model, cache) -> None:
-    sample = ["sample", tmp_path / "out.png", "--model", model, "--size", "16x16", "--count", 1, "--steps", 3]
+    sample = [
+        "sample",
+        tmp_path / "out.png",
+        "--model",
+        model,
+        "--size",
+        "16x16",
+        "--count",
+        1,
+        "--steps",
+        3,
+    ]
     outcome = command(*sample, "--sampler", "analytic-ddpm")
     assert outcome.code == 3
     assert f"restore score-norms DIR --model {model}" in outcome.err
-    outcome = command("score-norms", photos, "--model", model, "--count", 3, "--size", 16, "--noise-levels", 6)
+    outcome = command(
+        "score-norms", photos, "--model", model, "--count", 3, "--size", 16, "--noise-levels", 6
+    )
     assert outcome.code == 0, outcome.err
     (kept,) = cache.rglob("*.json")
     assert str(kept) in outcome.err
@@ -98,7 +120,11 @@ def test_the_command_estimates_keeps_and_samples(command, tmp_path, photos, mode
     sigmas = noise_levels(denoise.schedule, 3)
     with torch.inference_mode():
         x = analytic_dpm(
-            denoise, start(torch.zeros(1, 3, 16, 16), sigmas[0], generator), sigmas, norms, generator=generator
+            denoise,
+            start(torch.zeros(1, 3, 16, 16), sigmas[0], generator),
+            sigmas,
+            norms,
+            generator=generator,
         )
     wanted = Sampling(count=1, height=16, width=16, sampler="analytic-ddpm", steps=3)
     found, _ = sample_pictures(denoise, wanted, torch.device("cpu"), norms=norms)
@@ -112,7 +138,9 @@ def test_estimated_as_the_function_does(photos, model) -> None:
     denoise = load_denoiser(model, torch.device("cpu"), torch.float32)
     sigmas = noise_levels(denoise.schedule, 4, "log-snr")
     with torch.inference_mode():
-        expected = estimate_score_norms(denoise, pictures, sigmas, model=model_digest(model), generator=draw)
+        expected = estimate_score_norms(
+            denoise, pictures, sigmas, model=model_digest(model), generator=draw
+        )
     found = ScoreNorms.load(path, model_digest(model))
     assert found.sigmas == expected.sigmas
     assert found.values == pytest.approx(expected.values, rel=1e-5)
@@ -120,7 +148,20 @@ def test_estimated_as_the_function_does(photos, model) -> None:
 
 def test_beside_the_weights_they_are_found_too(command, photos, tmp_path, model, cache) -> None:
     target = tmp_path / "mine.norms.json"
-    words = ["score-norms", photos, "--model", model, "--count", 1, "--size", 16, "--noise-levels", 3, "--out", target]
+    words = [
+        "score-norms",
+        photos,
+        "--model",
+        model,
+        "--count",
+        1,
+        "--size",
+        16,
+        "--noise-levels",
+        3,
+        "--out",
+        target,
+    ]
     assert command(*words).code == 0
     assert not cache.exists()
     assert find_score_norms(model).sigmas == tuple(json.loads(target.read_text())["sigmas"])
@@ -138,7 +179,11 @@ def test_each_class_has_its_own(photos, tmp_path) -> None:
 
 def test_those_of_another_model_are_not_taken(photos, tmp_path, model) -> None:
     other = str(random_file(tmp_path / "other.safetensors", tiny(blocks=2)))
-    path = estimate_to(Estimate(photos, model, count=1, size=16, levels=2), tmp_path / "other.norms.json", quiet=True)
+    path = estimate_to(
+        Estimate(photos, model, count=1, size=16, levels=2),
+        tmp_path / "other.norms.json",
+        quiet=True,
+    )
     with pytest.raises(BadArgument, match="of another model"):
         find_score_norms(other)
     path.write_text("{}")
@@ -153,8 +198,13 @@ def test_squares_are_of_all_photographs_in_turn(photos) -> None:
     assert found.shape == (6, 3, 32, 32)
     assert found.min() >= -1
     assert found.max() <= 1
-    means = {crop: 2 * np.asarray(piece((64, 48), crop)).mean(axis=(0, 1)) / 255 - 1 for crop in "ab"}
-    nearest = [min(means, key=lambda crop: np.abs(means[crop] - square.mean((1, 2)).numpy()).sum()) for square in found]
+    means = {
+        crop: 2 * np.asarray(piece((64, 48), crop)).mean(axis=(0, 1)) / 255 - 1 for crop in "ab"
+    }
+    nearest = [
+        min(means, key=lambda crop: np.abs(means[crop] - square.mean((1, 2)).numpy()).sum())
+        for square in found
+    ]
     assert nearest[0::2] in (["a"] * 3, ["b"] * 3)
     assert nearest[1::2] == [{"a": "b", "b": "a"}[nearest[0]]] * 3
     assert len({float(square.sum()) for square in found}) == 6

@@ -52,7 +52,9 @@ def test_a_pattern_without_files(tree: Path) -> None:
         matched(tree / "*.tif")
 
 
-@pytest.mark.parametrize("text", ["a.png\nsub/c.png\n", "a.png\r\n\r\nsub/c.png", "a.png\0sub/c.png\0"])
+@pytest.mark.parametrize(
+    "text", ["a.png\nsub/c.png\n", "a.png\r\n\r\nsub/c.png", "a.png\0sub/c.png\0"]
+)
 def test_lists(tree: Path, text: str) -> None:
     names = tree.parent / "names.txt"
     names.write_bytes(text.encode())
@@ -96,7 +98,9 @@ def test_shards_share_everything_and_nothing_twice(tmp_path: Path) -> None:
     shares = [shared_out(paths, tmp_path, Shard.read(f"{i}/4")) for i in range(1, 5)]
     assert sorted(path for share in shares for path in share) == sorted(paths)
     assert all(60 < len(share) < 140 for share in shares)
-    assert shared_out(paths[:7], tmp_path, Shard(1, 4)) == [p for p in shares[0] if p in paths[:7]], "whatever else"
+    assert shared_out(paths[:7], tmp_path, Shard(1, 4)) == [
+        p for p in shares[0] if p in paths[:7]
+    ], "whatever else"
     assert shared_out(paths, tmp_path, None) == paths
 
 

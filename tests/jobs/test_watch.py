@@ -9,7 +9,8 @@ from restore.jobs.watch import Watch
 
 
 def test_a_file_is_taken_when_two_looks_agree_and_then_no_more(tmp_path: Path) -> None:
-    path, watch = tmp_path / "a.png", Watch()
+    path = tmp_path / "a.png"
+    watch = Watch()
     path.write_bytes(b"a")
     assert watch.settled([path]) == []
     assert watch.settled([path]) == [path]
@@ -17,7 +18,8 @@ def test_a_file_is_taken_when_two_looks_agree_and_then_no_more(tmp_path: Path) -
 
 
 def test_a_file_that_grows_is_left_alone(tmp_path: Path) -> None:
-    path, watch = tmp_path / "a.png", Watch()
+    path = tmp_path / "a.png"
+    watch = Watch()
     for size in range(1, 4):
         path.write_bytes(b"a" * size)
         assert watch.settled([path]) == []
@@ -25,7 +27,8 @@ def test_a_file_that_grows_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_comes_again(tmp_path: Path) -> None:
-    path, watch = tmp_path / "a.png", Watch()
+    path = tmp_path / "a.png"
+    watch = Watch()
     path.write_bytes(b"a")
     watch.settled([path])
     assert watch.settled([path]) == [path]
@@ -36,7 +39,8 @@ def test_a_file_that_changes_comes_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    path, watch = tmp_path / "a.png", Watch()
+    path = tmp_path / "a.png"
+    watch = Watch()
     path.write_bytes(b"a")
     watch.settled([path])
     path.unlink()

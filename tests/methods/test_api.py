@@ -22,14 +22,17 @@ import restore
 import restore.restorer
 from restore.errors import BadArgument
 
-WIDTH, HEIGHT = 13, 9
+WIDTH = 13
+HEIGHT = 9
 MASK = np.zeros((HEIGHT, WIDTH), dtype=bool)
 MASK[2:6, 3:9] = True
 
 TASKS: dict[str, Callable[..., Any]] = {
     "sr": lambda image, **options: restore.sr(image, 2, **({"steps": 2} | options)),
     "inpaint": lambda image, **options: restore.inpaint(image, MASK, **({"steps": 2} | options)),
-    "deblur": lambda image, **options: restore.deblur(image, "gaussian:0.8", **({"method": "one-step"} | options)),
+    "deblur": lambda image, **options: restore.deblur(
+        image, "gaussian:0.8", **({"method": "one-step"} | options)
+    ),
     "denoise": lambda image, **options: restore.denoise(image, 0.1, **options),
     "colorize": lambda image, **options: restore.colorize(image, **({"steps": 2} | options)),
 }
@@ -41,7 +44,12 @@ all_tasks = pytest.mark.parametrize("task", TASKS)
 def photograph(channels: int = 3) -> np.ndarray:
     """float64 [H, W, channels] in [0, 1]; an alpha of two and four channels."""
     modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-    return np.asarray(in_mode(piece((WIDTH, HEIGHT), "b"), modes[channels])).reshape(HEIGHT, WIDTH, channels) / 255
+    return (
+        np.asarray(in_mode(piece((WIDTH, HEIGHT), "b"), modes[channels])).reshape(
+            HEIGHT, WIDTH, channels
+        )
+        / 255
+    )
 
 
 def array_of(channels: int, dtype: str) -> np.ndarray:
@@ -61,11 +69,14 @@ def channels_out(task: str, channels: int) -> int:
 
 
 def close_to_input(result: np.ndarray, given: np.ndarray) -> None:
-    """Every task leaves the mean brightness of a picture about as it is: 0.1 of full scale, in [0, 1]."""
+    """Every task leaves the mean brightness of a picture about as it is: 0.1 of full scale, in [0,
+    1].
+    """
     assert abs(float(result.mean()) - float(given.mean())) < 0.1
 
 
-# --- Pillow -------------------------------------------------------------------------------------------------
+# --- Pillow
+# ------------------------------------------------------------------------------------------------
 
 
 @all_tasks
@@ -97,7 +108,8 @@ def test_pillow_palette_with_transparency():
     assert restore.denoise(image, 0.1).mode == "RGBA"
 
 
-# --- numpy --------------------------------------------------------------------------------------------------
+# --- numpy
+# ------------------------------------------------------------------------------------------------
 
 
 @all_tasks
@@ -110,7 +122,11 @@ def test_array(task, dtype, channels):
     scale = np.iinfo(dtype).max if array.dtype.kind == "u" else 1
     assert isinstance(result, np.ndarray)
     assert result.dtype == array.dtype
-    assert result.shape == (HEIGHT * FACTOR[task], WIDTH * FACTOR[task], channels_out(task, channels))
+    assert result.shape == (
+        HEIGHT * FACTOR[task],
+        WIDTH * FACTOR[task],
+        channels_out(task, channels),
+    )
     assert 0 <= result.min() <= result.max() <= scale
     close_to_input(result.astype(float) / scale, array.astype(float) / scale)
     assert np.array_equal(array, before)
@@ -130,13 +146,19 @@ def test_views_and_read_only_arrays():
     array = array_of(3, "uint8")
     expected = restore.denoise(array.copy(), 0.1)
     wide = np.repeat(array, 2, axis=1)
-    for view in (wide[:, ::2], np.asfortranarray(array), array[::-1][::-1], np.asarray(Image.fromarray(array))):
+    for view in (
+        wide[:, ::2],
+        np.asfortranarray(array),
+        array[::-1][::-1],
+        np.asarray(Image.fromarray(array)),
+    ):
         assert np.array_equal(restore.denoise(view, 0.1), expected)
     array.setflags(write=False)
     assert np.array_equal(restore.denoise(array, 0.1), expected)
 
 
-# --- torch --------------------------------------------------------------------------------------------------
+# --- torch
+# ------------------------------------------------------------------------------------------------
 
 
 @all_tasks
@@ -148,7 +170,11 @@ def test_tensor(task, dtype, channels):
     result = TASKS[task](tensor)
     assert isinstance(result, Tensor)
     assert result.dtype == dtype
-    assert result.shape == (channels_out(task, channels), HEIGHT * FACTOR[task], WIDTH * FACTOR[task])
+    assert result.shape == (
+        channels_out(task, channels),
+        HEIGHT * FACTOR[task],
+        WIDTH * FACTOR[task],
+    )
     scale = 255 if dtype == torch.uint8 else 1
     close_to_input(result.double().numpy() / scale, tensor.double().numpy() / scale)
     assert torch.equal(tensor, before)
@@ -168,12 +194,15 @@ def test_kinds_agree():
     array = array_of(3, "uint8")
     expected = restore.denoise(array, 0.1)
     assert np.array_equal(np.asarray(restore.denoise(Image.fromarray(array), 0.1)), expected)
-    assert np.array_equal(restore.denoise(tensor_of(3, torch.uint8), 0.1).permute(1, 2, 0).numpy(), expected)
+    assert np.array_equal(
+        restore.denoise(tensor_of(3, torch.uint8), 0.1).permute(1, 2, 0).numpy(), expected
+    )
     difference = restore.denoise(photograph(), 0.1) * 255 - expected
     assert np.abs(difference).max() <= 0.51
 
 
-# --- alpha, grey, masks -------------------------------------------------------------------------------------
+# --- alpha, grey, masks
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -189,7 +218,8 @@ def test_alpha_comes_through(dtype):
 def test_inpaint_returns_known_pixels_as_they_were(dtype, channels):
     array = array_of(channels, dtype)
     result = restore.inpaint(array, MASK, steps=2)
-    known, given = result[~MASK].astype(float), array[~MASK].astype(float)
+    known = result[~MASK].astype(float)
+    given = array[~MASK].astype(float)
     assert np.abs(known - given).max() <= (0 if dtype != "float64" else 1e-7)
     assert (result[MASK] != array[MASK]).mean() > 0.5
 
@@ -198,17 +228,24 @@ def test_inpaint_returns_known_pixels_as_they_were(dtype, channels):
     "mask",
     [
         *(MASK, MASK.astype(np.uint8) * 255, MASK.astype(np.float32), torch.from_numpy(MASK)),
-        *(torch.from_numpy(MASK)[None], Image.fromarray(MASK), Image.fromarray(MASK.astype(np.uint8) * 255)),
+        *(
+            torch.from_numpy(MASK)[None],
+            Image.fromarray(MASK),
+            Image.fromarray(MASK.astype(np.uint8) * 255),
+        ),
         Image.fromarray(MASK).convert("RGB"),
     ],
     ids=["bool", "uint8", "float32", "tensor", "tensor[1,H,W]", "PIL 1", "PIL L", "PIL RGB"],
 )
 def test_kinds_of_masks(mask):
     array = array_of(3, "uint8")
-    assert np.array_equal(restore.inpaint(array, mask, steps=2), restore.inpaint(array, MASK, steps=2))
+    assert np.array_equal(
+        restore.inpaint(array, mask, steps=2), restore.inpaint(array, MASK, steps=2)
+    )
 
 
-# --- options ------------------------------------------------------------------------------------------------
+# --- options
+# ------------------------------------------------------------------------------------------------
 
 
 def test_samples():
@@ -289,7 +326,8 @@ def test_report():
     assert result.std is None
 
 
-# --- batches ------------------------------------------------------------------------------------------------
+# --- batches
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -307,7 +345,11 @@ def exact(monkeypatch) -> restore.Restorer:
 
 def crops(count: int = 3) -> Tensor:
     """Different pictures, float32 [count, 3, H, W]."""
-    images = [piece((WIDTH, HEIGHT), "a"), piece((WIDTH, HEIGHT), "b"), piece((2 * WIDTH, HEIGHT), "b")]
+    images = [
+        piece((WIDTH, HEIGHT), "a"),
+        piece((WIDTH, HEIGHT), "b"),
+        piece((2 * WIDTH, HEIGHT), "b"),
+    ]
     arrays = [np.asarray(image)[:, :WIDTH] for image in images[:count]]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) / 255
 
@@ -336,9 +378,15 @@ def test_a_batch_is_its_pictures_one_by_one(exact, task, arguments, options):
 def test_a_mask_for_each_picture_of_a_batch(exact, kind):
     batch = crops(2)
     masks = torch.from_numpy(np.stack([MASK, MASK[::-1, ::-1].copy()]))[:, None]
-    given = {"bool [B,1,H,W]": masks, "bool [B,H,W]": masks[:, 0], "uint8 [B,1,H,W]": masks.to(torch.uint8) * 255}
+    given = {
+        "bool [B,1,H,W]": masks,
+        "bool [B,H,W]": masks[:, 0],
+        "uint8 [B,1,H,W]": masks.to(torch.uint8) * 255,
+    }
     together = exact.inpaint(batch, given[kind], steps=3)
-    alone = torch.stack([exact.inpaint(p, m[0], steps=3) for p, m in zip(batch, masks, strict=True)])
+    alone = torch.stack(
+        [exact.inpaint(p, m[0], steps=3) for p, m in zip(batch, masks, strict=True)]
+    )
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=0)
     known = ~masks.expand_as(batch)
     assert torch.equal(together[known], batch[known])
@@ -354,13 +402,19 @@ def test_as_many_masks_as_pictures(exact):
         exact.inpaint(crops(3), masks, steps=2)
 
 
-# --- the package --------------------------------------------------------------------------------------------
+# --- the package
+# --------------------------------------------------------------------------------------------
 
 
 def test_import_is_light():
-    code = "import sys, restore; print(restore.__version__, [m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    code = (
+        "import sys, restore; print(restore.__version__, [m for m in ('torch', 'numpy', 'PIL') "
+        "if m in sys.modules])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(restore.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
     assert done.stdout.strip() == f"{restore.__version__} []", done.stderr
 
 

@@ -1,4 +1,6 @@
-"""Super-resolution in stages: what is asked for, what each stage is given, and that the result explains the input."""
+"""Super-resolution in stages: what is asked for, what each stage is given, and that the result
+explains the input.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from restore.errors import BadArgument
 from restore.methods.registry import METHODS
 from restore.restorer import Samples
 
-WIDTH, HEIGHT = 9, 7
+WIDTH = 9
+HEIGHT = 7
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,8 @@ def photograph(width: int = WIDTH, height: int = HEIGHT) -> Tensor:
     return torch.from_numpy(0.3 + 0.4 * crop).permute(2, 0, 1)[None]
 
 
-# --- what is asked for --------------------------------------------------------------------------------------
+# --- what is asked for
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,10 @@ def test_automatic_factors_make_the_scale(scale):
         ({"scale": 4, "cascade": ""}, "must be factors"),
         ({"scale": 4, "cascade": ()}, "must be factors"),
         ({"scale": 4, "cascade": 4}, "--cascade 4: must be factors"),
-        ({"scale": 4, "cascade": "2x2", "cascade_noise": -0.1}, "--cascade-noise -0.1: must be a standard deviation"),
+        (
+            {"scale": 4, "cascade": "2x2", "cascade_noise": -0.1},
+            "--cascade-noise -0.1: must be a standard deviation",
+        ),
         ({"scale": 4, "cascade": "2x2", "cascade_noise": math.nan}, "--cascade-noise nan"),
         ({"scale": 4, "cascade_noise": 0.1}, "give --cascade, too"),
     ],
@@ -94,20 +101,28 @@ def test_what_cannot_be_used(restorer, arguments, message):
         restorer.run("sr", photograph(), {"noise": 0, **arguments})
 
 
-# --- one stage is no cascade --------------------------------------------------------------------------------
+# --- one stage is no cascade
+# --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"method": "ddrm", "samples": 2}, {"method": "sr3"}, {"method": "one-step"}])
+@pytest.mark.parametrize(
+    "options", [{"method": "ddrm", "samples": 2}, {"method": "sr3"}, {"method": "one-step"}]
+)
 def test_one_stage_is_the_direct_way(restorer, options):
     steps = {} if options["method"] == "one-step" else {"steps": 2}
-    direct = restorer.run("sr", photograph(), {"scale": 3, "noise": 0.01}, seed=3, **steps, **options)
-    staged = restorer.run("sr", photograph(), {"scale": 3, "noise": 0.01, "cascade": "3"}, seed=3, **steps, **options)
+    direct = restorer.run(
+        "sr", photograph(), {"scale": 3, "noise": 0.01}, seed=3, **steps, **options
+    )
+    staged = restorer.run(
+        "sr", photograph(), {"scale": 3, "noise": 0.01, "cascade": "3"}, seed=3, **steps, **options
+    )
     assert all(torch.equal(a, b) for a, b in zip(direct.samples, staged.samples, strict=True))
     assert staged.report.consistency == direct.report.consistency
     assert (direct.report.cascade, staged.report.cascade.factors) == (None, (3.0,))
 
 
-# --- the result explains the input --------------------------------------------------------------------------
+# --- the result explains the input
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +137,9 @@ def test_one_stage_is_the_direct_way(restorer, options):
 )
 def test_explains_the_input_at_the_size_of_the_direct_way(restorer, scale, cascade, options):
     picture = photograph()
-    result = restorer.run("sr", picture, {"scale": scale, "noise": 0.0, "cascade": cascade}, **options)
+    result = restorer.run(
+        "sr", picture, {"scale": scale, "noise": 0.0, "cascade": cascade}, **options
+    )
     assert result.mean.shape == (1, 3, round(HEIGHT * scale), round(WIDTH * scale))
     whole = restorer.problem("sr", picture, {"scale": scale, "noise": 0.0})
     misfit = (whole.operator.A(result.mean) - picture).square().mean().sqrt()
@@ -139,18 +156,24 @@ def test_without_the_last_projection_it_would_not(restorer, monkeypatch):
 
 
 def test_a_noisy_input_is_explained_to_within_its_noise(restorer):
-    noisy = photograph(24, 20) + 0.05 * torch.randn(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
-    result = restorer.run("sr", noisy.clamp(0, 1), {"scale": 4, "noise": 0.05, "cascade": "2x2"}, steps=5)
+    noisy = photograph(24, 20) + 0.05 * torch.randn(
+        1, 3, 20, 24, generator=torch.Generator().manual_seed(0)
+    )
+    result = restorer.run(
+        "sr", noisy.clamp(0, 1), {"scale": 4, "noise": 0.05, "cascade": "2x2"}, steps=5
+    )
     assert 0.01 < result.report.consistency < 0.075
     assert result.report.noise == pytest.approx(0.05)
 
 
-# --- what a stage is given ----------------------------------------------------------------------------------
+# --- what a stage is given
+# ----------------------------------------------------------------------------------
 
 
 def stages(restorer: Restorer, monkeypatch, **options) -> list[tuple]:
     """(problem, options, samples) of each stage."""
-    seen, solve = [], restorer.solve_problem
+    seen = []
+    solve = restorer.solve_problem
 
     def watched(problem, options, callback=None):
         samples, report = solve(problem, options, callback)
@@ -158,7 +181,13 @@ def stages(restorer: Restorer, monkeypatch, **options) -> list[tuple]:
         return samples, report
 
     monkeypatch.setattr(restorer, "solve_problem", watched)
-    restorer.run("sr", photograph(20, 16), {"scale": 4, "noise": 0.02, **options.pop("arguments")}, steps=2, **options)
+    restorer.run(
+        "sr",
+        photograph(20, 16),
+        {"scale": 4, "noise": 0.02, **options.pop("arguments")},
+        steps=2,
+        **options,
+    )
     return seen
 
 
@@ -192,7 +221,9 @@ def test_the_network_of_sr3_is_shown_the_result_itself(restorer, monkeypatch):
 
 
 def test_without_noise_a_stage_takes_the_result_itself(restorer, monkeypatch):
-    (_, _, result), (second, _, _) = stages(restorer, monkeypatch, arguments={"cascade": "2x2", "cascade_noise": 0.0})
+    (_, _, result), (second, _, _) = stages(
+        restorer, monkeypatch, arguments={"cascade": "2x2", "cascade_noise": 0.0}
+    )
     assert torch.equal(second.measurement, result[0])
     assert float(second.noise) == 0
 
@@ -216,7 +247,11 @@ def test_the_seed_decides(restorer):
 def test_steps_are_counted_over_all_stages(restorer):
     steps = []
     result = restorer.run(
-        "sr", photograph(), {"scale": 6, "noise": 0, "cascade": "auto"}, steps=3, callback=steps.append
+        "sr",
+        photograph(),
+        {"scale": 6, "noise": 0, "cascade": "auto"},
+        steps=3,
+        callback=steps.append,
     )
     assert [step.index for step in steps] == list(range(6))
     assert {step.steps for step in steps} == {6}
@@ -224,7 +259,8 @@ def test_steps_are_counted_over_all_stages(restorer):
     assert result.report.steps == 6
 
 
-# --- pictures of every kind ---------------------------------------------------------------------------------
+# --- pictures of every kind
+# ---------------------------------------------------------------------------------
 
 
 def test_samples_alpha_and_batches(restorer):
@@ -247,7 +283,10 @@ def test_the_command(command, picture):
     outcome = command("sr", path, "--scale", 4, "--cascade", "2x2", "--steps", 2, "--json")
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
-    assert (record["cascade"], record["steps"]) == ({"factors": [2.0, 2.0], "noise": NOISE["ddrm"]}, 4)
+    assert (record["cascade"], record["steps"]) == (
+        {"factors": [2.0, 2.0], "noise": NOISE["ddrm"]},
+        4,
+    )
     assert (record["width"], record["height"]) == (40, 32)
     assert "ddrm, cascade 2x2, 4 step(s)" in outcome.err
     assert Image.open(path.with_name("in-sr.png")).size == (40, 32)
@@ -258,7 +297,8 @@ def test_the_command_on_a_folder_with_a_file_of_options(command, picture, tmp_pa
         picture(f"photos/{name}", size=(8, 6))
     options = tmp_path / "options.toml"
     options.write_text('steps = 2\n[sr]\nscale = 4\ncascade = "2,2"\ncascade_noise = 0.02\n')
-    folder, page = tmp_path / "photos", tmp_path / "page.html"
+    folder = tmp_path / "photos"
+    page = tmp_path / "page.html"
     outcome = command("sr", folder, "--config", options, "--report", page)
     assert outcome.code == 0, outcome.err
     assert "<dt>cascade</dt><dd>2,2</dd>" in page.read_text().replace("\n", "")

@@ -1,4 +1,6 @@
-"""Networks that were trained with their low-resolution condition alone: they enlarge by their factor, and say so."""
+"""Networks that were trained with their low-resolution condition alone: they enlarge by their
+factor, and say so.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sr3")
     network = randomised(Sr3Network(multipliers=(1, 2), blocks=1, attention=(1,)))
     torch.save(network.state_dict(), folder / "I1_E1_gen.pth")
-    layouts.convert(folder / "I1_E1_gen.pth", folder / "sr3.safetensors", expected={"backbone": {"norm_groups": 32}})
+    layouts.convert(
+        folder / "I1_E1_gen.pth",
+        folder / "sr3.safetensors",
+        expected={"backbone": {"norm_groups": 32}},
+    )
     return folder / "sr3.safetensors"
 
 
@@ -53,15 +59,21 @@ def test_super_resolution_goes_by_sr3(restorer, monkeypatch) -> None:
 
 
 def test_another_factor_is_refused_with_the_right_one(restorer) -> None:
-    with pytest.raises(BadArgument, match=r"--scale 4: this model was trained to enlarge 8 times.*use --scale 8"):
+    with pytest.raises(
+        BadArgument, match=r"--scale 4: this model was trained to enlarge 8 times.*use --scale 8"
+    ):
         restorer.sr(PICTURE, scale=4)
     with pytest.raises(BadArgument, match="--scale 8"):
         restorer.solve(LARGE, "down:bicubic:2")
     assert restorer.solve(LARGE[..., :4, :4], "down:bicubic:8", steps=2).shape == (1, 3, 32, 32)
 
 
-def test_other_tasks_and_methods_are_refused_with_the_reason(restorer, model, command, picture, tmp_path) -> None:
-    with pytest.raises(BadArgument, match="trained for super-resolution alone, which is not denoise"):
+def test_other_tasks_and_methods_are_refused_with_the_reason(
+    restorer, model, command, picture, tmp_path
+) -> None:
+    with pytest.raises(
+        BadArgument, match="trained for super-resolution alone, which is not denoise"
+    ):
         restorer.denoise(LARGE, 0.1)
     with pytest.raises(BadArgument, match=r"--method ddrm: it needs a prior.*use sr3 or one-step"):
         restorer.sr(PICTURE, scale=8, method="ddrm")
@@ -72,7 +84,17 @@ def test_other_tasks_and_methods_are_refused_with_the_reason(restorer, model, co
     outcome = command("colorize", picture(), "--model", model, "--device", "cpu")
     assert outcome.code == 1
     assert "trained for super-resolution alone" in outcome.err
-    outcome = command("sr", picture(size=(6, 4)), tmp_path / "out.png", "--model", model, "--scale", 8, "--steps", 2)
+    outcome = command(
+        "sr",
+        picture(size=(6, 4)),
+        tmp_path / "out.png",
+        "--model",
+        model,
+        "--scale",
+        8,
+        "--steps",
+        2,
+    )
     assert outcome.code == 0, outcome.err
 
 

@@ -1,4 +1,6 @@
-"""Networks of others through spandrel: the same pictures as spandrel gives, in the ways that our own take."""
+"""Networks of others through spandrel: the same pictures as spandrel gives, in the ways that our
+own take.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from restore.metrics.quality import consistency
 from restore.restorer import Restorer
 from restore.tasks.problem import deblurring, super_resolution
 
-spandrel = pytest.importorskip("spandrel", reason="spandrel is an extra: pip install 'restore-diffusion[spandrel]'")
+spandrel = pytest.importorskip(
+    "spandrel", reason="spandrel is an extra: pip install 'restore-diffusion[spandrel]'"
+)
 from spandrel.architectures.DnCNN import DnCNN  # noqa: E402
 from spandrel.architectures.ESRGAN import ESRGAN  # noqa: E402
 
@@ -40,7 +44,9 @@ def _enlarging(scale: int = 4) -> nn.Module:
     torch.manual_seed(0)
     network = ESRGAN(num_filters=8, num_blocks=1, scale=scale)
     with torch.no_grad():
-        list(network.parameters())[-1].fill_(0.5)  # a picture in the middle of the range, not clipped
+        list(network.parameters())[-1].fill_(
+            0.5
+        )  # a picture in the middle of the range, not clipped
     return network
 
 
@@ -84,19 +90,30 @@ def test_super_resolution_is_spandrels_own(enlarging, size) -> None:
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("task", "arguments"), [
-    ("denoise", {"noise": 0.1}), ("deblur", {"kernel": "gaussian:1"}), ("colorize", {}),
-    ("deblur", {"kernel": "gaussian:1", "boundary": "circular"}), ("solve", {"operator": "jpeg:30"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        ("denoise", {"noise": 0.1}),
+        ("deblur", {"kernel": "gaussian:1"}),
+        ("colorize", {}),
+        ("deblur", {"kernel": "gaussian:1", "boundary": "circular"}),
+        ("solve", {"operator": "jpeg:30"}),
+    ],
+)
 def test_pictures_of_one_size_are_spandrels_own(restoring, task, arguments) -> None:
     picture = _tensor((23, 17))
     result = restore.restorer.restorer().run(task, picture, arguments, method=restoring).mean
-    shown = operators.gray((3, 17, 23)).A(picture).expand(-1, 3, -1, -1) if task == "colorize" else picture
+    shown = (
+        operators.gray((3, 17, 23)).A(picture).expand(-1, 3, -1, -1)
+        if task == "colorize"
+        else picture
+    )
     torch.testing.assert_close(result, _directly(restoring, shown), atol=1e-5, rtol=0)
 
 
 def test_a_network_for_grey_pictures_takes_the_colours_one_by_one(tmp_path) -> None:
-    method, picture = _saved(_restoring(1), tmp_path / "grey.pth"), _tensor()
+    method = _saved(_restoring(1), tmp_path / "grey.pth")
+    picture = _tensor()
     result = restore.denoise(picture, 0.1, method=method)
     expected = _directly(method, picture.reshape(3, 1, 16, 24)).reshape(1, 3, 16, 24)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
@@ -107,9 +124,13 @@ def test_less_than_the_networks_scale_is_resampled_and_more_is_refused(enlarging
     result = restore.sr(picture, 2.5, method=enlarging)
     resample = operators.downsample((3, 64, 96), size=(40, 60), kernel="bicubic")
     expected = resample.A(_directly(enlarging, picture)).clamp(0, 1)
-    torch.testing.assert_close(result[..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        result[..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4], atol=1e-4, rtol=0
+    )
     assert result.shape == expected.shape
-    with pytest.raises(BadArgument, match=r"ESRGAN enlarges 4 times, which is less than 6; use --scale 4"):
+    with pytest.raises(
+        BadArgument, match=r"ESRGAN enlarges 4 times, which is less than 6; use --scale 4"
+    ):
         restore.sr(picture, 6, method=enlarging)
 
 
@@ -124,9 +145,12 @@ def test_tiles_agree_with_the_whole(enlarging, monkeypatch) -> None:
 
 
 def test_tiles_are_halved_when_memory_runs_out(enlarging, monkeypatch) -> None:
-    problem, notices, calls = super_resolution(_tensor((150, 110)), 4), [], []
+    problem = super_resolution(_tensor((150, 110)), 4)
+    notices = []
+    calls = []
     network = FeedForward(enlarging, HOST, tile=512, notice=notices.append)
-    whole, call = network(problem), FeedForward._call
+    whole = network(problem)
+    call = FeedForward._call
 
     def call_with_little_memory(self: FeedForward, picture: Tensor, holes: Tensor | None) -> Tensor:
         calls.append(picture.shape[-2:])
@@ -138,7 +162,9 @@ def test_tiles_are_halved_when_memory_runs_out(enlarging, monkeypatch) -> None:
     torch.testing.assert_close(network(problem), whole, atol=5e-3, rtol=0)
     assert notices == ["spandrel:x4.pth: not enough memory, going on with tiles of 64 pixels"]
     assert network.tile == 64
-    monkeypatch.setattr(FeedForward, "_call", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
+    monkeypatch.setattr(
+        FeedForward, "_call", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
+    )
     with pytest.raises(RestoreError, match="not enough memory, even for pieces of 64x64"):
         network(problem)
 
@@ -147,18 +173,30 @@ def test_a_result_that_is_not_finite_is_an_error(tmp_path) -> None:
     network = _restoring()
     with torch.no_grad():
         network.model[0].bias.fill_(float("nan"))
-    with pytest.raises(RestoreError, match=r"spandrel:nan\.pth: the network's result is not finite"):
+    with pytest.raises(
+        RestoreError, match=r"spandrel:nan\.pth: the network's result is not finite"
+    ):
         restore.denoise(_tensor(), 0.1, method=_saved(network, tmp_path / "nan.pth"))
 
 
 def test_the_border_that_a_blur_does_not_see_is_continued(restoring) -> None:
     """The consistency that is reported is that of the picture continued by its rim."""
     picture = _tensor()
-    report = restore.restorer.restorer().run("deblur", picture, {"kernel": "box:3"}, method=restoring).report
+    report = (
+        restore.restorer.restorer()
+        .run("deblur", picture, {"kernel": "box:3"}, method=restoring)
+        .report
+    )
     problem = deblurring(picture, "box:3")
     answer = nn.functional.pad(_directly(restoring, picture), (1, 1, 1, 1), mode="replicate")
-    assert report.consistency == pytest.approx(float(consistency(problem.operator, answer, picture)), rel=1e-3)
-    assert (report.method, report.model, report.dtype) == ("spandrel:dn.safetensors", "DnCNN", "float32")
+    assert report.consistency == pytest.approx(
+        float(consistency(problem.operator, answer, picture)), rel=1e-3
+    )
+    assert (report.method, report.model, report.dtype) == (
+        "spandrel:dn.safetensors",
+        "DnCNN",
+        "float32",
+    )
 
 
 def test_the_command(command, picture, tmp_path, enlarging) -> None:
@@ -175,7 +213,9 @@ def test_the_command(command, picture, tmp_path, enlarging) -> None:
 
     deep = cv2.imread(str(tmp_path / "out/deep.png"), cv2.IMREAD_UNCHANGED)
     seen = cv2.imread(str(tmp_path / "in/deep.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
-    expected = _directly(enlarging, torch.from_numpy(seen.astype(np.float32) / 65535).permute(2, 0, 1)[None])
+    expected = _directly(
+        enlarging, torch.from_numpy(seen.astype(np.float32) / 65535).permute(2, 0, 1)[None]
+    )
     assert deep.dtype == np.uint16
     assert np.abs(deep[..., ::-1] / 65535 - expected[0].permute(1, 2, 0).numpy()).max() < 3e-5
     assert Image.open(tmp_path / "out/sub/clear.png").mode == "RGBA"
@@ -197,14 +237,23 @@ def test_holes_are_filled_by_lama(tmp_path, picture, command) -> None:
     hole[6:18, 10:30] = True
     Image.fromarray(hole).save(tmp_path / "mask.png")
     source = picture(size=(40, 24))
-    outcome = command("inpaint", source, tmp_path / "out.png", "--mask", tmp_path / "mask.png", "--method", method)
+    outcome = command(
+        "inpaint", source, tmp_path / "out.png", "--mask", tmp_path / "mask.png", "--method", method
+    )
     assert outcome.code == 0, outcome.err
-    before, after = np.asarray(Image.open(source)), np.asarray(Image.open(tmp_path / "out.png"))
+    before = np.asarray(Image.open(source))
+    after = np.asarray(Image.open(tmp_path / "out.png"))
     assert np.array_equal(after[~hole], before[~hole])
-    shown = torch.from_numpy(before.copy()).permute(2, 0, 1)[None].float() / 255 * ~torch.from_numpy(hole)
+    shown = (
+        torch.from_numpy(before.copy()).permute(2, 0, 1)[None].float()
+        / 255
+        * ~torch.from_numpy(hole)
+    )
     loaded = spandrel.ModelLoader().load_from_file(tmp_path / "lama.safetensors").eval()
     with torch.no_grad():
-        expected = loaded(shown, torch.from_numpy(hole)[None, None].float())[0].permute(1, 2, 0).numpy()
+        expected = (
+            loaded(shown, torch.from_numpy(hole)[None, None].float())[0].permute(1, 2, 0).numpy()
+        )
     assert np.abs(after[hole] - 255 * expected[hole]).max() <= 0.51
     refused = command("denoise", source, tmp_path / "no.png", "--noise", 0.1, "--method", method)
     assert (refused.code, "LaMa fills holes; it is for inpaint only" in refused.err) == (1, True)
@@ -234,7 +283,8 @@ class Harmful:
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
 def test_a_pickle_with_code_is_refused_and_not_run(command, picture, tmp_path, suffix, old) -> None:
-    harm, file = tmp_path / "harm", tmp_path / f"evil{suffix}"
+    harm = tmp_path / "harm"
+    file = tmp_path / f"evil{suffix}"
     torch.save({"model": Harmful(harm)}, file, _use_new_zipfile_serialization=not old)
     outcome = command("sr", picture(), tmp_path / "out.png", "--method", f"spandrel:{file}")
     assert outcome.code == 3
@@ -265,8 +315,11 @@ def test_files_that_are_no_network_are_refused(command, picture, tmp_path, name,
     torch.jit.script(nn.Conv2d(1, 1, 1)).save(tmp_path / "script.pt")
     torch.save({"a.weight": torch.zeros(3, 3), "b": torch.zeros(1)}, tmp_path / "strange.pth")
     state = _enlarging().state_dict()
-    torch.save({k: v[:3] if "sub.0.RDB2" in k else v for k, v in state.items()}, tmp_path / "half.pth")
-    source, before = picture(), files(tmp_path)
+    torch.save(
+        {k: v[:3] if "sub.0.RDB2" in k else v for k, v in state.items()}, tmp_path / "half.pth"
+    )
+    source = picture()
+    before = files(tmp_path)
     outcome = command("sr", source, "--method", f"spandrel:{tmp_path / name}")
     assert outcome.code == 3, outcome.err
     assert said in outcome.err
@@ -278,14 +331,19 @@ def test_files_that_are_no_network_are_refused(command, picture, tmp_path, name,
     ("words", "said"),
     [
         (["denoise", "--noise", "0.1"], "ESRGAN enlarges 4 times; it is for sr, not for denoise"),
-        (["inpaint", "--mask", "mask.png"], "ESRGAN enlarges 4 times; it is for sr, not for inpaint"),
+        (
+            ["inpaint", "--mask", "mask.png"],
+            "ESRGAN enlarges 4 times; it is for sr, not for inpaint",
+        ),
         (["sr", "--steps", "5"], "--steps: a feed-forward network has one answer of its own"),
         (["sr", "--samples", "2"], "--samples: a feed-forward network has one answer of its own"),
         (["sr", "--eta", "1"], "--eta: a feed-forward network has one answer of its own"),
         (["sr", "--start", "in.png"], "--start: a feed-forward network has one answer of its own"),
     ],
 )
-def test_what_a_network_is_not_for_is_refused(command, picture, tmp_path, monkeypatch, enlarging, words, said) -> None:
+def test_what_a_network_is_not_for_is_refused(
+    command, picture, tmp_path, monkeypatch, enlarging, words, said
+) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.eye(16, 24) > 0).save("mask.png")
     outcome = command(words[0], picture(), *words[1:], "--method", enlarging)
@@ -293,7 +351,9 @@ def test_what_a_network_is_not_for_is_refused(command, picture, tmp_path, monkey
     assert not Path(f"in-{words[0]}.png").exists()
 
 
-def test_pickles_are_not_read_by_a_pytorch_that_can_be_tricked(enlarging, restoring, monkeypatch) -> None:
+def test_pickles_are_not_read_by_a_pytorch_that_can_be_tricked(
+    enlarging, restoring, monkeypatch
+) -> None:
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(Unavailable, match=r"by PyTorch 2\.6 or newer only, see CVE-2025-32434"):
         FeedForward(enlarging, HOST)
@@ -310,7 +370,9 @@ def test_workers_elsewhere_get_absolute_paths(tmp_path, monkeypatch) -> None:
 
 
 def test_a_network_that_does_not_enlarge_is_not_for_sr(restoring) -> None:
-    with pytest.raises(BadArgument, match="DnCNN restores pictures of one size; it does not enlarge"):
+    with pytest.raises(
+        BadArgument, match="DnCNN restores pictures of one size; it does not enlarge"
+    ):
         restore.sr(_tensor(), 4, method=restoring)
 
 

@@ -20,7 +20,9 @@ from restore.samplers.catalogue import SAMPLERS, Sampler
 
 
 def _saying(world: Mixture) -> Denoise:
-    """The exact denoiser with a variance half-way between the fixed ones, of which both lead to the target."""
+    """The exact denoiser with a variance half-way between the fixed ones, of which both lead to the
+    target.
+    """
     half = torch.tensor(0.5, dtype=torch.float64)
     return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(share=half)
 
@@ -30,14 +32,22 @@ def _norms(sampler: Sampler, world: Mixture, levels: list[float]) -> dict[str, S
         return {}
     draw = torch.Generator().manual_seed(5)
     pictures = world.sample(2000, draw)
-    return {"norms": estimate_score_norms(world.denoise, pictures, levels, model="m", batch=2000, generator=draw)}
+    return {
+        "norms": estimate_score_norms(
+            world.denoise, pictures, levels, model="m", batch=2000, generator=draw
+        )
+    }
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_name_leads_to_the_target(name: str) -> None:
-    """With the exact denoiser, by the grid of levels that is its default: distances fall by twenty times at least."""
-    world, draw = Mixture.random(3), torch.Generator().manual_seed(0)
-    exact, sampler = world.sample(1500, draw), SAMPLERS[name]
+    """With the exact denoiser, by the grid of levels that is its default: distances fall by twenty
+    times at least.
+    """
+    world = Mixture.random(3)
+    draw = torch.Generator().manual_seed(0)
+    exact = world.sample(1500, draw)
+    sampler = SAMPLERS[name]
     levels = noise_levels(NoiseSchedule.named("linear"), 30, sampler.levels)
     x = levels[0] * torch.randn(1500, 1, 1, 3, generator=draw, dtype=torch.float64)
     random = {"generator": draw} if sampler.random else {}
@@ -48,8 +58,11 @@ def test_every_name_leads_to_the_target(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_what_is_said_of_randomness_and_steps_is_true(name: str) -> None:
-    world, sampler = Mixture.random(2), SAMPLERS[name]
-    levels = noise_levels(NoiseSchedule.named("linear"), max(4, sampler.least_steps), sampler.levels)
+    world = Mixture.random(2)
+    sampler = SAMPLERS[name]
+    levels = noise_levels(
+        NoiseSchedule.named("linear"), max(4, sampler.least_steps), sampler.levels
+    )
     x = levels[0] * torch.ones(1, 1, 1, 2, dtype=torch.float64)
     run = partial(sampler.run, _saying(world), x, **_norms(sampler, world, levels))
     if not sampler.random:
@@ -82,7 +95,8 @@ def run(command, *words: object):
 
 
 def test_a_picture_of_samples(command, tmp_path) -> None:
-    target, way = tmp_path / "grid.png", tmp_path / "way.png"
+    target = tmp_path / "grid.png"
+    way = tmp_path / "way.png"
     assert run(command, target, "--count", 5, "--trajectory", way).code == 0
     assert Image.open(target).size == (3 * 34 - 2, 2 * 26 - 2)
     assert Image.open(way).size == (4 * 34 - 2, 4 * 26 - 2)
@@ -97,14 +111,20 @@ def test_separate_files_are_the_same_pictures_and_a_seed_says_which(command, tmp
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["0.png", "1.png", "2.png"]
     assert run(command, tmp_path / "grid.png", "--count", 3).code == 0
     assert run(command, tmp_path / "other.png", "--count", 3, "--seed", 1).code == 0
-    first, whole = np.asarray(Image.open(tmp_path / "one/0.png")), np.asarray(Image.open(tmp_path / "grid.png"))
+    first = np.asarray(Image.open(tmp_path / "one/0.png"))
+    whole = np.asarray(Image.open(tmp_path / "grid.png"))
     assert np.array_equal(first, whole[:24, :32])
     assert not np.array_equal(whole, np.asarray(Image.open(tmp_path / "other.png")))
 
 
 def test_more_pictures_than_go_through_at_once_begin_alike(command, tmp_path) -> None:
     for count in (16, 18):
-        assert run(command, tmp_path / str(count), "--count", count, "--separate", "--sampler", "ddim").code == 0
+        assert (
+            run(
+                command, tmp_path / str(count), "--count", count, "--separate", "--sampler", "ddim"
+            ).code
+            == 0
+        )
     assert len(list((tmp_path / "18").iterdir())) == 18
     assert (tmp_path / "16/15.png").read_bytes() == (tmp_path / "18/15.png").read_bytes()
 
@@ -114,7 +134,11 @@ def test_more_pictures_than_go_through_at_once_begin_alike(command, tmp_path) ->
     [
         (("--sampler", "dpm"), 1, ["--sampler dpm: unknown", *SAMPLERS]),
         (("--levels", "cubic"), 1, ["--levels cubic: unknown", *LEVELS]),
-        (("--sampler", "heun", "--steps", 1), 1, ["--steps 1: must be between 2 and 1000 for heun"]),
+        (
+            ("--sampler", "heun", "--steps", 1),
+            1,
+            ["--steps 1: must be between 2 and 1000 for heun"],
+        ),
         (("--count", 0), 1, ["--count 0"]),
         (("--size", "4x4"), 1, ["--size 4x4"]),
         (("--size", "big"), 1, ["--size big", "WIDTHxHEIGHT"]),

@@ -58,9 +58,13 @@ def test_from_the_truth_and_little_noise_it_stays_near_the_truth(method) -> None
 )
 def test_every_task_takes_a_start(task, method, arguments) -> None:
     """And a mid-grey one gives another picture than the truth does."""
-    truth, options = _truth(), {"method": method, "steps": 2, "start_noise": 0.02}
+    truth = _truth()
+    options = {"method": method, "steps": 2, "start_noise": 0.02}
     run = restorer().run
-    near, grey = (run(task, truth, arguments, start=start, **options) for start in (truth, torch.full_like(truth, 0.5)))
+    near, grey = (
+        run(task, truth, arguments, start=start, **options)
+        for start in (truth, torch.full_like(truth, 0.5))
+    )
     assert near.report.method in ("ddrm", "diffpir", "sr3"), "one-step has no start"
     assert float((near.mean - grey.mean).abs().max()) > 0.01
     assert float((near.mean - truth).square().mean()) < float((grey.mean - truth).square().mean())
@@ -68,10 +72,18 @@ def test_every_task_takes_a_start(task, method, arguments) -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_the_noise_that_starts_is_what_is_asked_for(noise) -> None:
-    """The first level in [-1, 1] units is twice the user's, also where the measurement has more noise."""
+    """The first level in [-1, 1] units is twice the user's, also where the measurement has more
+    noise.
+    """
     levels: list[float] = []
-    arguments, small = {"scale": 4, "noise": noise}, _small(_truth())
-    options = {"method": "ddrm", "steps": 2, "start": _truth(), "callback": lambda step: levels.append(step.sigma)}
+    arguments = {"scale": 4, "noise": noise}
+    small = _small(_truth())
+    options = {
+        "method": "ddrm",
+        "steps": 2,
+        "start": _truth(),
+        "callback": lambda step: levels.append(step.sigma),
+    }
     for start_noise in (None, 0.03):
         restorer().run("sr", small, arguments, start_noise=start_noise, **options)
     assert levels[::2] == pytest.approx([0.4, 0.06], rel=1e-3)
@@ -87,7 +99,8 @@ def test_solvers_begin_at_start_plus_noise() -> None:
     """All three show the network start + σ z at first."""
     import operators
 
-    shape, seen = (3, 8, 8), []
+    shape = (3, 8, 8)
+    seen = []
     start = torch.rand(1, *shape)
 
     def denoise(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
@@ -96,7 +109,8 @@ def test_solvers_begin_at_start_plus_noise() -> None:
 
     hidden = operators.Mask(shape, torch.zeros(8, 8))
     condition = Condition(torch.zeros(1, *shape), torch.zeros(1, 1, 8, 8))
-    y, levels = torch.zeros(1, *shape), [0.3, 0.0]
+    y = torch.zeros(1, *shape)
+    levels = [0.3, 0.0]
 
     def seeded() -> torch.Generator:
         return torch.Generator().manual_seed(3)
@@ -125,16 +139,27 @@ def test_the_command_with_a_file_and_a_folder(command, picture, tmp_path) -> Non
     picture("starts/a.tiff", size=SIZE)
     picture("starts/sub/b.png", size=SIZE, crop="b")
     words = ("--steps", 2, "--start-noise", 0.02, "--report", tmp_path / "page.html")
-    outcome = command("sr", tmp_path / "in", tmp_path / "out", "--start", tmp_path / "starts", *words)
+    outcome = command(
+        "sr", tmp_path / "in", tmp_path / "out", "--start", tmp_path / "starts", *words
+    )
     assert outcome.code == 0, outcome.err
     assert str(tmp_path / "starts") not in (tmp_path / "page.html").read_text()
     plain = command("sr", tmp_path / "in/a.png", tmp_path / "plain.png", "--steps", 2)
-    one = command("sr", tmp_path / "in/a.png", tmp_path / "one.png", "--start", tmp_path / "starts/a.tiff", *words[:4])
+    one = command(
+        "sr",
+        tmp_path / "in/a.png",
+        tmp_path / "one.png",
+        "--start",
+        tmp_path / "starts/a.tiff",
+        *words[:4],
+    )
     assert (plain.code, one.code) == (0, 0), one.err
     written = files(tmp_path)
     assert written["out/a.png"] == written["one.png"] != written["plain.png"]
     picture("starts/a.tiff", size=SIZE, crop="b")
-    again = command("sr", tmp_path / "in", tmp_path / "out", "--start", tmp_path / "starts", *words[:4])
+    again = command(
+        "sr", tmp_path / "in", tmp_path / "out", "--start", tmp_path / "starts", *words[:4]
+    )
     assert again.code == 6
     assert "1 restored with other options" in again.err, "the start of a is another picture now"
 
@@ -148,7 +173,13 @@ def test_a_network_starts(command, picture, tmp_path) -> None:
     source = picture(size=SIZE)
     words = ("--noise", 0.1, "--steps", 2, "--start-noise", 0.02)
     outcome = command(
-        "denoise", source, tmp_path / "out.png", "--start", f"spandrel:{tmp_path / 'dn.pth'}", "--json", *words
+        "denoise",
+        source,
+        tmp_path / "out.png",
+        "--start",
+        f"spandrel:{tmp_path / 'dn.pth'}",
+        "--json",
+        *words,
     )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["method"] == "ddrm"
@@ -167,15 +198,29 @@ def test_a_network_starts(command, picture, tmp_path) -> None:
     [
         (["--start", "none.png"], 5, "--start none.png: no such file or folder"),
         (["--start", "in.png"], 1, "--start: 12x8 pixels, and the result has 48x32"),
-        (["--start", "start.png", "--method", "one-step"], 1, "--start: the method one-step has no start"),
+        (
+            ["--start", "start.png", "--method", "one-step"],
+            1,
+            "--start: the method one-step has no start",
+        ),
         (["--start-noise", "0.1"], 1, "--start-noise 0.1: is the noise of a --start"),
-        (["--start", "start.png", "--start-noise", "0"], 1, "--start-noise 0: must be a standard deviation above 0"),
-        (["--start", "start.png", "--start-noise", "2"], 1, "--start-noise 2: must be a standard deviation above 0"),
+        (
+            ["--start", "start.png", "--start-noise", "0"],
+            1,
+            "--start-noise 0: must be a standard deviation above 0",
+        ),
+        (
+            ["--start", "start.png", "--start-noise", "2"],
+            1,
+            "--start-noise 2: must be a standard deviation above 0",
+        ),
         (["--start", "start.png", "--start-noise", "1e-5"], 1, "the model's lowest noise"),
         (["--start", "spandrel:none.pth"], 3, "spandrel:none.pth: there is no such file"),
     ],
 )
-def test_a_start_that_cannot_be_used_is_refused(command, picture, tmp_path, monkeypatch, words, code, said) -> None:
+def test_a_start_that_cannot_be_used_is_refused(
+    command, picture, tmp_path, monkeypatch, words, code, said
+) -> None:
     monkeypatch.chdir(tmp_path)
     picture(size=(12, 8))
     picture("start.png", size=SIZE)
@@ -185,7 +230,8 @@ def test_a_start_that_cannot_be_used_is_refused(command, picture, tmp_path, monk
 
 
 def test_an_output_never_replaces_a_start(command, picture, tmp_path) -> None:
-    source, start = picture(size=(12, 8)), picture("start.png", size=SIZE)
+    source = picture(size=(12, 8))
+    start = picture("start.png", size=SIZE)
     outcome = command("sr", source, start, "--start", start, "--overwrite")
     assert (outcome.code, "is an input" in outcome.err) == (5, True)
 

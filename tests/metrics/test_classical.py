@@ -1,4 +1,6 @@
-"""The classical methods: each must do its own job on a real photograph, and leave its inputs alone."""
+"""The classical methods: each must do its own job on a real photograph, and leave its inputs
+alone.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_upscale_is_pillows_float_resize(photo, kernel, resample):
     for c in range(3):
         plane = Image.fromarray(np.ascontiguousarray(photo[..., c]))
         assert plane.mode == "F"
-        np.testing.assert_array_equal(enlarged[..., c], np.clip(np.asarray(plane.resize((301, 200), resample)), 0, 1))
+        np.testing.assert_array_equal(
+            enlarged[..., c], np.clip(np.asarray(plane.resize((301, 200), resample)), 0, 1)
+        )
 
 
 def test_upscale_undoes_a_reduction_better_than_repeating_pixels(photo):
@@ -93,14 +97,18 @@ def test_deconvolution_restores_a_blurred_photo_to_its_very_border(photo, deconv
 
 def test_tv_deblur_minimises_its_objective(photo):
     """The objective, written without FFTs, is lower at the answer than anywhere near it."""
-    kernel, noise, strength = motion(), 0.02, 0.002
+    kernel = motion()
+    noise = 0.02
+    strength = 0.002
     blurred = degrade(photo[:40, :40], kernel, noise)
 
     def objective(x):
         wide = np.stack([convolve(x[..., c], kernel, mode="wrap") for c in range(3)], -1)
         residual = wide[5:-5, 9:-9] - blurred
         steps = [np.roll(x, -1, 0) - x, np.roll(x, -1, 1) - x]
-        return 0.5 * (residual**2).sum() + strength * np.sqrt(sum((s**2).sum(-1) for s in steps)).sum()
+        return (
+            0.5 * (residual**2).sum() + strength * np.sqrt(sum((s**2).sum(-1) for s in steps)).sum()
+        )
 
     answer = classical._tv_admm(blurred, kernel, strength, 400).astype(np.float64)
     rng = np.random.default_rng(2)
@@ -139,7 +147,8 @@ def test_results_are_new_pictures_in_range_and_inputs_are_left_alone(photo, meth
     rng = np.random.default_rng(3)
     squares = np.kron(rng.integers(0, 2, (6, 5)), np.ones((8, 8)))[..., None].repeat(3, 2)
     image = np.float32(squares + 0.1 * rng.standard_normal(squares.shape))
-    before, kernel = image.copy(), KERNEL.copy()
+    before = image.copy()
+    kernel = KERNEL.copy()
     image.setflags(write=False)
     result = method(image)
     assert result.dtype == np.float32

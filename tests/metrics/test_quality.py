@@ -1,4 +1,6 @@
-"""Metrics against independent implementations: scikit-image, a formula by hand, convolutions by hand."""
+"""Metrics against independent implementations: scikit-image, a formula by hand, convolutions by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from restore.errors import BadArgument, Unavailable, UnreadableInput
 from restore.metrics import quality
-from restore.metrics.quality import consistency, find_lpips_trunk, load_lpips, luma, psnr, psnr_y, ssim
+from restore.metrics.quality import (
+    consistency,
+    find_lpips_trunk,
+    load_lpips,
+    luma,
+    psnr,
+    psnr_y,
+    ssim,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,9 @@ def test_ssim_agrees_with_scikit_image(pair):
 
 
 def test_luma_of_black_white_and_primaries():
-    colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float32)
+    colours = torch.tensor(
+        [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float32
+    )
     # MATLAB: rgb2ycbcr(uint8(255 * colours)) gives these Y
     rounded = (luma(colours.view(5, 3, 1, 1)) * 255).round().flatten()
     assert rounded.tolist() == [16, 235, 81, 145, 41]
@@ -93,7 +105,9 @@ def test_consistency_is_the_noise_of_the_measurement():
 
     generator = torch.Generator().manual_seed(1)
     clean = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
-    noise = torch.randn(2, 3, 64, 32, generator=generator) * torch.tensor([0.1, 0.4]).view(2, 1, 1, 1)
+    noise = torch.randn(2, 3, 64, 32, generator=generator) * torch.tensor([0.1, 0.4]).view(
+        2, 1, 1, 1
+    )
     found = consistency(EveryOther(), clean, EveryOther().A(clean) + noise)
     np.testing.assert_allclose(found, [0.1, 0.4], rtol=0.03)
     assert consistency(EveryOther(), clean, clean[..., ::2]).tolist() == [0, 0]
@@ -131,7 +145,9 @@ def no_trunk(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def random_trunk(tmp_path_factory) -> Path:
-    """A file in torchvision's names with random convolutions, scaled to keep the activations alive."""
+    """A file in torchvision's names with random convolutions, scaled to keep the activations
+    alive.
+    """
     generator = torch.Generator().manual_seed(2)
     weights = {}
     for index, (out, into, side) in ALEXNET.items():
@@ -146,16 +162,26 @@ def random_trunk(tmp_path_factory) -> Path:
 
 def lpips_by_hand(weights: dict, estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """LPIPS 0.1 written out: torchvision's AlexNet, unit features, the package's heads."""
-    heads = torch.load(str(files(lpips) / "weights/v0.1/alex.pth"), map_location="cpu", weights_only=True)
+    heads = torch.load(
+        str(files(lpips) / "weights/v0.1/alex.pth"), map_location="cpu", weights_only=True
+    )
 
     def features(x):
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        x, layers = (x - mean) / deviation, []
-        for index, (stride, padding) in {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}.items():
+        x = (x - mean) / deviation
+        layers = []
+        for index, (stride, padding) in {
+            0: (4, 2),
+            3: (1, 2),
+            6: (1, 1),
+            8: (1, 1),
+            10: (1, 1),
+        }.items():
             if index in (3, 6):
                 x = F.max_pool2d(x, 3, 2)
-            weight, bias = weights[f"features.{index}.weight"], weights[f"features.{index}.bias"]
+            weight = weights[f"features.{index}.weight"]
+            bias = weights[f"features.{index}.bias"]
             x = F.conv2d(x, weight, bias, stride=stride, padding=padding).relu()
             layers.append(x / x.norm(dim=1, keepdim=True))
         return layers
@@ -173,8 +199,12 @@ def test_lpips_without_a_trunk_says_where_to_put_one(no_trunk):
     assert str(no_trunk) in str(raised.value)
 
 
-def test_lpips_trunk_is_the_argument_then_the_variable_then_the_cache(no_trunk, monkeypatch, tmp_path):
-    cached, named, given = no_trunk / "alexnet-owt-1.pth", tmp_path / "named.pth", tmp_path / "given.pth"
+def test_lpips_trunk_is_the_argument_then_the_variable_then_the_cache(
+    no_trunk, monkeypatch, tmp_path
+):
+    cached = no_trunk / "alexnet-owt-1.pth"
+    named = tmp_path / "named.pth"
+    given = tmp_path / "given.pth"
     for path in (cached, named, given):
         path.touch()
     assert find_lpips_trunk() == cached
@@ -202,7 +232,9 @@ def test_lpips_agrees_with_convolutions_by_hand(random_trunk, pair):
     np.testing.assert_allclose(load_lpips(random_trunk)(*pair), expected, rtol=1e-4)
 
 
-def test_lpips_reads_torchvisions_own_file_and_leaves_the_random_state_alone(no_trunk, random_trunk, pair):
+def test_lpips_reads_torchvisions_own_file_and_leaves_the_random_state_alone(
+    no_trunk, random_trunk, pair
+):
     from safetensors.torch import load_file
 
     whole = load_file(random_trunk) | {"classifier.1.weight": torch.zeros(4, 4)}
@@ -221,7 +253,9 @@ def test_lpips_with_the_real_trunk_sees_more_noise_as_farther(pair):
     distance = load_lpips()
     truth = pair[1]
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(3))
-    found = torch.stack([distance((truth + s * noise).clamp(0, 1), truth) for s in (0, 0.02, 0.05, 0.1, 0.2)])
+    found = torch.stack(
+        [distance((truth + s * noise).clamp(0, 1), truth) for s in (0, 0.02, 0.05, 0.1, 0.2)]
+    )
     assert (found[0] == 0).all()
     assert (found.diff(dim=0) > 0).all()
     assert 0.3 < found[-1].mean() < 2  # strong noise scores near 1 with the published weights

@@ -1,4 +1,6 @@
-"""Mixed colours, mixed colours with holes, and the colour filter array, against dense algebra and loops."""
+"""Mixed colours, mixed colours with holes, and the colour filter array, against dense algebra and
+loops.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def test_against_dense_svd(name: str) -> None:
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_color_mix_is_the_matrix_at_every_pixel(name: str) -> None:
-    matrix, x = np.asarray(MATRICES[name], dtype=np.float64), _picture(2, 3, 4, 5)
+    matrix = np.asarray(MATRICES[name], dtype=np.float64)
+    x = _picture(2, 3, 4, 5)
     y = color_mix((3, 4, 5), matrix, dtype=torch.float64).A(x).numpy()
     for i in range(4):
         for j in range(5):
@@ -81,16 +84,21 @@ def test_color_mix_is_the_matrix_at_every_pixel(name: str) -> None:
 def test_color_mix_takes_any_number_of_channels_and_any_array() -> None:
     x = _picture(1, 2, 3, 4)
     for matrix in ([[1, 2]], ((1.0, 2.0),), np.array([[1, 2]]), torch.tensor([[1.0, 2.0]])):
-        assert torch.allclose(color_mix((2, 3, 4), matrix, dtype=torch.float64).A(x)[:, 0], x[:, 0] + 2 * x[:, 1])
+        assert torch.allclose(
+            color_mix((2, 3, 4), matrix, dtype=torch.float64).A(x)[:, 0], x[:, 0] + 2 * x[:, 1]
+        )
     x = _picture(1, 3, 3, 4)
     gray, mix = (
-        f((3, 3, 4), m, dtype=torch.float64) for f, m in ((operators.gray, LUMA_BT601), (color_mix, [LUMA_BT601]))
+        f((3, 3, 4), m, dtype=torch.float64)
+        for f, m in ((operators.gray, LUMA_BT601), (color_mix, [LUMA_BT601]))
     )
     assert torch.equal(gray.A(x), mix.A(x))
 
 
 def test_masked_color_is_the_mask_after_the_mix() -> None:
-    shape, known, matrix = (3, 4, 5), random_pixels((4, 5), 0.5, 1), MATRICES["2x3"]
+    shape = (3, 4, 5)
+    known = random_pixels((4, 5), 0.5, 1)
+    matrix = MATRICES["2x3"]
     x = _picture(2, *shape)
     mixed = color_mix(shape, matrix, dtype=torch.float64)
     expected = Mask(mixed.output_shape, known, dtype=torch.float64).A(mixed.A(x))
@@ -101,11 +109,13 @@ def test_masked_color_is_the_mask_after_the_mix() -> None:
 
 
 def test_masked_color_with_a_map_per_picture() -> None:
-    shape, matrix = (3, 4, 5), MATRICES["2x3"]
+    shape = (3, 4, 5)
+    matrix = MATRICES["2x3"]
     known = random_pixels((4, 5), 0.5, 1, channels=2)[:, None]
     operator = MaskedColor(shape, matrix, known, dtype=torch.float64)
     assert operator.singular_values.shape == (2, 2, 4, 5)
-    x, y = _picture(2, *shape), _picture(2, *operator.output_shape)
+    x = _picture(2, *shape)
+    y = _picture(2, *operator.output_shape)
     for index in range(2):
         single = MaskedColor(shape, matrix, known[index, 0], dtype=torch.float64)
         for name, argument in (("A", x), ("At", y), ("pseudo_inverse", y)):
@@ -132,8 +142,12 @@ def test_bayer_picks_one_color_per_pixel(pattern: str, size: tuple[int, int]) ->
 def test_bayer_patterns_are_shifts_of_each_other() -> None:
     x = _picture(1, 3, 7, 8)
     bggr = Bayer((3, 7, 8), "BGGR", dtype=torch.float64).A(x)
-    assert torch.equal(bggr[..., 1:, 1:], Bayer((3, 6, 7), "RGGB", dtype=torch.float64).A(x[..., 1:, 1:]))
-    assert torch.equal(bggr[..., 1:, :], Bayer((3, 6, 8), "GRBG", dtype=torch.float64).A(x[..., 1:, :]))
+    assert torch.equal(
+        bggr[..., 1:, 1:], Bayer((3, 6, 7), "RGGB", dtype=torch.float64).A(x[..., 1:, 1:])
+    )
+    assert torch.equal(
+        bggr[..., 1:, :], Bayer((3, 6, 8), "GRBG", dtype=torch.float64).A(x[..., 1:, :])
+    )
     assert torch.equal(bggr[..., 1:], Bayer((3, 7, 7), "GBRG", dtype=torch.float64).A(x[..., 1:]))
 
 
@@ -147,10 +161,14 @@ def test_bayer_patterns_are_shifts_of_each_other() -> None:
     ],
 )
 def test_bayer_is_what_opencv_develops(pattern: str, code: int) -> None:
-    """A flat colour survives the mosaic and OpenCV's demosaicking, so the patterns have the same meaning."""
+    """A flat colour survives the mosaic and OpenCV's demosaicking, so the patterns have the same
+    meaning.
+    """
     color = torch.tensor([200.0, 120.0, 30.0])[:, None, None].expand(3, 8, 10)
     mosaic = Bayer((3, 8, 10), pattern).A(color[None])[0, 0].numpy().astype(np.uint8)
-    assert np.array_equal(cv2.cvtColor(mosaic, code), color.permute(1, 2, 0).numpy().astype(np.uint8))
+    assert np.array_equal(
+        cv2.cvtColor(mosaic, code), color.permute(1, 2, 0).numpy().astype(np.uint8)
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,7 +185,10 @@ def test_bayer_is_what_opencv_develops(pattern: str, code: int) -> None:
         (lambda: MaskedColor((3, 4, 5), np.eye(3), torch.ones(5, 4)), "fit"),
         (lambda: MaskedColor((3, 4, 5), np.eye(3), torch.ones(5)), "fit"),
         (lambda: MaskedColor((3, 4, 5), np.eye(3), torch.ones(3, 4, 5)), "same for all channels"),
-        (lambda: MaskedColor((3, 4, 5), np.eye(3), torch.ones(2, 3, 4, 5)), "same for all channels"),
+        (
+            lambda: MaskedColor((3, 4, 5), np.eye(3), torch.ones(2, 3, 4, 5)),
+            "same for all channels",
+        ),
         (lambda: MaskedColor((3, 4, 5), np.eye(3), torch.full((4, 5), 0.5)), "0 .unknown. or 1"),
         (lambda: Bayer((3, 4, 5), "RGBG"), "RGGB, BGGR, GRBG, GBRG"),
         (lambda: Bayer((3, 4, 5), "rggb"), "RGGB"),
@@ -182,11 +203,16 @@ def test_bad_input_is_refused(make, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["mix 2x3", "masked 1x3", "masked 4x3", "GRBG"])
 def test_devices(name: str) -> None:
-    """Fake CUDA tensors raise wherever they meet a tensor of the CPU or a value is read from them."""
+    """Fake CUDA tensors raise wherever they meet a tensor of the CPU or a value is read from
+    them.
+    """
     operator: SpectralOperator = copy.deepcopy(BUILDERS[name]((3, 5, 6)))
     with FakeTensorMode() as mode:
         _to_fake_cuda(operator, mode)
-        x, y = (torch.empty(2, *shape, device="cuda") for shape in (operator.input_shape, operator.output_shape))
+        x, y = (
+            torch.empty(2, *shape, device="cuda")
+            for shape in (operator.input_shape, operator.output_shape)
+        )
         spectra = [operator.Vt(x), operator.Ut(y)]
         to_y = [operator.A(x), operator.U(spectra[0])]
         to_x = [operator.At(y), operator.V(spectra[0]), operator.pseudo_inverse(y)]

@@ -1,4 +1,6 @@
-"""Composed, user-made and per-picture operators, and the iterative solvers below them, against dense algebra."""
+"""Composed, user-made and per-picture operators, and the iterative solvers below them, against
+dense algebra.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,17 @@ COMPOSITIONS = {
     "mask after blur, preconditioned": lambda dtype: compose(_mask(dtype, 0.9), _blur(dtype)),
     "blur after mask": lambda dtype: compose(_blur(dtype), _mask(dtype)),
     "blur after mask, preconditioned": lambda dtype: compose(_blur(dtype), _mask(dtype, 0.9)),
-    "down after mask": lambda dtype: compose(operators.downsample(SHAPE, 2, dtype=dtype), _mask(dtype, 0.9)),
+    "down after mask": lambda dtype: compose(
+        operators.downsample(SHAPE, 2, dtype=dtype), _mask(dtype, 0.9)
+    ),
     "grey mask after down": lambda dtype: compose(
         Mask((1, 3, 3), _known((3, 3)), dtype=dtype),
-        operators.gray((3, 3, 3), dtype=dtype) @ operators.downsample(SHAPE, 2, kernel="area", dtype=dtype),
+        operators.gray((3, 3, 3), dtype=dtype)
+        @ operators.downsample(SHAPE, 2, kernel="area", dtype=dtype),
     ),
-    "blur, mask, blur": lambda dtype: compose(_blur(dtype, 0.4), compose(_mask(dtype), _blur(dtype, 0.4))),
+    "blur, mask, blur": lambda dtype: compose(
+        _blur(dtype, 0.4), compose(_mask(dtype), _blur(dtype, 0.4))
+    ),
     "after a function": lambda dtype: compose(
         _mask(dtype), FunctionOperator(lambda x: x + 0.3 * x.flip(-1), SHAPE, dtype=dtype)
     ),
@@ -94,7 +101,8 @@ def test_composition_against_dense_matrices(name: str) -> None:
 
 def test_preconditioning_is_chosen_and_saves_iterations() -> None:
     def applications(operator: Composition) -> int:
-        count, A = 0, operator.A
+        count = 0
+        A = operator.A
 
         def counted(x: Tensor) -> Tensor:
             nonlocal count
@@ -108,16 +116,22 @@ def test_preconditioning_is_chosen_and_saves_iterations() -> None:
     shape = (1, 12, 12)
     known = torch.ones(shape[1:])
     known[4:8, 4:8] = 0
-    factors = Mask(shape, known, dtype=torch.float64), operators.gaussian_blur(shape, 0.8, dtype=torch.float64)
+    factors = (
+        Mask(shape, known, dtype=torch.float64),
+        operators.gaussian_blur(shape, 0.8, dtype=torch.float64),
+    )
     for second, first in (factors, factors[::-1]):
-        preconditioned, plain = Composition(second, first), Composition(second, first)
+        preconditioned = Composition(second, first)
+        plain = Composition(second, first)
         assert preconditioned._known_side == ("range" if second is factors[0] else "null space")
         plain._known_side = "none"
         assert 4 * applications(preconditioned) < applications(plain)
 
 
 def test_compose_keeps_an_svd_where_there_is_one() -> None:
-    blur, mask, same = _blur(torch.float64), _mask(torch.float64), operators.identity(SHAPE)
+    blur = _blur(torch.float64)
+    mask = _mask(torch.float64)
+    same = operators.identity(SHAPE)
     down = operators.downsample(SHAPE, 2, dtype=torch.float64)
     assert isinstance(compose(down, blur), AxesOperator)
     torch.testing.assert_close(dense_matrix(compose(down, blur)), dense_matrix(down @ blur))
@@ -129,15 +143,21 @@ def test_compose_keeps_an_svd_where_there_is_one() -> None:
 
 
 def test_compose_merges_neighbours_in_a_chain() -> None:
-    blur, mask = _blur(torch.float64), _mask(torch.float64)
+    blur = _blur(torch.float64)
+    mask = _mask(torch.float64)
     down = operators.downsample(SHAPE, 2, dtype=torch.float64)
-    left, right = compose(down, compose(blur, mask)), compose(compose(mask, blur), blur)
+    left = compose(down, compose(blur, mask))
+    right = compose(compose(mask, blur), blur)
     assert isinstance(left.second, AxesOperator)
     assert left.first is mask
     assert isinstance(right.first, AxesOperator)
     assert right.second is mask
-    torch.testing.assert_close(dense_matrix(left), dense_matrix(down) @ dense_matrix(blur) @ dense_matrix(mask))
-    torch.testing.assert_close(dense_matrix(right), dense_matrix(mask) @ dense_matrix(blur) @ dense_matrix(blur))
+    torch.testing.assert_close(
+        dense_matrix(left), dense_matrix(down) @ dense_matrix(blur) @ dense_matrix(mask)
+    )
+    torch.testing.assert_close(
+        dense_matrix(right), dense_matrix(mask) @ dense_matrix(blur) @ dense_matrix(blur)
+    )
 
 
 @pytest.mark.parametrize("make", [compose, Composition])
@@ -148,11 +168,16 @@ def test_factors_that_do_not_fit(make) -> None:
 
 def test_masks_of_a_batch_compose() -> None:
     masks = Mask(SHAPE, _known((2, 1, *SHAPE[1:]), 0.9), dtype=torch.float64)
-    operator, y = compose(masks, _blur(torch.float64)), _picture(2, *SHAPE)
+    operator = compose(masks, _blur(torch.float64))
+    y = _picture(2, *SHAPE)
     for i in range(2):
-        alone = compose(Mask(SHAPE, masks.singular_values[i], dtype=torch.float64), _blur(torch.float64))
+        alone = compose(
+            Mask(SHAPE, masks.singular_values[i], dtype=torch.float64), _blur(torch.float64)
+        )
         torch.testing.assert_close(operator.A(y)[i : i + 1], alone.A(y[i : i + 1]))
-        torch.testing.assert_close(operator.pseudo_inverse(y)[i : i + 1], alone.pseudo_inverse(y[i : i + 1]))
+        torch.testing.assert_close(
+            operator.pseudo_inverse(y)[i : i + 1], alone.pseudo_inverse(y[i : i + 1])
+        )
 
 
 # Iterative solvers
@@ -160,12 +185,19 @@ def test_masks_of_a_batch_compose() -> None:
 
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_conjugate_gradient_solves_a_batch(preconditioned: bool) -> None:
-    """A tridiagonal system of known inverse, with pictures of very different size and one that is zero."""
+    """A tridiagonal system of known inverse, with pictures of very different size and one that is
+    zero.
+    """
     n = 20
     K = 2.1 * torch.eye(n, dtype=torch.float64)
-    K -= torch.diag(torch.ones(n - 1, dtype=torch.float64), 1) + torch.diag(torch.ones(n - 1, dtype=torch.float64), -1)
+    K -= torch.diag(torch.ones(n - 1, dtype=torch.float64), 1) + torch.diag(
+        torch.ones(n - 1, dtype=torch.float64), -1
+    )
     K[0, 0] = 50
-    b = _picture(3, 1, 1, n) * torch.tensor([1e-6, 1e6, 0.0], dtype=torch.float64)[:, None, None, None]
+    b = (
+        _picture(3, 1, 1, n)
+        * torch.tensor([1e-6, 1e6, 0.0], dtype=torch.float64)[:, None, None, None]
+    )
     precondition = (lambda r: r / K.diag()) if preconditioned else None
     x = conjugate_gradient(lambda v: v @ K, b, precondition=precondition, rtol=1e-12)
     for i in range(3):
@@ -174,7 +206,8 @@ def test_conjugate_gradient_solves_a_batch(preconditioned: bool) -> None:
 
 def test_conjugate_gradient_of_a_singular_system_has_least_norm() -> None:
     F = _picture(3, 8)
-    K, b = F.mT @ F, _picture(2, 1, 8) @ F.mT @ F
+    K = F.mT @ F
+    b = _picture(2, 1, 8) @ F.mT @ F
     x = conjugate_gradient(lambda v: v @ K, b, rtol=1e-12)
     torch.testing.assert_close(x, b @ torch.linalg.pinv(K, rtol=1e-10))
 
@@ -204,7 +237,8 @@ def test_least_squares_of_any_matrix(shape: tuple[int, int]) -> None:
 def test_a_small_limit_of_iterations_is_kept() -> None:
     operator = compose(_mask(torch.float64), _blur(torch.float64, 0.8))
     y = _picture(1, *SHAPE)
-    exact, operator.iterations = operator.pseudo_inverse(y), 3
+    exact = operator.pseudo_inverse(y)
+    operator.iterations = 3
     rough = operator.pseudo_inverse(y)
     assert 0 < float((rough - exact).norm()) < float(exact.norm())
 
@@ -225,7 +259,9 @@ class Smooth(nn.Module):
         self.register_buffer("kernel", kernel.expand(3, 1, 3, 3).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=3)
+        return nn.functional.conv2d(
+            nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=3
+        )
 
 
 FUNCTIONS = {
@@ -245,7 +281,9 @@ def test_functions_keep_every_promise(name: str, dtype: torch.dtype, rtol: float
     operator = FunctionOperator(FUNCTIONS[name](dtype), SHAPE, dtype=dtype)
     check(operator, rtol=rtol)
     atol = 1e-6 if dtype == torch.float32 else 1e-14
-    torch.testing.assert_close(dense_matrix(operator), _dense_adjoint(operator, dtype).mT, rtol=0, atol=atol)
+    torch.testing.assert_close(
+        dense_matrix(operator), _dense_adjoint(operator, dtype).mT, rtol=0, atol=atol
+    )
 
 
 def _dense_adjoint(operator: LinearOperator, dtype: torch.dtype) -> Tensor:
@@ -275,7 +313,9 @@ def test_gradients_flow_through_the_adjoint() -> None:
 
 def test_adjoint_alone() -> None:
     adjoint = adjoint_of(lambda x: x[..., ::2] * 3, (1, 2, 5))
-    torch.testing.assert_close(adjoint(torch.ones(1, 1, 2, 3))[0, 0, 0], torch.tensor([3.0, 0, 3, 0, 3]))
+    torch.testing.assert_close(
+        adjoint(torch.ones(1, 1, 2, 3))[0, 0, 0], torch.tensor([3.0, 0, 3, 0, 3])
+    )
 
 
 NOT_LINEAR = {
@@ -321,40 +361,56 @@ def test_a_wrong_output_shape_is_refused() -> None:
 
 
 def _different_blurs(dtype: torch.dtype = torch.float64) -> list[LinearOperator]:
-    return [_blur(dtype, 0.4), _blur(dtype, 0.7), operators.box_blur(SHAPE, 3, boundary="zero", dtype=dtype)]
+    return [
+        _blur(dtype, 0.4),
+        _blur(dtype, 0.7),
+        operators.box_blur(SHAPE, 3, boundary="zero", dtype=dtype),
+    ]
 
 
 def _different_kinds(dtype: torch.dtype = torch.float64) -> list[LinearOperator]:
-    return [_mask(dtype), compose(_mask(dtype), _blur(dtype)), FunctionOperator(lambda x: 2 * x, SHAPE, dtype=dtype)]
+    return [
+        _mask(dtype),
+        compose(_mask(dtype), _blur(dtype)),
+        FunctionOperator(lambda x: 2 * x, SHAPE, dtype=dtype),
+    ]
 
 
 @pytest.mark.parametrize("make", [_different_blurs, _different_kinds])
 def test_each_picture_has_its_operator(make) -> None:
     parts = make()
-    batch, x = batch_of(parts), _picture(3, *SHAPE)
+    batch = batch_of(parts)
+    x = _picture(3, *SHAPE)
     for name in ("A", "At", "pseudo_inverse"):
         alone = torch.cat([getattr(part, name)(x[i : i + 1]) for i, part in enumerate(parts)])
         torch.testing.assert_close(getattr(batch, name)(x), alone, rtol=0, atol=0)
         for i, part in enumerate(parts):
-            torch.testing.assert_close(_dense_of(batch, name, i, len(parts)), _dense_of(part, name, 0, 1))
+            torch.testing.assert_close(
+                _dense_of(batch, name, i, len(parts)), _dense_of(part, name, 0, 1)
+            )
 
 
 def _dense_of(operator: LinearOperator, name: str, picture: int, pictures: int) -> Tensor:
     """The matrix by which a map treats one picture of a batch."""
     basis = torch.eye(torch.Size(SHAPE).numel(), dtype=torch.float64).reshape(-1, 1, *SHAPE)
-    columns = [getattr(operator, name)(e.expand(pictures, -1, -1, -1))[picture].flatten() for e in basis]
+    columns = [
+        getattr(operator, name)(e.expand(pictures, -1, -1, -1))[picture].flatten() for e in basis
+    ]
     return torch.stack(columns, dim=1)
 
 
 def test_a_batch_of_decompositions_is_a_decomposition() -> None:
     parts = [*_different_blurs(), Mask(SHAPE, _known((1, *SHAPE)), dtype=torch.float64)]
-    batch, x = batch_of(parts), _picture(4, *SHAPE)
+    batch = batch_of(parts)
+    x = _picture(4, *SHAPE)
     assert isinstance(batch, SpectralBatchOperator)
     assert batch.has_svd
     assert batch.singular_values.shape == (4, *SHAPE)
     spectrum = batch.Vt(x)
     torch.testing.assert_close(batch.U(batch.singular_values * spectrum), batch.A(x))
-    torch.testing.assert_close(batch.V(batch.inverse_singular_values() * batch.Ut(x)), batch.pseudo_inverse(x))
+    torch.testing.assert_close(
+        batch.V(batch.inverse_singular_values() * batch.Ut(x)), batch.pseudo_inverse(x)
+    )
     torch.testing.assert_close(batch.Ut(batch.U(spectrum)), spectrum)
 
 
@@ -372,8 +428,14 @@ def test_a_batch_without_a_common_decomposition() -> None:
     ("parts", "message"),
     [
         (list, "at least one"),
-        (lambda: [_blur(torch.float32), operators.downsample(SHAPE, 2)], r"number 1 is \(3, 6, 5\) -> \(3, 3, 3\)"),
-        (lambda: [_blur(torch.float32), Mask(SHAPE, torch.ones(2, *SHAPE))], "number 1 is itself made for 2 pictures"),
+        (
+            lambda: [_blur(torch.float32), operators.downsample(SHAPE, 2)],
+            r"number 1 is \(3, 6, 5\) -> \(3, 3, 3\)",
+        ),
+        (
+            lambda: [_blur(torch.float32), Mask(SHAPE, torch.ones(2, *SHAPE))],
+            "number 1 is itself made for 2 pictures",
+        ),
     ],
     ids=["none", "shapes", "batched"],
 )
@@ -410,10 +472,15 @@ def _on_fake_cuda(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
 def test_compositions_on_another_device(name: str) -> None:
     built = COMPOSITIONS[name](torch.float32)
     built.iterations = 2
-    built.pseudo_inverse(torch.zeros(1, *built.output_shape))  # decompose what is needed, as fakes have no values
+    built.pseudo_inverse(
+        torch.zeros(1, *built.output_shape)
+    )  # decompose what is needed, as fakes have no values
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         operator = _on_fake_cuda(built, mode)
-        x, y = (torch.empty(2, *shape, device="cuda") for shape in (operator.input_shape, operator.output_shape))
+        x, y = (
+            torch.empty(2, *shape, device="cuda")
+            for shape in (operator.input_shape, operator.output_shape)
+        )
         for result in (operator.A(x), operator.At(y), operator.pseudo_inverse(y)):
             assert result.device.type == "cuda"
 
@@ -421,13 +488,22 @@ def test_compositions_on_another_device(name: str) -> None:
 def test_batches_on_another_device() -> None:
     built = batch_of(_different_blurs(torch.float32))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        x, batch = torch.empty(3, *SHAPE, device="cuda"), _on_fake_cuda(built, mode)
-        for result in (batch.A(x), batch.At(x), batch.pseudo_inverse(x), batch.Vt(x), batch.singular_values):
+        x = torch.empty(3, *SHAPE, device="cuda")
+        batch = _on_fake_cuda(built, mode)
+        for result in (
+            batch.A(x),
+            batch.At(x),
+            batch.pseudo_inverse(x),
+            batch.Vt(x),
+            batch.singular_values,
+        ):
             assert result.device.type == "cuda"
 
 
 def test_a_function_that_is_a_module_moves_with_the_operator() -> None:
-    """As far as that shows without a device: automatic differentiation of fake tensors needs a real one."""
+    """As far as that shows without a device: automatic differentiation of fake tensors needs a real
+    one.
+    """
     operator = FunctionOperator(Smooth(torch.float32), SHAPE).to(torch.float64)
     assert {buffer.dtype for buffer in operator.buffers()} == {torch.float64}
     check(operator, rtol=1e-8)

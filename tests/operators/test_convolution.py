@@ -97,17 +97,27 @@ def test_valid_keeps_every_promise(name: str) -> None:
 @pytest.mark.parametrize("size", [(9, 12), (7, 11), (8, 8), (5, 4)], ids=str)
 @pytest.mark.parametrize("name", ANY)
 def test_circular_is_scipys(name: str, size: tuple[int, int]) -> None:
-    x, kernel = _random(*size), _cut(ANY[name], size)
-    found = CircularConvolution((1, *size), kernel, dtype=torch.float64).A(torch.from_numpy(x)[None, None])
-    np.testing.assert_allclose(found[0, 0], scipy.ndimage.convolve(x, kernel, mode="wrap"), atol=1e-13)
+    x = _random(*size)
+    kernel = _cut(ANY[name], size)
+    found = CircularConvolution((1, *size), kernel, dtype=torch.float64).A(
+        torch.from_numpy(x)[None, None]
+    )
+    np.testing.assert_allclose(
+        found[0, 0], scipy.ndimage.convolve(x, kernel, mode="wrap"), atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("size", [(9, 12), (7, 11), (8, 8), (5, 5)], ids=str)
 @pytest.mark.parametrize("name", EVEN)
 def test_symmetric_is_scipys(name: str, size: tuple[int, int]) -> None:
-    x, kernel = _random(*size), _cut(EVEN[name], size)
-    found = SymmetricConvolution((1, *size), kernel, dtype=torch.float64).A(torch.from_numpy(x)[None, None])
-    np.testing.assert_allclose(found[0, 0], scipy.ndimage.convolve(x, kernel, mode="reflect"), atol=1e-13)
+    x = _random(*size)
+    kernel = _cut(EVEN[name], size)
+    found = SymmetricConvolution((1, *size), kernel, dtype=torch.float64).A(
+        torch.from_numpy(x)[None, None]
+    )
+    np.testing.assert_allclose(
+        found[0, 0], scipy.ndimage.convolve(x, kernel, mode="reflect"), atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("size", [(9, 12), (7, 11), (1, 1), (2, 3)], ids=str)
@@ -117,14 +127,22 @@ def test_valid_is_scipys(name: str, size: tuple[int, int]) -> None:
     canvas = _random(*operator.input_shape[1:])
     expected = scipy.signal.convolve2d(canvas, ANY[name], mode="valid")
     assert expected.shape == size
-    np.testing.assert_allclose(operator.A(torch.from_numpy(canvas)[None, None])[0, 0], expected, atol=1e-13)
+    np.testing.assert_allclose(
+        operator.A(torch.from_numpy(canvas)[None, None])[0, 0], expected, atol=1e-13
+    )
 
 
-@pytest.mark.parametrize(("rows", "columns"), [((0.5, 0.3, 0.2), (0.1, 0.9)), ((0.1, 0.2, 0.3, 0.4), (1.0,))])
-def test_circular_is_the_separable_blur(rows: tuple[float, ...], columns: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((0.5, 0.3, 0.2), (0.1, 0.9)), ((0.1, 0.2, 0.3, 0.4), (1.0,))]
+)
+def test_circular_is_the_separable_blur(
+    rows: tuple[float, ...], columns: tuple[float, ...]
+) -> None:
     """Even kernels have the centre of `operators.blur_matrix`."""
     shape = (2, 7, 6)
-    separable = operators.separable_blur(shape, rows, columns, boundary="circular", dtype=torch.float64)
+    separable = operators.separable_blur(
+        shape, rows, columns, boundary="circular", dtype=torch.float64
+    )
     found = CircularConvolution(shape, np.outer(rows, columns), dtype=torch.float64)
     x = _picture(2, *shape)
     torch.testing.assert_close(found.A(x), separable.A(x), rtol=0, atol=1e-13)
@@ -154,12 +172,17 @@ def test_exact_spectral_zeros_are_zero() -> None:
 
 @pytest.mark.parametrize(
     ("boundary", "name"),
-    [(boundary, name) for boundary in CONVOLUTION_BOUNDARIES for name in (EVEN if boundary == "symmetric" else ANY)],
+    [
+        (boundary, name)
+        for boundary in CONVOLUTION_BOUNDARIES
+        for name in (EVEN if boundary == "symmetric" else ANY)
+    ],
 )
 def test_pseudo_inverse_is_numpys(boundary: str, name: str) -> None:
     kernel = ANY[name] if boundary == "unknown" else _cut(ANY[name], (6, 7))
     operator = convolution((1, 6, 7), kernel, boundary, dtype=torch.float64)
-    A, y = dense_matrix(operator).numpy(), _picture(3, *operator.output_shape)
+    A = dense_matrix(operator).numpy()
+    y = _picture(3, *operator.output_shape)
     expected = y.flatten(1).numpy() @ np.linalg.pinv(A, rcond=operators.RANK_TOLERANCE).T
     found = operator.pseudo_inverse(y).flatten(1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
@@ -171,7 +194,8 @@ def test_a_kernel_per_picture_is_one_picture_at_a_time(boundary: str) -> None:
     if boundary == "symmetric":
         batch[1] = EVEN["ringing"][1] / 5
     together = convolution((2, 9, 8), batch, boundary, dtype=torch.float64)
-    x, y = _picture(3, *together.input_shape), _picture(3, *together.output_shape, seed=1)
+    x = _picture(3, *together.input_shape)
+    y = _picture(3, *together.output_shape, seed=1)
     maps = ["A", "At"] + (["V", "Vt", "U", "Ut", "pseudo_inverse"] if together.has_svd else [])
     for i in range(3):
         alone = convolution((2, 9, 8), batch[i], boundary, dtype=torch.float64)
@@ -179,7 +203,9 @@ def test_a_kernel_per_picture_is_one_picture_at_a_time(boundary: str) -> None:
             given = x if name in ("A", "Vt") else y
             expected = getattr(alone, name)(given[i : i + 1])
             found = getattr(together, name)(given)[i : i + 1]
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()), msg=name)
+            torch.testing.assert_close(
+                found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()), msg=name
+            )
         if together.has_svd:
             torch.testing.assert_close(together.singular_values[i], alone.singular_values)
 
@@ -196,7 +222,8 @@ def test_channels_share_their_singular_values() -> None:
 def test_cosine_transform_is_scipys(height: int, width: int) -> None:
     transform = CosineTransform(height, width, dtype=torch.float64)
     x = _picture(2, 3, height, width)
-    found, axes = transform(x), {"axes": (2, 3), "norm": "ortho"}
+    found = transform(x)
+    axes = {"axes": (2, 3), "norm": "ortho"}
     np.testing.assert_allclose(found, scipy.fft.dctn(x.numpy(), **axes), atol=1e-12)
     np.testing.assert_allclose(transform.inverse(x), scipy.fft.idctn(x.numpy(), **axes), atol=1e-12)
     torch.testing.assert_close(transform.inverse(found), x, rtol=0, atol=1e-12)
@@ -206,7 +233,9 @@ def test_cosine_transform_is_scipys(height: int, width: int) -> None:
 def test_right_singular_vectors_are_known_transforms(size: tuple[int, int]) -> None:
     x = _picture(2, 3, *size)
     found = SymmetricConvolution((3, *size), np.ones((1, 1)), dtype=torch.float64).Vt(x)
-    np.testing.assert_allclose(found, scipy.fft.dctn(x.numpy(), axes=(2, 3), norm="ortho"), atol=1e-13)
+    np.testing.assert_allclose(
+        found, scipy.fft.dctn(x.numpy(), axes=(2, 3), norm="ortho"), atol=1e-13
+    )
     found = CircularConvolution((3, *size), np.ones((1, 1)), dtype=torch.float64).Vt(x)
     fourier = scipy.fft.fft2(x.numpy(), norm="ortho")
     np.testing.assert_allclose(found, fourier.real - fourier.imag, atol=1e-13)
@@ -222,10 +251,12 @@ def test_any_size_and_kernel(size: tuple[int, int], sides: tuple[int, int], seed
     kernel = _random(*sides, seed=seed) - 0.3
     valid = ValidConvolution((2, *size), kernel, dtype=torch.float64)
     for operator in (valid, valid.circular):
-        x, y = _picture(2, *operator.input_shape, seed=seed), _picture(2, *operator.output_shape, seed=seed + 1)
+        x = _picture(2, *operator.input_shape, seed=seed)
+        y = _picture(2, *operator.output_shape, seed=seed + 1)
         scale = float(x.norm() * y.norm()) * np.abs(kernel).sum()
         assert abs(float((operator.A(x) * y).sum() - (x * operator.At(y)).sum())) < 1e-13 * scale
-    circular, spectrum = valid.circular, x
+    circular = valid.circular
+    spectrum = x
     for there, back in ((circular.V, circular.Vt), (circular.U, circular.Ut)):
         torch.testing.assert_close(back(there(spectrum)), spectrum, rtol=0, atol=1e-12)
         torch.testing.assert_close(there(back(spectrum)), spectrum, rtol=0, atol=1e-12)
@@ -239,27 +270,35 @@ def test_blocks_are_seamless(size: tuple[int, int], sides: tuple[int, int]) -> N
     operator = ValidConvolution((2, *size), kernel, dtype=torch.float64)
     if sides == (13, 13):
         assert math.prod(operator.blocks.sides) < 256 * 300
-    x, y = _picture(1, *operator.input_shape), _picture(1, *operator.output_shape, seed=1)
+    x = _picture(1, *operator.input_shape)
+    y = _picture(1, *operator.output_shape, seed=1)
     expected = [scipy.signal.fftconvolve(channel, kernel, mode="valid") for channel in x[0].numpy()]
     np.testing.assert_allclose(operator.A(x)[0], expected, rtol=0, atol=1e-11)
-    expected = [scipy.signal.fftconvolve(channel, kernel[::-1, ::-1], mode="full") for channel in y[0].numpy()]
+    expected = [
+        scipy.signal.fftconvolve(channel, kernel[::-1, ::-1], mode="full")
+        for channel in y[0].numpy()
+    ]
     np.testing.assert_allclose(operator.At(y)[0], expected, rtol=0, atol=1e-11)
 
 
 def test_blocks_of_pictures_with_kernels_of_their_own() -> None:
     each = _random(3, 9, 5)
     together = ValidConvolution((2, 400, 300), each, dtype=torch.float64)
-    x, y = _picture(3, *together.input_shape), _picture(3, *together.output_shape)
+    x = _picture(3, *together.input_shape)
+    y = _picture(3, *together.output_shape)
     for index, kernel in enumerate(each):
         alone = ValidConvolution((2, 400, 300), kernel, dtype=torch.float64)
         torch.testing.assert_close(together.A(x)[[index]], alone.A(x[[index]]), rtol=0, atol=1e-12)
-        torch.testing.assert_close(together.At(y)[[index]], alone.At(y[[index]]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            together.At(y)[[index]], alone.At(y[[index]]), rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", ANY)
 def test_the_canvas_holds_the_measurement(name: str) -> None:
     operator = ValidConvolution((3, 8, 7), ANY[name], dtype=torch.float64)
-    x, y = _picture(2, *operator.input_shape), _picture(2, 3, 8, 7, seed=1)
+    x = _picture(2, *operator.input_shape)
+    y = _picture(2, 3, 8, 7, seed=1)
     measured = operator.circular.A(x) * operator.measured
     torch.testing.assert_close(measured, operator.embed(operator.A(x)), rtol=0, atol=1e-13)
     assert torch.equal(operator.crop(operator.embed(y)), y)
@@ -269,8 +308,12 @@ def test_the_canvas_holds_the_measurement(name: str) -> None:
 
 
 def test_unknown_border_finds_the_picture_inside() -> None:
-    """A photograph's inside is explained exactly by a canvas; a circular boundary rings from the border."""
-    operator = ValidConvolution((1, 24, 30), kernels.disk(2.3), dtype=torch.float64, max_iterations=3000)
+    """A photograph's inside is explained exactly by a canvas; a circular boundary rings from the
+    border.
+    """
+    operator = ValidConvolution(
+        (1, 24, 30), kernels.disk(2.3), dtype=torch.float64, max_iterations=3000
+    )
     y = operator.A(_picture(1, *operator.input_shape))
     found = operator.pseudo_inverse(y)
     assert float((operator.A(found) - y).norm()) < 1e-9 * float(y.norm())
@@ -330,46 +373,73 @@ def test_stays_on_the_device(boundary: str, per_picture: bool) -> None:
         y = torch.empty(2, *operator.output_shape, device="cuda")
         results = [(operator.A(x), y), (operator.At(y), x)]
         if operator.has_svd:
-            results += [(operator.Vt(x), x), (operator.Ut(y), x), (operator.V(x), x), (operator.U(x), x)]
+            results += [
+                (operator.Vt(x), x),
+                (operator.Ut(y), x),
+                (operator.V(x), x),
+                (operator.U(x), x),
+            ]
             results += [(operator.pseudo_inverse(y), x)]
         else:
             results += [(operator.pseudo_inverse(y), x)]
         if boundary == "unknown":
             results += [(operator.embed(y), x), (operator.crop(x), y)]
         for found, expected in results:
-            assert (found.device.type, found.shape, found.dtype) == ("cuda", expected.shape, torch.float32)
+            assert (found.device.type, found.shape, found.dtype) == (
+                "cuda",
+                expected.shape,
+                torch.float32,
+            )
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 7), (7, 11), (4, 5), (3, 3)], ids=str)
 @pytest.mark.parametrize("boundary", operators.BOUNDARIES)
 @pytest.mark.parametrize("name", ["asymmetric", "even-sided", "even-and-odd", "two", "motion"])
 def test_padded_is_scipys_convolution(name: str, boundary: str, size: tuple[int, int]) -> None:
-    """Any kernel with any boundary, also those whose convolution has no SVD; the adjoint and the inverse as well."""
+    """Any kernel with any boundary, also those whose convolution has no SVD; the adjoint and the
+    inverse as well.
+    """
     kernel = _cut(ANY[name], size)
     operator = convolution((2, *size), kernel, boundary, dtype=torch.float64)
     x = torch.randn(1, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected = [scipy.ndimage.convolve(plane, kernel, mode=SCIPY_MODES[boundary]) for plane in x[0].numpy()]
+    expected = [
+        scipy.ndimage.convolve(plane, kernel, mode=SCIPY_MODES[boundary]) for plane in x[0].numpy()
+    ]
     np.testing.assert_allclose(operator.A(x)[0].numpy(), np.stack(expected), rtol=0, atol=1e-12)
     matrix = dense_matrix(operator)
-    adjoint = dense_matrix(operators.FunctionOperator(operator.At, operator.output_shape, dtype=torch.float64))
+    adjoint = dense_matrix(
+        operators.FunctionOperator(operator.At, operator.output_shape, dtype=torch.float64)
+    )
     torch.testing.assert_close(adjoint, matrix.mT, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CircularConvolution((3, 8, 4), np.ones((5, 5))), r"\(5x5, height x width\) is larger .* \(8x4\)"),
+        (
+            lambda: CircularConvolution((3, 8, 4), np.ones((5, 5))),
+            r"\(5x5, height x width\) is larger .* \(8x4\)",
+        ),
         (lambda: SymmetricConvolution((3, 4, 8), np.ones((5, 5))), "larger than the picture"),
         (lambda: SymmetricConvolution((3, 8, 8), _random(3, 3)), "'circular' or 'unknown'"),
         (lambda: SymmetricConvolution((3, 8, 8), np.ones((4, 3))), "odd sides"),
-        (lambda: SymmetricConvolution((3, 8, 8), np.stack([np.ones((3, 3)), _random(3, 3)])), "mirror images"),
+        (
+            lambda: SymmetricConvolution((3, 8, 8), np.stack([np.ones((3, 3)), _random(3, 3)])),
+            "mirror images",
+        ),
         (lambda: CircularConvolution((3, 8, 8), np.zeros((3, 3))), "not all zero"),
-        (lambda: CircularConvolution((3, 8, 8), np.stack([np.ones((3, 3)), np.zeros((3, 3))])), "not all zero"),
+        (
+            lambda: CircularConvolution((3, 8, 8), np.stack([np.ones((3, 3)), np.zeros((3, 3))])),
+            "not all zero",
+        ),
         (lambda: ValidConvolution((3, 8, 8), [[1, float("nan")]]), "finite"),
         (lambda: ValidConvolution((3, 8, 8), [1.0, 2.0]), r"\[h, w\]"),
         (lambda: ValidConvolution((3, 8, 8), np.ones((0, 3))), r"\[h, w\]"),
         (lambda: ValidConvolution((3, 0, 8), np.ones((3, 3))), "positive"),
-        (lambda: convolution((3, 8, 8), np.ones((3, 3)), "reflect"), "symmetric, mirror, replicate, circular, unknown"),
+        (
+            lambda: convolution((3, 8, 8), np.ones((3, 3)), "reflect"),
+            "symmetric, mirror, replicate, circular, unknown",
+        ),
     ],
 )
 def test_refuses(build, message: str) -> None:

@@ -1,7 +1,7 @@
 """One table of every operator there is, and what all of them must keep at every size.
 
-Other files compare each kind with libraries and with its definition; here nothing may be missing. Other tests take
-the operators from this table too.
+Other files compare each kind with libraries and with its definition; here nothing may be missing.
+Other tests take the operators from this table too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Case(NamedTuple):
     """How an operator is made, and how well it is known."""
 
     build: Build
-    """Of the shape (C, H, W) of its pictures (`ValidConvolution`: of its measurement) and a type."""
+    """Of the shape (C, H, W) of its pictures (`ValidConvolution`: of its measurement) and a type.
+    """
     channels: int = 3
     sizes: list[Size] = SIZES
     fits: Callable[[Size], bool] = lambda size: True
@@ -90,19 +91,37 @@ def _axes() -> Iterator[tuple[str, Case]]:
     for boundary in operators.BOUNDARIES:
         yield (
             f"gaussian blur, {boundary}",
-            Case(lambda shape, dtype, b=boundary: gaussian_blur(shape, 0.6, boundary=b, dtype=dtype)),
+            Case(
+                lambda shape, dtype, b=boundary: gaussian_blur(shape, 0.6, boundary=b, dtype=dtype)
+            ),
         )
         yield (
             f"lopsided blur longer than the picture, {boundary}",
-            Case(lambda shape, dtype, b=boundary: separable_blur(shape, TAPS, TAPS[:4], boundary=b, dtype=dtype)),
+            Case(
+                lambda shape, dtype, b=boundary: separable_blur(
+                    shape, TAPS, TAPS[:4], boundary=b, dtype=dtype
+                )
+            ),
         )
     for kernel in operators.RESAMPLERS:
         yield (
             f"down-sampling by 1.6 and 3, {kernel}",
-            Case(lambda shape, dtype, k=kernel: downsample(shape, (1.6, 3.0), kernel=k, dtype=dtype)),
+            Case(
+                lambda shape, dtype, k=kernel: downsample(shape, (1.6, 3.0), kernel=k, dtype=dtype)
+            ),
         )
-    yield "down-sampling to one pixel", Case(lambda shape, dtype: downsample(shape, size=(1, 1), dtype=dtype))
-    yield "up-sampling", Case(lambda shape, dtype: operators.AxesOperator(shape, None, *_enlarging(shape), dtype=dtype))
+    yield (
+        "down-sampling to one pixel",
+        Case(lambda shape, dtype: downsample(shape, size=(1, 1), dtype=dtype)),
+    )
+    yield (
+        "up-sampling",
+        Case(
+            lambda shape, dtype: operators.AxesOperator(
+                shape, None, *_enlarging(shape), dtype=dtype
+            )
+        ),
+    )
     for boundary in operators.BOUNDARIES:
         yield (
             f"blur of a long picture, {boundary}",
@@ -118,7 +137,10 @@ def _axes() -> Iterator[tuple[str, Case]]:
         "down-sampling of a long picture",
         Case(lambda shape, dtype: downsample(shape, 1.9, dtype=dtype), channels=1, sizes=LONG),
     )
-    yield "box blur", Case(lambda shape, dtype: operators.box_blur(shape, 4, boundary="mirror", dtype=dtype))
+    yield (
+        "box blur",
+        Case(lambda shape, dtype: operators.box_blur(shape, 4, boundary="mirror", dtype=dtype)),
+    )
 
 
 TAPS = (0.35, 0.05, -0.1, 0.2, 0.1, 0.05, 0.15, 0.05, 0.03, 0.07, 0.05)
@@ -126,7 +148,9 @@ TAPS = (0.35, 0.05, -0.1, 0.2, 0.1, 0.05, 0.15, 0.05, 0.03, 0.07, 0.05)
 
 def _enlarging(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     _, height, width = shape
-    return operators.resample_matrix(height, 2 * height + 1), operators.resample_matrix(width, width + 3, "area")
+    return operators.resample_matrix(height, 2 * height + 1), operators.resample_matrix(
+        width, width + 3, "area"
+    )
 
 
 # Convolutions
@@ -144,7 +168,9 @@ KERNELS = {
 }
 LOPSIDED = np.array([[0.1, 0.2, 0.7], [0.0, 0.1, 0.15]])
 CENTRED = np.array([[0.05, 0.1, 0.02], [0.15, 0.6, 0.08]])
-"""Both wipe out nothing; a kernel far off its centre has almost an inverse only if the border is circular."""
+"""Both wipe out nothing; a kernel far off its centre has almost an inverse only if the border is
+circular.
+"""
 EVEN_KERNELS = ("delta", "gaussian", "disk", "odd box")
 
 
@@ -155,16 +181,24 @@ def _convolutions() -> Iterator[tuple[str, Case]]:
             "channels": 1,
             "sizes": KERNEL_SIZES,
             "fits": lambda size, rows=rows, columns=columns: size[0] >= rows and size[1] >= columns,
-            "refusal": rf"the kernel \({rows}x{columns}, height x width\) is larger than the picture",
+            "refusal": (
+                rf"the kernel \({rows}x{columns}, height x width\) is larger than the "
+                r"picture"
+            ),
         }
         yield (
             f"circular convolution, {name}",
-            Case(lambda shape, dtype, k=kernel: CircularConvolution(shape, k, dtype=dtype), **limits),
+            Case(
+                lambda shape, dtype, k=kernel: CircularConvolution(shape, k, dtype=dtype), **limits
+            ),
         )
         if name in EVEN_KERNELS:
             yield (
                 f"symmetric convolution, {name}",
-                Case(lambda shape, dtype, k=kernel: SymmetricConvolution(shape, k, dtype=dtype), **limits),
+                Case(
+                    lambda shape, dtype, k=kernel: SymmetricConvolution(shape, k, dtype=dtype),
+                    **limits,
+                ),
             )
         yield (
             f"valid convolution, {name}",
@@ -183,11 +217,18 @@ def _convolutions() -> Iterator[tuple[str, Case]]:
             yield (
                 f"padded convolution, {boundary}, {name}",
                 Case(
-                    lambda shape, dtype, k=kernel, b=boundary: PaddedConvolution(shape, k, b, dtype=dtype),
+                    lambda shape, dtype, k=kernel, b=boundary: PaddedConvolution(
+                        shape, k, b, dtype=dtype
+                    ),
                     channels=1,
                     sizes=[(6, 7), (5, 5), (3, 4), (2, 3), (1, 6)],
-                    fits=lambda size, rows=rows, columns=columns: size[0] >= rows and size[1] >= columns,
-                    refusal=rf"the kernel \({rows}x{columns}, height x width\) is larger than the picture",
+                    fits=lambda size, rows=rows, columns=columns: (
+                        size[0] >= rows and size[1] >= columns
+                    ),
+                    refusal=(
+                        rf"the kernel \({rows}x{columns}, height x width\) is larger than the "
+                        r"picture"
+                    ),
                     **ITERATIVE,
                 ),
             )
@@ -204,7 +245,9 @@ def _random_map(*shape: int) -> Tensor:
 
 MAPS: dict[str, Callable[[tuple[int, int, int]], Tensor]] = {
     "random pixels": lambda shape: masks.random_pixels(shape[1:], 0.4, 0),
-    "random pixels per channel": lambda shape: masks.random_pixels(shape[1:], 0.4, 0, channels=shape[0]),
+    "random pixels per channel": lambda shape: masks.random_pixels(
+        shape[1:], 0.4, 0, channels=shape[0]
+    ),
     "strokes": lambda shape: masks.strokes(shape[1:], 0, count=1, thickness=(1, 1)),
     "box": lambda shape: masks.box(shape[1:], *((n + 1) // 2 for n in shape[1:])),
     "border": lambda shape: masks.border(shape[1:], 1),
@@ -212,7 +255,9 @@ MAPS: dict[str, Callable[[tuple[int, int, int]], Tensor]] = {
     "alternate columns": lambda shape: masks.alternate_lines(shape[1:], 3, "columns"),
     "checkerboard": lambda shape: masks.alternate_pixels(shape[1:]),
     "grid": lambda shape: masks.alternate_pixels(shape[1:], pattern="grid"),
-    "painted": lambda shape: masks.from_picture(np.linspace(0, 0.9, shape[1] * shape[2]).reshape(shape[1:])),
+    "painted": lambda shape: masks.from_picture(
+        np.linspace(0, 0.9, shape[1] * shape[2]).reshape(shape[1:])
+    ),
     "per channel": lambda shape: _random_map(*shape),
 }
 MAP_FITS: dict[str, Callable[[Size], bool]] = {
@@ -251,23 +296,42 @@ MIXES = {
 def _pixelwise_and_sensing() -> Iterator[tuple[str, Case]]:
     yield "gray", Case(lambda shape, dtype: gray(shape, dtype=dtype))
     for name, matrix in MIXES.items():
-        yield f"colour mix, {name}", Case(lambda shape, dtype, m=matrix: color_mix(shape, m, dtype=dtype))
+        yield (
+            f"colour mix, {name}",
+            Case(lambda shape, dtype, m=matrix: color_mix(shape, m, dtype=dtype)),
+        )
         yield (
             f"masked colour, {name}",
-            Case(lambda shape, dtype, m=matrix: MaskedColor(shape, m, _random_map(*shape[1:]), dtype=dtype)),
+            Case(
+                lambda shape, dtype, m=matrix: MaskedColor(
+                    shape, m, _random_map(*shape[1:]), dtype=dtype
+                )
+            ),
         )
     for pattern in operators.BAYER_PATTERNS:
-        yield f"mosaic, {pattern}", Case(lambda shape, dtype, p=pattern: Bayer(shape, p, dtype=dtype))
+        yield (
+            f"mosaic, {pattern}",
+            Case(lambda shape, dtype, p=pattern: Bayer(shape, p, dtype=dtype)),
+        )
     for share in (0.01, 0.25, 0.6, 1.0):
-        yield f"Hadamard, {share}", Case(lambda shape, dtype, s=share: Hadamard(shape, s, seed=1, dtype=dtype))
+        yield (
+            f"Hadamard, {share}",
+            Case(lambda shape, dtype, s=share: Hadamard(shape, s, seed=1, dtype=dtype)),
+        )
     yield (
         "Hadamard, 0.3 of 128 pixels and more",
-        Case(lambda shape, dtype: Hadamard(shape, 0.3, dtype=dtype), channels=1, sizes=[(8, 16), (11, 13)]),
+        Case(
+            lambda shape, dtype: Hadamard(shape, 0.3, dtype=dtype),
+            channels=1,
+            sizes=[(8, 16), (11, 13)],
+        ),
     )
     for share, block in ((0.3, 32), (0.5, 3), (1.0, 2)):
         yield (
             f"block sensing, {share} of {block}",
-            Case(lambda shape, dtype, s=share, b=block: BlockSensing(shape, s, block=b, dtype=dtype)),
+            Case(
+                lambda shape, dtype, s=share, b=block: BlockSensing(shape, s, block=b, dtype=dtype)
+            ),
         )
 
 
@@ -285,7 +349,9 @@ def _reference(name: str, factor: int = 1, **options: bool) -> tuple[str, Case]:
         refusal=f"sides that are multiples of {factor}|sides of at least {smallest}",
         **({} if options.get("cut", True) and "sr" not in name else CUT_TAIL),
     )
-    return ", ".join(["reference", name, *(f"{key} {value}" for key, value in options.items())]), case
+    return ", ".join(
+        ["reference", name, *(f"{key} {value}" for key, value in options.items())]
+    ), case
 
 
 def _references() -> Iterator[tuple[str, Case]]:
@@ -309,7 +375,9 @@ def _mask(shape: tuple[int, int, int], dtype: torch.dtype) -> Mask:
     return Mask(shape, _random_map(*shape[1:]), dtype=dtype)
 
 
-def _blur(shape: tuple[int, int, int], dtype: torch.dtype, sigma: float = 0.45) -> operators.AxesOperator:
+def _blur(
+    shape: tuple[int, int, int], dtype: torch.dtype, sigma: float = 0.45
+) -> operators.AxesOperator:
     return gaussian_blur(shape, sigma, dtype=dtype)
 
 
@@ -332,25 +400,40 @@ MADE_OF_OTHERS: dict[str, Build] = {
         @ gaussian_blur(shape, 0.6, boundary="mirror", dtype=dtype)
     ),
     "composition with an SVD, two masks": lambda shape, dtype: (
-        Mask(shape, masks.alternate_lines(shape[1:]), dtype=dtype) @ Mask(shape, _random_map(*shape), dtype=dtype)
+        Mask(shape, masks.alternate_lines(shape[1:]), dtype=dtype)
+        @ Mask(shape, _random_map(*shape), dtype=dtype)
     ),
     "composition with an SVD, mosaic after identity": lambda shape, dtype: (
         Bayer(shape, dtype=dtype) @ operators.identity(shape)
     ),
     "composition with an SVD, mask after bayer": lambda shape, dtype: (
-        Mask((1, *shape[1:]), _random_map(*shape[1:]), dtype=dtype) @ Bayer((3, *shape[1:]), dtype=dtype)
+        Mask((1, *shape[1:]), _random_map(*shape[1:]), dtype=dtype)
+        @ Bayer((3, *shape[1:]), dtype=dtype)
     ),
     "composition with an SVD, mask after mixed colours": lambda shape, dtype: (
-        Mask((2, *shape[1:]), _random_map(*shape[1:]), dtype=dtype) @ color_mix(shape, MIXES["2x3"], dtype=dtype)
+        Mask((2, *shape[1:]), _random_map(*shape[1:]), dtype=dtype)
+        @ color_mix(shape, MIXES["2x3"], dtype=dtype)
     ),
-    "composition with an SVD, grey after mask": lambda shape, dtype: gray(shape, dtype=dtype) @ _mask(shape, dtype),
+    "composition with an SVD, grey after mask": lambda shape, dtype: (
+        gray(shape, dtype=dtype) @ _mask(shape, dtype)
+    ),
 }
 WITHOUT_SVD: dict[str, Build] = {
-    "composition, mask after convolution": lambda shape, dtype: _mask(shape, dtype) @ _convolved(shape, dtype),
-    "composition, convolution after mask": lambda shape, dtype: _convolved(shape, dtype) @ _mask(shape, dtype),
-    "composition, mosaic after blur": lambda shape, dtype: Bayer(shape, dtype=dtype) @ _blur(shape, dtype),
-    "composition, grey after convolution": lambda shape, dtype: gray(shape, dtype=dtype) @ _convolved(shape, dtype),
-    "composition, Hadamard after blur": lambda shape, dtype: Hadamard(shape, 0.5, dtype=dtype) @ _blur(shape, dtype),
+    "composition, mask after convolution": lambda shape, dtype: (
+        _mask(shape, dtype) @ _convolved(shape, dtype)
+    ),
+    "composition, convolution after mask": lambda shape, dtype: (
+        _convolved(shape, dtype) @ _mask(shape, dtype)
+    ),
+    "composition, mosaic after blur": lambda shape, dtype: (
+        Bayer(shape, dtype=dtype) @ _blur(shape, dtype)
+    ),
+    "composition, grey after convolution": lambda shape, dtype: (
+        gray(shape, dtype=dtype) @ _convolved(shape, dtype)
+    ),
+    "composition, Hadamard after blur": lambda shape, dtype: (
+        Hadamard(shape, 0.5, dtype=dtype) @ _blur(shape, dtype)
+    ),
     "composition, blocks after mask after blur": lambda shape, dtype: (
         BlockSensing(shape, 0.7, block=3, dtype=dtype) @ _mask(shape, dtype) @ _blur(shape, dtype)
     ),
@@ -359,35 +442,49 @@ WITHOUT_SVD: dict[str, Build] = {
         @ MaskedColor(shape, MIXES["2x3"], _random_map(*shape[1:]), dtype=dtype)
     ),
     "composition, after a function": lambda shape, dtype: (
-        downsample(shape, 2, kernel="area", dtype=dtype) @ FunctionOperator(_leaning, shape, dtype=dtype)
+        downsample(shape, 2, kernel="area", dtype=dtype)
+        @ FunctionOperator(_leaning, shape, dtype=dtype)
     ),
     "function": lambda shape, dtype: FunctionOperator(_leaning, shape, dtype=dtype),
     "function that reduces": lambda shape, dtype: FunctionOperator(
         lambda x: (x[:, :1] - 0.5 * x[:, 2:])[..., ::2, :], shape, dtype=dtype
     ),
     "batch of different kinds": lambda shape, dtype: batch_of(
-        [_mask(shape, dtype) @ _blur(shape, dtype), _convolved(shape, dtype), operators.identity(shape)]
+        [
+            _mask(shape, dtype) @ _blur(shape, dtype),
+            _convolved(shape, dtype),
+            operators.identity(shape),
+        ]
     ),
 }
 BATCHES: dict[str, Build] = {
-    "batch of blurs": lambda shape, dtype: batch_of([_blur(shape, dtype, sigma) for sigma in (0.3, 0.5)]),
+    "batch of blurs": lambda shape, dtype: batch_of(
+        [_blur(shape, dtype, sigma) for sigma in (0.3, 0.5)]
+    ),
     "batch of one": lambda shape, dtype: batch_of([_blur(shape, dtype)]),
     "batch of a mask, a convolution and an identity": lambda shape, dtype: batch_of(
         [_mask(shape, dtype), _convolved(shape, dtype), operators.AxesOperator(shape, dtype=dtype)]
     ),
     "batch of masks": lambda shape, dtype: Mask(shape, _random_map(3, 1, *shape[1:]), dtype=dtype),
-    "batch of masks per channel": lambda shape, dtype: Mask(shape, _random_map(2, *shape), dtype=dtype),
+    "batch of masks per channel": lambda shape, dtype: Mask(
+        shape, _random_map(2, *shape), dtype=dtype
+    ),
     "batch of masked colours": lambda shape, dtype: MaskedColor(
         shape, MIXES["2x3"], _random_map(2, 1, *shape[1:]), dtype=dtype
     ),
 }
-KERNEL_BATCH = np.stack([np.pad(kernels.gaussian(0.3), 1)[1:-1, 1:-1], kernels.motion(3, 45), kernels.box(3)])
+KERNEL_BATCH = np.stack(
+    [np.pad(kernels.gaussian(0.3), 1)[1:-1, 1:-1], kernels.motion(3, 45), kernels.box(3)]
+)
 EVEN_KERNEL_BATCH = np.stack([kernels.gaussian(0.3), kernels.box(3)])
 
 
 def _made_of_others() -> Iterator[tuple[str, Case]]:
     yield from ((name, Case(build)) for name, build in {**MADE_OF_OTHERS, **BATCHES}.items())
-    yield from ((name, Case(build, sizes=[(4, 5), (1, 4), (1, 1)], **ITERATIVE)) for name, build in WITHOUT_SVD.items())
+    yield from (
+        (name, Case(build, sizes=[(4, 5), (1, 4), (1, 1)], **ITERATIVE))
+        for name, build in WITHOUT_SVD.items()
+    )
     limits = {
         "channels": 2,
         "sizes": [(5, 4), (3, 3), (1, 4)],
@@ -400,7 +497,10 @@ def _made_of_others() -> Iterator[tuple[str, Case]]:
     )
     yield (
         "batch of symmetric convolutions",
-        Case(lambda shape, dtype: SymmetricConvolution(shape, EVEN_KERNEL_BATCH, dtype=dtype), **limits),
+        Case(
+            lambda shape, dtype: SymmetricConvolution(shape, EVEN_KERNEL_BATCH, dtype=dtype),
+            **limits,
+        ),
     )
     yield (
         "batch of padded convolutions",
@@ -413,7 +513,10 @@ def _made_of_others() -> Iterator[tuple[str, Case]]:
         "batch of valid convolutions",
         Case(
             lambda shape, dtype: ValidConvolution(
-                shape, KERNEL_BATCH, dtype=dtype, tolerance=1e-7 if dtype == torch.float32 else 1e-13
+                shape,
+                KERNEL_BATCH,
+                dtype=dtype,
+                tolerance=1e-7 if dtype == torch.float32 else 1e-13,
             ),
             channels=1,
             sizes=[(4, 3), (1, 1)],
@@ -434,19 +537,29 @@ NOT_SPECTRAL = [name for name in TABLE if name not in SPECTRAL]
 def pictures_of(operator: LinearOperator, default: int = 2) -> int:
     """How many pictures an operator must be given."""
     counts = {
-        len(part.operators) for part in operator.modules() if isinstance(part, operators.composition.BatchOperator)
+        len(part.operators)
+        for part in operator.modules()
+        if isinstance(part, operators.composition.BatchOperator)
     }
     counts |= {
         len(part.singular_values)
         for part in operator.modules()
-        if isinstance(part, SpectralOperator) and part.singular_values.ndim == 4 and len(part.singular_values) > 1
+        if isinstance(part, SpectralOperator)
+        and part.singular_values.ndim == 4
+        and len(part.singular_values) > 1
     }
-    counts |= {part.pictures for part in operator.modules() if isinstance(part, OverlapSave) and part.pictures > 1}
+    counts |= {
+        part.pictures
+        for part in operator.modules()
+        if isinstance(part, OverlapSave) and part.pictures > 1
+    }
     return counts.pop() if counts else default
 
 
 def random_pictures(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 # What all of them keep
@@ -469,7 +582,9 @@ def test_keeps_every_promise_at_every_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_gradient_is_the_adjoint(name: str) -> None:
-    """Guided solvers differentiate through A. What an operator computed in inference mode must not stand in the way."""
+    """Guided solvers differentiate through A. What an operator computed in inference mode must not
+    stand in the way.
+    """
     operator = TABLE[name].largest(torch.float64)
     count = pictures_of(operator)
     x = random_pictures(count, *operator.input_shape)
@@ -488,9 +603,11 @@ def test_gradient_is_the_adjoint(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_follows_a_change_of_type(name: str) -> None:
-    exact, operator = TABLE[name].largest(torch.float64), TABLE[name].largest(torch.float64).to(torch.float32)
+    exact = TABLE[name].largest(torch.float64)
+    operator = TABLE[name].largest(torch.float64).to(torch.float32)
     count = pictures_of(exact)
-    x, y = random_pictures(count, *exact.input_shape), random_pictures(count, *exact.output_shape, seed=1)
+    x = random_pictures(count, *exact.input_shape)
+    y = random_pictures(count, *exact.output_shape, seed=1)
     given = {"A": x, "At": y, "pseudo_inverse": y}
     if exact.has_svd:
         assert operator.singular_values.dtype == torch.float32
@@ -500,15 +617,21 @@ def test_follows_a_change_of_type(name: str) -> None:
         found = getattr(operator, part)(value.float())
         assert found.dtype == torch.float32, part
         if part in ("A", "At"):
-            torch.testing.assert_close(found.double(), getattr(exact, part)(value), rtol=0, atol=2e-5)
+            torch.testing.assert_close(
+                found.double(), getattr(exact, part)(value), rtol=0, atol=2e-5
+            )
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_leaves_its_arguments_alone_and_is_the_same_again(name: str) -> None:
     operator = TABLE[name].largest()
     count = pictures_of(operator)
-    x, y = (random_pictures(count, *s, dtype=torch.float32) for s in (operator.input_shape, operator.output_shape))
-    kept, twin = (x.clone(), y.clone()), copy.deepcopy(operator)
+    x, y = (
+        random_pictures(count, *s, dtype=torch.float32)
+        for s in (operator.input_shape, operator.output_shape)
+    )
+    kept = (x.clone(), y.clone())
+    twin = copy.deepcopy(operator)
     first = operator.A(x), operator.At(y), operator.pseudo_inverse(y)
     second = twin.A(x), twin.At(y), twin.pseudo_inverse(y)
     assert torch.equal(x, kept[0])
@@ -531,14 +654,20 @@ def test_the_visible_part_is_the_picture_without_an_unknown_border(name: str) ->
 
 
 def _public_operators() -> set[type[LinearOperator]]:
-    """Every class with an operator's maps that a module of `operators` defines under a public name."""
+    """Every class with an operator's maps that a module of `operators` defines under a public
+    name.
+    """
 
     def below(kind: type) -> Iterator[type]:
         for child in kind.__subclasses__():
             yield child
             yield from below(child)
 
-    exported = {kind for kind in vars(operators).values() if inspect.isclass(kind) and issubclass(kind, LinearOperator)}
+    exported = {
+        kind
+        for kind in vars(operators).values()
+        if inspect.isclass(kind) and issubclass(kind, LinearOperator)
+    }
     defined = {kind for kind in below(LinearOperator) if kind.__module__.startswith("operators.")}
     return exported | {kind for kind in defined if not kind.__name__.startswith("_")}
 
@@ -557,12 +686,22 @@ def test_every_operator_is_in_the_table() -> None:
         ("mosaic", operators.BAYER_PATTERNS),
         ("padded convolution", operators.BOUNDARIES),
         ("reference", [name.partition(":")[0] for name in REFERENCE_NAMES]),
-        ("circular convolution", [name.replace("_", " ") for name in ("gaussian", "motion", "curved_motion", "disk")]),
-        ("mask", ["random pixels", "strokes", "box", "border", "alternate rows", "checkerboard", "grid"]),
+        (
+            "circular convolution",
+            [name.replace("_", " ") for name in ("gaussian", "motion", "curved_motion", "disk")],
+        ),
+        (
+            "mask",
+            ["random pixels", "strokes", "box", "border", "alternate rows", "checkerboard", "grid"],
+        ),
     ],
 )
 def test_every_choice_is_in_the_table(kind: str, values: list[str]) -> None:
-    assert [value for value in values if not any(name.startswith(kind) and value in name for name in TABLE)] == []
+    assert [
+        value
+        for value in values
+        if not any(name.startswith(kind) and value in name for name in TABLE)
+    ] == []
 
 
 def test_operators_with_and_without_an_svd_are_told_apart() -> None:

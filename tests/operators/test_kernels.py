@@ -26,7 +26,12 @@ MAKERS = {
 def _mean(kernel: np.ndarray) -> np.ndarray:
     """Centre of mass (x to the right, y upwards) from the central pixel."""
     rows, columns = np.mgrid[: kernel.shape[0], : kernel.shape[1]]
-    return np.array([(kernel * (columns - kernel.shape[1] // 2)).sum(), (kernel * (kernel.shape[0] // 2 - rows)).sum()])
+    return np.array(
+        [
+            (kernel * (columns - kernel.shape[1] // 2)).sum(),
+            (kernel * (kernel.shape[0] // 2 - rows)).sum(),
+        ]
+    )
 
 
 def _covariance(kernel: np.ndarray) -> np.ndarray:
@@ -52,7 +57,9 @@ def test_sums_to_one_and_is_not_negative(name: str) -> None:
 def test_round_gaussian_is_the_separable_one(sigma: float) -> None:
     taps = operators.gaussian_taps(sigma)
     np.testing.assert_allclose(kernels.gaussian(sigma), np.outer(taps, taps), atol=1e-15)
-    np.testing.assert_allclose(kernels.gaussian(sigma, sigma, 0), kernels.gaussian(sigma), atol=1e-15)
+    np.testing.assert_allclose(
+        kernels.gaussian(sigma, sigma, 0), kernels.gaussian(sigma), atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("angle", [0, 20, 45, 90, 135, -30, 200])
@@ -61,14 +68,19 @@ def test_gaussian_has_the_covariance_asked_for(along: float, across: float, angl
     direction = np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
     normal = np.array([-direction[1], direction[0]])
     expected = along**2 * np.outer(direction, direction) + across**2 * np.outer(normal, normal)
-    np.testing.assert_allclose(_covariance(kernels.gaussian(along, across, angle)), expected, atol=0.02)
+    np.testing.assert_allclose(
+        _covariance(kernels.gaussian(along, across, angle)), expected, atol=0.02
+    )
 
 
 def test_angles_run_counter_clockwise_on_the_screen() -> None:
     """At 30° the right end of the path is above the middle, where row numbers are smaller."""
     for kernel in (kernels.motion(15, 30), kernels.gaussian(4, 1, 30)):
         height, width = kernel.shape
-        assert kernel[: height // 2, width // 2 + 1 :].sum() > 3 * kernel[height // 2 + 1 :, width // 2 + 1 :].sum()
+        assert (
+            kernel[: height // 2, width // 2 + 1 :].sum()
+            > 3 * kernel[height // 2 + 1 :, width // 2 + 1 :].sum()
+        )
 
 
 def test_motion_along_the_axes() -> None:
@@ -93,7 +105,9 @@ def test_diagonal_motion_is_symmetric(length: float) -> None:
 def test_motion_is_centred_and_as_long_as_asked_for(length: float, angle: float) -> None:
     kernel = kernels.motion(length, angle)
     np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-14)
-    variance = np.trace(_covariance(kernel))  # of the path, L²/12, and some of the pixels' own, 2/12
+    variance = np.trace(
+        _covariance(kernel)
+    )  # of the path, L²/12, and some of the pixels' own, 2/12
     assert abs(variance - length**2 / 12) < 0.5
     assert np.abs(_mean(kernel)).max() < 1e-12
     assert kernel.max() <= min(1, math.sqrt(2) / length) + 1e-12
@@ -112,10 +126,12 @@ def test_curved_motion_is_reproducible() -> None:
 @pytest.mark.parametrize("angle", [0, 30, 90, 160])
 def test_motion_without_curvature_is_straight(angle: float) -> None:
     """Both draw the same path, one by its exact length in each pixel, the other by many points."""
-    curved, straight = kernels.curved_motion(15, seed=0, curvature=0, angle=angle), kernels.motion(15, angle)
+    curved = kernels.curved_motion(15, seed=0, curvature=0, angle=angle)
+    straight = kernels.motion(15, angle)
     height, width = (max(a, b) for a, b in zip(curved.shape, straight.shape, strict=True))
     padded = [
-        np.pad(k, [((height - k.shape[0]) // 2,) * 2, ((width - k.shape[1]) // 2,) * 2]) for k in (curved, straight)
+        np.pad(k, [((height - k.shape[0]) // 2,) * 2, ((width - k.shape[1]) // 2,) * 2])
+        for k in (curved, straight)
     ]
     np.testing.assert_allclose(*padded, atol=2 / 64 / 15)
 
@@ -135,7 +151,9 @@ def test_curved_motion_is_centred_connected_and_turns() -> None:
 @pytest.mark.parametrize("radius", [0.75, 1.0, 2.5, 3.3, 8.0])
 def test_disk_has_the_area_of_a_circle(radius: float) -> None:
     kernel = kernels.disk(radius)
-    assert 1 / kernel.max() == pytest.approx(math.pi * radius**2, rel=1e-12)  # the central pixel lies inside it
+    assert 1 / kernel.max() == pytest.approx(
+        math.pi * radius**2, rel=1e-12
+    )  # the central pixel lies inside it
     np.testing.assert_allclose(kernel, kernel.T, atol=1e-15)
     np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-15)
     assert kernel.shape[0] == 2 * math.ceil(radius - 0.5) + 1
@@ -143,7 +161,9 @@ def test_disk_has_the_area_of_a_circle(radius: float) -> None:
 
 @pytest.mark.parametrize("radius", [1.752759904797922, 3.3970342181418927, 5.806175163861092])
 def test_disk_of_a_radius_whose_square_is_rounded_down(radius: float) -> None:
-    """With these, r·r and r² differ by a rounding in NumPy, and the root of r² − r·r is not a number."""
+    """With these, r·r and r² differ by a rounding in NumPy, and the root of r² − r·r is not a
+    number.
+    """
     assert np.isfinite(kernels.disk(radius)).all()
 
 
@@ -151,7 +171,9 @@ def test_disk_is_the_supersampled_one() -> None:
     fine = (np.arange(-4.5, 4.5, 1 / 64) + 1 / 128)[:, None]
     inside = (fine**2 + fine.T**2 <= 3.6**2).astype(float)
     expected = inside.reshape(9, 64, 9, 64).mean(axis=(1, 3))
-    np.testing.assert_allclose(kernels.disk(3.6), expected / expected.sum(), atol=2e-3 / (math.pi * 3.6**2))
+    np.testing.assert_allclose(
+        kernels.disk(3.6), expected / expected.sum(), atol=2e-3 / (math.pi * 3.6**2)
+    )
 
 
 def test_small_disk_is_none() -> None:
@@ -167,7 +189,9 @@ def test_from_array() -> None:
     np.testing.assert_allclose(kernels.from_array([[1, 2], [3, 4]]), [[0.1, 0.2], [0.3, 0.4]])
     np.testing.assert_allclose(kernels.from_array([[-1, 3]]), [[-0.5, 1.5]])
     np.testing.assert_array_equal(kernels.from_array([[-1, 1]], normalise=False), [[-1, 1]])
-    np.testing.assert_allclose(kernels.from_array(np.full((3, 3, 3), 7, np.uint8)), np.full((3, 3), 1 / 9))
+    np.testing.assert_allclose(
+        kernels.from_array(np.full((3, 3, 3), 7, np.uint8)), np.full((3, 3), 1 / 9)
+    )
     given = np.ones((2, 2))
     kernels.from_array(given)
     kernels.from_array(given, normalise=False)[0, 0] = 5
@@ -185,7 +209,9 @@ def _write(path: Path) -> None:
         scipy.io.savemat(path, {"k": KERNEL, "name": "a text", "scale": 3.0})
     elif "rgba" in path.stem:
         opaque = np.full((3, 4, 1), 255)
-        cv2.imwrite(str(path), np.concatenate([np.stack([KERNEL] * 3, -1), opaque], -1).astype(np.uint8))
+        cv2.imwrite(
+            str(path), np.concatenate([np.stack([KERNEL] * 3, -1), opaque], -1).astype(np.uint8)
+        )
     elif "16" in path.stem:
         cv2.imwrite(str(path), (KERNEL * 5000).astype(np.uint16))
     elif path.suffix == ".tiff":
@@ -194,7 +220,9 @@ def _write(path: Path) -> None:
         cv2.imwrite(str(path), KERNEL.astype(np.uint8))
 
 
-@pytest.mark.parametrize("name", ["k.npy", "k.NPY", "k.mat", "k.png", "k16.png", "rgba.png", "float.tiff", "k.bmp"])
+@pytest.mark.parametrize(
+    "name", ["k.npy", "k.NPY", "k.mat", "k.png", "k16.png", "rgba.png", "float.tiff", "k.bmp"]
+)
 def test_from_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / name.lower()
     _write(path)
@@ -220,7 +248,10 @@ def test_from_a_matlab_file_with_several_arrays(tmp_path: Path) -> None:
         ("k.npy", b""),
         ("k.mat", b"not matlab"),
         ("k.mat", b""),
-        ("k.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM" + b"\xff" * 40),
+        (
+            "k.mat",
+            b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM" + b"\xff" * 40,
+        ),
         ("k.png", b"not a picture"),
         ("k.png", b""),
         ("k.txt", b"0 1 0"),

@@ -43,7 +43,9 @@ def test_a_seed_gives_one_map(name: str) -> None:
     assert torch.equal(maps[0], maps[1])
     assert not torch.equal(maps[0], maps[2])
     assert not torch.equal(maps[2], maps[3])
-    assert np.array_equal(np.random.get_state()[1], state[0]), "numpy's global generator is left alone"
+    assert np.array_equal(np.random.get_state()[1], state[0]), (
+        "numpy's global generator is left alone"
+    )
     assert torch.equal(torch.get_rng_state(), state[1]), "torch's global generator is left alone"
 
 
@@ -62,7 +64,9 @@ def test_random_pixels_are_as_many_as_asked_for(size: tuple[int, int], share: fl
 
 
 def test_random_pixels_choose_all_places_and_differ_between_channels() -> None:
-    frequency = torch.stack([random_pixels((3, 4), 0.25, seed) for seed in range(2000)]).float().mean(dim=0)
+    frequency = (
+        torch.stack([random_pixels((3, 4), 0.25, seed) for seed in range(2000)]).float().mean(dim=0)
+    )
     assert (frequency - 0.25).abs().max() < 0.05  # five standard deviations
     red, green, _ = random_pixels((30, 40), 0.5, 0, channels=3)
     assert not torch.equal(red, green)
@@ -74,14 +78,21 @@ def test_strokes_are_as_thick_as_asked_for(seed: int) -> None:
     known = strokes(size, seed, count=1, thickness=(low, high))
     _is_map(known, *size)
     assert 0 < (~known).sum() < 0.4 * known.numel()
-    deepest = cv2.distanceTransform((~known).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
+    deepest = cv2.distanceTransform(
+        (~known).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    ).max()
     assert deepest >= low / 2 - 1
-    assert cv2.connectedComponents((~known).numpy().astype(np.uint8))[0] <= 3, "one curve, cut by the picture's edge"
+    assert cv2.connectedComponents((~known).numpy().astype(np.uint8))[0] <= 3, (
+        "one curve, cut by the picture's edge"
+    )
 
 
 def test_more_and_thicker_strokes_hide_more() -> None:
     def hidden(**options) -> float:
-        return sum(float((~strokes((96, 128), seed, **options)).float().mean()) for seed in range(8)) / 8
+        return (
+            sum(float((~strokes((96, 128), seed, **options)).float().mean()) for seed in range(8))
+            / 8
+        )
 
     assert hidden(count=2) < hidden(count=8) < 0.6
     assert hidden(count=3, thickness=(1, 2)) < hidden(count=3, thickness=(8, 12))
@@ -92,7 +103,8 @@ def test_more_and_thicker_strokes_hide_more() -> None:
 def test_box(top: int | None, left: int | None) -> None:
     known = box((7, 8), 3, 5, top=top, left=left)
     _is_map(known, 7, 8)
-    first, start = 2 if top is None else top, 1 if left is None else left
+    first = 2 if top is None else top
+    start = 1 if left is None else left
     for i in range(7):
         for j in range(8):
             assert known[i, j] == (not (first <= i < first + 3 and start <= j < start + 5))
@@ -115,8 +127,10 @@ def test_border(size: tuple[int, int], width: int) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("every", [2, 3, 20])
 def test_alternating(size: tuple[int, int], every: int) -> None:
-    rows, columns = alternate_lines(size, every), alternate_lines(size, every, axis="columns")
-    board, grid = alternate_pixels(size, every), alternate_pixels(size, every, pattern="grid")
+    rows = alternate_lines(size, every)
+    columns = alternate_lines(size, every, axis="columns")
+    board = alternate_pixels(size, every)
+    grid = alternate_pixels(size, every, pattern="grid")
     for known in (rows, columns, board, grid):
         _is_map(known, *size)
     for i in range(size[0]):
@@ -142,7 +156,9 @@ def test_a_picture_is_white_where_it_is_to_be_filled() -> None:
         values[..., None],
         np.repeat(values[..., None], 3, axis=2),
         np.stack([values, np.ones_like(values)], axis=2),  # grey and opaque
-        np.stack([np.ones_like(values)] * 3 + [values], axis=2),  # white strokes on a transparent layer
+        np.stack(
+            [np.ones_like(values)] * 3 + [values], axis=2
+        ),  # white strokes on a transparent layer
         values.tolist(),
     ):
         known = from_picture(picture)
@@ -156,7 +172,9 @@ def test_the_threshold_belongs_to_the_known_pixels() -> None:
     assert from_picture(values, threshold=0.25).tolist() == [[True, True, False, False]]
     assert from_picture(values, threshold=0).tolist() == [[True, False, False, False]]
     assert from_picture(np.array([[127, 128]], dtype=np.uint8)).tolist() == [[True, False]]
-    assert from_picture(np.array([[[255, 255, 0], [255, 0, 0]]], dtype=np.uint8)).tolist() == [[False, True]]
+    assert from_picture(np.array([[[255, 255, 0], [255, 0, 0]]], dtype=np.uint8)).tolist() == [
+        [False, True]
+    ]
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 5])
@@ -191,13 +209,16 @@ def test_feather_is_a_ramp_by_distance(side: str, radius: float) -> None:
             distance = min(math.hypot(i - k, j - l) for k, l in others)
             t = min(distance / (radius + 1), 1)
             rise = t * t * (3 - 2 * t)
-            assert float(weight[i, j]) == pytest.approx(rise if side == "known" else 1 - rise, abs=1e-6)
+            assert float(weight[i, j]) == pytest.approx(
+                rise if side == "known" else 1 - rise, abs=1e-6
+            )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_feather_keeps_its_side_exactly(seed: int) -> None:
     known = strokes((40, 50), seed, count=2, thickness=(6, 12))
-    hole, outside = feather(known, 3), feather(known, 3, side="known")
+    hole = feather(known, 3)
+    outside = feather(known, 3, side="known")
     assert (hole[known] == 1).all()
     assert (hole[~known] < 1).all()
     assert (outside[~known] == 0).all()
@@ -212,7 +233,9 @@ def test_feather_keeps_its_side_exactly(seed: int) -> None:
 @pytest.mark.parametrize("side", ["hole", "known"])
 def test_feather_takes_maps_without_a_rim_and_batches(side: str) -> None:
     for value in (0.0, 1.0):
-        assert torch.equal(feather(torch.full((4, 5), value), 3, side=side), torch.full((4, 5), value))
+        assert torch.equal(
+            feather(torch.full((4, 5), value), 3, side=side), torch.full((4, 5), value)
+        )
     assert feather(torch.ones(1, 1, dtype=torch.bool), 2, side=side) == 1
     batch = random_pixels((9, 8), 0.7, 0, channels=4).reshape(2, 2, 9, 8)
     weight = feather(batch, 2, side=side)

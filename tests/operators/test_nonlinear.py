@@ -36,7 +36,9 @@ def _piece(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 @pytest.mark.parametrize("quality", [1, 5, 30, 49, 50, 75, 95, 100])
 def test_photograph_as_pillow_decodes_it(quality: int, subsampling: str) -> None:
-    """Below half a level on average. A coefficient on a tie may go the other way, and then one block differs more."""
+    """Below half a level on average. A coefficient on a tie may go the other way, and then one
+    block differs more.
+    """
     image = _piece(64, 48)
     ours = Jpeg(quality, subsampling).A(_pixels(image) / 255) * 255
     error = (ours - _by_pillow(image, quality, subsampling)).abs()
@@ -46,7 +48,9 @@ def test_photograph_as_pillow_decodes_it(quality: int, subsampling: str) -> None
 
 
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-@pytest.mark.parametrize("size", [(1, 1), (3, 5), (9, 2), (33, 8), (16, 17), (37, 29), (48, 18)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(1, 1), (3, 5), (9, 2), (33, 8), (16, 17), (37, 29), (48, 18)], ids=str
+)
 def test_any_size_as_pillow_decodes_it(size: tuple[int, int], subsampling: str) -> None:
     image = _piece(*size)
     ours = Jpeg(60, subsampling).A(_pixels(image) / 255) * 255
@@ -77,7 +81,8 @@ def test_the_exact_kind_is_a_projection(quality: int, subsampling: str, dtype: t
 
 def test_blocks_cut_by_the_border_are_no_projection() -> None:
     """Whole blocks are; the rest is within some levels, as the docstring says."""
-    operator, x = Jpeg(60, exact=True), _pixels(_piece(37, 29)) / 255
+    operator = Jpeg(60, exact=True)
+    x = _pixels(_piece(37, 29)) / 255
     y = operator.A(x)
     moved = (operator.A(y) - y).abs() * 255
     assert float(moved[..., :16, :32].max()) < 1e-3
@@ -104,15 +109,24 @@ def test_units_do_not_matter() -> None:
 def test_pictures_of_a_batch_are_on_their_own() -> None:
     x = torch.cat([_pixels(PHOTO.crop((n, n, n + 20, n + 12))) / 255 for n in (0, 30, 60)])
     together = Jpeg(40).A(x)
-    torch.testing.assert_close(together, torch.cat([Jpeg(40).A(picture[None]) for picture in x]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        together, torch.cat([Jpeg(40).A(picture[None]) for picture in x]), rtol=0, atol=1e-6
+    )
 
 
 def test_coefficients_are_whole_and_decode_to_the_picture() -> None:
-    operator, x = Jpeg(30), _pixels(_piece(37, 29)) / 255
+    operator = Jpeg(30)
+    x = _pixels(_piece(37, 29)) / 255
     coefficients = operator.encode(x)
-    assert [tuple(plane.shape) for plane in coefficients] == [(1, 4, 6, 8, 8), (1, 2, 3, 8, 8), (1, 2, 3, 8, 8)]
+    assert [tuple(plane.shape) for plane in coefficients] == [
+        (1, 4, 6, 8, 8),
+        (1, 2, 3, 8, 8),
+        (1, 2, 3, 8, 8),
+    ]
     assert all((plane == plane.round()).all() for plane in coefficients)
-    torch.testing.assert_close(operator.decode(coefficients, (29, 37)), operator.A(x), rtol=0, atol=0)
+    torch.testing.assert_close(
+        operator.decode(coefficients, (29, 37)), operator.A(x), rtol=0, atol=0
+    )
 
 
 def test_a_worse_quality_loses_more() -> None:
@@ -160,7 +174,10 @@ def test_quantise_by_hand() -> None:
         (lambda: Quantise(0), "bits must be a whole number from 1 to 16, not 0"),
         (lambda: Quantise(17), "not 17"),
         (lambda: Quantise(8, low=2), "black must be below white"),
-        (lambda: Jpeg(50).A(torch.zeros(1, 1, 8, 8)), r"colour pictures \[B, 3, H, W\], not \(1, 1, 8, 8\)"),
+        (
+            lambda: Jpeg(50).A(torch.zeros(1, 1, 8, 8)),
+            r"colour pictures \[B, 3, H, W\], not \(1, 1, 8, 8\)",
+        ),
     ],
 )
 def test_refusals(make, message: str) -> None:

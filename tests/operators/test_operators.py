@@ -18,7 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 import operators
-from operators import AxesOperator, IterativeOperator, Mask, SpectralOperator, check, dense_matrix, kernels
+from operators import (
+    AxesOperator,
+    IterativeOperator,
+    Mask,
+    SpectralOperator,
+    check,
+    dense_matrix,
+    kernels,
+)
 
 SIZES = [(6, 6), (5, 7), (9, 4), (1, 8), (7, 1), (1, 1)]
 SCIPY_MODE = {
@@ -44,22 +52,23 @@ BUILDERS = {
         for boundary in operators.BOUNDARIES
     },
     **{
-        f"box{size}-{boundary}": lambda shape, dtype, size=size, boundary=boundary: operators.box_blur(
-            shape, size, boundary=boundary, dtype=dtype
+        f"box{size}-{boundary}": lambda shape, dtype, size=size, boundary=boundary: (
+            operators.box_blur(shape, size, boundary=boundary, dtype=dtype)
         )
         for boundary in operators.BOUNDARIES
         for size in (3, 4)
     },
     **{
-        f"down-{kernel}-{factor}": lambda shape, dtype, kernel=kernel, factor=factor: operators.downsample(
-            shape, factor, kernel=kernel, dtype=dtype
+        f"down-{kernel}-{factor}": lambda shape, dtype, kernel=kernel, factor=factor: (
+            operators.downsample(shape, factor, kernel=kernel, dtype=dtype)
         )
         for kernel in operators.RESAMPLERS
         for factor in (2, 3, 1.7)
     },
     "down-two-factors": lambda shape, dtype: operators.downsample(shape, (1.0, 2.5), dtype=dtype),
     "blur+down": lambda shape, dtype: (
-        operators.downsample(shape, 2, dtype=dtype) @ operators.gaussian_blur(shape, 1.2, dtype=dtype)
+        operators.downsample(shape, 2, dtype=dtype)
+        @ operators.gaussian_blur(shape, 1.2, dtype=dtype)
     ),
     "blur+down+gray": lambda shape, dtype: (
         operators.gray((3, -(-shape[1] // 2), -(-shape[2] // 2)), dtype=dtype)
@@ -111,15 +120,22 @@ def test_against_dense_svd(name: str) -> None:
 
 
 class Dense(SpectralOperator):
-    """A random matrix 9×12 of rank 6, every map by itself, so that any of them can be replaced by a wrong one."""
+    """A random matrix 9×12 of rank 6, every map by itself, so that any of them can be replaced by a
+    wrong one.
+    """
 
     def __init__(self, **wrong) -> None:
         super().__init__((1, 3, 4), (1, 3, 3))
         draw = torch.Generator().manual_seed(7)
-        left, right = (torch.linalg.qr(torch.randn(n, n, generator=draw).double())[0] for n in (9, 12))
+        left, right = (
+            torch.linalg.qr(torch.randn(n, n, generator=draw).double())[0] for n in (9, 12)
+        )
         self.register_buffer("left", left)
         self.register_buffer("right", right)
-        self.register_buffer("singular_values", torch.tensor([3.0, 2, 2, 1, 0.7, 0.5, 0, 0, 0]).double().view(1, 3, 3))
+        self.register_buffer(
+            "singular_values",
+            torch.tensor([3.0, 2, 2, 1, 0.7, 0.5, 0, 0, 0]).double().view(1, 3, 3),
+        )
         self.register_buffer("matrix", left * self.singular_values.flatten() @ right[:, :9].mT)
         for name, make in wrong.items():
             setattr(self, name, partial(make, self))
@@ -160,10 +176,15 @@ WRONG = {
     "A is linear": {"A": lambda op, x: Dense.A(op, x) + 1e-3},
     "A is linear, each": {"A": lambda op, x: Dense.A(op, x - 0.01 * x.mean(dim=0, keepdim=True))},
     r"A is linear, .*off by": {"A": lambda op, x: Dense.A(op, x.clamp(-100, 100))},
-    r"A gives a batch of shape \(12, 1, 3, 3\): it gave": {"A": lambda op, x: Dense.A(op, x).flatten(1)},
+    r"A gives a batch of shape \(12, 1, 3, 3\): it gave": {
+        "A": lambda op, x: Dense.A(op, x).flatten(1)
+    },
     r"pseudo_inverse gives a batch of shape \(9, 1, 3, 4\)": {"pseudo_inverse": lambda op, y: y},
     "A = U Σ Vᵀ": {"U": lambda op, s: -Dense.U(op, s), "Ut": lambda op, y: -Dense.Ut(op, y)},
-    "A = U Σ Vᵀ: off": {"U": lambda op, s: Dense.U(op, s.flip(-1)), "Ut": lambda op, y: Dense.Ut(op, y).flip(-1)},
+    "A = U Σ Vᵀ: off": {
+        "U": lambda op, s: Dense.U(op, s.flip(-1)),
+        "Ut": lambda op, y: Dense.Ut(op, y).flip(-1),
+    },
     "the columns of U are orthonormal": {
         "U": lambda op, s: 1.01 * Dense.U(op, s),
         "Ut": lambda op, y: 1.01 * Dense.Ut(op, y),
@@ -177,13 +198,21 @@ WRONG = {
     "V is linear": {"V": lambda op, s: Dense.V(op, s.clamp(-1, 1))},
     "A A⁺ A = A": {"pseudo_inverse": Dense.At},
     "A⁺ A A⁺ = A⁺": {
-        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y.flip(-1))
+        "pseudo_inverse": lambda op, y: (
+            Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y.flip(-1))
+        )
     },
     "A A⁺ is symmetric": {
-        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.from_beyond_the_range(op, y)
+        "pseudo_inverse": lambda op, y: (
+            Dense.pseudo_inverse(op, y) + Dense.from_beyond_the_range(op, y)
+        )
     },
-    "A⁺ A is symmetric": {"pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y)},
-    "pseudo_inverse is linear": {"pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y.clamp(-1, 1))},
+    "A⁺ A is symmetric": {
+        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y) + Dense.into_null_space(op, y)
+    },
+    "pseudo_inverse is linear": {
+        "pseudo_inverse": lambda op, y: Dense.pseudo_inverse(op, y.clamp(-1, 1))
+    },
 }
 
 
@@ -197,7 +226,9 @@ def test_check_names_what_is_wrong(message: str) -> None:
 def test_check_refuses_negative_singular_values() -> None:
     operator = Dense()
     operator.singular_values[0, 0, 2] *= -1
-    with pytest.raises(AssertionError, match="singular values are not negative: the smallest is -2"):
+    with pytest.raises(
+        AssertionError, match="singular values are not negative: the smallest is -2"
+    ):
         check(operator)
 
 
@@ -207,16 +238,22 @@ def test_check_passes_what_is_right() -> None:
 
 
 class Rolled(IterativeOperator):
-    """Made for three pictures, of which it shifts each by another amount; it has no SVD that tells how many."""
+    """Made for three pictures, of which it shifts each by another amount; it has no SVD that tells
+    how many.
+    """
 
     mixes = False
 
     def A(self, x: Tensor) -> Tensor:
         x = x.roll(1, 0) if self.mixes else x
-        return torch.stack([picture.roll(amount, -1) for picture, amount in zip(x, range(3), strict=True)])
+        return torch.stack(
+            [picture.roll(amount, -1) for picture, amount in zip(x, range(3), strict=True)]
+        )
 
     def At(self, y: Tensor) -> Tensor:
-        x = torch.stack([picture.roll(-amount, -1) for picture, amount in zip(y, range(3), strict=True)])
+        x = torch.stack(
+            [picture.roll(-amount, -1) for picture, amount in zip(y, range(3), strict=True)]
+        )
         return x.roll(-1, 0) if self.mixes else x
 
 
@@ -235,15 +272,19 @@ BATCHES = {
     "blurs": lambda dtype: operators.batch_of(
         [operators.gaussian_blur((2, 3, 4), sigma, dtype=dtype) for sigma in (0.4, 0.6)]
     ),
-    "one blur": lambda dtype: operators.batch_of([operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)]),
+    "one blur": lambda dtype: operators.batch_of(
+        [operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)]
+    ),
     "without an SVD": lambda dtype: operators.batch_of(
         [
-            Mask((2, 3, 4), _random_mask((3, 4)), dtype=dtype) @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype),
+            Mask((2, 3, 4), _random_mask((3, 4)), dtype=dtype)
+            @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype),
             operators.FunctionOperator(lambda x: x.cumsum(-1), (2, 3, 4), dtype=dtype),
         ]
     ),
     "composed": lambda dtype: (
-        Mask((2, 3, 4), _random_mask((3, 1, 3, 4)), dtype=dtype) @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)
+        Mask((2, 3, 4), _random_mask((3, 1, 3, 4)), dtype=dtype)
+        @ operators.gaussian_blur((2, 3, 4), 0.4, dtype=dtype)
     ),
 }
 
@@ -261,14 +302,18 @@ def test_check_is_told_how_many_pictures_there_are() -> None:
     assert matrices.shape == (3, 6, 6)
     torch.testing.assert_close(matrices[0], torch.eye(6).double())
     operator.mixes = True
-    with pytest.raises(AssertionError, match=r"A is linear, each picture of a batch on its own .picture 0 of 3"):
+    with pytest.raises(
+        AssertionError, match=r"A is linear, each picture of a batch on its own .picture 0 of 3"
+    ):
         check(operator, pictures=3)
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2])
 def test_check_names_the_picture(wrong: int) -> None:
     parts = [Dense(**(WRONG["At is the adjoint"] if i == wrong else {})) for i in range(3)]
-    with pytest.raises(AssertionError, match=f"At is the adjoint of A .picture {wrong} of 3.: off by"):
+    with pytest.raises(
+        AssertionError, match=f"At is the adjoint of A .picture {wrong} of 3.: off by"
+    ):
         check(operators.batch_of(parts))
 
 
@@ -276,14 +321,19 @@ def test_dense_matrix_of_a_batch_is_one_for_each_picture() -> None:
     sigmas = (0.4, 0.6, 0.9)
     parts = [operators.gaussian_blur((1, 4, 3), sigma, dtype=torch.float64) for sigma in sigmas]
     found = dense_matrix(operators.batch_of(parts))
-    torch.testing.assert_close(found, torch.stack([dense_matrix(part) for part in parts]), rtol=0, atol=0)
+    torch.testing.assert_close(
+        found, torch.stack([dense_matrix(part) for part in parts]), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize(
-    ("size", "new_size"), [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20)), ((9, 7), (1, 2))]
+    ("size", "new_size"),
+    [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20)), ((9, 7), (1, 2))],
 )
 @pytest.mark.parametrize("kernel", PILLOW)
-def test_downsampling_is_pillows(kernel: str, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+def test_downsampling_is_pillows(
+    kernel: str, size: tuple[int, int], new_size: tuple[int, int]
+) -> None:
     x = np.random.default_rng(0).random(size, dtype=np.float32)
     expected = np.asarray(Image.fromarray(x).resize(new_size[::-1], PILLOW[kernel]))
     operator = operators.downsample((1, *size), size=new_size, kernel=kernel)
@@ -291,7 +341,9 @@ def test_downsampling_is_pillows(kernel: str, size: tuple[int, int], new_size: t
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize(("size", "new_size"), [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20))])
+@pytest.mark.parametrize(
+    ("size", "new_size"), [((40, 60), (10, 15)), ((41, 59), (11, 15)), ((37, 50), (15, 20))]
+)
 def test_area_is_opencvs(size: tuple[int, int], new_size: tuple[int, int]) -> None:
     x = np.random.default_rng(0).random(size, dtype=np.float32)
     expected = cv2.resize(x, new_size[::-1], interpolation=cv2.INTER_AREA)
@@ -307,18 +359,24 @@ def test_gaussian_blur_is_scipys(sigma: float, size: tuple[int, int], boundary: 
     x = np.random.default_rng(1).random(size)
     expected = scipy.ndimage.gaussian_filter(x, sigma, mode=SCIPY_MODE[boundary])
     operator = operators.gaussian_blur((1, *size), sigma, boundary=boundary, dtype=torch.float64)
-    np.testing.assert_allclose(operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12)
+    np.testing.assert_allclose(
+        operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("boundary", operators.BOUNDARIES)
-@pytest.mark.parametrize("taps", [[0.5, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4], [1.0], [0.2] * 5, [0.1] * 9])
+@pytest.mark.parametrize(
+    "taps", [[0.5, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4], [1.0], [0.2] * 5, [0.1] * 9]
+)
 def test_separable_blur_is_scipys_convolution(taps: list[float], boundary: str) -> None:
     x = np.random.default_rng(2).random((7, 6))
     expected = x
     for axis in (0, 1):
         expected = scipy.ndimage.convolve1d(expected, taps, axis=axis, mode=SCIPY_MODE[boundary])
     operator = operators.separable_blur((1, 7, 6), taps, boundary=boundary, dtype=torch.float64)
-    np.testing.assert_allclose(operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12)
+    np.testing.assert_allclose(
+        operator.A(torch.from_numpy(x)[None, None])[0, 0], expected, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("boundary", operators.BOUNDARIES)
@@ -326,15 +384,21 @@ def test_separable_blur_is_scipys_convolution(taps: list[float], boundary: str) 
 def test_kernels_longer_than_the_picture_are_scipys(size: tuple[int, int], boundary: str) -> None:
     """Odd, even and lopsided kernels that reach round the picture several times.
 
-    Those that reach further than four times its side are left to scipy's convolution along one axis: its
-    ``convolve`` (1.17) then has other values for ``reflect`` than its own ``convolve1d`` and than numpy's ``pad``.
+    Those that reach further than four times its side are left to scipy's convolution along one
+    axis: its ``convolve`` (1.17) then has other values for ``reflect`` than its own ``convolve1d``
+    and than numpy's ``pad``.
     """
     rng = np.random.default_rng(4)
     x = rng.random(size)
-    modes = [SCIPY_MODE[boundary], *([SCIPY_SYNONYM[boundary]] if boundary in SCIPY_SYNONYM else [])]
+    modes = [
+        SCIPY_MODE[boundary],
+        *([SCIPY_SYNONYM[boundary]] if boundary in SCIPY_SYNONYM else []),
+    ]
     for lengths in ((1, 2), (7, 8), (14, 3), (50, 3), (23, 36)):
         rows, columns = (rng.standard_normal(length) for length in lengths)
-        operator = operators.separable_blur((1, *size), rows, columns, boundary=boundary, dtype=torch.float64)
+        operator = operators.separable_blur(
+            (1, *size), rows, columns, boundary=boundary, dtype=torch.float64
+        )
         found = operator.A(torch.from_numpy(x)[None, None])[0, 0]
         for mode in modes:
             along_rows = scipy.ndimage.convolve1d(x, rows, axis=0, mode=mode)
@@ -383,14 +447,17 @@ def test_composition_is_one_after_the_other(height, width, factor, kernel, bound
     blur = operators.gaussian_blur(shape, sigma, boundary=boundary, dtype=torch.float64)
     down = operators.downsample(shape, factor, kernel=kernel, dtype=torch.float64)
     both = down @ blur
-    x, y = _picture(1, *shape), _picture(1, *both.output_shape, seed=1)
+    x = _picture(1, *shape)
+    y = _picture(1, *both.output_shape, seed=1)
     torch.testing.assert_close(both.A(x), down.A(blur.A(x)), rtol=0, atol=1e-11)
     torch.testing.assert_close((both.A(x) * y).sum(), (x * both.At(y)).sum(), rtol=1e-9, atol=1e-10)
     if boundary != "zero":
         torch.testing.assert_close(both.A(torch.ones_like(x)), torch.ones_like(y))
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc"
+)
 def test_large_blur_and_downsampling_fit_in_memory() -> None:
     """2048×2048×3, Gaussian blur and ×4: less than 1 GB beyond the picture, set-up included."""
     code = """if True:
@@ -405,7 +472,11 @@ def test_large_blur_and_downsampling_fit_in_memory() -> None:
         operator.pseudo_inverse(y); operator.U(operator.Ut(y)); operator.V(operator.Vt(x))
         print((peak() - before) * 1024)
     """
-    used = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    used = int(
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+    )
     assert 10e6 < used < 1e9
 
 
@@ -451,13 +522,16 @@ def test_an_svd_computed_in_inference_mode_serves_gradients_later() -> None:
     torch.testing.assert_close(x.grad, 2 * operator.V(operator.Vt(x.detach())))
 
 
-# --- inverses along the axes ------------------------------------------------------------------------------
+# --- inverses along the axes
+# ------------------------------------------------------------------------------
 
 WELL_CONDITIONED = {
     "bicubic by 2": lambda dtype: operators.downsample((1, 900, 1000), 2, dtype=dtype),
     "bicubic by 4": lambda dtype: operators.downsample((1, 1600, 1600), 4, dtype=dtype),
     "area by 3": lambda dtype: operators.downsample((1, 303, 300), 3, kernel="area", dtype=dtype),
-    "lanczos by 1.5": lambda dtype: operators.downsample((1, 900, 960), 1.5, kernel="lanczos", dtype=dtype),
+    "lanczos by 1.5": lambda dtype: operators.downsample(
+        (1, 900, 960), 1.5, kernel="lanczos", dtype=dtype
+    ),
     "one axis": lambda dtype: operators.downsample((3, 900, 41), (2, 1), dtype=dtype),
 }
 
@@ -465,9 +539,13 @@ WELL_CONDITIONED = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", WELL_CONDITIONED)
 def test_the_inverse_of_a_resampling_has_bands(name: str, dtype: torch.dtype) -> None:
-    """And is, to rounding, the one that the whole decomposition gives; so is the projection onto what is seen."""
+    """And is, to rounding, the one that the whole decomposition gives; so is the projection onto
+    what is seen.
+    """
     operator = WELL_CONDITIONED[name](dtype)
-    x = torch.randn(2, *operator.input_shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    x = torch.randn(
+        2, *operator.input_shape, generator=torch.Generator().manual_seed(0), dtype=dtype
+    )
     y = operator.A(x)
     atol = 1e-5 if dtype == torch.float32 else 1e-13
     torch.testing.assert_close(
@@ -478,7 +556,8 @@ def test_the_inverse_of_a_resampling_has_bands(name: str, dtype: torch.dtype) ->
     )
     assert operator._inverts_by_axes or dtype == torch.float64  # whose rounding wants wider bands
     if operator._inverts_by_axes:
-        inverse, rows = operator.inverse_1, torch.from_numpy(operator.matrices[1])
+        inverse = operator.inverse_1
+        rows = torch.from_numpy(operator.matrices[1])
         assert (inverse == 0).float().mean() > 0.5
         atol = 1e-6 if dtype == torch.float32 else 1e-13
         torch.testing.assert_close(inverse.double(), torch.linalg.pinv(rows), rtol=0, atol=atol)

@@ -21,12 +21,21 @@ KERNELS = {
         [math.exp(-0.5 * (x / 20) ** 2) for x in range(-4, 5)],
     ),
 }
-NAMES = [*KERNELS, "sr_averagepooling:2", "sr_bicubic:2", "sr_bicubic:3", "inp_random:0.5", "color", "denoise"]
+NAMES = [
+    *KERNELS,
+    "sr_averagepooling:2",
+    "sr_bicubic:2",
+    "sr_bicubic:3",
+    "inp_random:0.5",
+    "color",
+    "denoise",
+]
 
 
 def _blur(size: int, kernel: list[float]) -> np.ndarray:
     """The last tap is never reached; pixels beyond the border are 0."""
-    matrix, half = np.zeros((size, size)), len(kernel) // 2
+    matrix = np.zeros((size, size))
+    half = len(kernel) // 2
     for i in range(size):
         for offset in range(-half, half):
             if 0 <= i + offset < size:
@@ -65,11 +74,15 @@ def _dense(name: str, shape: tuple[int, int, int], cut: bool) -> torch.Tensor:
     channels, height, width = shape
     kind, _, factor = name.partition(":")
     if kind in KERNELS:
-        rows, columns = (_blur(n, taps) for n, taps in zip((height, width), KERNELS[kind], strict=True))
+        rows, columns = (
+            _blur(n, taps) for n, taps in zip((height, width), KERNELS[kind], strict=True)
+        )
     elif kind == "sr_bicubic":
-        rows, columns = _bicubic(height, int(factor)), _bicubic(width, int(factor))
+        rows = _bicubic(height, int(factor))
+        columns = _bicubic(width, int(factor))
     if cut:
-        rows, columns = _cut(rows), _cut(columns)
+        rows = _cut(rows)
+        columns = _cut(columns)
     return torch.from_numpy(np.kron(np.eye(channels), np.kron(rows, columns)))
 
 
@@ -90,11 +103,18 @@ def test_keeps_every_promise(name: str, cut: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "gain"),
-    [("deblur_uni", (8 / 9) ** 2), ("deblur_gauss", 0.6432), ("deblur_aniso", 0.8901), ("sr_bicubic:4", 1.0)],
+    [
+        ("deblur_uni", (8 / 9) ** 2),
+        ("deblur_gauss", 0.6432),
+        ("deblur_aniso", 0.8901),
+        ("sr_bicubic:4", 1.0),
+    ],
 )
 def test_gain_of_a_flat_picture(name: str, gain: float) -> None:
     operator = ddrm_reference(name, (3, 32, 32), cut=False)
-    middle = operator.A(torch.ones(1, 3, 32, 32))[0, 0, operator.output_shape[1] // 2, operator.output_shape[2] // 2]
+    middle = operator.A(torch.ones(1, 3, 32, 32))[
+        0, 0, operator.output_shape[1] // 2, operator.output_shape[2] // 2
+    ]
     assert float(middle) == pytest.approx(gain, abs=1e-4)
 
 
@@ -141,15 +161,23 @@ def test_random_pixels() -> None:
 @pytest.mark.parametrize("cut", [True, False])
 @pytest.mark.parametrize("name", KERNELS)
 def test_mixed_spectrum_keeps_every_promise(name: str, cut: bool) -> None:
-    check(ddrm_reference(name, (3, 5, 6), cut=cut, mixed_spectrum=True, dtype=torch.float64), rtol=1e-5)
+    check(
+        ddrm_reference(name, (3, 5, 6), cut=cut, mixed_spectrum=True, dtype=torch.float64),
+        rtol=1e-5,
+    )
 
 
 def test_mixed_spectrum_against_loops() -> None:
     """Component by component, as published; no two components have the same singular value here."""
-    height, width = 7, 8
-    rows, columns = (_blur(n, taps) for n, taps in zip((height, width), KERNELS["deblur_aniso"], strict=True))
+    height = 7
+    width = 8
+    rows, columns = (
+        _blur(n, taps) for n, taps in zip((height, width), KERNELS["deblur_aniso"], strict=True)
+    )
     (u1, s1, v1), (u2, s2, v2) = np.linalg.svd(rows), np.linalg.svd(columns)
-    components = sorted(((s1[i] * s2[j], i, j) for i in range(height) for j in range(width)), reverse=True)
+    components = sorted(
+        ((s1[i] * s2[j], i, j) for i in range(height) for j in range(width)), reverse=True
+    )
     assert np.diff([value for value, _, _ in components]).max() < -1e-4
     tiled = [value for value, _, _ in components] * 3
     x = np.random.default_rng(0).standard_normal((3, height, width))
@@ -158,8 +186,12 @@ def test_mixed_spectrum_against_loops() -> None:
         for colour in range(3):
             amount = tiled[3 * number + colour] * (v1[i] @ x[colour] @ v2[j])
             y[colour] += amount * np.outer(u1[:, i], u2[:, j])
-    operator = ddrm_reference("deblur_aniso", (3, height, width), cut=False, mixed_spectrum=True, dtype=torch.float64)
-    torch.testing.assert_close(operator.A(torch.from_numpy(x)[None])[0], torch.from_numpy(y), rtol=1e-9, atol=1e-9)
+    operator = ddrm_reference(
+        "deblur_aniso", (3, height, width), cut=False, mixed_spectrum=True, dtype=torch.float64
+    )
+    torch.testing.assert_close(
+        operator.A(torch.from_numpy(x)[None])[0], torch.from_numpy(y), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_a_mixed_spectrum_is_not_merged_as_a_product_of_matrices() -> None:
@@ -197,4 +229,6 @@ def test_shapes_that_do_not_fit() -> None:
 
 
 def test_every_name_is_described() -> None:
-    assert {name.partition(":")[0] for name in NAMES} == {name.partition(":")[0] for name in REFERENCE_NAMES}
+    assert {name.partition(":")[0] for name in NAMES} == {
+        name.partition(":")[0] for name in REFERENCE_NAMES
+    }

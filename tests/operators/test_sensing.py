@@ -18,12 +18,14 @@ from operators.sensing import BlockSensing, Hadamard, powers_of_two, sequency_or
 SIZES = [(8, 8), (4, 16), (6, 6), (5, 7), (9, 4), (13, 1), (1, 8), (1, 1), (7, 11)]
 BUILDERS = {
     **{
-        f"hadamard-{share}": lambda shape, dtype=torch.float32, share=share: Hadamard(shape, share, dtype=dtype)
+        f"hadamard-{share}": lambda shape, dtype=torch.float32, share=share: Hadamard(
+            shape, share, dtype=dtype
+        )
         for share in (0.01, 0.3, 1.0)
     },
     **{
-        f"block{block}-{share}": lambda shape, dtype=torch.float32, share=share, block=block: BlockSensing(
-            shape, share, block=block, dtype=dtype
+        f"block{block}-{share}": lambda shape, dtype=torch.float32, share=share, block=block: (
+            BlockSensing(shape, share, block=block, dtype=dtype)
         )
         for block, share in ((32, 0.3), (4, 0.01), (4, 0.5), (3, 1.0), (1, 0.5))
     },
@@ -50,9 +52,13 @@ def test_keeps_every_promise(name: str, size: tuple[int, int]) -> None:
 def test_against_dense_svd(name: str, size: tuple[int, int]) -> None:
     operator = BUILDERS[name]((3, *size), torch.float64)
     A = dense_matrix(operator).numpy()
-    np.testing.assert_allclose(np.linalg.svd(A, compute_uv=False), operator.singular_values.flatten(), atol=1e-11)
+    np.testing.assert_allclose(
+        np.linalg.svd(A, compute_uv=False), operator.singular_values.flatten(), atol=1e-11
+    )
     np.testing.assert_allclose(A @ A.T, np.eye(len(A)), atol=1e-11)
-    y = torch.randn(2, *operator.output_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.randn(
+        2, *operator.output_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     expected = y.flatten(1).numpy() @ np.linalg.pinv(A).T
     np.testing.assert_allclose(operator.pseudo_inverse(y).flatten(1).numpy(), expected, atol=1e-10)
 
@@ -60,32 +66,43 @@ def test_against_dense_svd(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 64, 256])
 def test_transform_is_scipys(n: int) -> None:
     eye = torch.eye(n, dtype=torch.float64)
-    np.testing.assert_allclose(walsh_hadamard(eye), scipy.linalg.hadamard(n) / math.sqrt(n), atol=1e-14)
-    np.testing.assert_allclose(walsh_hadamard(eye)[sequency_order(n)], _sequency_matrix(n), atol=1e-14)
+    np.testing.assert_allclose(
+        walsh_hadamard(eye), scipy.linalg.hadamard(n) / math.sqrt(n), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        walsh_hadamard(eye)[sequency_order(n)], _sequency_matrix(n), atol=1e-14
+    )
 
 
 @pytest.mark.parametrize(("size", "share"), [((8, 8), 1.0), ((4, 8), 0.4), ((16, 16), 0.25)])
-def test_one_segment_is_scipys_matrix_of_the_shuffled_pixels(size: tuple[int, int], share: float) -> None:
+def test_one_segment_is_scipys_matrix_of_the_shuffled_pixels(
+    size: tuple[int, int], share: float
+) -> None:
     n = math.prod(size)
     operator = Hadamard((2, *size), share, seed=5, dtype=torch.float64)
     assert operator.segments == [n]
     x = torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     count = round(share * n)
     shuffled = x.flatten(2).numpy()[..., operator.order.numpy()]
-    np.testing.assert_allclose(operator.A(x)[:, :, 0], shuffled @ _sequency_matrix(n)[:count].T, atol=1e-12)
+    np.testing.assert_allclose(
+        operator.A(x)[:, :, 0], shuffled @ _sequency_matrix(n)[:count].T, atol=1e-12
+    )
     assert operator.output_shape == (2, 1, count)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.77, 1.0])
 @pytest.mark.parametrize("size", [(5, 7), (7, 11), (1, 13)])
 def test_segments_share_the_rows(size: tuple[int, int], share: float) -> None:
-    """Block diagonal over powers of two, in each the lowest sequencies, as near to proportional as whole rows are."""
+    """Block diagonal over powers of two, in each the lowest sequencies, as near to proportional as
+    whole rows are.
+    """
     operator = Hadamard((1, *size), share, dtype=torch.float64)
     pixels = math.prod(size)
     A = dense_matrix(operator).numpy()[:, operator.order.numpy()]
     assert sum(operator.segments) == pixels
     assert len(set(operator.segments)) == len(operator.segments)
-    row, start = 0, 0
+    row = 0
+    start = 0
     for length in operator.segments:
         inside = np.abs(A[:, start : start + length]).max(axis=1) > 1e-9
         count = int(inside.sum())
@@ -93,7 +110,8 @@ def test_segments_share_the_rows(size: tuple[int, int], share: float) -> None:
         expected = np.zeros((count, pixels))
         expected[:, start : start + length] = _sequency_matrix(length)[:count]
         np.testing.assert_allclose(A[row : row + count], expected, atol=1e-12)
-        row, start = row + count, start + length
+        row = row + count
+        start = start + length
     assert row == len(A) == max(1, round(share * pixels))
 
 
@@ -121,7 +139,9 @@ def test_blocks_are_measured_one_by_one(size: tuple[int, int], block: int) -> No
     ]
     values = []
     for tops, lefts, tall, wide in groups:
-        matrix = dense_matrix(BlockSensing((1, tall, wide), share, block=block, seed=4, dtype=torch.float64)).numpy()
+        matrix = dense_matrix(
+            BlockSensing((1, tall, wide), share, block=block, seed=4, dtype=torch.float64)
+        ).numpy()
         assert len(matrix) == max(1, round(share * tall * wide))
         for top in tops:
             for left in lefts:
@@ -133,7 +153,9 @@ def test_blocks_are_measured_one_by_one(size: tuple[int, int], block: int) -> No
 
 
 def test_random_rows_have_no_preferred_direction() -> None:
-    """QR alone would make the signs depend on LAPACK; entries of the rotations have mean 0 and variance 1/n."""
+    """QR alone would make the signs depend on LAPACK; entries of the rotations have mean 0 and
+    variance 1/n.
+    """
     rows = [dense_matrix(BlockSensing((1, 2, 2), 1.0, seed=seed)) for seed in range(400)]
     entries = torch.stack(rows)
     assert entries.mean(dim=0).abs().max() < 0.13  # five standard deviations of a mean
@@ -186,12 +208,18 @@ def test_noise_is_not_amplified_and_more_rows_lose_less() -> None:
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("size", [(8, 8), (5, 7)], ids=str)
 def test_devices(name: str, size: tuple[int, int]) -> None:
-    """Fake CUDA tensors raise wherever they meet a tensor of the CPU or a value is read from them."""
+    """Fake CUDA tensors raise wherever they meet a tensor of the CPU or a value is read from
+    them.
+    """
     operator = copy.deepcopy(BUILDERS[name]((3, *size)))
     with FakeTensorMode() as mode:
         _to_fake_cuda(operator, mode)
-        x, y = (torch.empty(2, *shape, device="cuda") for shape in (operator.input_shape, operator.output_shape))
-        to_y, to_x = [operator.A(x), operator.U(y)], [operator.At(y), operator.V(y), operator.pseudo_inverse(y)]
+        x, y = (
+            torch.empty(2, *shape, device="cuda")
+            for shape in (operator.input_shape, operator.output_shape)
+        )
+        to_y = [operator.A(x), operator.U(y)]
+        to_x = [operator.At(y), operator.V(y), operator.pseudo_inverse(y)]
         spectra = [operator.Vt(x), operator.Ut(y)]
     assert {t.device.type for t in to_y + to_x + spectra} == {"cuda"}
     assert {tuple(t.shape) for t in to_x} == {tuple(x.shape)}

@@ -57,8 +57,11 @@ def test_every_word_builds_its_example(name: str, files) -> None:
 
 @pytest.mark.parametrize("name", WORDS)
 def test_every_parameter_can_be_named_and_has_its_default(name: str, files) -> None:
-    word, part = WORDS[name], parse(_example(name)).parts[0]
-    named = word.name + "".join(f":{p.name}={v}" for p, v in zip(word.parameters, _texts(part), strict=True))
+    word = WORDS[name]
+    part = parse(_example(name)).parts[0]
+    named = word.name + "".join(
+        f":{p.name}={v}" for p, v in zip(word.parameters, _texts(part), strict=True)
+    )
     again = parse(named)
     assert again.parts[0].values == part.values
     assert parse(str(again)) == again
@@ -122,26 +125,49 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     [
         ("identity", lambda: operators.identity(SHAPE)),
         ("blur:gaussian:2", lambda: operators.gaussian_blur(SHAPE, 2.0)),
-        ("blur:gaussian:2:boundary=mirror", lambda: operators.gaussian_blur(SHAPE, 2.0, boundary="mirror")),
+        (
+            "blur:gaussian:2:boundary=mirror",
+            lambda: operators.gaussian_blur(SHAPE, 2.0, boundary="mirror"),
+        ),
         ("blur:gaussian:2:2", lambda: operators.gaussian_blur(SHAPE, 2.0)),
-        ("blur:gaussian:3:1:30:circular", lambda: operators.CircularConvolution(SHAPE, kernels.gaussian(3, 1, 30))),
+        (
+            "blur:gaussian:3:1:30:circular",
+            lambda: operators.CircularConvolution(SHAPE, kernels.gaussian(3, 1, 30)),
+        ),
         ("blur:box:5x3", lambda: operators.convolution(SHAPE, kernels.box((3, 5)), "symmetric")),
-        ("blur:motion:15:30:circular", lambda: operators.CircularConvolution(SHAPE, kernels.motion(15, 30))),
-        ("blur:shake:15:seed=4", lambda: operators.convolution(SHAPE, kernels.curved_motion(15, 4), "symmetric")),
+        (
+            "blur:motion:15:30:circular",
+            lambda: operators.CircularConvolution(SHAPE, kernels.motion(15, 30)),
+        ),
+        (
+            "blur:shake:15:seed=4",
+            lambda: operators.convolution(SHAPE, kernels.curved_motion(15, 4), "symmetric"),
+        ),
         ("blur:disk:3", lambda: operators.SymmetricConvolution(SHAPE, kernels.disk(3))),
         (
             "blur:disk:3:boundary=unknown",
             lambda: operators.ValidConvolution((3, 42, 58), kernels.disk(3)),
         ),
-        ("blur:file:k.npy", lambda: operators.convolution(SHAPE, kernels.from_file("k.npy"), "symmetric")),
+        (
+            "blur:file:k.npy",
+            lambda: operators.convolution(SHAPE, kernels.from_file("k.npy"), "symmetric"),
+        ),
         (
             "blur:file:k.mat:variable=psf:boundary=zero",
-            lambda: operators.convolution(SHAPE, kernels.from_file("k.mat", variable="psf"), "zero"),
+            lambda: operators.convolution(
+                SHAPE, kernels.from_file("k.mat", variable="psf"), "zero"
+            ),
         ),
         ("down:lanczos:4x2", lambda: operators.downsample(SHAPE, (2.0, 4.0), kernel="lanczos")),
-        ("mask:m.png:0.3:dilate=1", lambda: operators.Mask(SHAPE, masks.from_file("m.png", threshold=0.3, dilate=1))),
+        (
+            "mask:m.png:0.3:dilate=1",
+            lambda: operators.Mask(SHAPE, masks.from_file("m.png", threshold=0.3, dilate=1)),
+        ),
         ("mask:box:20x10", lambda: operators.Mask(SHAPE, masks.box(SHAPE[1:], 10, 20))),
-        ("mask:random:0.3:seed=2", lambda: operators.Mask(SHAPE, masks.random_pixels(SHAPE[1:], 0.3, 2))),
+        (
+            "mask:random:0.3:seed=2",
+            lambda: operators.Mask(SHAPE, masks.random_pixels(SHAPE[1:], 0.3, 2)),
+        ),
         ("gray", lambda: operators.gray(SHAPE)),
         ("mix:1,0,0/0,0.5,0.5", lambda: operators.color_mix(SHAPE, [[1, 0, 0], [0, 0.5, 0.5]])),
         ("bayer:GRBG", lambda: operators.Bayer(SHAPE, "GRBG")),
@@ -149,11 +175,18 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("blocks:0.5:block=16", lambda: operators.BlockSensing(SHAPE, 0.5, block=16)),
         ("jpeg:30", lambda: operators.Jpeg(30)),
         ("quantise:3", lambda: operators.Quantise(3)),
-        ("ddrm-reference:deblur_uni:cut=no", lambda: operators.ddrm_reference("deblur_uni", SHAPE, cut=False)),
+        (
+            "ddrm-reference:deblur_uni:cut=no",
+            lambda: operators.ddrm_reference("deblur_uni", SHAPE, cut=False),
+        ),
         ("ddrm-reference:sr_bicubic:4", lambda: operators.ddrm_reference("sr_bicubic:4", SHAPE)),
         (
             "blur:gaussian:1+down:bicubic:2+gray",
-            lambda: operators.gray((3, 24, 32)) @ operators.downsample(SHAPE, 2) @ operators.gaussian_blur(SHAPE, 1.0),
+            lambda: (
+                operators.gray((3, 24, 32))
+                @ operators.downsample(SHAPE, 2)
+                @ operators.gaussian_blur(SHAPE, 1.0)
+            ),
         ),
         (
             "blur:disk:2+mask:random:0.5",
@@ -165,7 +198,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ],
 )
 def test_is_the_operator_that_python_makes(text: str, expected, files) -> None:
-    operator, reference = parse(text).operator(SHAPE), expected()
+    operator = parse(text).operator(SHAPE)
+    reference = expected()
     x = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(operator.A(x), reference.A(x), rtol=0, atol=1e-5)
     assert operator.has_svd == reference.has_svd
@@ -194,7 +228,10 @@ def test_a_measurement_of_any_size_has_its_picture(factor: str, size: tuple[int,
         ("blurr:gaussian:2", "did you mean 'blur'"),
         ("blur", "what kind of blur? kinds are gaussian, box"),
         ("blur:gausian:2", "did you mean 'gaussian'"),
-        ("blur:gaussian", "sigma is missing, a standard deviation in pixels; written as blur:gaussian:SIGMA"),
+        (
+            "blur:gaussian",
+            "sigma is missing, a standard deviation in pixels; written as blur:gaussian:SIGMA",
+        ),
         ("blur:gaussian:", "sigma is a standard deviation in pixels, not ''"),
         ("blur:gaussian:x", "not a number"),
         ("blur:gaussian:0", "must be above 0"),
@@ -202,7 +239,10 @@ def test_a_measurement_of_any_size_has_its_picture(factor: str, size: tuple[int,
         ("blur:gaussian:inf", "not finite"),
         ("blur:gaussian:nan", "not finite"),
         ("blur:gaussian:2:bondary=zero", "did you mean 'boundary'"),
-        ("blur:gaussian:2:boundary=reflect", "known are zero, symmetric, mirror, replicate, circular, unknown"),
+        (
+            "blur:gaussian:2:boundary=reflect",
+            "known are zero, symmetric, mirror, replicate, circular, unknown",
+        ),
         ("blur:gaussian:sigma=2:1", "'1' must come before the parameters with names"),
         ("blur:gaussian:2:sigma=2", "sigma is given twice"),
         ("blur:box:2.5", "must be a whole number"),

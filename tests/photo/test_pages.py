@@ -78,7 +78,9 @@ def test_every_frame_of_an_animation(tmp_path, suffix) -> None:
 @pytest.mark.parametrize("page", [0, 4])
 def test_a_page_that_is_not_there(tmp_path, page) -> None:
     path = tiff(tmp_path / "scan.tif", pages())
-    with pytest.raises(UnreadableInput, match=rf"scan.tif \(page {page}\): has no page {page}; it has 3"):
+    with pytest.raises(
+        UnreadableInput, match=rf"scan.tif \(page {page}\): has no page {page}; it has 3"
+    ):
         read_photo(path, page=page)
 
 
@@ -120,10 +122,21 @@ def test_pages_in_a_folder_are_resumed_one_by_one(command, picture, tmp_path) ->
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
     (tmp_path / "out/scan.page2.tif").unlink()
     assert command("denoise", tmp_path / "in", tmp_path / "out", "--pages", *DENOISE).code == 0
-    changed = {p.name for p in (tmp_path / "out").iterdir() if p.stat().st_mtime_ns != before[p.name]}
+    changed = {
+        p.name for p in (tmp_path / "out").iterdir() if p.stat().st_mtime_ns != before[p.name]
+    }
     assert changed == {"scan.page2.tif", "restore.jsonl"}
-    names = [json.loads(line)["input"] for line in (tmp_path / "out/restore.jsonl").read_text().splitlines()]
-    assert names == ["a.png", "scan.tif#page=1", "scan.tif#page=2", "scan.tif#page=3", "scan.tif#page=2"]
+    names = [
+        json.loads(line)["input"]
+        for line in (tmp_path / "out/restore.jsonl").read_text().splitlines()
+    ]
+    assert names == [
+        "a.png",
+        "scan.tif#page=1",
+        "scan.tif#page=2",
+        "scan.tif#page=3",
+        "scan.tif#page=2",
+    ]
 
 
 def test_a_damaged_page_does_not_end_the_folder(command, tmp_path) -> None:
@@ -136,7 +149,10 @@ def test_a_damaged_page_does_not_end_the_folder(command, tmp_path) -> None:
     outcome = command("denoise", tmp_path / "in", tmp_path / "out", "--pages", *DENOISE)
     assert outcome.code == 10
     assert f"{path} (page 2): " in outcome.err
-    assert {p.name for p in (tmp_path / "out").glob("*.tif")} == {"scan.page1.tif", "scan.page3.tif"}
+    assert {p.name for p in (tmp_path / "out").glob("*.tif")} == {
+        "scan.page1.tif",
+        "scan.page3.tif",
+    }
 
 
 def test_pages_that_share_a_name_are_found_before_any_work(command, picture, tmp_path) -> None:

@@ -1,4 +1,6 @@
-"""Photographs survive being read and written: every depth, mode and format, and every way to fail."""
+"""Photographs survive being read and written: every depth, mode and format, and every way to
+fail.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +74,17 @@ def tiff(path: Path, samples: np.ndarray, **options) -> Path:
     return path
 
 
-# --- what is read -------------------------------------------------------------------------------------------
+# --- what is read
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("suffix", "channels"),
-    [pair for pair in itertools.product(LOSSLESS, [1, 3, 4]) if pair not in [(".bmp", 4), (".webp", 1)]],
+    [
+        pair
+        for pair in itertools.product(LOSSLESS, [1, 3, 4])
+        if pair not in [(".bmp", 4), (".webp", 1)]
+    ],
 )
 def test_reads_8_bit_of_pillow(tmp_path, suffix, channels):
     samples = noise(channels)
@@ -249,7 +256,8 @@ def test_name_outside_ascii_and_wrong_suffix(tmp_path):
 
 
 def test_first_frame_of_a_phones_multi_picture_jpeg(tmp_path):
-    first, preview = image(noise(3)), Image.new("RGB", (8, 8))
+    first = image(noise(3))
+    preview = Image.new("RGB", (8, 8))
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview], quality=95)
     assert Image.open(tmp_path / "a.jpg").format == "MPO"
     photo = read_photo(tmp_path / "a.jpg")
@@ -257,7 +265,8 @@ def test_first_frame_of_a_phones_multi_picture_jpeg(tmp_path):
     assert photo.pixels.shape == (HEIGHT, WIDTH, 3)
 
 
-# --- orientation --------------------------------------------------------------------------------------------
+# --- orientation
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -316,8 +325,11 @@ def with_tiff_orientation(data: bytes, orientation: int) -> bytes:
 def test_orientation_is_not_applied_again(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    for k, (first, second) in enumerate(itertools.product((".jpg", ".png", ".tif", ".webp"), repeat=2)):
-        source, target = tmp_path / f"{k}{first}", tmp_path / f"{k}out{second}"
+    for k, (first, second) in enumerate(
+        itertools.product((".jpg", ".png", ".tif", ".webp"), repeat=2)
+    ):
+        source = tmp_path / f"{k}{first}"
+        target = tmp_path / f"{k}out{second}"
         image(noise(3)).save(source, exif=exif, lossless=True)
         photo = read_photo(source)
         assert photo.pixels.shape == (WIDTH, HEIGHT, 3)
@@ -326,12 +338,17 @@ def test_orientation_is_not_applied_again(tmp_path):
         assert ImageOps.exif_transpose(Image.open(target)).size == (HEIGHT, WIDTH)
 
 
-# --- what is written ----------------------------------------------------------------------------------------
+# --- what is written
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("suffix", "channels"),
-    [pair for pair in itertools.product(LOSSLESS, [1, 2, 3, 4]) if pair not in [(".bmp", 2), (".bmp", 4)]],
+    [
+        pair
+        for pair in itertools.product(LOSSLESS, [1, 2, 3, 4])
+        if pair not in [(".bmp", 2), (".bmp", 4)]
+    ],
 )
 def test_8_bit_round_trip_is_exact(tmp_path, suffix, channels):
     samples = noise(channels)
@@ -364,7 +381,9 @@ def test_other_programs_read_what_is_written(tmp_path, channels, bits):
     for suffix in (".png", ".tif"):
         write_photo(photo_of(samples), tmp_path / f"a{suffix}")
         if (suffix, samples.itemsize, channels) != (".tif", 1, 4):  # which OpenCV premultiplies
-            seen = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_UNCHANGED).reshape(samples.shape)
+            seen = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_UNCHANGED).reshape(
+                samples.shape
+            )
             assert np.array_equal(seen[..., order], samples)
         with Image.open(tmp_path / f"a{suffix}") as seen:
             assert bits == 16 or np.array_equal(np.asarray(seen).reshape(samples.shape), samples)
@@ -397,9 +416,20 @@ def test_16_bits_are_rounded_to_8_not_cut(tmp_path):
 
 
 def test_values_are_rounded_and_clipped(tmp_path):
-    values = np.array([-3.0, -0.001, 0.4 / 255, 0.6 / 255, 254.4 / 255, 254.6 / 255, 1.001, 7.0], np.float32)
+    values = np.array(
+        [-3.0, -0.001, 0.4 / 255, 0.6 / 255, 254.4 / 255, 254.6 / 255, 1.001, 7.0], np.float32
+    )
     write_photo(Photo(values.reshape(1, 8, 1)), tmp_path / "a.png")
-    assert samples_of(read_photo(tmp_path / "a.png")).ravel().tolist() == [0, 0, 0, 1, 254, 255, 255, 255]
+    assert samples_of(read_photo(tmp_path / "a.png")).ravel().tolist() == [
+        0,
+        0,
+        0,
+        1,
+        254,
+        255,
+        255,
+        255,
+    ]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -407,7 +437,9 @@ def test_values_are_rounded_and_clipped(tmp_path):
 def test_profile_exif_and_dpi_are_kept(tmp_path, suffix, bits):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x0132] = 6, "Maker", "2024:01:02 03:04:05"
-    exif.get_ifd(0x8769).update({0x829A: 0.004, 0x9003: "2024:01:02 03:04:05", 0xA002: 999, 0x927C: b"note" * 9})
+    exif.get_ifd(0x8769).update(
+        {0x829A: 0.004, 0x9003: "2024:01:02 03:04:05", 0xA002: 999, 0x927C: b"note" * 9}
+    )
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 30.0, 0.0)})
     image(noise(3)).save(tmp_path / "in.jpg", exif=exif, icc_profile=SRGB, dpi=(300, 150))
     photo = read_photo(tmp_path / "in.jpg")
@@ -439,7 +471,9 @@ def test_the_old_thumbnail_is_left_out(tmp_path):
     second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, size, 0)
     exif = b"Exif\0\0" + head + second + thumbnail.getvalue()
     image(noise(3)).save(tmp_path / "a.jpg", exif=exif)
-    assert Image.open(tmp_path / "a.jpg").getexif().get_ifd(ExifTags.IFD.IFD1)  # Pillow sees it in the source
+    assert (
+        Image.open(tmp_path / "a.jpg").getexif().get_ifd(ExifTags.IFD.IFD1)
+    )  # Pillow sees it in the source
     write_photo(read_photo(tmp_path / "a.jpg"), tmp_path / "b.jpg")
     assert not Image.open(tmp_path / "b.jpg").getexif().get_ifd(ExifTags.IFD.IFD1)
 
@@ -471,9 +505,12 @@ def test_a_profile_of_other_pixels_is_left_out(tmp_path):
 
 @pytest.mark.parametrize(("quality", "kept"), [(96, True), (80, True), (25, False)])
 def test_jpeg_keeps_its_quality_unless_coarse(tmp_path, quality, kept):
-    Image.open(FIXTURES / "crop_a.png").save(tmp_path / "a.jpg", quality=quality, subsampling="4:2:2")
+    Image.open(FIXTURES / "crop_a.png").save(
+        tmp_path / "a.jpg", quality=quality, subsampling="4:2:2"
+    )
     write_photo(read_photo(tmp_path / "a.jpg"), tmp_path / "b.jpg")
-    before, after = Image.open(tmp_path / "a.jpg").quantization, Image.open(tmp_path / "b.jpg").quantization
+    before = Image.open(tmp_path / "a.jpg").quantization
+    after = Image.open(tmp_path / "b.jpg").quantization
     assert (before == after) == kept
     assert sum(after[0]) <= sum(before[0])
 
@@ -539,7 +576,8 @@ def test_too_large_for_the_format(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- files --------------------------------------------------------------------------------------------------
+# --- files
+# ------------------------------------------------------------------------------------------------
 
 
 def test_parents_are_made_and_mode_follows_the_umask(tmp_path):
@@ -584,7 +622,8 @@ def break_disk(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [(break_encoder, BadArgument), (break_replace, FileAccess), (break_disk, FileAccess)]
+    ("fault", "error"),
+    [(break_encoder, BadArgument), (break_replace, FileAccess), (break_disk, FileAccess)],
 )
 def test_a_failure_leaves_the_old_file_whole(tmp_path, monkeypatch, fault, error):
     path = tmp_path / "a.png"
@@ -607,7 +646,8 @@ def test_interruption_leaves_no_temporary(tmp_path, monkeypatch):
 
 
 def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
-    path, fsync = tmp_path / "a.png", os.fsync
+    path = tmp_path / "a.png"
+    fsync = os.fsync
 
     def someone_else_writes(descriptor):
         path.write_bytes(b"theirs")
@@ -637,7 +677,8 @@ def test_unreachable_inputs(tmp_path):
             read_photo(path)
 
 
-# --- bad pictures -------------------------------------------------------------------------------------------
+# --- bad pictures
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -740,7 +781,9 @@ def test_tiff_of_other_numbers(tmp_path, dtype, channels):
 def test_pixel_limit_is_checked_before_decoding(tmp_path):
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
     (tmp_path / "bomb.png").write_bytes(bomb + b"\0\0\0\x04IDAT")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -753,7 +796,9 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path):
 
 
 def test_pillows_own_limit_neither_warns_nor_refuses_nor_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # 20 and more would be refused, 10 to 20 warned about
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", 10
+    )  # 20 and more would be refused, 10 to 20 warned about
     for suffix in (".png", ".tif", ".webp"):
         write_photo(photo_of(noise(3)), tmp_path / f"a{suffix}")
         with warnings.catch_warnings():
@@ -764,7 +809,8 @@ def test_pillows_own_limit_neither_warns_nor_refuses_nor_changes(tmp_path, monke
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-# --- masks --------------------------------------------------------------------------------------------------
+# --- masks
+# ------------------------------------------------------------------------------------------------
 
 
 def test_mask_is_true_where_white(tmp_path):
@@ -810,7 +856,8 @@ def test_mask_threshold_out_of_range(tmp_path, threshold):
         read_mask(tmp_path / "m.png", threshold)
 
 
-# --- the committed crops ------------------------------------------------------------------------------------
+# --- the committed crops
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["crop_a.png", "crop_b.png"])

@@ -1,4 +1,6 @@
-"""Transparency: colour under transparent pixels reaches no visible one, and comes back as it was."""
+"""Transparency: colour under transparent pixels reaches no visible one, and comes back as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def tensors(picture: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return stacked[:, :3], stacked[:, 3:]
 
 
-# --- the continuation ---------------------------------------------------------------------------------------
+# --- the continuation
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(40, 40), (1, 17), (23, 1), (5, 64), (2, 2)])
@@ -42,11 +45,14 @@ def test_a_flat_colour_is_continued_flat(size):
     color = torch.rand(1, 3, *size)
     color[..., 0, 0] = torch.from_numpy(COLOUR)
     continued = continue_colour(color, alpha)
-    assert torch.allclose(continued, torch.from_numpy(COLOUR).reshape(1, 3, 1, 1).expand_as(continued), atol=1e-6)
+    assert torch.allclose(
+        continued, torch.from_numpy(COLOUR).reshape(1, 3, 1, 1).expand_as(continued), atol=1e-6
+    )
 
 
 def test_visible_pixels_come_through_and_hidden_colours_do_not_count():
-    color, alpha = torch.rand(2, 3, 31, 45), torch.rand(2, 1, 31, 45)
+    color = torch.rand(2, 3, 31, 45)
+    alpha = torch.rand(2, 1, 31, 45)
     alpha[:, :, 8:25, 10:40] = 0
     alpha[:, :, 0, 0] = HIDDEN_BELOW * 0.9
     other = torch.where(alpha < HIDDEN_BELOW, torch.rand_like(color), color)
@@ -75,12 +81,15 @@ def test_hidden_or_visible_everywhere_is_left_alone():
 
 
 def test_pictures_of_a_batch_do_not_mix():
-    color, alpha = torch.rand(3, 3, 20, 20), torch.ones(3, 1, 20, 20)
+    color = torch.rand(3, 3, 20, 20)
+    alpha = torch.ones(3, 1, 20, 20)
     alpha[0, :, 5:15] = 0
     alpha[1] = 0
     together = continue_colour(color, alpha)
     for k in range(3):
-        assert torch.allclose(together[k], continue_colour(color[k : k + 1], alpha[k : k + 1])[0], atol=1e-6)
+        assert torch.allclose(
+            together[k], continue_colour(color[k : k + 1], alpha[k : k + 1])[0], atol=1e-6
+        )
 
 
 def test_noise_is_measured_where_it_is_visible():
@@ -93,7 +102,8 @@ def test_noise_is_measured_where_it_is_visible():
         assert level == pytest.approx([0.1], rel=0.1)
 
 
-# --- no halo ------------------------------------------------------------------------------------------------
+# --- no halo
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -112,14 +122,19 @@ def test_a_cut_out_has_no_halo(scale):
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_textured_cut_out_looks_as_on_its_own_ground(scale):
-    photo = np.asarray(Image.open(FIXTURES / "crop_a.png").convert("RGB").crop((40, 40, 40 + SIDE, 40 + SIDE)))
+    photo = np.asarray(
+        Image.open(FIXTURES / "crop_a.png").convert("RGB").crop((40, 40, 40 + SIDE, 40 + SIDE))
+    )
     photo = photo.astype(np.float32) / 255
-    cut_out, settings = on_black(photo, disc()), {"method": "ddrm", "steps": 3}
+    cut_out = on_black(photo, disc())
+    settings = {"method": "ddrm", "steps": 3}
     whole = restore.sr(photo, scale, **settings)
     result = restore.sr(cut_out, scale, **settings)
     naive = restore.sr(np.ascontiguousarray(cut_out[..., :3]), scale, **settings)
     weight = result[..., 3:]
-    error, dark = (np.abs((picture - whole) * weight).mean() for picture in (result[..., :3], naive))
+    error, dark = (
+        np.abs((picture - whole) * weight).mean() for picture in (result[..., :3], naive)
+    )
     assert error < 0.4 * dark
 
 
@@ -149,7 +164,8 @@ def test_automatic_noise_of_a_cut_out_does_not_depend_on_its_ground():
     assert result.report.noise == pytest.approx(0.08, rel=0.25)
 
 
-# --- nothing changed ----------------------------------------------------------------------------------------
+# --- nothing changed
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", ["sr", "denoise", "deblur"])

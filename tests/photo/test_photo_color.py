@@ -1,4 +1,6 @@
-"""Colour profiles: a photograph keeps its look, in wide colour spaces, in grey, in 16 bits, and from CMYK."""
+"""Colour profiles: a photograph keeps its look, in wide colour spaces, in grey, in 16 bits, and
+from CMYK.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,16 @@ from restore.photo.photograph import read_photo, write_photo
 
 # Columns of the matrix from linear RGB to XYZ under D50.
 PRIMARIES = {
-    "Display P3": ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
-    "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "Display P3": (
+        (0.51512, 0.24120, -0.00105),
+        (0.29198, 0.69225, 0.04189),
+        (0.15710, 0.06657, 0.78407),
+    ),
+    "Adobe RGB": (
+        (0.60974, 0.31111, 0.01947),
+        (0.20528, 0.62567, 0.06087),
+        (0.14919, 0.06322, 0.74457),
+    ),
 }
 SRGB = ImageCms.createProfile("sRGB")
 
@@ -26,12 +36,16 @@ SRGB = ImageCms.createProfile("sRGB")
 def profile(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
     """An ICC profile of version 2.4 (ICC.1:2001-04, 6)."""
     tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78), **tags}
-    place, directory, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    place = 128 + 4 + 12 * len(tags)
+    directory = struct.pack(">I", len(tags))
+    body = b""
     for name, content in tags.items():
         content += bytes(-len(content) % 4)
         directory += struct.pack(">4sII", name, place + len(body), len(content))
         body += content
-    head = struct.pack(">I4sI4s4s4s", place + len(body), bytes(4), 0x02400000, kind, space, pcs) + bytes(12)
+    head = struct.pack(
+        ">I4sI4s4s4s", place + len(body), bytes(4), 0x02400000, kind, space, pcs
+    ) + bytes(12)
     head += b"acsp" + bytes(28) + xyz(0.9642, 1.0, 0.8249)[8:]
     return head.ljust(128, b"\0") + directory + body
 
@@ -44,9 +58,14 @@ CURVE = b"curv" + bytes(4) + struct.pack(">IH", 1, 563)  # gamma 2.2
 
 
 def rgb_profile(name: str) -> bytes:
-    columns = {f"{letter}XYZ".encode(): xyz(*column) for letter, column in zip("rgb", PRIMARIES[name], strict=True)}
+    columns = {
+        f"{letter}XYZ".encode(): xyz(*column)
+        for letter, column in zip("rgb", PRIMARIES[name], strict=True)
+    }
     curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), CURVE)
-    return profile(b"RGB ", b"mntr", b"XYZ ", {b"wtpt": xyz(0.9642, 1.0, 0.8249), **columns, **curves})
+    return profile(
+        b"RGB ", b"mntr", b"XYZ ", {b"wtpt": xyz(0.9642, 1.0, 0.8249), **columns, **curves}
+    )
 
 
 GREY = profile(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": xyz(0.9642, 1.0, 0.8249), b"kTRC": CURVE})
@@ -55,7 +74,11 @@ GREY = profile(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": xyz(0.9642, 1.0, 0.8249), b"
 def ink(c: float, m: float, y: float, k: float) -> tuple[float, float, float]:
     """Lab of inks on paper, made up but plausible."""
     paper = 1 - k
-    return (96 - 40 * c - 45 * m - 8 * y) * paper + 4 * k, (-35 * c + 70 * m) * paper, (-45 * c + 85 * y) * paper
+    return (
+        (96 - 40 * c - 45 * m - 8 * y) * paper + 4 * k,
+        (-35 * c + 70 * m) * paper,
+        (-45 * c + 85 * y) * paper,
+    )
 
 
 def cmyk_profile() -> bytes:
@@ -69,16 +92,21 @@ def cmyk_profile() -> bytes:
 
 
 def lab(path, tagged: bytes | None = None) -> np.ndarray:
-    """What a program that obeys profiles shows, as CIE Lab; `tagged` replaces the file's own profile."""
+    """What a program that obeys profiles shows, as CIE Lab; `tagged` replaces the file's own
+    profile.
+    """
     with Image.open(path) as im:
         icc = tagged or im.info["icc_profile"]
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        shown = ImageCms.profileToProfile(im.convert("RGB"), source, ImageCms.createProfile("LAB"), outputMode="LAB")
+        shown = ImageCms.profileToProfile(
+            im.convert("RGB"), source, ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
     stored = np.asarray(shown)
     return np.dstack([stored[..., 0] / 2.55, stored[..., 1:].view(np.int8).astype(float)])
 
 
-# --- wide colour spaces -------------------------------------------------------------------------------------
+# --- wide colour spaces
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(PRIMARIES))
@@ -93,7 +121,8 @@ def test_a_wide_file_keeps_its_look(command, picture, tmp_path, name, suffix):
     outcome = command("inpaint", source, target, "--mask", tmp_path / "mask.png", "--steps", 1)
     assert outcome.code == 0, outcome.err
     untouched = hole == 0
-    before, after = lab(source)[untouched], lab(target)[untouched]
+    before = lab(source)[untouched]
+    after = lab(target)[untouched]
     assert deltaE_ciede2000(before, after).max() == 0
     mistake = lab(target, tagged=ImageCms.ImageCmsProfile(SRGB).tobytes())[untouched]
     assert deltaE_ciede2000(before, mistake).mean() > 2  # what a lost profile would look like
@@ -115,7 +144,8 @@ def test_16_bits_with_a_profile(tmp_path, suffix):
     assert (tmp_path / f"b{suffix}").read_bytes() == (tmp_path / f"a{suffix}").read_bytes()
 
 
-# --- grey ---------------------------------------------------------------------------------------------------
+# --- grey
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
@@ -139,16 +169,24 @@ def test_a_grey_profile_does_not_stay_on_colours(command, tmp_path):
     assert read_photo(tmp_path / "grey.png").icc_profile == GREY
 
 
-# --- CMYK ---------------------------------------------------------------------------------------------------
+# --- CMYK
+# ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("inks", [(255, 0, 0, 0), (0, 255, 255, 0), (0, 0, 255, 0), (0, 0, 0, 0), (0, 0, 0, 255)])
+@pytest.mark.parametrize(
+    "inks", [(255, 0, 0, 0), (0, 255, 255, 0), (0, 0, 255, 0), (0, 0, 0, 0), (0, 0, 0, 255)]
+)
 def test_cmyk_becomes_srgb_by_its_profile(tmp_path, inks):
     im = Image.new("CMYK", (8, 8), inks)
     im.save(tmp_path / "a.tif", icc_profile=cmyk_profile())
     photo = read_photo(tmp_path / "a.tif")
-    expected = lab2rgb(np.array(ink(*(value / 255 for value in inks))).reshape(1, 1, 3))  # white is white
+    expected = lab2rgb(
+        np.array(ink(*(value / 255 for value in inks))).reshape(1, 1, 3)
+    )  # white is white
     assert photo.icc_profile is None
     assert np.abs(photo.pixels[4, 4] - expected[0, 0]).max() < 0.1  # black is mapped to black
     if any(inks[:2]):  # where the profile says something else than a plain conversion
-        assert np.abs(photo.pixels[4, 4] - np.array(im.convert("RGB").getpixel((4, 4))) / 255).max() > 0.1
+        assert (
+            np.abs(photo.pixels[4, 4] - np.array(im.convert("RGB").getpixel((4, 4))) / 255).max()
+            > 0.1
+        )

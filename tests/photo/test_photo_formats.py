@@ -34,10 +34,13 @@ def pixels_and_alpha(photo: Photo) -> np.ndarray:
     return photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
 
 
-# --- floating-point TIFF in ---------------------------------------------------------------------------------
+# --- floating-point TIFF in
+# ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"byteorder": ">"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"byteorder": ">"}], ids=str
+)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_reads_floats_of_tifffile(tmp_path, options, channels, dtype):
@@ -59,7 +62,12 @@ def test_reads_floats_in_separate_planes(tmp_path, bigtiff):
     values = floats(3)
     planes = np.ascontiguousarray(np.moveaxis(values, -1, 0))
     tifffile.imwrite(
-        tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", metadata=None, bigtiff=bigtiff
+        tmp_path / "a.tif",
+        planes,
+        photometric="rgb",
+        planarconfig="separate",
+        metadata=None,
+        bigtiff=bigtiff,
     )
     assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, values)
 
@@ -73,7 +81,9 @@ def test_reads_floats_of_opencv(tmp_path, compression, channels):
     assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, values)
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_deflate"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_deflate"}], ids=str
+)
 @pytest.mark.parametrize("predictor", [1, 3])
 def test_reads_floats_of_pillow(tmp_path, options, predictor):
     values = floats(1)
@@ -96,8 +106,14 @@ def test_premultiplied_float_alpha_is_divided_out(tmp_path):
 def test_orientation_of_float_files(tmp_path, orientation):
     values = floats(3)
     tiff(tmp_path / "a.tif", values, extratags=[(0x0112, 3, 1, orientation, True)])
-    tiff(tmp_path / "b.tif", np.rint(values * 65535).astype(np.uint16), extratags=[(0x0112, 3, 1, orientation, True)])
-    assert np.allclose(read_photo(tmp_path / "a.tif").pixels, read_photo(tmp_path / "b.tif").pixels, atol=1e-5)
+    tiff(
+        tmp_path / "b.tif",
+        np.rint(values * 65535).astype(np.uint16),
+        extratags=[(0x0112, 3, 1, orientation, True)],
+    )
+    assert np.allclose(
+        read_photo(tmp_path / "a.tif").pixels, read_photo(tmp_path / "b.tif").pixels, atol=1e-5
+    )
 
 
 def test_overshoots_are_cut_and_other_ranges_refused(tmp_path):
@@ -106,7 +122,10 @@ def test_overshoots_are_cut_and_other_ranges_refused(tmp_path):
     photo = read_photo(tiff(tmp_path / "a.tif", values))
     assert np.array_equal(photo.pixels, values.clip(0, 1))
     for wrong in (values * 255, values - 0.5, values + 0.02):
-        with pytest.raises(UnreadableInput, match=rf"from {wrong.min():g} to {wrong.max():g}; they must lie between 0"):
+        with pytest.raises(
+            UnreadableInput,
+            match=rf"from {wrong.min():g} to {wrong.max():g}; they must lie between 0",
+        ):
             read_photo(tiff(tmp_path / "a.tif", wrong))
     for wrong in (np.nan, np.inf):
         values[7, 7] = wrong
@@ -118,7 +137,9 @@ def test_float_limits(tmp_path):
     tiff(tmp_path / "a.tif", floats(3))
     with pytest.raises(UnreadableInput, match="more than the limit"):
         read_photo(tmp_path / "a.tif", max_pixels=HEIGHT * WIDTH - 1)
-    tifffile.imwrite(tmp_path / "b.tif", np.stack([floats(3)] * 2), photometric="rgb", metadata=None)
+    tifffile.imwrite(
+        tmp_path / "b.tif", np.stack([floats(3)] * 2), photometric="rgb", metadata=None
+    )
     with pytest.raises(UnreadableInput, match="several pages"):
         read_photo(tmp_path / "b.tif")
     whole = (tmp_path / "a.tif").read_bytes()
@@ -128,7 +149,8 @@ def test_float_limits(tmp_path):
             read_photo(tmp_path / "c.tif")
 
 
-# --- floating-point TIFF out --------------------------------------------------------------------------------
+# --- floating-point TIFF out
+# --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -137,8 +159,15 @@ def test_float_round_trip_is_exact(tmp_path, channels):
     alpha = values[..., -1] if channels in (2, 4) else None
     exif = Image.Exif()
     exif[0x010F] = "Maker"
-    said = {"icc_profile": SRGB if channels > 2 else None, "exif": exif.tobytes(), "dpi": (300.0, 150.0)}
-    write_photo(Photo(values[..., : 1 if channels < 3 else 3], alpha, 32, "TIFF", **said), tmp_path / "a.tif")
+    said = {
+        "icc_profile": SRGB if channels > 2 else None,
+        "exif": exif.tobytes(),
+        "dpi": (300.0, 150.0),
+    }
+    write_photo(
+        Photo(values[..., : 1 if channels < 3 else 3], alpha, 32, "TIFF", **said),
+        tmp_path / "a.tif",
+    )
     back = read_photo(tmp_path / "a.tif")
     assert (back.bits, back.icc_profile, back.dpi) == (32, said["icc_profile"], said["dpi"])
     assert b"Maker" in back.exif
@@ -155,7 +184,9 @@ def test_float_round_trip_is_exact(tmp_path, channels):
 def test_opencv_reads_float_files(tmp_path):
     values = floats(3)
     write_photo(Photo(values, bits=32), tmp_path / "a.tif")
-    assert np.array_equal(cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED)[..., ::-1], values)
+    assert np.array_equal(
+        cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED)[..., ::-1], values
+    )
 
 
 def test_floats_are_rounded_where_a_format_has_none(tmp_path):
@@ -170,13 +201,16 @@ def test_floats_are_rounded_where_a_format_has_none(tmp_path):
 def test_floats_through_the_command(command, tmp_path):
     values = np.asarray(piece((24, 16))).astype(np.float32) / 255
     tiff(tmp_path / "in.tif", values)
-    outcome = command("sr", tmp_path / "in.tif", tmp_path / "out.tif", "--scale", 2, "--method", "one-step")
+    outcome = command(
+        "sr", tmp_path / "in.tif", tmp_path / "out.tif", "--scale", 2, "--method", "one-step"
+    )
     assert outcome.code == 0, outcome.err
     assert tifffile.imread(tmp_path / "out.tif").shape == (32, 48, 3)
     assert tifffile.imread(tmp_path / "out.tif").dtype == np.float32
 
 
-# --- AVIF ---------------------------------------------------------------------------------------------------
+# --- AVIF
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -187,8 +221,18 @@ def test_reads_avif_and_writes_png(command, picture, tmp_path, mode):
     assert np.abs(photo.pixels * 255 - np.asarray(piece((32, 24)))).mean() < 3
     assert (photo.alpha is None) == (mode == "RGB")
     assert command("denoise", path, "--noise", 0.1, "--method", "one-step").code == 0
-    assert command("denoise", tmp_path / "in", tmp_path / "out", "--noise", 0.1, "--method", "one-step").code == 0
-    assert sorted(files(tmp_path)) == ["in/a-denoise.png", "in/a.avif", "out/a-denoise.png", "out/a.png"]
+    assert (
+        command(
+            "denoise", tmp_path / "in", tmp_path / "out", "--noise", 0.1, "--method", "one-step"
+        ).code
+        == 0
+    )
+    assert sorted(files(tmp_path)) == [
+        "in/a-denoise.png",
+        "in/a.avif",
+        "out/a-denoise.png",
+        "out/a.png",
+    ]
     with Image.open(tmp_path / "out" / "a.png") as im:
         assert (im.mode, im.format, im.info["icc_profile"]) == (mode, "PNG", SRGB)
 
@@ -199,7 +243,8 @@ def test_orientation_of_avif(tmp_path, orientation):
     exif[0x0112] = orientation
     for name in ("a.avif", "a.jpg"):
         piece((32, 24)).save(tmp_path / name, exif=exif.tobytes(), quality=100)
-    photo, same = read_photo(tmp_path / "a.avif"), read_photo(tmp_path / "a.jpg")
+    photo = read_photo(tmp_path / "a.avif")
+    same = read_photo(tmp_path / "a.jpg")
     assert np.abs(photo.pixels - same.pixels).mean() < 0.02
 
 
@@ -233,7 +278,8 @@ def test_formats_that_are_only_read_are_not_written(command, picture, tmp_path, 
     assert list(files(tmp_path)) == ["in.png"]
 
 
-# --- HEIC ---------------------------------------------------------------------------------------------------
+# --- HEIC
+# ------------------------------------------------------------------------------------------------
 
 
 def test_without_the_package_heic_says_what_to_install(command, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""Files that lie, or are hurt: an error of ours, quickly, in little memory; never another error, never a hang."""
+"""Files that lie, or are hurt: an error of ours, quickly, in little memory; never another error,
+never a hang.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,23 @@ from restore.photo.photograph import encoded, read_photo
 SIDE = 100_000
 LONGEST_SECONDS = 20.0
 
-# --- sizes that are only declared ---------------------------------------------------------------------------
+# --- sizes that are only declared
+# ---------------------------------------------------------------------------
 
 
 def png_bomb(side: int = SIDE, depth: int = 8) -> bytes:
     """A PNG whose header declares side x side RGB pixels, with a megabyte of zeros in deflate."""
     content = zlib.compress(bytes(2**20))
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 2, 0, 0, 0)), (b"IDAT", content), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 2, 0, 0, 0)),
+        (b"IDAT", content),
+        (b"IEND", b""),
+    ]
     data = b"\x89PNG\r\n\x1a\n"
     for name, body in chunks:
-        data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        data += (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
     return data
 
 
@@ -113,7 +122,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     except UnreadableInput as error:
         said[path.name] = str(error)
 kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"said": said, "megabytes": kilobytes / (1024 if sys.platform != "darwin" else 2**20)}))
+unit = 1024 if sys.platform != "darwin" else 2**20
+print(json.dumps({"said": said, "megabytes": kilobytes / unit}))
 """
 
 
@@ -121,9 +131,17 @@ print(json.dumps({"said": said, "megabytes": kilobytes / (1024 if sys.platform !
 def test_declared_sizes_cost_no_memory(tmp_path):
     for name, make in BOMBS.items():
         (tmp_path / name).write_bytes(make())
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", READ_ALL, tmp_path], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", READ_ALL, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
     )
     assert ran.returncode == 0, ran.stderr
     outcome = json.loads(ran.stdout)
@@ -152,8 +170,11 @@ def test_the_limit_is_an_option(tmp_path, name):
 def test_pixels_that_inflate_to_more_than_is_declared(tmp_path, sample_format):
     strip = zlib.compress(bytes(2**28), 1)
     bomb = tiff_bomb(16, sample_format, 20).replace(zlib.compress(bytes(2**20)), strip)
-    small, large = struct.pack("<I", len(zlib.compress(bytes(2**20)))), struct.pack("<I", len(strip))
-    (tmp_path / "a.tif").write_bytes(bomb.replace(b"\x17\1\4\0\1\0\0\0" + small, b"\x17\1\4\0\1\0\0\0" + large))
+    small = struct.pack("<I", len(zlib.compress(bytes(2**20))))
+    large = struct.pack("<I", len(strip))
+    (tmp_path / "a.tif").write_bytes(
+        bomb.replace(b"\x17\1\4\0\1\0\0\0" + small, b"\x17\1\4\0\1\0\0\0" + large)
+    )
     tracemalloc.start()
     try:
         with pytest.raises(UnreadableInput, match="far more than it declares"):
@@ -176,7 +197,8 @@ def test_a_tile_far_larger_than_its_picture(tmp_path):
         read_photo(tmp_path / "a.tif")
 
 
-# --- damage -------------------------------------------------------------------------------------------------
+# --- damage
+# ------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -184,13 +206,23 @@ def whole(name: str) -> bytes:
     """A sound file with all that can be kept beside its pixels."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Maker"
-    said = {"icc_profile": SRGB, "exif": exif.tobytes(), "xmp": packet(), "iptc": IPTC, "dpi": (300.0, 150.0)}
+    said = {
+        "icc_profile": SRGB,
+        "exif": exif.tobytes(),
+        "xmp": packet(),
+        "iptc": IPTC,
+        "dpi": (300.0, 150.0),
+    }
     kind, suffix = name.split(".")
     if suffix == "avif":
         file = io.BytesIO()
-        Image.fromarray(noise(4)).save(file, "AVIF", exif=said["exif"], xmp=said["xmp"], icc_profile=SRGB)
+        Image.fromarray(noise(4)).save(
+            file, "AVIF", exif=said["exif"], xmp=said["xmp"], icc_profile=SRGB
+        )
         return file.getvalue()
-    photo = photo_of(noise(3 if suffix in ("jpg", "bmp") else 4, 16 if kind in ("deep", "float") else 8), **said)
+    photo = photo_of(
+        noise(3 if suffix in ("jpg", "bmp") else 4, 16 if kind in ("deep", "float") else 8), **said
+    )
     if kind == "float":
         photo.bits = 32
     return encoded(photo, Path(f"a.{suffix}"))
@@ -201,13 +233,17 @@ FILES = [".png", "deep.png", ".tif", "deep.tif", "float.tif", ".jpg", ".webp", "
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A file with some bits flipped, bytes put in or taken out, numbers made large, and its end cut off."""
+    """A file with some bits flipped, bytes put in or taken out, numbers made large, and its end cut
+    off.
+    """
     data = bytearray(whole(draw(st.sampled_from(FILES))))
     heads = st.integers(0, min(len(data), 600) - 1)
     for place in draw(st.lists(heads | st.integers(0, len(data) - 1), max_size=6)):
         data[place] ^= 1 << draw(st.integers(0, 7))
     for place in draw(st.lists(heads, max_size=2)):
-        data[place : place + 4] = draw(st.sampled_from([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b""]))
+        data[place : place + 4] = draw(
+            st.sampled_from([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b""])
+        )
     return bytes(data[: draw(st.just(len(data)) | st.integers(0, len(data)))])
 
 
@@ -239,24 +275,34 @@ def test_the_sound_files_are_read(tmp_path, name):
 
 def test_damaged_files(tmp_path, caplog):
     path = tmp_path / "a.png"
-    seed(0)(settings(CHECKED, max_examples=250)(given(damaged())(lambda data: survives(data, path))))()
+    seed(0)(
+        settings(CHECKED, max_examples=250)(given(damaged())(lambda data: survives(data, path)))
+    )()
     assert caplog.records == []  # no library logs on its own
 
 
 @pytest.mark.slow
 def test_damaged_files_for_ten_minutes(tmp_path):
-    path, end = tmp_path / "a.png", time.monotonic() + 600
+    path = tmp_path / "a.png"
+    end = time.monotonic() + 600
     for number in itertools.count(1):
-        seed(number)(settings(CHECKED, max_examples=500)(given(damaged())(lambda data: survives(data, path))))()
+        seed(number)(
+            settings(CHECKED, max_examples=500)(given(damaged())(lambda data: survives(data, path)))
+        )()
         if time.monotonic() > end:
             return
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in (".png", "deep.png", ".bmp")])
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name not in (".png", "deep.png", ".bmp")]
+)
 def test_damaged_metadata_neither_costs_the_picture_nor_breaks_the_writing(tmp_path, name):
     rng = np.random.default_rng(0)
-    sound, readable = whole(name), 0
-    marks = [sound.index(mark) for mark in (b"Maker", b"xpacket", b"acsp", b"Exif\0\0") if mark in sound]
+    sound = whole(name)
+    readable = 0
+    marks = [
+        sound.index(mark) for mark in (b"Maker", b"xpacket", b"acsp", b"Exif\0\0") if mark in sound
+    ]
     for _ in range(30):
         hurt = bytearray(sound)
         for place in rng.choice(marks, 2):
@@ -272,7 +318,8 @@ def test_damaged_metadata_neither_costs_the_picture_nor_breaks_the_writing(tmp_p
     assert readable >= 15
 
 
-# --- through the command ------------------------------------------------------------------------------------
+# --- through the command
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -304,7 +351,8 @@ def test_a_circle_of_pages(tmp_path):
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             place = page.offset + 2 + 12 * len(page.tags)
-            order, start = file.byteorder, page.offset
+            order = file.byteorder
+            start = page.offset
         data = bytearray(path.read_bytes())
         struct.pack_into(f"{order}I", data, place, start)
         started = time.monotonic()

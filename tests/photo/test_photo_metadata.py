@@ -1,4 +1,6 @@
-"""XMP and IPTC come through every format that takes them, without what only held for the old file."""
+"""XMP and IPTC come through every format that takes them, without what only held for the old
+file.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,21 @@ from restore.photo.xmp import kept_xmp
 
 HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 TAIL = '<?xpacket end="w"?>'
-IPTC = b"\x1c\x02\x00\x00\x02\x00\x04" + b"\x1c\x02\x50\x00\x05Maker" + b"\x1c\x02\x78\x00\x04\xc3\xa9tc"  # odd
+IPTC = (
+    b"\x1c\x02\x00\x00\x02\x00\x04"
+    + b"\x1c\x02\x50\x00\x05Maker"
+    + b"\x1c\x02\x78\x00\x04\xc3\xa9tc"
+)  # odd
 
 
 def packet(attributes: str = "", elements: str = "") -> bytes:
     """An XMP packet with a creator, and what is given."""
     return (
-        f'{HEAD}<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'{HEAD}<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" '
-        f'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:t="http://ns.adobe.com/tiff/1.0/" {attributes}>'
+        'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:t="http://ns.adobe.com/tiff/1.0/" '
+        f"{attributes}>"
         f"<dc:creator><rdf:Seq><rdf:li>Zoë &amp; Søn</rdf:li></rdf:Seq></dc:creator>{elements}"
         f"</rdf:Description></rdf:RDF></x:xmpmeta>{TAIL}"
     ).encode()
@@ -38,7 +46,13 @@ def with_xmp(path, xmp: bytes) -> None:
         info.add_itxt("XML:com.adobe.xmp", xmp.decode())
         image(noise(3)).save(path, pnginfo=info)
     elif path.suffix == ".tif":
-        tifffile.imwrite(path, noise(3), photometric="rgb", metadata=None, extratags=[(700, 1, len(xmp), xmp, True)])
+        tifffile.imwrite(
+            path,
+            noise(3),
+            photometric="rgb",
+            metadata=None,
+            extratags=[(700, 1, len(xmp), xmp, True)],
+        )
     else:
         image(noise(3)).save(path, xmp=xmp)
 
@@ -49,7 +63,8 @@ def xmp_seen_by_pillow(path) -> bytes | None:
         return im.info.get("xmp")
 
 
-# --- XMP ----------------------------------------------------------------------------------------------------
+# --- XMP
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", [".png", ".jpg", ".webp", ".tif"])
@@ -118,10 +133,13 @@ def test_what_only_held_for_the_old_file_is_dropped():
     elements = (
         '<hdrgm:Version xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/">1.0</hdrgm:Version>'
         '<g:Directory xmlns:g="http://ns.google.com/photos/1.0/container/"><rdf:Seq><rdf:li>film</rdf:li></rdf:Seq>'
-        '</g:Directory><e:PixelXDimension xmlns:e="http://ns.adobe.com/exif/1.0/">640</e:PixelXDimension>'
+        "</g:Directory><e:PixelXDimension "
+        'xmlns:e="http://ns.adobe.com/exif/1.0/">640</e:PixelXDimension>'
         '<e:FNumber xmlns:e="http://ns.adobe.com/exif/1.0/">28/10</e:FNumber>'
     )
-    kept = kept_xmp(packet('xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="0123"', elements))
+    kept = kept_xmp(
+        packet('xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="0123"', elements)
+    )
     for gone in (b"Version", b"Directory", b"film", b"PixelXDimension", b"HasExtendedXMP"):
         assert gone not in kept
     assert b"28/10" in kept
@@ -160,16 +178,21 @@ def test_xmp_too_long_for_jpeg_is_left_out(tmp_path):
     assert read_photo(tmp_path / "a.png").xmp == long
 
 
-# --- IPTC ---------------------------------------------------------------------------------------------------
+# --- IPTC
+# ------------------------------------------------------------------------------------------------
 
 
 def with_iptc(path, kind: int = 7) -> None:
-    """A JPEG by hand, or a TIFF by tifffile whose tag is bytes (7) or, as Photoshop writes it, whole numbers (4)."""
+    """A JPEG by hand, or a TIFF by tifffile whose tag is bytes (7) or, as Photoshop writes it,
+    whole numbers (4).
+    """
     if path.suffix == ".tif":
         value = IPTC + b"\0" * (-len(IPTC) % 4)
         content = struct.unpack(f"<{len(value) // 4}I", value) if kind == 4 else value
         tag = (33723, kind, len(content), content, True)
-        tifffile.imwrite(path, noise(3), photometric="rgb", metadata=None, byteorder="<", extratags=[tag])
+        tifffile.imwrite(
+            path, noise(3), photometric="rgb", metadata=None, byteorder="<", extratags=[tag]
+        )
         return
     file = io.BytesIO()
     image(noise(3)).save(file, "JPEG")
@@ -177,7 +200,9 @@ def with_iptc(path, kind: int = 7) -> None:
     resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(IPTC)) + IPTC + b"\0" * (len(IPTC) % 2)
     content = b"Photoshop 3.0\0" + other + resource
     data = file.getvalue()
-    path.write_bytes(data[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + data[2:])
+    path.write_bytes(
+        data[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + data[2:]
+    )
 
 
 @pytest.mark.parametrize(("source", "kind"), [("a.jpg", 0), ("a.tif", 7), ("a.tif", 4)])
@@ -203,11 +228,22 @@ def test_iptc_elsewhere_is_left_out(tmp_path):
 def test_all_that_is_kept_at_once(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
-    said = {"icc_profile": SRGB, "exif": exif.tobytes(), "xmp": packet(), "iptc": IPTC, "dpi": (300.0, 150.0)}
+    said = {
+        "icc_profile": SRGB,
+        "exif": exif.tobytes(),
+        "xmp": packet(),
+        "iptc": IPTC,
+        "dpi": (300.0, 150.0),
+    }
     for suffix in (".jpg", ".tif"):
         write_photo(photo_of(noise(3), **said), tmp_path / f"a{suffix}")
         back = read_photo(tmp_path / f"a{suffix}")
-        assert (back.icc_profile, back.xmp, back.iptc, back.dpi) == (SRGB, packet(), IPTC, (300, 150))
+        assert (back.icc_profile, back.xmp, back.iptc, back.dpi) == (
+            SRGB,
+            packet(),
+            IPTC,
+            (300, 150),
+        )
         kept = Image.Exif()
         kept.load(back.exif)
         assert kept[0x010F] == "Maker"

@@ -1,4 +1,6 @@
-"""--format, --quality, --depth: obeyed for pictures and folders, and refused before any work where they contradict."""
+"""--format, --quality, --depth: obeyed for pictures and folders, and refused before any work where
+they contradict.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,19 @@ def sampling(path) -> tuple[int, ...]:
         return im.layer[0][1:3]
 
 
-# --- formats ------------------------------------------------------------------------------------------------
+# --- formats
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "format", "suffix"),
     [
-        *(("png", "PNG", ".png"), ("jpeg", "JPEG", ".jpg"), ("jpg", "JPEG", ".jpg"), ("WebP", "WEBP", ".webp")),
+        *(
+            ("png", "PNG", ".png"),
+            ("jpeg", "JPEG", ".jpg"),
+            ("jpg", "JPEG", ".jpg"),
+            ("WebP", "WEBP", ".webp"),
+        ),
         *(("tiff", "TIFF", ".tif"), ("bmp", "BMP", ".bmp")),
     ],
 )
@@ -46,14 +54,18 @@ def test_a_suffix_of_the_format_asked_for_stays(command, picture, tmp_path):
 
 def test_into_a_folder_that_exists(command, picture, tmp_path):
     (tmp_path / "out").mkdir()
-    assert command("denoise", picture("a.png"), tmp_path / "out", "--format", "webp", *FAST).code == 0
+    assert (
+        command("denoise", picture("a.png"), tmp_path / "out", "--format", "webp", *FAST).code == 0
+    )
     assert list(files(tmp_path / "out")) == ["a.webp"]
 
 
 def test_a_folder_changes_its_suffixes(command, picture, tmp_path):
     for name in ("in/a.png", "in/sub/b.jpg", "in/c.webp"):
         picture(name)
-    outcome = command("denoise", tmp_path / "in", tmp_path / "out", "--format", "webp", "--quality", 50, *FAST)
+    outcome = command(
+        "denoise", tmp_path / "in", tmp_path / "out", "--format", "webp", "--quality", 50, *FAST
+    )
     assert outcome.code == 0, outcome.err
     assert sorted(files(tmp_path / "out")) == ["a.webp", "c.webp", "sub/b.webp"]
     assert all(b"VP8 " in data for data in files(tmp_path / "out").values())  # lossy
@@ -70,14 +82,20 @@ def test_two_pictures_that_would_share_an_output(command, picture, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# --- quality ------------------------------------------------------------------------------------------------
+# --- quality
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
 def test_quality_is_obeyed(tmp_path, suffix):
     rng = np.random.default_rng(0)
-    photo = Photo(rng.random((64, 64, 3), np.float32), format="JPEG", encoding={"qtables": [[1] * 64] * 2})
-    sizes = [len(encoded(OutputOptions(quality=q).applied(photo), tmp_path / f"a{suffix}")) for q in (5, 40, 90)]
+    photo = Photo(
+        rng.random((64, 64, 3), np.float32), format="JPEG", encoding={"qtables": [[1] * 64] * 2}
+    )
+    sizes = [
+        len(encoded(OutputOptions(quality=q).applied(photo), tmp_path / f"a{suffix}"))
+        for q in (5, 40, 90)
+    ]
     assert sizes == sorted(sizes)
     assert sizes[2] > 2 * sizes[0]
 
@@ -99,10 +117,13 @@ def test_webp_is_lossy_where_a_quality_is_asked_for(command, picture, tmp_path):
     assert b"VP8 " in (tmp_path / "lossy.webp").read_bytes()
 
 
-# --- depth --------------------------------------------------------------------------------------------------
+# --- depth
+# ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suffix", "depth"), [(".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", 32)])
+@pytest.mark.parametrize(
+    ("suffix", "depth"), [(".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", 32)]
+)
 @pytest.mark.parametrize("mode", ["RGB", "RGB;16"])
 def test_depth_is_obeyed(command, picture, tmp_path, mode, suffix, depth):
     source = picture("in.png", mode, size=(48, 32))
@@ -118,15 +139,32 @@ def test_depth_is_obeyed(command, picture, tmp_path, mode, suffix, depth):
 
 def test_samples_have_the_depth_and_the_map_stays_a_png(command, picture, tmp_path):
     outcome = command(
-        *("denoise", picture("in.png"), tmp_path / "out.tif", "--noise", 0.1, "--depth", 32, "--samples", 2),
+        *(
+            "denoise",
+            picture("in.png"),
+            tmp_path / "out.tif",
+            "--noise",
+            0.1,
+            "--depth",
+            32,
+            "--samples",
+            2,
+        ),
         *("--method", "ddrm", "--steps", 2),
     )
     assert outcome.code == 0, outcome.err
-    assert sorted(files(tmp_path)) == ["in.png", "out.sample1.tif", "out.sample2.tif", "out.std.png", "out.tif"]
+    assert sorted(files(tmp_path)) == [
+        "in.png",
+        "out.sample1.tif",
+        "out.sample2.tif",
+        "out.std.png",
+        "out.tif",
+    ]
     assert {read_photo(tmp_path / name).bits for name in ("out.tif", "out.sample1.tif")} == {32}
 
 
-# --- contradictions -----------------------------------------------------------------------------------------
+# --- contradictions
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,9 +183,13 @@ def test_samples_have_the_depth_and_the_map_stays_a_png(command, picture, tmp_pa
         ("out.gif", ("--format", "png"), ("out.gif", ".png")),
     ],
 )
-def test_contradictions_are_refused_before_any_work(command, picture, tmp_path, monkeypatch, target, options, words):
+def test_contradictions_are_refused_before_any_work(
+    command, picture, tmp_path, monkeypatch, target, options, words
+):
     source = picture("in.png")
-    monkeypatch.setattr("restore.restorer.Restorer.__init__", None)  # would fail otherwise, with another code
+    monkeypatch.setattr(
+        "restore.restorer.Restorer.__init__", None
+    )  # would fail otherwise, with another code
     outcome = command("denoise", source, *([tmp_path / target] if target else []), *options, *FAST)
     assert outcome.code == 1
     assert all(word in outcome.err for word in words), outcome.err
@@ -155,7 +197,9 @@ def test_contradictions_are_refused_before_any_work(command, picture, tmp_path, 
 
 
 @pytest.mark.parametrize("options", [("--quality", 80), ("--depth", 16)])
-def test_a_folder_is_refused_where_one_of_its_pictures_cannot_be_written_so(command, picture, tmp_path, options):
+def test_a_folder_is_refused_where_one_of_its_pictures_cannot_be_written_so(
+    command, picture, tmp_path, options
+):
     picture("in/a.jpg" if options[0] == "--depth" else "in/a.png")
     picture("in/b.jpg" if options[0] == "--quality" else "in/b.png")
     outcome = command("denoise", tmp_path / "in", tmp_path / "out", *options, *FAST)

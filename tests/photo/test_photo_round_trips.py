@@ -1,4 +1,6 @@
-"""What is read, written and read again is the same to the last bit, and the same file where the format allows it."""
+"""What is read, written and read again is the same to the last bit, and the same file where the
+format allows it.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,22 @@ def together(photo: Photo) -> np.ndarray:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("suffix", "bits"), [(".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", 32)])
+@pytest.mark.parametrize(
+    ("suffix", "bits"), [(".png", 8), (".png", 16), (".tif", 8), (".tif", 16), (".tif", 32)]
+)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_depth_mode_and_orientation(tmp_path, suffix, bits, channels, orientation):
     stored = values(channels, bits)
     alpha = stored[..., 3] if channels == 4 else None
     profile = SRGB if channels > 1 else None
-    given = Photo(stored[..., :3], alpha, bits, icc_profile=profile, exif=oriented(orientation), dpi=(200.0, 100.0))
+    given = Photo(
+        stored[..., :3],
+        alpha,
+        bits,
+        icc_profile=profile,
+        exif=oriented(orientation),
+        dpi=(200.0, 100.0),
+    )
     write_photo(given, tmp_path / f"a{suffix}")
     photo = read_photo(tmp_path / f"a{suffix}")
     assert photo.bits == bits
@@ -66,7 +77,9 @@ def test_every_depth_mode_and_orientation(tmp_path, suffix, bits, channels, orie
     assert (tmp_path / f"c{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-@pytest.mark.parametrize(("suffix", "channels"), [(".webp", 3), (".webp", 4), (".bmp", 1), (".bmp", 3)])
+@pytest.mark.parametrize(
+    ("suffix", "channels"), [(".webp", 3), (".webp", 4), (".bmp", 1), (".bmp", 3)]
+)
 def test_8_bit_formats_write_the_same_file_again(tmp_path, suffix, channels):
     stored = values(channels, 8)
     alpha = stored[..., 3] if channels == 4 else None
@@ -86,7 +99,8 @@ def test_a_null_restoration_through_the_command(command, tmp_path, task):
     suffix, bits = task.split()
     stored = values(4, int(bits))
     stored[5:15, 5:15, 3] = 0
-    source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    source = tmp_path / f"in.{suffix}"
+    target = tmp_path / f"out.{suffix}"
     write_photo(Photo(stored[..., :3], stored[..., 3], int(bits), icc_profile=SRGB), source)
     hole = np.zeros((23, 37), np.uint8)
     hole[20, 30] = 255
@@ -98,14 +112,16 @@ def test_a_null_restoration_through_the_command(command, tmp_path, task):
     assert np.array_equal(together(photo)[hole == 0], stored[hole == 0])
 
 
-# --- files of other programs --------------------------------------------------------------------------------
+# --- files of other programs
+# --------------------------------------------------------------------------------
 
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix"), [*itertools.product(MODES, [".png", ".tif"]), ("CMYK", ".tif"), ("CMYK", ".jpg")]
+    ("mode", "suffix"),
+    [*itertools.product(MODES, [".png", ".tif"]), ("CMYK", ".tif"), ("CMYK", ".jpg")],
 )
 def test_modes_of_pillow(tmp_path, mode, suffix):
     if mode == "I;16":
@@ -124,7 +140,9 @@ def test_modes_of_pillow(tmp_path, mode, suffix):
 
 
 def by_opencv(path, stored: np.ndarray) -> None:
-    cv2.imwrite(str(path), stored[..., [2, 1, 0, 3][: stored.shape[2]]] if stored.shape[2] > 1 else stored)
+    cv2.imwrite(
+        str(path), stored[..., [2, 1, 0, 3][: stored.shape[2]]] if stored.shape[2] > 1 else stored
+    )
 
 
 @pytest.mark.parametrize("program", [tiff, by_opencv])
@@ -147,18 +165,26 @@ def imagemagick() -> str | None:
         found = shutil.which(name)
         if found is None:
             continue
-        said = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=30, check=False)
+        said = subprocess.run(
+            [found, "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
         if said.returncode == 0 and said.stdout.startswith("Version: ImageMagick"):
             return found
     return None
 
 
 @pytest.mark.skipif(imagemagick() is None, reason="ImageMagick is not installed")
-@pytest.mark.parametrize("options", [(), ("-depth", "16"), ("-orient", "LeftBottom"), ("-compress", "LZW")], ids=str)
+@pytest.mark.parametrize(
+    "options", [(), ("-depth", "16"), ("-orient", "LeftBottom"), ("-compress", "LZW")], ids=str
+)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_files_of_imagemagick(tmp_path, suffix, options):
     write_photo(Photo(values(3, 8)), tmp_path / "source.png")
-    subprocess.run([imagemagick(), tmp_path / "source.png", *options, tmp_path / f"a{suffix}"], check=True, timeout=60)
+    subprocess.run(
+        [imagemagick(), tmp_path / "source.png", *options, tmp_path / f"a{suffix}"],
+        check=True,
+        timeout=60,
+    )
     photo = read_photo(tmp_path / f"a{suffix}")
     turned = photo.pixels.shape[0] != 23
     assert np.array_equal(photo.pixels, TURNED_UPRIGHT[8](values(3, 8)) if turned else values(3, 8))

@@ -1,4 +1,6 @@
-"""The catalogue of public checkpoints: complete, consistent, and its networks are those that were published."""
+"""The catalogue of public checkpoints: complete, consistent, and its networks are those that were
+published.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +77,15 @@ def test_published_parameter_counts(name):
 def test_parameters_of_the_networks(entry):
     """Built on the meta device, where tensors have no storage."""
     backbone = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.config["backbone"].items()
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.config["backbone"].items()
     }
     with torch.device("meta"):
         network = build_backbone(BackboneConfig(**backbone))
     assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
-    if entry.layout == "adm":  # whose names are ours; the other layouts' are restated in tests/test_layouts_files.py
+    if (
+        entry.layout == "adm"
+    ):  # whose names are ours; the other layouts' are restated in tests/test_layouts_files.py
         renamed = Renamed(Adm(network.state_dict()))
         config = settled(renamed.layout, renamed.told, entry.config)
         renamed.check(config["backbone"])
@@ -89,7 +94,9 @@ def test_parameters_of_the_networks(entry):
 
 def test_configs_are_those_of_models(entry):
     config = ModelConfig.from_dict(entry.config)
-    assert config.backbone.condition_channels == (3 if entry.config.get("condition_required") else 0)
+    assert config.backbone.condition_channels == (
+        3 if entry.config.get("condition_required") else 0
+    )
 
 
 def test_shells_complete_the_names():
@@ -100,10 +107,21 @@ def test_shells_complete_the_names():
 def test_cards(command, entry, monkeypatch, tmp_path):
     monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
     shown = command("models", "show", entry.name).out
-    for text in (entry.title, entry.use, entry.licence, entry.training, entry.traps, f"{entry.parameters:,}"):
+    for text in (
+        entry.title,
+        entry.use,
+        entry.licence,
+        entry.training,
+        entry.traps,
+        f"{entry.parameters:,}",
+    ):
         assert text in shown
     facts = json.loads(command("models", "show", entry.name, "--json").out)
-    assert (facts["name"], facts["config"]["size"], facts["installed"]) == (entry.name, entry.resolution, False)
+    assert (facts["name"], facts["config"]["size"], facts["installed"]) == (
+        entry.name,
+        entry.resolution,
+        False,
+    )
 
 
 def test_the_card_of_the_shipped_model(command):

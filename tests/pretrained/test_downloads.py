@@ -1,4 +1,6 @@
-"""Downloads of checkpoints, from a server in this process: cut, refused, wrong, twice at once, without room."""
+"""Downloads of checkpoints, from a server in this process: cut, refused, wrong, twice at once,
+without room.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +68,25 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def listed(tmp_path, monkeypatch, server) -> Callable[..., None]:
-    """``listed(sha256=…)`` makes a catalogue of one checkpoint, ``tiny``, whose file is the server's."""
+    """``listed(sha256=…)`` makes a catalogue of one checkpoint, ``tiny``, whose file is the
+    server's.
+    """
 
     def write(**changes: Any) -> None:
-        file = {"name": "w.pt", "addresses": [f"{server.address}/w.pt"], "size": len(DATA), "sha256": SHA256, **changes}
+        file = {
+            "name": "w.pt",
+            "addresses": [f"{server.address}/w.pt"],
+            "size": len(DATA),
+            "sha256": SHA256,
+            **changes,
+        }
         facts = {**FACTS, "network": "small", "parameters": len(DATA) // 4, "file": file}
-        tables = {"networks": {"small": {"schedule": {"name": "linear"}, "backbone": {"channels": 32}}}}
-        tables["models"] = {"tiny": {**facts, "file": {k: v for k, v in file.items() if v is not None}}}
+        tables = {
+            "networks": {"small": {"schedule": {"name": "linear"}, "backbone": {"channels": 32}}}
+        }
+        tables["models"] = {
+            "tiny": {**facts, "file": {k: v for k, v in file.items() if v is not None}}
+        }
         path = tmp_path / f"catalog{len(list(tmp_path.glob('catalog*')))}.toml"
         path.write_text(toml(tables))
         monkeypatch.setattr(catalogue, "CATALOGUE", path)
@@ -129,13 +143,17 @@ def remote(server: FileServer, *paths: str, **facts: Any) -> RemoteFile:
 def test_a_file(server, tmp_path):
     seen = []
     file = remote(server)
-    assert download(file, tmp_path / "to", lambda *numbers: seen.append(numbers)) == file.addresses[0]
+    assert (
+        download(file, tmp_path / "to", lambda *numbers: seen.append(numbers)) == file.addresses[0]
+    )
     assert (tmp_path / "to" / "w.pt").read_bytes() == DATA
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["w.pt"]
     assert seen[-1] == (len(DATA), len(DATA))
 
 
-@pytest.mark.parametrize("known", [{}, {"size": None}, {"sha256": None}, {"size": None, "sha256": None}])
+@pytest.mark.parametrize(
+    "known", [{}, {"size": None}, {"sha256": None}, {"size": None, "sha256": None}]
+)
 def test_a_cut_connection_is_taken_up_again(server, tmp_path, known):
     server.cuts["/w.pt"] = [100_000, 50_000]
     download(remote(server, **known), tmp_path / "to")
@@ -221,7 +239,12 @@ def test_mirrors(server, tmp_path):
     assert (tmp_path / "to" / "w.pt").read_bytes() == DATA
     with pytest.raises(CheckpointError) as caught:
         download(RemoteFile("w.pt", (closed, gone, bad), len(DATA), SHA256), tmp_path / "none")
-    for said in (f"{closed}: no connection", "refused", f"{gone}: answers 404 Not Found", f"{bad}: is not the file"):
+    for said in (
+        f"{closed}: no connection",
+        "refused",
+        f"{gone}: answers 404 Not Found",
+        f"{bad}: is not the file",
+    ):
         assert said in str(caught.value)
     assert list((tmp_path / "none").iterdir()) == []
 
@@ -281,7 +304,11 @@ def test_get_verify_show_remove(command, cache, listed, server):
 
 def test_nothing_comes_unasked(command, cache, listed, server, picture):
     """Without a terminal or --yes: what would come is said, and nothing comes."""
-    for arguments in (("models", "get", "tiny"), ("sr", picture(), "--model", "tiny"), ("info", "--model", "tiny")):
+    for arguments in (
+        ("models", "get", "tiny"),
+        ("sr", picture(), "--model", "tiny"),
+        ("info", "--model", "tiny"),
+    ):
         outcome = command(*arguments)
         assert outcome.code == 3
         for said in ("0 MB from", f"{server.address}/w.pt", "licence: CC0", "--yes"):
@@ -305,7 +332,9 @@ def test_a_person_is_asked(command, cache, listed, server, monkeypatch, answer):
 
 
 def test_a_run_asks_and_goes_on(command, cache, listed, server, monkeypatch, picture):
-    """The answer of a person, then the layout's reader gets the file and what the catalogue says of it."""
+    """The answer of a person, then the layout's reader gets the file and what the catalogue says of
+    it.
+    """
     monkeypatch.setattr("restore.commands.downloads.can_ask", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text, **_: True)
     read = reader(monkeypatch)
@@ -326,8 +355,11 @@ def test_yes_downloads_and_goes_on(command, listed, server, monkeypatch, picture
 
 
 def test_from_the_server_to_the_picture(command, listed, server, picture, tmp_path):
-    """A pickle of ADM: by its name, by the file's own, and converted, also beside it, it restores the same."""
-    state, file = random_state(tiny()), tmp_path / "w.pt"
+    """A pickle of ADM: by its name, by the file's own, and converted, also beside it, it restores
+    the same.
+    """
+    state = random_state(tiny())
+    file = tmp_path / "w.pt"
     torch.save(state, file)
     data = server.files["/w.pt"] = file.read_bytes()
     listed(size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -353,7 +385,9 @@ def test_another_network_than_the_catalogue_says(command, listed, server, pictur
 
 
 def reader(monkeypatch) -> list[tuple[Path, Any]]:
-    """Put a reader of foreign layouts in place that finds the shipped network in every file; what it is asked."""
+    """Put a reader of foreign layouts in place that finds the shipped network in every file; what
+    it is asked.
+    """
     read = []
 
     shipped = layouts.read(pretrained.checkpoint_path("default"))
@@ -367,7 +401,9 @@ def reader(monkeypatch) -> list[tuple[Path, Any]]:
 
 
 def test_a_local_file_with_the_name_of_a_public_one(listed, monkeypatch, tmp_path):
-    """What shapes do not tell is taken from the catalogue; a file of another name or size is another file."""
+    """What shapes do not tell is taken from the catalogue; a file of another name or size is
+    another file.
+    """
     read = reader(monkeypatch)
     for name, data in (("w.pt", DATA), ("other.pt", DATA), ("w.pt", DATA[1:])):
         (tmp_path / name).write_bytes(data)
@@ -383,7 +419,8 @@ def test_a_file_that_was_fetched_by_hand(command, cache, listed, server, tmp_pat
     outcome = get(command, "--yes")
     assert outcome.code == 3
     assert "its address is unknown: fetch w.pt from http://127.0.0.1/page" in outcome.err
-    wrong, right = tmp_path / "wrong.pt", tmp_path / "right.pt"
+    wrong = tmp_path / "wrong.pt"
+    right = tmp_path / "right.pt"
     wrong.write_bytes(DATA[::-1])
     right.write_bytes(DATA)
     assert get(command, "--from", tmp_path / "absent").code == 5
@@ -468,7 +505,9 @@ def test_a_cache_that_cannot_be_written(command, cache, listed):
         assert said in outcome.err
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs permissions, which root is above")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs permissions, which root is above"
+)
 def test_a_read_only_cache_serves_what_is_in_it(command, cache, listed, monkeypatch, picture):
     assert get(command, "--yes").code == 0
     folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
@@ -486,7 +525,11 @@ def test_a_read_only_cache_serves_what_is_in_it(command, cache, listed, monkeypa
 def test_a_damaged_record(command, cache, listed):
     assert get(command, "--yes").code == 0
     record = cache / "models" / "tiny" / "installed.json"
-    for text, said in (("{", "cannot be read"), ("{}", "is no record of ours"), ("[]", "is no record of ours")):
+    for text, said in (
+        ("{", "cannot be read"),
+        ("{}", "is no record of ours"),
+        ("[]", "is no record of ours"),
+    ):
         record.write_text(text)
         outcome = command("models")
         assert outcome.code == 5
@@ -516,16 +559,23 @@ def test_a_file_that_lost_its_end_is_not_installed(command, cache, listed, serve
 def test_info_says_what_is_installed(command, cache, listed):
     assert get(command, "--yes").code == 0
     info = json.loads(command("info", "--json").out)["models"]
-    assert info == {"cache": str(cache), "installed": "tiny", "installed_size_bytes": len(DATA), "offline": False}
+    assert info == {
+        "cache": str(cache),
+        "installed": "tiny",
+        "installed_size_bytes": len(DATA),
+        "offline": False,
+    }
 
 
 def in_a_process(
-    prelude: str = "pass", arguments: Sequence[str] = ("models", "get", "tiny", "--yes"), **streams: int
+    prelude: str = "pass",
+    arguments: Sequence[str] = ("models", "get", "tiny", "--yes"),
+    **streams: int,
 ) -> subprocess.Popen[str]:
     """The command, with the catalogue of this test."""
     code = (
-        f"import sys; from pathlib import Path; from pretrained import catalogue; import cli; {prelude}; "
-        f"catalogue.CATALOGUE = Path({str(catalogue.CATALOGUE)!r}); "
+        "import sys; from pathlib import Path; from pretrained import catalogue; import cli; "
+        f"{prelude}; catalogue.CATALOGUE = Path({str(catalogue.CATALOGUE)!r}); "
         f"sys.exit(cli.exit_code({list(arguments)}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
@@ -566,7 +616,10 @@ def test_two_processes_download_once(cache, listed, server):
         while not server.asked and time.monotonic() < until:
             time.sleep(0.02)
         second = in_a_process()
-        assert "tiny is being downloaded by another process; waiting for it" in second.stderr.readline()
+        assert (
+            "tiny is being downloaded by another process; waiting for it"
+            in second.stderr.readline()
+        )
     finally:
         server.release.set()
         said = [process.communicate(timeout=60)[1] for process in (first, second)]
@@ -577,8 +630,13 @@ def test_two_processes_download_once(cache, listed, server):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no resource limits")
 def test_a_full_disk(command, cache, listed, server):
-    """A limit of the file size stands for the end of the disk: it is said, and the next attempt goes on from there."""
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))"
+    """A limit of the file size stands for the end of the disk: it is said, and the next attempt
+    goes on from there.
+    """
+    limit = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, "
+        "resource.RLIM_INFINITY))"
+    )
     process = in_a_process(limit)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 5, said
@@ -596,11 +654,16 @@ def test_a_full_disk(command, cache, listed, server):
 
 @pytest.fixture
 def hub(server, monkeypatch) -> Callable[[dict[str, bytes]], None]:
-    """``hub(files)`` serves a repository ``me/small`` with these files; the commit of ``main`` is c0ffee."""
+    """``hub(files)`` serves a repository ``me/small`` with these files; the commit of ``main`` is
+    c0ffee.
+    """
     monkeypatch.setenv("HF_ENDPOINT", f"{server.address}/")
 
     def serve(files: dict[str, bytes]) -> None:
-        facts = [{"rfilename": name, "size": len(data), **_large(name, data)} for name, data in files.items()]
+        facts = [
+            {"rfilename": name, "size": len(data), **_large(name, data)}
+            for name, data in files.items()
+        ]
         answer = json.dumps({"sha": "c0ffee", "siblings": facts}).encode()
         server.files["/api/models/me/small/revision/main"] = answer
         server.files |= {f"/me/small/resolve/c0ffee/{name}": data for name, data in files.items()}
@@ -617,7 +680,13 @@ def _large(name: str, data: bytes) -> dict[str, Any]:
 def test_a_model_of_ours_on_the_hub(command, cache, hub, server, picture, tmp_path, monkeypatch):
     """From the question to the picture, without code of others; the second run asks nobody."""
     shipped = pretrained.checkpoint_path("default")
-    hub({"README.md": b"x", "m.safetensors": shipped.read_bytes(), "m.json": shipped.with_suffix(".json").read_bytes()})
+    hub(
+        {
+            "README.md": b"x",
+            "m.safetensors": shipped.read_bytes(),
+            "m.json": shipped.with_suffix(".json").read_bytes(),
+        }
+    )
     refused = command("sr", picture(), "--model", "hf:me/small")
     assert refused.code == 3
     assert "restore models get hf:me/small --yes" in refused.err
@@ -630,7 +699,10 @@ def test_a_model_of_ours_on_the_hub(command, cache, hub, server, picture, tmp_pa
     ours = command("sr", picture(), tmp_path / "b.png", "--scale", "2")
     assert (theirs.code, ours.code) == (0, 0)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert json.loads(command("models", "show", "hf:me/small", "--json").out)["repository"] == "me/small@c0ffee"
+    assert (
+        json.loads(command("models", "show", "hf:me/small", "--json").out)["repository"]
+        == "me/small@c0ffee"
+    )
     assert "hf:me/small" in command("models").out
     assert command("models", "remove", "hf:me/small").code == 0
 
@@ -659,10 +731,17 @@ def test_the_size_of_a_repository_is_said_before(command, hub, monkeypatch):
 def test_a_model_of_diffusers_on_the_hub(hub, monkeypatch, folder):
     """Safetensors before pickles, and what diffusers wrote of network and schedule beside them."""
     names = ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors", "config.json")
-    hub({f"{folder}{name}": name.encode() for name in names} | {"scheduler/scheduler_config.json": b"{}"})
+    hub(
+        {f"{folder}{name}": name.encode() for name in names}
+        | {"scheduler/scheduler_config.json": b"{}"}
+    )
     source = store.source_of("hf:me/small")
     found = store.install(source)
-    assert sorted(found.files) == ["config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"]
+    assert sorted(found.files) == [
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        "scheduler_config.json",
+    ]
     assert (found.folder / "config.json").read_bytes() == b"config.json"
     read = reader(monkeypatch)
     assert pretrained.load("hf:me/small").sha256 == hashlib.sha256(names[1].encode()).hexdigest()
@@ -712,10 +791,14 @@ def test_weights_without_a_description(command, tmp_path, picture):
 
 
 def test_convert(command, monkeypatch, listed, tmp_path):
-    """The layouts' own writer is called with what is known of the file, and its refusals become exit codes."""
+    """The layouts' own writer is called with what is known of the file, and its refusals become
+    exit codes.
+    """
     called = []
 
-    def convert(source: Path, target: Path, *, overwrite: bool = False, expected: Any = None) -> None:
+    def convert(
+        source: Path, target: Path, *, overwrite: bool = False, expected: Any = None
+    ) -> None:
         called.append((source, target, overwrite, expected))
         if source.name == "bad.pt":
             raise CheckpointError("no layout has such keys")
@@ -731,9 +814,16 @@ def test_convert(command, monkeypatch, listed, tmp_path):
     assert "--overwrite" in command("models", "convert", tmp_path / "w.pt", out).err
     assert command("models", "convert", tmp_path / "w.pt", out).code == 5
     assert command("models", "convert", tmp_path / "w.pt", out, "--overwrite").code == 0
-    assert "no layout has such keys" in command("models", "convert", tmp_path / "bad.pt", out, "--overwrite").err
+    assert (
+        "no layout has such keys"
+        in command("models", "convert", tmp_path / "bad.pt", out, "--overwrite").err
+    )
     assert command("models", "convert", tmp_path / "w.pt", tmp_path / "out.pt").code == 1
-    for absent, said in ((tmp_path / "absent.pt", "no weights at"), ("tiny", "--yes downloads it"), ("tinny", "tiny?")):
+    for absent, said in (
+        (tmp_path / "absent.pt", "no weights at"),
+        ("tiny", "--yes downloads it"),
+        ("tinny", "tiny?"),
+    ):
         outcome = command("models", "convert", absent, out, "--overwrite")
         assert outcome.code == 3
         assert said in outcome.err

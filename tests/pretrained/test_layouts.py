@@ -1,4 +1,5 @@
-"""Weights of others under our names: parity with networks that others wrote, and every trap between the layouts.
+"""Weights of others under our names: parity with networks that others wrote, and every trap between
+the layouts.
 
 Each trap is sprung as well: what loads without complaint and is wrong must answer differently.
 """
@@ -81,8 +82,17 @@ VARIANTS = {
         "down_block_types": ("AttnDownBlock2D",),
         "up_block_types": ("AttnUpBlock2D",),
     },
-    "symmetric padding, shifted embedding": {**GOOGLE, "downsample_padding": 1, "flip_sin_to_cos": True},
-    "heads, groups, eps": {**GOOGLE, "attention_head_dim": 8, "norm_num_groups": 16, "norm_eps": 1e-3},
+    "symmetric padding, shifted embedding": {
+        **GOOGLE,
+        "downsample_padding": 1,
+        "flip_sin_to_cos": True,
+    },
+    "heads, groups, eps": {
+        **GOOGLE,
+        "attention_head_dim": 8,
+        "norm_num_groups": 16,
+        "norm_eps": 1e-3,
+    },
     "no attention": {
         **GOOGLE,
         "down_block_types": ("DownBlock2D",) * 3,
@@ -100,7 +110,12 @@ def unet2d(options: dict[str, Any]) -> nn.Module:
 
 def diffusers_folder(network: nn.Module, folder: Path, **scheduler: Any) -> Path:
     network.save_pretrained(folder)
-    description = {"num_train_timesteps": 1000, "beta_schedule": "linear", "prediction_type": "epsilon", **scheduler}
+    description = {
+        "num_train_timesteps": 1000,
+        "beta_schedule": "linear",
+        "prediction_type": "epsilon",
+        **scheduler,
+    }
     (folder / "scheduler_config.json").write_text(json.dumps(description))
     return folder
 
@@ -128,7 +143,9 @@ def answer(network: nn.Module, *inputs: Tensor) -> Tensor:
 
 def changed(denoiser: Denoiser, **options: Any) -> Backbone:
     """The same weights under other options."""
-    backbone = ModelConfig.from_dict({**vars(denoiser.config), "backbone": vars(denoiser.config.backbone) | options})
+    backbone = ModelConfig.from_dict(
+        {**vars(denoiser.config), "backbone": vars(denoiser.config.backbone) | options}
+    )
     network = build_backbone(backbone.backbone).eval()
     network.load_state_dict(denoiser.network.state_dict())
     return network
@@ -138,7 +155,8 @@ def differs(found: Tensor, expected: Tensor) -> bool:
     return bool((found - expected).abs().max() > CLEARLY * expected.abs().max())
 
 
-# --- diffusers ------------------------------------------------------------------------------------------------------
+# --- diffusers
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -166,17 +184,26 @@ def test_a_diffusers_pickle_with_the_names_of_old(tmp_path) -> None:
         state[key] = tensor
     torch.save(state, tmp_path / "diffusion_pytorch_model.bin")
     x, time = noisy()
-    torch.testing.assert_close(answer(loaded(tmp_path).network, x, time), answer(network, x, time), **CLOSE)
+    torch.testing.assert_close(
+        answer(loaded(tmp_path).network, x, time), answer(network, x, time), **CLOSE
+    )
 
 
 def test_a_diffusers_pipeline_in_subfolders(tmp_path) -> None:
     network = unet2d(GOOGLE)
     network.save_pretrained(tmp_path / "unet")
     (tmp_path / "scheduler").mkdir()
-    chain = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction", "num_train_timesteps": 500}
+    chain = {
+        "beta_schedule": "squaredcos_cap_v2",
+        "prediction_type": "v_prediction",
+        "num_train_timesteps": 500,
+    }
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(chain))
     config, _ = layouts.read(tmp_path)
-    assert (config["schedule"], config["parameterization"]) == ({"name": "cosine", "timesteps": 500}, "v")
+    assert (config["schedule"], config["parameterization"]) == (
+        {"name": "cosine", "timesteps": 500},
+        "v",
+    )
 
 
 TRAPS = {
@@ -248,12 +275,17 @@ def test_trap_of_the_way_up_which_diffusers_counts_from_the_bottom(tmp_path, mon
         layouts.read(folder)
 
 
-# --- pesser ---------------------------------------------------------------------------------------------------------
+# --- pesser
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"blocks": 1, "multipliers": (1, 1, 2, 2), "attention": (2,)}, {"multipliers": (1,), "attention": ()}],
+    [
+        {},
+        {"blocks": 1, "multipliers": (1, 1, 2, 2), "attention": (2,)},
+        {"multipliers": (1,), "attention": ()},
+    ],
     ids=str,
 )
 def test_a_ddpm_of_pessers_answers_as_restated(options: dict[str, Any], tmp_path) -> None:
@@ -266,30 +298,42 @@ def test_a_ddpm_of_pessers_answers_as_restated(options: dict[str, Any], tmp_path
 
 
 def test_pesser_and_diffusers_are_one_network(tmp_path) -> None:
-    """A witness for the restatement: diffusers computes the same from the same numbers under its own names."""
+    """A witness for the restatement: diffusers computes the same from the same numbers under its
+    own names.
+    """
     restated = randomised(DdpmNetwork(multipliers=(1, 1, 2), attention=(1,)))
     network = diffusers.UNet2DModel(**GOOGLE).eval()
-    mine, others = restated.state_dict(), network.state_dict()
+    mine = restated.state_dict()
+    others = network.state_dict()
     theirs = UNet2D(others, {"flip_sin_to_cos": False}, None).sources()
     for ours, stems in Ddpm(mine).sources().items():
         for one, other in zip(stems, theirs[ours], strict=True):
             for kind in ("weight", "bias"):
                 if f"{one}.{kind}" in mine:
-                    others[f"{other}.{kind}"] = mine[f"{one}.{kind}"].reshape(others[f"{other}.{kind}"].shape)
+                    others[f"{other}.{kind}"] = mine[f"{one}.{kind}"].reshape(
+                        others[f"{other}.{kind}"].shape
+                    )
     network.load_state_dict(others)
     x, time = noisy()
     torch.testing.assert_close(answer(restated, x, time), answer(network, x, time), **CLOSE)
     config, _ = layouts.read(saved(restated, tmp_path / "ddpm.pt"))
     described, _ = layouts.read(diffusers_folder(network, tmp_path / "folder"))
-    differing = {key for key, value in config["backbone"].items() if described["backbone"][key] != value}
+    differing = {
+        key for key, value in config["backbone"].items() if described["backbone"][key] != value
+    }
     assert differing == {"qkv_order"}  # which does not matter with one head
 
 
 def test_a_list_of_states_gives_the_averaged_one(tmp_path) -> None:
-    """DDIM's and DDRM's code saves [model, optimiser, epoch, step, averaged model], in DataParallel."""
-    model, averaged = randomised(DdpmNetwork(), 0), randomised(DdpmNetwork(), 1)
+    """DDIM's and DDRM's code saves [model, optimiser, epoch, step, averaged model], in
+    DataParallel.
+    """
+    model = randomised(DdpmNetwork(), 0)
+    averaged = randomised(DdpmNetwork(), 1)
     states = [{f"module.{k}": v for k, v in net.state_dict().items()} for net in (model, averaged)]
-    torch.save([states[0], {"state": {}, "param_groups": []}, 7, 1000, states[1]], tmp_path / "ckpt.pth")
+    torch.save(
+        [states[0], {"state": {}, "param_groups": []}, 7, 1000, states[1]], tmp_path / "ckpt.pth"
+    )
     x, time = noisy()
     found = answer(loaded(tmp_path / "ckpt.pth").network, x, time)
     torch.testing.assert_close(found, answer(averaged, x, time), **CLOSE)
@@ -321,20 +365,26 @@ def test_trap_in_pessers_layout(trap: str, tmp_path, monkeypatch) -> None:
     assert differs(answer(changed(loaded(path), **of_the_backbone), x, time), expected)
 
 
-# --- SR3 ------------------------------------------------------------------------------------------------------------
+# --- SR3
+# ------------------------------------------------------------------------------------------------
 
 GROUPS_32 = {"backbone": {"norm_groups": 32}}
 
 
 def sr3_parts() -> tuple[Tensor, Condition, Tensor]:
     g = torch.Generator().manual_seed(3)
-    x, picture = torch.randn(2, 3, 16, 16, generator=g), torch.rand(2, 3, 16, 16, generator=g) * 2 - 1
+    x = torch.randn(2, 3, 16, 16, generator=g)
+    picture = torch.rand(2, 3, 16, 16, generator=g) * 2 - 1
     return x, Condition(picture, torch.ones(2, 1, 16, 16)), torch.tensor([0.3, 4.0])
 
 
 @pytest.mark.parametrize(
     ("options", "groups"),
-    [({}, 32), ({"blocks": 1, "attention": ()}, 32), ({"channels": 64, "groups": 16, "multipliers": (1, 1)}, 16)],
+    [
+        ({}, 32),
+        ({"blocks": 1, "attention": ()}, 32),
+        ({"channels": 64, "groups": 16, "multipliers": (1, 1)}, 16),
+    ],
     ids=str,
 )
 def test_sr3_denoises_as_restated(options: dict[str, Any], groups: int, tmp_path) -> None:
@@ -346,9 +396,13 @@ def test_sr3_denoises_as_restated(options: dict[str, Any], groups: int, tmp_path
     alpha = torch.rsqrt(1 + sigma**2)
     with torch.no_grad():
         found = denoise(x, sigma, condition)
-        noise = network(torch.cat([condition.picture, alpha[:, None, None, None] * x], dim=1), alpha)
+        noise = network(
+            torch.cat([condition.picture, alpha[:, None, None, None] * x], dim=1), alpha
+        )
     torch.testing.assert_close(found.noise, noise, **CLOSE)
-    torch.testing.assert_close(found.clean, x - sigma[:, None, None, None] * noise, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        found.clean, x - sigma[:, None, None, None] * noise, rtol=1e-5, atol=1e-4
+    )
     assert noise.abs().max() > 0.1
 
 
@@ -374,7 +428,9 @@ def test_trap_in_sr3s_layout(trap: str, tmp_path, monkeypatch) -> None:
         denoise = loaded(path, GROUPS_32)
         denoise.network = changed(denoise, **of_the_backbone)
         if trap not in SR3_TRAPS:
-            denoise = Denoiser(denoise.network, ModelConfig(**{**vars(denoise.config), "time": "step"}))
+            denoise = Denoiser(
+                denoise.network, ModelConfig(**{**vars(denoise.config), "time": "step"})
+            )
         assert differs(denoise(x, sigma, condition).noise, expected)
 
 
@@ -383,7 +439,9 @@ def test_sr3s_chain_is_read_from_its_buffers(tmp_path) -> None:
     path = saved(randomised(Sr3Network(betas=betas)), tmp_path / "gen.pth")
     denoise = loaded(path, GROUPS_32)
     expected = torch.from_numpy(linear_alphas_cumprod(2000, 1e-6, 1e-2))
-    torch.testing.assert_close(torch.from_numpy(denoise.schedule.alphas_cumprod), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(denoise.schedule.alphas_cumprod), expected, rtol=1e-6, atol=0
+    )
     assert denoise.config.condition_required
     with pytest.raises(ValueError, match="trained with its condition alone"):
         denoise(torch.zeros(1, 3, 16, 16), 1.0)
@@ -393,9 +451,14 @@ def test_sr3s_chain_is_read_from_its_buffers(tmp_path) -> None:
 
 
 def test_trap_of_how_the_condition_is_enlarged() -> None:
-    """Pillow made Janspiry's conditions, torch's bilinear ADM's; torch's own cubic is another one."""
+    """Pillow made Janspiry's conditions, torch's bilinear ADM's; torch's own cubic is another
+    one.
+    """
     low = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    planes = [Image.fromarray(plane.numpy()).resize((32, 24), Image.Resampling.BICUBIC) for plane in low[0]]
+    planes = [
+        Image.fromarray(plane.numpy()).resize((32, 24), Image.Resampling.BICUBIC)
+        for plane in low[0]
+    ]
     by_pillow = torch.stack([torch.from_numpy(np.array(plane)) for plane in planes])[None]
     found = enlarged(low, (24, 32), "pil-bicubic")
     torch.testing.assert_close(found, by_pillow, rtol=0, atol=1e-5)
@@ -405,10 +468,16 @@ def test_trap_of_how_the_condition_is_enlarged() -> None:
     assert differs(bilinear, by_pillow)
 
 
-# --- ADM ------------------------------------------------------------------------------------------------------------
+# --- ADM
+# ------------------------------------------------------------------------------------------------
 
 ADM_SMALL = BackboneConfig(
-    channels=32, channel_multipliers=(1, 2), blocks=1, attention_factors=(2,), heads=4, learned_variance=True
+    channels=32,
+    channel_multipliers=(1, 2),
+    blocks=1,
+    attention_factors=(2,),
+    heads=4,
+    learned_variance=True,
 )
 SAID = {"schedule": {"name": "linear"}, "backbone": {"heads": 4, "qkv_order": "legacy"}}
 ADM_VARIANTS: dict[str, dict[str, Any]] = {
@@ -418,9 +487,21 @@ ADM_VARIANTS: dict[str, dict[str, Any]] = {
     "classes": {"classes": 5, "resblock_updown": True},
     "upsampler": {"condition_channels": 3, "resblock_updown": True},
     "no attention in the levels": {"attention_factors": ()},
-    "no attention at all": {"attention_factors": (), "middle_attention": False, "resblock_updown": True},
-    "three levels, two blocks": {"channel_multipliers": (1, 1, 2), "blocks": 2, "attention_factors": (2, 4)},
-    "half width in front": {"channels": 64, "channel_multipliers": (0.5, 1, 1), "resblock_updown": True},
+    "no attention at all": {
+        "attention_factors": (),
+        "middle_attention": False,
+        "resblock_updown": True,
+    },
+    "three levels, two blocks": {
+        "channel_multipliers": (1, 1, 2),
+        "blocks": 2,
+        "attention_factors": (2, 4),
+    },
+    "half width in front": {
+        "channels": 64,
+        "channel_multipliers": (0.5, 1, 1),
+        "resblock_updown": True,
+    },
     "one level": {"channel_multipliers": (1,), "attention_factors": (1,)},
 }
 
@@ -432,27 +513,37 @@ def adm_file(path: Path, **options: Any) -> tuple[Path, Backbone]:
 
 @pytest.mark.parametrize("name", ADM_VARIANTS)
 def test_adms_architecture_is_read_from_its_weights(name: str, tmp_path) -> None:
-    """ADM's names are ours; tests/test_backbone.py compares what they compute with its definition."""
+    """ADM's names are ours; tests/test_backbone.py compares what they compute with its
+    definition.
+    """
     path, network = adm_file(tmp_path / "model.pt", **ADM_VARIANTS[name])
     found = loaded(path, SAID)
     assert found.config.backbone == network.config
     x, time = noisy(network.config.in_channels)
     label = (torch.tensor([4, 0]),) if network.config.classes else ()
-    torch.testing.assert_close(answer(found.network, x, time, *label), answer(network, x, time, *label), **CLOSE)
+    torch.testing.assert_close(
+        answer(found.network, x, time, *label), answer(network, x, time, *label), **CLOSE
+    )
 
 
 def test_trap_of_adms_two_orders_of_queries_keys_and_values(tmp_path) -> None:
-    """They have the same shapes: nobody but the catalogue or the user can tell them apart, so somebody must."""
+    """They have the same shapes: nobody but the catalogue or the user can tell them apart, so
+    somebody must.
+    """
     path, network = adm_file(tmp_path / "model.pt")
     x, time = noisy()
     other = {"schedule": {"name": "linear"}, "backbone": {"heads": 4, "qkv_order": "new"}}
     assert differs(answer(loaded(path, other).network, x, time), answer(network, x, time))
-    with pytest.raises(layouts.CheckpointError, match=r"say it in.*schedule.*head_channels = 64.*qkv_order"):
+    with pytest.raises(
+        layouts.CheckpointError, match=r"say it in.*schedule.*head_channels = 64.*qkv_order"
+    ):
         layouts.read(path)
 
 
 def test_trap_of_adms_condition_which_comes_last(tmp_path) -> None:
-    """ADM's upsampler sees [noisy picture, condition], SR3 the other way round; both have six channels."""
+    """ADM's upsampler sees [noisy picture, condition], SR3 the other way round; both have six
+    channels.
+    """
     path, network = adm_file(tmp_path / "model.pt", condition_channels=3)
     denoise = loaded(path, SAID)
     x, condition, sigma = sr3_parts()
@@ -466,7 +557,11 @@ def test_trap_of_adms_condition_which_comes_last(tmp_path) -> None:
     torch.testing.assert_close(found, right, **CLOSE)
     assert differs(wrong, right)
     config = denoise.config
-    assert (config.condition_required, config.condition_resampling, config.scale) == (True, "bilinear", 4)
+    assert (config.condition_required, config.condition_resampling, config.scale) == (
+        True,
+        "bilinear",
+        4,
+    )
 
 
 def test_improved_ddpms_long_chain_is_told_in_thousandths(tmp_path) -> None:
@@ -481,7 +576,8 @@ def test_improved_ddpms_long_chain_is_told_in_thousandths(tmp_path) -> None:
     torch.testing.assert_close(seen[0], torch.tensor([500.0]), rtol=1e-3, atol=0)
 
 
-# --- EDM ------------------------------------------------------------------------------------------------------------
+# --- EDM
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -499,13 +595,16 @@ def edm_file(edm, tmp_path) -> Path:
 @pytest.mark.parametrize("sigma", [[0.002, 0.5], [3.0, 80.0]], ids=str)
 def test_edm_denoises_as_restated(sigma: list[float], edm, edm_file) -> None:
     """Over its whole range: the clean estimate of its preconditioning."""
-    denoise, levels = loaded(edm_file).of_class(4), torch.tensor(sigma)
+    denoise = loaded(edm_file).of_class(4)
+    levels = torch.tensor(sigma)
     x = levels[:, None, None, None] * noisy()[0]
     with torch.no_grad():
         expected = edm(x, levels, torch.tensor([4, 4]))
         found = denoise(x, levels)
     torch.testing.assert_close(found.clean, expected, rtol=1e-5, atol=2e-5)
-    torch.testing.assert_close(found.clean + levels[:, None, None, None] * found.noise, x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found.clean + levels[:, None, None, None] * found.noise, x, rtol=1e-4, atol=1e-4
+    )
     assert denoise.config.size == 16
     assert denoise.schedule.sigmas[[0, -1]] == pytest.approx([0.002, 80.0])
 
@@ -539,7 +638,11 @@ def test_trap_in_edms_layout(trap: str, edm, edm_file, monkeypatch) -> None:
     if not EDM_TRAPS[trap](None):
         monkeypatch.setattr(Edm, "arranged", _like_adm)
     denoise = loaded(edm_file)
-    denoise = Denoiser(denoise.network, ModelConfig(**{**vars(denoise.config), **EDM_TRAPS[trap](denoise.config)}), 4)
+    denoise = Denoiser(
+        denoise.network,
+        ModelConfig(**{**vars(denoise.config), **EDM_TRAPS[trap](denoise.config)}),
+        4,
+    )
     with torch.no_grad():
         assert differs(denoise(x, sigma).clean, edm(x, sigma, torch.tensor([4, 4])))
 

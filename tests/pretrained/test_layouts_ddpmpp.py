@@ -1,4 +1,6 @@
-"""EDM's DDPM++ under our names: parity with a restatement, its size, every difference to ADM, and what is refused."""
+"""EDM's DDPM++ under our names: parity with a restatement, its size, every difference to ADM, and
+what is refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,13 @@ CLEARLY = 1e-2
 """By how much a sprung trap must change the answer, of which the largest number is about 1."""
 LABEL = 3
 PAIR = ("weight", "bias")
-SMALL: dict[str, Any] = {"size": 16, "multipliers": (1, 1), "blocks": 1, "attention": (8,), "classes": 5}
+SMALL: dict[str, Any] = {
+    "size": 16,
+    "multipliers": (1, 1),
+    "blocks": 1,
+    "attention": (8,),
+    "classes": 5,
+}
 Sprung = Callable[[pytest.MonkeyPatch, Path], Denoiser]
 
 
@@ -66,12 +74,16 @@ NOISE = torch.tensor([-0.9, 0.8])
 
 def answer(denoiser: Denoiser, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return denoiser.network(x, NOISE, *([torch.tensor([LABEL, 0])] if denoiser.config.backbone.classes else []))
+        return denoiser.network(
+            x, NOISE, *([torch.tensor([LABEL, 0])] if denoiser.config.backbone.classes else [])
+        )
 
 
 def restated(network: DdpmppNetwork, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return network.network(x, NOISE, torch.tensor([LABEL, 0]) if hasattr(network.model, "map_label") else None)
+        return network.network(
+            x, NOISE, torch.tensor([LABEL, 0]) if hasattr(network.model, "map_label") else None
+        )
 
 
 @pytest.mark.parametrize(
@@ -96,10 +108,12 @@ def test_a_ddpmpp_answers_as_restated(options: dict[str, Any], tmp_path) -> None
 @pytest.mark.parametrize("sigma", [[0.002, 0.5], [3.0, 80.0]], ids=str)
 def test_it_denoises_as_restated(sigma: list[float], network, file) -> None:
     """Over its whole range: the clean estimate of EDM's preconditioning."""
-    denoise, levels = loaded(file).of_class(LABEL), torch.tensor(sigma)
+    denoise = loaded(file).of_class(LABEL)
+    levels = torch.tensor(sigma)
     x = levels[:, None, None, None] * noisy()
     with torch.no_grad():
-        expected, found = network(x, levels, torch.tensor([LABEL, LABEL])), denoise(x, levels)
+        expected = network(x, levels, torch.tensor([LABEL, LABEL]))
+        found = denoise(x, levels)
     torch.testing.assert_close(found.clean, expected, rtol=1e-5, atol=2e-5)
     assert denoise.config.size == 16
     assert denoise.schedule.sigmas[[0, -1]] == pytest.approx([0.002, 80.0])
@@ -123,8 +137,12 @@ def test_published_networks_are_read_whole(name: str) -> None:
         renamed.check(config["backbone"])
         network = build_backbone(ModelConfig.from_dict(config).backbone)
     assert sum(t.numel() for k, t in state.items() if "filter" not in k) == parameters
-    assert {k: p.shape for k, p in network.named_parameters()} == {k: t.shape for k, t in renamed.state.items()}
-    not_needed = 9 * 128 + (128 if options.get("classes") else 0)  # augmentation; the bias of classes, in their table
+    assert {k: p.shape for k, p in network.named_parameters()} == {
+        k: t.shape for k, t in renamed.state.items()
+    }
+    not_needed = 9 * 128 + (
+        128 if options.get("classes") else 0
+    )  # augmentation; the bias of classes, in their table
     assert sum(p.numel() for p in network.parameters()) == parameters - not_needed
     backbone = config["backbone"]
     assert (config["size"], backbone["blocks"]) == (options.get("size", 32), 4)
@@ -135,10 +153,13 @@ def test_published_networks_are_read_whole(name: str) -> None:
 def test_converted_it_needs_its_code_no_more(network, file, tmp_path) -> None:
     layouts.convert(file, tmp_path / "ours.safetensors")
     x = noisy()
-    torch.testing.assert_close(answer(loaded(tmp_path / "ours.safetensors"), x), restated(network, x), **CLOSE)
+    torch.testing.assert_close(
+        answer(loaded(tmp_path / "ours.safetensors"), x), restated(network, x), **CLOSE
+    )
 
 
-# --- traps ----------------------------------------------------------------------------------------------------------
+# --- traps
+# ------------------------------------------------------------------------------------------------
 
 
 def _with(**options: Any) -> Sprung:
@@ -201,13 +222,15 @@ def test_trap_of_the_eps(tmp_path) -> None:
         first = network.model.enc["16x16_conv"]
         first.weight.mul_(1e-2)
         first.bias.zero_()
-    path, x = saved(network, tmp_path / "dark.safetensors"), noisy()
+    path = saved(network, tmp_path / "dark.safetensors")
+    x = noisy()
     expected = restated(network, x)
     torch.testing.assert_close(answer(loaded(path), x), expected, rtol=1e-4, atol=1e-4)
     assert differs(answer(_with(norm_eps=1e-5)(None, path), x), expected)
 
 
-# --- refused --------------------------------------------------------------------------------------------------------
+# --- refused
+# ------------------------------------------------------------------------------------------------
 
 
 def refused(state: State, path: Path, match: str, expected: dict[str, Any] | None = None) -> None:
@@ -233,7 +256,9 @@ def test_ncsnpp_is_refused_by_name(mark: State, network, tmp_path) -> None:
 def test_norms_of_fewer_groups_are_refused(kind: type[nn.Module], tmp_path) -> None:
     network = kind(channels=64, multipliers=(1, 1), attention=())
     refused(
-        network.state_dict(), tmp_path / "narrow.safetensors", "its norms over 64 channels have fewer than 32 groups"
+        network.state_dict(),
+        tmp_path / "narrow.safetensors",
+        "its norms over 64 channels have fewer than 32 groups",
     )
 
 
@@ -243,19 +268,35 @@ def test_without_augmentation_it_may_be_a_vp_baseline(tmp_path) -> None:
     state = DdpmppNetwork(**{**SMALL, "augmented": False}).state_dict()
     refused(state, path, 'parameterization = "edm", if it is')
     refused(state, path, "parameterization: edm, expected epsilon", {"parameterization": "epsilon"})
-    assert layouts.read(path, expected={"parameterization": "edm"})[0]["backbone"]["layout"] == "ddpm++"
+    assert (
+        layouts.read(path, expected={"parameterization": "edm"})[0]["backbone"]["layout"]
+        == "ddpm++"
+    )
 
 
 def test_tensors_that_do_not_fit_are_named(network, tmp_path) -> None:
-    state, path = network.state_dict(), tmp_path / "edm.safetensors"
-    refused({k: t for k, t in state.items() if k != "model.map_label.bias"}, path, "map_label needs weight and bias")
-    attending = {f"model.dec.8x8_block0.qkv.{kind}": state[f"model.dec.8x8_block1.qkv.{kind}"].clone() for kind in PAIR}
-    refused({**state, **attending}, path, "2 unexpected: dec.8x8_block0.qkv.bias, dec.8x8_block0.qkv.weight")
+    state = network.state_dict()
+    path = tmp_path / "edm.safetensors"
+    refused(
+        {k: t for k, t in state.items() if k != "model.map_label.bias"},
+        path,
+        "map_label needs weight and bias",
+    )
+    attending = {
+        f"model.dec.8x8_block0.qkv.{kind}": state[f"model.dec.8x8_block1.qkv.{kind}"].clone()
+        for kind in PAIR
+    }
+    refused(
+        {**state, **attending},
+        path,
+        "2 unexpected: dec.8x8_block0.qkv.bias, dec.8x8_block0.qkv.weight",
+    )
     lost = {k: t for k, t in state.items() if not k.startswith("model.dec.16x16_up.skip.")}
     refused(lost, path, "2 missing: dec.16x16_up.skip.bias, dec.16x16_up.skip.weight")
 
 
-# --- the network by itself ------------------------------------------------------------------------------------------
+# --- the network by itself
+# ------------------------------------------------------------------------------------------
 
 OWN = BackboneConfig(
     layout="ddpm++",

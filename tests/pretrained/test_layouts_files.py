@@ -1,4 +1,6 @@
-"""Files of weights that cannot be used: each is refused with its reason, and nothing in it is run. And `convert`."""
+"""Files of weights that cannot be used: each is refused with its reason, and nothing in it is run.
+And `convert`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.networks import random_file, tiny
 from support.pictures import piece
-from support.published_networks import DdpmNetwork, DdpmppNetwork, EdmNetwork, Sr3Network, randomised
+from support.published_networks import (
+    DdpmNetwork,
+    DdpmppNetwork,
+    EdmNetwork,
+    Sr3Network,
+    randomised,
+)
 
 import pretrained
 from pretrained import CheckpointError, layouts
@@ -51,9 +59,18 @@ SR3 = {
 }
 PUBLISHED = {
     "DDPM 256, by pesser and by Google": (DDPM, 113_673_219),
-    "DDPM CIFAR-10": ({**DDPM, "channel_multipliers": (1, 2, 2, 2), "attention_factors": (2,)}, 35_746_307),
-    "SR3 16 to 128": ({**SR3, "channel_multipliers": (1, 2, 4, 8, 8), "attention_factors": (8,)}, 97_807_491),
-    "SR3 64 to 512": ({**SR3, "channel_multipliers": (1, 2, 4, 8, 16), "blocks": 1, "norm_groups": 16}, 155_334_339),
+    "DDPM CIFAR-10": (
+        {**DDPM, "channel_multipliers": (1, 2, 2, 2), "attention_factors": (2,)},
+        35_746_307,
+    ),
+    "SR3 16 to 128": (
+        {**SR3, "channel_multipliers": (1, 2, 4, 8, 8), "attention_factors": (8,)},
+        97_807_491,
+    ),
+    "SR3 64 to 512": (
+        {**SR3, "channel_multipliers": (1, 2, 4, 8, 16), "blocks": 1, "norm_groups": 16},
+        155_334_339,
+    ),
     "ADM 256": (
         {
             "channels": 256,
@@ -78,7 +95,9 @@ PUBLISHED = {
         295_899_267,
     ),
 }
-"""The other ADM networks are counted in tests/test_backbone.py. EDM's has three output channels less than ADM's 64."""
+"""The other ADM networks are counted in tests/test_backbone.py. EDM's has three output channels
+less than ADM's 64.
+"""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -91,7 +110,9 @@ def test_published_parameter_counts(name: str) -> None:
     assert sum(torch.Size(shape).numel() for shape in built.values()) == count
     levels = range(len(config.channel_multipliers))
     attention = frozenset(level for level in levels if 2**level in config.attention_factors)
-    skeleton = Skeleton(len(levels), config.blocks, attention, config.middle_attention, config.resblock_updown)
+    skeleton = Skeleton(
+        len(levels), config.blocks, attention, config.middle_attention, config.resblock_updown
+    )
     assert unet.shapes(vars(config), skeleton) == built
 
 
@@ -101,13 +122,34 @@ def meta(kind: type, **options: Any) -> dict[str, torch.Tensor]:
 
 
 FULL_SIZE = {
-    "DDPM 256": (Ddpm, DdpmNetwork, {"channels": 128, "multipliers": (1, 1, 2, 2, 4, 4), "attention": (4,)}, 256),
-    "DDPM CIFAR-10": (Ddpm, DdpmNetwork, {"channels": 128, "multipliers": (1, 2, 2, 2), "attention": (1,)}, 32),
-    "SR3 16 to 128": (Sr3, Sr3Network, {"channels": 64, "multipliers": (1, 2, 4, 8, 8), "attention": (3,)}, 128),
+    "DDPM 256": (
+        Ddpm,
+        DdpmNetwork,
+        {"channels": 128, "multipliers": (1, 1, 2, 2, 4, 4), "attention": (4,)},
+        256,
+    ),
+    "DDPM CIFAR-10": (
+        Ddpm,
+        DdpmNetwork,
+        {"channels": 128, "multipliers": (1, 2, 2, 2), "attention": (1,)},
+        32,
+    ),
+    "SR3 16 to 128": (
+        Sr3,
+        Sr3Network,
+        {"channels": 64, "multipliers": (1, 2, 4, 8, 8), "attention": (3,)},
+        128,
+    ),
     "SR3 64 to 512": (
         Sr3,
         Sr3Network,
-        {"channels": 64, "multipliers": (1, 2, 4, 8, 16), "blocks": 1, "attention": (), "groups": 16},
+        {
+            "channels": 64,
+            "multipliers": (1, 2, 4, 8, 16),
+            "blocks": 1,
+            "attention": (),
+            "groups": 16,
+        },
         512,
     ),
 }
@@ -124,7 +166,9 @@ LISTED = {
 
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_published_networks_are_recognised_at_full_size(name: str) -> None:
-    """Restated on the meta device: their architecture, with what shapes do not show, and their exact size."""
+    """Restated on the meta device: their architecture, with what shapes do not show, and their
+    exact size.
+    """
     layout, kind, options, size = FULL_SIZE[name]
     renamed = Renamed(layout(meta(kind, **options)))
     config = settled(renamed.layout, renamed.told, {})
@@ -140,9 +184,14 @@ def test_published_networks_are_recognised_at_full_size(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "widths", "attends"),
-    [("ddpm-church256", (128, 128, 256, 256, 512, 512), 4), ("ddpm-cifar10", (128, 256, 256, 256), 1)],
+    [
+        ("ddpm-church256", (128, 128, 256, 256, 512, 512), 4),
+        ("ddpm-cifar10", (128, 256, 256, 256), 1),
+    ],
 )
-def test_googles_networks_are_those_of_diffusers_class_at_full_size(name: str, widths: tuple, attends: int) -> None:
+def test_googles_networks_are_those_of_diffusers_class_at_full_size(
+    name: str, widths: tuple, attends: int
+) -> None:
     """By the options in their repositories; ``attends`` is the level that does."""
     entry = entries()[name]
     kinds = ["Attn" if level == attends else "" for level in range(len(widths))]
@@ -170,14 +219,19 @@ def test_a_network_that_sees_other_channels_is_refused(refused) -> None:
     state = randomised(DdpmNetwork(multipliers=(1,), attention=())).state_dict()
     state["conv_in.weight"] = torch.zeros(32, 6, 3, 3)
     assert "sees 6 channels; known are 3" in refused("model.pt", state)
-    state["conv_in.weight"], state["conv_out.weight"] = torch.zeros(32, 3, 3, 3), torch.zeros(1, 32, 3, 3)
+    state["conv_in.weight"], state["conv_out.weight"] = (
+        torch.zeros(32, 3, 3, 3),
+        torch.zeros(1, 32, 3, 3),
+    )
     assert "conv_out.weight (1x32x3x3 instead of 3x32x3x3)" in refused("grey.pt", state)
 
 
 def test_a_description_has_the_keys_of_the_network_and_no_others() -> None:
     """`pretrained` cannot ask `restore` for them."""
     assert BACKBONE.keys() == vars(BackboneConfig()).keys()
-    config = ModelConfig.from_dict({**MODEL, "backbone": {**BACKBONE, "channel_multipliers": [1]}, "schedule": {}})
+    config = ModelConfig.from_dict(
+        {**MODEL, "backbone": {**BACKBONE, "channel_multipliers": [1]}, "schedule": {}}
+    )
     assert MODEL.keys() == vars(config).keys()
 
 
@@ -244,10 +298,14 @@ def test_what_is_no_checkpoint(refused, tmp_path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.pt", "w") as archive:
         archive.writestr("a.txt", "hello")
     assert "a zip file of something else; it holds a.txt" in refused("photos.pt")
-    assert "a pickle of torch.save but text ('<html>404" in refused("text.ckpt", b"<html>404 Not Found</html>")
+    assert "a pickle of torch.save but text ('<html>404" in refused(
+        "text.ckpt", b"<html>404 Not Found</html>"
+    )
     assert "neither a zip file nor a pickle" in refused("empty.pth", b"")
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2211383297\n"
-    assert "a readable safetensors file but text ('version https://git-lfs" in refused("text.safetensors", pointer)
+    assert "a readable safetensors file but text ('version https://git-lfs" in refused(
+        "text.safetensors", pointer
+    )
     assert "not a readable safetensors file: " in refused("empty.safetensors", b"")
     assert "no such file" in refused("missing.pt")
     assert "it holds epoch, iter" in refused("opt.pth", {"epoch": 3, "iter": 100})
@@ -257,7 +315,8 @@ def test_what_is_no_checkpoint(refused, tmp_path) -> None:
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_truncated_files(form: str, network, refused, tmp_path) -> None:
-    whole, name = tmp_path / "whole", "cut.safetensors" if form == "safetensors" else "cut.pt"
+    whole = tmp_path / "whole"
+    name = "cut.safetensors" if form == "safetensors" else "cut.pt"
     if form == "safetensors":
         save_file(network.state_dict(), whole)
     else:
@@ -267,7 +326,9 @@ def test_truncated_files(form: str, network, refused, tmp_path) -> None:
     assert expected[form] in said
 
 
-def test_missing_extra_and_misshapen_tensors_are_named_as_the_file_names_them(network, refused) -> None:
+def test_missing_extra_and_misshapen_tensors_are_named_as_the_file_names_them(
+    network, refused
+) -> None:
     state = network.state_dict()
     state["surplus.weight"] = state.pop("mid.block_1.conv1.bias")
     state["up.1.block.0.norm1.weight"] = torch.ones(3)
@@ -278,7 +339,13 @@ def test_missing_extra_and_misshapen_tensors_are_named_as_the_file_names_them(ne
 
 
 @pytest.mark.parametrize(
-    "key", ["temb.dense.1.weight", "conv_out.weight", "down.0.block.0.conv2.weight", "mid.attn_1.k.weight"]
+    "key",
+    [
+        "temb.dense.1.weight",
+        "conv_out.weight",
+        "down.0.block.0.conv2.weight",
+        "mid.attn_1.k.weight",
+    ],
 )
 def test_without_one_of_the_tensors_that_tell_the_architecture(key: str, network, refused) -> None:
     state = network.state_dict()
@@ -291,7 +358,9 @@ BROKEN = {
     "SR3": lambda: Sr3Network(multipliers=(1, 2), blocks=1, betas=torch.linspace(1e-6, 1e-2, 10)),
     "EDM": lambda: EdmNetwork(channels=32, attention=(16, 8)),
     "DDPM++": lambda: DdpmppNetwork(16, 32, (1, 2), blocks=1, attention=(16, 8), classes=5),
-    "ADM": lambda: build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,))),
+    "ADM": lambda: build_backbone(
+        BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,))
+    ),
     "diffusers": lambda: diffusers.UNet2DModel(
         block_out_channels=(32, 64),
         down_block_types=("AttnDownBlock2D", "DownBlock2D"),
@@ -304,14 +373,20 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_whatever_is_broken_is_an_error_that_names_it(kind: str, tmp_path, monkeypatch) -> None:
     """Any tensors left out, or of any shape: never another error, never a network."""
-    network, chance = BROKEN[kind](), random.Random(0)
+    network = BROKEN[kind]()
+    chance = random.Random(0)
     monkeypatch.setattr(edm, "GROUP_CHANNELS", 1)
     if kind == "diffusers":
         (tmp_path / "config.json").write_text(json.dumps(dict(network.config)))
-    whole, said = network.state_dict(), {"schedule": {"name": "sr3"}, "backbone": {"norm_groups": 32}}
+    whole = network.state_dict()
+    said = {"schedule": {"name": "sr3"}, "backbone": {"norm_groups": 32}}
     if kind == "ADM":
         said["backbone"] |= {"heads": 1}
-    needed = [name for name in whole if not name.endswith(("resample_filter", "map_augment.weight", "_coef1", "prod"))]
+    needed = [
+        name
+        for name in whole
+        if not name.endswith(("resample_filter", "map_augment.weight", "_coef1", "prod"))
+    ]
     save_file(whole, tmp_path / "whole.safetensors")
     layouts.read(tmp_path / "whole.safetensors", expected=said)
     for _ in range(40):
@@ -334,7 +409,11 @@ def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path)
     expected = {"backbone": {"blocks": 2, "channels": 64, "heads": 1}, "parameterization": "v"}
     with pytest.raises(CheckpointError) as error:
         layouts.read(tmp_path / "model.pt", expected=expected)
-    for key in ("backbone.blocks: 1, expected 2", "backbone.channels: 32, expected 64", "parameterization: epsilon"):
+    for key in (
+        "backbone.blocks: 1, expected 2",
+        "backbone.channels: 32, expected 64",
+        "parameterization: epsilon",
+    ):
         assert key in str(error.value)
     with pytest.raises(CheckpointError, match=r"unknown keys: backbone\.chanels"):
         layouts.read(tmp_path / "model.pt", expected={"backbone": {"chanels": 64}})
@@ -348,10 +427,14 @@ def test_another_network_than_expected_is_refused_by_its_keys(network, tmp_path)
 
 def test_what_weights_do_not_show_is_said_beside_them(network, tmp_path) -> None:
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    (tmp_path / "model.toml").write_text('size = 64\nschedule = { name = "cosine" }\n[backbone]\nblocks = 1\n')
+    (tmp_path / "model.toml").write_text(
+        'size = 64\nschedule = { name = "cosine" }\n[backbone]\nblocks = 1\n'
+    )
     config, _ = layouts.read(tmp_path / "model.pt")
     assert (config["size"], config["schedule"]) == (64, {"name": "cosine"})
-    config, _ = layouts.read(tmp_path / "model.pt", expected={"schedule": {"name": "linear", "timesteps": 500}})
+    config, _ = layouts.read(
+        tmp_path / "model.pt", expected={"schedule": {"name": "linear", "timesteps": 500}}
+    )
     assert config["schedule"] == {"name": "linear", "timesteps": 500}
     (tmp_path / "model.toml").write_text("size = ")
     with pytest.raises(CheckpointError, match=r"model\.toml: not a readable description"):
@@ -361,18 +444,29 @@ def test_what_weights_do_not_show_is_said_beside_them(network, tmp_path) -> None
 @pytest.mark.parametrize(
     ("hints", "said"),
     [
-        ('schedule = { name = "linear" }\n[backbone]\nheads = 4\nqkv_order = "old"', "qkv_order must be legacy or new"),
-        ('schedule = { name = "linear" }\n[backbone]\nheads = 7\nqkv_order = "new"', "cannot be divided into 7 heads"),
+        (
+            'schedule = { name = "linear" }\n[backbone]\nheads = 4\nqkv_order = "old"',
+            "qkv_order must be legacy or new",
+        ),
+        (
+            'schedule = { name = "linear" }\n[backbone]\nheads = 7\nqkv_order = "new"',
+            "cannot be divided into 7 heads",
+        ),
         (
             'schedule = { name = "linear", steps = 9 }\n[backbone]\nheads = 1',
             "the noise schedule linear has no steps; it has timesteps, start, end",
         ),
     ],
 )
-def test_hints_that_make_no_network_are_refused_in_words(hints: str, said: str, command, tmp_path) -> None:
+def test_hints_that_make_no_network_are_refused_in_words(
+    hints: str, said: str, command, tmp_path
+) -> None:
     """By a run and by `restore info`, which says what a run would."""
-    path, picture = tmp_path / "model.pt", tmp_path / "in.png"
-    torch.save(build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 1))).state_dict(), path)
+    path = tmp_path / "model.pt"
+    picture = tmp_path / "in.png"
+    torch.save(
+        build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 1))).state_dict(), path
+    )
     path.with_suffix(".toml").write_text(hints)
     piece((16, 16)).save(picture)
     for words in (("info",), ("denoise", picture)):
@@ -386,9 +480,15 @@ def test_sr3_says_what_groups_it_has_only_where_it_was_published(refused) -> Non
 
 
 def test_a_diffusers_network_needs_its_options(refused, tmp_path) -> None:
-    options = {"block_out_channels": (32,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    options = {
+        "block_out_channels": (32,),
+        "down_block_types": ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",),
+    }
     network = diffusers.UNet2DModel(**options, layers_per_block=1)
-    assert "config.json, which is missing" in refused("alone.safetensors", dict(network.state_dict()))
+    assert "config.json, which is missing" in refused(
+        "alone.safetensors", dict(network.state_dict())
+    )
     network.save_pretrained(tmp_path / "folder")
     assert "scheduler_config.json is missing" in refused("folder")
     description = json.loads((tmp_path / "folder" / "config.json").read_text())
@@ -405,19 +505,23 @@ def test_a_diffusers_network_needs_its_options(refused, tmp_path) -> None:
 
 
 def test_converted_weights_are_our_own(network, tmp_path) -> None:
-    source, target = tmp_path / "model.ckpt", tmp_path / "new" / "faces.safetensors"
+    source = tmp_path / "model.ckpt"
+    target = tmp_path / "new" / "faces.safetensors"
     torch.save([network.state_dict()], source)
     layouts.convert(source, target)
     checkpoint = pretrained.load(str(target))
     found = build_denoiser(ModelConfig.from_dict(checkpoint.config), checkpoint.state)
-    x, time = torch.randn(1, 3, 16, 16), torch.tensor([20.0])
+    x = torch.randn(1, 3, 16, 16)
+    time = torch.tensor([20.0])
     with torch.no_grad():
         torch.testing.assert_close(found.network(x, time), network(x, time), rtol=1e-5, atol=1e-5)
     config, state = layouts.read(target)
     assert ModelConfig.from_dict(config) == found.config
     assert state.keys() == load_file(target).keys()
     before = target.read_bytes()
-    with pytest.raises(CheckpointError, match=r"faces\.safetensors: exists already; pass --overwrite"):
+    with pytest.raises(
+        CheckpointError, match=r"faces\.safetensors: exists already; pass --overwrite"
+    ):
         layouts.convert(source, target)
     layouts.convert(source, target, overwrite=True)
     assert target.read_bytes() == before
@@ -441,8 +545,12 @@ def test_a_failed_conversion_leaves_nothing(network, tmp_path, monkeypatch) -> N
 
 
 def test_hints_may_stand_in_json_too(tmp_path) -> None:
-    """Only a complete description makes weights ours; the file that was converted stays what it was."""
-    network = build_backbone(BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,), heads=4))
+    """Only a complete description makes weights ours; the file that was converted stays what it
+    was.
+    """
+    network = build_backbone(
+        BackboneConfig(channels=32, channel_multipliers=(1, 2), attention_factors=(2,), heads=4)
+    )
     said = {"schedule": {"name": "cosine"}, "backbone": {"heads": 4, "qkv_order": "new"}}
     save_file(network.state_dict(), tmp_path / "theirs.safetensors")
     torch.save(network.state_dict(), tmp_path / "theirs too.pt")
@@ -478,7 +586,11 @@ def test_another_description_makes_another_model(command, tmp_path, monkeypatch)
     Path("in").mkdir()
     piece((16, 16)).save("in/a.png")
     words = ["denoise", "in", "out", "--noise", 0.1, "--steps", 1, "--model", "theirs.pt"]
-    for heads, code, said in ((4, 0, ""), (4, 6, "already"), (1, 6, "1 restored with other options")):
+    for heads, code, said in (
+        (4, 0, ""),
+        (4, 6, "already"),
+        (1, 6, "1 restored with other options"),
+    ):
         hints = f'schedule = {{ name = "linear" }}\n[backbone]\nheads = {heads}\nqkv_order = "new"'
         Path("theirs.toml").write_text(hints)
         outcome = command(*words)

@@ -22,7 +22,8 @@ def halves(path, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_strip_of_an_enlarged_picture(command, picture, tmp_path):
-    source, target = picture(size=(64, 48)), tmp_path / "out.png"
+    source = picture(size=(64, 48))
+    target = tmp_path / "out.png"
     outcome = command("sr", source, target, "--scale", 2, *FAST, "--compare", "--json")
     assert outcome.code == 0, outcome.err
     strip_file = tmp_path / "out.compare.png"
@@ -40,7 +41,8 @@ def test_strip_of_an_enlarged_picture(command, picture, tmp_path):
 
 
 def test_both_halves_as_they_are_where_the_size_stays(command, picture, tmp_path):
-    source, target = picture(size=(40, 30)), tmp_path / "out.png"
+    source = picture(size=(40, 30))
+    target = tmp_path / "out.png"
     assert command("denoise", source, target, "--noise", 0.1, "--compare").code == 0
     before, after = halves(tmp_path / "out.compare.png", 40, 30)
     assert np.array_equal(before, np.asarray(Image.open(source)))
@@ -49,7 +51,8 @@ def test_both_halves_as_they_are_where_the_size_stays(command, picture, tmp_path
 
 
 def test_it_is_not_written_unasked_and_never_over_another_file(command, picture, tmp_path):
-    source, in_the_way = picture(), picture("out.compare.png", crop="b")
+    source = picture()
+    in_the_way = picture("out.compare.png", crop="b")
     before = files(tmp_path)
     outcome = command("denoise", source, tmp_path / "out.png", "--compare")
     assert outcome.code == 5
@@ -76,7 +79,12 @@ def test_every_picture_of_a_folder(command, picture, tmp_path):
     picture("in/a.png")
     picture("in/sub/b.jpg")
     assert command("denoise", tmp_path / "in", tmp_path / "out", "--compare").code == 0
-    assert sorted(files(tmp_path / "out")) == ["a.compare.png", "a.png", "sub/b.compare.png", "sub/b.jpg"]
+    assert sorted(files(tmp_path / "out")) == [
+        "a.compare.png",
+        "a.png",
+        "sub/b.compare.png",
+        "sub/b.jpg",
+    ]
 
 
 def test_two_pictures_whose_strips_would_be_one(command, picture, tmp_path):
@@ -108,7 +116,9 @@ def test_other_kinds_of_pictures(command, picture, tmp_path, mode):
     elif mode == "L":
         assert np.array_equal(before, np.asarray(piece().convert("L").convert("RGB")))
     else:
-        assert np.array_equal(before[:, -1], np.asarray(piece().convert("RGB"))[:, -1])  # opaque there
+        assert np.array_equal(
+            before[:, -1], np.asarray(piece().convert("RGB"))[:, -1]
+        )  # opaque there
         assert np.abs(before[:8, 0] - 0.7 * 255).max() <= 1  # a dark square of the board
         assert np.abs(before[8:, 0] - 0.9 * 255).max() <= 1
 

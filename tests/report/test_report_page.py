@@ -86,7 +86,14 @@ def add(page: RunPage, job: Job, shown: Shown, described: dict) -> None:
 
 
 def done(**values) -> dict:
-    described = {"width": 24, "height": 16, "method": "ddrm", "steps": 2, "samples": 1, "operator": "identity"}
+    described = {
+        "width": 24,
+        "height": 16,
+        "method": "ddrm",
+        "steps": 2,
+        "samples": 1,
+        "operator": "identity",
+    }
     return {**described, "noise": 0.1, "consistency": 0.1, "seconds": 1.5, **values}
 
 
@@ -95,16 +102,32 @@ def photo(size: tuple[int, int] = (24, 16), crop: str = "a") -> Photo:
 
 
 def test_page_of_one_picture(command, picture, tmp_path):
-    source, target, path = picture(size=(100, 80)), tmp_path / "out.png", tmp_path / "new" / "out.html"
+    source = picture(size=(100, 80))
+    target = tmp_path / "out.png"
+    path = tmp_path / "new" / "out.html"
     outcome = command("sr", source, target, *FAST, "--seed", 7, "--report", path, "--json")
     assert outcome.code == 0, outcome.err
-    page, told = read_page(path), json.loads(outcome.out)
-    for text in ("Super-resolution", "1 of 1 picture restored", "100×80", "200×160", "ddrm", "down:bicubic:2"):
+    page = read_page(path)
+    told = json.loads(outcome.out)
+    for text in (
+        "Super-resolution",
+        "1 of 1 picture restored",
+        "100×80",
+        "200×160",
+        "ddrm",
+        "down:bicubic:2",
+    ):
         assert text in page.text
     assert f"{told['consistency']:.5f}" in page.text
     assert re.search(r"seed 7\b.*model default.*SHA-256 [0-9a-f]{64}.*versions restore", page.text)
-    assert page.images.keys() == {"in.png, whole, before", "in.png, whole, after", "in.png, difference"}
-    assert np.abs(levels(page.images["in.png, whole, after"]) - levels(Image.open(target))).mean() < 6
+    assert page.images.keys() == {
+        "in.png, whole, before",
+        "in.png, whole, after",
+        "in.png, difference",
+    }
+    assert (
+        np.abs(levels(page.images["in.png, whole, after"]) - levels(Image.open(target))).mean() < 6
+    )
     enlarged = Image.open(source).resize((200, 160), Image.BICUBIC)
     assert np.abs(levels(page.images["in.png, whole, before"]) - levels(enlarged)).mean() < 6
 
@@ -112,7 +135,8 @@ def test_page_of_one_picture(command, picture, tmp_path):
 def test_it_stands_alone_and_runs_its_own_script_only(command, picture, tmp_path):
     path = tmp_path / "out.html"
     command("sr", picture(), tmp_path / "out.png", *FAST, "--report", path)
-    page, text = read_page(path), path.read_text(encoding="utf-8")
+    page = read_page(path)
+    text = path.read_text(encoding="utf-8")
     assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
     anchors = {f"#{a['id']}" for _, a in page.tags if "id" in a}
     for _, attributes in page.tags:
@@ -121,7 +145,9 @@ def test_it_stands_alone_and_runs_its_own_script_only(command, picture, tmp_path
     assert re.search(r"https?://", text) is None
     script = text.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert f"script-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
 
@@ -138,7 +164,8 @@ def test_samples_have_a_map_of_their_deviation(command, picture, tmp_path):
 
 
 def test_the_difference_is_bright_where_it_changed():
-    before, after = photo(), photo()
+    before = photo()
+    after = photo()
     after.pixels[4:8, 10:20] += 0.2
     page = a_page()
     add(page, page.plan.jobs[0], Shown(before, after, None), done())
@@ -149,7 +176,8 @@ def test_the_difference_is_bright_where_it_changed():
 
 
 def test_the_detail_is_where_it_changed_most():
-    before, after = photo((512, 400)), photo((512, 400))
+    before = photo((512, 400))
+    after = photo((512, 400))
     size = before.pixels.shape[1::-1]
     after.pixels[40:60, -60:-40] = 1
     page = a_page()
@@ -229,7 +257,8 @@ def test_pictures_done_before_are_counted(command, picture, tmp_path):
 
 
 def test_a_single_failure_is_reported_and_an_unreadable_plan_is_not(command, picture, tmp_path):
-    bad, path = tmp_path / "bad.png", tmp_path / "out.html"
+    bad = tmp_path / "bad.png"
+    path = tmp_path / "out.html"
     bad.write_bytes(b"nothing")
     assert command("denoise", bad, tmp_path / "out.png", "--report", path).code == 2
     page = read_page(path)
@@ -264,7 +293,9 @@ def test_a_page_that_would_be_too_large_says_how_much_it_shows():
 
 
 def test_colours_are_those_of_the_profile():
-    """A picture in another space looks on the page, which carries no profile, as the profile says."""
+    """A picture in another space looks on the page, which carries no profile, as the profile
+    says.
+    """
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = bytearray(srgb)  # red is blue, and blue is red
     red, blue = (swapped.index(tag, 128) for tag in (b"rXYZ", b"bXYZ"))
@@ -272,7 +303,8 @@ def test_colours_are_those_of_the_profile():
     before = photo()
     shown = {}
     for name, profile in (("plain", None), ("tagged", bytes(swapped))):
-        page, after = a_page(), photo()
+        page = a_page()
+        after = photo()
         after.icc_profile = profile
         add(page, page.plan.jobs[0], Shown(before, after, None), done())
         reader = Reader()
@@ -283,14 +315,17 @@ def test_colours_are_those_of_the_profile():
 
 
 def test_it_replaces_nothing_and_no_input(command, picture, tmp_path):
-    source, path = picture(), tmp_path / "out.html"
+    source = picture()
+    path = tmp_path / "out.html"
     path.write_text("mine")
     before = files(tmp_path)
     outcome = command("denoise", source, tmp_path / "out.png", "--report", path)
     assert outcome.code == 5
     assert "--overwrite" in outcome.err
     assert files(tmp_path) == before
-    assert command("denoise", source, tmp_path / "out.png", "--report", path, "--overwrite").code == 0
+    assert (
+        command("denoise", source, tmp_path / "out.png", "--report", path, "--overwrite").code == 0
+    )
     assert "Denoising" in read_page(path).text
     odd = source.rename(tmp_path / "picture.html")
     outcome = command("denoise", odd, tmp_path / "new.png", "--report", odd, "--overwrite")
@@ -299,7 +334,9 @@ def test_it_replaces_nothing_and_no_input(command, picture, tmp_path):
     assert not (tmp_path / "new.png").exists()
 
 
-@pytest.mark.parametrize(("name", "code", "says"), [("out.png", 1, "must be .html"), ("folder.html", 5, "folder")])
+@pytest.mark.parametrize(
+    ("name", "code", "says"), [("out.png", 1, "must be .html"), ("folder.html", 5, "folder")]
+)
 def test_names_that_cannot_be_used(command, picture, tmp_path, name, code, says):
     (tmp_path / "folder.html").mkdir()
     outcome = command("denoise", picture(), tmp_path / "new.png", "--report", tmp_path / name)

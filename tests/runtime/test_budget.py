@@ -31,15 +31,23 @@ from restore.runtime.host_memory import available_memory, resident_memory
 
 GIB = 2**30
 ROOT = Path(__file__).parents[2]
-CONFIG = replace(ModelConfig.from_dict(pretrained.load("default").config), predictor=None, condition_picture="degraded")
+CONFIG = replace(
+    ModelConfig.from_dict(pretrained.load("default").config),
+    predictor=None,
+    condition_picture="degraded",
+)
 
 
-# --- what a system tells ----------------------------------------------------------------------------------
+# --- what a system tells
+# ----------------------------------------------------------------------------------
 
 
 def machine(root: Path, group: str = "0::/") -> Path:
     """A system with 8 GiB available, whose process takes 1 GiB, in a control group."""
-    write(root / "proc/meminfo", f"MemTotal: {16 * GIB // 1024} kB\nMemAvailable:   {8 * GIB // 1024} kB\n")
+    write(
+        root / "proc/meminfo",
+        f"MemTotal: {16 * GIB // 1024} kB\nMemAvailable:   {8 * GIB // 1024} kB\n",
+    )
     sizes = "".join(f"{name}:\t {GIB // 1024} kB\n" for name in ("VmSize", "VmRSS", "VmData"))
     write(root / "proc/self/status", f"Name:\tpython\n{sizes}")
     write(root / "proc/self/cgroup", f"12:cpu,cpuacct:/other\n{group}\n")
@@ -102,7 +110,9 @@ def test_what_is_overdrawn_is_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_DATA"])
-def test_limits_of_the_process_count(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_the_process_count(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits = {getattr(resource, kind): (3 * GIB, resource.RLIM_INFINITY)}
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits.get(which, unlimited))
@@ -111,21 +121,27 @@ def test_limits_of_the_process_count(tmp_path: Path, kind: str, monkeypatch: pyt
 
 def test_a_real_limit_is_seen() -> None:
     code = (
-        "import resource; from restore.runtime.host_memory import available_memory as left; before = left()\n"
+        "import resource; from restore.runtime.host_memory import available_memory as left; before "
+        "= left()\n"
         f"resource.setrlimit(resource.RLIMIT_AS, ({GIB}, {GIB})); print(before, left())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     before, after = map(int, done.stdout.split())
     assert 0 < after < min(before, GIB)
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": GIB // 2048}[name])
+    monkeypatch.setattr(
+        "os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": GIB // 2048}[name]
+    )
     assert available_memory(tmp_path) == GIB
     assert resident_memory(tmp_path) > 0
 
 
-# --- what it allows ---------------------------------------------------------------------------------------
+# --- what it allows
+# ---------------------------------------------------------------------------------------
 
 
 def test_tiles_fit_what_a_picture_leaves() -> None:
@@ -144,12 +160,15 @@ def test_batches_fit_too() -> None:
 
 
 def test_a_picture_lies_on_the_device_if_it_takes_no_more_than_half() -> None:
-    device, budget = torch.device("cuda"), Budget(memory=200 * SOLVER_BYTES, per_pixel=1000.0)
+    device = torch.device("cuda")
+    budget = Budget(memory=200 * SOLVER_BYTES, per_pixel=1000.0)
     assert budget.place(100, device) == device
     assert budget.place(101, device) == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("memory", "expected"), [(4 * 16 * 24 * SOLVER_BYTES, []), (16 * 24 * SOLVER_BYTES, ["back"])])
+@pytest.mark.parametrize(
+    ("memory", "expected"), [(4 * 16 * 24 * SOLVER_BYTES, []), (16 * 24 * SOLVER_BYTES, ["back"])]
+)
 def test_a_picture_that_fills_the_memory_wastes_none(
     memory: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,9 +186,12 @@ def test_memory_is_kept_and_handed_back() -> None:
     code = (
         "import torch; from restore.runtime.devices import *\n"
         "def after_a_tensor(): torch.ones(50_000_000); return used_memory(HOST)\n"
-        "keep_freed_memory(); kept = after_a_tensor(); hand_back_freed_memory(); print(kept, after_a_tensor())"
+        "keep_freed_memory(); kept = after_a_tensor(); hand_back_freed_memory(); print(kept, "
+        "after_a_tensor())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     kept, handed_back = map(int, done.stdout.split())
     assert kept - handed_back > 150e6
 
@@ -180,7 +202,9 @@ def test_a_limit_that_is_asked_for_counts() -> None:
     assert free.memory > Budget.of(denoise, "2GB").memory > 10**8
     assert free.per_pixel == network_bytes(CONFIG.backbone, torch.float32)
     assert not free.batches
-    with pytest.raises(BadArgument, match=r"--memory 1MB: too little; the program takes \d+ MB by itself"):
+    with pytest.raises(
+        BadArgument, match=r"--memory 1MB: too little; the program takes \d+ MB by itself"
+    ):
         Budget.of(denoise, "1MB")
 
 
@@ -191,22 +215,31 @@ def test_a_larger_network_takes_more() -> None:
 
 
 LEAN = BackboneConfig(
-    layout="lean", channels=64, channel_multipliers=(1, 2, 4), middle_attention=False, norm="rms", patch=2
+    layout="lean",
+    channels=64,
+    channel_multipliers=(1, 2, 4),
+    middle_attention=False,
+    norm="rms",
+    patch=2,
 )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks can be asked for on Linux")
 @pytest.mark.parametrize("dtype", sorted({torch.float32, network_dtype(HOST)}, key=str))
-@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, backbone=LEAN)], ids=["default", "lean"])
+@pytest.mark.parametrize(
+    "config", [CONFIG, replace(CONFIG, backbone=LEAN)], ids=["default", "lean"]
+)
 def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtype) -> None:
-    """In a process of its own, in the number formats that networks have here: not less than half, and not so much more
-    that the share left free is exceeded."""
+    """In a process of its own, in the number formats that networks have here: not less than half,
+    and not so much more that the share left free is exceeded."""
     code = (
         "import sys, torch, json\n"
         "from restore.diffusion.denoiser import *; from restore.backbone import build_backbone\n"
         "from restore.evaluate.meter import Meter\n"
-        "config, dtype = ModelConfig.from_dict(json.loads(sys.argv[2])), getattr(torch, sys.argv[1])\n"
-        "denoise = build_denoiser(config, build_backbone(config.backbone).state_dict(), 'cpu', dtype)\n"
+        "config, dtype = ModelConfig.from_dict(json.loads(sys.argv[2])), getattr(torch, "
+        "sys.argv[1])\n"
+        "denoise = build_denoiser(config, build_backbone(config.backbone).state_dict(), 'cpu', "
+        "dtype)\n"
         "x = torch.zeros(1, 3, 512, 512)\n"
         "with torch.inference_mode():\n"
         "    denoise(x[..., :64, :64], 1.0)\n"
@@ -214,7 +247,13 @@ def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtyp
         "        denoise(x, 1.0)\n"
         "print(2**20 * meter.memory / 512**2)"
     )
-    words = [sys.executable, "-c", code, str(dtype).removeprefix("torch."), json.dumps(asdict(config))]
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        str(dtype).removeprefix("torch."),
+        json.dumps(asdict(config)),
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     expected = network_bytes(config.backbone, dtype)
     assert expected / 2 < float(done.stdout) < expected / SHARE
@@ -232,7 +271,9 @@ def test_a_derivative_takes_what_is_expected() -> None:
         "    denoise(x, 1.0).noise.sum().backward()\n"
         "print(2**20 * meter.memory / 640**2 / expected)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert 0.6 < float(done.stdout) < 1 / SHARE
 
 

@@ -38,7 +38,9 @@ OPERATORS: dict[str, Callable[[], operators.SpectralOperator]] = {
     "identity": lambda: operators.identity(SHAPE),
     "gray": lambda: operators.gray(SHAPE),
     "down": lambda: operators.downsample(SHAPE, 2.5, kernel="lanczos"),
-    "blur and down": lambda: operators.downsample(SHAPE, 4) @ operators.gaussian_blur(SHAPE, 1.0, boundary="zero"),
+    "blur and down": lambda: (
+        operators.downsample(SHAPE, 4) @ operators.gaussian_blur(SHAPE, 1.0, boundary="zero")
+    ),
     "box": lambda: operators.box_blur(SHAPE, 3, boundary="circular"),
     "mask": lambda: Mask(SHAPE, torch.ones(SHAPE[1:])),
     "mask per picture": lambda: Mask(SHAPE, torch.ones(2, 1, *SHAPE[1:])),
@@ -52,21 +54,31 @@ OPERATORS: dict[str, Callable[[], operators.SpectralOperator]] = {
     "mosaic": lambda: operators.Bayer(SHAPE, "GBRG"),
     "colour mix": lambda: operators.color_mix(SHAPE, [[0.5, 0.5, 0.0], [0.0, 0.3, 0.7]]),
     "masked colour": lambda: operators.MaskedColor(SHAPE, [[0.2, 0.7, 0.1]], _known()),
-    "masked colour per picture": lambda: operators.MaskedColor(SHAPE, [[0.2, 0.7, 0.1]], _known(2, 1)),
+    "masked colour per picture": lambda: operators.MaskedColor(
+        SHAPE, [[0.2, 0.7, 0.1]], _known(2, 1)
+    ),
     "composed masks": lambda: Mask(SHAPE, _known()) @ Mask(SHAPE, _known(3)),
     "batch of different kinds": lambda: operators.batch_of(
         [operators.CircularConvolution(SHAPE, KERNELS[0]), Mask(SHAPE, _known())]
     ),
     "published blur": lambda: operators.ddrm_reference("deblur_aniso", SHAPE),
-    "published blur, mixed": lambda: operators.ddrm_reference("deblur_uni", SHAPE, mixed_spectrum=True),
+    "published blur, mixed": lambda: operators.ddrm_reference(
+        "deblur_uni", SHAPE, mixed_spectrum=True
+    ),
 }
 WITHOUT_SVD: dict[str, Callable[[], operators.LinearOperator]] = {
     "valid convolution": lambda: operators.ValidConvolution(SHAPE, kernels.disk(1.5)),
     "valid convolution per picture": lambda: operators.ValidConvolution(SHAPE, KERNELS),
-    "padded convolution": lambda: operators.PaddedConvolution(SHAPE, kernels.motion(5, 20), "mirror"),
+    "padded convolution": lambda: operators.PaddedConvolution(
+        SHAPE, kernels.motion(5, 20), "mirror"
+    ),
     "padded convolution per picture": lambda: operators.PaddedConvolution(SHAPE, KERNELS, "zero"),
-    "mask after convolution": lambda: Mask(SHAPE, _known()) @ operators.CircularConvolution(SHAPE, KERNELS[0]),
-    "mosaic after blur, preconditioned": lambda: operators.Bayer(SHAPE) @ operators.gaussian_blur(SHAPE, 0.4),
+    "mask after convolution": lambda: (
+        Mask(SHAPE, _known()) @ operators.CircularConvolution(SHAPE, KERNELS[0])
+    ),
+    "mosaic after blur, preconditioned": lambda: (
+        operators.Bayer(SHAPE) @ operators.gaussian_blur(SHAPE, 0.4)
+    ),
     "blur after mask, preconditioned": lambda: (
         operators.gaussian_blur(SHAPE, 0.4) @ Mask(SHAPE, masks.box(SHAPE[1:], 4, 4))
     ),
@@ -75,7 +87,9 @@ WITHOUT_SVD: dict[str, Callable[[], operators.LinearOperator]] = {
     ),
     "after an own operator": lambda: operators.downsample(SHAPE, 2) @ Fringe(SHAPE),
     "own operator": lambda: Fringe(SHAPE),
-    "batch": lambda: operators.batch_of([Fringe(SHAPE), Mask(SHAPE, _known()) @ operators.gaussian_blur(SHAPE, 0.5)]),
+    "batch": lambda: operators.batch_of(
+        [Fringe(SHAPE), Mask(SHAPE, _known()) @ operators.gaussian_blur(SHAPE, 0.5)]
+    ),
 }
 
 
@@ -120,7 +134,10 @@ def _on_fake_cuda(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
             for name, t in getattr(module, kind).items()
         }
         if kind == "_parameters":
-            moved = {name: t if t is None else nn.Parameter(t, requires_grad=False) for name, t in moved.items()}
+            moved = {
+                name: t if t is None else nn.Parameter(t, requires_grad=False)
+                for name, t in moved.items()
+            }
         setattr(module, kind, moved)
     return module
 
@@ -135,7 +152,10 @@ def _all_on_cuda(*tensors: Tensor) -> None:
 
 CHECKPOINT = pretrained.load("default")
 CONFIG = ModelConfig.from_dict(CHECKPOINT.config)
-BUILT = {dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
+BUILT = {
+    dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype)
+    for dtype in (torch.float32, torch.bfloat16)
+}
 OF_ONE_SIZE = random_denoiser(tiny(16, attention_factors=(2,), learned_variance=True, classes=3))
 BUILT_OPERATORS = {name: build() for name, build in OPERATORS.items()}
 for built in BUILT_OPERATORS.values():
@@ -144,7 +164,9 @@ BUILT_FUNCTION = operators.FunctionOperator(Fringe(SHAPE), SHAPE)
 BUILT_WITHOUT_SVD = {name: build() for name, build in WITHOUT_SVD.items()}
 for built in BUILT_WITHOUT_SVD.values():
     built.iterations = built.max_iterations = 2
-    built.pseudo_inverse(torch.zeros(2, *built.output_shape))  # preconditioners are chosen on first use
+    built.pseudo_inverse(
+        torch.zeros(2, *built.output_shape)
+    )  # preconditioners are chosen on first use
 LEVELS = noise_levels(BUILT[torch.float32].schedule, 3)
 
 
@@ -166,11 +188,20 @@ def test_fake_mode_finds_a_mix_of_devices(fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators(name: str, fake: FakeTensorMode) -> None:
     operator = _on_fake_cuda(BUILT_OPERATORS[name], fake)
-    x, y = _cuda(2, *SHAPE), _cuda(2, *operator.output_shape)
+    x = _cuda(2, *SHAPE)
+    y = _cuda(2, *operator.output_shape)
     s = operator.singular_values
     spectrum = s.expand(2, *s.shape[-3:])
-    results = operator.A(x), operator.At(y), operator.pseudo_inverse(y), operator.Vt(x), operator.Ut(y)
-    _all_on_cuda(*results, operator.V(spectrum), operator.U(spectrum), operator.inverse_singular_values())
+    results = (
+        operator.A(x),
+        operator.At(y),
+        operator.pseudo_inverse(y),
+        operator.Vt(x),
+        operator.Ut(y),
+    )
+    _all_on_cuda(
+        *results, operator.V(spectrum), operator.U(spectrum), operator.inverse_singular_values()
+    )
     assert operator.V(spectrum).shape == x.shape
     assert operator.U(spectrum).shape == y.shape
 
@@ -178,7 +209,8 @@ def test_operators(name: str, fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("name", WITHOUT_SVD)
 def test_operators_without_an_svd(name: str, fake: FakeTensorMode) -> None:
     operator = _on_fake_cuda(BUILT_WITHOUT_SVD[name], fake)
-    x, y = _cuda(2, *operator.input_shape), _cuda(2, *operator.output_shape)
+    x = _cuda(2, *operator.input_shape)
+    y = _cuda(2, *operator.output_shape)
     _all_on_cuda(operator.A(x), operator.At(y), operator.visible(x))
     assert operator.A(x).shape == y.shape
     assert operator.At(y).shape == x.shape
@@ -193,7 +225,9 @@ def test_iterative_pseudo_inverse(name: str, fake: FakeTensorMode) -> None:
 
 
 def test_an_operator_from_a_function(fake: FakeTensorMode) -> None:
-    """Forwards; differentiation of fake tensors needs a device, where the test of the GPU below has the adjoint."""
+    """Forwards; differentiation of fake tensors needs a device, where the test of the GPU below has
+    the adjoint.
+    """
     moved = _on_fake_cuda(BUILT_FUNCTION, fake)
     assert {buffer.device.type for buffer in moved.buffers()} == {"cuda"}
     _all_on_cuda(moved.A(_cuda(2, *SHAPE)))
@@ -202,7 +236,9 @@ def test_an_operator_from_a_function(fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("per_picture", [False, True])
-def test_denoiser(dtype: torch.dtype, conditional: bool, per_picture: bool, fake: FakeTensorMode) -> None:
+def test_denoiser(
+    dtype: torch.dtype, conditional: bool, per_picture: bool, fake: FakeTensorMode
+) -> None:
     denoise = _denoiser(fake, dtype)
     x = _cuda(2, 3, 13, 22)
     condition = Condition(_cuda(2, 3, 13, 22), _cuda(2, 1, 13, 22)) if conditional else None
@@ -214,10 +250,13 @@ def test_denoiser(dtype: torch.dtype, conditional: bool, per_picture: bool, fake
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("noise", ["zero", "number", "per picture"])
 def test_ddrm(name: str, noise: str, fake: FakeTensorMode) -> None:
-    operator, denoise = _on_fake_cuda(BUILT_OPERATORS[name], fake), _denoiser(fake)
+    operator = _on_fake_cuda(BUILT_OPERATORS[name], fake)
+    denoise = _denoiser(fake)
     level = {"zero": 0.0, "number": 0.1, "per picture": _cuda(2)}[noise]
     y = _cuda(2, *operator.output_shape)
-    result = ddrm(denoise, operator, y, level, LEVELS, generator=torch.Generator(), final_projection=True)
+    result = ddrm(
+        denoise, operator, y, level, LEVELS, generator=torch.Generator(), final_projection=True
+    )
     _all_on_cuda(result, project(operator, result, y, level))
     assert result.shape == (2, *SHAPE)
 
@@ -225,7 +264,8 @@ def test_ddrm(name: str, noise: str, fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("variance", ["posterior", "forward"])
 def test_sr3(variance: str, fake: FakeTensorMode) -> None:
     condition = Condition(_cuda(2, *SHAPE), _cuda(2, 1, *SHAPE[1:]))
-    denoise, generator = _denoiser(fake), torch.Generator()
+    denoise = _denoiser(fake)
+    generator = torch.Generator()
     _all_on_cuda(
         sr3(denoise, condition, LEVELS, generator=generator, variance=variance),
         one_step(denoise, condition, LEVELS[0], generator=generator),
@@ -235,13 +275,20 @@ def test_sr3(variance: str, fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("size", [(24, 40), (150, 200)])
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("place", ["cpu", "cuda"])
-def test_tiles_travel_and_come_back(size: tuple[int, int], conditional: bool, place: str, fake: FakeTensorMode) -> None:
+def test_tiles_travel_and_come_back(
+    size: tuple[int, int], conditional: bool, place: str, fake: FakeTensorMode
+) -> None:
     """The network is on a GPU; what it answers is where the picture is."""
     seen: list[str] = []
     denoise = _denoiser(fake)
     denoise.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].device.type))
-    x, levels = torch.empty(2, 3, *size, device=place), torch.empty(2, device=place)
-    condition = Condition(torch.empty_like(x), torch.empty(2, 1, *size, device=place)) if conditional else None
+    x = torch.empty(2, 3, *size, device=place)
+    levels = torch.empty(2, device=place)
+    condition = (
+        Condition(torch.empty_like(x), torch.empty(2, 1, *size, device=place))
+        if conditional
+        else None
+    )
     prediction = TiledDenoiser(denoise, 128, 32)(x, levels, condition)
     assert {part.device.type for part in prediction[:2]} == {place}
     assert {part.shape for part in prediction[:2]} == {x.shape}
@@ -263,7 +310,8 @@ def test_classes_and_learned_variance_in_tiles_of_one_size(
 
 
 @pytest.mark.parametrize(
-    ("memory", "place"), [(16 * 24 * 2 * SOLVER_BYTES, "cuda"), (8 * 12 * 2 * SOLVER_BYTES - 2, "cpu")]
+    ("memory", "place"),
+    [(16 * 24 * 2 * SOLVER_BYTES, "cuda"), (8 * 12 * 2 * SOLVER_BYTES - 2, "cpu")],
 )
 @pytest.mark.parametrize(
     ("task", "arguments"),
@@ -281,10 +329,21 @@ def test_a_picture_that_is_too_large_for_the_device_stays_on_the_host(
     task: str, arguments: dict[str, Any], memory: int, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results of 16×24 pixels fit the larger memory, results of 8×12 do not fit the smaller one."""
-    restorer, asked = Restorer(device="cpu"), []
-    restorer.device, restorer.budget = torch.device("cuda"), Budget(memory, per_pixel=1000.0)
-    for name in ("super_resolution", "inpainting", "deblurring", "denoising", "colorization", "solving"):
-        monkeypatch.setattr(f"restore.tasks.problem.{name}", lambda *_, device, **__: asked.append(device))
+    restorer = Restorer(device="cpu")
+    asked = []
+    restorer.device = torch.device("cuda")
+    restorer.budget = Budget(memory, per_pixel=1000.0)
+    for name in (
+        "super_resolution",
+        "inpainting",
+        "deblurring",
+        "denoising",
+        "colorization",
+        "solving",
+    ):
+        monkeypatch.setattr(
+            f"restore.tasks.problem.{name}", lambda *_, device, **__: asked.append(device)
+        )
     restorer.problem(task, torch.zeros(1, 3, 8, 12), arguments)
     assert asked == [torch.device(place)]
 
@@ -294,18 +353,28 @@ def test_errors_that_mean_that_memory_ran_out() -> None:
         return RuntimeError(text)
 
     assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert is_out_of_memory(
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    )
     assert is_out_of_memory(said("MPS backend out of memory (MPS allocated: 8.1 GB)"))
     assert is_out_of_memory(
-        said("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried")
+        said(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried"
+        )
     )
     assert is_out_of_memory(said("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
-    assert not is_out_of_memory(said("The size of tensor a (3) must match the size of tensor b (4)"))
+    assert not is_out_of_memory(
+        said("The size of tensor a (3) must match the size of tensor b (4)")
+    )
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_what_a_cpu_really_says_when_memory_runs_out() -> None:
-    for hungry in (lambda: torch.empty(1 << 60), lambda: np.empty(1 << 50), lambda: bytearray(1 << 60)):
+    for hungry in (
+        lambda: torch.empty(1 << 60),
+        lambda: np.empty(1 << 50),
+        lambda: bytearray(1 << 60),
+    ):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             hungry()
         assert is_out_of_memory(caught.value)
@@ -344,7 +413,9 @@ def test_dtype_of_a_cpu_follows_its_units(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="no GPU here")
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="no GPU here"
+)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_gpu_agrees_with_cpu(name: str) -> None:
     """The same seed gives the same picture on every device, up to rounding (float32)."""
@@ -365,8 +436,12 @@ def test_gpu_agrees_with_cpu(name: str) -> None:
 def test_every_operator_on_a_gpu(name: str) -> None:
     """Every map in float64, adjoints of functions included."""
     operator = TABLE[name].largest(torch.float64)
-    count, draw = pictures_of(operator), torch.Generator().manual_seed(0)
-    x, y = (torch.randn(count, *s, generator=draw).double() for s in (operator.input_shape, operator.output_shape))
+    count = pictures_of(operator)
+    draw = torch.Generator().manual_seed(0)
+    x, y = (
+        torch.randn(count, *s, generator=draw).double()
+        for s in (operator.input_shape, operator.output_shape)
+    )
     given = {"A": x, "At": y, "pseudo_inverse": y}
     if operator.has_svd:
         spectrum = torch.randn(count, *operator.singular_values.shape[-3:], generator=draw).double()

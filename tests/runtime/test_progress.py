@@ -78,7 +78,10 @@ def test_pictures_that_begin_together_are_done_together(capsys):
         walk(progress, clock, steps=12, of=20, seconds=1)
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("4 from a.png: 6 of 10")
-    assert second == "pictures: 4 of 100, 5.0 s/picture, 7:48 left; 4 from e.png: 12 of 20, 1.0 s/step, 0:08 left"
+    assert second == (
+        "pictures: 4 of 100, 5.0 s/picture, 7:48 left; 4 from e.png: 12 of 20, 1.0 s/step, 0:08 "
+        "left"
+    )
 
 
 def test_what_begins_again_is_not_done(capsys):
@@ -138,7 +141,8 @@ def test_quiet_says_nothing(capsys):
 
 @pytest.mark.parametrize("name", ["in.png", "[/nonsense].png", ":smile:.png"])
 def test_a_terminal_has_bars(monkeypatch, name):
-    screen, clock = Terminal(), Clock()
+    screen = Terminal()
+    clock = Clock()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "150")
     with Progress(2, clock=clock, every=1) as progress:

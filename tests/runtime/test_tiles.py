@@ -1,4 +1,6 @@
-"""Tiles agree with the whole picture, whatever its size, and go on where memory or number formats do not suffice."""
+"""Tiles agree with the whole picture, whatever its size, and go on where memory or number formats
+do not suffice.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from restore.runtime.tiling import Span, spans, tile_area, tiling
 
 CHECKPOINT = pretrained.load("default")
 DENOISE = build_denoiser(ModelConfig.from_dict(CHECKPOINT.config), CHECKPOINT.state)
-PLAIN = ModelConfig(BackboneConfig(channels=32, channel_multipliers=(1, 1, 1), patch=2, norm="rms"), {"name": "linear"})
+PLAIN = ModelConfig(
+    BackboneConfig(channels=32, channel_multipliers=(1, 1, 1), patch=2, norm="rms"),
+    {"name": "linear"},
+)
 ONE_LEVEL = 1 / 255
 
 
@@ -37,13 +42,15 @@ class Recorded(nn.Module):
     def __init__(self, most: float = math.inf) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([0.7]), requires_grad=False)
-        self.most, self.shapes = most, []
+        self.most = most
+        self.shapes = []
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         self.shapes.append(tuple(x.shape))
         if x.shape[0] * x.shape[-2] * x.shape[-1] > self.most:
             raise RuntimeError(
-                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+                "8 bytes"
             )
         return torch.tanh(self.weight * x + time[:, None, None, None] / 1000)
 
@@ -60,7 +67,8 @@ def noisy(*shape: int, sigma: float = 0.5) -> tuple[Tensor, Tensor]:
     return smooth + sigma * torch.randn(shape, generator=g), smooth
 
 
-# --- what tiles cover -------------------------------------------------------------------------------------
+# --- what tiles cover
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("grid", [1, 8, 32])
@@ -80,7 +88,9 @@ def _check_spans(found: Sequence[Span], size: int, overlap: int, grid: int) -> N
         total[span.place] += span.weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
     assert (found[0].start, found[-1].stop) == (0, size)
-    assert all(a.stop - b.start >= min(overlap, size - b.start) for a, b in itertools.pairwise(found))
+    assert all(
+        a.stop - b.start >= min(overlap, size - b.start) for a, b in itertools.pairwise(found)
+    )
 
 
 def test_spans_are_as_short_as_their_number_allows() -> None:
@@ -90,7 +100,11 @@ def test_spans_are_as_short_as_their_number_allows() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 600), st.integers(8, 300), st.sampled_from([1, 8, 32])
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.integers(32, 600),
+    st.integers(8, 300),
+    st.sampled_from([1, 8, 32]),
 )
 def test_every_picture_is_divided_into_tiles_of_no_more_than_the_area(
     height: int, width: int, side: int, overlap: int, grid: int
@@ -109,7 +123,9 @@ def test_every_picture_is_divided_into_tiles_of_no_more_than_the_area(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(100, 900), st.integers(100, 900), st.integers(100, 400))
-def test_no_other_number_of_rows_and_columns_has_fewer_pixels(height: int, width: int, side: int) -> None:
+def test_no_other_number_of_rows_and_columns_has_fewer_pixels(
+    height: int, width: int, side: int
+) -> None:
     """Against all that spans of every length come to; with a coarser grid but for rounding."""
     grid = 1
 
@@ -119,7 +135,10 @@ def test_no_other_number_of_rows_and_columns_has_fewer_pixels(height: int, width
     overlap = 24
     found = pixels(*tiling(height, width, side**2, overlap, grid))
     lengths = range(2 * overlap, max(height, width) + grid, grid)
-    axes = [{len(s): s for s in (spans(size, n, overlap, grid) for n in lengths)} for size in (height, width)]
+    axes = [
+        {len(s): s for s in (spans(size, n, overlap, grid) for n in lengths)}
+        for size in (height, width)
+    ]
     others = [
         pixels(rows, columns)
         for rows, columns in itertools.product(*(axis.values() for axis in axes))
@@ -136,29 +155,37 @@ def test_tiles_of_a_photograph_cost_little_more_than_its_pixels() -> None:
 
 
 def test_the_window_is_smooth() -> None:
-    """A ramp's slope jumps by 1/24 of a pixel; a raised cosine's changes by less than a sixth of that."""
+    """A ramp's slope jumps by 1/24 of a pixel; a raised cosine's changes by less than a sixth of
+    that.
+    """
     for span in spans(600, 128, 24, 8):
         assert np.abs(np.diff(span.weights, 2)).max() < 1 / 24 / 2
         assert np.abs(np.diff(span.weights)).max() > 1 / 24
 
 
-# --- tiles against the whole ------------------------------------------------------------------------------
+# --- tiles against the whole
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "size", [(1, 1), (1, 700), (700, 1), (5, 3), (97, 89), (211, 223), (401, 64), (64, 401), (300, 300)]
+    "size",
+    [(1, 1), (1, 700), (700, 1), (5, 3), (97, 89), (211, 223), (401, 64), (64, 401), (300, 300)],
 )
 @pytest.mark.parametrize("with_condition", [False, True])
 def test_every_size_is_tiled_without_a_trace(size: tuple[int, int], with_condition: bool) -> None:
     """What answers for each pixel alone answers the same in tiles."""
     x, smooth = noisy(2, 3, *size)
     levels = torch.tensor([0.5, 0.1])
-    config = ModelConfig(BackboneConfig(channels=32, condition_channels=3, condition_map=True), {"name": "linear"})
+    config = ModelConfig(
+        BackboneConfig(channels=32, condition_channels=3, condition_map=True), {"name": "linear"}
+    )
     denoise = Denoiser(Recorded(), config if with_condition else PLAIN)
     shown = Condition(smooth[:1], torch.ones(2, 1, *size)) if with_condition else None
     whole = denoise(x, levels, shown)
     asked = len(denoise.network.shapes)
-    for found, expected in zip(TiledDenoiser(denoise, 128, 32)(x, levels, shown), whole, strict=True):
+    for found, expected in zip(
+        TiledDenoiser(denoise, 128, 32)(x, levels, shown), whole, strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     calls = denoise.network.shapes[asked:]
     assert all(height * width <= 128**2 for _, _, height, width in calls)
@@ -167,7 +194,9 @@ def test_every_size_is_tiled_without_a_trace(size: tuple[int, int], with_conditi
 
 @pytest.mark.parametrize("size", [(200, 200), (97, 240)])
 @pytest.mark.parametrize(("sigma", "limit"), [(0.1, 1e-3), (5.0, 2e-2)])
-def test_tiles_of_the_default_network_agree_with_the_whole(size: tuple[int, int], sigma: float, limit: float) -> None:
+def test_tiles_of_the_default_network_agree_with_the_whole(
+    size: tuple[int, int], sigma: float, limit: float
+) -> None:
     """With tiles far smaller than those in use; at high noise the network looks furthest."""
     x, smooth = noisy(1, 3, *size, sigma=sigma)
     condition = Condition(smooth, torch.ones(1, 1, *size))
@@ -183,13 +212,16 @@ def test_tiles_of_the_default_network_agree_with_the_whole(size: tuple[int, int]
 def test_a_picture_of_one_tile_goes_through_whole() -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(TiledDenoiser(DENOISE, tile=64, overlap=8)(x, 0.5).clean, DENOISE(x, 0.5).clean)
+        assert torch.equal(
+            TiledDenoiser(DENOISE, tile=64, overlap=8)(x, 0.5).clean, DENOISE(x, 0.5).clean
+        )
 
 
 def test_several_tiles_go_through_at_once_where_that_is_faster() -> None:
     x, _ = noisy(2, 3, 300, 300)
     budget = Budget(memory=10**9, per_pixel=1000.0, batches=True)
-    singly, together = pixelwise(), pixelwise()
+    singly = pixelwise()
+    together = pixelwise()
     expected = TiledDenoiser(singly, 128, 32)(x, 0.5)
     found = TiledDenoiser(together, 128, 32, budget=budget)(x, 0.5)
     for a, b in zip(found, expected, strict=True):
@@ -222,7 +254,9 @@ def test_tiles_of_a_large_picture(task: str, float32: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [48, 96, 170])
 def test_tiles_that_meet_in_a_wide_hole(width: int, float32: None) -> None:
-    """In the middle of the picture, where four tiles meet and nothing but the network knows what is there."""
+    """In the middle of the picture, where four tiles meet and nothing but the network knows what is
+    there.
+    """
     _agree("inpaint", 1024, 640, hole=(slice(512 - width // 2, 512 + width // 2),) * 2)
 
 
@@ -230,28 +264,42 @@ def test_tiles_overlap_more_where_the_network_looks_further() -> None:
     x, _ = noisy(1, 3, 1000, 1200)
     for sigma, overlap in ((WIDE_ABOVE, OVERLAP), (1.1 * WIDE_ABOVE, WIDE_OVERLAP)):
         rows, columns = tiling(1000, 1200, 700**2, overlap, 8)
-        assert all(a.stop - b.start >= overlap for axis in (rows, columns) for a, b in itertools.pairwise(axis))
+        assert all(
+            a.stop - b.start >= overlap
+            for axis in (rows, columns)
+            for a, b in itertools.pairwise(axis)
+        )
         for level in (sigma, torch.tensor(sigma), torch.tensor([sigma])):
             denoise = pixelwise()
             TiledDenoiser(denoise, 700)(x, level)
             assert len(denoise.network.shapes) == len(rows) * len(columns) > 1
-            assert {shape[-2:] for shape in denoise.network.shapes} == {(rows[0].stop, columns[0].stop)}
+            assert {shape[-2:] for shape in denoise.network.shapes} == {
+                (rows[0].stop, columns[0].stop)
+            }
 
 
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bfloat16 a convolution rounds differently with the size of its input, more than tiles matter."""
+    """In bfloat16 a convolution rounds differently with the size of its input, more than tiles
+    matter.
+    """
     monkeypatch.setattr("restore.restorer.network_dtype", lambda _: torch.float32)
 
 
 def _agree(task: str, size: int, tile: int, hole: tuple[slice, slice] | None = None) -> None:
-    """By the shipped model and its methods, with few steps, on a photograph that is repeated mirrored."""
+    """By the shipped model and its methods, with few steps, on a photograph that is repeated
+    mirrored.
+    """
     photo = torch.from_numpy(_photograph(size)).permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(photo, scale_factor=0.5, mode="area")
     mask = torch.zeros(size, size, dtype=torch.bool)
     mask[hole or (slice(size // 3, size // 3 + 20), slice(size // 4, 3 * size // 4))] = True
     pictures = {"sr": small, "deblur": photo, "inpaint": photo}
-    arguments = {"sr": {"scale": 2}, "deblur": {"kernel": "motion:9:30", "noise": 0.01}, "inpaint": {"mask": mask}}
+    arguments = {
+        "sr": {"scale": 2},
+        "deblur": {"kernel": "motion:9:30", "noise": 0.01},
+        "inpaint": {"mask": mask},
+    }
     results = []
     for side in (size + 64, tile):  # the picture sought by deblurring is a little larger
         restorer = Restorer(device="cpu", tile=side)
@@ -281,7 +329,8 @@ def _photograph(size: int) -> np.ndarray:
     return np.pad(photo, (*more, (0, 0)), mode="symmetric")[:size, :size]
 
 
-# --- when memory runs out ---------------------------------------------------------------------------------
+# --- when memory runs out
+# ---------------------------------------------------------------------------------
 
 
 def test_out_of_memory_halves_the_tile_and_gives_the_same() -> None:
@@ -317,7 +366,10 @@ def test_out_of_memory_gives_up_batches_before_it_halves() -> None:
 @pytest.mark.parametrize("size", [(20, 30), (300, 300)])
 def test_out_of_memory_with_the_smallest_tile_says_what_to_do(size: tuple[int, int]) -> None:
     x, _ = noisy(1, 3, *size)
-    with pytest.raises(RestoreError, match=f"even for pieces of {SMALLEST_TILE}x{SMALLEST_TILE} pixels; close other"):
+    with pytest.raises(
+        RestoreError,
+        match=f"even for pieces of {SMALLEST_TILE}x{SMALLEST_TILE} pixels; close other",
+    ):
         TiledDenoiser(pixelwise(most=0), notice=lambda _: None)(x, 0.5)
 
 
@@ -337,7 +389,8 @@ def test_a_solver_without_memory_is_an_error_for_the_user(monkeypatch: pytest.Mo
         Restorer(device="cpu").denoise(torch.rand(3, 16, 24), 0.1)
 
 
-# --- when numbers overflow --------------------------------------------------------------------------------
+# --- when numbers overflow
+# --------------------------------------------------------------------------------
 
 
 def _random_state(config: ModelConfig, scale: float = 1.0) -> dict[str, Tensor]:
@@ -353,7 +406,9 @@ def _random_state(config: ModelConfig, scale: float = 1.0) -> dict[str, Tensor]:
 
 def test_what_overflows_in_half_precision_is_redone_in_float32() -> None:
     state = _random_state(PLAIN, scale=2e5)
-    half, full = (build_denoiser(PLAIN, state, "cpu", dtype) for dtype in (torch.float16, torch.float32))
+    half, full = (
+        build_denoiser(PLAIN, state, "cpu", dtype) for dtype in (torch.float16, torch.float32)
+    )
     x, _ = noisy(1, 3, 200, 150)
     notices: list[str] = []
     with torch.inference_mode():
@@ -364,7 +419,9 @@ def test_what_overflows_in_half_precision_is_redone_in_float32() -> None:
         tiled(x, 0.5)
     assert torch.isfinite(found).all()
     assert float((found - expected).abs().mean()) < 0.02 * float(expected.abs().mean())
-    assert notices == ["the network's result is not finite in half precision; such parts are redone in float32"]
+    assert notices == [
+        "the network's result is not finite in half precision; such parts are redone in float32"
+    ]
     assert half.network.compute_dtype == torch.float16
 
 
@@ -376,7 +433,11 @@ def test_of_a_batch_only_what_overflows_is_redone() -> None:
     x[1] *= 1e5
     notices: list[str] = []
     with torch.inference_mode():
-        assert [bool(torch.isfinite(half(x[[i]], 0.5).clean).all()) for i in range(3)] == [True, False, True]
+        assert [bool(torch.isfinite(half(x[[i]], 0.5).clean).all()) for i in range(3)] == [
+            True,
+            False,
+            True,
+        ]
         found = TiledDenoiser(half, notice=notices.append)(x, 0.5).clean
         assert torch.equal(found[[0]], half(x[[0]], 0.5).clean)
         assert torch.equal(found[[2]], half(x[[2]], 0.5).clean)
@@ -392,7 +453,8 @@ def test_what_is_not_finite_in_float32_either_is_an_error() -> None:
             TiledDenoiser(denoise, notice=lambda _: None)(torch.rand(1, 3, 16, 16), 0.5)
 
 
-# --- what is refused --------------------------------------------------------------------------------------
+# --- what is refused
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overlap", [0, 64, 100])

@@ -1,4 +1,6 @@
-"""Ancestral sampling: in a world whose truth is known, against a plain restatement, and against diffusers."""
+"""Ancestral sampling: in a world whose truth is known, against a plain restatement, and against
+diffusers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from torch import Tensor
 from restore.diffusion.denoiser import Condition, Denoise, Prediction
 from restore.diffusion.schedule import NoiseSchedule, noise_levels
 from restore.diffusion.stepping import Step, start
-from restore.samplers.ancestral import ancestral, clipped, diffuse, forward_variance, posterior_variance
+from restore.samplers.ancestral import (
+    ancestral,
+    clipped,
+    diffuse,
+    forward_variance,
+    posterior_variance,
+)
 from restore.solvers import sr3
 
 LINEAR = NoiseSchedule.named("linear")
@@ -45,7 +53,9 @@ class Recorded:
 
 def _saying(denoise: Denoise, share: Callable[[float], Tensor]) -> Denoise:
     """The denoiser with v, as a network that learned its variance would say it at each level."""
-    return lambda x, sigma, condition=None: denoise(x, sigma, condition)._replace(share=share(float(sigma)))
+    return lambda x, sigma, condition=None: denoise(x, sigma, condition)._replace(
+        share=share(float(sigma))
+    )
 
 
 @pytest.mark.parametrize(("variance", "dimensions"), [("posterior", 8), ("forward", 2)])
@@ -53,7 +63,9 @@ def test_reaches_the_target(variance: str, dimensions: int) -> None:
     world = Mixture.random(dimensions, seed=dimensions)
     sigmas = noise_levels(LINEAR, 300, "log-snr")
     x = start(torch.empty(COUNT, 1, 1, dimensions, dtype=torch.float64), sigmas[0], _draw(1))
-    assert_matches(ancestral(world.denoise, x, sigmas, variance=variance, generator=_draw(2)), world)
+    assert_matches(
+        ancestral(world.denoise, x, sigmas, variance=variance, generator=_draw(2)), world
+    )
 
 
 def test_too_few_steps_are_noticed() -> None:
@@ -67,7 +79,9 @@ def test_too_few_steps_are_noticed() -> None:
 
 @pytest.mark.parametrize(("variance", "spread"), [("forward", 1.0), ("posterior", 0.0)])
 def test_each_fixed_variance_is_optimal_for_one_extreme(variance: str, spread: float) -> None:
-    """β_t for white noise of variance 1, β̃_t for one known picture (DDPM, section 3.2), in any number of steps."""
+    """β_t for white noise of variance 1, β̃_t for one known picture (DDPM, section 3.2), in any
+    number of steps.
+    """
     world = Mixture(torch.ones(1), torch.zeros(1, 2), max(spread, 1e-12) * torch.eye(2)[None])
     sigmas = noise_levels(LINEAR, 4, "log-snr")
     x = diffuse(world.sample(20_000, _draw(1)), sigmas[0], _draw(2))
@@ -78,22 +92,33 @@ def test_each_fixed_variance_is_optimal_for_one_extreme(variance: str, spread: f
 
 
 def test_learned_variance_is_right_in_few_steps_where_the_fixed_ones_are_not() -> None:
-    """For a Gaussian with a variance c of its own in each pixel, p(x_{t−1} | x_t) is Gaussian: its v is known."""
+    """For a Gaussian with a variance c of its own in each pixel, p(x_{t−1} | x_t) is Gaussian: its
+    v is known.
+    """
     variances = torch.tensor([0.01, 0.1, 0.6], dtype=torch.float64)
     world = Mixture(torch.ones(1), torch.zeros(1, 3), torch.diag(variances)[None])
     sigmas = noise_levels(LINEAR, 6, "log-snr", highest=20.0)
-    lower = dict(itertools.pairwise([*sigmas[:-1], 0.5 * sigmas[-2]]))  # v is not asked for in the last step
+    lower = dict(
+        itertools.pairwise([*sigmas[:-1], 0.5 * sigmas[-2]])
+    )  # v is not asked for in the last step
 
     def share(sigma: float) -> Tensor:
-        high, low = forward_variance(sigma, lower[sigma]), posterior_variance(sigma, lower[sigma])
+        high = forward_variance(sigma, lower[sigma])
+        low = posterior_variance(sigma, lower[sigma])
         of_clean = variances * sigma**2 / (variances + sigma**2)
-        return ((low + (1 - (lower[sigma] / sigma) ** 2) ** 2 * of_clean) / low).log() / math.log(high / low)
+        return ((low + (1 - (lower[sigma] / sigma) ** 2) ** 2 * of_clean) / low).log() / math.log(
+            high / low
+        )
 
     x = diffuse(world.sample(20_000, _draw(1)), sigmas[0], _draw(2))
 
     def spread(variance) -> Tensor:
         network = _saying(world.denoise, share)
-        return ancestral(network, x, sigmas, variance=variance, generator=_draw(3)).flatten(1).var(dim=0)
+        return (
+            ancestral(network, x, sigmas, variance=variance, generator=_draw(3))
+            .flatten(1)
+            .var(dim=0)
+        )
 
     # The last step, to the clean estimate, multiplies a variance c + σ² by (c/(c + σ²))²
     expected = variances**2 / (variances + sigmas[-2] ** 2)
@@ -110,11 +135,15 @@ def _diagonal_network(x: Tensor, sigma: float, condition: Condition | None = Non
 @pytest.mark.parametrize("variance", ["posterior", "forward", "learned"])
 @pytest.mark.parametrize("stride", [1, 7])
 def test_is_the_plain_restatement_in_vp_coordinates(variance: str, stride: int) -> None:
-    """DDPM's algorithm 2 with betas: x ← (x − β/√(1−ᾱ) ε)/√α + √Σ z, for a chain and for a re-spaced one."""
+    """DDPM's algorithm 2 with betas: x ← (x − β/√(1−ᾱ) ε)/√α + √Σ z, for a chain and for a
+    re-spaced one.
+    """
     kept = np.cumprod(1 - np.linspace(1e-3, 0.2, 50))[::stride]
     betas = 1 - kept / np.concatenate([[1.0], kept[:-1]])
     sigmas = [*((1 - kept[::-1]) / kept[::-1]) ** 0.5, 0.0]
-    v = torch.linspace(-0.2, 1.3, 6, dtype=torch.float64)  # nothing holds a network's v within [0, 1]
+    v = torch.linspace(
+        -0.2, 1.3, 6, dtype=torch.float64
+    )  # nothing holds a network's v within [0, 1]
     x = torch.randn(3, 1, 2, 6, dtype=torch.float64, generator=_draw(1))
     found = ancestral(
         _saying(_diagonal_network, lambda sigma: v),
@@ -130,7 +159,11 @@ def test_is_the_plain_restatement_in_vp_coordinates(variance: str, stride: int) 
         x = (x - betas[t] / (1 - kept[t]) ** 0.5 * epsilon) / (1 - betas[t]) ** 0.5
         if t > 0:
             small = betas[t] * (1 - kept[t - 1]) / (1 - kept[t])
-            spread = {"posterior": small, "forward": betas[t], "learned": betas[t] ** v * small ** (1 - v)}[variance]
+            spread = {
+                "posterior": small,
+                "forward": betas[t],
+                "learned": betas[t] ** v * small ** (1 - v),
+            }[variance]
             x = x + spread**0.5 * torch.randn(x.shape, dtype=x.dtype, generator=noise)
     assert torch.allclose(found, x, atol=1e-10)
 
@@ -158,12 +191,15 @@ def test_is_the_sampler_of_sr3(variance: str) -> None:
 def test_agrees_with_diffusers(variance: str, clip: bool, steps: int) -> None:
     """diffusers' DDPMScheduler with the same network and noise, every state of the way.
 
-    Its states are x/√(1+σ²). Its ``leading`` time steps 0, T/n, 2T/n, … are our ``uniform`` levels, its ᾱ beyond the
-    last one is 1 as here, and β_t is taken between neighbouring steps as here. Its ``learned_range`` is told 2v − 1
-    in twice the channels. It keeps β̃ ≥ 1e-20, which matters only at the last step, where it draws no noise.
+    Its states are x/√(1+σ²). Its ``leading`` time steps 0, T/n, 2T/n, … are our ``uniform`` levels,
+    its ᾱ beyond the last one is 1 as here, and β_t is taken between neighbouring steps as here. Its
+    ``learned_range`` is told 2v − 1 in twice the channels. It keeps β̃ ≥ 1e-20, which matters only
+    at the last step, where it draws no noise.
     """
     diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.DDPMScheduler(variance_type=variance, clip_sample=clip, timestep_spacing="leading")
+    scheduler = diffusers.DDPMScheduler(
+        variance_type=variance, clip_sample=clip, timestep_spacing="leading"
+    )
     scheduler.set_timesteps(steps)
     kept = scheduler.alphas_cumprod.double()
     world = Mixture.random(6)
@@ -174,8 +210,12 @@ def test_agrees_with_diffusers(variance: str, clip: bool, steps: int) -> None:
     sigmas = [float(((1 - kept[t]) / kept[t]) ** 0.5) for t in times] + [0.0]
     network = _saying(world.denoise, lambda sigma: v)
     record = Recorded(clipped(network) if clip else network)
-    ours = {"fixed_small": "posterior", "fixed_large": "forward", "learned_range": "learned"}[variance]
-    found = ancestral(record, x * (1 + sigmas[0] ** 2) ** 0.5, sigmas, variance=ours, generator=_draw(2))
+    ours = {"fixed_small": "posterior", "fixed_large": "forward", "learned_range": "learned"}[
+        variance
+    ]
+    found = ancestral(
+        record, x * (1 + sigmas[0] ** 2) ** 0.5, sigmas, variance=ours, generator=_draw(2)
+    )
 
     noise = _draw(2)
     for t, sigma, state in zip(times, sigmas, record.states, strict=False):
@@ -190,7 +230,8 @@ def test_agrees_with_diffusers(variance: str, clip: bool, steps: int) -> None:
 def test_diffuse_goes_in_one_step_or_in_many() -> None:
     world = Mixture.random(3, seed=1)
     once = diffuse(world.sample(20_000, _draw(1)), 2.0, _draw(2))
-    many, draw = world.sample(20_000, _draw(3)), _draw(4)
+    many = world.sample(20_000, _draw(3))
+    draw = _draw(4)
     for low, high in [(0.0, 0.5), (0.5, 1.5), (1.5, 2.0)]:
         many = diffuse(many, high, draw, start=low)
     expected = world.covariance + 4 * torch.eye(3)

@@ -1,4 +1,6 @@
-"""DDIM and its inversion: in a world whose truth is known, against its own equation, and against diffusers."""
+"""DDIM and its inversion: in a world whose truth is known, against its own equation, and against
+diffusers.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def _draw(seed: int = 0) -> torch.Generator:
 
 
 def _levels(steps: int, highest: float = 40.0, lowest: float = 0.02) -> list[float]:
-    """Falling in geometric steps, with a final 0; the last step, to 0, is the same for any number."""
+    """Falling in geometric steps, with a final 0; the last step, to 0, is the same for any
+    number.
+    """
     return [*np.geomspace(highest, lowest, steps + 1).tolist(), 0.0]
 
 
@@ -39,17 +43,24 @@ def test_reaches_the_target(eta: float) -> None:
 
 
 def test_converges_with_order_1() -> None:
-    """Against the same differential equation solved by scipy's adaptive Runge–Kutta method of order 8."""
+    """Against the same differential equation solved by scipy's adaptive Runge–Kutta method of order
+    8.
+    """
     world = Mixture.random(3, seed=3)
     levels = _levels(1)
     x = start(torch.empty(8, 1, 1, 3, dtype=torch.float64), levels[0], _draw(1))
 
     def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:  # dx/d log σ = σ ε
         sigma = float(np.exp(log_sigma))
-        return sigma * world.denoise(torch.from_numpy(flat).reshape(x.shape), sigma).noise.flatten().numpy()
+        return (
+            sigma
+            * world.denoise(torch.from_numpy(flat).reshape(x.shape), sigma).noise.flatten().numpy()
+        )
 
     span = (np.log(levels[0]), np.log(levels[1]))
-    end = solve_ivp(slope, span, x.flatten().numpy(), method="DOP853", rtol=1e-9, atol=1e-9).y[:, -1]
+    end = solve_ivp(slope, span, x.flatten().numpy(), method="DOP853", rtol=1e-9, atol=1e-9).y[
+        :, -1
+    ]
     truth = world.denoise(torch.from_numpy(end).reshape(x.shape), levels[1]).clean
     steps = [80, 160, 320, 640]
     errors = [float((ddim(world.denoise, x, _levels(n)) - truth).abs().max()) for n in steps]
@@ -58,13 +69,17 @@ def test_converges_with_order_1() -> None:
 
 def test_steps_are_those_of_the_equation() -> None:
     """Eq. 12 and 16 in the paper's own coordinates, where its α_t is ᾱ_t."""
-    eta, sigmas = 0.6, noise_levels(LINEAR, 6)
+    eta = 0.6
+    sigmas = noise_levels(LINEAR, 6)
     world = Mixture.random(5)
     x = torch.randn(3, 1, 1, 5, dtype=torch.float64, generator=_draw(1))
-    found = ddim(world.denoise, x * (1 + sigmas[0] ** 2) ** 0.5, sigmas, eta=eta, generator=_draw(2))
+    found = ddim(
+        world.denoise, x * (1 + sigmas[0] ** 2) ** 0.5, sigmas, eta=eta, generator=_draw(2)
+    )
     noise = _draw(2)
     for sigma, sigma_next in pairwise(sigmas):
-        alpha, alpha_next = 1 / (1 + sigma**2), 1 / (1 + sigma_next**2)
+        alpha = 1 / (1 + sigma**2)
+        alpha_next = 1 / (1 + sigma_next**2)
         spread = eta * ((1 - alpha_next) / (1 - alpha)) ** 0.5 * (1 - alpha / alpha_next) ** 0.5
         epsilon = world.denoise(x / alpha**0.5, sigma).noise
         predicted = (x - (1 - alpha) ** 0.5 * epsilon) / alpha**0.5
@@ -75,10 +90,13 @@ def test_steps_are_those_of_the_equation() -> None:
 
 
 def test_eta_1_is_ancestral_and_eta_0_draws_nothing() -> None:
-    world, sigmas = Mixture.random(4), noise_levels(LINEAR, 12)
+    world = Mixture.random(4)
+    sigmas = noise_levels(LINEAR, 12)
     x = start(torch.empty(3, 1, 1, 4, dtype=torch.float64), sigmas[0], _draw(1))
     expected = ancestral(world.denoise, x, sigmas, generator=_draw(2))
-    assert torch.allclose(ddim(world.denoise, x, sigmas, eta=1.0, generator=_draw(2)), expected, atol=1e-10)
+    assert torch.allclose(
+        ddim(world.denoise, x, sigmas, eta=1.0, generator=_draw(2)), expected, atol=1e-10
+    )
     draw = _draw(3)
     before = draw.get_state()
     ddim(world.denoise, x, sigmas, generator=draw)
@@ -88,12 +106,15 @@ def test_eta_1_is_ancestral_and_eta_0_draws_nothing() -> None:
 def test_the_inversion_returns_to_its_start_as_the_steps_grow() -> None:
     world = Mixture.random(3, seed=3)
     pictures = world.sample(16, _draw(1))
-    steps, errors = [20, 40, 80, 160], []
+    steps = [20, 40, 80, 160]
+    errors = []
     for n in steps:
         back = ddim(world.denoise, ddim_invert(world.denoise, pictures, _levels(n)), _levels(n))
         errors.append(float((back - pictures).square().mean().sqrt()))
     assert errors[-1] < 1e-3
-    assert order_of_convergence(steps, errors) == pytest.approx(2, abs=0.2)  # one level's ε serves the next
+    assert order_of_convergence(steps, errors) == pytest.approx(
+        2, abs=0.2
+    )  # one level's ε serves the next
 
 
 def test_the_inverted_noise_is_white() -> None:
@@ -105,8 +126,11 @@ def test_the_inverted_noise_is_white() -> None:
 
 
 def test_iterated_the_inversion_is_exact_on_any_levels() -> None:
-    """Down and up again as well as up and down again: `ddim_invert` is then the inverse of `ddim` on both sides."""
-    world, sigmas = Mixture.random(3, seed=3), _levels(60)
+    """Down and up again as well as up and down again: `ddim_invert` is then the inverse of `ddim`
+    on both sides.
+    """
+    world = Mixture.random(3, seed=3)
+    sigmas = _levels(60)
     pictures = world.sample(16, _draw(1))
     noise = ddim_invert(world.denoise, pictures, sigmas, iterations=20)
     assert torch.allclose(ddim(world.denoise, noise, sigmas), pictures, atol=1e-8)
@@ -116,10 +140,14 @@ def test_iterated_the_inversion_is_exact_on_any_levels() -> None:
 
 
 def test_the_inversion_of_one_gaussian_is_known() -> None:
-    """ε = σ (x − μ)/(c + σ²) is linear: each exact step divides by what the step of `ddim` multiplies with."""
-    variance, mean = 0.2, 0.3
+    """ε = σ (x − μ)/(c + σ²) is linear: each exact step divides by what the step of `ddim`
+    multiplies with.
+    """
+    variance = 0.2
+    mean = 0.3
     world = Mixture(torch.ones(1), torch.full((1, 2), mean), variance * torch.eye(2)[None])
-    picture, sigmas = torch.tensor([[[[0.5, -0.4]]]], dtype=torch.float64), [3.0, 1.0, 0.2, 0.0]
+    picture = torch.tensor([[[[0.5, -0.4]]]], dtype=torch.float64)
+    sigmas = [3.0, 1.0, 0.2, 0.0]
     expected = picture - mean
     for high, low in pairwise(sigmas):
         expected = expected / (1 - (high - low) * high / (variance + high**2))
@@ -132,14 +160,15 @@ def test_the_inversion_of_one_gaussian_is_known() -> None:
 def test_agrees_with_diffusers(eta: float, steps: int) -> None:
     """diffusers' DDIMScheduler with the same network and noise, every state of the way.
 
-    Its states are x/√(1+σ²). Its ``leading`` time steps are our ``uniform`` levels. Its last step goes to ᾱ = 1, as
-    ours, with ``set_alpha_to_one`` (the default); without, to ᾱ_0 of the chain, which leaves x as it is. It draws
-    noise at the last step too, of variance 0.
+    Its states are x/√(1+σ²). Its ``leading`` time steps are our ``uniform`` levels. Its last step
+    goes to ᾱ = 1, as ours, with ``set_alpha_to_one`` (the default); without, to ᾱ_0 of the chain,
+    which leaves x as it is. It draws noise at the last step too, of variance 0.
     """
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="leading")
     scheduler.set_timesteps(steps)
-    world, states = Mixture.random(6), []
+    world = Mixture.random(6)
+    states = []
     x = 1.5 * torch.randn(4, 1, 1, 6, dtype=torch.float64, generator=_draw(1))
 
     def denoise(x: Tensor, sigma: float, condition: Condition | None) -> Prediction:
@@ -174,9 +203,13 @@ def test_tells_each_step_and_shows_the_condition() -> None:
     x = start(torch.empty(2, 1, 1, 4), sigmas[0], _draw(1))
     down: list[Step] = []
     up: list[Step] = []
-    found = ddim(denoise, x, sigmas, eta=0.5, condition=condition, generator=_draw(2), callback=down.append)
+    found = ddim(
+        denoise, x, sigmas, eta=0.5, condition=condition, generator=_draw(2), callback=down.append
+    )
     assert torch.allclose(found, condition.picture)
-    noise = ddim_invert(denoise, found, sigmas, iterations=2, condition=condition, callback=up.append)
+    noise = ddim_invert(
+        denoise, found, sigmas, iterations=2, condition=condition, callback=up.append
+    )
     assert noise.dtype == found.dtype == torch.float32
     assert [(s.index, s.steps, s.sigma) for s in down] == [(i, 5, sigmas[i]) for i in range(5)]
     assert [(s.index, s.steps, s.sigma) for s in up] == [(i, 5, sigmas[4 - i]) for i in range(5)]
@@ -188,7 +221,9 @@ def test_eta_must_be_a_share(eta: float) -> None:
         ddim(Mixture.random(2).denoise, torch.zeros(1, 1, 1, 2), [1.0, 0.0], eta=eta)
 
 
-@pytest.mark.parametrize(("sigmas", "message"), [([1.0, 2.0, 0.0], "must fall"), ([1.0, 0.5], "final 0")])
+@pytest.mark.parametrize(
+    ("sigmas", "message"), [([1.0, 2.0, 0.0], "must fall"), ([1.0, 0.5], "final 0")]
+)
 @pytest.mark.parametrize("sampler", [ddim, ddim_invert])
 def test_levels_must_fall_to_0(sampler, sigmas: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

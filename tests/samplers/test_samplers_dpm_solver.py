@@ -1,4 +1,6 @@
-"""DPM-Solver, DPM-Solver++ and UniPC: orders of convergence, their papers re-stated, exact samples, diffusers."""
+"""DPM-Solver, DPM-Solver++ and UniPC: orders of convergence, their papers re-stated, exact samples,
+diffusers.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,15 @@ CALLS = {name: facts[-1] for name, facts in (DETERMINISTIC | STOCHASTIC).items()
 
 
 def karras(steps: int, highest: float, lowest: float) -> list[float]:
-    """Levels of so many steps down to the lowest, and one more to 0; neighbours differ more and more in log σ."""
+    """Levels of so many steps down to the lowest, and one more to 0; neighbours differ more and
+    more in log σ.
+    """
     return [*(np.linspace(highest ** (1 / 7), lowest ** (1 / 7), steps + 1) ** 7).tolist(), 0.0]
 
 
-def noisy(count: int, sigma: float, dtype: torch.dtype = torch.float64, world: Mixture = WORLD) -> Tensor:
+def noisy(
+    count: int, sigma: float, dtype: torch.dtype = torch.float64, world: Mixture = WORLD
+) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     x = world.sample(count, draw)
     return (x + sigma * torch.randn(x.shape, generator=draw, dtype=x.dtype)).to(dtype)
@@ -76,14 +82,17 @@ def states(sampler: Sampler, x: Tensor, sigmas: list[float], **options: object) 
 
 
 def exact_flow(world: Mixture, x: Tensor, high: float, low: float, steps: int = 600) -> Tensor:
-    """``dx/dσ = ε̂`` from the high to the low level by the classical Runge–Kutta rule of order 4 in log σ."""
+    """``dx/dσ = ε̂`` from the high to the low level by the classical Runge–Kutta rule of order 4 in
+    log σ.
+    """
 
     def slope(x: Tensor, log_sigma: float) -> Tensor:
         sigma = math.exp(log_sigma)
         return sigma * world.denoise(x, sigma).noise
 
     for a, b in itertools.pairwise(np.linspace(math.log(high), math.log(low), steps + 1).tolist()):
-        h, middle = b - a, (a + b) / 2
+        h = b - a
+        middle = (a + b) / 2
         k1 = slope(x, a)
         k2 = slope(x + h / 2 * k1, middle)
         k3 = slope(x + h / 2 * k2, middle)
@@ -93,8 +102,12 @@ def exact_flow(world: Mixture, x: Tensor, high: float, low: float, steps: int = 
 
 
 def test_the_reference_is_exact() -> None:
-    """For one Gaussian the flow is known: along an axis of variance v, x − μ scales with √(v + σ²)."""
-    world, high, low = Mixture.gaussian(3), 20.0, 0.1
+    """For one Gaussian the flow is known: along an axis of variance v, x − μ scales with √(v +
+    σ²).
+    """
+    world = Mixture.gaussian(3)
+    high = 20.0
+    low = 0.1
     x = noisy(8, high, world=world)
     values, axes = torch.linalg.eigh(world.covariances[0])
     along = (x.flatten(1) - world.mean) @ axes * ((values + low**2) / (values + high**2)).sqrt()
@@ -102,12 +115,15 @@ def test_the_reference_is_exact() -> None:
     torch.testing.assert_close(exact_flow(world, x, high, low), expected, rtol=0, atol=1e-9)
 
 
-HIGH, LOW = 20.0, 0.1
+HIGH = 20.0
+LOW = 0.1
 
 
 @pytest.fixture(scope="module")
 def solution() -> tuple[Tensor, Tensor]:
-    """Pictures at the level HIGH, and the clean estimates where the flow takes them at the level LOW."""
+    """Pictures at the level HIGH, and the clean estimates where the flow takes them at the level
+    LOW.
+    """
     x = noisy(32, HIGH)
     return x, WORLD.denoise(exact_flow(WORLD, x, HIGH, LOW), LOW).clean
 
@@ -116,13 +132,17 @@ def solution() -> tuple[Tensor, Tensor]:
 def test_order_of_convergence(name: str, solution: tuple[Tensor, Tensor]) -> None:
     """Slope of the error against the steps from HIGH to LOW.
 
-    The special last step, to 0, is the same in every grid and in the reference: from LOW to the clean estimate there.
-    That is a smooth function of x at LOW, so that its error falls as that of x does.
+    The special last step, to 0, is the same in every grid and in the reference: from LOW to the
+    clean estimate there. That is a smooth function of x at LOW, so that its error falls as that of
+    x does.
     """
     sampler, order, _calls = DETERMINISTIC[name]
     x, expected = solution
     steps = [40, 80, 160]
-    errors = [float((sampler(WORLD.denoise, x, karras(n, HIGH, LOW)) - expected).square().mean().sqrt()) for n in steps]
+    errors = [
+        float((sampler(WORLD.denoise, x, karras(n, HIGH, LOW)) - expected).square().mean().sqrt())
+        for n in steps
+    ]
     assert errors[-1] < 5e-3
     assert order_of_convergence(steps, errors) == pytest.approx(order, abs=0.2)
 
@@ -135,7 +155,8 @@ def test_is_ddim(sampler: Sampler) -> None:
     found = states(sampler, x, sigmas)
     vp = x / (1 + sigmas[0] ** 2) ** 0.5
     for i, (sigma, lower) in enumerate(itertools.pairwise(sigmas)):
-        alpha_bar, lower_alpha_bar = 1 / (1 + sigma**2), 1 / (1 + lower**2)
+        alpha_bar = 1 / (1 + sigma**2)
+        lower_alpha_bar = 1 / (1 + lower**2)
         torch.testing.assert_close(found[i] * alpha_bar**0.5, vp, rtol=0, atol=1e-12)
         noise = WORLD.denoise(vp / alpha_bar**0.5, sigma).noise
         clean = (vp - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
@@ -144,10 +165,13 @@ def test_is_ddim(sampler: Sampler) -> None:
 
 
 class _VP:
-    """The papers' notation: α_t, σ_t and the network of x_t = α_t x0 + σ_t ε, at half the log-SNR λ."""
+    """The papers' notation: α_t, σ_t and the network of x_t = α_t x0 + σ_t ε, at half the log-SNR
+    λ.
+    """
 
     def __init__(self, level: float) -> None:
-        self.level, self.lam = level, -math.log(level)
+        self.level = level
+        self.lam = -math.log(level)
         self.alpha = 1 / math.sqrt(1 + level**2)
         self.sigma = level * self.alpha
 
@@ -164,15 +188,19 @@ class _VP:
 
 def _dpm_solver_2_in_vp(x: Tensor, s: _VP, t: _VP) -> Tensor:
     """arXiv 2206.00927, algorithm 1."""
-    h, m = t.lam - s.lam, _VP.at((s.lam + t.lam) / 2)
+    h = t.lam - s.lam
+    m = _VP.at((s.lam + t.lam) / 2)
     u = m.alpha / s.alpha * x - m.sigma * math.expm1(h / 2) * s.noise(x)
     return t.alpha / s.alpha * x - t.sigma * math.expm1(h) * m.noise(u)
 
 
 def _dpm_solver_3_in_vp(x: Tensor, s: _VP, t: _VP) -> Tensor:
     """arXiv 2206.00927, algorithm 2."""
-    h, r1, r2 = t.lam - s.lam, 1 / 3, 2 / 3
-    s1, s2 = _VP.at(s.lam + r1 * h), _VP.at(s.lam + r2 * h)
+    h = t.lam - s.lam
+    r1 = 1 / 3
+    r2 = 2 / 3
+    s1 = _VP.at(s.lam + r1 * h)
+    s2 = _VP.at(s.lam + r2 * h)
     e = s.noise(x)
     u1 = s1.alpha / s.alpha * x - s1.sigma * math.expm1(r1 * h) * e
     d1 = s1.noise(u1) - e
@@ -185,7 +213,8 @@ def _dpm_solver_3_in_vp(x: Tensor, s: _VP, t: _VP) -> Tensor:
 
 def _dpm_solver_pp_2s_in_vp(x: Tensor, s: _VP, t: _VP) -> Tensor:
     """arXiv 2211.01095, algorithm 1 with r = 1/2."""
-    h, r = t.lam - s.lam, 1 / 2
+    h = t.lam - s.lam
+    r = 1 / 2
     m = _VP.at(s.lam + r * h)
     u = m.sigma / s.sigma * x - m.alpha * math.expm1(-r * h) * s.clean(x)
     d = (1 - 1 / (2 * r)) * s.clean(x) + 1 / (2 * r) * m.clean(u)
@@ -200,7 +229,9 @@ def _dpm_solver_pp_2s_in_vp(x: Tensor, s: _VP, t: _VP) -> Tensor:
         (dpm_solver_pp_2s, _dpm_solver_pp_2s_in_vp),
     ],
 )
-def test_singlestep_methods_are_their_papers_algorithms(sampler: Sampler, step: Callable[..., Tensor]) -> None:
+def test_singlestep_methods_are_their_papers_algorithms(
+    sampler: Sampler, step: Callable[..., Tensor]
+) -> None:
     """Theirs is a VP chain's state, ours divided by √(1 + σ²)."""
     sigmas = karras(4, 20.0, 0.1)
     x = noisy(5, sigmas[0])
@@ -208,19 +239,25 @@ def test_singlestep_methods_are_their_papers_algorithms(sampler: Sampler, step: 
     vp = x * levels[0].alpha
     for s, t in itertools.pairwise(levels):
         vp = step(vp, s, t)
-    torch.testing.assert_close(sampler(WORLD.denoise, x, sigmas), levels[-1].clean(vp), rtol=0, atol=1e-11)
+    torch.testing.assert_close(
+        sampler(WORLD.denoise, x, sigmas), levels[-1].clean(vp), rtol=0, atol=1e-11
+    )
 
 
 def _sde_dpm_solver_1_in_vp(x: Tensor, s: _VP, t: _VP, d: Tensor, draw: torch.Generator) -> Tensor:
     """arXiv 2211.01095, SDE-DPM-Solver-1; d is not used."""
-    h, z = t.lam - s.lam, torch.randn(x.shape, generator=draw, dtype=x.dtype)
+    h = t.lam - s.lam
+    z = torch.randn(x.shape, generator=draw, dtype=x.dtype)
     x = t.alpha / s.alpha * x - 2 * t.sigma * (math.exp(h) - 1) * s.noise(x)
     return x + t.sigma * math.sqrt(math.exp(2 * h) - 1) * z
 
 
-def _sde_dpm_solver_pp_2m_in_vp(x: Tensor, s: _VP, t: _VP, d: Tensor, draw: torch.Generator) -> Tensor:
+def _sde_dpm_solver_pp_2m_in_vp(
+    x: Tensor, s: _VP, t: _VP, d: Tensor, draw: torch.Generator
+) -> Tensor:
     """arXiv 2211.01095, SDE-DPM-Solver++(2M)."""
-    h, z = t.lam - s.lam, torch.randn(x.shape, generator=draw, dtype=x.dtype)
+    h = t.lam - s.lam
+    z = torch.randn(x.shape, generator=draw, dtype=x.dtype)
     x = t.sigma / s.sigma * math.exp(-h) * x + t.alpha * (1 - math.exp(-2 * h)) * d
     return x + t.sigma * math.sqrt(1 - math.exp(-2 * h)) * z
 
@@ -238,12 +275,18 @@ def _dpm_solver_pp_2m_in_vp(x: Tensor, s: _VP, t: _VP, d: Tensor, draw: torch.Ge
         (sde_dpm_solver_pp_2m, _sde_dpm_solver_pp_2m_in_vp),
     ],
 )
-def test_multistep_and_sde_methods_are_their_papers_equations(sampler: Sampler, step: Callable[..., Tensor]) -> None:
-    """As above; ``D = (1 + 1/2r) x̂0 − 1/2r x̂0_before`` with r the last step in λ over this one."""
+def test_multistep_and_sde_methods_are_their_papers_equations(
+    sampler: Sampler, step: Callable[..., Tensor]
+) -> None:
+    """As above; ``D = (1 + 1/2r) x̂0 − 1/2r x̂0_before`` with r the last step in λ over this
+    one.
+    """
     sigmas = karras(4, 20.0, 0.1)
-    x, draw = noisy(5, sigmas[0]), torch.Generator().manual_seed(1)
+    x = noisy(5, sigmas[0])
+    draw = torch.Generator().manual_seed(1)
     levels = [_VP(sigma) for sigma in sigmas[:-1]]
-    vp, cleans = x * levels[0].alpha, []
+    vp = x * levels[0].alpha
+    cleans = []
     for i, (s, t) in enumerate(itertools.pairwise(levels)):
         cleans.append(s.clean(vp))
         d = cleans[0]
@@ -261,7 +304,9 @@ COUNT = 3000
 
 @pytest.fixture(scope="module")
 def exact() -> tuple[Tensor, float]:
-    """Exact samples, and the largest sliced Wasserstein distance between two of several sets of them."""
+    """Exact samples, and the largest sliced Wasserstein distance between two of several sets of
+    them.
+    """
     draw = torch.Generator().manual_seed(2)
     sets = [WORLD.sample(COUNT, draw) for _ in range(5)]
     pairs = itertools.combinations(sets, 2)
@@ -270,9 +315,13 @@ def exact() -> tuple[Tensor, float]:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_reaches_the_truth(name: str, exact: tuple[Tensor, float]) -> None:
-    """Mean, covariance and sliced Wasserstein distance within what as many exact samples would differ by."""
-    count, draw = COUNT, torch.Generator().manual_seed(3)
-    sampler, sigmas = SAMPLERS[name], karras(150, 80.0, 0.01)
+    """Mean, covariance and sliced Wasserstein distance within what as many exact samples would
+    differ by.
+    """
+    count = COUNT
+    draw = torch.Generator().manual_seed(3)
+    sampler = SAMPLERS[name]
+    sigmas = karras(150, 80.0, 0.01)
     options = {"generator": draw} if name in STOCHASTIC else {}
     x = start(torch.empty(count, 1, 1, 3, dtype=torch.float64), sigmas[0], draw)
     found = sampler(WORLD.denoise, x, sigmas, **options)
@@ -287,9 +336,13 @@ def test_reaches_the_truth(name: str, exact: tuple[Tensor, float]) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_calls_and_callback(name: str) -> None:
-    """Calls as documented, the condition shown at each; the callback is told of each step, and x is left alone."""
-    sigmas, condition = [9.0, 4.0, 2.0, 0.5, 0.0], Condition(torch.zeros(2, 1, 1, 3), torch.ones(2, 1, 1, 3))
-    calls, steps = [], []
+    """Calls as documented, the condition shown at each; the callback is told of each step, and x is
+    left alone.
+    """
+    sigmas = [9.0, 4.0, 2.0, 0.5, 0.0]
+    condition = Condition(torch.zeros(2, 1, 1, 3), torch.ones(2, 1, 1, 3))
+    calls = []
+    steps = []
 
     def counted(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
         calls.append((sigma, condition))
@@ -298,13 +351,17 @@ def test_calls_and_callback(name: str) -> None:
     x = noisy(2, sigmas[0], torch.float32)
     before = x.clone()
     options = {"s_churn": 0.0} if name == "edm_stochastic" else {}
-    found = SAMPLERS[name](counted, x, sigmas, condition=condition, callback=steps.append, **options)
+    found = SAMPLERS[name](
+        counted, x, sigmas, condition=condition, callback=steps.append, **options
+    )
     assert torch.equal(x, before)
     assert found.dtype == torch.float32
     assert len(calls) == 3 * CALLS[name] + 1
     assert all(shown is condition for _, shown in calls)
     assert [sigma for sigma, _ in calls][:: CALLS[name]] == sigmas[:-1]
-    assert [(step.index, step.steps, step.sigma) for step in steps] == [(i, 4, s) for i, s in enumerate(sigmas[:-1])]
+    assert [(step.index, step.steps, step.sigma) for step in steps] == [
+        (i, 4, s) for i, s in enumerate(sigmas[:-1])
+    ]
     assert torch.equal(steps[-1].clean, found)
 
 
@@ -314,7 +371,9 @@ def test_noise_comes_from_the_generator_alone(name: str) -> None:
     x = noisy(2, sigmas[0])
 
     def run(seed: int) -> Tensor:
-        return SAMPLERS[name](WORLD.denoise, x, sigmas, generator=torch.Generator().manual_seed(seed))
+        return SAMPLERS[name](
+            WORLD.denoise, x, sigmas, generator=torch.Generator().manual_seed(seed)
+        )
 
     torch.manual_seed(0)
     state = torch.get_rng_state()
@@ -331,7 +390,12 @@ def test_deterministic_samplers_take_no_generator(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_refuses_levels_that_do_not_fall_to_0(name: str) -> None:
     x = noisy(1, 1.0)
-    for sigmas, message in (([1.0, 2.0, 0.0], "fall"), ([1.0, 1.0, 0.0], "fall"), ([2.0, 1.0], "final 0"), ([], "0")):
+    for sigmas, message in (
+        ([1.0, 2.0, 0.0], "fall"),
+        ([1.0, 1.0, 0.0], "fall"),
+        ([2.0, 1.0], "final 0"),
+        ([], "0"),
+    ):
         with pytest.raises(ValueError, match=message):
             SAMPLERS[name](WORLD.denoise, x, sigmas)
 
@@ -364,12 +428,16 @@ def test_unipc_refuses_other_orders() -> None:
         unipc(WORLD.denoise, noisy(1, 1.0), [1.0, 0.0], order=4)
 
 
-def diffusers_states(scheduler, x: Tensor, sigmas: list[float], vp: bool, output=None, **options) -> list[Tensor]:
-    """What the network was shown at each step of one of diffusers' schedulers on our levels, and the result.
+def diffusers_states(
+    scheduler, x: Tensor, sigmas: list[float], vp: bool, output=None, **options
+) -> list[Tensor]:
+    """What the network was shown at each step of one of diffusers' schedulers on our levels, and
+    the result.
 
     Args:
         vp: the scheduler's state is that of a VP chain, ours divided by √(1 + σ²).
-        output: what the scheduler takes for the network's output, of (x, clean, σ); the clean estimate if not given.
+        output: what the scheduler takes for the network's output, of (x, clean, σ); the clean
+            estimate if not given.
     """
     steps = len(sigmas) - 1
     scheduler.set_timesteps(steps)
@@ -393,8 +461,11 @@ def assert_same_states(found: list[Tensor], expected: list[Tensor]) -> None:
 
 
 def edm_output(x: Tensor, clean: Tensor, sigma: float, data: float = 0.5) -> Tensor:
-    """What a network in EDM's preconditioning would have answered (Karras et al. 2022, eq. 7 and table 1)."""
-    skip, out = data**2 / (sigma**2 + data**2), sigma * data / (sigma**2 + data**2) ** 0.5
+    """What a network in EDM's preconditioning would have answered (Karras et al. 2022, eq. 7 and
+    table 1).
+    """
+    skip = data**2 / (sigma**2 + data**2)
+    out = sigma * data / (sigma**2 + data**2) ** 0.5
     return (clean - skip * x) / out
 
 
@@ -404,13 +475,20 @@ DIFFUSERS_LEVELS = karras(9, 20.0, 0.1)
 def _dpm_scheduler(order: int, algorithm: str = "dpmsolver++"):
     diffusers = pytest.importorskip("diffusers")
     return diffusers.DPMSolverMultistepScheduler(
-        solver_order=order, algorithm_type=algorithm, prediction_type="sample", lower_order_final=False
+        solver_order=order,
+        algorithm_type=algorithm,
+        prediction_type="sample",
+        lower_order_final=False,
     )
 
 
-@pytest.mark.parametrize(("sampler", "order"), [(dpm_solver_1, 1), (euler, 1), (dpm_solver_pp_2m, 2)])
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(dpm_solver_1, 1), (euler, 1), (dpm_solver_pp_2m, 2)]
+)
 def test_diffusers_multistep(sampler: Sampler, order: int) -> None:
-    """Step by step. Theirs lowers the order of the last but one of few steps too, which is switched off here."""
+    """Step by step. Theirs lowers the order of the last but one of few steps too, which is switched
+    off here.
+    """
     x = noisy(4, DIFFUSERS_LEVELS[0], torch.float32)
     expected = diffusers_states(_dpm_scheduler(order), x, DIFFUSERS_LEVELS, vp=True)
     assert_same_states(states(sampler, x, DIFFUSERS_LEVELS), expected)
@@ -419,15 +497,18 @@ def test_diffusers_multistep(sampler: Sampler, order: int) -> None:
 def test_diffusers_multistep_of_order_3_halves_a_term() -> None:
     """The first two steps are ours; the third differs by half of the parabola's quadratic term.
 
-    With τ = (λ − λ_s)/h the parabola is ``D0 + D1 τ + Q τ²``. What multiplies Q in the step is ``σ_t ∫ e^λ τ² dλ``,
-    that is ``1 − 2/h + 2 (1 − e^{−h})/h²``; diffusers multiplies Q, its D2, by half of that.
+    With τ = (λ − λ_s)/h the parabola is ``D0 + D1 τ + Q τ²``. What multiplies Q in the step is
+    ``σ_t ∫ e^λ τ² dλ``, that is ``1 − 2/h + 2 (1 − e^{−h})/h²``; diffusers multiplies Q, its D2, by
+    half of that.
     """
     sigmas = [2.0, 1.1, 0.6, 0.3, 0.0]
     x = noisy(4, sigmas[0], torch.float32)
     theirs = diffusers_states(_dpm_scheduler(3), x, sigmas, vp=True)
     ours = states(dpm_solver_pp_3m, x, sigmas)
     assert_same_states(ours[:3], theirs[:3])
-    cleans = [WORLD.denoise(shown, sigma).clean for shown, sigma in zip(ours[:3], sigmas, strict=False)]
+    cleans = [
+        WORLD.denoise(shown, sigma).clean for shown, sigma in zip(ours[:3], sigmas, strict=False)
+    ]
     h1, h0, h = (math.log(high / low) for high, low in itertools.pairwise(sigmas[:4]))
     slopes = (cleans[2] - cleans[1]) / h0, (cleans[1] - cleans[0]) / h1
     quadratic = (slopes[0] - slopes[1]) / (h0 + h1) * h**2
@@ -437,9 +518,12 @@ def test_diffusers_multistep_of_order_3_halves_a_term() -> None:
 
 
 def test_diffusers_multistep_of_order_3_is_of_second_order(solution: tuple[Tensor, Tensor]) -> None:
-    """So the halved term is a fault of theirs, not a convention: ours is of third order, see above."""
+    """So the halved term is a fault of theirs, not a convention: ours is of third order, see
+    above.
+    """
     x, expected = solution
-    steps, errors = [20, 40, 80], []
+    steps = [20, 40, 80]
+    errors = []
     for n in steps:
         found = diffusers_states(_dpm_scheduler(3), x, karras(n, HIGH, LOW), vp=True)[-1]
         errors.append(float((found - expected).square().mean().sqrt()))
@@ -455,7 +539,9 @@ def test_diffusers_sde_multistep() -> None:
         vp=True,
         generator=torch.Generator().manual_seed(1),
     )
-    found = states(sde_dpm_solver_pp_2m, x, DIFFUSERS_LEVELS, generator=torch.Generator().manual_seed(1))
+    found = states(
+        sde_dpm_solver_pp_2m, x, DIFFUSERS_LEVELS, generator=torch.Generator().manual_seed(1)
+    )
     assert_same_states(found, expected)
 
 
@@ -463,12 +549,18 @@ def test_diffusers_sde_multistep() -> None:
 def test_diffusers_edm_multistep(name: str) -> None:
     """The same solvers in EDM's coordinates, which are ours, through EDM's preconditioning."""
     diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.EDMDPMSolverMultistepScheduler(solver_order=2, algorithm_type=name, lower_order_final=False)
+    scheduler = diffusers.EDMDPMSolverMultistepScheduler(
+        solver_order=2, algorithm_type=name, lower_order_final=False
+    )
     x = noisy(4, DIFFUSERS_LEVELS[0], torch.float32)
-    sampler, options = dpm_solver_pp_2m, [{}, {}]
+    sampler = dpm_solver_pp_2m
+    options = [{}, {}]
     if name == "sde-dpmsolver++":
-        sampler, options = sde_dpm_solver_pp_2m, [{"generator": torch.Generator().manual_seed(1)} for _ in range(2)]
-    expected = diffusers_states(scheduler, x, DIFFUSERS_LEVELS, vp=False, output=edm_output, **options[0])
+        sampler = sde_dpm_solver_pp_2m
+        options = [{"generator": torch.Generator().manual_seed(1)} for _ in range(2)]
+    expected = diffusers_states(
+        scheduler, x, DIFFUSERS_LEVELS, vp=False, output=edm_output, **options[0]
+    )
     assert_same_states(states(sampler, x, DIFFUSERS_LEVELS, **options[1]), expected)
 
 
@@ -488,7 +580,9 @@ def test_diffusers_singlestep() -> None:
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_diffusers_unipc(order: int) -> None:
-    """Down to the last level above 0; for the step to 0 theirs needs the lower orders that are switched off here."""
+    """Down to the last level above 0; for the step to 0 theirs needs the lower orders that are
+    switched off here.
+    """
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.UniPCMultistepScheduler(
         solver_order=order, solver_type="bh2", prediction_type="sample", lower_order_final=False

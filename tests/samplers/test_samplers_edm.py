@@ -1,6 +1,7 @@
 """EDM's samplers: Heun's rule and churn re-stated, what each option of churn does, diffusers.
 
-Orders of convergence, exact samples and what all samplers have in common are in `test_samplers_dpm_solver`.
+Orders of convergence, exact samples and what all samplers have in common are in
+`test_samplers_dpm_solver`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,17 @@ SIGMAS = karras(6, 20.0, 0.1)
 
 
 def _algorithm_2(
-    x: Tensor, t: list[float], generator: torch.Generator, churn: float, low: float, high: float, noise: float
+    x: Tensor,
+    t: list[float],
+    generator: torch.Generator,
+    churn: float,
+    low: float,
+    high: float,
+    noise: float,
 ) -> Tensor:
-    """Karras et al. 2022, arXiv 2206.00364, algorithm 2, line by line with its D; without churn it is algorithm 1."""
+    """Karras et al. 2022, arXiv 2206.00364, algorithm 2, line by line with its D; without churn it
+    is algorithm 1.
+    """
     steps = len(t) - 1
     for i in range(steps):
         gamma = min(churn / steps, 2**0.5 - 1) if low <= t[i] <= high else 0.0
@@ -74,11 +83,13 @@ def test_heun_is_algorithm_1() -> None:
 
 def test_without_churn_it_is_heun() -> None:
     """By S_churn, or by limits that no level lies in: bit by bit, and no random number is drawn."""
-    x, draw = noisy(5, SIGMAS[0]), torch.Generator().manual_seed(1)
+    x = noisy(5, SIGMAS[0])
+    draw = torch.Generator().manual_seed(1)
     before = draw.get_state()
     for options in ({"s_churn": 0.0}, {"s_tmin": 30.0}, {"s_tmin": 0.0, "s_tmax": 0.05}):
         assert torch.equal(
-            edm_stochastic(WORLD.denoise, x, SIGMAS, generator=draw, **options), heun(WORLD.denoise, x, SIGMAS)
+            edm_stochastic(WORLD.denoise, x, SIGMAS, generator=draw, **options),
+            heun(WORLD.denoise, x, SIGMAS),
         )
     assert torch.equal(draw.get_state(), before)
 
@@ -90,7 +101,9 @@ def test_levels_rise_within_the_limits(churn: float, factor: float) -> None:
     options = {"s_churn": churn, "s_tmin": 0.3, "s_tmax": 10.0}
     edm_stochastic(WORLD.denoise, noisy(2, SIGMAS[0]), SIGMAS, callback=steps.append, **options)
     expected = [sigma * factor if 0.3 <= sigma <= 10 else sigma for sigma in SIGMAS[:-1]]
-    assert sum(level == sigma for level, sigma in zip(expected, SIGMAS[:-1], strict=True)) == 3  # above and below
+    assert (
+        sum(level == sigma for level, sigma in zip(expected, SIGMAS[:-1], strict=True)) == 3
+    )  # above and below
     assert [step.sigma for step in steps] == pytest.approx(expected)
 
 
@@ -113,7 +126,8 @@ def test_diffusers_heun() -> None:
     """Theirs is told each level but the first twice, once for each half of Heun's rule."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.HeunDiscreteScheduler(prediction_type="sample")
-    x, sigmas = noisy(4, DIFFUSERS_LEVELS[0], torch.float32), DIFFUSERS_LEVELS
+    x = noisy(4, DIFFUSERS_LEVELS[0], torch.float32)
+    sigmas = DIFFUSERS_LEVELS
     twice = [sigmas[0], *itertools.chain(*((s, s) for s in sigmas[1:-1])), 0.0]
     expected = diffusers_states(scheduler, x, twice, vp=False)
     assert_same_states(states(heun, x, sigmas), expected)
@@ -122,18 +136,22 @@ def test_diffusers_heun() -> None:
 def test_diffusers_edm_euler() -> None:
     diffusers = pytest.importorskip("diffusers")
     x = noisy(4, DIFFUSERS_LEVELS[0], torch.float32)
-    expected = diffusers_states(diffusers.EDMEulerScheduler(), x, DIFFUSERS_LEVELS, vp=False, output=edm_output)
+    expected = diffusers_states(
+        diffusers.EDMEulerScheduler(), x, DIFFUSERS_LEVELS, vp=False, output=edm_output
+    )
     assert_same_states(states(euler, x, DIFFUSERS_LEVELS), expected)
 
 
 @pytest.mark.parametrize("churn", [0.5, 40.0])
 def test_diffusers_edm_churn(churn: float) -> None:
-    """Theirs has algorithm 2's churn before Euler's rule, ours before Heun's: they agree in the step to 0.
+    """Theirs has algorithm 2's churn before Euler's rule, ours before Heun's: they agree in the
+    step to 0.
 
     Theirs adds the noise after the network has been asked; here the network is shown what it adds.
     """
     diffusers = pytest.importorskip("diffusers")
-    sigmas, options = [2.0, 0.7, 0.0], {"s_churn": churn, "s_tmin": 0.5, "s_tmax": 1.0, "s_noise": 1.01}
+    sigmas = [2.0, 0.7, 0.0]
+    options = {"s_churn": churn, "s_tmin": 0.5, "s_tmax": 1.0, "s_noise": 1.01}
     x = noisy(4, sigmas[0], torch.float32)
     shown = states(edm_stochastic, x, sigmas, generator=torch.Generator().manual_seed(1), **options)
     before = states(heun, x, sigmas)[2]
@@ -147,5 +165,7 @@ def test_diffusers_edm_churn(churn: float) -> None:
     raised = sigmas[1] * (1 + min(churn / 2, math.sqrt(2) - 1))
     answer = edm_output(shown[2], WORLD.denoise(shown[2], raised).clean, raised)
     draw = torch.Generator().manual_seed(1)
-    expected = scheduler.step(answer, scheduler.timesteps[1], before, generator=draw, **options, return_dict=False)[0]
+    expected = scheduler.step(
+        answer, scheduler.timesteps[1], before, generator=draw, **options, return_dict=False
+    )[0]
     torch.testing.assert_close(shown[-1], expected, rtol=0, atol=1e-4)

@@ -1,4 +1,6 @@
-"""Annealed Langevin dynamics against mixtures that are known in closed form, and against its equations."""
+"""Annealed Langevin dynamics against mixtures that are known in closed form, and against its
+equations.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LEVELS = [*np.geomspace(20, 0.01, 200).tolist(), 0.0]
 FEW = [4.0, 2.0, 1.0, 0.5, 0.0]
 
 
-def _start(count: int, dimensions: int, generator: torch.Generator, sigma: float = LEVELS[0]) -> Tensor:
+def _start(
+    count: int, dimensions: int, generator: torch.Generator, sigma: float = LEVELS[0]
+) -> Tensor:
     return sigma * torch.randn(count, 1, 1, dimensions, generator=generator, dtype=torch.float64)
 
 
@@ -27,14 +31,18 @@ def _arbitrary(x: Tensor, sigma: float, condition: Condition | None = None) -> P
 
 @pytest.mark.parametrize(("dimensions", "count"), [(2, 1500), (8, 800), (64, 200)])
 def test_reaches_the_mixture(dimensions: int, count: int) -> None:
-    mixture, generator = Mixture.random(dimensions), torch.Generator().manual_seed(2)
+    mixture = Mixture.random(dimensions)
+    generator = torch.Generator().manual_seed(2)
     x = _start(count, dimensions, generator)
-    samples = annealed_langevin(mixture.denoise, x, LEVELS, steps_each=4, step_size=0.5, generator=generator)
+    samples = annealed_langevin(
+        mixture.denoise, x, LEVELS, steps_each=4, step_size=0.5, generator=generator
+    )
     assert_matches(samples, mixture)
 
 
 def test_without_denoising_the_last_noise_is_left() -> None:
-    mixture, generator = Mixture.random(2), torch.Generator().manual_seed(0)
+    mixture = Mixture.random(2)
+    generator = torch.Generator().manual_seed(0)
     levels = [*np.geomspace(20, 0.3, 120).tolist(), 0.0]
     samples = annealed_langevin(
         mixture.denoise,
@@ -62,7 +70,8 @@ def test_the_comparison_sees_small_errors() -> None:
 @pytest.mark.parametrize("year", [2019, 2020])
 def test_is_algorithm_1_of_the_paper(year: int) -> None:
     """With the paper's own ε; the 2019 paper halves the step."""
-    epsilon, last = 0.05, FEW[-2]
+    epsilon = 0.05
+    last = FEW[-2]
     x = _start(3, 6, torch.Generator().manual_seed(0), FEW[0])
     step_size = epsilon / last**2 / (2 if year == 2019 else 1)
     found = annealed_langevin(
@@ -80,7 +89,11 @@ def test_is_algorithm_1_of_the_paper(year: int) -> None:
         for _ in range(2):
             score = -_arbitrary(x, sigma).noise / sigma
             z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-            x = x + alpha / 2 * score + alpha**0.5 * z if year == 2019 else x + alpha * score + (2 * alpha) ** 0.5 * z
+            x = (
+                x + alpha / 2 * score + alpha**0.5 * z
+                if year == 2019
+                else x + alpha * score + (2 * alpha) ** 0.5 * z
+            )
     if year == 2020:
         x = x - last**2 * _arbitrary(x, last).noise / last
     torch.testing.assert_close(found, x)
@@ -110,14 +123,22 @@ def test_step_size_keeps_the_variance_best(steps: int) -> None:
 def test_default_step_size_is_the_technique() -> None:
     x = _start(2, 4, torch.Generator().manual_seed(0), FEW[0])
     found, expected = (
-        annealed_langevin(_arbitrary, x, FEW, steps_each=3, generator=torch.Generator().manual_seed(1), step_size=size)
+        annealed_langevin(
+            _arbitrary,
+            x,
+            FEW,
+            steps_each=3,
+            generator=torch.Generator().manual_seed(1),
+            step_size=size,
+        )
         for size in (None, langevin_step_size(FEW, 3))
     )
     assert torch.equal(found, expected)
 
 
 def test_callback_type_condition_and_random_numbers() -> None:
-    steps, levels = [], []
+    steps = []
+    levels = []
 
     def network(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
         levels.append(sigma)
@@ -129,7 +150,13 @@ def test_callback_type_condition_and_random_numbers() -> None:
     def run(seed: int, condition: Condition | None = None) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return annealed_langevin(
-            network, x, FEW, steps_each=2, condition=condition, generator=generator, callback=steps.append
+            network,
+            x,
+            FEW,
+            steps_each=2,
+            condition=condition,
+            generator=generator,
+            callback=steps.append,
         )
 
     state = torch.get_rng_state()

@@ -1,4 +1,6 @@
-"""The three SDEs, their reverse processes and the probability flow, against their equations and known mixtures."""
+"""The three SDEs, their reverse processes and the probability flow, against their equations and
+known mixtures.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,21 @@ def _noise(count: int, dimensions: int, generator: torch.Generator) -> Tensor:
 @every_sde
 def test_marginals_are_those_of_the_forward_sde(sde: SDE) -> None:
     """Simulated in small steps from one point; the VE process begins with its σ_min."""
-    count, steps, x0 = 20_000, 2_000, 0.7
+    count = 20_000
+    steps = 2_000
+    x0 = 0.7
     draw = np.random.default_rng(0)
     u = np.full(count, x0)
     if isinstance(sde, VarianceExploding):
         u = u + sde.sigma_min * draw.standard_normal(count)
     for index in range(steps):
-        t, dt = (index + 0.5) / steps, 1 / steps
-        u = u + sde.drift(t) * u * dt + sde.diffusion(t) * math.sqrt(dt) * draw.standard_normal(count)
+        t = (index + 0.5) / steps
+        dt = 1 / steps
+        u = (
+            u
+            + sde.drift(t) * u * dt
+            + sde.diffusion(t) * math.sqrt(dt) * draw.standard_normal(count)
+        )
         if index + 1 in (steps // 4, steps // 2, steps):
             now = (index + 1) / steps
             assert abs(u.mean() - sde.scale(now) * x0) < 4 * sde.std(now) / count**0.5
@@ -79,7 +88,9 @@ def test_coefficients_belong_to_the_marginals(sde: SDE) -> None:
     """f = (log s)' and g² = s² (σ²)'."""
     h = 1e-6
     for t in (0.05, 0.4, 0.9):
-        assert sde.drift(t) == pytest.approx((math.log(sde.scale(t + h)) - math.log(sde.scale(t - h))) / (2 * h))
+        assert sde.drift(t) == pytest.approx(
+            (math.log(sde.scale(t + h)) - math.log(sde.scale(t - h))) / (2 * h)
+        )
         growth = (sde.sigma(t + h) ** 2 - sde.sigma(t - h) ** 2) / (2 * h)
         assert sde.diffusion(t) ** 2 == pytest.approx(sde.scale(t) ** 2 * growth, rel=1e-6)
         assert sde.time_at(sde.sigma(t)) == pytest.approx(t)
@@ -100,23 +111,31 @@ def test_constant_beta() -> None:
 @every_sde
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_reaches_the_mixture(sampler: str, sde: SDE) -> None:
-    mixture, generator = Mixture.random(2), torch.Generator().manual_seed(1)
+    mixture = Mixture.random(2)
+    generator = torch.Generator().manual_seed(1)
     levels = [*np.geomspace(20, 0.01, 200).tolist(), 0.0]
     x = levels[0] * _noise(1200, 2, generator)
-    assert_matches(SAMPLERS[sampler](mixture.denoise, x, levels, sde=sde, generator=generator), mixture)
+    assert_matches(
+        SAMPLERS[sampler](mixture.denoise, x, levels, sde=sde, generator=generator), mixture
+    )
 
 
 @every_sde
 @pytest.mark.parametrize(("dimensions", "count"), [(8, 800), (64, 200)])
 def test_reaches_mixtures_of_more_dimensions(dimensions: int, count: int, sde: SDE) -> None:
-    mixture, generator = Mixture.random(dimensions), torch.Generator().manual_seed(1)
+    mixture = Mixture.random(dimensions)
+    generator = torch.Generator().manual_seed(1)
     levels = [*np.geomspace(20, 0.01, 150).tolist(), 0.0]
     x = levels[0] * _noise(count, dimensions, generator)
-    assert_matches(predictor_corrector(mixture.denoise, x, levels, sde=sde, generator=generator), mixture)
+    assert_matches(
+        predictor_corrector(mixture.denoise, x, levels, sde=sde, generator=generator), mixture
+    )
 
 
 def test_corrector_repairs_a_coarse_predictor() -> None:
-    """With 25 levels the predictor alone ends with too wide a spread; Langevin steps take most of it away."""
+    """With 25 levels the predictor alone ends with too wide a spread; Langevin steps take most of
+    it away.
+    """
     mixture = Mixture.gaussian(2)
     levels = [*np.geomspace(20, 0.01, 25).tolist(), 0.0]
 
@@ -124,9 +143,16 @@ def test_corrector_repairs_a_coarse_predictor() -> None:
         generator = torch.Generator().manual_seed(0)
         x = levels[0] * _noise(4000, 2, generator)
         samples = predictor_corrector(
-            mixture.denoise, x, levels, corrector_steps=corrector_steps, snr=0.4, generator=generator
+            mixture.denoise,
+            x,
+            levels,
+            corrector_steps=corrector_steps,
+            snr=0.4,
+            generator=generator,
         )
-        return float((samples.flatten(1).T.cov() - mixture.covariance).norm() / mixture.covariance.norm())
+        return float(
+            (samples.flatten(1).T.cov() - mixture.covariance).norm() / mixture.covariance.norm()
+        )
 
     assert excess(4) < 0.6 * excess(0)
 
@@ -142,7 +168,11 @@ def test_ve_is_algorithm_2_with_corrector_4() -> None:
         return -_arbitrary(x, sigma).noise / sigma
 
     for sigma, below in itertools.pairwise(FEW[:-1]):
-        x = x + (sigma**2 - below**2) * score(x, sigma) + (sigma**2 - below**2) ** 0.5 * _noise(4, 6, generator)
+        x = (
+            x
+            + (sigma**2 - below**2) * score(x, sigma)
+            + (sigma**2 - below**2) ** 0.5 * _noise(4, 6, generator)
+        )
         for _ in range(2):
             g = score(x, below)
             epsilon = 2 * (0.3 * 6**0.5 / g.flatten(1).norm(dim=1).mean()) ** 2
@@ -153,7 +183,9 @@ def test_ve_is_algorithm_2_with_corrector_4() -> None:
 def test_vp_is_algorithm_3_with_corrector_5() -> None:
     """In the chain's own state u = √ᾱ x and its β."""
     x = 5 * _noise(4, 6, torch.Generator().manual_seed(0))
-    found = predictor_corrector(_arbitrary, x, FEW, sde=SDES["vp"], snr=0.3, generator=torch.Generator().manual_seed(1))
+    found = predictor_corrector(
+        _arbitrary, x, FEW, sde=SDES["vp"], snr=0.3, generator=torch.Generator().manual_seed(1)
+    )
     alpha_bar = [1 / (1 + sigma**2) for sigma in FEW]
     beta = [1 - now / below for now, below in itertools.pairwise(alpha_bar)]
     generator = torch.Generator().manual_seed(1)
@@ -163,7 +195,11 @@ def test_vp_is_algorithm_3_with_corrector_5() -> None:
 
     u = alpha_bar[0] ** 0.5 * x
     for i in range(3):
-        u = (2 - (1 - beta[i]) ** 0.5) * u + beta[i] * score(u, i) + beta[i] ** 0.5 * _noise(4, 6, generator)
+        u = (
+            (2 - (1 - beta[i]) ** 0.5) * u
+            + beta[i] * score(u, i)
+            + beta[i] ** 0.5 * _noise(4, 6, generator)
+        )
         g = score(u, i + 1)
         epsilon = 2 * (1 - beta[i + 1]) * (0.3 * 6**0.5 / g.flatten(1).norm(dim=1).mean()) ** 2
         u = u + epsilon * g + (2 * epsilon) ** 0.5 * _noise(4, 6, generator)
@@ -179,14 +215,16 @@ def test_euler_maruyama_is_equation_6_in_the_sdes_own_state(sde: SDE) -> None:
     u = sde.scale(times[0]) * x
     for t, below in itertools.pairwise(times):
         score = -_arbitrary(u / sde.scale(t), sde.sigma(t)).noise / sde.std(t)
-        g, dt = sde.diffusion(t), t - below
+        g = sde.diffusion(t)
+        dt = t - below
         u = u - (sde.drift(t) * u - g**2 * score) * dt + g * dt**0.5 * _noise(4, 6, generator)
     torch.testing.assert_close(found, _arbitrary(u / sde.scale(times[-1]), FEW[-2]).clean)
 
 
 @pytest.mark.parametrize(("dimensions", "count"), [(2, 1500), (16, 800), (64, 300)])
 def test_probability_flow_reaches_the_mixture(dimensions: int, count: int) -> None:
-    mixture, generator = Mixture.random(dimensions), torch.Generator().manual_seed(1)
+    mixture = Mixture.random(dimensions)
+    generator = torch.Generator().manual_seed(1)
     x = 100 * _noise(count, dimensions, generator)
     assert_matches(probability_flow(mixture.denoise, x, [100.0, 0.01, 0.0]), mixture)
 
@@ -196,7 +234,9 @@ def test_probability_flow_is_a_fine_heun_integration() -> None:
     mixture = Mixture.random(6)
     start = 50 * _noise(20, 6, torch.Generator().manual_seed(0))
     found = probability_flow(mixture.denoise, start, [50.0, 0.01, 0.0], rtol=1e-8, atol=1e-8)
-    assert torch.equal(found, probability_flow(mixture.denoise, start, [50.0, 0.01, 0.0], rtol=1e-8, atol=1e-8))
+    assert torch.equal(
+        found, probability_flow(mixture.denoise, start, [50.0, 0.01, 0.0], rtol=1e-8, atol=1e-8)
+    )
     x = start
     for sigma, below in itertools.pairwise(np.geomspace(50, 0.01, 2000).tolist()):
         slope = mixture.denoise(x, sigma).noise
@@ -207,7 +247,9 @@ def test_probability_flow_is_a_fine_heun_integration() -> None:
 
 @every_sde
 def test_probability_flow_is_equation_13_of_every_sde(sde: SDE) -> None:
-    mixture, top, bottom = Mixture.random(4), 30.0, 0.02
+    mixture = Mixture.random(4)
+    top = 30.0
+    bottom = 0.02
     x = top * _noise(5, 4, torch.Generator().manual_seed(0))
     found = probability_flow(mixture.denoise, x, [top, bottom, 0.0], rtol=1e-8, atol=1e-8)
 
@@ -224,7 +266,8 @@ def test_probability_flow_is_equation_13_of_every_sde(sde: SDE) -> None:
 
 
 def test_probability_flow_tells_of_every_level() -> None:
-    mixture, steps = Mixture.random(3), []
+    mixture = Mixture.random(3)
+    steps = []
     levels = [20.0, 5.0, 4.99, 1.0, 0.02, 0.0]
     x = 20 * _noise(2, 3, torch.Generator().manual_seed(0))
     found = probability_flow(mixture.denoise, x, levels, callback=steps.append)
@@ -250,7 +293,13 @@ def test_callback_type_condition_and_random_numbers(sampler: str) -> None:
     def run(seed: int, condition: Condition | None = None) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return SAMPLERS[sampler](
-            _arbitrary, x, FEW, sde=SDES["vp"], condition=condition, generator=generator, callback=steps.append
+            _arbitrary,
+            x,
+            FEW,
+            sde=SDES["vp"],
+            condition=condition,
+            generator=generator,
+            callback=steps.append,
         )
 
     state = torch.get_rng_state()
@@ -275,7 +324,10 @@ def test_probability_flow_keeps_the_type_and_shows_the_condition() -> None:
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda x: predictor_corrector(_arbitrary, x, FEW, predictor="heun"), "reverse-diffusion, euler-maruyama"),
+        (
+            lambda x: predictor_corrector(_arbitrary, x, FEW, predictor="heun"),
+            "reverse-diffusion, euler-maruyama",
+        ),
         (lambda x: predictor_corrector(_arbitrary, x, FEW, corrector_steps=-1), "at least 0"),
         (lambda x: predictor_corrector(_arbitrary, x, FEW, snr=0.0), "must be positive"),
         (lambda x: euler_maruyama(_arbitrary, x, [1.0, 2.0, 0.0]), "must fall"),

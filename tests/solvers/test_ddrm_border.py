@@ -1,4 +1,6 @@
-"""DDRM with a blur whose border is unknown: against DDRM where the two are one, and on a photograph."""
+"""DDRM with a blur whose border is unknown: against DDRM where the two are one, and on a
+photograph.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,22 @@ from restore.solvers.ddrm_border import completed
 
 @pytest.mark.parametrize("noise", [0.1, (0.3, 0.02)])
 @pytest.mark.parametrize(("eta", "eta_b"), [(0.85, 1.0), (1.0, 0.4)])
-def test_it_is_ddrm_where_nothing_is_unknown(noise: float | tuple[float, float], eta: float, eta_b: float) -> None:
+def test_it_is_ddrm_where_nothing_is_unknown(
+    noise: float | tuple[float, float], eta: float, eta_b: float
+) -> None:
     operator = ValidConvolution((3, 8, 6), [[0.7]])
-    y, level = _noise(torch.Generator().manual_seed(1), 2, 3, 8, 6), torch.tensor(noise)
+    y = _noise(torch.Generator().manual_seed(1), 2, 3, 8, 6)
+    level = torch.tensor(noise)
     results = [
-        solver(_arbitrary_denoiser, op, y, level, LEVELS, generator=torch.Generator().manual_seed(2), **options)
+        solver(
+            _arbitrary_denoiser,
+            op,
+            y,
+            level,
+            LEVELS,
+            generator=torch.Generator().manual_seed(2),
+            **options,
+        )
         for solver, op in ((ddrm, operator.circular), (ddrm_unknown_border, operator))
         for options in ({"eta": eta, "eta_b": eta_b, "start": torch.zeros(1, 3, 8, 6)},)
     ]
@@ -30,7 +43,8 @@ def test_it_is_ddrm_where_nothing_is_unknown(noise: float | tuple[float, float],
 
 def test_what_was_measured_stays_in_its_place() -> None:
     operator = ValidConvolution((1, 9, 7), kernels.motion(5, 30))
-    y, canvas = torch.randn(2, 1, 9, 7), torch.randn(2, *operator.input_shape)
+    y = torch.randn(2, 1, 9, 7)
+    canvas = torch.randn(2, *operator.input_shape)
     whole = completed(operator, y, canvas)
     assert torch.equal(operator.crop(whole), y)
     beyond = ~operator.measured.expand_as(whole)
@@ -38,11 +52,16 @@ def test_what_was_measured_stays_in_its_place() -> None:
 
 
 def test_with_the_exact_denoiser_it_comes_near_the_posterior_mean() -> None:
-    """Closer to it than what the measurement tells without iterations, and far closer than the prior's mean."""
-    prior, noise = GaussianPrior(7), 0.05
+    """Closer to it than what the measurement tells without iterations, and far closer than the
+    prior's mean.
+    """
+    prior = GaussianPrior(7)
+    noise = 0.05
     operator = ValidConvolution((1, 5, 5), kernels.gaussian(0.6)[1:-1, 1:-1])
     assert operator.input_shape == prior.shape
-    A = torch.stack([operator.A(e.reshape(1, *prior.shape)).flatten() for e in torch.eye(49)], dim=1).double()
+    A = torch.stack(
+        [operator.A(e.reshape(1, *prior.shape)).flatten() for e in torch.eye(49)], dim=1
+    ).double()
     root = torch.linalg.cholesky(prior.covariance)
     draw = torch.Generator().manual_seed(0)
     truth = prior.mean + root @ torch.randn(49, generator=draw).double()
@@ -71,9 +90,12 @@ def test_a_photograph_without_ringing_at_its_border() -> None:
     blurred = ValidConvolution((3, *(n - 2 * reach for n in truth.shape[:2])), kernel).A(whole)
     noisy = blurred + 0.01 * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
     picture = noisy[0].permute(1, 2, 0).numpy().clip(0, 1)
-    restored = Restorer(device="cpu").deblur(picture, "gaussian:1.5", noise=0.01, method="ddrm", eta=0.95)
+    restored = Restorer(device="cpu").deblur(
+        picture, "gaussian:1.5", noise=0.01, method="ddrm", eta=0.95
+    )
     inner = truth[reach:-reach, reach:-reach]
-    error, before = np.abs(restored - inner), np.abs(picture - inner)
+    error = np.abs(restored - inner)
+    before = np.abs(picture - inner)
     assert error.mean() < 0.6 * before.mean()
     edge = np.ones(error.shape[:2], dtype=bool)
     edge[6:-6, 6:-6] = False
@@ -82,8 +104,11 @@ def test_a_photograph_without_ringing_at_its_border() -> None:
 
 def test_progress_shows_what_is_seen_and_shares_are_checked() -> None:
     operator = ValidConvolution((3, 8, 6), kernels.gaussian(0.6))
-    y, seen = torch.zeros(1, 3, 8, 6), list[Step]()
-    ddrm_unknown_border(_arbitrary_denoiser, operator, y, 0.1, [1.0, 0.5, 0.0], callback=seen.append)
+    y = torch.zeros(1, 3, 8, 6)
+    seen = list[Step]()
+    ddrm_unknown_border(
+        _arbitrary_denoiser, operator, y, 0.1, [1.0, 0.5, 0.0], callback=seen.append
+    )
     assert [(s.index, s.steps, s.sigma, tuple(s.clean.shape)) for s in seen] == [
         (0, 2, 1.0, (1, 3, 8, 6)),
         (1, 2, 0.5, (1, 3, 8, 6)),

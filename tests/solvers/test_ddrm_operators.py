@@ -1,4 +1,6 @@
-"""DDRM through every operator with an SVD: with a prior that is known exactly, what comes out can be predicted."""
+"""DDRM through every operator with an SVD: with a prior that is known exactly, what comes out can
+be predicted.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def _operator(name: str) -> SpectralOperator:
     return TABLE[name].at(SIZE)
 
 
-def _restore(name: str, spread: float, sigma_y: float) -> tuple[SpectralOperator, Tensor, Tensor, Tensor]:
+def _restore(
+    name: str, spread: float, sigma_y: float
+) -> tuple[SpectralOperator, Tensor, Tensor, Tensor]:
     """(operator, truth, measurement, what DDRM makes of it)"""
     operator = _operator(name)
     prior = PixelPrior(operator.input_shape, spread)
@@ -53,13 +57,23 @@ def _restore(name: str, spread: float, sigma_y: float) -> tuple[SpectralOperator
     y = operator.A(truth)
     y = y + sigma_y * _noise(*y.shape, seed=2)
     generator = torch.Generator().manual_seed(3)
-    found = ddrm(prior.denoise, operator, y, sigma_y, LEVELS, generator=generator, final_projection=sigma_y == 0)
+    found = ddrm(
+        prior.denoise,
+        operator,
+        y,
+        sigma_y,
+        LEVELS,
+        generator=generator,
+        final_projection=sigma_y == 0,
+    )
     return operator, truth, y, found
 
 
 @pytest.mark.parametrize("name", SPECTRAL)
 def test_without_noise_what_was_measured_is_exact(name: str) -> None:
-    """Rounding of the measurement by 10⁻⁷ of the largest component is rounding of component i by 10⁻⁷ s₀/sᵢ."""
+    """Rounding of the measurement by 10⁻⁷ of the largest component is rounding of component i by
+    10⁻⁷ s₀/sᵢ.
+    """
     operator, truth, y, found = _restore(name, 0.3, 0.0)
     s = operator.singular_values
     largest = s.amax(dim=(-3, -2, -1), keepdim=True)
@@ -79,8 +93,9 @@ def test_without_noise_what_was_measured_is_exact(name: str) -> None:
 def test_what_was_not_measured_is_filled_by_the_prior(name: str) -> None:
     """Around the prior's mean, where a tenth of the components or more is lost.
 
-    A draw from the posterior would vary as much as the truth does. DDRM of 20 steps with η = 0.85 keeps two thirds to
-    five sixths of that spread, with every operator alike (0.76 where all is lost).
+    A draw from the posterior would vary as much as the truth does. DDRM of 20 steps with η = 0.85
+    keeps two thirds to five sixths of that spread, with every operator alike (0.76 where all is
+    lost).
     """
     operator, truth, _, found = _restore(name, 0.3, 0.0)
     measured = (operator.singular_values > 0).float()
@@ -97,9 +112,9 @@ def test_what_was_not_measured_is_filled_by_the_prior(name: str) -> None:
 def test_with_noise_the_residual_is_the_noise(name: str) -> None:
     """For a prior that is much surer than the measurement.
 
-    A component of gain s then has a residual of variance between ``σ_y⁴ / (σ_y² + s² τ²)``, that of the posterior's
-    mean, and ``σ_y² + s² τ²``, that of a picture which knows nothing of y. The mean over m of them has a relative
-    standard deviation of √(2/m), of which five are allowed.
+    A component of gain s then has a residual of variance between ``σ_y⁴ / (σ_y² + s² τ²)``, that of
+    the posterior's mean, and ``σ_y² + s² τ²``, that of a picture which knows nothing of y. The mean
+    over m of them has a relative standard deviation of √(2/m), of which five are allowed.
     """
     spread = 0.2 * SIGMA_Y
     operator, _, y, found = _restore(name, spread, SIGMA_Y)
@@ -114,12 +129,14 @@ def test_with_noise_the_residual_is_the_noise(name: str) -> None:
 def test_with_noise_it_is_as_near_as_a_draw_from_the_posterior(name: str) -> None:
     """For a prior about as sure as the measurement.
 
-    No estimate can have a smaller squared error than the posterior's mean, whose is the trace of its covariance, and a
-    draw from the posterior has twice that. DDRM lies between the two (measured: 1.24 to 1.85), and so far below the
-    pseudo-inverse, which amplifies the noise and leaves out what was not measured.
+    No estimate can have a smaller squared error than the posterior's mean, whose is the trace of
+    its covariance, and a draw from the posterior has twice that. DDRM lies between the two
+    (measured: 1.24 to 1.85), and so far below the pseudo-inverse, which amplifies the noise and
+    leaves out what was not measured.
     """
     operator, truth, y, found = _restore(name, 0.3, SIGMA_Y)
-    A, prior = dense_matrix(operator), PixelPrior(operator.input_shape, 0.3)
+    A = dense_matrix(operator)
+    prior = PixelPrior(operator.input_shape, 0.3)
     precision = A.mT @ A / SIGMA_Y**2 + torch.diag(prior.spread.double().flatten() ** -2)
     least = float(torch.linalg.inv(precision).diagonal(dim1=-2, dim2=-1).mean())
     error, naive = (float((x - truth).square().mean()) for x in (found, operator.pseudo_inverse(y)))
@@ -133,5 +150,7 @@ def test_operators_without_an_svd_are_refused(name: str) -> None:
     operator = TABLE[name].largest()
     count = pictures_of(operator)
     y = torch.zeros(count, *operator.output_shape)
-    with pytest.raises(BadArgument, match=f"{type(operator).__name__} has no SVD, which .*ddrm.* needs"):
+    with pytest.raises(
+        BadArgument, match=f"{type(operator).__name__} has no SVD, which .*ddrm.* needs"
+    ):
         ddrm(PixelPrior(operator.input_shape, 0.3).denoise, operator, y, 0.0, LEVELS)

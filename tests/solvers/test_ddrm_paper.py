@@ -1,4 +1,6 @@
-"""DDRM's published protocol as one command, from start to finish with a small ADM of random weights."""
+"""DDRM's published protocol as one command, from start to finish with a small ADM of random
+weights.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,16 @@ def place(tmp_path, monkeypatch) -> Path:
     torch.manual_seed(0)
     config = ModelConfig(
         BackboneConfig(
-            learned_variance=True, channels=32, channel_multipliers=(1, 2), blocks=1, attention_factors=(2,),
-            head_channels=16, resblock_updown=True,
+            learned_variance=True,
+            channels=32,
+            channel_multipliers=(1, 2),
+            blocks=1,
+            attention_factors=(2,),
+            head_channels=16,
+            resblock_updown=True,
         ),
         {"name": "linear"},
-    )  # fmt: skip
+    )
     network = build_backbone(config.backbone)
     for tensor in network.parameters():  # the last layers begin at zero
         torch.nn.init.normal_(tensor, std=0.02) if tensor.ndim > 1 else None
@@ -54,7 +61,10 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def _words(*more: object) -> list[str]:
-    return [str(word) for word in ("--model", "adm.safetensors", "--data", "photos", "--side", SIDE, *more)]
+    return [
+        str(word)
+        for word in ("--model", "adm.safetensors", "--data", "photos", "--side", SIDE, *more)
+    ]
 
 
 def test_from_start_to_finish_and_again(paper, place, capsys) -> None:
@@ -68,7 +78,9 @@ def test_from_start_to_finish_and_again(paper, place, capsys) -> None:
     assert {entry["picture"] for entry in entries} == {"n01/a.JPEG", "b.png"}
     assert all(0 < entry["psnr"] < 60 and 0 <= entry["consistency"] < 1 for entry in entries)
     assert (place / "out/results.md").read_text() in told.out
-    row = next(line for line in told.out.splitlines() if line.startswith("| ×4, block average | 0 |"))
+    row = next(
+        line for line in told.out.splitlines() if line.startswith("| ×4, block average | 0 |")
+    )
     assert [cell.strip() for cell in row.split("|")][3:8:2] == ["2", "25.65", "26.55"]
 
     file = place / "out/results.jsonl"  # killed in its last line
@@ -85,10 +97,24 @@ def test_from_start_to_finish_and_again(paper, place, capsys) -> None:
 
 def test_the_answer_is_that_of_the_solver_with_the_published_settings(paper, place, capsys) -> None:
     """Nothing else is done to it: the same levels, η, η_b and no projection."""
-    words = _words("--out", "out", "--only", "sr4", "--noise", "0.05", "--count", "1", "--pictures", "--device", "cpu")
+    words = _words(
+        "--out",
+        "out",
+        "--only",
+        "sr4",
+        "--noise",
+        "0.05",
+        "--count",
+        "1",
+        "--pictures",
+        "--device",
+        "cpu",
+    )
     assert paper.main(words) == 0
     truth = paper.prepared(Path("photos/b.png"), SIDE)
-    denoise = paper.load_denoiser("adm.safetensors", torch.device("cpu"), paper.network_dtype(torch.device("cpu")))
+    denoise = paper.load_denoiser(
+        "adm.safetensors", torch.device("cpu"), paper.network_dtype(torch.device("cpu"))
+    )
     generator = torch.Generator().manual_seed(paper.seed_of("b.png", 0))
     operator = operators.downsample((3, SIDE, SIDE), 4, kernel="area")
     y = operator.A(truth)
@@ -99,20 +125,29 @@ def test_the_answer_is_that_of_the_solver_with_the_published_settings(paper, pla
     expected = ((x + 1) / 2).clamp(0, 1)[0].permute(1, 2, 0).numpy()
     result = np.array(Image.open("out/sr4-0.05/b.result.png"))
     assert np.abs(result - 255 * expected).max() <= 0.51
-    assert np.array_equal(Image.open("out/sr4-0.05/b.truth.png"), np.rint(255 * truth[0].permute(1, 2, 0).numpy()))
+    assert np.array_equal(
+        Image.open("out/sr4-0.05/b.truth.png"), np.rint(255 * truth[0].permute(1, 2, 0).numpy())
+    )
     entry = json.loads(Path("out/results.jsonl").read_text())
-    assert entry["psnr"] == pytest.approx(-10 * np.log10(np.mean((expected - truth[0].permute(1, 2, 0).numpy()) ** 2)))
+    assert entry["psnr"] == pytest.approx(
+        -10 * np.log10(np.mean((expected - truth[0].permute(1, 2, 0).numpy()) ** 2))
+    )
 
 
 @pytest.mark.parametrize("kind", ["reference", "named"])
 def test_degradations_are_what_they_are_called(paper, kind) -> None:
-    """On a flat picture the published blurs lose light; those that are named do not, but for the border."""
-    flat, middle = torch.ones(1, 3, 48, 48), (..., slice(20, 28), slice(20, 28))
+    """On a flat picture the published blurs lose light; those that are named do not, but for the
+    border.
+    """
+    flat = torch.ones(1, 3, 48, 48)
+    middle = (..., slice(20, 28), slice(20, 28))
     gains = {}
     for name in ("deblur-uniform", "deblur-gaussian", "sr4", "sr4-bicubic", "colorize"):
         problem = paper.PROBLEMS[name]
         operator = problem.operator(kind, (3, 48, 48), 0)
-        if name.startswith("deblur") and kind == "reference":  # without the slip, which is no blur at all
+        if (
+            name.startswith("deblur") and kind == "reference"
+        ):  # without the slip, which is no blur at all
             operator = operators.ddrm_reference(problem.reference, (3, 48, 48), cut=False)
         y = operator.A(flat)
         gains[name] = float((y[middle] if y.shape[-1] == 48 else y).mean())
@@ -125,7 +160,9 @@ def test_pictures_are_the_middle_square_resized(paper, place) -> None:
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, 20:60] = 200
     Image.fromarray(pixels).save("wide.png")
-    assert torch.equal(paper.prepared(Path("wide.png"), SIDE), torch.full((1, 3, SIDE, SIDE), 200 / 255))
+    assert torch.equal(
+        paper.prepared(Path("wide.png"), SIDE), torch.full((1, 3, SIDE, SIDE), 200 / 255)
+    )
 
 
 def test_a_list_orders_the_pictures(paper, place) -> None:

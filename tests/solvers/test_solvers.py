@@ -38,14 +38,19 @@ OPERATORS = {
     "blur": lambda: operators.gaussian_blur(SHAPE, 1.0, boundary="zero"),
     "blur and down": lambda: operators.downsample(SHAPE, 3) @ operators.gaussian_blur(SHAPE, 0.8),
     "gray": lambda: operators.gray(SHAPE),
-    "mask": lambda: Mask(SHAPE, torch.rand(SHAPE[1:], generator=torch.Generator().manual_seed(5)) > 0.5),
+    "mask": lambda: Mask(
+        SHAPE, torch.rand(SHAPE[1:], generator=torch.Generator().manual_seed(5)) > 0.5
+    ),
     "identity": lambda: operators.identity(SHAPE),
 }
 
 
 def _dense_ddrm(A, y, sigma_y, levels, eta, eta_b, generator, shape):
-    """DDRM's three branches written with numpy's full SVD, scalar by scalar (arXiv 2201.11793, eq. 4, 5, 7, 8)."""
-    batch, size = len(y), A.shape[1]
+    """DDRM's three branches written with numpy's full SVD, scalar by scalar (arXiv 2201.11793, eq.
+    4, 5, 7, 8).
+    """
+    batch = len(y)
+    size = A.shape[1]
     U, s, Vt = np.linalg.svd(A, full_matrices=True)
     s = np.concatenate([s, np.zeros(size - len(s))])
     s[s < operators.RANK_TOLERANCE * s[0]] = 0
@@ -54,7 +59,10 @@ def _dense_ddrm(A, y, sigma_y, levels, eta, eta_b, generator, shape):
     Uty[:, :count] = (y.reshape(batch, -1) @ U)[:, :count]
 
     def white() -> np.ndarray:
-        return torch.randn((batch, *shape), generator=generator).double().reshape(batch, -1).numpy() @ Vt.T
+        return (
+            torch.randn((batch, *shape), generator=generator).double().reshape(batch, -1).numpy()
+            @ Vt.T
+        )
 
     x_bar = np.zeros((batch, size))
     z = white()
@@ -75,13 +83,19 @@ def _dense_ddrm(A, y, sigma_y, levels, eta, eta_b, generator, shape):
             for i in range(size):
                 if s[i] == 0:
                     epsilon = (x_bar[b, i] - clean[b, i]) / sigma
-                    new[b, i] = clean[b, i] + sigma_next * (np.sqrt(1 - eta**2) * epsilon + eta * z[b, i])
+                    new[b, i] = clean[b, i] + sigma_next * (
+                        np.sqrt(1 - eta**2) * epsilon + eta * z[b, i]
+                    )
                 elif sigma_next < sigma_y[b] / s[i]:
                     pull = (Uty[b, i] / s[i] - clean[b, i]) / (sigma_y[b] / s[i])
-                    new[b, i] = clean[b, i] + sigma_next * (np.sqrt(1 - eta**2) * pull + eta * z[b, i])
+                    new[b, i] = clean[b, i] + sigma_next * (
+                        np.sqrt(1 - eta**2) * pull + eta * z[b, i]
+                    )
                 else:
                     mean = (1 - eta_b) * clean[b, i] + eta_b * Uty[b, i] / s[i]
-                    new[b, i] = mean + np.sqrt(sigma_next**2 - (eta_b * sigma_y[b] / s[i]) ** 2) * z[b, i]
+                    new[b, i] = (
+                        mean + np.sqrt(sigma_next**2 - (eta_b * sigma_y[b] / s[i]) ** 2) * z[b, i]
+                    )
         x_bar = new
     raise AssertionError("levels end with 0")
 
@@ -89,7 +103,9 @@ def _dense_ddrm(A, y, sigma_y, levels, eta, eta_b, generator, shape):
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("sigma_y", [(0.0, 0.0), (0.1, 0.1), (0.5, 0.02)], ids=str)
 @pytest.mark.parametrize(("eta", "eta_b"), [(0.85, 1.0), (1.0, 0.4), (0.0, 1.0)])
-def test_ddrm_is_its_dense_restatement(name: str, sigma_y: tuple[float, float], eta: float, eta_b: float) -> None:
+def test_ddrm_is_its_dense_restatement(
+    name: str, sigma_y: tuple[float, float], eta: float, eta_b: float
+) -> None:
     operator = OPERATORS[name]()
     y = _noise(torch.Generator().manual_seed(1), 2, *operator.output_shape)
     if name == "mask":
@@ -97,9 +113,21 @@ def test_ddrm_is_its_dense_restatement(name: str, sigma_y: tuple[float, float], 
     A = dense_matrix(operator).numpy()
     noise = torch.Generator().manual_seed(2)
     expected = _dense_ddrm(A, y.double().numpy(), sigma_y, LEVELS, eta, eta_b, noise, SHAPE)
-    for noise_level in (torch.tensor(sigma_y), *([] if any(sigma_y) else [0.0])):  # 0 for all needs no spectrum
+    for noise_level in (
+        torch.tensor(sigma_y),
+        *([] if any(sigma_y) else [0.0]),
+    ):  # 0 for all needs no spectrum
         random = torch.Generator().manual_seed(2)
-        found = ddrm(_arbitrary_denoiser, operator, y, noise_level, LEVELS, generator=random, eta=eta, eta_b=eta_b)
+        found = ddrm(
+            _arbitrary_denoiser,
+            operator,
+            y,
+            noise_level,
+            LEVELS,
+            generator=random,
+            eta=eta,
+            eta_b=eta_b,
+        )
         error = np.abs(found.double().flatten(1).numpy() - expected)
         assert error.max() < 2e-3, error.max()
         assert error.mean() < 1e-4
@@ -112,7 +140,13 @@ def test_ddrm_without_noise_begins_with_an_estimate_as_with_noise_that_is_zero(n
     y = operator.A(_noise(torch.Generator().manual_seed(1), 2, *SHAPE))
     found = [
         ddrm(
-            _arbitrary_denoiser, operator, y, level, LEVELS, generator=torch.Generator().manual_seed(2), start=estimate
+            _arbitrary_denoiser,
+            operator,
+            y,
+            level,
+            LEVELS,
+            generator=torch.Generator().manual_seed(2),
+            start=estimate,
         )
         for level in (0.0, torch.zeros(2))
     ]
@@ -121,7 +155,8 @@ def test_ddrm_without_noise_begins_with_an_estimate_as_with_noise_that_is_zero(n
 
 def test_ddrm_uses_all_three_branches() -> None:
     """The comparison above is of worth only if every branch is taken."""
-    operator, sigma_y = OPERATORS["blur and down"](), 0.1
+    operator = OPERATORS["blur and down"]()
+    sigma_y = 0.1
     s = operator.singular_values[operator.singular_values > 0]
     for sigma in (LEVELS[-3], LEVELS[-2]):
         assert (sigma < sigma_y / s).any()
@@ -134,20 +169,30 @@ class GaussianPrior:
 
     def __init__(self, side: int = 5) -> None:
         grid = torch.arange(side * side)
-        row, column = grid // side, grid % side
+        row = grid // side
+        column = grid % side
         squared = (row[:, None] - row) ** 2 + (column[:, None] - column) ** 2
         self.shape = (1, side, side)
-        self.covariance = 0.25 * torch.exp(-squared.double() / 4) + 0.01 * torch.eye(side * side).double()
+        self.covariance = (
+            0.25 * torch.exp(-squared.double() / 4) + 0.01 * torch.eye(side * side).double()
+        )
         self.mean = torch.linspace(-0.5, 0.5, side * side).double()
 
     def denoise(self, x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
         eye = torch.eye(len(self.mean)).double()
         gain = self.covariance @ torch.linalg.inv(self.covariance + sigma**2 * eye)
         clean = self.mean + (x.double().flatten(1) - self.mean) @ gain.T
-        return Prediction(clean.reshape(x.shape).float(), ((x.flatten(1) - clean) / sigma).reshape(x.shape).float())
+        return Prediction(
+            clean.reshape(x.shape).float(),
+            ((x.flatten(1) - clean) / sigma).reshape(x.shape).float(),
+        )
 
     def posterior(self, A: Tensor, y: Tensor, sigma_y: float) -> tuple[Tensor, Tensor]:
-        gain = self.covariance @ A.T @ torch.linalg.inv(A @ self.covariance @ A.T + sigma_y**2 * torch.eye(len(A)))
+        gain = (
+            self.covariance
+            @ A.T
+            @ torch.linalg.inv(A @ self.covariance @ A.T + sigma_y**2 * torch.eye(len(A)))
+        )
         return self.mean + gain @ (y - A @ self.mean), self.covariance - gain @ A @ self.covariance
 
     def conditional_denoiser(self, A: Tensor, y: Tensor, sigma_y: float):
@@ -162,7 +207,9 @@ def _problem(sigma_y: float) -> tuple[GaussianPrior, LinearOperator, Tensor, Ten
     operator = operators.downsample(prior.shape, 2) @ operators.gaussian_blur(prior.shape, 0.7)
     A = dense_matrix(operator)
     g = torch.Generator().manual_seed(3)
-    x0 = prior.mean + torch.linalg.cholesky(prior.covariance) @ torch.randn(25, generator=g).double()
+    x0 = (
+        prior.mean + torch.linalg.cholesky(prior.covariance) @ torch.randn(25, generator=g).double()
+    )
     y = A @ x0 + sigma_y * torch.randn(len(A), generator=g)
     return prior, operator, A, y
 
@@ -171,10 +218,13 @@ def _gaps(samples: Tensor, mean: Tensor, covariance: Tensor) -> tuple[float, flo
     """Error of mean and covariance, relative to the posterior's own spread and covariance."""
     flat = samples.double().flatten(1)
     spread = covariance.diagonal().sum().sqrt()
-    return float((flat.mean(0) - mean).norm() / spread), float((flat.T.cov() - covariance).norm() / covariance.norm())
+    return float((flat.mean(0) - mean).norm() / spread), float(
+        (flat.T.cov() - covariance).norm() / covariance.norm()
+    )
 
 
-COUNT, MANY_LEVELS = 6000, noise_levels(NoiseSchedule.named("linear"), 200, "log-snr")
+COUNT = 6000
+MANY_LEVELS = noise_levels(NoiseSchedule.named("linear"), 200, "log-snr")
 
 
 @pytest.mark.parametrize("sigma_y", [0.05, 0.3])
@@ -195,14 +245,19 @@ def test_sr3_reaches_the_exact_posterior(sigma_y: float, eta: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sigma_y", "mean_limit", "covariance_limit"), [(0.0, 0.04, 0.5), (0.05, 0.06, 0.55), (0.3, 0.35, 0.85)]
+    ("sigma_y", "mean_limit", "covariance_limit"),
+    [(0.0, 0.04, 0.5), (0.05, 0.06, 0.55), (0.3, 0.35, 0.85)],
 )
-def test_ddrm_on_a_gaussian_prior(sigma_y: float, mean_limit: float, covariance_limit: float) -> None:
-    """DDRM with the exact denoiser against the exact posterior; what is left is its own approximation.
+def test_ddrm_on_a_gaussian_prior(
+    sigma_y: float, mean_limit: float, covariance_limit: float
+) -> None:
+    """DDRM with the exact denoiser against the exact posterior; what is left is its own
+    approximation.
 
-    Measured with 20 steps and η = 0.85 (mean in units of the posterior's spread, covariance relative):
-    σ_y = 0: 0.02 and 0.41; σ_y = 0.05: 0.03 and 0.48; σ_y = 0.3: 0.28 and 0.75. The mean is right where the
-    measurement is clean and drifts with its noise, since below σ_y/s only x0 remembers y.
+    Measured with 20 steps and η = 0.85 (mean in units of the posterior's spread, covariance
+    relative): σ_y = 0: 0.02 and 0.41; σ_y = 0.05: 0.03 and 0.48; σ_y = 0.3: 0.28 and 0.75. The mean
+    is right where the measurement is clean and drifts with its noise, since below σ_y/s only x0
+    remembers y.
     """
     prior, operator, A, y = _problem(sigma_y)
     samples = ddrm(
@@ -220,7 +275,9 @@ def test_ddrm_on_a_gaussian_prior(sigma_y: float, mean_limit: float, covariance_
 
 @pytest.mark.parametrize("variance", ["posterior", "forward"])
 def test_sr3_is_ddpms_chain(variance: str) -> None:
-    """In VP coordinates: DDPM's algorithm 2 with σ² = β̃_t, and SR3's with σ² = 1 − α_t, over strided steps."""
+    """In VP coordinates: DDPM's algorithm 2 with σ² = β̃_t, and SR3's with σ² = 1 − α_t, over
+    strided steps.
+    """
     schedule = NoiseSchedule.named("linear")
     times = [900, 600, 300, 50, 0]
     blank = torch.zeros(2, 3, 8, 8)
@@ -267,23 +324,31 @@ def test_sr3_without_fresh_noise_is_ddim() -> None:
 def test_projection_is_the_minimiser(name: str, sigma_y: float) -> None:
     operator = OPERATORS[name]()
     g = torch.Generator().manual_seed(0)
-    estimate, y = _noise(g, 2, *SHAPE), operator.A(_noise(g, 2, *SHAPE))
+    estimate = _noise(g, 2, *SHAPE)
+    y = operator.A(_noise(g, 2, *SHAPE))
     found = project(operator, estimate, y, sigma_y, prior_std=0.5)
     if sigma_y == 0:
         residual = operator.A(found) - y
         assert residual.abs().max() < 1e-3
         step = found - estimate
-        assert (step - operator.pseudo_inverse(operator.A(step))).abs().max() < 1e-3  # no move in the null space
+        assert (
+            step - operator.pseudo_inverse(operator.A(step))
+        ).abs().max() < 1e-3  # no move in the null space
     else:
         gradient = operator.At(operator.A(found) - y) / sigma_y**2 + (found - estimate) / 0.5**2
         assert gradient.abs().max() < 1e-2
 
 
 def test_projection_takes_a_noise_level_per_picture() -> None:
-    operator, g = OPERATORS["down"](), torch.Generator().manual_seed(0)
-    estimate, y = _noise(g, 2, *SHAPE), _noise(g, 2, *operator.output_shape)
+    operator = OPERATORS["down"]()
+    g = torch.Generator().manual_seed(0)
+    estimate = _noise(g, 2, *SHAPE)
+    y = _noise(g, 2, *operator.output_shape)
     together = project(operator, estimate, y, torch.tensor([0.0, 0.3]))
-    alone = [project(operator, estimate[i : i + 1], y[i : i + 1], level) for i, level in enumerate((0.0, 0.3))]
+    alone = [
+        project(operator, estimate[i : i + 1], y[i : i + 1], level)
+        for i, level in enumerate((0.0, 0.3))
+    ]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
@@ -309,14 +374,17 @@ def test_singular_values_of_zero_with_noise_are_left_to_the_prior() -> None:
         return Prediction(clean, (x - clean) / sigma)
 
     results = [
-        ddrm(own_denoiser, operator, v, 0.1, LEVELS, generator=torch.Generator().manual_seed(1)) for v in (y, other)
+        ddrm(own_denoiser, operator, v, 0.1, LEVELS, generator=torch.Generator().manual_seed(1))
+        for v in (y, other)
     ]
     assert torch.isfinite(results[0]).all()
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-4)
 
 
 def test_callback_sees_every_call_of_the_network() -> None:
-    operator, calls, steps = OPERATORS["down"](), [], []
+    operator = OPERATORS["down"]()
+    calls = []
+    steps = []
 
     def counted(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
         calls.append(sigma)
@@ -332,7 +400,13 @@ def test_callback_sees_every_call_of_the_network() -> None:
     calls.clear()
     steps.clear()
     for from_zeros in (False, True):
-        one_step(counted, Condition(blank, blank[:, :1]), 80.0, from_zeros=from_zeros, callback=steps.append)
+        one_step(
+            counted,
+            Condition(blank, blank[:, :1]),
+            80.0,
+            from_zeros=from_zeros,
+            callback=steps.append,
+        )
     assert calls == [80.0, 80.0]
     assert [(step.index, step.steps, step.sigma) for step in steps] == [(0, 1, 80.0)] * 2
 
@@ -345,7 +419,9 @@ def test_one_step_from_zeros_shows_the_network_no_noise() -> None:
         return Prediction(condition.picture / 2, x)
 
     picture = torch.rand(2, *SHAPE)
-    found = one_step(network, Condition(picture, picture[:, :1]), 80.0, from_zeros=True, correct=lambda x: x + 1)
+    found = one_step(
+        network, Condition(picture, picture[:, :1]), 80.0, from_zeros=True, correct=lambda x: x + 1
+    )
     assert not shown[0].any()
     torch.testing.assert_close(found, picture / 2 + 1)
     one_step(network, Condition(picture, picture[:, :1]), 80.0)
@@ -353,10 +429,18 @@ def test_one_step_from_zeros_shows_the_network_no_noise() -> None:
 
 
 def test_noise_comes_from_the_generator_alone() -> None:
-    operator, y = OPERATORS["mask"](), torch.zeros(1, *SHAPE)
+    operator = OPERATORS["mask"]()
+    y = torch.zeros(1, *SHAPE)
 
     def run(seed: int) -> Tensor:
-        return ddrm(_arbitrary_denoiser, operator, y, 0.1, LEVELS, generator=torch.Generator().manual_seed(seed))
+        return ddrm(
+            _arbitrary_denoiser,
+            operator,
+            y,
+            0.1,
+            LEVELS,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     torch.manual_seed(0)
     first = run(5)
@@ -383,11 +467,25 @@ class WithoutSVD(LinearOperator):
             BadArgument,
             "WithoutSVD has no SVD.*ddrm",
         ),
-        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, zeta=2.0), ValueError, "zeta"),
-        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, strength=0.0), ValueError, "strength"),
-        (lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, [1.0, 2.0, 0.0]), ValueError, "fall"),
         (
-            lambda op, y: sr3(_arbitrary_denoiser, Condition(y, y), LEVELS, eta=0.5, variance="forward"),
+            lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, zeta=2.0),
+            ValueError,
+            "zeta",
+        ),
+        (
+            lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, LEVELS, strength=0.0),
+            ValueError,
+            "strength",
+        ),
+        (
+            lambda op, y: diffpir(_arbitrary_denoiser, op, y, 0.1, [1.0, 2.0, 0.0]),
+            ValueError,
+            "fall",
+        ),
+        (
+            lambda op, y: sr3(
+                _arbitrary_denoiser, Condition(y, y), LEVELS, eta=0.5, variance="forward"
+            ),
             ValueError,
             "forward",
         ),
@@ -401,7 +499,8 @@ def test_refuses(run, error: type[Exception], message: str) -> None:
 @pytest.mark.parametrize("name", ["ddim", "dpmpp-2m", "sde-dpmpp-2m", "heun"])
 def test_sr3_by_another_sampler_reaches_the_posterior(name: str) -> None:
     """With the exact conditional denoiser, corrected by the identity, against the closed form."""
-    prior, sampler = GaussianPrior(3), SAMPLERS[name]
+    prior = GaussianPrior(3)
+    sampler = SAMPLERS[name]
     A = torch.eye(9).double()[::2]
     y = torch.full((5,), 0.4).double()
     mean, covariance = prior.posterior(A, y, 0.1)
@@ -409,7 +508,11 @@ def test_sr3_by_another_sampler_reaches_the_posterior(name: str) -> None:
     sigmas = noise_levels(NoiseSchedule.named("linear"), 60, sampler.levels)
     x = sigmas[0] * torch.randn(4000, 1, 3, 3, generator=generator)
     denoise = corrected(prior.conditional_denoiser(A, y, 0.1), lambda clean: clean)
-    found = sampler.run(denoise, x, sigmas, **({"generator": generator} if sampler.random else {})).flatten(1).double()
+    found = (
+        sampler.run(denoise, x, sigmas, **({"generator": generator} if sampler.random else {}))
+        .flatten(1)
+        .double()
+    )
     assert (found.mean(dim=0) - mean).abs().max() < 0.03
     assert (found.T.cov() - covariance).abs().max() < 0.03
 

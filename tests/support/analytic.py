@@ -1,4 +1,6 @@
-"""A world whose truth is known: mixtures of Gaussians, with their samples, denoiser, score and density at any noise."""
+"""A world whose truth is known: mixtures of Gaussians, with their samples, denoiser, score and
+density at any noise.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,21 @@ class Mixture:
     """
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
-        self.weights, self.means, self.covariances = (t.double() for t in (weights, means, covariances))
+        self.weights, self.means, self.covariances = (
+            t.double() for t in (weights, means, covariances)
+        )
 
     @classmethod
     def random(cls, dimensions: int, components: int = 3, seed: int = 0) -> Mixture:
-        """Means within about 1 of 0, standard deviations from 0.1 to 0.6, in axes turned at random."""
+        """Means within about 1 of 0, standard deviations from 0.1 to 0.6, in axes turned at
+        random.
+        """
         draw = torch.Generator().manual_seed(seed)
         weights = torch.rand(components, generator=draw).double() + 0.3
         means = 0.7 * torch.randn(components, dimensions, generator=draw).double()
-        axes, _ = torch.linalg.qr(torch.randn(components, dimensions, dimensions, generator=draw).double())
+        axes, _ = torch.linalg.qr(
+            torch.randn(components, dimensions, dimensions, generator=draw).double()
+        )
         spreads = 0.1 + 0.5 * torch.rand(components, 1, dimensions, generator=draw).double()
         return cls(weights / weights.sum(), means, (axes * spreads**2) @ axes.mT)
 
@@ -58,17 +66,22 @@ class Mixture:
         which = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         roots = torch.linalg.cholesky(self.covariances)
         noise = torch.randn(count, self.dimensions, generator=generator, dtype=torch.float64)
-        return (self.means[which] + (roots[which] @ noise[..., None])[..., 0]).reshape(count, 1, 1, -1)
+        return (self.means[which] + (roots[which] @ noise[..., None])[..., 0]).reshape(
+            count, 1, 1, -1
+        )
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """Of pictures [B, 1, 1, D] with noise of level σ on them, in nats: [B]."""
         return torch.logsumexp(self._log_joint(x.flatten(1).double(), _levels(sigma, x)), dim=1)
 
-    def denoise(self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+    def denoise(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
         """E[x0 | x0 + σ ε = x] and the noise that goes with it, in the type of x; a
         `restore.diffusion.denoiser.Denoise`.
         """
-        flat, level = x.flatten(1).double(), _levels(sigma, x)
+        flat = x.flatten(1).double()
+        level = _levels(sigma, x)
         responsibilities = torch.softmax(self._log_joint(flat, level), dim=1)
         clean = (responsibilities[..., None] * self._component_means(flat, level)).sum(dim=1)
         noise = (flat - clean) / level[:, None]
@@ -89,7 +102,9 @@ class Mixture:
         variances = values + level[:, None, None] ** 2
         centred = torch.einsum("bkd,kde->bke", flat[:, None] - self.means, axes)
         squared = (centred**2 / variances).sum(-1)
-        return self.weights.log() - 0.5 * (squared + variances.log().sum(-1) + self.dimensions * math.log(2 * math.pi))
+        return self.weights.log() - 0.5 * (
+            squared + variances.log().sum(-1) + self.dimensions * math.log(2 * math.pi)
+        )
 
     def _component_means(self, flat: Tensor, level: Tensor) -> Tensor:
         """E[x0 | x, component k], [B, K, D]."""
@@ -99,8 +114,12 @@ class Mixture:
         return self.means + torch.einsum("bke,kde->bkd", gain * centred, axes)
 
 
-def sliced_wasserstein(a: Tensor, b: Tensor, generator: torch.Generator, directions: int = 200) -> float:
-    """The mean over random directions of the 1-Wasserstein distance of two sets of as many points [N, …]."""
+def sliced_wasserstein(
+    a: Tensor, b: Tensor, generator: torch.Generator, directions: int = 200
+) -> float:
+    """The mean over random directions of the 1-Wasserstein distance of two sets of as many points
+    [N, …].
+    """
     lines = torch.randn(a[0].numel(), directions, generator=generator, dtype=torch.float64)
     lines = lines / lines.norm(dim=0)
     projected = [(points.flatten(1).double() @ lines).sort(dim=0).values for points in (a, b)]
@@ -109,8 +128,10 @@ def sliced_wasserstein(a: Tensor, b: Tensor, generator: torch.Generator, directi
 
 def order_of_convergence(steps: list[int], errors: list[float]) -> float:
     """−slope of log error against log steps, by least squares."""
-    x, y = torch.tensor(steps).double().log(), torch.tensor(errors).double().log()
-    x, y = x - x.mean(), y - y.mean()
+    x = torch.tensor(steps).double().log()
+    y = torch.tensor(errors).double().log()
+    x = x - x.mean()
+    y = y - y.mean()
     return float(-(x @ y) / (x @ x))
 
 

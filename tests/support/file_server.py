@@ -52,7 +52,9 @@ class FileServer(ThreadingHTTPServer):
 def serving() -> Iterator[FileServer]:
     """A server on a free port."""
     server = FileServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     try:
         yield server
@@ -72,7 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self.send_error(404)
             return
-        start, etag = 0, f'"{hash(data):x}"'
+        start = 0
+        etag = f'"{hash(data):x}"'
         if wanted and self.server.ranges and self.headers.get("If-Range", etag) == etag:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(data):
@@ -82,7 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         else:
             self.send_response(200)
-        self.send_header("Content-Type", self.server.types.get(self.path, "application/octet-stream"))
+        self.send_header(
+            "Content-Type", self.server.types.get(self.path, "application/octet-stream")
+        )
         self.send_header("Content-Length", str(len(data) - start))
         self.send_header("ETag", etag)
         self.end_headers()

@@ -22,7 +22,8 @@ class Outcome(NamedTuple):
 def piece(size: tuple[int, int] = (24, 16), crop: str = "a") -> Image.Image:
     """The middle of a fixture, RGB."""
     photo = Image.open(FIXTURES / f"crop_{crop}.png").convert("RGB")
-    left, top = (photo.width - size[0]) // 2, (photo.height - size[1]) // 2
+    left = (photo.width - size[0]) // 2
+    top = (photo.height - size[1]) // 2
     return photo.crop((left, top, left + size[0], top + size[1]))
 
 

@@ -1,6 +1,8 @@
-"""Networks of the published code bases, restated from their block definitions, with the names of their state dicts.
+"""Networks of the published code bases, restated from their block definitions, with the names of
+their state dicts.
 
-Each is written from what is known of it (which layers, in which order, under which names), to compare our loading with.
+Each is written from what is known of it (which layers, in which order, under which names), to
+compare our loading with.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from torch.nn import functional as F
 
 
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """With random weights everywhere, also where training begins at zero; every layer keeps the size of its input."""
+    """With random weights everywhere, also where training begins at zero; every layer keeps the
+    size of its input.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -40,8 +44,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class DdpmBlock(nn.Module):
     def __init__(self, inner: int, outer: int, embedding: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(32, inner, eps=1e-6), nn.GroupNorm(32, outer, eps=1e-6)
-        self.conv1, self.conv2 = nn.Conv2d(inner, outer, 3, padding=1), nn.Conv2d(outer, outer, 3, padding=1)
+        self.norm1 = nn.GroupNorm(32, inner, eps=1e-6)
+        self.norm2 = nn.GroupNorm(32, outer, eps=1e-6)
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
         self.temb_proj = nn.Linear(embedding, outer)
         if inner != outer:
             self.nin_shortcut = nn.Conv2d(inner, outer, 1)
@@ -65,7 +71,9 @@ class DdpmAttention(nn.Module):
 
 
 class DdpmResize(nn.Module):
-    """Down: a strided convolution that sees a row and a column of zeros at the end. Up: doubled, then convolved."""
+    """Down: a strided convolution that sees a row and a column of zeros at the end. Up: doubled,
+    then convolved.
+    """
 
     def __init__(self, width: int, down: bool) -> None:
         super().__init__()
@@ -73,11 +81,17 @@ class DdpmResize(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.down else x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+        return self.conv(
+            F.pad(x, (0, 1, 0, 1))
+            if self.down
+            else x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        )
 
 
 class DdpmLevel(nn.Module):
-    def __init__(self, blocks: list[DdpmBlock], width: int, attends: bool, **resize: nn.Module) -> None:
+    def __init__(
+        self, blocks: list[DdpmBlock], width: int, attends: bool, **resize: nn.Module
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.attn = nn.ModuleList(DdpmAttention(width) for _ in blocks if attends)
@@ -90,19 +104,31 @@ class DdpmLevel(nn.Module):
 
 
 class DdpmNetwork(nn.Module):
-    """DDPM's U-Net as in pesser/pytorch_diffusion (Ho, Jain, Abbeel 2020, arXiv 2006.11239, appendix B)."""
+    """DDPM's U-Net as in pesser/pytorch_diffusion (Ho, Jain, Abbeel 2020, arXiv 2006.11239,
+    appendix B).
+    """
 
     def __init__(
-        self, channels: int = 32, multipliers: tuple = (1, 2, 2), blocks: int = 2, attention: tuple = (1,)
+        self,
+        channels: int = 32,
+        multipliers: tuple = (1, 2, 2),
+        blocks: int = 2,
+        attention: tuple = (1,),
     ) -> None:
         super().__init__()
-        self.channels, self.blocks = channels, blocks
+        self.channels = channels
+        self.blocks = blocks
         widths = [channels * m for m in multipliers]
-        embedding, top = 4 * channels, len(widths) - 1
+        embedding = 4 * channels
+        top = len(widths) - 1
         self.temb = nn.Module()
-        self.temb.dense = nn.ModuleList([nn.Linear(channels, embedding), nn.Linear(embedding, embedding)])
+        self.temb.dense = nn.ModuleList(
+            [nn.Linear(channels, embedding), nn.Linear(embedding, embedding)]
+        )
         self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
-        self.down, waiting, width = nn.ModuleList(), [channels], channels
+        self.down = nn.ModuleList()
+        waiting = [channels]
+        width = channels
         for level, outer in enumerate(widths):
             inners = [width] + [outer] * (blocks - 1)
             resize = {"downsample": DdpmResize(outer, True)} if level < top else {}
@@ -127,7 +153,9 @@ class DdpmNetwork(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         cosines, sines = sinusoids(time, self.channels, self.channels // 2 - 1)
-        embedding = self.temb.dense[1](F.silu(self.temb.dense[0](torch.cat([sines, cosines], dim=1))))
+        embedding = self.temb.dense[1](
+            F.silu(self.temb.dense[0](torch.cat([sines, cosines], dim=1)))
+        )
         h = self.conv_in(x)
         waiting = [h]
         for level in self.down:
@@ -150,7 +178,8 @@ class _Block(nn.Module):
 
     def __init__(self, inner: int, outer: int, groups: int) -> None:
         super().__init__()
-        norm, conv = nn.GroupNorm(groups, inner), nn.Conv2d(inner, outer, 3, padding=1)
+        norm = nn.GroupNorm(groups, inner)
+        conv = nn.Conv2d(inner, outer, 3, padding=1)
         self.block = nn.Sequential(norm, nn.SiLU(), nn.Identity(), conv)
 
 
@@ -162,7 +191,8 @@ class Sr3Row(nn.Module):
         row = nn.Module()
         row.noise_func = nn.Module()
         row.noise_func.noise_func = nn.Sequential(nn.Linear(embedding, outer))
-        row.block1, row.block2 = _Block(inner, outer, groups), _Block(outer, outer, groups)
+        row.block1 = _Block(inner, outer, groups)
+        row.block2 = _Block(outer, outer, groups)
         row.res_conv = nn.Identity() if inner == outer else nn.Conv2d(inner, outer, 1)
         self.res_block = row
         if attends:
@@ -192,7 +222,8 @@ class Sr3Resize(nn.Module):
 
 
 class Sr3Network(nn.Module):
-    """SR3's U-Net as in Janspiry's re-implementation (Saharia et al. 2021, arXiv 2104.07636), inside its diffusion.
+    """SR3's U-Net as in Janspiry's re-implementation (Saharia et al. 2021, arXiv 2104.07636),
+    inside its diffusion.
 
     The input is [condition, noisy picture] and √γ [B].
     """
@@ -213,11 +244,13 @@ class Sr3Network(nn.Module):
             self.register_buffer("betas", betas.float())
             self.register_buffer("alphas_cumprod", torch.cumprod(1 - betas, 0).float())
             self.register_buffer("posterior_mean_coef1", torch.ones(len(betas)))
-        linear_in, linear_out = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+        linear_in = nn.Linear(channels, 4 * channels)
+        linear_out = nn.Linear(4 * channels, channels)
         net.noise_level_mlp = nn.Sequential(nn.Identity(), linear_in, nn.SiLU(), linear_out)
         widths = [channels * m for m in multipliers]
         downs: list[nn.Module] = [nn.Conv2d(6, channels, 3, padding=1)]
-        width, waiting = channels, [channels]
+        width = channels
+        waiting = [channels]
         for level, outer in enumerate(widths):
             for _ in range(blocks):
                 downs.append(Sr3Row(width, outer, channels, groups, level in attention))
@@ -227,11 +260,15 @@ class Sr3Network(nn.Module):
                 downs.append(Sr3Resize(width, True))
                 waiting.append(width)
         net.downs = nn.ModuleList(downs)
-        net.mid = nn.ModuleList(Sr3Row(width, width, channels, groups, attends) for attends in (True, False))
+        net.mid = nn.ModuleList(
+            Sr3Row(width, width, channels, groups, attends) for attends in (True, False)
+        )
         ups: list[nn.Module] = []
         for level, outer in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
-                ups.append(Sr3Row(width + waiting.pop(), outer, channels, groups, level in attention))
+                ups.append(
+                    Sr3Row(width + waiting.pop(), outer, channels, groups, level in attention)
+                )
                 width = outer
             if level:
                 ups.append(Sr3Resize(width, False))
@@ -249,7 +286,11 @@ class Sr3Network(nn.Module):
         for row in net.mid:
             x = row(x, embedding)
         for layer in net.ups:
-            x = layer(torch.cat([x, waiting.pop()], dim=1), embedding) if isinstance(layer, Sr3Row) else layer(x)
+            x = (
+                layer(torch.cat([x, waiting.pop()], dim=1), embedding)
+                if isinstance(layer, Sr3Row)
+                else layer(x)
+            )
         return net.final_conv.block(x)
 
 
@@ -258,7 +299,9 @@ class EdmConv(nn.Module):
 
     def __init__(self, inner: int, outer: int, kernel: int, resize: str = "") -> None:
         super().__init__()
-        self.resize, self.weight, self.bias = resize, None, None
+        self.resize = resize
+        self.weight = None
+        self.bias = None
         if kernel:
             self.weight = nn.Parameter(torch.zeros(outer, inner, kernel, kernel))
             self.bias = nn.Parameter(torch.zeros(outer))
@@ -270,21 +313,31 @@ class EdmConv(nn.Module):
             x = F.avg_pool2d(x, 2)
         elif self.resize == "up":
             x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        return x if self.weight is None else F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+        return (
+            x
+            if self.weight is None
+            else F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+        )
 
 
 class EdmBlock(nn.Module):
-    def __init__(self, inner: int, outer: int, embedding: int, attends: bool = False, resize: str = "") -> None:
+    def __init__(
+        self, inner: int, outer: int, embedding: int, attends: bool = False, resize: str = ""
+    ) -> None:
         super().__init__()
-        self.inner, self.heads = inner, outer // 64 if attends else 0
-        self.norm0, self.norm1 = nn.GroupNorm(32, inner), nn.GroupNorm(32, outer)
-        self.conv0, self.conv1 = EdmConv(inner, outer, 3, resize), EdmConv(outer, outer, 3)
+        self.inner = inner
+        self.heads = outer // 64 if attends else 0
+        self.norm0 = nn.GroupNorm(32, inner)
+        self.norm1 = nn.GroupNorm(32, outer)
+        self.conv0 = EdmConv(inner, outer, 3, resize)
+        self.conv1 = EdmConv(outer, outer, 3)
         self.affine = nn.Linear(embedding, 2 * outer)
         if inner != outer or resize:
             self.skip = EdmConv(inner, outer, 1 if inner != outer else 0, resize)
         if self.heads:
             self.norm2 = nn.GroupNorm(32, outer)
-            self.qkv, self.proj = EdmConv(outer, 3 * outer, 1), EdmConv(outer, outer, 1)
+            self.qkv = EdmConv(outer, 3 * outer, 1)
+            self.proj = EdmConv(outer, outer, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.affine(embedding)[..., None, None].chunk(2, dim=1)
@@ -293,37 +346,54 @@ class EdmBlock(nn.Module):
         if not self.heads:
             return x
         batch, width = x.shape[:2]
-        q, k, v = self.qkv(self.norm2(x)).reshape(batch, self.heads, width // self.heads, 3, -1).unbind(3)
+        q, k, v = (
+            self.qkv(self.norm2(x)).reshape(batch, self.heads, width // self.heads, 3, -1).unbind(3)
+        )
         return x + self.proj(attend(q, k, v).reshape(x.shape))
 
 
 class EdmNetwork(nn.Module):
-    """ADM's U-Net as EDM trained it, inside its preconditioning (Karras et al. 2022, arXiv 2206.00364, table 1)."""
+    """ADM's U-Net as EDM trained it, inside its preconditioning (Karras et al. 2022, arXiv
+    2206.00364, table 1).
+    """
 
     def __init__(
-        self, size: int = 16, channels: int = 128, multipliers: tuple = (1, 2), attention: tuple = (8,), classes=0
+        self,
+        size: int = 16,
+        channels: int = 128,
+        multipliers: tuple = (1, 2),
+        attention: tuple = (8,),
+        classes=0,
     ) -> None:
         super().__init__()
         self.model = net = nn.Module()
-        self.channels, embedding, blocks = channels, 4 * channels, 1
-        net.map_layer0, net.map_layer1 = nn.Linear(channels, embedding), nn.Linear(embedding, embedding)
+        self.channels = channels
+        embedding = 4 * channels
+        blocks = 1
+        net.map_layer0 = nn.Linear(channels, embedding)
+        net.map_layer1 = nn.Linear(embedding, embedding)
         net.map_augment = nn.Linear(9, channels, bias=False)
         if classes:
             net.map_label = nn.Linear(classes, embedding, bias=False)
         sides = [size >> level for level in range(len(multipliers))]
         width = channels * multipliers[0]
-        net.enc, waiting = nn.ModuleDict({f"{size}x{size}_conv": EdmConv(3, width, 3)}), [width]
+        net.enc = nn.ModuleDict({f"{size}x{size}_conv": EdmConv(3, width, 3)})
+        waiting = [width]
         for level, (side, multiplier) in enumerate(zip(sides, multipliers, strict=True)):
             if level:
                 net.enc[f"{side}x{side}_down"] = EdmBlock(width, width, embedding, resize="down")
                 waiting.append(width)
             for index in range(blocks):
                 outer = channels * multiplier
-                net.enc[f"{side}x{side}_block{index}"] = EdmBlock(width, outer, embedding, side in attention)
+                net.enc[f"{side}x{side}_block{index}"] = EdmBlock(
+                    width, outer, embedding, side in attention
+                )
                 width = outer
                 waiting.append(width)
         low = f"{sides[-1]}x{sides[-1]}"
-        net.dec = nn.ModuleDict({f"{low}_in{i}": EdmBlock(width, width, embedding, i == 0) for i in range(2)})
+        net.dec = nn.ModuleDict(
+            {f"{low}_in{i}": EdmBlock(width, width, embedding, i == 0) for i in range(2)}
+        )
         for level, side in reversed(list(enumerate(sides))):
             if level + 1 < len(sides):
                 net.dec[f"{side}x{side}_up"] = EdmBlock(width, width, embedding, resize="up")
@@ -332,23 +402,31 @@ class EdmNetwork(nn.Module):
                 block = EdmBlock(width + waiting.pop(), outer, embedding, side in attention)
                 net.dec[f"{side}x{side}_block{index}"] = block
                 width = outer
-        net.out_norm, net.out_conv = nn.GroupNorm(32, width), EdmConv(width, 3, 3)
+        net.out_norm = nn.GroupNorm(32, width)
+        net.out_conv = EdmConv(width, 3, 3)
 
     def network(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
         net = self.model
         cosines, sines = sinusoids(noise, self.channels, self.channels // 2)
         embedding = net.map_layer1(F.silu(net.map_layer0(torch.cat([cosines, sines], dim=1))))
         if label is not None:
-            embedding = embedding + net.map_label(F.one_hot(label, net.map_label.in_features).float())
-        embedding, waiting = F.silu(embedding), []
+            embedding = embedding + net.map_label(
+                F.one_hot(label, net.map_label.in_features).float()
+            )
+        embedding = F.silu(embedding)
+        waiting = []
         for layer in net.enc.values():
             x = layer(x, embedding) if isinstance(layer, EdmBlock) else layer(x)
             waiting.append(x)
         for layer in net.dec.values():
-            x = layer(x if x.shape[1] == layer.inner else torch.cat([x, waiting.pop()], dim=1), embedding)
+            x = layer(
+                x if x.shape[1] == layer.inner else torch.cat([x, waiting.pop()], dim=1), embedding
+            )
         return net.out_conv(F.silu(net.out_norm(x)))
 
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, data: float = 0.5) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, label: Tensor | None = None, data: float = 0.5
+    ) -> Tensor:
         """The clean estimate D(x; σ)."""
         s = sigma[:, None, None, None]
         inner = self.network(x / torch.sqrt(s**2 + data**2), sigma.log() / 4, label)
@@ -358,17 +436,23 @@ class EdmNetwork(nn.Module):
 class DdpmppBlock(nn.Module):
     """Residual sums, and those of attention with one head behind them, are divided by √2."""
 
-    def __init__(self, inner: int, outer: int, embedding: int, attends: bool = False, resize: str = "") -> None:
+    def __init__(
+        self, inner: int, outer: int, embedding: int, attends: bool = False, resize: str = ""
+    ) -> None:
         super().__init__()
-        self.inner, self.attends = inner, attends
-        self.norm0, self.norm1 = nn.GroupNorm(32, inner, eps=1e-6), nn.GroupNorm(32, outer, eps=1e-6)
-        self.conv0, self.conv1 = EdmConv(inner, outer, 3, resize), EdmConv(outer, outer, 3)
+        self.inner = inner
+        self.attends = attends
+        self.norm0 = nn.GroupNorm(32, inner, eps=1e-6)
+        self.norm1 = nn.GroupNorm(32, outer, eps=1e-6)
+        self.conv0 = EdmConv(inner, outer, 3, resize)
+        self.conv1 = EdmConv(outer, outer, 3)
         self.affine = nn.Linear(embedding, outer)
         if inner != outer or resize:
             self.skip = EdmConv(inner, outer, 1, resize)
         if attends:
             self.norm2 = nn.GroupNorm(32, outer, eps=1e-6)
-            self.qkv, self.proj = EdmConv(outer, 3 * outer, 1), EdmConv(outer, outer, 1)
+            self.qkv = EdmConv(outer, 3 * outer, 1)
+            self.proj = EdmConv(outer, outer, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x))) + self.affine(embedding)[..., None, None]
@@ -382,8 +466,9 @@ class DdpmppBlock(nn.Module):
 
 
 class DdpmppNetwork(nn.Module):
-    """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM has it (Karras et al. 2022, arXiv 2206.00364, table 7), inside
-    its preconditioning, with the published CIFAR-10 network's sizes unless others are given."""
+    """DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM has it (Karras et al. 2022, arXiv
+    2206.00364, table 7), inside its preconditioning, with the published CIFAR-10 network's sizes
+    unless others are given."""
 
     def __init__(
         self,
@@ -397,33 +482,44 @@ class DdpmppNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.model = net = nn.Module()
-        self.channels, embedding = channels, 4 * channels
-        net.map_layer0, net.map_layer1 = nn.Linear(channels, embedding), nn.Linear(embedding, embedding)
+        self.channels = channels
+        embedding = 4 * channels
+        net.map_layer0 = nn.Linear(channels, embedding)
+        net.map_layer1 = nn.Linear(embedding, embedding)
         if classes:
             net.map_label = nn.Linear(classes, channels)
         if augmented:
             net.map_augment = nn.Linear(9, channels, bias=False)
         sides = [size >> level for level in range(len(multipliers))]
-        width, waiting = channels, [channels]
-        net.enc, net.dec = nn.ModuleDict({f"{size}x{size}_conv": EdmConv(3, channels, 3)}), nn.ModuleDict()
+        width = channels
+        waiting = [channels]
+        net.enc = nn.ModuleDict({f"{size}x{size}_conv": EdmConv(3, channels, 3)})
+        net.dec = nn.ModuleDict()
         for side, multiplier in zip(sides, multipliers, strict=True):
             if side != size:
                 net.enc[f"{side}x{side}_down"] = DdpmppBlock(width, width, embedding, resize="down")
                 waiting.append(width)
             for index in range(blocks):
                 outer = channels * multiplier
-                net.enc[f"{side}x{side}_block{index}"] = DdpmppBlock(width, outer, embedding, side in attention)
+                net.enc[f"{side}x{side}_block{index}"] = DdpmppBlock(
+                    width, outer, embedding, side in attention
+                )
                 width = outer
                 waiting.append(width)
         for index in range(2):
-            net.dec[f"{side}x{side}_in{index}"] = DdpmppBlock(width, width, embedding, attends=index == 0)
+            net.dec[f"{side}x{side}_in{index}"] = DdpmppBlock(
+                width, width, embedding, attends=index == 0
+            )
         for side, multiplier in zip(sides[::-1], multipliers[::-1], strict=True):
             if side != sides[-1]:
                 net.dec[f"{side}x{side}_up"] = DdpmppBlock(width, width, embedding, resize="up")
             for index in range(blocks + 1):
-                inner, width = width + waiting.pop(), channels * multiplier
+                inner = width + waiting.pop()
+                width = channels * multiplier
                 attends = side in attention and index == blocks
-                net.dec[f"{side}x{side}_block{index}"] = DdpmppBlock(inner, width, embedding, attends)
+                net.dec[f"{side}x{side}_block{index}"] = DdpmppBlock(
+                    inner, width, embedding, attends
+                )
         net.dec[f"{size}x{size}_aux_norm"] = nn.GroupNorm(32, width, eps=1e-6)
         net.dec[f"{size}x{size}_aux_conv"] = EdmConv(width, 3, 3)
 
@@ -433,7 +529,9 @@ class DdpmppNetwork(nn.Module):
         embedding = torch.cat([sines, cosines], dim=1)
         if label is not None:
             classes = net.map_label.in_features
-            embedding = embedding + net.map_label(math.sqrt(classes) * F.one_hot(label, classes).float())
+            embedding = embedding + net.map_label(
+                math.sqrt(classes) * F.one_hot(label, classes).float()
+            )
         embedding = F.silu(net.map_layer1(F.silu(net.map_layer0(embedding))))
         waiting = []
         for layer in net.enc.values():
@@ -441,12 +539,17 @@ class DdpmppNetwork(nn.Module):
             waiting.append(x)
         for layer in net.dec.values():
             if isinstance(layer, DdpmppBlock):
-                x = layer(x if x.shape[1] == layer.inner else torch.cat([x, waiting.pop()], dim=1), embedding)
+                x = layer(
+                    x if x.shape[1] == layer.inner else torch.cat([x, waiting.pop()], dim=1),
+                    embedding,
+                )
             else:
                 x = F.silu(layer(x)) if isinstance(layer, nn.GroupNorm) else layer(x)
         return x
 
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, data: float = 0.5) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, label: Tensor | None = None, data: float = 0.5
+    ) -> Tensor:
         """The clean estimate D(x; σ)."""
         s = sigma[:, None, None, None]
         inner = self.network(x / torch.sqrt(s**2 + data**2), sigma.log() / 4, label)

@@ -30,10 +30,16 @@ IMAGE = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
     ids=lambda problem: problem.task,
 )
 def test_measurement_in_the_models_coordinates(problem: tasks.Problem) -> None:
-    """For a picture x in [0, 1], A(2x − 1) is what `model_measurement` makes of A x; also where A 1 ≠ 1."""
+    """For a picture x in [0, 1], A(2x − 1) is what `model_measurement` makes of A x; also where A 1
+    ≠ 1.
+    """
     x = torch.rand(2, *problem.operator.input_shape)
-    exact = tasks.Problem(problem.task, problem.operator, problem.operator.A(x), problem.noise, None)
-    torch.testing.assert_close(exact.model_measurement, problem.operator.A(2 * x - 1), rtol=0, atol=1e-5)
+    exact = tasks.Problem(
+        problem.task, problem.operator, problem.operator.A(x), problem.noise, None
+    )
+    torch.testing.assert_close(
+        exact.model_measurement, problem.operator.A(2 * x - 1), rtol=0, atol=1e-5
+    )
     if problem.condition is not None:
         assert problem.condition.picture.shape == (2, *problem.operator.input_shape)
         assert problem.condition.known.shape == (2, 1, *problem.operator.input_shape[1:])
@@ -147,7 +153,10 @@ def test_guidance_means_sr3_and_goes_with_a_sampler() -> None:
         ({"guidance": float("nan")}, "--guidance nan: must be 0 or more"),
         ({"guidance": float("inf")}, "--guidance inf: must be 0 or more"),
         ({"guidance": 2.0, "method": "ddrm"}, "--guidance 2.0: is for --method sr3, not ddrm"),
-        ({"guidance": 1.0, "method": "one-step"}, "--guidance 1.0: is for --method sr3, not one-step"),
+        (
+            {"guidance": 1.0, "method": "one-step"},
+            "--guidance 1.0: is for --method sr3, not one-step",
+        ),
     ],
 )
 def test_guidance_that_cannot_be(options: dict, said: str) -> None:

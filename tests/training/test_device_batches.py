@@ -1,4 +1,6 @@
-"""Batches made on a device, with the CPU as the device: like those of the CPU's own path, in slices of fixed shapes."""
+"""Batches made on a device, with the CPU as the device: like those of the CPU's own path, in slices
+of fixed shapes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ from restore.errors import BadArgument
 from restore.runtime.devices import choose_device
 from restore.training import device_banks
 from restore.training.checkpoint import load_state
-from restore.training.degradations import Capture, Mixture, Noise, Place, draw_kernel, sampling_matrix
+from restore.training.degradations import (
+    Capture,
+    Mixture,
+    Noise,
+    Place,
+    draw_kernel,
+    sampling_matrix,
+)
 from restore.training.device_banks import SIGMAS, filters
 from restore.training.device_batches import DeviceBatches, Slices, batch_source
 from restore.training.device_degradations import FAMILIES, Blurred, Family, Sampled, Setting
@@ -163,7 +172,12 @@ def test_a_predictor_that_is_not_seen_gets_the_condition(pictures, batches):
 def test_every_degradation_fits_pictures_of_the_crops_size(tmp_path, size):
     Image.fromarray(texture((size, size), 1)).save(tmp_path / "only.png")
     made = DeviceBatches(
-        tmp_path, device=CPU, crop=size, batch=20, share_unconditional=0, degradations=Mixture.only(*KINDS)
+        tmp_path,
+        device=CPU,
+        crop=size,
+        batch=20,
+        share_unconditional=0,
+        degradations=Mixture.only(*KINDS),
     ).at(0)
     assert all(torch.isfinite(t).all() for t in tensors(made))
     assert made.condition.known.flatten(1).amax(dim=1).all()
@@ -174,7 +188,9 @@ def test_every_degradation_fits_pictures_of_the_crops_size(tmp_path, size):
 
 def test_slices_keep_their_shares_exactly():
     shares = [[0.45], [0.2, 0.03, 0.07], [0.1, 0.0], [0.15]]
-    slices, counts, steps = Slices(shares, 13, seed=3), Counter(), 2000
+    slices = Slices(shares, 13, seed=3)
+    counts = Counter()
+    steps = 2000
     for step in range(steps):
         ends = slices.ends(step)
         assert ends[0] == 0
@@ -197,9 +213,13 @@ def test_windows_hold_what_a_part_needs(world):
     slices = Slices([[0.3], [0.11, 0.09], [0.5]], 17, seed=0)
     for step in range(200):
         for rank in range(world):
-            begin, end = 17 * rank // world, 17 * (rank + 1) // world
+            begin = 17 * rank // world
+            end = 17 * (rank + 1) // world
             for family in range(3):
-                window, (start, stop) = slices.window(family, begin, end), slices.of_family(step, family)
+                window, (start, stop) = (
+                    slices.window(family, begin, end),
+                    slices.of_family(step, family),
+                )
                 wanted = range(max(begin, start) - start, min(end, stop) - start)
                 assert not wanted or (window.start <= wanted.start and wanted.stop <= window.stop)
 
@@ -208,7 +228,9 @@ def test_shapes_stay_the_same_from_step_to_step(batches, monkeypatch):
     shapes: list[list[tuple[int, ...]]] = []
     squares = DevicePictures.squares
 
-    def noted(self: DevicePictures, sides: Tensor, largest: int, dice: Dice, augmentation: Augmentation) -> Tensor:
+    def noted(
+        self: DevicePictures, sides: Tensor, largest: int, dice: Dice, augmentation: Augmentation
+    ) -> Tensor:
         made = squares(self, sides, largest, dice, augmentation)
         shapes[-1].append(tuple(made.shape))
         return made
@@ -238,7 +260,12 @@ def test_shapes_stay_the_same_from_step_to_step(batches, monkeypatch):
 def test_statistics_are_those_of_the_host(pictures, kind, shown):
     """Within sampling error: the error of what is shown, the known fraction, and the noise."""
     predictor = None if shown is None else PredictorData(shown, 1.0, True)
-    settings = {"crop": 24, "batch": 120, "share_unconditional": 0, "degradations": Mixture.only(kind)}
+    settings = {
+        "crop": 24,
+        "batch": 120,
+        "share_unconditional": 0,
+        "degradations": Mixture.only(kind),
+    }
     host = Batches(pictures, predictor=predictor, **settings).at(0)
     device = DeviceBatches(pictures, device=CPU, predictor=predictor, **settings).at(0)
     for ours, theirs in zip(statistics_of(device), statistics_of(host), strict=True):
@@ -250,26 +277,41 @@ def test_statistics_are_those_of_the_host(pictures, kind, shown):
 def statistics_of(batch: Batch) -> list[Tensor]:
     """Of each picture, [B]."""
     error = (batch.condition.picture - batch.clean) * (batch.condition.known > 0)
-    found = [error.square().flatten(1).mean(dim=1).sqrt(), batch.condition.known.flatten(1).mean(dim=1)]
-    return found if batch.evidence is None else [*found, batch.evidence.noise.flatten(1).mean(dim=1).log()]
+    found = [
+        error.square().flatten(1).mean(dim=1).sqrt(),
+        batch.condition.known.flatten(1).mean(dim=1),
+    ]
+    return (
+        found
+        if batch.evidence is None
+        else [*found, batch.evidence.noise.flatten(1).mean(dim=1).log()]
+    )
 
 
 def test_kinds_come_in_the_shares_of_the_mixture(pictures):
     mixture = Mixture(grey=9)
-    batches = DeviceBatches(pictures, device=CPU, crop=16, batch=40, share_unconditional=0.25, degradations=mixture)
-    slices, counts = batches.slices(0), Counter()
+    batches = DeviceBatches(
+        pictures, device=CPU, crop=16, batch=40, share_unconditional=0.25, degradations=mixture
+    )
+    slices = batches.slices(0)
+    counts = Counter()
     for step in range(200):
         for number, family in enumerate(FAMILIES):
             start, end = slices.of_family(step, number)
             if end > start:
-                counts.update(family.kinds[kind] for kind in slices.kinds(step, number)[: end - start])
+                counts.update(
+                    family.kinds[kind] for kind in slices.kinds(step, number)[: end - start]
+                )
     assert counts["unconditional"] == 200 * 10
     for name, share in mixture.shares.items():
         assert counts[name] == pytest.approx(200 * 30 * share, abs=3)
 
 
 def test_every_kind_of_the_mixture_is_made():
-    assert {kind for family in FAMILIES for kind in family.kinds} == {"unconditional", *Mixture().shares}
+    assert {kind for family in FAMILIES for kind in family.kinds} == {
+        "unconditional",
+        *Mixture().shares,
+    }
 
 
 # Crops
@@ -279,7 +321,9 @@ def test_pictures_are_chosen_by_area(tmp_path):
     for name, side, value in (("large.png", 90, 0), ("small.png", 30, 255)):
         Image.fromarray(np.full((side, side, 3), value, np.uint8)).save(tmp_path / name)
     pictures = DevicePictures(Pictures(tmp_path), CPU)
-    found = pictures.squares(torch.full((3000,), 8), 8, Dice(CPU, 0, 3000), Augmentation()).mean(dim=(1, 2, 3))
+    found = pictures.squares(torch.full((3000,), 8), 8, Dice(CPU, 0, 3000), Augmentation()).mean(
+        dim=(1, 2, 3)
+    )
     assert set(found.round(decimals=4).tolist()) == {0.0, 1.0}
     assert float(found.mean()) == pytest.approx(0.1, abs=0.02)
 
@@ -288,17 +332,29 @@ def test_crops_are_pieces_turned_and_made_smaller(tmp_path):
     rows, columns = np.mgrid[:40, :40]
     picture = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "place.png")
-    pictures, sides = DevicePictures(Pictures(tmp_path), CPU), torch.full((400,), 16)
+    pictures = DevicePictures(Pictures(tmp_path), CPU)
+    sides = torch.full((400,), 16)
     plain = (pictures.squares(sides, 16, Dice(CPU, 0, 400), PLAIN) * 255).round().int()
     for crop in plain:
-        top, left = int(crop[0, 0, 0]), int(crop[1, 0, 0])
-        assert torch.equal(crop, torch.from_numpy(picture[top : top + 16, left : left + 16]).permute(2, 0, 1).int())
-    assert {int(crop[0, 0, 0]) for crop in plain} == set(range(25)) == {int(crop[1, 0, 0]) for crop in plain}
+        top = int(crop[0, 0, 0])
+        left = int(crop[1, 0, 0])
+        assert torch.equal(
+            crop, torch.from_numpy(picture[top : top + 16, left : left + 16]).permute(2, 0, 1).int()
+        )
+    assert (
+        {int(crop[0, 0, 0]) for crop in plain}
+        == set(range(25))
+        == {int(crop[1, 0, 0]) for crop in plain}
+    )
 
-    varied = pictures.squares(sides, 16, Dice(CPU, 1, 400), Augmentation(native=0.25))[:, :2, ::15, ::15] * 255
+    varied = (
+        pictures.squares(sides, 16, Dice(CPU, 1, 400), Augmentation(native=0.25))[:, :2, ::15, ::15]
+        * 255
+    )
     steps = varied[:, :, 0, 1] - varied[:, :, 0, 0], varied[:, :, 1, 0] - varied[:, :, 0, 0]
     ways = Counter(
-        tuple((torch.stack(s).round() / 8).sign().int().flatten().tolist()) for s in zip(*steps, strict=True)
+        tuple((torch.stack(s).round() / 8).sign().int().flatten().tolist())
+        for s in zip(*steps, strict=True)
     )
     assert len(ways) == 8
     assert min(ways.values()) > 25
@@ -310,7 +366,9 @@ def test_crops_are_pieces_turned_and_made_smaller(tmp_path):
 def test_small_pictures_are_mirrored_and_sides_may_differ(tmp_path):
     Image.fromarray(texture((20, 20), 0)).save(tmp_path / "small.png")
     host = Pictures(tmp_path)
-    found = DevicePictures(host, CPU).squares(torch.tensor([30, 20, 12]), 32, Dice(CPU, 0, 3), PLAIN)
+    found = DevicePictures(host, CPU).squares(
+        torch.tensor([30, 20, 12]), 32, Dice(CPU, 0, 3), PLAIN
+    )
     whole = host.planes[0].float() / 255
     assert torch.allclose(found[0, :, :20, :20], whole, atol=1e-6)
     assert torch.allclose(found[0, :, 20:30], found[0, :, 10:20].flip(1), atol=1e-6)
@@ -349,21 +407,29 @@ def test_pictures_that_do_not_fit_stay_on_the_host(pictures):
 @pytest.mark.parametrize("shown", [None, "deblurred", "inverse", "degraded"])
 def test_downsampled_pictures_are_the_hosts(kind, shown):
     family = Sampled(Setting(32, Mixture(), 0, CPU, shown))
-    bank, scales = family._bank, torch.arange(len(family._bank.region))
+    bank = family._bank
+    scales = torch.arange(len(family._bank.region))
     gaussian = kind == "gaussian_sampling"
     filter_ = torch.full_like(scales, 5 if gaussian else ("bicubic", "area").index(kind))
     sampling = filters(True)[int(filter_[0])]
-    regions = torch.rand(len(scales), 3, family._region, family._region, generator=torch.Generator().manual_seed(0))
+    regions = torch.rand(
+        len(scales), 3, family._region, family._region, generator=torch.Generator().manual_seed(0)
+    )
     small = family._sampled(regions, filter_, scales)
-    silent, never = torch.zeros(len(scales)), torch.zeros(len(scales), dtype=torch.bool)
+    silent = torch.zeros(len(scales))
+    never = torch.zeros(len(scales), dtype=torch.bool)
     measured = family._measured(small, scales, silent, None, never, Dice(CPU, 0, len(scales)))
     left = bank.last
     evidence = family._shown(measured, (filter_ == 1).long(), scales, bank.margin, left, silent)
-    for number, (side, size) in enumerate(zip(bank.region.tolist(), bank.small.tolist(), strict=True)):
+    for number, (side, size) in enumerate(
+        zip(bank.region.tolist(), bank.small.tolist(), strict=True)
+    ):
         place = Place(side, int(bank.margin[number]), int(left[number]), 32)
         host = Capture(place, Noise(), None, size, sampling)
         theirs = host.measured(regions[number, :, :side, :side], None)
-        assert (measured[number, :, :size, :size] - theirs).abs().max() < 1.01 / 255  # ties of the rounding
+        assert (
+            measured[number, :, :size, :size] - theirs
+        ).abs().max() < 1.01 / 255  # ties of the rounding
         theirs = measured[number, :, :size, :size]
         expected = host.condition(theirs) if shown is None else host.evidence(theirs, shown)
         for ours, wanted in zip(evidence, expected, strict=False):
@@ -379,7 +445,8 @@ def test_gaussians_are_those_of_the_host():
 
 @pytest.mark.parametrize("kind", BLURS)
 def test_blur_is_scipys(kind):
-    kernel, region = draw_kernel(kind, 32, np.random.default_rng(1)), region_of(60)
+    kernel = draw_kernel(kind, 32, np.random.default_rng(1))
+    region = region_of(60)
     side = 17
     padded = np.pad(kernel, [((side - n) // 2,) * 2 for n in kernel.shape])
     found = convolved(region, torch.from_numpy(padded).float()[None])[0]
@@ -392,15 +459,21 @@ def test_blur_is_scipys(kind):
 @pytest.mark.parametrize("place", ["inside", "start", "end"])
 def test_blurred_pictures_are_the_hosts(kind, shown, place):
     """With kernels and pictures of different sizes, each on its own canvas."""
-    random, setting = np.random.default_rng(2), Setting(24, Mixture(), 0, CPU, shown)
+    random = np.random.default_rng(2)
+    setting = Setting(24, Mixture(), 0, CPU, shown)
     family = Blurred(setting)
-    side, context = family._kernels.taps.shape[-1], setting.context
+    side = family._kernels.taps.shape[-1]
+    context = setting.context
     for _ in range(4):
         kernel = draw_kernel(kind, 24, random)
         rows, columns = (n // 2 for n in kernel.shape)
         margin = max(rows, columns)
         size = 24 + 2 * (margin + context)
-        start = {"inside": margin + context, "start": margin * bool(context), "end": 2 * context + margin}[place]
+        start = {
+            "inside": margin + context,
+            "start": margin * bool(context),
+            "end": 2 * context + margin,
+        }[place]
         start = size - 24 if place == "end" and not context else start
         host = Capture(Place(size, start, start, 24), Noise(0.01), kernel)
         y = host.measured(region_of(size)[0], random)
@@ -410,7 +483,8 @@ def test_blurred_pictures_are_the_hosts(kind, shown, place):
         measured = nn.functional.pad(y[None], padding, mode="replicate")
         taps = np.pad(kernel, [((side - n) // 2,) * 2 for n in kernel.shape])
         vertical, horizontal = (
-            Axis(*(torch.tensor([n]) for n in (size - 2 * reach, reach, start - reach))) for reach in (rows, columns)
+            Axis(*(torch.tensor([n]) for n in (size - 2 * reach, reach, start - reach)))
+            for reach in (rows, columns)
         )
         taps = torch.from_numpy(taps).float()[None]
         found = family._shown(2 * measured - 1, taps, torch.tensor([0.01]), vertical, horizontal)
@@ -421,7 +495,10 @@ def test_blurred_pictures_are_the_hosts(kind, shown, place):
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 90])
 @pytest.mark.parametrize("halved", [True, False])
 def test_jpeg_is_pillows(quality, halved):
-    crops = [Image.open(path).convert("RGB").crop((0, 0, 64, 64)) for path in sorted(FIXTURES.glob("crop_*"))]
+    crops = [
+        Image.open(path).convert("RGB").crop((0, 0, 64, 64))
+        for path in sorted(FIXTURES.glob("crop_*"))
+    ]
     photographs = [np.array(crop) for crop in crops]
     pixels = torch.from_numpy(np.stack(photographs)).permute(0, 3, 1, 2).float() / 255
     count = len(pixels)
@@ -441,7 +518,8 @@ def psnr(first: Tensor, second: Tensor) -> float:
 
 def test_jpeg_mixes_qualities_and_subsamplings():
     pixels = region_of(40).expand(4, -1, -1, -1)
-    quality, halved = torch.tensor([20, 90, 20, 90]), torch.tensor([True, False, False, True])
+    quality = torch.tensor([20, 90, 20, 90])
+    halved = torch.tensor([True, False, False, True])
     found = JpegFiles(CPU)(pixels, quality, halved)
     for picture, own, half in zip(found, quality.tolist(), halved.tolist(), strict=True):
         alone = operators.Jpeg(own, "4:2:0" if half else "4:4:4").float().A(pixels[:1])[0]
@@ -450,7 +528,9 @@ def test_jpeg_mixes_qualities_and_subsamplings():
 
 def test_masks_know_something_and_not_everything(pictures):
     masks = Mixture.only(*MASKS, noisy_masks=0)
-    batch = DeviceBatches(pictures, device=CPU, crop=32, batch=50, share_unconditional=0, degradations=masks).at(0)
+    batch = DeviceBatches(
+        pictures, device=CPU, crop=32, batch=50, share_unconditional=0, degradations=masks
+    ).at(0)
     known = batch.condition.known.flatten(1).mean(dim=1)
     assert known.min() > 0
     assert known.max() < 1
@@ -463,18 +543,22 @@ def test_masks_know_something_and_not_everything(pictures):
 
 
 @pytest.mark.parametrize(
-    ("family", "shown"), [*((family, "inverse") for family in FAMILIES), (Sampled, None), (Blurred, None)]
+    ("family", "shown"),
+    [*((family, "inverse") for family in FAMILIES), (Sampled, None), (Blurred, None)],
 )
 def test_nothing_leaves_the_device(pictures, family, shown):
     """Fake CUDA tensors raise where two devices meet, and where a value is needed on the host."""
     made = family(Setting(16, Mixture(softened=0.5), 0, CPU, shown))
     source = DevicePictures(pictures, CPU)
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
-        fake, photographs = on_fake_cuda(made, mode), on_fake_cuda(source, mode)
+        fake = on_fake_cuda(made, mode)
+        photographs = on_fake_cuda(source, mode)
         photographs.device = torch.device("cuda")
         dice = fake_dice(4)
         kinds = torch.zeros(4, dtype=torch.int64, device="cuda")
-        clean, evidence = fake.make(lambda s, n: photographs.squares(s, n, dice, Augmentation()), kinds, dice)
+        clean, evidence = fake.make(
+            lambda s, n: photographs.squares(s, n, dice, Augmentation()), kinds, dice
+        )
         assert clean.shape == (4, 3, 16, 16)
         for part in (clean, *(evidence or ())):
             assert part.device.type == "cuda"
@@ -482,8 +566,11 @@ def test_nothing_leaves_the_device(pictures, family, shown):
 
 def fake_dice(count: int) -> Dice:
     dice = Dice.__new__(Dice)
-    dice.device, dice.count, dice.rows = torch.device("cuda"), count, slice(None)
-    dice._generator, dice._pool = None, []
+    dice.device = torch.device("cuda")
+    dice.count = count
+    dice.rows = slice(None)
+    dice._generator = None
+    dice._pool = []
     return dice
 
 
@@ -499,7 +586,9 @@ def on_fake_cuda(thing: Any, mode: FakeTensorMode) -> Any:
         return type(thing)(*(on_fake_cuda(part, mode) for part in thing))
     if isinstance(thing, Family | DevicePictures | JpegFiles) or type(thing).__name__ == "Canvases":
         copied = object.__new__(type(thing))
-        copied.__dict__.update({name: on_fake_cuda(value, mode) for name, value in vars(thing).items()})
+        copied.__dict__.update(
+            {name: on_fake_cuda(value, mode) for name, value in vars(thing).items()}
+        )
         return copied
     return thing
 
@@ -517,11 +606,16 @@ def test_batches_are_made_ahead_by_a_thread_where_the_device_works_beside(batche
 @pytest.mark.gpu
 @pytest.mark.skipif(choose_device().type != "cuda", reason="no CUDA device here")
 def test_streams_beside_the_training_give_the_same_batches(pictures):
-    batches = DeviceBatches(pictures, device=choose_device(), crop=32, batch=13, predictor=PREDICTOR)
+    batches = DeviceBatches(
+        pictures, device=choose_device(), crop=32, batch=13, predictor=PREDICTOR
+    )
     stream = batches.stream(2)
     for step, batch in zip(range(2, 8), stream, strict=False):
         assert batch.clean.device.type == "cuda"
-        assert all((a - b).abs().max() < 1e-3 for a, b in zip(tensors(batch), tensors(batches.at(step)), strict=True))
+        assert all(
+            (a - b).abs().max() < 1e-3
+            for a, b in zip(tensors(batch), tensors(batches.at(step)), strict=True)
+        )
     stream.close()
 
 
@@ -545,7 +639,14 @@ def test_training_on_them_goes_on_exactly(pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"crop": 7}, {"batch": 0}, {"share_unconditional": 1.1}, {"seed": -1}, {"degradations": {"disk": -1}}]
+    "options",
+    [
+        {"crop": 7},
+        {"batch": 0},
+        {"share_unconditional": 1.1},
+        {"seed": -1},
+        {"degradations": {"disk": -1}},
+    ],
 )
 def test_bad_options_are_refused(pictures, options):
     with pytest.raises(BadArgument, match=next(iter(options))):
@@ -565,16 +666,26 @@ def test_bad_steps_parts_and_streams_are_refused(batches):
 def test_the_recipe_says_where_batches_are_made(pictures):
     assert parse_recipe("").run.data == "auto"
     assert parse_recipe('[run]\ndata = "device"').run.data == "device"
-    with pytest.raises(BadArgument, match=r"\[run\] data = 'gpu': must be one of auto, host, device"):
+    with pytest.raises(
+        BadArgument, match=r"\[run\] data = 'gpu': must be one of auto, host, device"
+    ):
         parse_recipe('[run]\ndata = "gpu"')
-    made = {where: batch_source(where, pictures, device=CPU, crop=32, batch=2) for where in ("auto", "host", "device")}
-    assert [type(made[where]) for where in ("auto", "host", "device")] == [Batches, Batches, DeviceBatches]
+    made = {
+        where: batch_source(where, pictures, device=CPU, crop=32, batch=2)
+        for where in ("auto", "host", "device")
+    }
+    assert [type(made[where]) for where in ("auto", "host", "device")] == [
+        Batches,
+        Batches,
+        DeviceBatches,
+    ]
 
 
 def test_auto_takes_the_device_that_works_beside(pictures, monkeypatch):
     built: list[str] = []
     monkeypatch.setattr(
-        "restore.training.device_batches.DeviceBatches", lambda *_, device, **__: built.append(device.type)
+        "restore.training.device_batches.DeviceBatches",
+        lambda *_, device, **__: built.append(device.type),
     )
     batch_source("auto", pictures, device=torch.device("cuda"))
     assert built == ["cuda"]

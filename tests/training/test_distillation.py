@@ -1,4 +1,6 @@
-"""Progressive distillation: its target and loss against closed forms, its rounds, and whole runs of a tiny network."""
+"""Progressive distillation: its target and loss against closed forms, its rounds, and whole runs of
+a tiny network.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +54,23 @@ def levels_of(*sigmas: float) -> tuple[Tensor, ...]:
 # The target
 
 
-@pytest.mark.parametrize(("sigma", "middle", "below"), [(150.0, 40.0, 11.0), (2.0, 1.99, 1.985), (0.02, 0.015, 0.0)])
+@pytest.mark.parametrize(
+    ("sigma", "middle", "below"), [(150.0, 40.0, 11.0), (2.0, 1.99, 1.985), (0.02, 0.015, 0.0)]
+)
 def test_the_target_is_the_papers(sigma: float, middle: float, below: float) -> None:
     """Algorithm 2 in the paper's coordinates z = α x + σ ε, α² + σ² = 1."""
-    x = sigma * torch.randn(40, 1, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = sigma * torch.randn(
+        40, 1, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     found = distillation_target(WORLD.denoise, x, *levels_of(sigma, middle, below))
 
     def teacher(z: Tensor, level: float) -> Tensor:
         return WORLD.denoise(z * math.hypot(1, level), level).clean
 
     alpha, alpha1, alpha2 = (1 / math.hypot(1, s) for s in (sigma, middle, below))
-    s, s1, s2 = sigma * alpha, middle * alpha1, below * alpha2
+    s = sigma * alpha
+    s1 = middle * alpha1
+    s2 = below * alpha2
     z = alpha * x
     z1 = alpha1 * teacher(z, sigma) + s1 / s * (z - alpha * teacher(z, sigma))
     z2 = alpha2 * teacher(z1, middle) + s2 / s1 * (z1 - alpha1 * teacher(z1, middle))
@@ -81,8 +89,12 @@ def test_a_student_that_hits_its_target_samples_as_its_teacher_does(steps: int) 
         clean = distillation_target(WORLD.denoise, x, *following[sigma])
         return Prediction(clean, (x - clean) / sigma)
 
-    x = grid[0] * torch.randn(50, 1, 1, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    torch.testing.assert_close(ddim(student, x, grid[::2]), ddim(WORLD.denoise, x, grid), rtol=1e-11, atol=1e-12)
+    x = grid[0] * torch.randn(
+        50, 1, 1, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    torch.testing.assert_close(
+        ddim(student, x, grid[::2]), ddim(WORLD.denoise, x, grid), rtol=1e-11, atol=1e-12
+    )
 
 
 def test_the_target_of_the_last_step_is_the_teachers_last_answer() -> None:
@@ -90,16 +102,23 @@ def test_the_target_of_the_last_step_is_the_teachers_last_answer() -> None:
     sigma, middle, zero = levels_of(0.5, 0.2, 0.0)
     first = WORLD.denoise(x, 0.5)
     last = WORLD.denoise(first.clean + 0.2 * first.noise, 0.2).clean
-    torch.testing.assert_close(distillation_target(WORLD.denoise, x, sigma, middle, zero), last, rtol=0, atol=1e-15)
+    torch.testing.assert_close(
+        distillation_target(WORLD.denoise, x, sigma, middle, zero), last, rtol=0, atol=1e-15
+    )
 
 
 def test_the_weights_are_the_errors_of_other_parameterisations() -> None:
     """truncated-snr: of x0 or ε, the larger; snr+1: of v."""
-    sigma, random = torch.tensor([0.05, 0.9, 1.1, 80.0]).double(), torch.Generator().manual_seed(0)
+    sigma = torch.tensor([0.05, 0.9, 1.1, 80.0]).double()
+    random = torch.Generator().manual_seed(0)
     x, clean, other = torch.randn(3, 4, generator=random, dtype=torch.float64)
     gamma = 1 / (1 + sigma**2)
     error = {
-        kind: (target(kind, clean, (x - clean) / sigma, gamma) - target(kind, other, (x - other) / sigma, gamma)) ** 2
+        kind: (
+            target(kind, clean, (x - clean) / sigma, gamma)
+            - target(kind, other, (x - other) / sigma, gamma)
+        )
+        ** 2
         for kind in ("x0", "epsilon", "v")
     }
     larger = torch.maximum(error["x0"], error["epsilon"])
@@ -116,40 +135,53 @@ class LinearStudent:
     """A network that is any affine function of its picture [B, 1, 1, D] at each of some levels."""
 
     def __init__(self, times: Tensor, dimensions: int) -> None:
-        self.times, self.dimensions = times, dimensions
+        self.times = times
+        self.dimensions = dimensions
         self.parameters = torch.zeros(len(times) * dimensions * (dimensions + 1))
 
     def __call__(self, x: Tensor, time: Tensor, parameters: Tensor | None = None) -> Tensor:
-        table = (self.parameters if parameters is None else parameters).reshape(len(self.times), self.dimensions, -1)
+        table = (self.parameters if parameters is None else parameters).reshape(
+            len(self.times), self.dimensions, -1
+        )
         own = table[(self.times[:, None] - time).abs().argmin(dim=0)]
         return (own[:, :, :-1] @ x.reshape(len(x), -1, 1) + own[:, :, -1:]).reshape(x.shape)
 
 
 @pytest.mark.parametrize(
-    ("parameterization", "weighting"), [("v", "truncated-snr"), ("v", "snr+1"), ("x0", "truncated-snr")]
+    ("parameterization", "weighting"),
+    [("v", "truncated-snr"), ("v", "snr+1"), ("x0", "truncated-snr")],
 )
-def test_the_minimiser_of_the_loss_samples_as_the_teacher_does(parameterization: str, weighting: str) -> None:
-    """Of Gaussian data the exact denoiser is affine, and so is the target: one Newton step finds it."""
-    world, random = Mixture.gaussian(2), torch.Generator().manual_seed(0)
+def test_the_minimiser_of_the_loss_samples_as_the_teacher_does(
+    parameterization: str, weighting: str
+) -> None:
+    """Of Gaussian data the exact denoiser is affine, and so is the target: one Newton step finds
+    it.
+    """
+    world = Mixture.gaussian(2)
+    random = torch.Generator().manual_seed(0)
     config = ModelConfig(POINTS, {"name": "linear"}, parameterization)
     made = DistillationRecipe(8, 4, "karras", weighting=weighting)
     objective = Distillation(config, recipe().objective, made, 0, world.denoise)
     grid = made.grid(config, 0)
     student = LinearStudent(SCHEDULE.time_at(torch.tensor(grid[:-1:2])), 2)
-    clean, noise = world.sample(400, random).float(), torch.randn(400, 1, 1, 2, generator=random)
+    clean = world.sample(400, random).float()
+    noise = torch.randn(400, 1, 1, 2, generator=random)
     draw = objective.draw(torch.zeros(400, dtype=torch.bool), random)
     assert set(draw.step.tolist()) == {0, 1, 2, 3}
 
     def loss(parameters: Tensor) -> Tensor:
         network = lambda x, time: student(x, time, parameters)  # noqa: E731
-        return objective.terms(network, clean, Condition(0 * clean, 0 * clean), draw, noise).simple.mean()
+        return objective.terms(
+            network, clean, Condition(0 * clean, 0 * clean), draw, noise
+        ).simple.mean()
 
     hessian = torch.autograd.functional.hessian(loss, student.parameters)
     gradient = torch.autograd.functional.jacobian(loss, student.parameters)
     student.parameters = -torch.linalg.lstsq(hessian.double(), gradient.double()).solution.float()
     assert float(loss(student.parameters)) < 1e-7 < 1e-3 < float(loss(0 * student.parameters))
     x = grid[0] * torch.randn(100, 1, 1, 2, generator=random)
-    ours, theirs = ddim(Denoiser(student, config), x, grid[::2]), ddim(world.denoise, x, grid)
+    ours = ddim(Denoiser(student, config), x, grid[::2])
+    theirs = ddim(world.denoise, x, grid)
     torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3)
     assert float((ddim(world.denoise, x, grid[::2]) - theirs).abs().mean()) > 0.02
 
@@ -157,7 +189,9 @@ def test_the_minimiser_of_the_loss_samples_as_the_teacher_does(parameterization:
 @pytest.mark.parametrize("parameterization", ["v", "x0"])
 def test_conditional_and_unconditional_pictures_learn_alike(parameterization: str) -> None:
     """The teacher sees what the student sees; a network that answers the target has no loss."""
-    config = ModelConfig(TINY, {"name": "linear"}, parameterization, condition_skip=parameterization == "v")
+    config = ModelConfig(
+        TINY, {"name": "linear"}, parameterization, condition_skip=parameterization == "v"
+    )
     asked: list[tuple[Tensor, Tensor, Condition]] = []
 
     def teacher(x: Tensor, sigma: Tensor, condition: Condition) -> Prediction:
@@ -259,13 +293,19 @@ def test_a_description_with_levels_goes_through_json_and_is_checked() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[distillation]\nstart = 12\nend = 4", ["[distillation]", "from 12 to 4 steps", "times 2, 4, 8"]),
+        (
+            "[distillation]\nstart = 12\nend = 4",
+            ["[distillation]", "from 12 to 4 steps", "times 2, 4, 8"],
+        ),
         ("[distillation]\nstart = 4\nend = 4", ["from 4 to 4 steps"]),
         ("[distillation]\nstart = 4\nend = 8", ["from 4 to 8 steps"]),
         ("[distillation]\nstart = 4\nend = 0", ["from 4 to 0 steps"]),
         ("[distillation]\nstart = 4.5", ["start = 4.5", "a whole number"]),
         ("[distillation]\nsteps = 4", ["[distillation] steps", "there are start, end"]),
-        ("[distillation]\nlevels = 'cubic'", ["levels = 'cubic'", "uniform, quadratic, karras, log-snr"]),
+        (
+            "[distillation]\nlevels = 'cubic'",
+            ["levels = 'cubic'", "uniform, quadratic, karras, log-snr"],
+        ),
         ("[distillation]\nweighting = 'snr'", ["weighting = 'snr'", "truncated-snr, snr+1"]),
         ("[distillation]\nstart = 16\nlengths = [1]", ["lengths must be 2 positive numbers"]),
         ("[distillation]\nstart = 16\nlengths = [1, 0]", ["lengths must be 2 positive numbers"]),
@@ -281,10 +321,24 @@ def test_a_bad_section_is_refused_by_its_key(text: str, words: list[str]) -> Non
     ("made", "words"),
     [
         (recipe(), ""),
-        (replace(recipe(), model=replace(MODEL, parameterization="epsilon", condition_skip=False)), "epsilon-network"),
-        (replace(recipe(), model=replace(MODEL, backbone=replace(TINY, learned_variance=True))), "learned variance"),
-        (recipe(objective={"loss": "l1", "balance": True}), "loss, balance: not used in a distillation"),
-        (replace(recipe(), model=replace(MODEL, schedule={"name": "linear", "timesteps": 9})), "between 1 and 9"),
+        (
+            replace(
+                recipe(), model=replace(MODEL, parameterization="epsilon", condition_skip=False)
+            ),
+            "epsilon-network",
+        ),
+        (
+            replace(recipe(), model=replace(MODEL, backbone=replace(TINY, learned_variance=True))),
+            "learned variance",
+        ),
+        (
+            recipe(objective={"loss": "l1", "balance": True}),
+            "loss, balance: not used in a distillation",
+        ),
+        (
+            replace(recipe(), model=replace(MODEL, schedule={"name": "linear", "timesteps": 9})),
+            "between 1 and 9",
+        ),
         (recipe(schedule={"steps": 1}), "less than one for the shortest round"),
         (replace(recipe(), model=replace(MODEL, distilled_levels=(2.0, 1.0))), "start must be 2"),
     ],
@@ -303,13 +357,17 @@ def test_what_cannot_be_distilled_is_refused(made: Recipe, words: str) -> None:
 
 
 def distilling(distillation: DistillationRecipe, **sections) -> Recipe:
-    """A tiny recipe whose model is that of the start; all that a distillation has no use for is as by default."""
+    """A tiny recipe whose model is that of the start; all that a distillation has no use for is as
+    by default.
+    """
     made = recipe(**sections)
     plain = replace(made.objective, levels="log-normal", log_normal_uniform=0.2)
     return replace(made, model=None, objective=plain, distillation=distillation)
 
 
-def distil(out: Path, teacher: Path, *, crop: int = 16, batch: int = 4, kind: str = "muon", **options) -> Summary:
+def distil(
+    out: Path, teacher: Path, *, crop: int = 16, batch: int = 4, kind: str = "muon", **options
+) -> Summary:
     """A distillation of it from 16 to 4 steps, or as ``distillation`` says."""
     if options.get("resume"):
         return run(out, None, FakeBatches(crop, batch), **options)
@@ -346,7 +404,9 @@ def test_a_distilled_network_comes_nearer_to_its_teachers_many_steps(tmp_path) -
     made = replace(made, model=SMALL)
     teacher = run(tmp_path / "teacher", made, FakeBatches(8, 16), steps=120).model
     done = distil(tmp_path / "student", teacher, crop=8, batch=16, kind="adamw", steps=160)
-    before, middle, after = (loaded(p) for p in (teacher, tmp_path / "student/model-8.safetensors", done.model))
+    before, middle, after = (
+        loaded(p) for p in (teacher, tmp_path / "student/model-8.safetensors", done.model)
+    )
     many = noise_levels(SCHEDULE, 16, "karras")
     noise = many[0] * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     picture, known = FakeBatches(8, 128).at(999).condition
@@ -355,7 +415,10 @@ def test_a_distilled_network_comes_nearer_to_its_teachers_many_steps(tmp_path) -
             goal = ddim(before, noise, many, condition=condition)
             for student in (middle, after):
                 levels = [*student.distilled_levels, 0.0]
-                ours, theirs = (ddim(network, noise, levels, condition=condition) for network in (student, before))
+                ours, theirs = (
+                    ddim(network, noise, levels, condition=condition)
+                    for network in (student, before)
+                )
                 assert float((ours - goal).norm()) < 0.85 * float((theirs - goal).norm())
 
 
@@ -367,7 +430,8 @@ def test_every_round_leaves_its_model_and_the_next_one_starts_from_it(tmp_path, 
         "model.safetensors", "model.json", "model-8.safetensors", "model-8.json"
     }  # fmt: skip
     grid = HALVED_TWICE.grid(MODEL, 0)
-    first, last = loaded(tmp_path / "model-8.safetensors"), loaded(done.model)
+    first = loaded(tmp_path / "model-8.safetensors")
+    last = loaded(done.model)
     assert [*first.distilled_levels, 0.0] == grid[::2]
     assert [*last.distilled_levels, 0.0] == grid[::4]
     assert replace(last.config, distilled_levels=None) == SMALL
@@ -379,15 +443,21 @@ def test_every_round_leaves_its_model_and_the_next_one_starts_from_it(tmp_path, 
     exported = pretrained.load(str(export_model(tmp_path, tmp_path / "again.safetensors")))
     assert ModelConfig.from_dict(exported.config) == last.config
     assert set(done.quality) == set(DISTILLATION_COLUMNS)
-    assert read_log(tmp_path / "log.csv")[-1]["like teacher"] == pytest.approx(done.quality["like teacher"], rel=1e-4)
+    assert read_log(tmp_path / "log.csv")[-1]["like teacher"] == pytest.approx(
+        done.quality["like teacher"], rel=1e-4
+    )
     assert not (tmp_path / "before-cooldown").exists()
 
 
 def test_a_round_that_learns_nothing_is_its_teacher(tmp_path, teacher) -> None:
-    """Its student starts from the teacher's weights, and the network that teaches stays as it is."""
+    """Its student starts from the teacher's weights, and the network that teaches stays as it
+    is.
+    """
     made = distilling(HALVED_TWICE, optimiser={"rate": 0.0})
     done = run(tmp_path, made, init=str(teacher), steps=4)
-    assert_same(dict(pretrained.load(str(teacher)).state), dict(pretrained.load(str(done.model)).state))
+    assert_same(
+        dict(pretrained.load(str(teacher)).state), dict(pretrained.load(str(done.model)).state)
+    )
 
 
 def test_each_round_has_its_own_rate_and_average(tmp_path, teacher, monkeypatch) -> None:
@@ -402,20 +472,32 @@ def test_each_round_has_its_own_rate_and_average(tmp_path, teacher, monkeypatch)
     monkeypatch.setattr(Learner, "learn", noted)
     made = replace(HALVED_TWICE, lengths=(1, 2))
     distil(tmp_path, teacher, steps=12, distillation=made)
-    assert rates == pytest.approx([0.5, 1, 1, 1, *[0.5, 1, 1, 1, 1, 1, 1, 0.5]])  # cooled down over the last quarter
+    assert rates == pytest.approx(
+        [0.5, 1, 1, 1, *[0.5, 1, 1, 1, 1, 1, 1, 0.5]]
+    )  # cooled down over the last quarter
 
 
 @pytest.mark.parametrize("stop", [2, 4, 6])
-def test_interrupted_and_resumed_equals_uninterrupted_across_rounds(tmp_path, teacher, stop: int) -> None:
+def test_interrupted_and_resumed_equals_uninterrupted_across_rounds(
+    tmp_path, teacher, stop: int
+) -> None:
     """Before, at and after the border between two rounds; bit for bit, the teacher included."""
     distil(tmp_path / "whole", teacher, steps=8)
     with pytest.raises(KeyboardInterrupt):
         distil(tmp_path / "parts", teacher, steps=8, progress=interrupt_at(stop))
     assert load_state(tmp_path / "parts").round == (stop > 4)
     distil(tmp_path / "parts", teacher, resume=True)
-    assert_same(*(weights_of(tmp_path / name) | load_state(tmp_path / name).teacher for name in ("whole", "parts")))
+    assert_same(
+        *(
+            weights_of(tmp_path / name) | load_state(tmp_path / name).teacher
+            for name in ("whole", "parts")
+        )
+    )
     for name in ("model", "model-8"):
-        whole, parts = (pretrained.load(str(tmp_path / run / f"{name}.safetensors")) for run in ("whole", "parts"))
+        whole, parts = (
+            pretrained.load(str(tmp_path / run / f"{name}.safetensors"))
+            for run in ("whole", "parts")
+        )
         assert (whole.config, whole.sha256) == (parts.config, parts.sha256)
 
 
@@ -427,7 +509,12 @@ def test_a_teacher_in_its_own_format_is_resumed_exactly(tmp_path, teacher, monke
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", made, init=str(teacher), steps=4, progress=interrupt_at(3))
     run(tmp_path / "parts", resume=True)
-    assert_same(*(weights_of(tmp_path / name) | load_state(tmp_path / name).teacher for name in ("whole", "parts")))
+    assert_same(
+        *(
+            weights_of(tmp_path / name) | load_state(tmp_path / name).teacher
+            for name in ("whole", "parts")
+        )
+    )
     state = load_state(tmp_path / "whole")
     assert {w.dtype for w in state.network.values()} == {torch.float32}
     assert state.teacher["out.2.weight"].dtype == torch.bfloat16
@@ -437,7 +524,9 @@ def test_distillations_that_cannot_begin_or_go_on_are_refused(tmp_path, teacher)
     with pytest.raises(BadArgument, match="--init default"):
         run(tmp_path, distilling(HALVED_TWICE), steps=4)
     epsilon = replace(SMALL, parameterization="epsilon", condition_skip=False)
-    odd = write_model(epsilon, pretrained.load(str(teacher)).state, tmp_path / "epsilon.safetensors")
+    odd = write_model(
+        epsilon, pretrained.load(str(teacher)).state, tmp_path / "epsilon.safetensors"
+    )
     with pytest.raises(BadArgument, match="v- or x0-network is needed"):
         distil(tmp_path / "run", odd, steps=4)
     assert not (tmp_path / "run").exists()
@@ -448,7 +537,9 @@ def test_distillations_that_cannot_begin_or_go_on_are_refused(tmp_path, teacher)
 
 def test_a_distilled_model_is_a_start(tmp_path, teacher) -> None:
     """Of a further distillation, or of ordinary training, which it is no longer distilled after."""
-    first = distil(tmp_path / "first", teacher, steps=2, distillation=DistillationRecipe(8, 4, "karras")).model
+    first = distil(
+        tmp_path / "first", teacher, steps=2, distillation=DistillationRecipe(8, 4, "karras")
+    ).model
     with pytest.raises(BadArgument, match="start must be 4"):
         distil(tmp_path / "again", first, steps=2, distillation=DistillationRecipe(8, 4))
     again = distil(tmp_path / "again", first, steps=2, distillation=DistillationRecipe(4, 2)).model
@@ -460,7 +551,10 @@ def test_a_distilled_model_is_a_start(tmp_path, teacher) -> None:
 def test_a_log_of_a_version_without_these_columns_is_gone_on_with(tmp_path) -> None:
     run(tmp_path, recipe(schedule={"cooldown": 0.0}), steps=2)
     log = tmp_path / "log.csv"
-    old = [",".join(line.split(",")[: -len(DISTILLATION_COLUMNS)]) for line in log.read_text().splitlines()]
+    old = [
+        ",".join(line.split(",")[: -len(DISTILLATION_COLUMNS)])
+        for line in log.read_text().splitlines()
+    ]
     log.write_text("\n".join(old) + "\n")
     run(tmp_path, resume=True, steps=4)
     header, *rows = (line.split(",") for line in log.read_text().splitlines())
@@ -499,37 +593,79 @@ def place(tmp_path, monkeypatch, teacher) -> Path:
 
 
 def test_distils_and_samples_with_the_levels_it_was_distilled_for(command, place, teacher) -> None:
-    words = ["train", "--data", "photos", "--out", "run", "--recipe", "distill.toml", "--device", "cpu"]
+    words = [
+        "train",
+        "--data",
+        "photos",
+        "--out",
+        "run",
+        "--recipe",
+        "distill.toml",
+        "--device",
+        "cpu",
+    ]
     outcome = command(*words, "--init", teacher)
     assert outcome.code == 0, outcome.err
     assert "run/model.safetensors: 2 steps" in outcome.err
     assert "like teacher" in outcome.err
     highest, _, middle, _ = noise_levels(SCHEDULE, 4, "karras")[:-1]
     assert json.loads(Path("run/model.json").read_text())["distilled_levels"] == [highest, middle]
-    network, asked = loaded(Path("run/model.safetensors")), []
+    network = loaded(Path("run/model.safetensors"))
+    asked = []
 
     def ask(*sampler: object) -> list[float]:
         asked.clear()
-        sampled = ["sample", "out.png", "--model", "run/model.safetensors", "--count", 1, "--size", "16x16"]
+        sampled = [
+            "sample",
+            "out.png",
+            "--model",
+            "run/model.safetensors",
+            "--count",
+            1,
+            "--size",
+            "16x16",
+        ]
         outcome = command(*sampled, "--device", "cpu", "--overwrite", *sampler)
         assert outcome.code == 0, outcome.err
         return list(asked)
 
     call = Denoiser.__call__
 
-    def noted(self: Denoiser, x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+    def noted(
+        self: Denoiser, x: Tensor, sigma: float, condition: Condition | None = None
+    ) -> Prediction:
         asked.append(sigma)
         return call(self, x, sigma, condition)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Denoiser, "__call__", noted)
-        assert ask() == ask("--sampler", "ddim", "--steps", 2) == ask("--steps", 2) == list(network.distilled_levels)
-        assert ask("--sampler", "ddim", "--levels", "karras") == noise_levels(SCHEDULE, 2, "karras")[:-1]
+        assert (
+            ask()
+            == ask("--sampler", "ddim", "--steps", 2)
+            == ask("--steps", 2)
+            == list(network.distilled_levels)
+        )
+        assert (
+            ask("--sampler", "ddim", "--levels", "karras")
+            == noise_levels(SCHEDULE, 2, "karras")[:-1]
+        )
         assert ask("--steps", 3) == noise_levels(SCHEDULE, 3, "log-snr")[:-1]
         assert ask("--sampler", "dpmpp-2m", "--steps", 2) == list(network.distilled_levels)
         assert len(ask("--sampler", "dpmpp-2m")) == 20
         asked.clear()
-        sr = ["sr", "photos/a.png", "big.png", "--scale", 2, "--method", "sr3", "--sampler", "ddim", "--steps", 2]
+        sr = [
+            "sr",
+            "photos/a.png",
+            "big.png",
+            "--scale",
+            2,
+            "--method",
+            "sr3",
+            "--sampler",
+            "ddim",
+            "--steps",
+            2,
+        ]
         assert command(*sr, "--model", "run/model.safetensors", "--device", "cpu").code == 0
         assert asked == list(network.distilled_levels)
     assert Image.open("out.png").size == (16, 16)
@@ -542,14 +678,21 @@ def test_distils_and_samples_with_the_levels_it_was_distilled_for(command, place
         (("start = 4", "begin = 4"), 1, "[distillation] begin is no setting"),
         (("start = 4", "start = 4096"), 1, "between 1 and 1000, not 4096"),
         (("steps = 2", "minutes = 0"), 1, "minutes = 0"),
-        (("noiseless_share = 0.0", "noiseless_share = 0.0\nloss = 'l1'"), 1, "loss: not used in a distillation"),
+        (
+            ("noiseless_share = 0.0", "noiseless_share = 0.0\nloss = 'l1'"),
+            1,
+            "loss: not used in a distillation",
+        ),
     ],
 )
 def test_the_command_refuses(command, place, teacher, change, code, said) -> None:
     text = Path("distill.toml").read_text()
     assert change[0] in text
     Path("distill.toml").write_text(text.replace(*change))
-    outcome = command(*["train", "--data", "photos", "--out", "run", "--recipe", "distill.toml", "--init"], teacher)
+    outcome = command(
+        *["train", "--data", "photos", "--out", "run", "--recipe", "distill.toml", "--init"],
+        teacher,
+    )
     assert outcome.code == code, outcome.err
     assert said in outcome.err
     assert not (place / "run").exists()

@@ -1,4 +1,6 @@
-"""What travels to a borrowed GPU and back: photographs, states, and a session there, with tiny networks."""
+"""What travels to a borrowed GPU and back: photographs, states, and a session there, with tiny
+networks.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ from restore.training.trainer import Options, train
 
 script = benchmark("short_gpu_run")
 RECIPES = Path(__file__).parents[2] / "benchmarks" / "recipes"
-LEAN = {"layout": "lean", "channels": 32, "channel_multipliers": (1.0, 2.0), "blocks": 1, "middle_attention": False}
+LEAN = {
+    "layout": "lean",
+    "channels": 32,
+    "channel_multipliers": (1.0, 2.0),
+    "blocks": 1,
+    "middle_attention": False,
+}
 SEES = {"condition_channels": 3, "condition_map": True, "norm": "rms", "patch": 2}
 BLIND = {"noisy_input": False, "times": 2, "noise_map": True}
 MODEL = ModelConfig(
@@ -60,13 +68,17 @@ def recipe(**sections) -> Recipe:
     for name, values in sections.items():
         given[name] = {**given.get(name, {}), **values}
     base = Recipe(model=MODEL)
-    return replace(base, **{name: replace(getattr(base, name), **values) for name, values in given.items()})
+    return replace(
+        base, **{name: replace(getattr(base, name), **values) for name, values in given.items()}
+    )
 
 
 def photograph(path: Path, width: int, height: int, seed: int = 0) -> Path:
     """Smooth, with some texture, as a JPEG of high quality or what the suffix says."""
     random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize((width, height), 3)
+    coarse = Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize(
+        (width, height), 3
+    )
     pixels = np.asarray(coarse) + random.normal(0, 6, (height, width, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 93, "subsampling": 0} if path.suffix == ".jpg" else {}
@@ -103,7 +115,11 @@ def test_sizes_in_words():
 
 def test_pieces_make_the_file_again(tmp_path):
     data = bytes(range(256)) * (PIECE // 256) + b"more"
-    assert [p.name for p in write_pieces(data, tmp_path, "a.bin", {"x": 1})] == ["a.bin.01", "a.bin.02", "a.json"]
+    assert [p.name for p in write_pieces(data, tmp_path, "a.bin", {"x": 1})] == [
+        "a.bin.01",
+        "a.bin.02",
+        "a.json",
+    ]
     again, index = read_pieces(tmp_path, "a.bin")
     assert again == data == b"".join(p.read_bytes() for p in sorted(tmp_path.glob("a.bin.*")))
     assert index["x"] == 1
@@ -123,7 +139,9 @@ def full_size() -> State:
     for config in (taken.model.backbone, taken.model.predictor.backbone):
         with torch.device("meta"):
             shapes = {name: p.shape for name, p in build_backbone(config).named_parameters()}
-        weights = {name: 0.05 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+        weights = {
+            name: 0.05 * torch.randn(shape, generator=random) for name, shape in shapes.items()
+        }
         averages = {f"{taken.ema.decays[-1]}/{name}": w + 0.01 for name, w in weights.items()}
         optimiser: dict[str, Tensor] = {}
         for name, weight in weights.items():
@@ -132,7 +150,17 @@ def full_size() -> State:
                 optimiser[f"{name}/{quantity}"] = weight.clone()
         parts.append((weights, averages, optimiser))
     one, two = parts
-    return State(7, 1.0, taken, *one, {}, {}, predictor=two[0], predictor_averages=two[1], predictor_optimiser=two[2])
+    return State(
+        7,
+        1.0,
+        taken,
+        *one,
+        {},
+        {},
+        predictor=two[0],
+        predictor_averages=two[1],
+        predictor_optimiser=two[2],
+    )
 
 
 def test_networks_of_full_size_fit(tmp_path):
@@ -151,7 +179,9 @@ def test_networks_of_full_size_fit(tmp_path):
         assert max(sizes) <= PIECE
         assert sum(sizes) <= limit * MIB
         assert sum(sizes) > 0.85 * limit * MIB
-    with pytest.raises(BadArgument, match=r"20\.0 MiB are too little for the weights alone, which need 24\.\d MiB"):
+    with pytest.raises(
+        BadArgument, match=r"20\.0 MiB are too little for the weights alone, which need 24\.\d MiB"
+    ):
         pack_state(tmp_path / "run", tmp_path / "none", 20 * MIB)
     assert not (tmp_path / "none").exists()
 
@@ -162,7 +192,8 @@ def test_a_state_that_fits_comes_back_bit_for_bit(tmp_path, run):
     assert {"log.csv", "samples.png", "state.json"} <= {file.name for file in packed.files}
 
     unpack_state(tmp_path / "packed", tmp_path / "again")
-    before, after = load_state(run), load_state(tmp_path / "again")
+    before = load_state(run)
+    after = load_state(tmp_path / "again")
     assert (after.step, after.elapsed, after.recipe) == (before.step, before.elapsed, before.recipe)
     assert tensors(after).keys() == tensors(before).keys()
     for key, tensor in tensors(before).items():
@@ -179,7 +210,9 @@ def rows(tensor: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_what_is_rounded_stays_within_its_tolerance(tmp_path, monkeypatch, run, plan):
-    """float16: 2^-11 of a value; bfloat16: 2^-8; 8 bits: half of a 127th of the row's largest value or difference."""
+    """float16: 2^-11 of a value; bfloat16: 2^-8; 8 bits: half of a 127th of the row's largest value
+    or difference.
+    """
     monkeypatch.setattr(packed_state, "PLANS", (plan,))
     pack_state(run, tmp_path / "packed", 60 * MIB)
     unpack_state(tmp_path / "packed", tmp_path / "again")
@@ -196,28 +229,40 @@ def test_what_is_rounded_stays_within_its_tolerance(tmp_path, monkeypatch, run, 
             elif precision == "float16":
                 tolerance = tensor.abs() * 2**-11 + 2**-24
             elif precision == "difference":
-                tolerance = rows(tensor - after[packed_state._average_key(key, average)]) / 254 * 1.01 + 1e-7
+                tolerance = (
+                    rows(tensor - after[packed_state._average_key(key, average)]) / 254 * 1.01
+                    + 1e-7
+                )
             else:
-                tolerance = rows(tensor) / 254 * 1.01 if key.endswith("/momentum") else tensor.abs() * 2**-8
+                tolerance = (
+                    rows(tensor) / 254 * 1.01 if key.endswith("/momentum") else tensor.abs() * 2**-8
+                )
             assert bool(((after[key] - tensor).abs() <= tolerance).all()), key
 
 
 @pytest.mark.parametrize("plan", [PLANS[5], PLANS[6], PLANS[7]])
 def test_training_goes_on(tmp_path, monkeypatch, run, photographs, plan):
-    """The counters go on; what is left out of averages is the weights, and what is left out of optimisers warms up."""
+    """The counters go on; what is left out of averages is the weights, and what is left out of
+    optimisers warms up.
+    """
     monkeypatch.setattr(packed_state, "PLANS", (plan,))
     packed = pack_state(run, tmp_path / "packed", 60 * MIB)
     state = unpack_state(tmp_path / "packed", again := tmp_path / "again")
     assert state.step == 6
     assert state.warm_up_start == (0 if "optimisers" in plan else 6)
     if "exported average" in packed.left_out:
-        assert all(torch.equal(state.averages[f"0.99/{name}"], weight) for name, weight in state.network.items())
+        assert all(
+            torch.equal(state.averages[f"0.99/{name}"], weight)
+            for name, weight in state.network.items()
+        )
 
     train(Options(again, photographs, steps=8, resume=True, device="cpu"))
     after = load_state(again)
     assert after.step == 8
     assert after.warm_up_start == state.warm_up_start
-    rates = [row["rate"] for row in read_log(again / "log.csv") if row["step"] > 6 and "rate" in row]
+    rates = [
+        row["rate"] for row in read_log(again / "log.csv") if row["step"] > 6 and "rate" in row
+    ]
     optimiser = recipe().optimiser.rate, recipe().predictor.rate
     shares = [rate / full for rate, full in zip(rates, optimiser, strict=True)]
     assert shares == pytest.approx([1, 1] if "optimisers" in plan else [1 / 4, 2 / 4])
@@ -237,7 +282,9 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_photographs_stay_what_they_were(tmp_path, photographs):
-    """Windows of them, within a limit that they do not fit into, at above 45 dB; with their licences."""
+    """Windows of them, within a limit that they do not fit into, at above 45 dB; with their
+    licences.
+    """
     whole = sum(file.stat().st_size for file in photographs.iterdir())
     table = tmp_path / "licences.csv"
     table.write_text("file,source,licence\n0.jpg,garden,CC0-1.0\n")
@@ -255,7 +302,11 @@ def test_photographs_stay_what_they_were(tmp_path, photographs):
         shown = read_photo(tmp_path / "again" / entry.name).pixels
         assert shown.shape == (entry.size[1], entry.size[0], 3)
         original = read_photo(photographs / entry.original).pixels
-        left, top = (int(word) for word in entry.done.replace(",", "").split()[3::2]) if entry.psnr else (0, 0)
+        left, top = (
+            (int(word) for word in entry.done.replace(",", "").split()[3::2])
+            if entry.psnr
+            else (0, 0)
+        )
         found.append(psnr(shown, original[top : top + entry.size[1], left : left + entry.size[0]]))
     assert np.mean(found) > 45
 
@@ -266,7 +317,9 @@ def test_photographs_that_fit_are_not_touched(tmp_path, photographs):
     (tmp_path / "in" / "c.jpg").write_bytes(b"no picture")
     packed = pack_pictures(tmp_path / "in", tmp_path / "packed", 10 * MIB)
     unpack_pictures(tmp_path / "packed", tmp_path / "again")
-    assert (tmp_path / "again" / "deep" / "a.jpg").read_bytes() == (tmp_path / "in" / "deep" / "a.jpg").read_bytes()
+    assert (tmp_path / "again" / "deep" / "a.jpg").read_bytes() == (
+        tmp_path / "in" / "deep" / "a.jpg"
+    ).read_bytes()
     assert (tmp_path / "again" / "b.png.jpg").is_file()  # which is smaller
     assert len(packed.skipped) == 1
     assert "c.jpg" in packed.skipped[0]
@@ -297,7 +350,9 @@ class Ticking:
     """A clock that goes on by a second whenever it is read; at one reading something happens."""
 
     def __init__(self, at: int | None = None, happens: Callable[[], None] = lambda: None) -> None:
-        self.now, self.at, self.happens = 0, at, happens
+        self.now = 0
+        self.at = at
+        self.happens = happens
 
     def __call__(self) -> float:
         self.now += 1
@@ -328,14 +383,22 @@ def facts(folder: Path) -> dict[str, object]:
 
 
 def test_a_session_from_beginning_to_end(tmp_path, packed, photographs):
-    """It ends in time, leaves what it should, and training goes on from there, here and in a second session."""
-    clock, said = Ticking(), []
+    """It ends in time, leaves what it should, and training goes on from there, here and in a second
+    session.
+    """
+    clock = Ticking()
+    said = []
     done = script.session(asked(tmp_path, packed, recipe()), said.append, clock, 0.0)
     assert clock.now <= 120
     assert done.step > 5
     out = tmp_path / "out"
     assert facts(out)["ended"] == "time"
-    assert {file.name for file in out.iterdir()} == {f"{STATE}.01", "state.json", "log.csv", "samples.png"}
+    assert {file.name for file in out.iterdir()} == {
+        f"{STATE}.01",
+        "state.json",
+        "log.csv",
+        "samples.png",
+    }
 
     unpack_state(out, tmp_path / "again")
     train(Options(tmp_path / "again", photographs, steps=done.step + 2, resume=True, device="cpu"))
@@ -361,11 +424,17 @@ def test_a_session_in_two_phases(tmp_path, packed):
         "init": str(init),
         "seconds": 200,
     }
-    done = script.session(asked(tmp_path, packed, recipe(predictor={"fraction": 0.25}), **options), print, Ticking(), 0)
+    done = script.session(
+        asked(tmp_path, packed, recipe(predictor={"fraction": 0.25}), **options),
+        print,
+        Ticking(),
+        0,
+    )
     assert (tmp_path / "out" / "predictor-log.csv").is_file()
     assert len(done.files) <= 8
 
-    before, after = load_state(tmp_path / "work" / "predictor-run"), load_state(tmp_path / "work" / "run")
+    before = load_state(tmp_path / "work" / "predictor-run")
+    after = load_state(tmp_path / "work" / "run")
     assert before.step > 3
     untouched = build_backbone(MODEL.backbone).state_dict().keys()
     assert before.network.keys() == untouched
@@ -405,20 +474,27 @@ def test_a_session_without_time_or_sense(tmp_path, packed, run):
     with pytest.raises(BadArgument, match=r"no time is left to train.*give it \d+ s more"):
         script.session(asked(tmp_path, packed, recipe(), seconds=12), print, Ticking(), 0.0)
     with pytest.raises(BadArgument, match="go together"):
-        script.session(asked(tmp_path, packed, recipe(), predictor_seconds=5), print, Ticking(), 0.0)
+        script.session(
+            asked(tmp_path, packed, recipe(), predictor_seconds=5), print, Ticking(), 0.0
+        )
     pack_state(run, packed, 60 * MIB)
     with pytest.raises(BadArgument, match="holds a state"):
         script.session(asked(tmp_path, packed, recipe(), init="default"), print, Ticking(), 0.0)
 
 
 def test_a_session_chooses_the_machine_and_the_cool_down_alone():
-    here = recipe(run={"compile": True, "workers": 14, "seed": 5}, schedule={"cooldown": 0.5, "warmup_steps": 9})
+    here = recipe(
+        run={"compile": True, "workers": 14, "seed": 5},
+        schedule={"cooldown": 0.5, "warmup_steps": 9},
+    )
     changed = script.as_here(recipe(), here)
     assert changed == recipe(run={"compile": True, "workers": 14}, schedule={"cooldown": 0.5})
 
 
 def test_a_second_call_on_the_same_machine(tmp_path, packed):
-    """The run in the work folder goes on from its end, also after it has cooled down, for as long as there is time."""
+    """The run in the work folder goes on from its end, also after it has cooled down, for as long
+    as there is time.
+    """
     taken = recipe(schedule={"cooldown": 0.5})
     first = script.session(asked(tmp_path, packed, taken), print, Ticking(), 0.0)
     assert (tmp_path / "work" / "run" / "before-cooldown").is_dir()
@@ -448,7 +524,10 @@ def test_the_command_line(tmp_path, run, photographs, monkeypatch, capsys):
     assert called("pack", photographs, tmp_path / "packed", "--limit", "2MiB", "--count", 2) == 0
     assert "2 photographs without a known licence" in capsys.readouterr().out
     assert called("pack-state", run, tmp_path / "packed") == 0
-    assert called("unpack-state", tmp_path / "packed", tmp_path / "again", "--workers", 3, "--eager") == 0
+    assert (
+        called("unpack-state", tmp_path / "packed", tmp_path / "again", "--workers", 3, "--eager")
+        == 0
+    )
     assert load_state(tmp_path / "again").recipe.run.workers == 3
     assert called("unpack-state", tmp_path / "packed", tmp_path / "again") == FileAccess.exit_code
     assert called("pack", photographs, tmp_path / "none", "--limit", "1kB") == BadArgument.exit_code

@@ -57,8 +57,16 @@ def test_trains_resumes_and_restores_with_the_model(command, place):
         ("train --data photos --out run --steps 1 --recipe nosuch.toml", 5, "nosuch.toml"),
         ("train --data photos --out run --steps 1 --recipe bad.toml", 1, "cropp"),
         ("train --out run --resume", 5, "run"),
-        ("train --data photos --out run --steps 1 --init nosuch.safetensors", 2, "nosuch.safetensors"),
-        ("train --data photos --out run --steps 1 --recipe recipe.toml --init default", 1, "channels"),
+        (
+            "train --data photos --out run --steps 1 --init nosuch.safetensors",
+            2,
+            "nosuch.safetensors",
+        ),
+        (
+            "train --data photos --out run --steps 1 --recipe recipe.toml --init default",
+            1,
+            "channels",
+        ),
     ],
 )
 def test_refuses(command, place, words, code, said):

@@ -1,4 +1,6 @@
-"""Training: recipes, each equation against a statement of its own, and whole runs of a tiny network."""
+"""Training: recipes, each equation against a statement of its own, and whole runs of a tiny
+network.
+"""
 
 from __future__ import annotations
 
@@ -77,17 +79,28 @@ MODEL = ModelConfig(TINY, LINEAR, "v", condition_skip=True)
 LEARNED = ModelConfig(replace(TINY, learned_variance=True), LINEAR, "epsilon")
 SIZED = {"crop": 16, "batch": 4}
 PLAIN = ObjectiveRecipe(
-    levels="uniform", log_normal_uniform=0.0, high_share=0.0, noiseless_share=0.0, loss="l2", balance=False
+    levels="uniform",
+    log_normal_uniform=0.0,
+    high_share=0.0,
+    noiseless_share=0.0,
+    loss="l2",
+    balance=False,
 )
 
 
 def recipe(**sections) -> Recipe:
     """A tiny one in float32, with some settings changed: ``recipe(optimiser={"rate": 0.1})``."""
     base = Recipe(model=MODEL, objective=PLAIN, optimiser=OptimiserRecipe("adamw"))
-    given = {"data": SIZED, "run": {"mixed_precision": False, "log_steps": 2}, "schedule": {"warmup_steps": 2}}
+    given = {
+        "data": SIZED,
+        "run": {"mixed_precision": False, "log_steps": 2},
+        "schedule": {"warmup_steps": 2},
+    }
     for name, values in sections.items():
         given[name] = {**given.get(name, {}), **values}
-    return replace(base, **{name: replace(getattr(base, name), **values) for name, values in given.items()})
+    return replace(
+        base, **{name: replace(getattr(base, name), **values) for name, values in given.items()}
+    )
 
 
 class FakeBatches:
@@ -96,7 +109,9 @@ class FakeBatches:
     skipped = ()
 
     def __init__(self, crop: int = 16, batch: int = 4, poison: int | None = None) -> None:
-        self.crop, self.batch, self.poison = crop, batch, poison
+        self.crop = crop
+        self.batch = batch
+        self.poison = poison
 
     def with_size(self, crop: int, batch: int) -> FakeBatches:
         return FakeBatches(crop, batch, self.poison)
@@ -105,15 +120,27 @@ class FakeBatches:
         random = torch.Generator().manual_seed(1000 * self.crop + step)
         ramp = torch.linspace(-1, 1, self.crop)
         slope = torch.randn(self.batch, 3, 2, generator=random)
-        clean = torch.tanh(slope[..., 0, None, None] * ramp + slope[..., 1, None, None] * ramp[:, None])
-        known = (torch.arange(self.batch) % 2).float().reshape(-1, 1, 1, 1).expand(-1, 1, self.crop, self.crop)
+        clean = torch.tanh(
+            slope[..., 0, None, None] * ramp + slope[..., 1, None, None] * ramp[:, None]
+        )
+        known = (
+            (torch.arange(self.batch) % 2)
+            .float()
+            .reshape(-1, 1, 1, 1)
+            .expand(-1, 1, self.crop, self.crop)
+        )
         if step == self.poison:
             clean[1] = math.nan
         mine = slice(self.batch * part[0] // part[1], self.batch * (part[0] + 1) // part[1])
         return Batch(clean[mine], Condition((0.5 * clean * known)[mine], known[mine]))
 
     def stream(
-        self, first_step: int = 0, *, workers: int = 0, part: tuple[int, int] = (0, 1), pinned: bool = False
+        self,
+        first_step: int = 0,
+        *,
+        workers: int = 0,
+        part: tuple[int, int] = (0, 1),
+        pinned: bool = False,
     ) -> Iterator[Batch]:
         step = first_step
         while True:
@@ -121,9 +148,15 @@ class FakeBatches:
             step += 1
 
 
-def run(out: Path, what: Recipe | None = None, batches: FakeBatches | None = None, **options) -> Summary:
+def run(
+    out: Path, what: Recipe | None = None, batches: FakeBatches | None = None, **options
+) -> Summary:
     keywords = {key: options.pop(key) for key in ("progress", "notice", "clock") if key in options}
-    return train(Options(out, recipe=what, device="cpu", **options), batches=batches or FakeBatches(), **keywords)
+    return train(
+        Options(out, recipe=what, device="cpu", **options),
+        batches=batches or FakeBatches(),
+        **keywords,
+    )
 
 
 def interrupt_at(step: int, number: int = signal.SIGINT) -> Callable[[Progress], None]:
@@ -178,14 +211,23 @@ def test_a_partial_model_is_the_shipped_one_with_changes() -> None:
         ("[optimiser]\nrates = 1e-3", ["[optimiser] rates", "did you mean 'rate'"]),
         ("[optimizer]\nrate = 1e-3", ["[optimizer]", "did you mean 'optimiser'"]),
         ("[model.backbone]\nchanels = 3", ["[model.backbone] chanels", "did you mean 'channels'"]),
-        ("[data.degradations]\nbicubik = 3", ["[data.degradations] bicubik", "did you mean 'bicubic'"]),
+        (
+            "[data.degradations]\nbicubik = 3",
+            ["[data.degradations] bicubik", "did you mean 'bicubic'"],
+        ),
         ("[data]\ncrop = 64.5", ["[data] crop = 64.5", "a whole number"]),
         ("[data]\ncrop = true", ["[data] crop = True", "a whole number"]),
         ("[data]\nbatch = 0", ["[data] batch = 0", "at least 1"]),
         ("[run]\ncompile = 1", ["[run] compile = 1", "true or false"]),
-        ("[objective]\nlevels = 'normal'", ["levels = 'normal'", "one of uniform, log-normal, loss-aware"]),
+        (
+            "[objective]\nlevels = 'normal'",
+            ["levels = 'normal'", "one of uniform, log-normal, loss-aware"],
+        ),
         ("[optimiser]\nbetas = [0.9]", ["betas = [0.9]", "a list of 2, each a number"]),
-        ("[optimiser]\nbetas = [0.9, 1.0]", ["betas", "[0.9, 1.0]: must be between 0 and 0.999999"]),
+        (
+            "[optimiser]\nbetas = [0.9, 1.0]",
+            ["betas", "[0.9, 1.0]: must be between 0 and 0.999999"],
+        ),
         ("[optimiser]\nrate = nan", ["rate = nan", "a number"]),
         ("[ema]\ndecays = []", ["[ema]", "one or more"]),
         ("[schedule]\nsteps = 3\nminutes = 2", ["[schedule]", "give one"]),
@@ -211,12 +253,29 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
             recipe(objective={"noiseless_share": 0.1}),
             "noiseless_share: must be 0",
         ),
-        (replace(recipe(), model=replace(MODEL, one_step="zeros")), "noiseless_share: must be above 0"),
-        (replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)), "networks of others"),
+        (
+            replace(recipe(), model=replace(MODEL, one_step="zeros")),
+            "noiseless_share: must be above 0",
+        ),
+        (
+            replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)),
+            "networks of others",
+        ),
         (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "networks of others"),
-        (replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)), "share_unconditional"),
-        (replace(recipe(), model=replace(MODEL, schedule={"name": "quadratic"})), "unknown noise schedule"),
-        (replace(recipe(), model=replace(MODEL, backbone=replace(TINY, channels=33, norm="group"))), "[model]"),
+        (
+            replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)),
+            "share_unconditional",
+        ),
+        (
+            replace(recipe(), model=replace(MODEL, schedule={"name": "quadratic"})),
+            "unknown noise schedule",
+        ),
+        (
+            replace(
+                recipe(), model=replace(MODEL, backbone=replace(TINY, channels=33, norm="group"))
+            ),
+            "[model]",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(made: Recipe, words: str) -> None:
@@ -227,8 +286,13 @@ def test_settings_that_do_not_go_together_are_refused(made: Recipe, words: str) 
 def test_larger_crops_keep_the_pixels_of_a_step() -> None:
     data = recipe(data={"crop": 16, "batch": 16, "larger_crops": ((0.5, 32), (0.8, 64))}).data
     assert [data.size(data.stage(p)) for p in (0, 0.49, 0.5, 0.79, 0.8, 1)] == [
-        (16, 16), (16, 16), (32, 4), (32, 4), (64, 1), (64, 1)
-    ]  # fmt: skip
+        (16, 16),
+        (16, 16),
+        (32, 4),
+        (32, 4),
+        (64, 1),
+        (64, 1),
+    ]
 
 
 # Noise levels
@@ -247,7 +311,8 @@ def test_uniform_levels_are_sr3s() -> None:
     made = objective()
     draw = drawn(made, 20000)
     edges = np.concatenate([[1.0], NoiseSchedule.named("linear").alphas_cumprod])
-    t, gamma = draw.step.numpy(), draw.gamma.double().numpy()
+    t = draw.step.numpy()
+    gamma = draw.gamma.double().numpy()
     within = (edges[t - 1] - gamma) / (edges[t - 1] - edges[t])
     assert stats.kstest(within, "uniform").pvalue > 1e-3
     assert stats.kstest((t - 1 + within) / 1000, "uniform").pvalue > 1e-3
@@ -268,14 +333,18 @@ def test_log_normal_levels_are_normal_within_the_chain() -> None:
 
 
 def test_a_share_of_log_normal_levels_is_uniform() -> None:
-    made = objective(levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, log_normal_uniform=0.3)
+    made = objective(
+        levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, log_normal_uniform=0.3
+    )
     draw = drawn(made, 20000)
     log_sigma = torch.log((1 - draw.gamma) / draw.gamma) / 2
     elsewhere = (log_sigma + 1).abs() > 0.01
     assert float(elsewhere.float().mean()) == pytest.approx(0.3, abs=0.015)
     t = draw.step[elsewhere].double().numpy() - 0.5
     assert stats.kstest(t / 1000, "uniform").pvalue > 1e-3
-    edges = torch.cat([torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod).float()])
+    edges = torch.cat(
+        [torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod).float()]
+    )
     assert bool((edges[draw.step] - 1e-6 <= draw.gamma).all())
     assert bool((draw.gamma <= edges[draw.step - 1] + 1e-6).all())
 
@@ -294,7 +363,9 @@ def test_loss_aware_probabilities_are_of_the_last_losses() -> None:
         history.learn(torch.full((len(values),), t), torch.tensor(values))
     assert history.probabilities().tolist() == [0.25] * 4  # the last step has two of three
     history.learn(torch.tensor([4]), torch.tensor([1.0]))
-    size = np.array([np.sqrt(np.mean(np.square(values[-3:]))) for values in ({**losses, 4: [1, 1, 1]}).values()])
+    size = np.array(
+        [np.sqrt(np.mean(np.square(values[-3:]))) for values in ({**losses, 4: [1, 1, 1]}).values()]
+    )
     assert history.probabilities().numpy() == pytest.approx(0.999 * size / size.sum() + 0.001 / 4)
 
 
@@ -343,7 +414,9 @@ class Answer(nn.Module):
 
 
 def batch_and_noise(count: int = 6) -> tuple[Batch, Tensor]:
-    return FakeBatches(8, count).at(3), torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    return FakeBatches(8, count).at(3), torch.randn(
+        count, 3, 8, 8, generator=torch.Generator().manual_seed(2)
+    )
 
 
 @pytest.mark.parametrize("loss", ["l1", "l2"])
@@ -396,7 +469,9 @@ def test_noiseless_pictures_are_shown_as_zeros_and_ask_for_the_clean_picture() -
     network.output.data = perfect
     assert float(made.terms(network, clean, condition, draw, noise).simple.detach().max()) < 1e-10
     sigma = float(((1 - draw.gamma[0]) / draw.gamma[0]).sqrt())
-    torch.testing.assert_close(found(torch.zeros_like(clean), sigma, condition).clean, clean, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        found(torch.zeros_like(clean), sigma, condition).clean, clean, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_divergence_and_decoder_agree_with_torch_distributions() -> None:
@@ -406,7 +481,8 @@ def test_divergence_and_decoder_agree_with_torch_distributions() -> None:
     torch.testing.assert_close(gaussian_kl(m1, l1, m2, l2), expected)
 
     levels = 2 * torch.arange(256).double() / 255 - 1
-    mean, log_variance = torch.full_like(levels, 0.37), torch.full_like(levels, -3.0)
+    mean = torch.full_like(levels, 0.37)
+    log_variance = torch.full_like(levels, -3.0)
     mass = discretised_log_likelihood(levels, mean, log_variance).exp()
     assert float(mass.sum()) == pytest.approx(1, abs=1e-9)
     model = Normal(0.37, math.exp(-1.5))
@@ -417,31 +493,49 @@ def test_divergence_and_decoder_agree_with_torch_distributions() -> None:
 
 @pytest.mark.parametrize("t", [2, 3, 500, 1000])
 def test_the_variational_term_is_the_divergence_from_bayes_rule(t: int) -> None:
-    """q(x_{t−1} | x_t, x0) from the product of q(x_{t−1} | x0) and q(x_t | x_{t−1}); Σ from eq. 15."""
-    gammas = torch.cat([torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod)]).double()
+    """q(x_{t−1} | x_t, x0) from the product of q(x_{t−1} | x0) and q(x_t | x_{t−1}); Σ from eq.
+    15.
+    """
+    gammas = torch.cat(
+        [torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod)]
+    ).double()
     random = torch.Generator().manual_seed(t)
     clean, noisy, estimate = (torch.randn(2, 3, 4, 4, generator=random).double() for _ in range(3))
     output = 2 * torch.rand(2, 3, 4, 4, generator=random).double() - 1
 
-    alpha, before = gammas[t] / gammas[t - 1], gammas[t - 1]
+    alpha = gammas[t] / gammas[t - 1]
+    before = gammas[t - 1]
 
     def posterior(x0: Tensor) -> tuple[Tensor, Tensor]:
         precision = 1 / (1 - before) + alpha / (1 - alpha)
-        return (before.sqrt() * x0 / (1 - before) + alpha.sqrt() * noisy / (1 - alpha)) / precision, 1 / precision
+        return (
+            before.sqrt() * x0 / (1 - before) + alpha.sqrt() * noisy / (1 - alpha)
+        ) / precision, 1 / precision
 
     mean, variance = posterior(clean)
     v = (output + 1) / 2
     learned = (v * (1 - alpha).log() + (1 - v) * variance.log()).exp()
-    expected = kl_divergence(Normal(mean, variance.sqrt()), Normal(posterior(estimate)[0], learned.sqrt()))
+    expected = kl_divergence(
+        Normal(mean, variance.sqrt()), Normal(posterior(estimate)[0], learned.sqrt())
+    )
     found = variational_term(gammas, clean, noisy, estimate, output, torch.tensor([t, t]))
-    torch.testing.assert_close(found, expected.flatten(1).mean(1) / math.log(2), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        found, expected.flatten(1).mean(1) / math.log(2), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_the_first_variational_term_is_the_decoder() -> None:
-    gammas = torch.cat([torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod)]).double()
-    clean = (2 * torch.randint(0, 256, (1, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255 - 1).double()
+    gammas = torch.cat(
+        [torch.ones(1), torch.from_numpy(NoiseSchedule.named("linear").alphas_cumprod)]
+    ).double()
+    clean = (
+        2 * torch.randint(0, 256, (1, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255
+        - 1
+    ).double()
     estimate = clean + 0.003
-    found = variational_term(gammas, clean, clean + 0.01, estimate, torch.ones_like(clean), torch.tensor([1]))
+    found = variational_term(
+        gammas, clean, clean + 0.01, estimate, torch.ones_like(clean), torch.tensor([1])
+    )
     model = Normal(estimate, (1 - gammas[1]).sqrt())  # μ̃_1 = x0, Σ = β_1
     upper = torch.where(clean > 0.999, 1.0, model.cdf(clean + 1 / 255))
     lower = torch.where(clean < -0.999, 0.0, model.cdf(clean - 1 / 255))
@@ -467,7 +561,8 @@ def test_balanced_levels_weigh_alike_within_the_limit() -> None:
     schedule = NoiseSchedule.named("linear")
     balance = LevelBalance(schedule, limit=4.0)
     gamma = torch.from_numpy(schedule.alphas_cumprod[[5, 300, 900]]).float()
-    loss, conditional = torch.tensor([1.0, 0.5, 0.001]), torch.zeros(3, dtype=torch.bool)
+    loss = torch.tensor([1.0, 0.5, 0.001])
+    conditional = torch.zeros(3, dtype=torch.bool)
     assert torch.equal(balance.weights(gamma, conditional), torch.ones(3))
     for _ in range(3):
         balance.learn(gamma, conditional, loss)
@@ -478,7 +573,8 @@ def test_balanced_levels_weigh_alike_within_the_limit() -> None:
 
 def test_balance_follows_the_loss() -> None:
     balance = LevelBalance(NoiseSchedule.named("linear"), limit=100.0)
-    gamma, conditional = torch.full((50,), 0.5), torch.ones(50, dtype=torch.bool)
+    gamma = torch.full((50,), 0.5)
+    conditional = torch.ones(50, dtype=torch.bool)
     for value in [8.0, *[2.0] * 40]:
         balance.learn(gamma, conditional, torch.full((50,), value))
     means = (balance.sums / balance.counts.clamp_min(1e-12))[1]
@@ -507,13 +603,16 @@ def test_averages_equal_a_plain_loop() -> None:
 def test_averaging_every_few_steps_keeps_the_decay() -> None:
     """While the weights stand still, one update of eight steps is eight updates."""
     weight = torch.ones(1)
-    often, seldom = Averages({"w": weight}, (0.99,)), Averages({"w": weight}, (0.99,), every=8)
+    often = Averages({"w": weight}, (0.99,))
+    seldom = Averages({"w": weight}, (0.99,), every=8)
     for n in range(1, 2001):
         if n % 8 == 1:
             weight.fill_(math.sin(n))
         often.update(n)
         seldom.update(n)
-    assert float(seldom.averages[0.99]["w"]) == pytest.approx(float(often.averages[0.99]["w"]), abs=1e-5)
+    assert float(seldom.averages[0.99]["w"]) == pytest.approx(
+        float(often.averages[0.99]["w"]), abs=1e-5
+    )
 
 
 def test_a_young_average_has_forgotten_the_random_start() -> None:
@@ -540,14 +639,16 @@ def test_newton_schulz_makes_orthogonal(shape: tuple[int, ...]) -> None:
 
 def test_newton_schulz_in_bfloat16_is_about_the_same() -> None:
     x = torch.randn(2, 12, 300, generator=torch.Generator().manual_seed(0))
-    exact, rough = orthogonalised(x, 4), orthogonalised(x, 4, torch.bfloat16).float()
+    exact = orthogonalised(x, 4)
+    rough = orthogonalised(x, 4, torch.bfloat16).float()
     assert float((exact - rough).norm() / exact.norm()) < 0.05
 
 
 def test_muon_steps_along_the_orthogonal_momentum() -> None:
     random = torch.Generator().manual_seed(1)
     weights = [nn.Parameter(torch.randn(8, 4, 3, 3, generator=random)) for _ in range(2)]
-    before, momenta = [w.detach().clone() for w in weights], [torch.zeros(8, 36) for _ in weights]
+    before = [w.detach().clone() for w in weights]
+    momenta = [torch.zeros(8, 36) for _ in weights]
     optimiser = Muon(weights, lr=0.1, momentum=0.9, weight_decay=0.5, iterations=5)
     for _ in range(3):
         for i, weight in enumerate(weights):
@@ -570,7 +671,9 @@ def test_muon_takes_the_hidden_convolutions_and_adamw_the_rest() -> None:
     assert all(shapes[name] > 2 for name in muon_names)
     assert {n for n in adam_names if shapes[n] > 2} == {"input_blocks.0.0.weight", "out.2.weight"}
     assert "middle_block.1.qkv.weight" in muon_names
-    kinds = {p.ndim >= 2: group["weight_decay"] for group in adam.param_groups for p in group["params"]}
+    kinds = {
+        p.ndim >= 2: group["weight_decay"] for group in adam.param_groups for p in group["params"]
+    }
     assert kinds == {True: 0.1, False: 0.0}
 
 
@@ -590,8 +693,10 @@ def test_the_rate_warms_up_holds_and_ends_at_exactly_zero() -> None:
 def fixed_loss(network: nn.Module) -> float:
     """The loss of 64 pictures that are not trained on, at fixed levels and noise."""
     clean, condition, _ = FakeBatches(16, 64).at(12345)
-    made, random = objective(), torch.Generator().manual_seed(9)
-    draw, noise = made.draw(torch.arange(64) % 2 == 1, random), torch.randn(clean.shape, generator=random)
+    made = objective()
+    random = torch.Generator().manual_seed(9)
+    draw = made.draw(torch.arange(64) % 2 == 1, random)
+    noise = torch.randn(clean.shape, generator=random)
     with torch.no_grad():
         return float(made.terms(network, clean, condition, draw, noise).simple.mean())
 
@@ -637,24 +742,34 @@ def test_a_run_leaves_everything(tmp_path) -> None:
         assert value.dtype == torch.float16
         assert torch.equal(value, average[f"0.9997/{name}"].half())
     other = export_model(tmp_path / "run", tmp_path / "other.safetensors", 0.997)
-    assert torch.equal(pretrained.load(str(other)).state["out.2.bias"], average["0.997/out.2.bias"].half())
+    assert torch.equal(
+        pretrained.load(str(other)).state["out.2.bias"], average["0.997/out.2.bias"].half()
+    )
     with pytest.raises(BadArgument, match=r"there are 0.997, 0.9997"):
         export_model(tmp_path / "run", tmp_path / "other.safetensors", 0.5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> None:
-    """Bit for bit, with everything on that has a memory: Muon, loss history, balance, averages, crops, dropout."""
+    """Bit for bit, with everything on that has a memory: Muon, loss history, balance, averages,
+    crops, dropout.
+    """
     made = recipe(
         objective={
-            "levels": "loss-aware", "loss_aware_history": 1, "balance": True, "high_share": 0.3, "noiseless_share": 0.2
+            "levels": "loss-aware",
+            "loss_aware_history": 1,
+            "balance": True,
+            "high_share": 0.3,
+            "noiseless_share": 0.2,
         },
         optimiser={"kind": "muon", "rate": 3e-3},
         ema={"decays": (0.9, 0.99), "every": 3},
         data={"larger_crops": ((0.6, 32),)},
-    )  # fmt: skip
+    )
     chain = {"name": "linear", "timesteps": 8}
-    made = replace(made, model=ModelConfig(replace(TINY, dropout=0.1), chain, "v", one_step="zeros"))
+    made = replace(
+        made, model=ModelConfig(replace(TINY, dropout=0.1), chain, "v", one_step="zeros")
+    )
     run(tmp_path / "whole", made, steps=16)
     for stop in (5, 11):
         with pytest.raises(KeyboardInterrupt):
@@ -667,7 +782,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> 
             )
         assert load_state(tmp_path / "parts").step == stop
     run(tmp_path / "parts", resume=True)
-    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    whole = weights_of(tmp_path / "whole")
+    parts = weights_of(tmp_path / "parts")
     assert_same(whole, parts)
     assert any(name.endswith("/momentum") for name in whole)
     assert int(whole["objective:history.counts"].sum()) > 0
@@ -679,7 +795,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> 
 
 
 def test_memory_matters_to_the_comparison(tmp_path) -> None:
-    """The test above could fail: another seed is another run, and so is a resumed one without its optimiser."""
+    """The test above could fail: another seed is another run, and so is a resumed one without its
+    optimiser.
+    """
     run(tmp_path / "a", recipe(), steps=3)
     run(tmp_path / "b", recipe(run={"seed": 1}), steps=3)
     with pytest.raises(AssertionError):
@@ -687,22 +805,34 @@ def test_memory_matters_to_the_comparison(tmp_path) -> None:
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
-    """As torchrun starts them, on the CPU; the same up to the order in which floating-point numbers are added."""
+    """As torchrun starts them, on the CPU; the same up to the order in which floating-point numbers
+    are added.
+    """
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom test_training import *\n"
         "torch.set_num_threads(1)\n"
-        "made = recipe(objective={'levels': 'loss-aware', 'loss_aware_history': 1, 'balance': True})\n"
+        "made = recipe(objective={'levels': 'loss-aware', 'loss_aware_history': 1, 'balance': "
+        "True})\n"
         "made = replace(made, model=replace(MODEL, schedule={'name': 'linear', 'timesteps': 8}))\n"
         "run(Path(sys.argv[1]), made, steps=6)\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
-    common = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    common = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+    }
     common["MASTER_PORT"] = str(29500 + os.getpid() % 2000)
     commands = [[sys.executable, str(script), str(tmp_path / "two")] for _ in range(2)]
     started = [
         subprocess.Popen(
-            c, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+            c,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank, c in enumerate(commands)
     ]
@@ -716,11 +846,14 @@ def test_two_processes_equal_one(tmp_path) -> None:
     finally:
         for process in started:
             process.kill()
-    one, two = load_state(tmp_path / "one"), load_state(tmp_path / "two")
+    one = load_state(tmp_path / "one")
+    two = load_state(tmp_path / "two")
     for name, value in one.network.items():
         torch.testing.assert_close(two.network[name], value, rtol=1e-3, atol=2e-5)
     assert torch.equal(one.objective["history.counts"], two.objective["history.counts"])
-    torch.testing.assert_close(one.objective["history.losses"], two.objective["history.losses"], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        one.objective["history.losses"], two.objective["history.losses"], rtol=1e-3, atol=1e-5
+    )
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, monkeypatch) -> None:
@@ -766,7 +899,9 @@ def test_a_kill_between_the_two_files_leaves_the_last_good_pair(tmp_path, monkey
 
 def test_a_non_finite_loss_stops_with_the_last_good_state(tmp_path) -> None:
     made = recipe(schedule={"cooldown": 0.0}, run={"checkpoint_minutes": 0.0})
-    with pytest.raises(TrainingDiverged, match=r"step 3: .*1 of 4 pictures.*picture 1 of the batch, conditional") as e:
+    with pytest.raises(
+        TrainingDiverged, match=r"step 3: .*1 of 4 pictures.*picture 1 of the batch, conditional"
+    ) as e:
         run(tmp_path / "run", made, FakeBatches(poison=3), steps=6)
     assert "state after step 3" in str(e.value)
     run(tmp_path / "good", made, steps=3)
@@ -792,7 +927,9 @@ def test_a_non_finite_gradient_names_its_weight(tmp_path, monkeypatch) -> None:
 
 
 def test_a_run_by_minutes_follows_training_time(tmp_path) -> None:
-    """Each look at the clock is half a second later; what passes between two runs does not count."""
+    """Each look at the clock is half a second later; what passes between two runs does not
+    count.
+    """
 
     def ticking(start: float) -> Callable[[], float]:
         now = [start]
@@ -803,7 +940,10 @@ def test_a_run_by_minutes_follows_training_time(tmp_path) -> None:
 
         return clock
 
-    made = recipe(run={"log_steps": 1, "checkpoint_minutes": 9.0}, schedule={"warmup_steps": 0, "cooldown": 0.5})
+    made = recipe(
+        run={"log_steps": 1, "checkpoint_minutes": 9.0},
+        schedule={"warmup_steps": 0, "cooldown": 0.5},
+    )
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, made, minutes=0.5, clock=ticking(0), progress=interrupt_at(6))
     half = load_state(tmp_path).elapsed
@@ -860,7 +1000,9 @@ def test_init_starts_from_given_weights(tmp_path) -> None:
     first = run(tmp_path / "first", recipe(optimiser={"rate": 1e-2}), steps=6)
     still = recipe(optimiser={"rate": 0.0}, run={"seed": 5})
     again = run(tmp_path / "again", replace(still, model=None), steps=1, init=str(first.model))
-    assert_same(dict(pretrained.load(str(first.model)).state), dict(pretrained.load(str(again.model)).state))
+    assert_same(
+        dict(pretrained.load(str(first.model)).state), dict(pretrained.load(str(again.model)).state)
+    )
     assert load_state(tmp_path / "again").recipe.model == MODEL
     with pytest.raises(BadArgument, match=r"another model.*backbone\.channels: 32 \| 64") as caught:
         run(tmp_path / "other", recipe(), steps=1, init="default")
@@ -901,7 +1043,9 @@ def test_real_pictures_validation_and_mixed_precision(tmp_path, monkeypatch) -> 
 def test_learned_variance_trains(tmp_path) -> None:
     made = replace(recipe(optimiser={"rate": 3e-3}), model=LEARNED)
     assert math.isfinite(run(tmp_path, made, steps=4).loss)
-    assert bool(load_state(tmp_path).network["out.2.weight"][12:].any())  # 2 × 2 pixels of 3 channels before them
+    assert bool(
+        load_state(tmp_path).network["out.2.weight"][12:].any()
+    )  # 2 × 2 pixels of 3 channels before them
 
 
 @pytest.mark.slow
@@ -916,7 +1060,10 @@ def test_a_compiled_network_trains_alike(tmp_path) -> None:
 def test_kernels_launched_as_a_graph_train_alike() -> None:
     def losses(compiled: bool) -> list[float]:
         learns = Learner(recipe(run={"compile": compiled}), Processes(0, 1, choose_device("cuda")))
-        return [float(learns.learn(FakeBatches().at(step), share=0.1).losses.mean()) for step in range(6)]
+        return [
+            float(learns.learn(FakeBatches().at(step), share=0.1).losses.mean())
+            for step in range(6)
+        ]
 
     assert losses(compiled=True) == pytest.approx(losses(compiled=False), rel=1e-3)
 
@@ -940,7 +1087,9 @@ def test_tensorboard_gets_the_log_where_it_is_installed(tmp_path, monkeypatch) -
         def close(self) -> None:
             scalars.append(("closed",))
 
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setitem(
+        sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter)
+    )
     notices: list[str] = []
     done = run(tmp_path, recipe(), steps=2, notice=notices.append)
     assert scalars[0] == (str(tmp_path / "tensorboard"), None)
@@ -965,24 +1114,33 @@ def test_skipped_pictures_are_told(tmp_path) -> None:
     train(Options(tmp_path / "run", data, made, steps=2, device="cpu"), notice=notices.append)
     assert notices[0].startswith("1 picture(s) skipped: ")
     assert "broken.png" in notices[0]
-    assert notices[1] == "1 more picture(s) smaller than the later crops of 32 pixels, skipped there"
+    assert (
+        notices[1] == "1 more picture(s) smaller than the later crops of 32 pixels, skipped there"
+    )
 
 
 def test_losses_are_logged_by_noise_level() -> None:
     bins = BinnedLosses()
     sigma = torch.tensor([0.01, 0.1, 0.5, 2.0, 50.0, 0.01, 50.0])
     bins.add(1 / (1 + sigma**2), torch.tensor([0, 0, 0, 0, 0, 1, 1]).bool(), torch.arange(1.0, 8.0))
-    bins.add(1 / (1 + sigma**2), torch.tensor([0, 0, 0, 0, 0, 1, 1]).bool(), torch.arange(3.0, 10.0))
-    expected = dict(zip(LOSS_COLUMNS, [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, None, None, None, 8.0], strict=True))
+    bins.add(
+        1 / (1 + sigma**2), torch.tensor([0, 0, 0, 0, 0, 1, 1]).bool(), torch.arange(3.0, 10.0)
+    )
+    expected = dict(
+        zip(LOSS_COLUMNS, [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, None, None, None, 8.0], strict=True)
+    )
     assert bins.means() == {name: value for name, value in expected.items() if value is not None}
 
 
 def test_targets_of_the_papers() -> None:
-    clean, noise, gamma = torch.tensor(0.6), torch.tensor(-1.5), torch.tensor(0.64)
+    clean = torch.tensor(0.6)
+    noise = torch.tensor(-1.5)
+    gamma = torch.tensor(0.64)
     assert float(target("v", clean, noise, gamma)) == pytest.approx(0.8 * -1.5 - 0.6 * 0.6)
-    assert (float(target("x0", clean, noise, gamma)), float(target("epsilon", clean, noise, gamma))) == pytest.approx(
-        (0.6, -1.5)
-    )
+    assert (
+        float(target("x0", clean, noise, gamma)),
+        float(target("epsilon", clean, noise, gamma)),
+    ) == pytest.approx((0.6, -1.5))
 
 
 def test_the_default_recipe_can_be_written_and_used() -> None:

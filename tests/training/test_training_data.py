@@ -1,4 +1,6 @@
-"""Batches for training: the same everywhere, and made of what `restore.tasks.problem` would show the network."""
+"""Batches for training: the same everywhere, and made of what `restore.tasks.problem` would show
+the network.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def region_of(side: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(texture((side, side), seed)).permute(2, 0, 1).float() / 255
 
 
-def drawn(count: int, *names: str, crop: int = 32, **settings: float) -> list[tuple[Degradation, np.random.Generator]]:
+def drawn(
+    count: int, *names: str, crop: int = 32, **settings: float
+) -> list[tuple[Degradation, np.random.Generator]]:
     """Some degradations, each with the generator of its noise."""
     mixture = Mixture.only(*names, **{**NOTHING_ELSE, **settings})
     generators = [np.random.default_rng((seed, 7)) for seed in range(count)]
@@ -94,7 +98,9 @@ def equal(first: Batch, second: Batch) -> bool:
 
 
 def digest(batch: Batch) -> str:
-    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors(batch))).hexdigest()
+    return hashlib.sha256(
+        b"".join(tensor.numpy().tobytes() for tensor in tensors(batch))
+    ).hexdigest()
 
 
 # The same everywhere
@@ -105,7 +111,9 @@ def test_batch_depends_on_seed_and_step_alone(folder, batches):
     again.at(0)
     assert equal(batches.at(7), again.at(7))
     assert not torch.equal(batches.at(7).clean, batches.at(8).clean)
-    assert not torch.equal(batches.at(7).clean, Batches(folder, crop=32, batch=9, seed=6).at(7).clean)
+    assert not torch.equal(
+        batches.at(7).clean, Batches(folder, crop=32, batch=9, seed=6).at(7).clean
+    )
 
 
 def test_batch_leaves_other_random_numbers_alone(batches):
@@ -119,12 +127,15 @@ def test_batch_leaves_other_random_numbers_alone(batches):
 
 def test_another_interpreter_makes_the_same_batch(folder, batches):
     code = (
-        "import sys, torch; torch.set_num_threads(2); from restore.training.pictures import Batches; import hashlib; "
-        "b = Batches(sys.argv[1], crop=32, batch=9, seed=5).at(3); "
-        "print(hashlib.sha256(b''.join(t.numpy().tobytes() for t in (b.clean, *b.condition))).hexdigest())"
+        "import sys, torch; torch.set_num_threads(2); from restore.training.pictures import "
+        "Batches; import hashlib; b = Batches(sys.argv[1], crop=32, batch=9, seed=5).at(3); "
+        "print(hashlib.sha256(b''.join(t.numpy().tobytes() for t in (b.clean, "
+        "*b.condition))).hexdigest())"
     )
     root = Path(__file__).parents[2]
-    found = subprocess.run([sys.executable, "-c", code, folder], cwd=root, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, folder], cwd=root, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == digest(batches.at(3))
 
 
@@ -148,7 +159,8 @@ def test_stream_gives_the_same_batches_and_ends(batches, workers, part):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_stream_passes_errors_on(folder, monkeypatch, workers):
-    batches, at = Batches(folder, crop=16, batch=2), Batches.at
+    batches = Batches(folder, crop=16, batch=2)
+    at = Batches.at
 
     def fail(self: Batches, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
         if step == 2:
@@ -205,7 +217,9 @@ def test_every_degradation_fits_pictures_of_the_crops_size(tmp_path):
     for size in (8, 35):
         Image.fromarray(texture((size, size), 1)).save(tmp_path / "only.png")
         for kind in KINDS:
-            batch = Batches(tmp_path, crop=size, batch=6, share_unconditional=0, degradations=Mixture.only(kind)).at(0)
+            batch = Batches(
+                tmp_path, crop=size, batch=6, share_unconditional=0, degradations=Mixture.only(kind)
+            ).at(0)
             assert all(torch.isfinite(tensor).all() for tensor in tensors(batch)), kind
             assert batch.condition.known.flatten(1).amax(dim=1).all(), kind
 
@@ -221,10 +235,17 @@ def test_crops_lie_in_their_regions(crop):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_clean_and_condition_show_the_same_place(kind):
-    """Without noise, what is known of a smooth picture is near the clean crop, and no nearer one pixel beside it."""
+    """Without noise, what is known of a smooth picture is near the clean crop, and no nearer one
+    pixel beside it.
+    """
     for degradation, random in drawn(12, kind, crop=64):
         side = degradation.place.region
-        smooth = torch.from_numpy(cv2.GaussianBlur(texture((side, side), 2), (0, 0), 9)).permute(2, 0, 1).float() / 255
+        smooth = (
+            torch.from_numpy(cv2.GaussianBlur(texture((side, side), 2), (0, 0), 9))
+            .permute(2, 0, 1)
+            .float()
+            / 255
+        )
         degradation = replace(degradation, noise=Noise())
         if kind == "photograph":
             degradation = replace(degradation, jpeg=None)
@@ -233,10 +254,17 @@ def test_clean_and_condition_show_the_same_place(kind):
         shown = degradation.shown(smooth, random)
         clean = 2 * degradation.clean(smooth) - 1
         if kind == "grey":
-            clean = 2 * operators.gray((3, 64, 64)).A(degradation.clean(smooth)[None])[0].expand(3, -1, -1) - 1
+            clean = (
+                2
+                * operators.gray((3, 64, 64))
+                .A(degradation.clean(smooth)[None])[0]
+                .expand(3, -1, -1)
+                - 1
+            )
         inside = shown.known[0] * torch.nn.functional.pad(torch.ones(48, 48), (8, 8, 8, 8))
         errors = [
-            float(((clean.roll(s, (1, 2)) - shown.picture) * inside).abs().mean()) for s in ((0, 0), (0, 1), (1, 0))
+            float(((clean.roll(s, (1, 2)) - shown.picture) * inside).abs().mean())
+            for s in ((0, 0), (0, 1), (1, 0))
         ]
         assert errors[0] < 0.03
         assert errors[0] <= 1.05 * min(errors)
@@ -250,7 +278,8 @@ def test_downsampled_pictures_are_what_super_resolution_shows(kind):
     for degradation, random in drawn(12, kind, noisy=0.5):
         region = region_of(degradation.place.region)
         measured = degradation.measured(region, random)
-        shape, small = (3, *region.shape[1:]), degradation.small
+        shape = (3, *region.shape[1:])
+        small = degradation.small
         if degradation.noise == Noise() and kind != "gaussian_sampling":
             operator = operators.downsample(shape, size=(small, small), kernel=kind)
             assert (Quantise(8).A(operator.A(region[None])[0]) - measured).abs().max() < 1.01 / 255
@@ -266,7 +295,9 @@ def test_blurred_pictures_are_what_deblurring_shows(kind):
         if degradation.noise == Noise():
             operator = operators.ValidConvolution(tuple(measured.shape), degradation.kernel)
             assert (operator.A(region[None])[0] - measured).abs().max() < 0.51 / 255
-        assert_shown(degradation, measured, tasks.deblurring(measured[None], degradation.kernel, noise=0.01))
+        assert_shown(
+            degradation, measured, tasks.deblurring(measured[None], degradation.kernel, noise=0.01)
+        )
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -312,11 +343,16 @@ def test_crops_inside_know_no_border(scale, kind):
         place = degradation.place.moved(-more, whole.shape[-1])
         large = replace(degradation, place=place, small=degradation.small + 2 * more // scale)
         ours = degradation.shown(whole[:, more:-more, more:-more], None)
-        assert (ours.picture - large.shown(whole, None).picture).abs().max() < 2.5 / 255  # single levels of rounding
+        assert (
+            ours.picture - large.shown(whole, None).picture
+        ).abs().max() < 2.5 / 255  # single levels of rounding
 
 
 def test_blurred_crops_inside_are_known_everywhere_and_at_the_border_not():
-    assert all(d.shown(region_of(d.place.region), None).known.all() for d, _ in drawn(20, "gaussian", bordered=0))
+    assert all(
+        d.shown(region_of(d.place.region), None).known.all()
+        for d, _ in drawn(20, "gaussian", bordered=0)
+    )
     for degradation, _ in drawn(20, "gaussian", bordered=1):
         known = degradation.shown(region_of(degradation.place.region), None).known[0].bool()
         margin = degradation.kernel.shape[0] // 2
@@ -324,7 +360,8 @@ def test_blurred_crops_inside_are_known_everywhere_and_at_the_border_not():
 
 
 @pytest.mark.parametrize(
-    "kernel", [operators.kernels.motion(9, 0), operators.kernels.curved_motion(12, 3), np.ones((1, 1))]
+    "kernel",
+    [operators.kernels.motion(9, 0), operators.kernels.curved_motion(12, 3), np.ones((1, 1))],
 )
 def test_inside_of_convolution_is_the_operators(kernel):
     picture = torch.rand(3, 37, 41, dtype=torch.float64)
@@ -342,12 +379,15 @@ def test_sampling_matrices():
     position = torch.arange(48).double() + 0.5
     centre = gaussian[6] @ position
     assert float(centre) == pytest.approx(6.5 * 4)
-    assert float((gaussian[6] @ (position - centre) ** 2).sqrt()) == pytest.approx(0.4 * 4, rel=0.02)
+    assert float((gaussian[6] @ (position - centre) ** 2).sqrt()) == pytest.approx(
+        0.4 * 4, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("kind", BLURS)
 def test_kernels(kind):
-    sums, sides = set(), set()
+    sums = set()
+    sides = set()
     for degradation, _ in drawn(60, kind, crop=64):
         kernel = degradation.kernel
         sums.add(round(float(kernel.sum()), 9))
@@ -359,7 +399,8 @@ def test_kernels(kind):
 
 
 def test_noise_has_its_level():
-    random, grey = np.random.default_rng(0), torch.full((3, 200, 200), 0.25)
+    random = np.random.default_rng(0)
+    grey = torch.full((3, 200, 200), 0.25)
     assert float((Noise(0.1)(grey, random) - grey).std()) == pytest.approx(0.1, rel=0.02)
     assert float((Noise(0.03, 0.08)(grey, random) - grey).std()) == pytest.approx(
         (0.03**2 + 0.08**2 / 4) ** 0.5, rel=0.02
@@ -374,13 +415,20 @@ def test_noise_has_its_level():
 
 def test_small_pictures_are_softened_by_a_gaussian():
     """Against scipy, away from the border."""
-    softened = [degradation for degradation, _ in drawn(200, *SAMPLINGS, softened=0.5) if degradation.softening]
+    softened = [
+        degradation
+        for degradation, _ in drawn(200, *SAMPLINGS, softened=0.5)
+        if degradation.softening
+    ]
     assert len(softened) == pytest.approx(100, abs=25)
     assert {degradation.softening for degradation in softened} == {0.4, 0.45, 0.5, 0.55, 0.6}
     for degradation in softened[:8]:
-        region, random = region_of(degradation.place.region), np.random.default_rng(0)
+        region = region_of(degradation.place.region)
+        random = np.random.default_rng(0)
         sharp = replace(degradation, softening=0.0).measured(region, random).numpy()
-        expected = scipy.ndimage.gaussian_filter(sharp, (0, degradation.softening, degradation.softening), truncate=6)
+        expected = scipy.ndimage.gaussian_filter(
+            sharp, (0, degradation.softening, degradation.softening), truncate=6
+        )
         found = degradation.measured(region, random).numpy()
         assert np.abs(found - expected)[:, 3:-3, 3:-3].max() < 1.5 / 255
         assert np.abs(found - sharp).max() > 4 / 255
@@ -407,7 +455,9 @@ def test_jpeg_is_the_operators():
     qualities = set()
     for degradation, random in drawn(40, "jpeg"):
         picture = region_of(32)
-        expected = operators.Jpeg(degradation.jpeg.quality, degradation.jpeg.subsampling).A(picture[None])[0]
+        expected = operators.Jpeg(degradation.jpeg.quality, degradation.jpeg.subsampling).A(
+            picture[None]
+        )[0]
         assert torch.allclose(degradation.measured(picture, random), expected, atol=1e-6)
         qualities.add(degradation.jpeg.quality)
     assert 10 <= min(qualities) < 25
@@ -424,7 +474,9 @@ def test_grey_shows_the_luma_three_times():
 
 
 def test_masks_are_of_their_kind():
-    shares = {kind: [float(d.known.float().mean()) for d, _ in drawn(60, kind, crop=64)] for kind in MASKS}
+    shares = {
+        kind: [float(d.known.float().mean()) for d, _ in drawn(60, kind, crop=64)] for kind in MASKS
+    }
     assert all(0 < share < 1 for values in shares.values() for share in values)
     assert set(shares["halves"]) == {0.5}
     assert 0.05 <= min(shares["random_pixels"]) < 0.15
@@ -433,7 +485,9 @@ def test_masks_are_of_their_kind():
     for degradation, _ in drawn(20, "border"):
         assert degradation.known[16, 16]
         assert not degradation.known[0].any()
-    halves = {tuple(map(bool, d.known[[0, 0, -1, -1], [0, -1, 0, -1]])) for d, _ in drawn(40, "halves")}
+    halves = {
+        tuple(map(bool, d.known[[0, 0, -1, -1], [0, -1, 0, -1]])) for d, _ in drawn(40, "halves")
+    }
     assert len(halves) == 4
 
 
@@ -458,15 +512,26 @@ def test_scales():
 
 
 def test_shares_are_those_of_the_mixture():
-    mixture, count = Mixture(grey=5), 2000
+    mixture = Mixture(grey=5)
+    count = 2000
     random = np.random.default_rng(0)
     found = Counter(kind_of(draw(mixture, 32, random)) for _ in range(count))
     expected = Counter()
     for name, share in mixture.shares.items():
-        expected["blur" if name in BLURS else "mask" if name in MASKS else "sr" if name in SAMPLINGS else name] += share
+        expected[
+            "blur"
+            if name in BLURS
+            else "mask"
+            if name in MASKS
+            else "sr"
+            if name in SAMPLINGS
+            else name
+        ] += share
     assert sum(expected.values()) == pytest.approx(1)
     for name, share in expected.items():
-        assert found[name] / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5), name
+        assert found[name] / count == pytest.approx(
+            share, abs=4 * (share * (1 - share) / count) ** 0.5
+        ), name
 
 
 def kind_of(degradation: Degradation) -> str:
@@ -475,7 +540,9 @@ def kind_of(degradation: Degradation) -> str:
     assert isinstance(degradation, Capture)
     if degradation.small:
         return "photograph" if degradation.kernel is not None else "sr"
-    return "blur" if degradation.kernel is not None else "noise" if degradation.noise.level else "jpeg"
+    return (
+        "blur" if degradation.kernel is not None else "noise" if degradation.noise.level else "jpeg"
+    )
 
 
 @pytest.mark.parametrize(
@@ -533,7 +600,10 @@ def test_unusable_pictures_are_named_and_left_out(tmp_path):
     assert reasons.keys() == {"small.png", "broken.jpg"}
     assert reasons["small.png"] == "64x31 pixels, smaller than the crop of 32"
     assert "broken.jpg" in reasons["broken.jpg"]
-    with pytest.raises(NothingToDo, match=r"none of its 3 pictures can be used: .*broken.jpg.*64x64 pixels, smaller"):
+    with pytest.raises(
+        NothingToDo,
+        match=r"none of its 3 pictures can be used: .*broken.jpg.*64x64 pixels, smaller",
+    ):
         batches.with_size(65, 2)
     assert len(batches.pictures) == 1
 
@@ -544,12 +614,15 @@ def test_folders_without_pictures(tmp_path):
     with pytest.raises(NothingToDo, match=r"no picture in it; pictures are .*\.bmp, .*\.jfif"):
         Batches(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"")
-    with pytest.raises(NothingToDo, match=r"none of its 1 pictures can be used: .*broken.jpg: the file is empty"):
+    with pytest.raises(
+        NothingToDo, match=r"none of its 1 pictures can be used: .*broken.jpg: the file is empty"
+    ):
         Batches(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "options", [{"crop": 7}, {"crop": 32.0}, {"batch": 0}, {"share_unconditional": 1.1}, {"seed": -1}]
+    "options",
+    [{"crop": 7}, {"crop": 32.0}, {"batch": 0}, {"share_unconditional": 1.1}, {"seed": -1}],
 )
 def test_bad_options_are_refused(folder, options):
     with pytest.raises(BadArgument, match=next(iter(options))):
@@ -572,7 +645,8 @@ def test_bad_steps_parts_and_streams_are_refused(batches):
 def test_pictures_are_chosen_by_area(tmp_path):
     for name, side, value in (("large.png", 90, 0), ("small.png", 30, 255)):
         Image.fromarray(np.full((side, side, 3), value, np.uint8)).save(tmp_path / name)
-    pictures, random = Pictures(tmp_path), np.random.default_rng(0)
+    pictures = Pictures(tmp_path)
+    random = np.random.default_rng(0)
     found = [float(pictures.crop(8, random).mean()) for _ in range(1500)]
     assert set(np.round(found, 6)) == {0.0, 1.0}  # flat pictures stay flat
     assert np.mean(found) == pytest.approx(0.1, abs=0.03)
@@ -583,15 +657,20 @@ def test_crops_are_pieces_turned_and_made_smaller(tmp_path):
     rows, columns = np.mgrid[:40, :40]
     picture = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "place.png")
-    pictures, random = Pictures(tmp_path), np.random.default_rng(0)
+    pictures = Pictures(tmp_path)
+    random = np.random.default_rng(0)
     places = set()
     for _ in range(60):
         crop = (pictures.crop(16, random, PLAIN) * 255).round().int()
-        top, left = int(crop[0, 0, 0]), int(crop[1, 0, 0])
-        assert torch.equal(crop, torch.from_numpy(picture[top : top + 16, left : left + 16]).permute(2, 0, 1).int())
+        top = int(crop[0, 0, 0])
+        left = int(crop[1, 0, 0])
+        assert torch.equal(
+            crop, torch.from_numpy(picture[top : top + 16, left : left + 16]).permute(2, 0, 1).int()
+        )
         places.add((top, left))
     assert len(places) > 40
-    ways, spans = set(), []
+    ways = set()
+    spans = []
     for _ in range(200):
         corners = pictures.crop(16, random, Augmentation(native=0.25))[:2, ::15, ::15] * 255
         steps = corners[:, 0, 1] - corners[:, 0, 0], corners[:, 1, 0] - corners[:, 0, 0]
@@ -606,7 +685,9 @@ def test_smaller_crops_are_the_operators(tmp_path):
     picture = texture((64, 64), 3)
     Image.fromarray(picture).save(tmp_path / "all.png")
     augmentation = Augmentation(flips=False, rotations=False, downscale=16, native=0)
-    crops = [Pictures(tmp_path).crop(48, np.random.default_rng(seed), augmentation) for seed in range(40)]
+    crops = [
+        Pictures(tmp_path).crop(48, np.random.default_rng(seed), augmentation) for seed in range(40)
+    ]
     whole = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
     expected = operators.downsample((3, 64, 64), size=(48, 48)).A(whole)[0].clamp(0, 1)
     assert min(float((crop - expected).abs().max()) for crop in crops) < 1e-5
@@ -626,7 +707,9 @@ def test_cache_knows_changed_and_unusable_pictures(tmp_path):
     (tmp_path / "in" / "broken.png").write_bytes(b"?")
     Image.fromarray(texture((40, 40), 0)).save(tmp_path / "in" / "a.png")
     for _ in range(2):
-        assert [e.path.name for e in Pictures(tmp_path / "in", cache=tmp_path / "cache").skipped] == ["broken.png"]
+        assert [
+            e.path.name for e in Pictures(tmp_path / "in", cache=tmp_path / "cache").skipped
+        ] == ["broken.png"]
     Image.fromarray(texture((50, 40), 1)).save(tmp_path / "in" / "a.png")
     assert Pictures(tmp_path / "in", cache=tmp_path / "cache").planes[0].shape == (3, 40, 50)
 
