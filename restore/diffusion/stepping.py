@@ -29,6 +29,13 @@ class Step(NamedTuple):
 
 Callback = Callable[[Step], None]
 
+
+def report(callback: Callback | None, index: int, steps: int, sigma: float, clean: Tensor) -> None:
+    """Tell the callback, if there is one, of a call of the network; arguments as in `Step`."""
+    if callback is not None:
+        callback(Step(index, steps, sigma, clean))
+
+
 Generator = torch.Generator | Sequence[torch.Generator] | None
 """Of random numbers, on the CPU: one that draws for a whole batch, or one for each picture, which
 then has the numbers that it would have alone; None is PyTorch's own."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.schedule import posterior_variance
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 from restore.errors import BadArgument, FileAccess
 from restore.files import write_atomically
 
@@ -159,8 +159,7 @@ def estimate_score_norms(
             prediction = denoise(pictures[part] + sigma * noise, sigma, shown)
             explained += float((noise**2 - prediction.noise**2).mean()) * len(noise)
         values.append((1 - explained / len(pictures)) / sigma**2)
-        if callback is not None:
-            callback(Step(index, len(levels), sigma, prediction.clean))
+        report(callback, index, len(levels), sigma, prediction.clean)
 
     return ScoreNorms(tuple(levels), tuple(values), model)
 
@@ -233,8 +232,7 @@ def analytic_dpm(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, prediction.clean))
+        report(callback, index, len(pairs), sigma, prediction.clean)
         variance = eta**2 * posterior_variance(sigma, sigma_next)
         x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
         if sigma_next > 0:

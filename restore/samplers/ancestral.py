@@ -16,10 +16,10 @@ from restore.diffusion.schedule import forward_variance, posterior_variance
 from restore.diffusion.stepping import (
     Callback,
     Generator,
-    Step,
     corrected,
     falling_pairs,
     noise_like,
+    report,
 )
 
 
@@ -95,8 +95,7 @@ def ancestral(
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean, _, share = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
         if sigma_next == 0:
             x = mean

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.schedule import posterior_variance
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 
 
 def ddim(
@@ -51,8 +51,7 @@ def ddim(
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, prediction.clean))
+        report(callback, index, len(pairs), sigma, prediction.clean)
         variance = eta**2 * posterior_variance(sigma, sigma_next)
         x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
         if variance > 0:
@@ -111,7 +110,6 @@ def ddim_invert(
             prediction = denoise(x, sigma, condition)
             noise = prediction.noise
             x = below + (sigma - sigma_below) * noise
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, prediction.clean))
+        report(callback, index, len(pairs), sigma, prediction.clean)
 
     return x

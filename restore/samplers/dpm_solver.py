@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
-from restore.diffusion.stepping import Callback, Step, falling_pairs, falling_pairs_for
+from restore.diffusion.stepping import Callback, falling_pairs, falling_pairs_for, report
 
 
 def dpm_solver_1(
@@ -51,8 +51,7 @@ def dpm_solver_1(
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             h = math.log(sigma / lower)
             x = x - lower * math.expm1(h) * noise
@@ -86,8 +85,7 @@ def dpm_solver_2(
     pairs = falling_pairs_for("dpm_solver_2", sigmas, at_least=2)
     for index, (sigma, lower) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             middle = math.sqrt(sigma * lower)
             h = math.log(sigma / lower)
@@ -125,8 +123,7 @@ def dpm_solver_3(
 
     for index, (sigma, lower) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             h = math.log(sigma / lower)
             s1 = sigma * math.exp(-r1 * h)

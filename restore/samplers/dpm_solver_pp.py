@@ -24,10 +24,10 @@ from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.stepping import (
     Callback,
     Generator,
-    Step,
     falling_pairs,
     falling_pairs_for,
     noise_like,
+    report,
 )
 
 
@@ -62,8 +62,7 @@ def dpm_solver_pp_2s(
     pairs = falling_pairs_for("dpm_solver_pp_2s", sigmas, at_least=2)
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             middle = math.sqrt(sigma * lower)
             u = clean + middle / sigma * (x - clean)
@@ -100,8 +99,7 @@ def dpm_solver_pp_2m(
     before: tuple[Tensor, float] | None = None
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             h = math.log(sigma / lower)
             extended = _extended(clean, h, before)
@@ -142,8 +140,7 @@ def dpm_solver_pp_3m(
     known: list[tuple[float, Tensor]] = []
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             known = [*known[-2:], (sigma, clean)]
             x = lower / sigma * x + integral(known, sigma, lower)
@@ -178,8 +175,7 @@ def sde_dpm_solver_1(
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             fresh = math.sqrt(sigma**2 - lower**2) * noise_like(x, generator)
             x = x - 2 * (sigma - lower) * noise + fresh
@@ -217,8 +213,7 @@ def sde_dpm_solver_pp_2m(
     before: tuple[Tensor, float] | None = None
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             h = math.log(sigma / lower)
             extended = _extended(clean, h, before)

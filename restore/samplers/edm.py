@@ -15,10 +15,10 @@ from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.stepping import (
     Callback,
     Generator,
-    Step,
     falling_pairs,
     falling_pairs_for,
     noise_like,
+    report,
 )
 
 
@@ -52,8 +52,7 @@ def euler(
     pairs = falling_pairs(sigmas)
     for index, (sigma, lower) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             x = x + (lower - sigma) * noise
 
@@ -85,8 +84,7 @@ def heun(
     pairs = falling_pairs_for("heun", sigmas, at_least=2)
     for index, (sigma, lower) in enumerate(pairs):
         x, clean = _heun_step(denoise, x, sigma, lower, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
     return x
 
 
@@ -145,8 +143,7 @@ def edm_stochastic(
             x = x + math.sqrt(raised**2 - sigma**2) * s_noise * noise_like(x, generator)
             sigma = raised
         x, clean = _heun_step(denoise, x, sigma, lower, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
 
     return x
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 
 
 def annealed_langevin(
@@ -73,8 +73,7 @@ def annealed_langevin(
             prediction = denoise(x, sigma, condition)
             spread = sigma * (2 * step_size) ** 0.5
             x = x - step_size * sigma * prediction.noise + spread * noise_like(x, generator)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, prediction.clean))
+        report(callback, index, len(pairs), sigma, prediction.clean)
 
     return denoise(x, pairs[-1][0], condition).clean if final_denoising else x
 

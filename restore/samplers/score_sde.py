@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, noise_like
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 
 
 class SDE(ABC):
@@ -299,8 +299,7 @@ def predictor_corrector(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             factor, variance = predict(sde, sigma, sigma_next)
             x = factor * x - variance / sigma * noise + variance**0.5 * noise_like(x, generator)
@@ -392,15 +391,11 @@ def probability_flow(
         failure = solver.step()
         if solver.status == "failed":
             raise ArithmeticError(f"the probability-flow ODE could not be solved: {failure}")
-        while (
-            callback is not None
-            and reported < len(levels)
-            and solver.t <= math.log(levels[reported])
-        ):
+        while reported < len(levels) and solver.t <= math.log(levels[reported]):
             clean = _clean_estimate(
                 as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t)
             )
-            callback(Step(reported, len(levels), levels[reported], clean))
+            report(callback, reported, len(levels), levels[reported], clean)
             reported += 1
 
     return _clean_estimate(as_pictures(solver.y, x), as_pictures(solver.f, x), levels[-1])

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
-from restore.diffusion.stepping import Callback, Step, falling_pairs_for
+from restore.diffusion.stepping import Callback, falling_pairs_for, report
 from restore.samplers.dpm_solver_pp import integral
 
 
@@ -58,8 +58,7 @@ def unipc(
 
     for index, (sigma, lower) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if lower > 0:
             if known:
                 x = _step([*known, (sigma, clean)], x_before, known[-1][0], sigma)

@@ -12,10 +12,10 @@ from restore.diffusion.denoiser import Condition, Denoise, Prediction
 from restore.diffusion.stepping import (
     Callback,
     Generator,
-    Step,
     falling_pairs,
     gaussian_noise,
     per_picture,
+    report,
 )
 from restore.errors import BadArgument
 from restore.solvers.consistency import project
@@ -91,8 +91,7 @@ def ddrm(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, prediction.clean))
+        report(callback, index, len(pairs), sigma, prediction.clean)
         if sigma_next > 0:
             noise = gaussian_noise(shape, generator, measurement.device)
             x = walk.step(prediction, noise, sigma, sigma_next, eta, eta_b)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from operators import ValidConvolution
 from restore.diffusion.denoiser import Denoise
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralWalk, check_shares
 
@@ -70,8 +70,7 @@ def ddrm_unknown_border(
 
     for index, (sigma, lower) in enumerate(pairs):
         prediction = denoise(x, sigma, None)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, operator.visible(prediction.clean)))
+        report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         if lower > 0:
             fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=sigma)
             walk.measure(completed(operator, measurement, fitted))

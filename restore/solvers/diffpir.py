@@ -8,7 +8,7 @@ from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.denoiser import Condition, Denoise
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import project
 
 
@@ -77,8 +77,7 @@ def diffpir(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             fitted = project(
                 operator, clean, measurement, noise_level, prior_std=sigma / strength**0.5

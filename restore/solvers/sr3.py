@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.schedule import forward_variance
-from restore.diffusion.stepping import Callback, Generator, Step, falling_pairs, gaussian_noise
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 
 Correct = Callable[[Tensor], Tensor]
 
@@ -68,8 +68,7 @@ def sr3(
         clean = denoise(x, sigma, condition).clean
         if correct is not None:
             clean = correct(clean)
-        if callback is not None:
-            callback(Step(index, len(pairs), sigma, clean))
+        report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             share = eta * (1 - (sigma_next / sigma) ** 2) ** 0.5
             spread = (
@@ -115,7 +114,6 @@ def one_step(
 
     clean = denoise(torch.zeros_like(condition.picture), sigma, condition).clean
     clean = clean if correct is None else correct(clean)
-    if callback is not None:
-        callback(Step(0, 1, sigma, clean))
+    report(callback, 0, 1, sigma, clean)
 
     return clean
