@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     """The estimate of x0, E[x0 | x]."""
     noise: Tensor
     """The estimate of ε; ``x = clean + σ noise``."""
-    share: Tensor | None = None
+    variance_fraction: Tensor | None = None
     """v of a network with a learned variance: where, in the logarithm, the variance of a reverse
     step lies between β̃_t (0) and β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672,
     eq. 15). Nothing holds it within [0, 1]."""
@@ -228,15 +228,17 @@ class Denoiser:
         alpha = torch.rsqrt(1 + sigma**2)
         s = sigma * alpha
         scaled = alpha * x
-        output, share = self._run(scaled, self._time(sigma, alpha), condition)
+        output, variance_fraction = self._run(scaled, self._time(sigma, alpha), condition)
         if self.config.parameterization == "epsilon":
-            return Prediction(x - sigma * output, output, share)
+            return Prediction(x - sigma * output, output, variance_fraction)
         if self.config.parameterization == "x0":
-            return Prediction(output, (x - output) / sigma, share)
+            return Prediction(output, (x - output) / sigma, variance_fraction)
         if self.config.condition_skip and condition is not None:
             output = output - s * condition.picture
 
-        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output, share)
+        return Prediction(
+            alpha * scaled - s * output, s * scaled + alpha * output, variance_fraction
+        )
 
     def in_float32(self) -> Denoiser:
         """The same network, whose weights keep the values that they were rounded to."""
@@ -259,16 +261,16 @@ class Denoiser:
 
     @property
     def learned_variance(self) -> bool:
-        """Whether predictions come with a `Prediction.share`."""
+        """Whether predictions come with a `Prediction.variance_fraction`."""
         return self.config.backbone.learned_variance
 
     def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
         skip, out, scale = edm_scales(sigma, self.config.sigma_data)
-        output, share = self._run(
+        output, variance_fraction = self._run(
             scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition
         )
         clean = skip * x + out * output
-        return Prediction(clean, (x - clean) / sigma, share)
+        return Prediction(clean, (x - clean) / sigma, variance_fraction)
 
     @property
     def conditional(self) -> bool:

@@ -129,6 +129,6 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
     ) -> Prediction:
         prediction = denoise(x, sigma, condition)
         clean = correct(prediction.clean)
-        return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.share)
+        return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.variance_fraction)
 
     return denoise_and_correct

@@ -363,9 +363,7 @@ class _AsDenoiser:
 
 
 def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
-    """What they say, part by part: all clean estimates, all noises, and all shares where there are
-    any.
-    """
+    """Parts of the predictions, side by side; without variance fractions where there are none."""
     return (parts for parts in zip(*predictions, strict=True) if parts[0] is not None)
 
 

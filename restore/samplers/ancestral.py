@@ -75,7 +75,7 @@ def ancestral(
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
         variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, by the network's
-            `Prediction.share`.
+            `Prediction.variance_fraction`.
         condition: shown to the network beside the noisy picture, if given.
         generator: of the random numbers, on the CPU; or one for each picture.
         callback: called with a `Step` after each call of the network.
@@ -94,13 +94,15 @@ def ancestral(
 
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, _, share = denoise(x, sigma, condition)
+        clean, _, variance_fraction = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
         if sigma_next == 0:
             x = mean
         elif variance == "learned":
-            x = mean + range_spread(_learned(share), sigma, sigma_next) * noise_like(x, generator)
+            x = mean + range_spread(_learned(variance_fraction), sigma, sigma_next) * noise_like(
+                x, generator
+            )
         else:
             x = mean + FIXED_VARIANCES[variance](sigma, sigma_next) ** 0.5 * noise_like(
                 x, generator
@@ -109,10 +111,10 @@ def ancestral(
     return x
 
 
-def _learned(share: Tensor | None) -> Tensor:
-    if share is None:
+def _learned(variance_fraction: Tensor | None) -> Tensor:
+    if variance_fraction is None:
         raise ValueError("the network says nothing of its variance: it has not learned one")
-    return share
+    return variance_fraction
 
 
 def clipped(denoise: Denoise) -> Denoise:
@@ -122,9 +124,9 @@ def clipped(denoise: Denoise) -> Denoise:
     return corrected(denoise, lambda clean: clean.clamp(-1, 1))
 
 
-def range_spread(share: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def range_spread(variance_fraction: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """√Σ with ``log Σ = v log β_t + (1 − v) log β̃_t`` (arXiv 2102.09672, eq. 15), of the shape of
     v.
     """
     high, low = (math.log(of(sigma, sigma_next)) for of in (forward_variance, posterior_variance))
-    return torch.exp((low + share * (high - low)) / 2)
+    return torch.exp((low + variance_fraction * (high - low)) / 2)

@@ -32,7 +32,9 @@ def _predicting(parameterization: Parameterization) -> Denoiser:
 
 
 @pytest.mark.parametrize("parameterization", ["epsilon", "v", "x0"])
-def test_share_is_the_second_half_of_the_output(parameterization: Parameterization) -> None:
+def test_variance_fraction_is_the_second_half_of_the_output(
+    parameterization: Parameterization,
+) -> None:
     """v = (output + 1)/2, as the loss of L_hybrid takes it, whatever the first half means."""
     denoise = _predicting(parameterization)
     x = torch.randn(2, 3, 7, 10, generator=_draw())
@@ -41,13 +43,13 @@ def test_share_is_the_second_half_of_the_output(parameterization: Parameterizati
         found = denoise(x, sigma)
         scaled = torch.nn.functional.pad(x, (0, 0, 0, 1), mode="replicate") / (1 + sigma**2) ** 0.5
         output = denoise.network(scaled, denoise.schedule.time_at(torch.full((2,), sigma)))
-    assert found.share is not None
-    assert torch.allclose(found.share, (output[:, 3:, :7, :10] + 1) / 2, atol=1e-6)
+    assert found.variance_fraction is not None
+    assert torch.allclose(found.variance_fraction, (output[:, 3:, :7, :10] + 1) / 2, atol=1e-6)
     torch.testing.assert_close(found.clean + sigma * found.noise, x, rtol=0, atol=1e-5)
 
 
 def test_other_networks_say_nothing() -> None:
-    assert random_denoiser(tiny())(torch.zeros(1, 3, 8, 8), 1.0).share is None
+    assert random_denoiser(tiny())(torch.zeros(1, 3, 8, 8), 1.0).variance_fraction is None
 
 
 def test_a_network_agrees_with_diffusers() -> None:
@@ -82,19 +84,21 @@ def test_a_network_agrees_with_diffusers() -> None:
             generator=_draw(2),
         )
         noise = _draw(2)
-        shares = []
+        fractions = []
         for t, state in zip(times, states, strict=True):
             torch.testing.assert_close(x, state, rtol=0, atol=1e-4)
             output = denoise.network(x, torch.full((2,), float(t)))
-            shares.append((output[:, 3:] + 1) / 2)
+            fractions.append((output[:, 3:] + 1) / 2)
             x = scheduler.step(output, t, x, generator=noise).prev_sample
     torch.testing.assert_close(x, found, rtol=1e-4, atol=1e-4)
     assert (
-        0.1 < torch.stack(shares).min() < torch.stack(shares).max() < 0.9
+        0.1 < torch.stack(fractions).min() < torch.stack(fractions).max() < 0.9
     )  # neither fixed variance would do
 
 
-def _sharing(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+def _with_fraction(
+    x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+) -> Prediction:
     clean = torch.tanh(x) * (0.5 if condition is None else 1.0)
     return Prediction(
         clean, (x - clean) / sigma, torch.full_like(x, 0.2 if condition is None else 0.7)
@@ -105,13 +109,18 @@ def test_wrappers_pass_it_on() -> None:
     x = torch.randn(2, 3, 4, 4, generator=_draw())
     condition = Condition(x, x[:, :1])
     guided = classifier_guided(
-        _sharing, lambda pictures, sigma: -pictures.square().sum(dim=(1, 2, 3)), 2.0
+        _with_fraction, lambda pictures, sigma: -pictures.square().sum(dim=(1, 2, 3)), 2.0
     )
-    for wrapped in (clipped(_sharing), corrected(_sharing, lambda clean: 0.5 * clean), guided):
-        assert torch.equal(wrapped(x, 0.5, None).share, torch.full_like(x, 0.2))
+    for wrapped in (
+        clipped(_with_fraction),
+        corrected(_with_fraction, lambda clean: 0.5 * clean),
+        guided,
+    ):
+        assert torch.equal(wrapped(x, 0.5, None).variance_fraction, torch.full_like(x, 0.2))
     for scale in (0.0, 1.0, 3.0):
         assert torch.equal(
-            classifier_free(_sharing, scale)(x, 0.5, condition).share, torch.full_like(x, 0.7)
+            classifier_free(_with_fraction, scale)(x, 0.5, condition).variance_fraction,
+            torch.full_like(x, 0.7),
         )
 
 
@@ -138,7 +147,7 @@ def test_tiles_blend_it(size: tuple[int, int]) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_a_share_that_is_not_finite_is_noticed() -> None:
+def test_a_variance_fraction_that_is_not_finite_is_noticed() -> None:
     denoise = random_denoiser(tiny(learned_variance=True))
     bias = denoise.network.ends[1].bias
     bias[3:] = torch.inf  # of the second half of the output
@@ -261,7 +270,7 @@ def test_a_solver_does_not_mind(command, picture, tmp_path) -> None:
 def test_steps_are_told_as_ever() -> None:
     steps: list[Step] = []
     ancestral(
-        _sharing,
+        _with_fraction,
         torch.zeros(1, 3, 4, 4),
         [2.0, 1.0, 0.0],
         variance="learned",

@@ -24,7 +24,7 @@ def _saying(world: Mixture) -> Denoise:
     target.
     """
     half = torch.tensor(0.5, dtype=torch.float64)
-    return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(share=half)
+    return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(variance_fraction=half)
 
 
 def _norms(sampler: Sampler, world: Mixture, levels: list[float]) -> dict[str, ScoreNorms]:

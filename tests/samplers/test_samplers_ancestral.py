@@ -51,10 +51,10 @@ class Recorded:
         return self.denoise(x, sigma, condition)
 
 
-def _saying(denoise: Denoise, share: Callable[[float], Tensor]) -> Denoise:
+def _saying(denoise: Denoise, fraction: Callable[[float], Tensor]) -> Denoise:
     """The denoiser with v, as a network that learned its variance would say it at each level."""
     return lambda x, sigma, condition=None: denoise(x, sigma, condition)._replace(
-        share=share(float(sigma))
+        variance_fraction=fraction(float(sigma))
     )
 
 
@@ -102,7 +102,7 @@ def test_learned_variance_is_right_in_few_steps_where_the_fixed_ones_are_not() -
         itertools.pairwise([*sigmas[:-1], 0.5 * sigmas[-2]])
     )  # v is not asked for in the last step
 
-    def share(sigma: float) -> Tensor:
+    def fraction(sigma: float) -> Tensor:
         high = forward_variance(sigma, lower[sigma])
         low = posterior_variance(sigma, lower[sigma])
         of_clean = variances * sigma**2 / (variances + sigma**2)
@@ -113,7 +113,7 @@ def test_learned_variance_is_right_in_few_steps_where_the_fixed_ones_are_not() -
     x = diffuse(world.sample(20_000, _draw(1)), sigmas[0], _draw(2))
 
     def spread(variance) -> Tensor:
-        network = _saying(world.denoise, share)
+        network = _saying(world.denoise, fraction)
         return (
             ancestral(network, x, sigmas, variance=variance, generator=_draw(3))
             .flatten(1)
