@@ -34,6 +34,23 @@ def test_a_line_is_read_by_the_next_run(done) -> None:
     assert Manifest(out).entries["a.png"].seconds == 1.5
 
 
+def test_a_line_is_on_the_disk_before_the_picture_counts_as_done(done, monkeypatch) -> None:
+    _, out, entry = done
+    manifest = Manifest(out)
+    synced = []
+    real = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        written = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        synced.append((os.fstat(descriptor).st_ino, written, dict(manifest.entries)))
+        real(descriptor)
+
+    monkeypatch.setattr("restore.jobs.manifest.os.fsync", recorded)
+    manifest.add(entry)
+    assert synced == [(manifest.path.stat().st_ino, entry.write().encode(), {})]
+    assert set(manifest.entries) == {"a.png"}
+
+
 def test_what_makes_a_picture_not_done(done) -> None:
     source, out, entry = done
     manifest = Manifest(out)

@@ -479,6 +479,8 @@ def test_the_old_thumbnail_is_left_out(tmp_path):
 
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+    image(noise(3)).save(tmp_path / "clean.jpg")
+    expected = read_photo(tmp_path / "clean.jpg").pixels
     for k, exif in enumerate(
         [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
     ):
@@ -486,7 +488,10 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             photo = read_photo(tmp_path / f"{k}.jpg")
-        write_photo(photo, tmp_path / f"{k}.out.jpg")
+        assert np.array_equal(photo.pixels, expected)
+
+        write_photo(photo, tmp_path / f"{k}.out.png")
+        assert np.array_equal(read_photo(tmp_path / f"{k}.out.png").pixels, expected)
 
 
 def test_exif_too_long_for_jpeg_is_left_out(tmp_path):
@@ -533,6 +538,20 @@ def test_lossy_webp_stays_lossy_and_lossless_stays_lossless(tmp_path):
         photo = read_photo(tmp_path / "a.webp")
         write_photo(photo, tmp_path / "b.webp", overwrite=True)
         assert np.array_equal(read_photo(tmp_path / "b.webp").pixels, photo.pixels) == lossless
+
+
+@pytest.mark.parametrize(
+    ("source", "lossless"), [("a.png", True), ("a.tif", True), ("a.jpg", False), ("a.avif", False)]
+)
+def test_webp_is_lossless_unless_the_source_was_lossy(tmp_path, source, lossless):
+    Image.open(FIXTURES / "crop_a.png").save(tmp_path / source)
+    photo = read_photo(tmp_path / source)
+    write_photo(photo, tmp_path / "b.webp")
+
+    kept = read_photo(tmp_path / "b.webp")
+    assert kept.encoding == {"lossless": lossless}
+    assert np.array_equal(kept.pixels, photo.pixels) == lossless
+    assert np.abs(kept.pixels - photo.pixels).mean() < 0.02
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
