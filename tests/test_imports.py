@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"restore.errors", "restore.files"},
-    {"operators", "pretrained", "restore.backbone"},
+    {"operators", "pretrained", "restore.errors"},
+    {"restore.files", "restore.backbone"},
     {"restore.metrics"},
     {"restore.photo"},
     {"restore.diffusion"},

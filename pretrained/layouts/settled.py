@@ -3,63 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
+from pretrained.description import BackboneConfig, ModelConfig
 from pretrained.errors import CheckpointError
 from pretrained.layouts.layout import Layout
 
-BACKBONE: dict[str, Any] = {
-    "layout": "adm",
-    "image_channels": 3,
-    "condition_channels": 0,
-    "condition_map": False,
-    "learned_variance": False,
-    "channels": 128,
-    "channel_multipliers": [],
-    "blocks": 1,
-    "attention_factors": [],
-    "middle_attention": True,
-    "heads": 1,
-    "head_channels": None,
-    "qkv_order": "legacy",
-    "norm": "group",
-    "norm_eps": 1e-5,
-    "scale_shift_norm": True,
-    "resblock_updown": False,
-    "classes": 0,
-    "dropout": 0.0,
-    "norm_groups": 32,
-    "embedding_endpoint": False,
-    "embedding_width": None,
-    "embedding_activation": True,
-    "qkv_bias": True,
-    "downsample_padding": "both",
-    "patch": 1,
-    "noise_map": False,
-    "noisy_input": True,
-    "times": 1,
-}
-MODEL: dict[str, Any] = {
-    "backbone": BACKBONE,
-    "schedule": {},
-    "parameterization": "epsilon",
-    "time": "step",
-    "condition_skip": False,
-    "one_step": "noise",
-    "time_scale": 1.0,
-    "sigma_data": 0.5,
-    "size": None,
-    "condition_required": False,
-    "condition_resampling": "bicubic",
-    "scale": None,
-    "distilled_levels": None,
-    "predictor": None,
-    "condition_picture": "degraded",
-}
-"""Every key of a `restore.diffusion.denoiser.ModelConfig`, with what holds where nothing is known
-of it.
-"""
 
+def _defaults(config: type[BackboneConfig] | type[ModelConfig]) -> dict[str, Any]:
+    """Default of every field that has one, as JSON holds it."""
+    return {
+        field.name: _plain(field.default)
+        for field in fields(config)
+        if field.default is not MISSING
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The value with lists in place of tuples, as JSON holds it."""
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+# Every key of a description, in the order in which it is written, with its default.
+BACKBONE = _defaults(BackboneConfig)
+MODEL = {"backbone": BACKBONE, "schedule": {}, **_defaults(ModelConfig)}
+
+# The keys that are tables.
 NESTED = ("backbone", "schedule")
 
 
@@ -176,7 +146,3 @@ def _with_heads(layer: Mapping[str, Any]) -> dict[str, Any]:
         each = backbone.get("head_channels")
         backbone |= {"head_channels": each, "heads": 1 if each else backbone.get("heads", 1)}
     return {**layer, "backbone": backbone}
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

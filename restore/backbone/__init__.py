@@ -1,8 +1,8 @@
 """The shared noise-prediction network, in three layouts, described whole by a small config."""
 
+from pretrained.description import BackboneConfig
 from restore.backbone.adm import AdmBackbone
 from restore.backbone.base import Backbone, RMSNorm, mirror_to_multiple, timestep_embedding
-from restore.backbone.config import BackboneConfig
 from restore.backbone.ddpmpp import DdpmppBackbone
 from restore.backbone.lean import LeanBackbone
 

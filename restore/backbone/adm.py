@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pretrained.description import BackboneConfig
 from restore.backbone.base import Backbone, norm_layer, zeroed
-from restore.backbone.config import BackboneConfig
 
 
 class Downsample(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restore.backbone.config import BackboneConfig
+from pretrained.description import BackboneConfig
 
 
 def timestep_embedding(time: Tensor, dim: int, endpoint: bool = False) -> Tensor:

@@ -9,9 +9,9 @@ import math
 
 from torch import Tensor, nn
 
+from pretrained.description import BackboneConfig
 from restore.backbone.adm import AdmBackbone, AttentionBlock, ResidualBlock
 from restore.backbone.base import timestep_embedding
-from restore.backbone.config import BackboneConfig
 
 SKIP_SCALE = math.sqrt(0.5)
 """Of every sum of an input and its change, which then varies as much as either."""

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.backbone import Backbone, BackboneConfig, build_backbone, mirror_to_multiple
-from restore.diffusion.predictor import PREFIX, Predictor, PredictorConfig
+from pretrained.description import BackboneConfig, ModelConfig
+from restore.backbone import Backbone, build_backbone, mirror_to_multiple
+from restore.diffusion.predictor import PREFIX, Predictor
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument
 
-Parameterization = Literal["epsilon", "v", "x0", "edm"]
-PARAMETERIZATIONS: tuple[Parameterization, ...] = ("epsilon", "v", "x0", "edm")
+__all__ = [
+    "Condition",
+    "Denoise",
+    "Denoiser",
+    "ModelConfig",
+    "Prediction",
+    "build_denoiser",
+    "edm_scales",
+    "enlarged",
+    "joined_state",
+    "split_state",
+]
 
 
 class Prediction(NamedTuple):
@@ -48,10 +57,6 @@ class Condition(NamedTuple):
     where it shows its brightness alone, else 0. A predictor's answer shows every pixel."""
 
 
-RESAMPLING = ("bicubic", "bilinear", "pil-bicubic")
-"""How a low-resolution picture may be enlarged for a network, see `enlarged`."""
-
-
 def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic") -> Tensor:
     """[B, C, h, w] at a larger ``size`` (height, width), as a network that is conditioned on it
     knows it.
@@ -69,119 +74,6 @@ def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic"
 
 Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
 """``denoise(x, sigma, condition)``: all that solvers know of a network."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A checkpoint's description, saved beside its weights.
-
-    Attributes:
-        backbone: the network.
-        schedule: name and options of the chain it was trained on, as for `NoiseSchedule.named`.
-        parameterization: what the network's output means: ``epsilon`` (the noise), ``x0`` (the
-            clean picture) or ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512), or
-            ``edm``: what is added to the noisy picture, see `edm_scales`.
-        time: the network is told the (interpolated) ``step``, ``√ᾱ`` as SR3's networks are, or ``¼
-            ln σ`` as EDM's.
-        time_scale: what the step is multiplied by (1000/T in Improved DDPM's chains of T steps).
-        sigma_data: standard deviation of clean pictures, of ``edm``.
-        size: side in pixels of the pictures it was trained on, if it knows no others; None where
-            that does not matter.
-        condition_skip: the output is ``F − √(1−ᾱ) · condition``, so that at high noise a
-            conditional network only adds to its condition (v-networks only).
-        one_step: what a conditional network is shown of the noisy picture when it restores in one
-            step at the highest level: the ``noise`` that would be there, or ``zeros``, if it was
-            trained so (not epsilon-networks).
-        condition_required: the network was trained with its condition alone and is no prior.
-        condition_resampling: how the condition of super-resolution was enlarged in training:
-            ``bicubic`` is Keys' cubic with a = −3/4, ``pil-bicubic`` with a = −1/2 as in Pillow,
-            see `enlarged`.
-        scale: the one factor by which it was enlarged; None is any.
-        distilled_levels: falling noise levels of the steps of DDIM that the network was distilled
-            for, without the final 0 (`restore.training.distillation`); None for a network that is
-            to be asked at any level.
-        predictor: the second network of the checkpoint, see `restore.diffusion.predictor`; None
-            where there is none.
-        condition_picture: what the network takes as its condition: the ``degraded`` picture, or
-            what the predictor makes of it, ``predicted``, in the tasks whose settings say so.
-    """
-
-    backbone: BackboneConfig
-    schedule: Mapping[str, Any]
-    parameterization: Parameterization = "epsilon"
-    time: Literal["step", "sqrt_alphas_cumprod", "log_sigma"] = "step"
-    condition_skip: bool = False
-    one_step: Literal["noise", "zeros"] = "noise"
-    time_scale: float = 1.0
-    sigma_data: float = 0.5
-    size: int | None = None
-    condition_required: bool = False
-    condition_resampling: Literal["bicubic", "bilinear", "pil-bicubic"] = "bicubic"
-    scale: int | None = None
-    distilled_levels: tuple[float, ...] | None = None
-    predictor: PredictorConfig | None = None
-    condition_picture: Literal["degraded", "predicted"] = "degraded"
-
-    def __post_init__(self) -> None:
-        if self.parameterization not in PARAMETERIZATIONS:
-            raise ValueError(
-                f"unknown parameterization {self.parameterization!r}; known: {PARAMETERIZATIONS}"
-            )
-        if self.condition_skip and self.parameterization != "v":
-            raise ValueError("the condition skip is defined for v-networks only")
-        if self.one_step not in ("noise", "zeros"):
-            raise ValueError(f"one_step must be noise or zeros, not {self.one_step!r}")
-        if self.one_step == "zeros" and self.parameterization == "epsilon":
-            raise ValueError("one_step = zeros: an epsilon-network would have nothing to predict")
-        if self.time not in ("step", "sqrt_alphas_cumprod", "log_sigma"):
-            raise ValueError(
-                f"time must be step, sqrt_alphas_cumprod or log_sigma, not {self.time!r}"
-            )
-        if self.condition_resampling not in RESAMPLING:
-            raise ValueError(
-                f"condition_resampling must be {', '.join(RESAMPLING)}, not "
-                f"{self.condition_resampling!r}"
-            )
-        if self.condition_required and not self.backbone.condition_channels:
-            raise ValueError("condition_required: the network has no condition_channels")
-        if self.condition_picture not in ("degraded", "predicted"):
-            raise ValueError(
-                f"condition_picture must be degraded or predicted, not {self.condition_picture!r}"
-            )
-        if self.condition_picture == "predicted" and self.predictor is None:
-            raise ValueError("condition_picture = predicted: the model has no predictor")
-        if not self.backbone.noisy_input or self.backbone.times != 1 or self.backbone.noise_map:
-            raise ValueError(
-                "a denoiser has a noisy_input, one time and no noise_map; predictors are otherwise"
-            )
-
-        multiple = self.backbone.size_multiple
-        if self.size is not None and (self.size < 1 or self.size % multiple):
-            raise ValueError(
-                f"size must be a multiple of {multiple} for this network, not {self.size}"
-            )
-
-        levels = self.distilled_levels
-        if levels is not None and not (
-            levels and min(levels) > 0 and all(a > b for a, b in pairwise(levels))
-        ):
-            raise ValueError(
-                f"distilled_levels must be falling numbers above 0, not {list(levels)}"
-            )
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `dataclasses.asdict`, also after a trip through JSON.
-
-        Raises:
-            TypeError: unknown or missing keys.
-        """
-        predictor = data.get("predictor")
-        networks = {
-            "backbone": BackboneConfig(**_with_tuples(data["backbone"])),
-            "predictor": None if predictor is None else PredictorConfig.from_dict(predictor),
-        }
-        return cls(**{**_with_tuples(data), **networks})
 
 
 class Denoiser:
@@ -436,10 +328,6 @@ def _loaded(
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     network.requires_grad_(False).eval().set_compute_dtype(dtype)
     return network.to(device, memory_format=torch.channels_last)
-
-
-def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
 def _check_state(

@@ -10,79 +10,19 @@ the picture (`restore.diffusion.evidence`) instead of the raw measurement.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from restore.backbone import Backbone, BackboneConfig, mirror_to_multiple
+from pretrained.description import SHOWN, PredictorConfig, Shown
+from restore.backbone import Backbone, mirror_to_multiple
 from restore.diffusion.evidence import Evidence
 
-Shown = Literal["deblurred", "inverse", "degraded"]
-SHOWN: tuple[Shown, ...] = ("deblurred", "inverse", "degraded")
+__all__ = ["PREFIX", "SHOWN", "Predictor", "PredictorConfig", "Shown", "numbers_of", "predicted"]
 
 PREFIX = "predictor."
 """Of the predictor's tensors in a checkpoint that holds both networks."""
-
-
-@dataclass(frozen=True)
-class PredictorConfig:
-    """The description of a predictor, part of a `restore.diffusion.denoiser.ModelConfig`.
-
-    Attributes:
-        backbone: the network: no noisy input, a condition of 3 channels with its two maps, and two
-            ``times``, the noise level and the known fraction, by which every block scales and
-            shifts its features.
-        shown: the ``inverse`` of the operator applied to the measurement, see
-            `restore.diffusion.evidence`; the ``degraded`` picture at full size, enlarged
-            bicubically or blurred; or ``deblurred``, which is the inverse of blurs and enlarges
-            bicubically (docs/training.md has the measurements).
-
-    Raises:
-        ValueError: a network that is no predictor.
-    """
-
-    backbone: BackboneConfig
-    shown: Shown = "deblurred"
-
-    def __post_init__(self) -> None:
-        backbone = self.backbone
-        if self.shown not in SHOWN:
-            raise ValueError(f"predictor: shown must be {' or '.join(SHOWN)}, not {self.shown!r}")
-
-        wanted = {"noisy_input": False, "times": 2, "noise_map": True, "condition_map": True}
-        wanted |= {
-            "image_channels": 3,
-            "condition_channels": 3,
-            "learned_variance": False,
-            "classes": 0,
-            "dropout": 0,
-        }
-        if wrong := [
-            f"{name} = {value}"
-            for name, value in wanted.items()
-            if getattr(backbone, name) != value
-        ]:
-            raise ValueError(f"predictor: its backbone needs {', '.join(wrong)}")
-
-    @property
-    def size(self) -> None:
-        """Predictors know pictures of any size, see
-        `restore.diffusion.denoiser.ModelConfig.size`.
-        """
-        return None
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PredictorConfig:
-        """The inverse of `dataclasses.asdict`, also after a trip through JSON.
-
-        Raises:
-            TypeError: unknown or missing keys.
-        """
-        backbone = {k: tuple(v) if isinstance(v, list) else v for k, v in data["backbone"].items()}
-        return cls(**{**data, "backbone": BackboneConfig(**backbone)})
 
 
 class Predictor:

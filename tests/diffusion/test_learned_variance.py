@@ -14,7 +14,8 @@ from support.networks import random_denoiser, random_file, tiny
 from support.pictures import piece
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoiser, Parameterization, Prediction
+from pretrained.description import Parameterization
+from restore.diffusion.denoiser import Condition, Denoiser, Prediction
 from restore.diffusion.guidance import classifier_free, classifier_guided
 from restore.diffusion.stepping import corrected
 from restore.errors import RestoreError
