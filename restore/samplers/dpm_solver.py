@@ -49,12 +49,12 @@ def dpm_solver_1(
         ValueError: ``sigmas`` do not fall to 0.
     """
     pairs = falling_pairs(sigmas)
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            h = math.log(sigma / lower)
-            x = x - lower * math.expm1(h) * noise
+        if sigma_next > 0:
+            h = math.log(sigma / sigma_next)
+            x = x - sigma_next * math.expm1(h) * noise
 
     return clean
 
@@ -83,14 +83,14 @@ def dpm_solver_2(
         ValueError: ``sigmas`` do not fall to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_2", sigmas, at_least=2)
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            middle = math.sqrt(sigma * lower)
-            h = math.log(sigma / lower)
+        if sigma_next > 0:
+            middle = math.sqrt(sigma * sigma_next)
+            h = math.log(sigma / sigma_next)
             u = x - middle * math.expm1(h / 2) * noise
-            x = x - lower * math.expm1(h) * denoise(u, middle, condition).noise
+            x = x - sigma_next * math.expm1(h) * denoise(u, middle, condition).noise
 
     return clean
 
@@ -121,18 +121,18 @@ def dpm_solver_3(
     r1 = 1 / 3
     r2 = 2 / 3
 
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            h = math.log(sigma / lower)
+        if sigma_next > 0:
+            h = math.log(sigma / sigma_next)
             s1 = sigma * math.exp(-r1 * h)
             s2 = sigma * math.exp(-r2 * h)
             u1 = x - s1 * math.expm1(r1 * h) * noise
             d1 = denoise(u1, s1, condition).noise - noise
             u2 = x - s2 * (math.expm1(r2 * h) * noise + r2 / r1 * _phi(r2 * h) * d1)
             d2 = denoise(u2, s2, condition).noise - noise
-            x = x - lower * (math.expm1(h) * noise + _phi(h) / r2 * d2)
+            x = x - sigma_next * (math.expm1(h) * noise + _phi(h) / r2 * d2)
 
     return clean
 

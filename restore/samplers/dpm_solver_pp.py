@@ -60,14 +60,14 @@ def dpm_solver_pp_2s(
         ValueError: ``sigmas`` do not fall to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_pp_2s", sigmas, at_least=2)
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            middle = math.sqrt(sigma * lower)
+        if sigma_next > 0:
+            middle = math.sqrt(sigma * sigma_next)
             u = clean + middle / sigma * (x - clean)
             clean_half_way = denoise(u, middle, condition).clean
-            x = clean_half_way + lower / sigma * (x - clean_half_way)
+            x = clean_half_way + sigma_next / sigma * (x - clean_half_way)
 
     return clean
 
@@ -97,13 +97,13 @@ def dpm_solver_pp_2m(
     """
     pairs = falling_pairs_for("dpm_solver_pp_2m", sigmas, at_least=2)
     before: tuple[Tensor, float] | None = None
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            h = math.log(sigma / lower)
+        if sigma_next > 0:
+            h = math.log(sigma / sigma_next)
             extended = _extended(clean, h, before)
-            x = extended + lower / sigma * (x - extended)
+            x = extended + sigma_next / sigma * (x - extended)
             before = clean, h
 
     return clean
@@ -138,12 +138,12 @@ def dpm_solver_pp_3m(
     """
     pairs = falling_pairs_for("dpm_solver_pp_3m", sigmas, at_least=3)
     known: list[tuple[float, Tensor]] = []
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
+        if sigma_next > 0:
             known = [*known[-2:], (sigma, clean)]
-            x = lower / sigma * x + integral(known, sigma, lower)
+            x = sigma_next / sigma * x + integral(known, sigma, sigma_next)
 
     return clean
 
@@ -173,12 +173,12 @@ def sde_dpm_solver_1(
         ValueError: ``sigmas`` do not fall to 0.
     """
     pairs = falling_pairs(sigmas)
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            fresh = math.sqrt(sigma**2 - lower**2) * noise_like(x, generator)
-            x = x - 2 * (sigma - lower) * noise + fresh
+        if sigma_next > 0:
+            fresh = math.sqrt(sigma**2 - sigma_next**2) * noise_like(x, generator)
+            x = x - 2 * (sigma - sigma_next) * noise + fresh
 
     return clean
 
@@ -211,13 +211,13 @@ def sde_dpm_solver_pp_2m(
     """
     pairs = falling_pairs_for("sde_dpm_solver_pp_2m", sigmas, at_least=2)
     before: tuple[Tensor, float] | None = None
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            h = math.log(sigma / lower)
+        if sigma_next > 0:
+            h = math.log(sigma / sigma_next)
             extended = _extended(clean, h, before)
-            fresh = lower * math.sqrt(-math.expm1(-2 * h)) * noise_like(x, generator)
+            fresh = sigma_next * math.sqrt(-math.expm1(-2 * h)) * noise_like(x, generator)
             x = extended + math.exp(-2 * h) * (x - extended) + fresh
             before = clean, h
 
@@ -234,7 +234,7 @@ def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> T
     return clean + h / (2 * h_before) * (clean - clean_before)
 
 
-def integral(known: Sequence[tuple[float, Tensor]], sigma: float, lower: float) -> Tensor:
+def integral(known: Sequence[tuple[float, Tensor]], sigma: float, sigma_next: float) -> Tensor:
     """``σ_t ∫ e^λ p dλ`` over a step from σ_s to σ_t, p the polynomial in λ through clean estimates
     at some levels.
 
@@ -245,9 +245,9 @@ def integral(known: Sequence[tuple[float, Tensor]], sigma: float, lower: float) 
 
     Args:
         known: one to four pairs (σ, clean estimate there).
-        sigma, lower: σ_s and σ_t > 0.
+        sigma, sigma_next: σ_s and σ_t > 0.
     """
-    h = math.log(sigma / lower)
+    h = math.log(sigma / sigma_next)
     places = np.array([math.log(sigma / level) for level, _clean in known])
     moments = [-math.expm1(-h)]
 

@@ -50,11 +50,11 @@ def euler(
         ValueError: ``sigmas`` do not fall to 0.
     """
     pairs = falling_pairs(sigmas)
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean, noise, _ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
-            x = x + (lower - sigma) * noise
+        if sigma_next > 0:
+            x = x + (sigma_next - sigma) * noise
 
     return clean
 
@@ -82,8 +82,8 @@ def heun(
         ValueError: ``sigmas`` do not fall to 0, or make a single step.
     """
     pairs = falling_pairs_for("heun", sigmas, at_least=2)
-    for index, (sigma, lower) in enumerate(pairs):
-        x, clean = _heun_step(denoise, x, sigma, lower, condition)
+    for index, (sigma, sigma_next) in enumerate(pairs):
+        x, clean = _heun_step(denoise, x, sigma, sigma_next, condition)
         report(callback, index, len(pairs), sigma, clean)
     return x
 
@@ -137,24 +137,24 @@ def edm_stochastic(
     pairs = falling_pairs_for("edm_stochastic", sigmas, at_least=2)
     gamma = min(s_churn / len(pairs), math.sqrt(2) - 1)
 
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         if gamma > 0 and s_tmin <= sigma <= s_tmax:
             raised = (1 + gamma) * sigma
             x = x + math.sqrt(raised**2 - sigma**2) * s_noise * noise_like(x, generator)
             sigma = raised
-        x, clean = _heun_step(denoise, x, sigma, lower, condition)
+        x, clean = _heun_step(denoise, x, sigma, sigma_next, condition)
         report(callback, index, len(pairs), sigma, clean)
 
     return x
 
 
 def _heun_step(
-    denoise: Denoise, x: Tensor, sigma: float, lower: float, condition: Condition | None
+    denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, condition: Condition | None
 ) -> tuple[Tensor, Tensor]:
-    """From σ to the next ``lower`` level; and the clean estimate where the step begins."""
+    """Heun's step from σ to the next level, and the clean estimate where it begins."""
     clean, noise, _ = denoise(x, sigma, condition)
-    if lower == 0:
+    if sigma_next == 0:
         return clean, clean
-    end = x + (lower - sigma) * noise
-    mean_noise = (noise + denoise(end, lower, condition).noise) / 2
-    return x + (lower - sigma) * mean_noise, clean
+    end = x + (sigma_next - sigma) * noise
+    mean_noise = (noise + denoise(end, sigma_next, condition).noise) / 2
+    return x + (sigma_next - sigma) * mean_noise, clean

@@ -56,19 +56,21 @@ def unipc(
     known: list[tuple[float, Tensor]] = []
     x_before = x
 
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, clean)
-        if lower > 0:
+        if sigma_next > 0:
             if known:
                 x = _step([*known, (sigma, clean)], x_before, known[-1][0], sigma)
             known = [*known, (sigma, clean)][-order:]
             x_before = x
-            x = _step(known, x, sigma, lower)
+            x = _step(known, x, sigma, sigma_next)
 
     return clean
 
 
-def _step(known: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float, lower: float) -> Tensor:
-    """From x at σ to the next ``lower`` level by the polynomial through these clean estimates."""
-    return lower / sigma * x + integral(known, sigma, lower)
+def _step(
+    known: Sequence[tuple[float, Tensor]], x: Tensor, sigma: float, sigma_next: float
+) -> Tensor:
+    """Take x from σ to the next level by the polynomial through known clean estimates."""
+    return sigma_next / sigma * x + integral(known, sigma, sigma_next)

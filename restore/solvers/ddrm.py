@@ -135,13 +135,13 @@ class NoiselessWalk:
         prediction: Prediction,
         z: Tensor,
         sigma: float,
-        lower: float,
+        sigma_next: float,
         eta: float,
         eta_b: float,
     ) -> Tensor:
-        """From σ to the next ``lower`` level."""
-        unmeasured = lower * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
-        measured = eta_b * (self.y - prediction.clean) + lower * z
+        """Take the state from σ to the next level."""
+        unmeasured = sigma_next * ((1 - eta**2) ** 0.5 * prediction.noise + eta * z)
+        measured = eta_b * (self.y - prediction.clean) + sigma_next * z
         return prediction.clean + unmeasured + self.operator.onto_row_space(measured - unmeasured)
 
 
@@ -179,23 +179,23 @@ class SpectralWalk:
         prediction: Prediction,
         z: Tensor,
         sigma: float,
-        lower: float,
+        sigma_next: float,
         eta: float,
         eta_b: float,
     ) -> Tensor:
-        """From σ to the next ``lower`` level."""
+        """Take the state from σ to the next level."""
         kept = (1 - eta**2) ** 0.5
         clean = self.operator.Vt(prediction.clean)
         z_bar = self.operator.Vt(z)
-        fresh = clean + lower * eta * z_bar
-        unmeasured = fresh + (lower * kept / sigma) * (self.x - clean)
-        measured = torch.lerp(clean, self.y, eta_b) + self._spread(lower, eta_b) * z_bar
-        coarse = fresh + (lower * kept) * (self.y - clean) / torch.where(
+        fresh = clean + sigma_next * eta * z_bar
+        unmeasured = fresh + (sigma_next * kept / sigma) * (self.x - clean)
+        measured = torch.lerp(clean, self.y, eta_b) + self._spread(sigma_next, eta_b) * z_bar
+        coarse = fresh + (sigma_next * kept) * (self.y - clean) / torch.where(
             self.noise > 0, self.noise, 1.0
         )
-        measured = torch.where(lower < self.noise, coarse, measured)
+        measured = torch.where(sigma_next < self.noise, coarse, measured)
         del fresh, coarse
-        x = prediction.clean + lower * (kept * prediction.noise + eta * z)
+        x = prediction.clean + sigma_next * (kept * prediction.noise + eta * z)
 
         return self._replace(x, unmeasured, self.measured, measured)
 

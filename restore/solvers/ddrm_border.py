@@ -68,14 +68,14 @@ def ddrm_unknown_border(
     x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start
 
-    for index, (sigma, lower) in enumerate(pairs):
+    for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, None)
         report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
-        if lower > 0:
+        if sigma_next > 0:
             fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=sigma)
             walk.measure(completed(operator, measurement, fitted))
             z = gaussian_noise(shape, generator, measurement.device)
-            x = walk.step(prediction, z, sigma, lower, eta, eta_b)
+            x = walk.step(prediction, z, sigma, sigma_next, eta, eta_b)
             del prediction, fitted, z
 
     clean = prediction.clean
