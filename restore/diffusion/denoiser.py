@@ -7,8 +7,7 @@ Every network speaks the same coordinates here, whatever it was trained on: ``x 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from pretrained.description import BackboneConfig, ModelConfig
 from restore.backbone import Backbone, build_backbone, mirror_to_multiple
 from restore.diffusion.predictor import PREFIX, Predictor
-from restore.diffusion.schedule import NoiseSchedule
+from restore.diffusion.protocol import Condition, Denoise, DenoiserLike, Prediction
 from restore.errors import BadArgument
 
 __all__ = [
@@ -32,29 +31,6 @@ __all__ = [
     "joined_state",
     "split_state",
 ]
-
-
-class Prediction(NamedTuple):
-    """What a network says of ``x = x0 + σ ε``; all are [B, C, H, W] in float32."""
-
-    clean: Tensor
-    """The estimate of x0, E[x0 | x]."""
-    noise: Tensor
-    """The estimate of ε; ``x = clean + σ noise``."""
-    variance_fraction: Tensor | None = None
-    """v of a network with a learned variance: where, in the logarithm, the variance of a reverse
-    step lies between β̃_t (0) and β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672,
-    eq. 15). Nothing holds it within [0, 1]."""
-
-
-class Condition(NamedTuple):
-    """A degraded picture at full size that the network sees beside the noisy one (SR3)."""
-
-    picture: Tensor
-    """[B, C, H, W] in [-1, 1]; zero where nothing is known."""
-    known: Tensor
-    """[B, 1, H, W]: 1 where the condition picture shows a pixel, `restore.diffusion.evidence.GREY`
-    where it shows its brightness alone, else 0. A predictor's answer shows every pixel."""
 
 
 def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic") -> Tensor:
@@ -72,11 +48,7 @@ def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic"
     )
 
 
-Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
-"""``denoise(x, sigma, condition)``: all that solvers know of a network."""
-
-
-class Denoiser:
+class Denoiser(DenoiserLike):
     """A network with the knowledge of what it was trained on.
 
     Args:
@@ -108,7 +80,6 @@ class Denoiser:
         self.config = config
         self.label = label
         self.predictor = predictor
-        self.schedule = NoiseSchedule.named(**config.schedule)
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
@@ -151,11 +122,6 @@ class Denoiser:
             else Denoiser(self.network, self.config, label, self.predictor)
         )
 
-    @property
-    def learned_variance(self) -> bool:
-        """Whether predictions come with a `Prediction.variance_fraction`."""
-        return self.config.backbone.learned_variance
-
     def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
         skip, out, scale = edm_scales(sigma, self.config.sigma_data)
         output, variance_fraction = self._run(
@@ -163,26 +129,6 @@ class Denoiser:
         )
         clean = skip * x + out * output
         return Prediction(clean, (x - clean) / sigma, variance_fraction)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the network can see a condition."""
-        return self.config.backbone.condition_channels > 0
-
-    @property
-    def prior(self) -> bool:
-        """Whether the network knows pictures without a condition."""
-        return not self.config.condition_required
-
-    @property
-    def one_step_from_zeros(self) -> bool:
-        """Whether the network restores in one step from zeros instead of from noise."""
-        return self.config.one_step == "zeros"
-
-    @property
-    def distilled_levels(self) -> tuple[float, ...] | None:
-        """See `ModelConfig.distilled_levels`."""
-        return self.config.distilled_levels
 
     @property
     def device(self) -> torch.device:

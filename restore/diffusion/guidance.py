@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise, Prediction
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 
 LogProbability = Callable[[Tensor, "Tensor | float"], Tensor]
 """``log_probability(x, sigma)``: log p(y | x) in nats, [B], of what is wanted of pictures [B, C, H,

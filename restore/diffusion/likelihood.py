@@ -11,8 +11,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import noise_like
 
 Density = Callable[[Tensor], Tensor]

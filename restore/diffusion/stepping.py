@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise, Prediction
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 
 
 class Step(NamedTuple):

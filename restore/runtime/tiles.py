@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from restore.backbone import mirror_to_multiple
-from restore.diffusion.denoiser import Condition, Denoiser, Prediction
+from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Predictor, numbers_of
+from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
 from restore.errors import BadArgument, RestoreError
 from restore.runtime.budget import LARGEST_TILE, SMALLEST_TILE, Budget, network_bytes
 from restore.runtime.devices import is_out_of_memory, release_memory
@@ -123,7 +124,6 @@ class _Tiles:
         self.overlap = overlap
         self.budget = budget
         self.notice = notice
-        self.learned_variance = denoise.learned_variance
         self._most: float = math.inf
         self._in_float32: Denoiser | None = None
 
@@ -167,7 +167,7 @@ class _Tiles:
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
 
-        whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.learned_variance)))
+        whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.denoise.learned_variance)))
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
 
         for group in _groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))):
@@ -276,7 +276,7 @@ class _Tiles:
         self.notice(f"not enough memory: going on with tiles of {smaller} pixels")
 
 
-class TiledDenoiser(_Tiles):
+class TiledDenoiser(_Tiles, DenoiserLike):
     __doc__ = _Tiles.__doc__
 
     def __init__(
@@ -289,12 +289,7 @@ class TiledDenoiser(_Tiles):
         notice: Notice = warnings.warn,
     ) -> None:
         super().__init__(denoise, tile, overlap, budget=budget, notice=notice)
-        self.schedule = denoise.schedule
-        self.conditional = denoise.conditional
         self.config = denoise.config
-        self.prior = denoise.prior
-        self.one_step_from_zeros = denoise.one_step_from_zeros
-        self.distilled_levels = denoise.distilled_levels
         self.predictor: TiledPredictor | None = None
         if denoise.predictor is not None:
             self.predictor = TiledPredictor(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.schedule import posterior_variance
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 from restore.errors import BadArgument, FileAccess

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.schedule import forward_variance, posterior_variance
 from restore.diffusion.stepping import (
     Callback,

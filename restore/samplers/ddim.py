@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.schedule import posterior_variance
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, falling_pairs, falling_pairs_for, report
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import (
     Callback,
     Generator,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 
 

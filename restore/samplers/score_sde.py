@@ -14,8 +14,8 @@ import numpy as np
 from scipy.integrate import RK45
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, falling_pairs_for, report
 from restore.samplers.dpm_solver_pp import integral
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from operators import LinearOperator, SpectralOperator
-from restore.diffusion.denoiser import Condition, Denoise, Prediction
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 from restore.diffusion.stepping import (
     Callback,
     Generator,

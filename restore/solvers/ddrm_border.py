@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from operators import ValidConvolution
-from restore.diffusion.denoiser import Denoise
+from restore.diffusion.protocol import Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralWalk, check_shares

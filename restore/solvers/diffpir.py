@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
-from restore.diffusion.denoiser import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import project
 

@@ -1,0 +1,132 @@
+"""The interface of a denoiser: all that samplers, solvers and methods know of a network.
+
+Denoisers take variance-exploding coordinates, whatever their network was trained on:
+``x = x0 + σ ε`` with pictures in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple, Protocol, Self
+
+from torch import Tensor
+
+from pretrained.description import ModelConfig, PredictorConfig
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.schedule import NoiseSchedule
+
+
+class Prediction(NamedTuple):
+    """Estimates of a network for ``x = x0 + σ ε``, all [B, C, H, W] in float32.
+
+    Attributes:
+        clean: estimate of x0, E[x0 | x].
+        noise: estimate of ε, such that ``x = clean + σ noise``.
+        variance_fraction: v of a network with a learned variance: where log Σ of a reverse step
+            lies between log β̃_t (0) and log β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv
+            2102.09672, eq. 15). It may leave [0, 1].
+    """
+
+    clean: Tensor
+    noise: Tensor
+    variance_fraction: Tensor | None = None
+
+
+class Condition(NamedTuple):
+    """A degraded picture at full size, which a conditional network sees beside the noisy one.
+
+    Attributes:
+        picture: [B, C, H, W] in [-1, 1]; 0 where nothing is known.
+        known: [B, 1, H, W], 1 where ``picture`` shows a pixel, `restore.diffusion.evidence.GREY`
+            where it shows only the brightness, else 0. The output of a predictor is all 1.
+    """
+
+    picture: Tensor
+    known: Tensor
+
+
+# denoise(x, sigma, condition): x is [B, C, H, W], sigma one noise level or [B].
+Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
+
+
+class PredictorLike(Protocol):
+    """A predictor of whole pictures, see `restore.diffusion.predictor`.
+
+    Attributes:
+        config: description of its network.
+    """
+
+    config: PredictorConfig
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """Return the least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1]."""
+
+
+class DenoiserLike(Protocol):
+    """A denoiser with its description; in one piece, or of large pictures in tiles.
+
+    A class that inherits from it sets the attributes and gets the properties, which follow from
+    the description.
+
+    Attributes:
+        config: description of the checkpoint.
+        predictor: the second network of the checkpoint; None if there is none.
+    """
+
+    config: ModelConfig
+    predictor: PredictorLike | None
+
+    @abstractmethod
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
+        """Estimate clean picture and noise.
+
+        Args:
+            x: [B, C, H, W].
+            sigma: noise level, one number or [B].
+            condition: see `Condition`; None is the unconditional prior.
+        """
+
+    @abstractmethod
+    def of_class(self, label: int | None) -> Self:
+        """Return the denoiser of one class, 0 to ``config.backbone.classes − 1``.
+
+        Args:
+            label: None for networks without classes.
+
+        Raises:
+            BadArgument: if there is no such class, or a class-conditional network gets None.
+        """
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """Noise schedule that the network was trained on."""
+        return NoiseSchedule.named(**self.config.schedule)
+
+    @property
+    def learned_variance(self) -> bool:
+        """Whether predictions come with a `Prediction.variance_fraction`."""
+        return self.config.backbone.learned_variance
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network can see a condition."""
+        return self.config.backbone.condition_channels > 0
+
+    @property
+    def prior(self) -> bool:
+        """Whether the network can be used without a condition."""
+        return not self.config.condition_required
+
+    @property
+    def one_step_from_zeros(self) -> bool:
+        """Whether the network restores in one step from zeros instead of noise."""
+        return self.config.one_step == "zeros"
+
+    @property
+    def distilled_levels(self) -> tuple[float, ...] | None:
+        """Noise levels that the network was distilled for, see `ModelConfig.distilled_levels`."""
+        return self.config.distilled_levels
