@@ -240,6 +240,7 @@ def test_the_manifest_knows_every_option_that_decides(command, place) -> None:
     same = ("sr", "in", "out", "--method", "sr3", "--steps", 2)
     assert command(*same).code == 0
     assert "other options" not in command(*same, "--batch", 2, "--yes", "--compare").err
+    before = files(Path("out"))
     for other in (
         ("--guidance", 2),
         ("--sampler", "ddim"),
@@ -253,6 +254,7 @@ def test_the_manifest_knows_every_option_that_decides(command, place) -> None:
         outcome = command(*same, *other)
         assert outcome.code == 6
         assert "2 restored with other options" in outcome.err, other
+        assert files(Path("out")) == before
 
 
 def test_every_option_from_a_file(command, place, network) -> None:

@@ -256,6 +256,7 @@ def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
 def test_mentions_a_border_that_photographs_have_not(command, place):
     told = command("solve", "in.png", "a.png", "--operator", "blur:box:3", *STEPS)
     assert "boundary=unknown suits a photograph" in told.err
+    before = pixels("a.png")
     for options in (
         ["--operator", "blur:box:3:boundary=symmetric"],
         ["--operator", "blur:box:3", "-q"],
@@ -263,6 +264,7 @@ def test_mentions_a_border_that_photographs_have_not(command, place):
         told = command("solve", "in.png", "a.png", "--overwrite", *options, *STEPS)
         assert told.code == 0
         assert "boundary" not in told.err
+        assert np.array_equal(pixels("a.png"), before)
 
 
 def test_samples(command, place):
@@ -390,6 +392,17 @@ def test_every_method_takes_what_resembles_a_task(command, place, text, method):
         *options,
     )
     assert outcome.code == 0, outcome.err
+
+    result = pixels("out.png")
+    given = pixels("in.png")
+    factor = 2 if text.startswith("down") else 1
+    assert result.shape == (SIZE[1] * factor, SIZE[0] * factor, 3)
+    operator = operators.parse(text).operator((3, *result.shape[:2]))
+    x = torch.from_numpy(result / 255).float().permute(2, 0, 1)[None]
+    y = torch.from_numpy(given / 255).float().permute(2, 0, 1)[None]
+    if text.startswith("mask"):
+        y = operator.A(y)
+    assert float((operator.A(x) - y).square().mean().sqrt()) < 0.5 * float(y.std())
 
 
 # --- what other tasks gained
@@ -798,9 +811,11 @@ def test_a_bad_measurement_does_not_end_the_run(command, place):
 
 def test_a_measurement_finds_its_files_from_anywhere(command, place, monkeypatch):
     assert command("degrade", "in.png", "out.png", "--operator", "mask:m.png").code == 0
+    assert command("solve", "out.npz", "here.png", *STEPS).code == 0
     (place / "elsewhere").mkdir()
     monkeypatch.chdir(place / "elsewhere")
     assert command("solve", "../out.npz", "again.png", *STEPS).code == 0
+    assert np.array_equal(pixels("again.png"), pixels("../here.png"))
 
 
 def test_the_same_operator_spelt_otherwise(command, place):

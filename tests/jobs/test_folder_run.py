@@ -96,6 +96,8 @@ def test_a_failed_picture_is_tried_again(command, picture, tmp_path) -> None:
         "failed",
         "done",
     ]
+    with Image.open(tmp_path / "out" / "b.png") as restored, Image.open(bad) as source:
+        assert restored.size == source.size
 
 
 def test_other_options_and_changed_inputs_are_told_and_nothing_is_replaced(
@@ -126,8 +128,13 @@ def test_another_mask_counts_as_other_options(command, picture, tmp_path) -> Non
         Image.fromarray(mask).save(tmp_path / f"{name}.png")
     run = ("inpaint", tmp_path / "in", tmp_path / "out", "--steps", 2, "--mask")
     assert command(*run, tmp_path / "one.png").code == 0
+    before = files(tmp_path / "out")
     assert "other options" in command(*run, tmp_path / "two.png").err
     assert "other options" not in command(*run, tmp_path / "one.png").err
+    assert files(tmp_path / "out") == before
+
+    assert command(*run, tmp_path / "two.png", "--overwrite").code == 0
+    assert files(tmp_path / "out") != before
 
 
 def test_a_kernel_file_that_changed_is_told(command, picture, tmp_path) -> None:
@@ -147,11 +154,14 @@ def test_a_kernel_file_that_changed_is_told(command, picture, tmp_path) -> None:
     )
     assert command(*words).code == 0
     assert "other options" not in command(*words).err
+    before = files(tmp_path / "out")
     Image.fromarray(np.eye(5, dtype=np.uint8) * 255).save(kernel)
     outcome = command(*words)
     assert outcome.code == 6
     assert "1 restored with other options: --overwrite redoes them" in outcome.err
+    assert files(tmp_path / "out") == before
     assert command(*words, "--overwrite").code == 0
+    assert files(tmp_path / "out") != before
     assert len(lines(tmp_path / "out")[-1]["options"]["files"][0]) == 64
 
 

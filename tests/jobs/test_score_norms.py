@@ -222,7 +222,10 @@ def test_the_cache_is_the_systems_or_the_named_one(monkeypatch, cache) -> None:
 def test_a_model_of_one_size_is_shown_that(command, photos, tmp_path) -> None:
     model = str(random_file(tmp_path / "fixed.safetensors", tiny(16)))
     words = ["score-norms", photos, "--model", model, "--count", 1, "--noise-levels", 2]
-    assert command(*words).code == 0
+    target = tmp_path / "norms.json"
+    assert command(*words, "--out", target).code == 0
+    assert len(ScoreNorms.load(target, model_digest(model)).sigmas) == 2
+
     outcome = command(*words, "--size", 32)
     assert outcome.code == 1
     assert "--size 32: must be 16" in outcome.err

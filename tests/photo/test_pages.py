@@ -109,8 +109,12 @@ def test_pages_of_one_file(command, tmp_path) -> None:
 
 
 def test_a_file_of_one_page_keeps_its_name(command, picture, tmp_path) -> None:
-    assert command("denoise", picture(), tmp_path / "out.png", "--pages", *DENOISE).code == 0
-    assert (tmp_path / "out.png").is_file()
+    source = picture()
+    assert command("denoise", source, tmp_path / "plain.png", *DENOISE).code == 0
+    assert command("denoise", source, tmp_path / "out.png", "--pages", *DENOISE).code == 0
+    assert np.array_equal(
+        read_photo(tmp_path / "out.png").pixels, read_photo(tmp_path / "plain.png").pixels
+    )
 
 
 def test_pages_in_a_folder_are_resumed_one_by_one(command, picture, tmp_path) -> None:

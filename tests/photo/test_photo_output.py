@@ -49,7 +49,9 @@ def test_format_of_one_picture(command, picture, tmp_path, name, format, suffix)
 
 def test_a_suffix_of_the_format_asked_for_stays(command, picture, tmp_path):
     assert command("denoise", picture("a.jpeg"), "--format", "jpeg", *FAST).code == 0
-    assert (tmp_path / "a-denoise.jpeg").exists()
+    assert sorted(files(tmp_path)) == ["a-denoise.jpeg", "a.jpeg"]
+    with Image.open(tmp_path / "a-denoise.jpeg") as im:
+        assert (im.format, im.size) == ("JPEG", (24, 16))
 
 
 def test_into_a_folder_that_exists(command, picture, tmp_path):
