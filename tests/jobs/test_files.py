@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pretrained import disk
 from restore import files
 from restore.errors import FileAccess
 from restore.files import remove_leftovers, write_atomically
@@ -49,7 +50,7 @@ def test_the_folder_is_synced_after_the_file(tmp_path: Path, monkeypatch) -> Non
     assert synced == [((tmp_path / "a.png").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="no file locks here")
+@pytest.mark.skipif(disk.fcntl is None, reason="no file locks here")
 def test_leftovers_of_a_killed_run_are_removed_and_files_being_written_stay(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.png"
     process = subprocess.Popen(
@@ -74,7 +75,7 @@ def test_leftovers_of_a_killed_run_are_removed_and_files_being_written_stay(tmp_
 
 
 def test_old_leftovers_go_where_locks_tell_nothing(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(disk, "fcntl", None)
     young = tmp_path / ".restore-1.tmp"
     old = tmp_path / ".restore-2.tmp"
     young.write_bytes(b"")
