@@ -1,4 +1,4 @@
-"""Linear degradations of pictures, with their singular value decomposition.
+"""Degradations of pictures: linear ones with their singular value decomposition, JPEG, rounding.
 
 >>> blur = gaussian_blur((3, 480, 640), sigma=2.0)
 >>> degrade = downsample(blur.output_shape, factor=4) @ blur
@@ -9,8 +9,18 @@
 """
 
 from operators import kernels, masks
-from operators.axes import AxesOperator
-from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.axes import AxesOperator, identity
+from operators.base import (
+    RANK_TOLERANCE,
+    Composition,
+    IterativeOperator,
+    LinearOperator,
+    Shape,
+    SpectralOperator,
+    compose,
+    composition_rule,
+)
+from operators.batch import BatchOperator, batch_of
 from operators.bayer import BAYER_PATTERNS, Bayer
 from operators.blur import (
     BOUNDARIES,
@@ -23,14 +33,6 @@ from operators.blur import (
 )
 from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, MaskedColor, color_mix, gray
-from operators.composition import (
-    BatchOperator,
-    Composition,
-    FunctionOperator,
-    adjoint_of,
-    batch_of,
-    compose,
-)
 from operators.convolution import (
     CONVOLUTION_BOUNDARIES,
     CircularConvolution,
@@ -39,19 +41,17 @@ from operators.convolution import (
     ValidConvolution,
     convolution,
 )
-from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
+from operators.function import FunctionOperator, adjoint_of
+from operators.grammar import Degradation
+from operators.iterative import conjugate_gradient, least_squares
+from operators.jpeg import Jpeg
 from operators.mask import Mask
-from operators.nonlinear import Jpeg, NonlinearChain, NonlinearOperator, Quantise
+from operators.nonlinear import NonlinearChain, NonlinearOperator
+from operators.quantise import Quantise
 from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
 from operators.sensing import BlockSensing, Hadamard, MaskedRows
-from operators.text import Degradation, parse
-
-
-def identity(input_shape: Shape) -> AxesOperator:
-    """The picture itself: the operator of denoising."""
-    return AxesOperator(input_shape)
-
+from operators.text import parse
 
 __all__ = [
     "BAYER_PATTERNS",
@@ -91,6 +91,7 @@ __all__ = [
     "check",
     "color_mix",
     "compose",
+    "composition_rule",
     "conjugate_gradient",
     "convolution",
     "ddrm_reference",

@@ -9,37 +9,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.base import (
+    RANK_TOLERANCE,
+    LinearOperator,
+    Shape,
+    SpectralOperator,
+    composition_rule,
+)
 
 Matrix = NDArray[np.float64]
-_AXES = ("channel", "height", "width")
 
-BAND_ROWS = 32
-"""Rows of a banded matrix that a CPU multiplies at a time (measured)."""
-
+# Blocks of rows, and the columns between which each has all that is not zero.
 Bands = list[tuple[slice, slice]]
-"""Blocks of rows, and the columns between which each has all that is not zero."""
+
+# Rows of a banded matrix that a CPU multiplies at a time (measured).
+BAND_ROWS = 32
+
+_AXES = ("channel", "height", "width")
 
 
 class AxesOperator(SpectralOperator):
     """``A = A_c ⊗ A_h ⊗ A_w``.
 
-    Separable blur with any boundary, antialiased re-sampling by any factor, mixing of colours and
+    Separable blur with any boundary, antialiased resampling by any factor, mixing of colours and
     every product of these are of this form. The SVD of a Kronecker product is the Kronecker product
     of the SVDs, so three small decompositions serve a picture of any size, square or not: memory
     and set-up grow with the sides of the picture, not with its area.
 
+    >>> pairs = np.kron(np.eye(2), [[0.5, 0.5]])  # means of two neighbours, along the width
+    >>> operator = AxesOperator((1, 1, 4), width=pairs)
+    >>> operator.A(torch.tensor([[[[1.0, 3.0, 5.0, 7.0]]]])).tolist()
+    [[[[2.0, 6.0]]]]
+
     Args:
         input_shape: (C, H, W) of the picture.
-        channel, height, width: matrices ``[m, n]`` with n the picture's size along that axis; None
-            leaves the axis as it is and costs nothing.
-        dtype: of the stored matrices. They are decomposed in float64 whatever it is, when the SVD
-            is first used: a factor of a composition never needs its own.
+        channel: Matrix ``[C', C]``; None leaves the axis as it is and costs nothing.
+        height: Matrix ``[H', H]`` or None.
+        width: Matrix ``[W', W]`` or None.
+        dtype: Type of the stored matrices. They are decomposed in float64 whatever it is, when the
+            SVD is first used: a factor of a composition never needs its own.
 
     Raises:
-        ValueError: a matrix is not two-dimensional, not finite, zero, or does not fit
+        ValueError: A matrix is not two-dimensional, not finite, zero, or does not fit
             ``input_shape``.
     """
+
+    _anchor: Tensor
+    _singular_values: Tensor | None
 
     def __init__(
         self,
@@ -57,14 +73,9 @@ class AxesOperator(SpectralOperator):
         rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
         super().__init__(input_shape, (rows[0], rows[1], rows[2]))
         self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
-        self._bands = {
-            ("matrix", axis): (_bands(m), _bands(m.T))
-            for axis, m in enumerate(matrices)
-            if axis > 0 and m is not None
-        }
-        self.register_buffer(
-            "_anchor", torch.empty(0, dtype=dtype)
-        )  # says where and in which type buffers belong
+        self._bands = {("matrix", axis): pair for axis, pair in _bands_by_axis(matrices).items()}
+        # Says where and in which type buffers belong.
+        self.register_buffer("_anchor", torch.empty(0, dtype=dtype))
 
         for axis, matrix in enumerate(matrices):
             self.register_buffer(
@@ -78,46 +89,58 @@ class AxesOperator(SpectralOperator):
         self._inverts_by_axes = False
 
     @property
-    def singular_values(self) -> Tensor:  # type: ignore[override]
-        """Those of the axes multiplied out; the first use of the SVD computes it."""
-        self._decomposed()
+    def singular_values(self) -> Tensor:
+        """Products of the axes' singular values ``[C', H', W']``; the first use computes them."""
+        if self._singular_values is None:
+            self._singular_values = self._decompose()
         return self._singular_values
 
+    @property
+    def is_identity(self) -> bool:
+        """True if every axis is left as it is."""
+        return all(matrix is None for matrix in self.matrices)
+
+    @property
+    def only_mixes_colors(self) -> bool:
+        """True if every pixel's colour is multiplied by a matrix and nothing else is done."""
+        channel, height, width = self.matrices
+        return channel is not None and height is None and width is None
+
     @torch.inference_mode(False)  # what stays must be usable outside of it
-    def _decompose(self) -> None:
+    def _decompose(self) -> Tensor:
+        """Keep the SVD along each axis; return the singular values ``[C', H', W']``."""
         decompositions = _svds(self.matrices)
         values = []
         for axis, decomposition in enumerate(decompositions):
-            left, s, right = decomposition or (None, np.ones(self.input_shape[axis]), None)
-            values.append(s)
-            setattr(self, f"left_{axis}", self._like_anchor(left))
-            setattr(self, f"right_{axis}", self._like_anchor(right))
+            size = self.input_shape[axis]
+            values.append(np.ones(size) if decomposition is None else decomposition[1])
+            if decomposition is not None:
+                setattr(self, f"left_{axis}", self._to_anchor(decomposition[0]))
+                setattr(self, f"right_{axis}", self._to_anchor(decomposition[2]))
 
         singular_values = _kronecker(values)
-        self._singular_values = self._like_anchor(singular_values)
         if (singular_values > 0).all():
             self._invert(decompositions)
 
+        return self._to_anchor(singular_values)
+
     def _invert(self, decompositions: Sequence[tuple[Matrix, Matrix, Matrix] | None]) -> None:
-        """Keep the inverses along the axes if they, too, have bands: far from the diagonal those of
-        well-conditioned matrices fall below rounding."""
+        """Keep the inverses along the axes if they, too, have bands.
+
+        Far from the diagonal the inverses of well-conditioned matrices fall below rounding.
+        """
         smallest = torch.finfo(self._anchor.dtype).eps
         inverses = [None if one is None else _inverse(*one, smallest) for one in decompositions]
-        bands = {
-            axis: (_bands(m), _bands(m.T))
-            for axis, m in enumerate(inverses)
-            if axis > 0 and m is not None
-        }
+        bands = _bands_by_axis(inverses)
         if all(band is not None for pair in bands.values() for band in pair):
             self._bands |= {("inverse", axis): pair for axis, pair in bands.items()}
             for axis, inverse in enumerate(inverses):
-                setattr(self, f"inverse_{axis}", self._like_anchor(inverse))
+                if inverse is not None:
+                    setattr(self, f"inverse_{axis}", self._to_anchor(inverse))
             self._inverts_by_axes = True
 
-    def _like_anchor(self, array: Matrix | None) -> Tensor | None:
-        """Narrowed before it moves: not every device has float64."""
-        if array is None:
-            return None
+    def _to_anchor(self, array: Matrix) -> Tensor:
+        """Narrow an array before it moves: not every device has float64."""
         return torch.from_numpy(array).to(self._anchor.dtype).to(self._anchor.device)
 
     def A(self, x: Tensor) -> Tensor:
@@ -139,41 +162,29 @@ class AxesOperator(SpectralOperator):
         return self._by_svd("left", y, transpose=True)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        self._decomposed()
-        return (
-            self._along_axes("inverse", y) if self._inverts_by_axes else super().pseudo_inverse(y)
-        )
+        if self._has_inverses():
+            return self._along_axes("inverse", y)
+        return super().pseudo_inverse(y)
 
     def onto_row_space(self, x: Tensor) -> Tensor:
-        self._decomposed()
-        return (
-            self.pseudo_inverse(self.A(x)) if self._inverts_by_axes else super().onto_row_space(x)
-        )
+        if self._has_inverses():
+            return self.pseudo_inverse(self.A(x))
+        return super().onto_row_space(x)
 
-    def __matmul__(self, first: LinearOperator) -> LinearOperator:
-        """``(second @ first).A(x) = second.A(first.A(x))``: the small matrices multiply, the SVD
-        survives.
-        """
-        if not isinstance(first, AxesOperator):
-            return super().__matmul__(first)
-        if self.input_shape != first.output_shape:
-            raise ValueError(
-                f"cannot apply {self.input_shape} -> … after … -> {first.output_shape}"
-            )
+    def _has_inverses(self) -> bool:
+        """True if the decomposition found inverses along the axes that are worth keeping."""
+        self._ensure_decomposition()
+        return self._inverts_by_axes
 
-        products = [_product(b, a) for b, a in zip(self.matrices, first.matrices, strict=True)]
-
-        return AxesOperator(first.input_shape, *products, dtype=self._anchor.dtype)
-
-    def _decomposed(self) -> None:
-        if self._singular_values is None:
-            self._decompose()
+    def _ensure_decomposition(self) -> None:
+        _ = self.singular_values
 
     def _by_svd(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
-        self._decomposed()
+        self._ensure_decomposition()
         return self._along_axes(name, x, transpose=transpose)
 
     def _along_axes(self, name: str, x: Tensor, *, transpose: bool = False) -> Tensor:
+        """Multiply ``x [B, C, H, W]`` by the stored matrices of this name along their axes."""
         channel, height, width = (getattr(self, f"{name}_{axis}") for axis in range(3))
         if transpose:
             channel, height, width = (None if m is None else m.mT for m in (channel, height, width))
@@ -181,26 +192,52 @@ class AxesOperator(SpectralOperator):
         rows, columns = (self._bands_of(name, axis, transpose, x.device) for axis in (1, 2))
         if channel is not None:
             x = torch.einsum("dc,bchw->bdhw", channel, x)
+
+        # The enlarging axis last: fewer multiplications.
         if height is not None and width is not None and height.shape[0] > height.shape[1]:
-            x, width = (
-                _multiply(width, x, -1, columns),
-                None,
-            )  # the enlarging axis last: fewer multiplications
+            return _multiply(height, _multiply(width, x, -1, columns), -2, rows)
 
         if height is not None:
             x = _multiply(height, x, -2, rows)
+        if width is not None:
+            x = _multiply(width, x, -1, columns)
 
-        return x if width is None else _multiply(width, x, -1, columns)
+        return x
 
     def _bands_of(
         self, name: str, axis: int, transpose: bool, device: torch.device
     ) -> Bands | None:
-        """Of a matrix that a CPU multiplies faster in parts. A GPU takes the whole, in one
-        launch.
-        """
+        """Bands of a matrix that a CPU multiplies in parts; a GPU takes the whole in one launch."""
         if device.type != "cpu" or (name, axis) not in self._bands:
             return None
         return self._bands[name, axis][transpose]
+
+
+def identity(input_shape: Shape) -> AxesOperator:
+    """Return the picture itself: the operator of denoising.
+
+    >>> identity((3, 8, 8)).is_identity
+    True
+    """
+    return AxesOperator(input_shape)
+
+
+@composition_rule
+def _without_identity(second: LinearOperator, first: LinearOperator) -> LinearOperator | None:
+    if isinstance(second, AxesOperator) and second.is_identity:
+        return first
+    if isinstance(first, AxesOperator) and first.is_identity:
+        return second
+    return None
+
+
+@composition_rule
+def _product_along_axes(second: LinearOperator, first: LinearOperator) -> AxesOperator | None:
+    if not (isinstance(second, AxesOperator) and isinstance(first, AxesOperator)):
+        return None
+
+    products = [_product(b, a) for b, a in zip(second.matrices, first.matrices, strict=True)]
+    return AxesOperator(first.input_shape, *products, dtype=second._anchor.dtype)
 
 
 def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
@@ -217,9 +254,7 @@ def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
 
 
 def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matrix] | None]:
-    """Thin SVD (U, s, V) of each matrix; equal ones, as of a square picture, are decomposed
-    once.
-    """
+    """Thin SVD (U, s, V) of each matrix; equal ones, as in a square picture, share one."""
     done: list[tuple[Matrix, tuple[Matrix, Matrix, Matrix]]] = []
     result: list[tuple[Matrix, Matrix, Matrix] | None] = []
     for matrix in matrices:
@@ -237,7 +272,7 @@ def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matri
 def _svd(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """Thin SVD (U, s, V) of a matrix.
 
-    One that equals itself turned by 180°, as blurs and re-samplings by mirrored kernels do, takes
+    A matrix that equals itself turned by 180°, as blur and resampling by mirrored kernels do, takes
     even signals to even ones and odd to odd ones: its SVD is that of two matrices of half its
     sides, a quarter of the work.
     """
@@ -258,8 +293,8 @@ def _svd(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
 
 
 def _inverse(left: Matrix, s: Matrix, right: Matrix, smallest: float) -> Matrix:
-    """``V Σ⁻¹ Uᵀ`` without what is below this share of the largest entry."""
-    inverse = (right / s) @ left.T
+    """``V Σ⁻¹ Uᵀ`` without entries below the fraction ``smallest`` of the largest one."""
+    inverse: Matrix = (right / s) @ left.T
     inverse[np.abs(inverse) < smallest * np.abs(inverse).max()] = 0
     return inverse
 
@@ -272,15 +307,28 @@ def _fold(columns: Matrix, sign: int) -> Matrix:
 
 
 def _unfold(halves: Sequence[Matrix], size: int) -> Matrix:
-    """The signals [size, …] of even and then of odd coordinates."""
-    (even, odd), half = halves, size // 2
+    """Inverse of `_fold`: signals ``[size, …]`` from their even and their odd coordinates."""
+    even, odd = halves
+    half = size // 2
+
     middle = np.concatenate([even[half:], np.zeros((size % 2, odd.shape[1]))], axis=1)
     upper, lower = (np.concatenate([even[:half], sign * odd], axis=1)[:half] for sign in (1, -1))
     return np.concatenate([upper / np.sqrt(2), middle, lower[::-1] / np.sqrt(2)])
 
 
+def _bands_by_axis(
+    matrices: Sequence[Matrix | None],
+) -> dict[int, tuple[Bands | None, Bands | None]]:
+    """Bands of the height's and the width's matrices, each as it is and transposed."""
+    return {
+        axis: (_bands(matrix), _bands(matrix.T))
+        for axis, matrix in enumerate(matrices)
+        if axis > 0 and matrix is not None
+    }
+
+
 def _bands(matrix: Matrix) -> Bands | None:
-    """None where they would save less than half of the multiplications."""
+    """Bands of a matrix; None where they would save less than half of the multiplications."""
     bands = []
     for start in range(0, len(matrix), BAND_ROWS):
         rows = slice(start, min(start + BAND_ROWS, len(matrix)))
@@ -292,15 +340,17 @@ def _bands(matrix: Matrix) -> Bands | None:
 
 
 def _multiply(matrix: Tensor, x: Tensor, dim: int, bands: Bands | None) -> Tensor:
-    """``matrix @ x`` along the height (dim −2) or the width (−1) of ``x [B, C, H, W]``, in parts if
-    it has bands.
+    """Multiply along the height (dim −2) or the width (−1) of ``x [B, C, H, W]``.
+
+    A matrix with bands is multiplied in parts.
     """
     if bands is None:
         return matrix @ x if dim == -2 else x @ matrix.mT
 
-    product = x.new_empty(
-        [len(matrix) if d == x.ndim + dim else size for d, size in enumerate(x.shape)]
-    )
+    shape = list(x.shape)
+    shape[dim] = len(matrix)
+    product = x.new_empty(shape)
+
     for rows, columns in bands:
         part = matrix[rows, columns]
         seen = x.narrow(dim, columns.start, columns.stop - columns.start)
@@ -312,12 +362,14 @@ def _multiply(matrix: Tensor, x: Tensor, dim: int, bands: Bands | None) -> Tenso
 
 
 def _kronecker(values: Sequence[Matrix]) -> Matrix:
-    product = np.einsum("c,h,w->chw", *values)
+    """Products ``[C', H', W']`` of the axes' singular values, negligible ones set to zero."""
+    product: Matrix = np.einsum("c,h,w->chw", *values)
     product[product < RANK_TOLERANCE * product.max()] = 0
     return product
 
 
 def _product(second: Matrix | None, first: Matrix | None) -> Matrix | None:
+    """``second @ first`` where None is the identity."""
     if second is None or first is None:
         return first if second is None else second
     return second @ first

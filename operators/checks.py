@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from operators.base import LinearOperator, SpectralOperator
-from operators.composition import BatchOperator
+from operators.batch import BatchOperator
 from operators.overlap_save import OverlapSave
 
 _SCALES = (1e-3, 1.0, 1e3)

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from operators.axes import AxesOperator
-from operators.base import Shape, SpectralOperator
+from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
 from operators.mask import Mask
 
+# Weights of ITU-R BT.601, with which Pillow, OpenCV and most cameras make a grey picture.
 LUMA_BT601 = (0.299, 0.587, 0.114)
-"""Weights of ITU-R BT.601, with which Pillow, OpenCV and most cameras make a grey picture."""
 
 
 def gray(
@@ -23,10 +23,18 @@ def gray(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Colour to grey: one channel, the weighted sum of the picture's channels.
+    """Turn colour into grey: one channel, the weighted sum of the picture's channels.
+
+    >>> gray((3, 4, 4)).output_shape
+    (1, 4, 4)
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        weights: Weight of each channel.
+        dtype: Type of the stored matrix.
 
     Raises:
-        ValueError: as many weights as channels are needed.
+        ValueError: There are more or fewer weights than channels.
     """
     if len(weights) != input_shape[0]:
         raise ValueError(f"{input_shape[0]} channels need as many weights, not {len(weights)}")
@@ -36,15 +44,22 @@ def gray(
 def color_mix(
     input_shape: Shape, matrix: ArrayLike, *, dtype: torch.dtype = torch.float32
 ) -> AxesOperator:
-    """Every pixel's colour times a matrix: ``[C, H, W]`` to ``[m, H, W]``.
+    """Multiply every pixel's colour by a matrix: ``[C, H, W]`` to ``[m, H, W]``.
+
+    >>> swap = color_mix((3, 1, 1), [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    >>> swap.A(torch.tensor([0.1, 0.5, 0.9]).reshape(1, 3, 1, 1)).flatten().tolist() == (
+    ...     torch.tensor([0.9, 0.5, 0.1]).tolist()
+    ... )
+    True
 
     Args:
         input_shape: (C, H, W) of the picture.
         matrix: ``[m, C]``, a row for each channel of the measurement: 1×3 is a grey picture, 3×3
             the colour matrix of a camera. m may exceed C, and rows may depend on each other.
+        dtype: Type of the stored matrix.
 
     Raises:
-        ValueError: the matrix has another shape, is not finite, or is all zero.
+        ValueError: The matrix has another shape, is not finite, or is all zero.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     channels = input_shape[0]
@@ -60,20 +75,29 @@ def color_mix(
 class MaskedColor(SpectralOperator):
     """``y = known · (matrix · x)``: colours mixed, then the same pixels lost in all mixed channels.
 
-    Colouring a grey picture with holes is one. ``A = A_c ⊗ M`` with M the diagonal of the map, so
-    its SVD is that of the small colour matrix times the map: ``U = U_c``, ``V = V_c``, singular
-    values ``s_c ⊗ known``. A map per channel would break this, and is refused.
+    The measurement of a grey picture with holes is an example. ``A = A_c ⊗ M`` with M the diagonal
+    of the map, so its SVD is that of the small colour matrix times the map: ``U = U_c``,
+    ``V = V_c``, singular values ``s_c ⊗ known``. A map for each channel would break this, and is
+    refused.
+
+    >>> import operators
+    >>> known = operators.masks.box((8, 8), 2, 2)
+    >>> isinstance(operators.Mask((1, 8, 8), known) @ gray((3, 8, 8)), MaskedColor)
+    True
 
     Args:
         input_shape: (C, H, W) of the picture.
-        matrix: ``[m, C]`` as of `color_mix`.
+        matrix: ``[m, C]``, see `color_mix`.
         known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, or ``[B, 1, H, W]`` for
             one map per picture of a batch.
+        dtype: Type of the stored matrix and map.
 
     Raises:
-        ValueError: the matrix or the map does not fit the picture, or the map has other values than
+        ValueError: The matrix or the map does not fit the picture, or the map has other values than
             0 and 1.
     """
+
+    known: Tensor
 
     def __init__(
         self,
@@ -109,3 +133,29 @@ class MaskedColor(SpectralOperator):
 
     def Ut(self, y: Tensor) -> Tensor:
         return self.color.Ut(y)
+
+
+@composition_rule
+def _mask_after_colors(second: LinearOperator, first: LinearOperator) -> MaskedColor | None:
+    if not (isinstance(second, Mask) and second.alike_in_channels):
+        return None
+
+    known = second.singular_values[..., :1, :, :]
+    if isinstance(first, MaskedColor):
+        known = known * first.known
+        return MaskedColor(first.input_shape, first.matrix, known, dtype=known.dtype)
+    if isinstance(first, AxesOperator) and first.only_mixes_colors:
+        return MaskedColor(first.input_shape, first.matrices[0], known, dtype=known.dtype)
+
+    return None
+
+
+@composition_rule
+def _colors_after_mask(second: LinearOperator, first: LinearOperator) -> MaskedColor | None:
+    if not (isinstance(second, AxesOperator) and second.only_mixes_colors):
+        return None
+    if not (isinstance(first, Mask) and first.alike_in_channels):
+        return None
+
+    known = first.singular_values[..., :1, :, :]
+    return MaskedColor(first.input_shape, second.matrices[0], known, dtype=known.dtype)

@@ -11,9 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from operators.axes import AxesOperator
-from operators.base import RANK_TOLERANCE, LinearOperator, Shape, SpectralOperator
+from operators.base import (
+    RANK_TOLERANCE,
+    IterativeOperator,
+    LinearOperator,
+    Shape,
+    SpectralOperator,
+)
 from operators.blur import BOUNDARIES, extension_matrix
-from operators.iterative import IterativeOperator, conjugate_gradient
+from operators.iterative import conjugate_gradient
 from operators.overlap_save import OverlapSave
 
 Array = NDArray[np.float64]

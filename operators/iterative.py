@@ -9,8 +9,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator
-
 Map = Callable[[Tensor], Tensor]
 
 CHECK_EVERY = 5
@@ -109,31 +107,6 @@ def least_squares(
         p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
 
     return x
-
-
-class IterativeOperator(LinearOperator):
-    """An operator with ``A`` and ``At`` and no decomposition: `pseudo_inverse` is `least_squares`.
-
-    Its error relative to ``‖A⁺ y‖`` is at most about ``κ² · rtol``, κ being the ratio of the
-    largest singular value to the smallest that is not zero, and about ``κ`` iterations bring one
-    more digit. So κ up to some tens is solved to rounding; a strong blur (κ = 10⁶) is not, and
-    there the answer after ``iterations`` is a smooth, regularised one: components whose singular
-    value is small are missing rather than amplified.
-
-    Attributes:
-        rtol: where the iteration stops; None is 1e-6, or 1e-12 in float64.
-        iterations: at most so many.
-    """
-
-    rtol: float | None = None
-    iterations: int = 200
-
-    def pseudo_inverse(self, y: Tensor) -> Tensor:
-        return least_squares(self.A, self.At, y, **self._stop(y))
-
-    def _stop(self, y: Tensor) -> dict[str, float]:
-        default = 1e-12 if y.dtype == torch.float64 else 1e-6
-        return {"rtol": default if self.rtol is None else self.rtol, "iterations": self.iterations}
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators.base import Shape, SpectralOperator
+from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
 
 
 class Mask(SpectralOperator):
     """``y = known · x``: unknown pixels are zero in the measurement.
 
     Its SVD is trivial: U and V are the identity and the singular values are the map itself.
+    `operators.masks` makes maps.
+
+    >>> mask = Mask((1, 2, 2), torch.tensor([[True, False], [True, True]]))
+    >>> mask.A(torch.full((1, 1, 2, 2), 0.5)).tolist()
+    [[[[0.5, 0.0], [0.5, 0.5]]]]
 
     Args:
         input_shape: (C, H, W) of the picture.
         known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, ``[C, H, W]`` for one map
             per channel, or ``[B, 1 or C, H, W]`` for one map per picture of a batch.
+        dtype: Type of the stored map.
 
     Raises:
-        ValueError: the map does not fit the picture, or has other values than 0 and 1.
+        ValueError: The map does not fit the picture, or has other values than 0 and 1.
     """
 
     def __init__(
@@ -55,3 +61,18 @@ class Mask(SpectralOperator):
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return self.singular_values * y
+
+    @property
+    def alike_in_channels(self) -> bool:
+        """True if every channel has the same map."""
+        known = self.singular_values
+        return bool((known == known[..., :1, :, :]).all())
+
+
+@composition_rule
+def _both_masks(second: LinearOperator, first: LinearOperator) -> Mask | None:
+    if not (isinstance(second, Mask) and isinstance(first, Mask)):
+        return None
+
+    known = second.singular_values * first.singular_values
+    return Mask(first.input_shape, known, dtype=second.singular_values.dtype)

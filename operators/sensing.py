@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators.base import Shape, SpectralOperator
+from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
+from operators.mask import Mask
 
+# Largest side of a block: its matrix has ``share · block⁴`` values, 17 million of them at most.
 MAX_BLOCK = 64
-"""Largest side of a block: its matrix has ``share · block⁴`` values, 17 million of them at most."""
 
+# A Walsh–Hadamard transform is made of matrices of at most 2⁵ rows (measured).
 FACTOR_BITS = 5
-"""A Walsh–Hadamard transform is made of matrices of at most 2⁵ rows (measured)."""
 
 
 class OrthonormalRows(SpectralOperator):
@@ -46,12 +47,19 @@ class OrthonormalRows(SpectralOperator):
 
 
 class MaskedRows(SpectralOperator):
-    """Some of the measurements of an operator with orthonormal rows: ``y = known · Vᵀ x``, with
-    known as its spectrum.
+    """Some of the measurements of an operator with orthonormal rows: ``y = known · Vᵀ x``.
+
+    Its singular values are the map itself.
+
+    >>> import operators
+    >>> known = operators.masks.box((4, 4), 2, 2)
+    >>> isinstance(operators.Mask((1, 4, 4), known) @ operators.Bayer((3, 4, 4)), MaskedRows)
+    True
 
     Args:
-        rows: the operator.
-        known: 1 where a value was measured, else 0: of the shape of its measurement, or [B, …].
+        rows: The operator.
+        known: 1 where a value was measured, else 0: ``[*rows.output_shape]``, or with a batch axis
+            in front for one map per picture.
     """
 
     def __init__(self, rows: OrthonormalRows, known: Tensor) -> None:
@@ -70,6 +78,17 @@ class MaskedRows(SpectralOperator):
 
     def Ut(self, y: Tensor) -> Tensor:
         return y
+
+
+@composition_rule
+def _mask_after_rows(second: LinearOperator, first: LinearOperator) -> MaskedRows | None:
+    if not isinstance(second, Mask):
+        return None
+    if isinstance(first, OrthonormalRows):
+        return MaskedRows(first, second.singular_values)
+    if isinstance(first, MaskedRows):
+        return MaskedRows(first.rows, second.singular_values * first.singular_values)
+    return None
 
 
 class Hadamard(OrthonormalRows):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import operators
 from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
-from operators.text import Degradation, Part
+from operators.grammar import Degradation, Part
 from restore.errors import BadArgument, FileAccess
 from restore.methods.settings import Options, settings_for
 from restore.photo.encode import quantise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators.nonlinear import Jpeg, JpegTables, jpeg_tables
+from operators.jpeg import Jpeg, JpegTables, jpeg_tables
 
 
 class JpegFiles:

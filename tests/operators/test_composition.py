@@ -12,17 +12,23 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import operators
-from operators import AxesOperator, LinearOperator, Mask, check, dense_matrix
-from operators.composition import (
+from operators import (
+    AxesOperator,
     BatchOperator,
     Composition,
     FunctionOperator,
-    SpectralBatchOperator,
+    IterativeOperator,
+    LinearOperator,
+    Mask,
     adjoint_of,
     batch_of,
+    check,
     compose,
+    conjugate_gradient,
+    dense_matrix,
+    least_squares,
 )
-from operators.iterative import IterativeOperator, conjugate_gradient, least_squares
+from operators.batch import SpectralBatchOperator
 
 SHAPE = (3, 6, 5)
 TOLERANCES = [(torch.float32, 1e-4), (torch.float64, 1e-8)]

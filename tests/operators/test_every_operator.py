@@ -539,7 +539,7 @@ def pictures_of(operator: LinearOperator, default: int = 2) -> int:
     counts = {
         len(part.operators)
         for part in operator.modules()
-        if isinstance(part, operators.composition.BatchOperator)
+        if isinstance(part, operators.BatchOperator)
     }
     counts |= {
         len(part.singular_values)

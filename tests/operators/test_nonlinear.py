@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from operators.nonlinear import Jpeg, Quantise
+from operators import Jpeg, Quantise
 
 PHOTO = Image.open(Path(__file__).parents[1] / "fixtures" / "crop_a.png").convert("RGB")
 SUBSAMPLINGS = ("4:2:0", "4:4:4")

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import operators
-from operators import Mask, check, dense_matrix
-from operators.composition import compose
+from operators import Mask, check, compose, dense_matrix
 from operators.reference import REFERENCE_NAMES, ddrm_reference
 
 KERNELS = {

@@ -14,7 +14,8 @@ from PIL import Image
 
 import operators
 from operators import kernels, masks, parse
-from operators.text import _quoted, _split, _unquoted
+from operators.grammar import quoted, shown
+from operators.text import _split, _unquoted
 from operators.vocabulary import WORDS
 
 SHAPE = (3, 48, 64)
@@ -73,9 +74,7 @@ def test_every_parameter_can_be_named_and_has_its_default(name: str, files) -> N
 
 def _texts(part) -> list[str]:
     """Every value of a part as it is written."""
-    from operators.text import _shown
-
-    return [_shown(part.values[p.name]) for p in part.word.parameters]
+    return [shown(part.values[p.name]) for p in part.word.parameters]
 
 
 WRITTEN = {
@@ -105,9 +104,9 @@ def test_prints_back_what_it_read(text: str, printed: str) -> None:
 @given(st.text(min_size=1, max_size=12))
 @settings(deadline=None, max_examples=200)
 def test_any_path_survives_quoting(path: str) -> None:
-    assert _unquoted(_quoted(path)) == path
-    assert _split(f"{_quoted(path)}:x", ":") == [_quoted(path), "x"]
-    assert parse(f"blur:file:{_quoted(path)}+gray").parts[0].values["path"] == path
+    assert _unquoted(quoted(path)) == path
+    assert _split(f"{quoted(path)}:x", ":") == [quoted(path), "x"]
+    assert parse(f"blur:file:{quoted(path)}+gray").parts[0].values["path"] == path
 
 
 @given(st.text(alphabet='blur:gaussianmk.+="0123x,/-', max_size=25))

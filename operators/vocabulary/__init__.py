@@ -1,0 +1,54 @@
+"""The words of `operators.text`: every degradation that can be written.
+
+A word is a `Word`: its name, its parameters, and how the operator is built. A new one is defined in
+the file of its family and gets a line in the list below.
+"""
+
+from __future__ import annotations
+
+from operators.axes import identity
+from operators.grammar import Word
+from operators.vocabulary import (
+    color,
+    convolution,
+    masks,
+    nonlinear,
+    reference,
+    resample,
+    sensing,
+)
+
+IDENTITY = Word("identity", "the picture itself, for denoising", (), identity, "identity")
+
+# In the order of a listing.
+_WORDS = (
+    IDENTITY,
+    convolution.GAUSSIAN,
+    convolution.BOX,
+    convolution.MOTION,
+    convolution.SHAKE,
+    convolution.DISK,
+    convolution.FILE,
+    resample.BICUBIC,
+    resample.AREA,
+    resample.LANCZOS,
+    masks.FILE,
+    masks.RANDOM,
+    masks.STROKES,
+    masks.BOX,
+    masks.BORDER,
+    masks.LINES,
+    masks.CHECKERBOARD,
+    masks.GRID,
+    color.GRAY,
+    color.MIX,
+    color.BAYER,
+    sensing.HADAMARD,
+    sensing.BLOCKS,
+    nonlinear.QUANTISE,
+    nonlinear.JPEG,
+    *reference.REFERENCES,
+)
+
+# Words by their names.
+WORDS: dict[str, Word] = {word.name: word for word in _WORDS}

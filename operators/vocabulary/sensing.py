@@ -1,0 +1,44 @@
+"""Words for compressed sensing: ``hadamard:0.25``, ``blocks:0.25``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.base import Shape
+from operators.grammar import Parameter, Word
+from operators.sensing import MAX_BLOCK, BlockSensing, Hadamard
+from operators.vocabulary.parameters import SEED, SHARE, whole_from
+
+
+def _size_unknown(shape: Shape, **_: Any) -> Shape:
+    raise ValueError(
+        "its measurement does not tell the size of the picture; say which (--size WIDTHxHEIGHT)"
+    )
+
+
+HADAMARD = Word(
+    "hadamard",
+    "the first Walsh-Hadamard coefficients of shuffled pixels",
+    (SHARE, SEED),
+    Hadamard,
+    "hadamard:0.25",
+    grow=_size_unknown,
+)
+BLOCKS = Word(
+    "blocks",
+    "random orthonormal sums over the pixels of blocks",
+    (
+        SHARE,
+        Parameter(
+            "block",
+            whole_from(1),
+            f"side of a block in pixels, up to {MAX_BLOCK}",
+            32,
+            unit="pixels",
+        ),
+        SEED,
+    ),
+    BlockSensing,
+    "blocks:0.25",
+    grow=_size_unknown,
+)
