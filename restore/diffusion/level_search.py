@@ -1,10 +1,10 @@
-"""The search of a few noise levels by what they make of held-out pictures.
+"""Search for a few noise levels by the quality of held-out pictures.
 
-A network that is told its noise level can walk down any levels, so those of a few steps are found
-after training, by trying them: WaveGrad (Chen et al. 2020, arXiv 2009.00713) tries a grid of values
-for each of six steps, SR3 (Saharia et al. 2021, arXiv 2104.07636) simple schedules by the FID of
-held-out pictures, since PSNR does not tell how they look. Here a schedule has four numbers,
-whatever its length; a coarse grid of them is tried, then the best of it refined.
+The noise levels of a network that takes continuous ones can be chosen after training, by trial.
+WaveGrad (Chen et al. 2020, arXiv 2009.00713) tries a grid of values for each of six steps; SR3
+(Saharia et al. 2021, arXiv 2104.07636) tries simple schedules and compares the FID of held-out
+pictures, since PSNR does not measure perceptual quality. Here a schedule has four parameters,
+whatever its length; the best point of a coarse grid is refined.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from restore.diffusion.schedule import NoiseSchedule, karras_between
 
 
 class Levels(NamedTuple):
-    """A family of falling noise levels and how they are walked.
+    """Parameters of a sampling schedule: EDM's grid between two levels, and η.
 
-    It is EDM's grid (Karras et al. 2022, arXiv 2206.00364, eq. 5) between any two ends.
+    Karras et al. 2022, arXiv 2206.00364, eq. 5.
 
     Attributes:
         highest, lowest: σ of the first and of the last step.
-        rho: ρ; 1 is uniform in σ, towards infinity uniform in log σ.
-        eta: share of fresh noise in each step, in [0, 1].
+        rho: ρ; 1 is uniform in σ, infinity uniform in log σ.
+        eta: Fraction of fresh noise in each step, in [0, 1].
     """
 
     highest: float
@@ -33,19 +33,19 @@ class Levels(NamedTuple):
     eta: float
 
     def sigmas(self, steps: int) -> tuple[float, ...]:
-        """The levels without the final 0."""
+        """Noise levels without the final 0."""
         return tuple(
             float(sigma) for sigma in karras_between(self.highest, self.lowest, steps, self.rho)
         )
 
 
 class Axis(NamedTuple):
-    """What is tried of one number.
+    """Values to try for one parameter.
 
     Attributes:
-        coarse: values of the grid.
-        least, most: between which it is refined.
-        stride: of the first refinement: a factor, or of ``eta`` a difference.
+        coarse: Values of the coarse grid.
+        least, most: Range of the refinement.
+        stride: First step of the refinement: a factor if above 1, else a difference.
     """
 
     coarse: tuple[float, ...]
@@ -54,15 +54,16 @@ class Axis(NamedTuple):
     stride: float
 
     def moved(self, value: float, by: float) -> float:
-        """Six digits are kept, so that the same place is the same number however it was reached."""
+        """Return a value moved by a fraction of the stride, within the range.
+
+        It is rounded to six digits, so that a point is the same number however it was reached.
+        """
         found = value * self.stride**by if self.stride > 1 else value + self.stride * by
         return min(max(float(f"{found:.6g}"), self.least), self.most)
 
 
 def axes_for(schedule: NoiseSchedule) -> dict[str, Axis]:
-    """What is tried for a chain, by the fields of `Levels`: 18 points of the grid, then around the
-    best.
-    """
+    """Search space for a chain, by the fields of `Levels`: a coarse grid of 18 points."""
     low = float(schedule.sigmas[0])
     high = float(schedule.sigmas[-1])
     return {
@@ -76,17 +77,15 @@ def axes_for(schedule: NoiseSchedule) -> dict[str, Axis]:
 def search(
     measure: Callable[[Levels], float], axes: Mapping[str, Axis], halvings: int = 2
 ) -> Levels:
-    """The levels with the least ``measure``: the best of the coarse grid, refined one number after
-    the other.
+    """Minimise over levels: take the best of the coarse grid, then refine one parameter at a time.
 
-    From the best point each number is moved by its stride, up and down; what is better is kept.
-    When nothing is, the strides are halved. The same points are asked for in the same order in
-    every run.
+    From the best point, each parameter is moved up and down by its stride; improvements are kept.
+    When there are none, the strides are halved. The search is deterministic.
 
     Args:
-        measure: of what is to be as small as possible; never called twice for a point.
-        axes: by the fields of `Levels`.
-        halvings: of the strides.
+        measure: Function to minimise; called at most once for each point.
+        axes: Search space, by the fields of `Levels`.
+        halvings: Number of times that the strides are halved.
     """
     known: dict[Levels, float] = {}
 
@@ -106,13 +105,14 @@ def search(
 
 
 def _step(
-    best: Levels, axes: Mapping[str, Axis], share: float, value: Callable[[Levels], float]
+    best: Levels, axes: Mapping[str, Axis], fraction: float, value: Callable[[Levels], float]
 ) -> Levels:
-    """One round over all numbers."""
+    """Try both directions of every parameter once, by a fraction of its stride."""
     for name in Levels._fields:
         axis = axes[name]
         tried = [
-            best._replace(**{name: axis.moved(getattr(best, name), by * share)}) for by in (-1, 1)
+            best._replace(**{name: axis.moved(getattr(best, name), by * fraction)})
+            for by in (-1, 1)
         ]
         best = min((best, *(one for one in tried if one.lowest < one.highest)), key=value)
     return best

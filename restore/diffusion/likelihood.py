@@ -1,4 +1,4 @@
-"""The exact likelihood of a picture under the model, by the probability-flow ODE."""
+"""Log-likelihood of pictures under the model, by the probability-flow ODE."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ Density = Callable[[Tensor], Tensor]
 
 DIVERGENCES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")
+# The exact divergence runs backwards through the network once for each number of a picture.
 MOST_EXACT_DIMENSIONS = 4096
-"""Of the exact divergence, which runs backwards through the network once for each number of a
-picture.
-"""
 
 
 def log_likelihood(
@@ -40,51 +38,50 @@ def log_likelihood(
     condition: Condition | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """log p(x) in nats at noise level ``sigma_min`` (Song et al. 2021, arXiv 2011.13456, section
-    4.3 and appendix D.2).
+    """log p(x) of pictures with little noise (Song et al. 2021, arXiv 2011.13456, section 4.3).
 
-    Along ``dx/dσ = ε̂`` a density changes by the divergence of the flow (their eq. 39), so
+    Along ``dx/dσ = ε̂`` the density changes by the divergence of the flow (their eq. 39, appendix
+    D.2):
 
         log p(x) = log p_max(x(σ_max)) + ∫ tr(∂ε̂/∂x) dσ    from σ_min to σ_max.
 
-    Both are integrated together over log σ by an adaptive Runge–Kutta method of order 5(4). The
-    density is that of pictures with noise of level σ_min on them: for a clean picture take σ_min so
-    small that it does not matter.
+    Both are integrated over log σ by an adaptive Runge–Kutta method of order 5(4). The density is
+    that of pictures with noise of level σ_min: for clean pictures take σ_min so small that it does
+    not matter.
 
-    The trace is ``exact``, one derivative for each of the picture's numbers, or Hutchinson's
-    estimate, the mean of ``vᵀ (∂ε̂/∂x) v`` over probes v with mean 0 and covariance 1, which stay
-    the same along the curve (their eq. 40): unbiased, so that the mean over probes, or over runs
-    with other seeds, tends to the exact value.
+    The trace is exact, with one derivative for each number of a picture, or Hutchinson's estimate:
+    the mean of ``vᵀ (∂ε̂/∂x) v`` over probes v with mean 0 and covariance 1, fixed along the
+    trajectory (their eq. 40). The estimate is unbiased: its mean over probes, or over seeds, tends
+    to the exact value.
 
-    At σ_max the density is taken as N(0, σ_max²), whose error falls with σ_max: per dimension about
-    ``½ (m² + c)/σ_max²`` nats for data with mean m and variance c, and m/σ_max times a number like
-    1 that is as often positive as negative. Who knows better passes ``terminal_log_density``.
+    At σ_max the density is taken as N(0, σ_max²). For data with mean m and variance c, the error
+    per dimension is about ``½ (m² + c)/σ_max²`` nats, plus m/σ_max times a random number of order
+    1. ``terminal_log_density`` replaces this approximation.
 
-    Works in ``no_grad`` and ``inference_mode`` too, as long as the network's weights were not made
-    in the latter.
+    Works in ``no_grad`` and ``inference_mode`` too, if the network's weights were not created in
+    the latter.
 
     Args:
         denoise: ``denoise(x, sigma, condition)``, differentiable by autograd with respect to x.
         x: [B, C, H, W], pictures in [-1, 1].
-        sigma_min, sigma_max: ends of the curve, 0 < sigma_min < sigma_max.
+        sigma_min, sigma_max: Range of the integral, 0 < sigma_min < sigma_max.
         divergence: ``hutchinson`` or ``exact``.
-        probes: of Hutchinson's estimate; each costs a run backwards through the network for each
-            call.
-        probe_distribution: ``rademacher`` (±1: the smaller variance) or ``gaussian``.
-        rtol, atol: tolerance of a step, relative and absolute; a root mean square over the batch.
-        terminal_log_density: log p at σ_max, [B, C, H, W] → nats [B].
-        condition: shown to the network beside the picture, for log p(x | condition).
-        generator: of the probes, on the CPU.
+        probes: Number of probes of Hutchinson's estimate; each one costs a backward pass per call.
+        probe_distribution: ``rademacher`` (±1, with the smaller variance) or ``gaussian``.
+        rtol, atol: Relative and absolute tolerance of a step, for the root mean square of a batch.
+        terminal_log_density: log p at σ_max, from [B, C, H, W] to nats [B].
+        condition: Shown to the network beside the picture, for log p(x | condition).
+        generator: Random generator of the probes, on the CPU.
 
     Returns:
         nats [B], float64, on the CPU.
 
     Raises:
-        ValueError: levels that do not rise, an unknown divergence or distribution, fewer than 1
-            probe, tolerances that are not positive, or the exact divergence of more than
-            `MOST_EXACT_DIMENSIONS` numbers.
-        ArithmeticError: the solver finds no step that is small enough, as where the network's
-            answer is not finite.
+        ValueError: If the levels do not rise, the divergence or distribution is unknown, there are
+            fewer than 1 probe, a tolerance is not positive, or the exact divergence is wanted for
+            more than `MOST_EXACT_DIMENSIONS` numbers.
+        ArithmeticError: If the solver finds no step that is small enough, for example because the
+            network's output is not finite.
     """
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"0 < sigma_min < sigma_max is needed, not {sigma_min} and {sigma_max}")
@@ -126,26 +123,24 @@ def log_likelihood(
 def bits_per_dimension(
     log_likelihood: Tensor, dimensions: int, *, bin_width: float = 1 / 128
 ) -> Tensor:
-    """−log₂ of a picture's probability for each of its numbers (arXiv 2011.13456, section 4.3;
-    lower is better).
+    """Bits per dimension of 8-bit pictures from a log density (arXiv 2011.13456, section 4.3).
 
-    8-bit pixels are discrete, a density is not: v in 0 … 255 becomes ``(v + u)/128 − 1`` in [-1, 1]
-    with u uniform in [0, 1), drawn by the caller (uniform dequantisation: Theis et al. 2016, arXiv
-    1511.01844, section 3.1). A pixel's value is then a bin of width 1/128, whose probability is
-    about density × width: the width adds ``log₂ 128 = 7`` bits to those of the density. The mean
-    over u is an upper bound of the discrete model's bits.
+    A pixel value v in 0 … 255 becomes ``(v + u)/128 − 1`` in [-1, 1], with u uniform in [0, 1) and
+    drawn by the caller (uniform dequantisation: Theis et al. 2016, arXiv 1511.01844, section 3.1).
+    Its probability is about density × 1/128, which adds ``log₂ 128 = 7`` bits to those of the
+    density. The mean over u is an upper bound of the bits of the discrete model.
 
     Args:
-        log_likelihood: log density of pictures in [-1, 1], nats [B].
+        log_likelihood: Log density of pictures in [-1, 1], nats [B].
         dimensions: C·H·W.
-        bin_width: of a pixel value in [-1, 1]; 1 gives the bits of the density itself, for data
-            that are not discrete.
+        bin_width: Width of a pixel value in [-1, 1]; 1 gives the bits of the density itself, for
+            data that are not discrete.
 
     Returns:
-        [B]
+        [B]; lower is better.
 
     Raises:
-        ValueError: fewer than 1 dimension, or a width that is not positive.
+        ValueError: If there are fewer than 1 dimension, or the width is not positive.
     """
     if dimensions < 1 or bin_width <= 0:
         raise ValueError(
@@ -158,7 +153,7 @@ def bits_per_dimension(
 def _trace_estimator(
     divergence: str, probes: int, distribution: str, x: Tensor, generator: torch.Generator | None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of (f(x), x) for tr(∂f/∂x), [B]."""
+    """Return a function of (f(x), x) for tr(∂f/∂x), [B]."""
     if divergence not in DIVERGENCES:
         raise ValueError(f"unknown divergence {divergence!r}; known are {', '.join(DIVERGENCES)}")
     if divergence == "exact":
@@ -184,6 +179,7 @@ def _trace_estimator(
 
 
 def _exact_trace(output: Tensor, x: Tensor) -> Tensor:
+    """tr(∂f/∂x), [B], by one backward pass for each number of a picture."""
     total = x.new_zeros(len(x))
     dimensions = x[0].numel()
     for index in range(dimensions):
@@ -196,12 +192,13 @@ def _exact_trace(output: Tensor, x: Tensor) -> Tensor:
 
 
 def _vector_jacobian(output: Tensor, x: Tensor, vector: Tensor, *, last: bool) -> Tensor:
-    """vᵀ ∂f/∂x; the last product of a call frees the network's intermediate results."""
+    """vᵀ ∂f/∂x; the last product of a call frees the intermediate results of the network."""
     (product,) = torch.autograd.grad(output, x, vector.to(output.dtype), retain_graph=not last)
     return product
 
 
 def _probe(distribution: str, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Random vectors like x, with mean 0 and covariance 1."""
     if distribution not in PROBES:
         raise ValueError(
             f"unknown distribution of probes {distribution!r}; known are {', '.join(PROBES)}"
@@ -212,6 +209,6 @@ def _probe(distribution: str, x: Tensor, generator: torch.Generator | None) -> T
 
 
 def _white_log_density(x: Tensor, sigma: float) -> Tensor:
-    """Of N(0, σ²), [B]."""
+    """log N(x; 0, σ²), [B]."""
     squared = (x.double().cpu() / sigma).square().flatten(1)
     return -0.5 * (squared + math.log(2 * math.pi * sigma**2)).sum(1)

@@ -1,8 +1,8 @@
-"""Noise schedules that networks were trained on, and grids of noise levels that solvers walk down.
+"""Noise schedules of trained networks, and grids of noise levels for reverse processes.
 
-Variance-preserving (VP) chains are described by ``alphas_cumprod`` (ᾱ_t, Ho et al. 2020).
-Everything outside a network's own wrapper speaks variance-exploding coordinates, ``x = x0 + σ ε``
-with ``σ_t = √((1 − ᾱ_t)/ᾱ_t)``.
+Variance-preserving (VP) chains are described by ``alphas_cumprod`` (ᾱ_t; Ho et al. 2020, arXiv
+2006.11239). Only the wrapper of a network uses them; everything else works in variance-exploding
+coordinates, ``x = x0 + σ ε`` with ``σ_t = √((1 − ᾱ_t)/ᾱ_t)``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def linear_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float
 def cosine_alphas_cumprod(
     timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
 ) -> Array:
-    """ᾱ_t follows a squared cosine, β_t ≤ 0.999 (Improved DDPM: Nichol, Dhariwal 2021, arXiv
-    2102.09672, eq. 17).
+    """ᾱ_t is a squared cosine, with β_t ≤ 0.999.
+
+    Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 17.
     """
 
     def alpha_bar(u: Array) -> Array:
@@ -41,11 +42,10 @@ def cosine_alphas_cumprod(
 
 
 def sr3_alphas_cumprod(timesteps: int = 2000, start: float = 1e-6, end: float = 1e-2) -> Array:
-    """SR3's T = 2000 chain (Saharia et al. 2021, arXiv 2104.07636), with the β range of its public
-    re-implementations.
+    """Linear schedule with T = 2000 of SR3 (Saharia et al. 2021, arXiv 2104.07636).
 
-    The paper leaves the range open; 1e-6 … 1e-2 is what the released 16→128 and 64→512 weights were
-    trained on.
+    The paper does not give the range of β; 1e-6 to 1e-2 is that of the public checkpoints for
+    16→128 and 64→512 pixels.
     """
     return linear_alphas_cumprod(timesteps, start, end)
 
@@ -53,9 +53,7 @@ def sr3_alphas_cumprod(timesteps: int = 2000, start: float = 1e-6, end: float = 
 def edm_alphas_cumprod(
     timesteps: int = 1000, low: float = 0.002, high: float = 80.0, rho: float = 7.0
 ) -> Array:
-    """The noise levels of EDM, whose networks know no chain: σ^{1/ρ} rises linearly (arXiv
-    2206.00364, eq. 5).
-    """
+    """σ^{1/ρ} rises linearly, for EDM's networks, which have no chain (arXiv 2206.00364, eq. 5)."""
     return 1 / (1 + np.linspace(low ** (1 / rho), high ** (1 / rho), timesteps) ** (2 * rho))
 
 
@@ -69,17 +67,24 @@ SCHEDULES: dict[str, Callable[..., Array]] = {
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """A discrete VP chain: ``alphas_cumprod`` is float64 [T], falling, in (0, 1)."""
+    """A discrete VP chain.
+
+    Attributes:
+        alphas_cumprod: ᾱ_t, float64 [T], decreasing, in (0, 1).
+    """
 
     alphas_cumprod: Array
 
     @classmethod
     def named(cls, name: str, **options: float) -> NoiseSchedule:
-        """``linear``, ``cosine``, ``sr3`` or ``edm``, with the options of the function of that
-        name.
+        """Make a schedule by name.
+
+        Args:
+            name: ``linear``, ``cosine``, ``sr3`` or ``edm``.
+            **options: Keyword arguments of the function of that name.
 
         Raises:
-            ValueError: unknown name, or an option that it does not have.
+            ValueError: If the name is unknown, or the schedule has no such option.
         """
         if name not in SCHEDULES:
             raise ValueError(f"unknown noise schedule {name!r}; known are {', '.join(SCHEDULES)}")
@@ -97,22 +102,23 @@ class NoiseSchedule:
 
     @cached_property
     def sigmas(self) -> Array:
-        """σ_t of every step, rising, float64 [T]."""
+        """σ_t of all steps, increasing, float64 [T]."""
         return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
 
     @cached_property
     def log_sigmas(self) -> Tensor:
+        """log σ_t, float32 [T]."""
         return torch.from_numpy(np.log(self.sigmas)).float()
 
     def sigma_at(self, time: float | Array) -> Array:
-        """σ at a time that need not be whole, linear in log σ between steps."""
+        """σ at any time in [0, T − 1], with log σ linear between the steps."""
         return np.exp(np.interp(time, np.arange(len(self)), np.log(self.sigmas)))
 
     def time_at(self, sigma: Tensor) -> Tensor:
-        """The time in [0, T − 1] whose noise level is ``sigma`` (float32, any device), interpolated
-        in log σ.
+        """Time in [0, T − 1] of a noise level, linear in log σ between the steps.
 
-        Noise levels beyond either end of the chain get the time of that end.
+        Args:
+            sigma: float32, any shape and device; levels beyond either end get the time of that end.
         """
         table = self.log_sigmas.to(sigma.device)
         log_sigma = sigma.clamp_min(torch.finfo(torch.float32).tiny).log()
@@ -122,45 +128,50 @@ class NoiseSchedule:
         return (above - 1 + (log_sigma - low) / (high - low)).clamp(0, len(self) - 1)
 
     def continuous_levels(self, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` values of γ = ᾱ, uniform between the ends of a uniformly drawn step, float32
-        [count].
+        """Draw γ = ᾱ from SR3's training distribution (arXiv 2104.07636, section 2.4).
 
-        SR3's training distribution of noise levels (arXiv 2104.07636, section 2.4): t ~ U{1, …, T},
-        γ ~ U(γ_{t−1}, γ_t) with γ_0 = 1.
+        ``t ~ U{1, …, T}`` and ``γ ~ U(γ_{t−1}, γ_t)`` with γ_0 = 1.
+
+        Args:
+            count: Number of draws.
+            generator: Random generator on the CPU.
+
+        Returns:
+            float32 [count].
         """
         edges = torch.from_numpy(np.concatenate([[1.0], self.alphas_cumprod])).float()
         t = torch.randint(1, len(edges), (count,), generator=generator)
-        share = torch.rand(count, generator=generator)
-        return torch.lerp(edges[t - 1], edges[t], share)
+        u = torch.rand(count, generator=generator)
+        return torch.lerp(edges[t - 1], edges[t], u)
 
 
 def posterior_variance(sigma: float, sigma_next: float) -> float:
-    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (arXiv 2006.11239, eq. 7), from σ to the next
-    lower level ς.
+    """β̃_t, the variance of q(x_{t−1} | x_t, x0) (DDPM, arXiv 2006.11239, eq. 7).
 
-    ``β̃_t = β_t (1 − ᾱ_{t−1})/(1 − ᾱ_t)`` becomes ``ς² (1 − ς²/σ²)``.
+    ``β̃_t = β_t (1 − ᾱ_{t−1})/(1 − ᾱ_t)`` becomes ``ς² (1 − ς²/σ²)`` from σ to the next level ς.
     """
     return sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
 
 
 def forward_variance(sigma: float, sigma_next: float) -> float:
-    """β_t, the variance of the chain's own step between two levels (arXiv 2006.11239, section 3.2).
+    """β_t, the variance of the chain's forward step (arXiv 2006.11239, section 3.2).
 
-    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` of any two levels, as they are re-spaced in Improved DDPM (arXiv
-    2102.09672, eq. 19), becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is right for pictures that are
-    white noise of variance 1, β̃_t for a single picture.
+    ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` between any two levels, as re-spaced in Improved DDPM (arXiv
+    2102.09672, eq. 19), becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is optimal for pictures that are
+    white noise of variance 1; β̃_t is optimal for a single picture.
     """
     return (sigma**2 - sigma_next**2) * (1 + sigma_next**2) / (1 + sigma**2)
 
 
 def uniform_levels(schedule: NoiseSchedule, steps: int) -> Array:
-    """t = 0, T/n, 2T/n, … as DDRM and DDIM use them: 950, 900, …, 0 for 20 steps of 1000."""
+    """t = 0, T/n, 2T/n, … as in DDRM and DDIM: 950, 900, …, 0 for 20 steps of 1000."""
     return schedule.sigma_at(np.floor(np.arange(steps)[::-1] * len(schedule) / steps))
 
 
 def quadratic_levels(schedule: NoiseSchedule, steps: int) -> Array:
-    """t grows with the square of the step, to 0.8 T (DDIM: Song et al. 2021, arXiv 2010.02502,
-    appendix D.2).
+    """t is quadratic in the step, up to 0.8 T.
+
+    DDIM: Song et al. 2021, arXiv 2010.02502, appendix D.2.
     """
     return schedule.sigma_at(np.linspace(math.sqrt(0.8 * (len(schedule) - 1)), 0, steps) ** 2)
 
@@ -171,14 +182,12 @@ def karras_levels(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Arra
 
 
 def karras_between(highest: float, lowest: float, steps: int, rho: float) -> Array:
-    """The same between any two noise levels, both of them included."""
+    """Grid of `karras_levels` between two noise levels, both included."""
     return np.linspace(highest ** (1 / rho), lowest ** (1 / rho), steps) ** rho
 
 
 def log_snr_levels(schedule: NoiseSchedule, steps: int) -> Array:
-    """log σ falls linearly: uniform in log-SNR (DPM-Solver: Lu et al. 2022, arXiv 2206.00927,
-    section 3.4).
-    """
+    """Uniform in log-SNR (DPM-Solver: Lu et al. 2022, arXiv 2206.00927, section 3.4)."""
     return np.geomspace(schedule.sigmas[-1], schedule.sigmas[0], steps)
 
 
@@ -193,18 +202,17 @@ LEVELS: dict[str, Callable[[NoiseSchedule, int], Array]] = {
 def noise_levels(
     schedule: NoiseSchedule, steps: int, kind: str = "uniform", *, highest: float | None = None
 ) -> list[float]:
-    """A grid of ``steps`` falling noise levels with a final 0: one call of the network for each
-    level but the 0.
+    """A grid of decreasing noise levels and a final 0.
 
     Args:
-        schedule: the chain whose range is walked.
-        steps: at least 1.
+        schedule: Chain whose range is covered.
+        steps: Number of positive levels, and so of network calls; at least 1.
         kind: ``uniform`` or ``quadratic`` in t, ``karras``, or ``log-snr``.
-        highest: start at this σ instead of the chain's largest one.
+        highest: First noise level, instead of the chain's largest one.
 
     Raises:
-        ValueError: unknown kind, ``steps`` below 1 or above what the chain has, or a ``highest``
-            outside it.
+        ValueError: If the kind is unknown, ``steps`` is below 1 or above the length of the chain,
+            or ``highest`` is outside the chain.
     """
     if kind not in LEVELS:
         raise ValueError(f"unknown level grid {kind!r}; known are {', '.join(LEVELS)}")
@@ -217,7 +225,7 @@ def noise_levels(
 
 
 def _cut(schedule: NoiseSchedule, highest: float) -> NoiseSchedule:
-    """The chain up to σ = ``highest``, re-sampled to as many steps."""
+    """Return the chain up to σ = ``highest``, resampled to the same number of steps."""
     low = float(schedule.sigmas[0])
     top = float(schedule.sigmas[-1])
     if not low < highest <= top:

@@ -1,4 +1,4 @@
-"""Seeds for random numbers that have nothing to do with each other."""
+"""Independent random seeds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import numpy as np
 
 
 def seed_of(*key: int) -> int:
-    """A seed for what has this key, from 0 to 2^63 - 1; NumPy's `SeedSequence` mixes the numbers,
-    none negative.
+    """Random seed for a key of numbers, by NumPy's `SeedSequence`.
 
-    Keys of as many numbers, none above 2^32 - 1, have seeds of their own but for chance. Zeros at
-    the end of a key count for nothing.
+    Different keys of the same length get independent seeds. Zeros at the end of a key are ignored.
+
+    Args:
+        *key: Integers in [0, 2^32).
+
+    Returns:
+        An integer in [0, 2^63).
     """
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,6 +1,4 @@
-"""What every reverse process shares: falling noise levels, reproducible noise, what a callback is
-told.
-"""
+"""What all reverse processes share: pairs of noise levels, reproducible noise, callbacks."""
 
 from __future__ import annotations
 
@@ -15,37 +13,40 @@ from restore.diffusion.protocol import Condition, Denoise, Prediction
 
 
 class Step(NamedTuple):
-    """What a callback is told after each call of the network."""
+    """Report to a callback after a network call.
+
+    Attributes:
+        index: 0, 1, …
+        steps: Number of reports in the whole process.
+        sigma: Noise level of the call.
+        clean: [B, C, H, W], current estimate of the clean picture.
+    """
 
     index: int
-    """0, 1, …"""
     steps: int
-    """How many there are."""
     sigma: float
-    """The noise level of the call."""
     clean: Tensor
-    """[B, C, H, W], the present estimate of the clean picture."""
 
 
 Callback = Callable[[Step], None]
 
 
 def report(callback: Callback | None, index: int, steps: int, sigma: float, clean: Tensor) -> None:
-    """Tell the callback, if there is one, of a call of the network; arguments as in `Step`."""
+    """Report a network call to the callback, if there is one; arguments as in `Step`."""
     if callback is not None:
         callback(Step(index, steps, sigma, clean))
 
 
+# Random generators on the CPU: one for a whole batch, or one per picture, which then gets the same
+# numbers as it would alone; None is PyTorch's global generator.
 Generator = torch.Generator | Sequence[torch.Generator] | None
-"""Of random numbers, on the CPU: one that draws for a whole batch, or one for each picture, which
-then has the numbers that it would have alone; None is PyTorch's own."""
 
 
 def falling_pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
-    """Neighbouring noise levels ``(σ, σ_next)``.
+    """Pairs of neighbouring noise levels ``(σ, σ_next)``.
 
     Raises:
-        ValueError: fewer than two levels, levels that do not fall, or a last one that is not 0.
+        ValueError: If there are fewer than two levels, or they do not decrease to 0.
     """
     levels = [float(sigma) for sigma in sigmas]
     if len(levels) < 2 or levels[-1] != 0:
@@ -64,11 +65,16 @@ def gaussian_noise(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """White noise [B, …] from the generator, drawn on the CPU so that a seed means the same on
-    every device.
+    """White Gaussian noise, drawn on the CPU so that a seed gives the same noise on every device.
+
+    Args:
+        shape: [B, …].
+        generator: Random generator on the CPU, or one per picture.
+        device: Device of the result.
+        dtype: Type of the result.
 
     Raises:
-        ValueError: several generators, but not one for each picture.
+        ValueError: If there are several generators, but not one per picture.
     """
 
     def drawn(count: int, source: torch.Generator | None) -> Tensor:
@@ -85,22 +91,21 @@ def gaussian_noise(
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:
-    """A number, or one for each picture, as [B or 1, 1, 1, 1] on the device and in the type of
-    ``like``.
-    """
+    """Return a number, or one per picture, as [B or 1, 1, 1, 1] of device and type ``like``."""
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype).reshape(-1, 1, 1, 1)
     return torch.full((1, 1, 1, 1), float(value), device=like.device, dtype=like.dtype)
 
 
 def noise_like(x: Tensor, generator: Generator) -> Tensor:
-    """White noise of the shape, type and device of x, see `gaussian_noise`."""
+    """White Gaussian noise with shape, type and device of x, see `gaussian_noise`."""
     return gaussian_noise(x.shape, generator, x.device, x.dtype)
 
 
 def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Where sampling begins: noise of the highest level, ``σ z``, like x. The pictures' own spread
-    drowns in it.
+    """Initial state of sampling, ``σ z`` at the highest noise level.
+
+    Clean pictures would add a spread that is negligible there.
     """
     return sigma * noise_like(x, generator)
 
@@ -108,10 +113,10 @@ def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:
 def falling_pairs_for(
     method: str, sigmas: Sequence[float], at_least: int
 ) -> list[tuple[float, float]]:
-    """Neighbouring noise levels ``(σ, σ_next)`` for a method that needs several steps.
+    """Pairs of neighbouring noise levels for a method that needs several steps.
 
     Raises:
-        ValueError: levels that do not fall to 0, or too few of them.
+        ValueError: If the levels do not decrease to 0, or are too few.
     """
     pairs = falling_pairs(sigmas)
     if len(pairs) < at_least:
@@ -120,8 +125,13 @@ def falling_pairs_for(
 
 
 def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
-    """The denoiser with every clean estimate [B, C, H, W] corrected, and the noise that goes with
-    it.
+    """Apply a correction to every clean estimate of a denoiser.
+
+    The noise estimate becomes what is left, ``(x − corrected clean estimate)/σ``.
+
+    Args:
+        denoise: Any denoiser.
+        correct: Map from clean estimates [B, C, H, W] to corrected ones.
     """
 
     def denoise_and_correct(
