@@ -1,6 +1,4 @@
-"""Analytic-DPM: ancestral and DDIM steps with the best variance there is, from the mean size of the
-score.
-"""
+"""Analytic-DPM: ancestral and DDIM steps with the optimal variance, from mean score norms."""
 
 from __future__ import annotations
 
@@ -23,18 +21,17 @@ from restore.files import write_atomically
 
 @dataclass(frozen=True)
 class ScoreNorms:
-    """How large a model's score is on noisy pictures, level by level (Γ_n of arXiv 2201.06503,
-    section 3).
+    """Mean squared norms of a model's score, by noise level (Γ_n of arXiv 2201.06503, section 3).
 
     Attributes:
-        sigmas: noise levels, falling, all above 0.
-        values: Γ = E‖∇ log p_σ(x)‖²/d at each, for ``x = x0 + σ ε`` of d dimensions. The paper's,
+        sigmas: Noise levels, decreasing, all above 0.
+        values: Γ = E‖∇ log p_σ(x)‖²/d at each, for ``x = x0 + σ ε`` in d dimensions. The paper's,
             for ``x/√(1+σ²)``, is larger by 1 + σ².
-        model: digest of the model that they belong to, as `restore.restorer.model_digest` says it.
+        model: Digest of the model, see `restore.restorer.model_digest`.
 
     Raises:
-        ValueError: levels that do not fall or are not positive, not as many values, or values that
-            are no number.
+        ValueError: If the levels do not decrease or are not positive, or there are not as many
+            finite values.
     """
 
     sigmas: tuple[float, ...]
@@ -52,10 +49,10 @@ class ScoreNorms:
             )
 
     def noise(self, sigma: float) -> float:
-        """E‖ε̂‖²/d = σ² Γ, a share of 1, linear in log σ between the levels where it was estimated.
+        """E‖ε̂‖²/d = σ² Γ, at most about 1, linear in log σ between the levels.
 
         Raises:
-            ValueError: σ outside these levels.
+            ValueError: If σ is outside the levels.
         """
         low = self.sigmas[-1]
         high = self.sigmas[0]
@@ -72,20 +69,24 @@ class ScoreNorms:
         )
 
     def save(self, path: Path) -> None:
-        """Write them as JSON, over what is there.
+        """Write them as JSON; an existing file is replaced.
 
         Raises:
-            FileAccess: it cannot be written.
+            FileAccess: If the file cannot be written.
         """
         write_atomically((json.dumps(asdict(self), indent=1) + "\n").encode(), path, overwrite=True)
 
     @classmethod
     def load(cls, path: Path, model: str) -> ScoreNorms:
-        """The inverse of `save`, for the model of that digest.
+        """Read the score norms of a model.
+
+        Args:
+            path: File written by `save`.
+            model: Digest of the model.
 
         Raises:
-            BadArgument: they are damaged, or belong to another model.
-            FileAccess: the file cannot be read.
+            BadArgument: If the file is damaged, or belongs to another model.
+            FileAccess: If the file cannot be read.
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -115,25 +116,25 @@ def estimate_score_norms(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> ScoreNorms:
-    """Γ at every noise level, from pictures (Bao et al. 2022, arXiv 2201.06503, section 3).
+    """Estimate Γ at every noise level from pictures (Bao et al. 2022, arXiv 2201.06503, section 3).
 
-    The mean of ``ε̂²`` is taken as ``1 − mean(ε² − ε̂²)``: the mean of ε² is known to be 1, and
-    where the network sees nearly all of the noise the chance in both falls out.
+    The mean of ``ε̂²`` is estimated as ``1 − mean(ε² − ε̂²)``, since the mean of ε² is known to be
+    1: where the network finds nearly all of the noise, the two errors cancel.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``.
-        pictures: [N, C, H, W] in [-1, 1], as those that the network was trained on.
-        sigmas: falling noise levels with a final 0. Those of the grid that will be walked, or of a
-            finer one.
-        model: digest of the model, kept beside the norms.
-        batch: pictures a call; N/batch calls of the network for each level but the 0.
-        condition: of as many pictures, for the norms of a conditional network.
-        generator: of the random numbers, on the CPU.
-        callback: called with a `Step` after each level, with the last batch's clean estimate.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        pictures: [N, C, H, W] in [-1, 1], from the training distribution.
+        sigmas: Decreasing noise levels and a final 0: those of the sampling grid, or of a finer
+            one.
+        model: Digest of the model, stored with the norms.
+        batch: Pictures per network call.
+        condition: N conditions, for the norms of a conditional network.
+        generator: Random generator on the CPU.
+        callback: Called with a `Step` after each level, with the last batch's clean estimate.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, no pictures, a batch below 1, or not as many
-            conditions as pictures.
+        ValueError: If ``sigmas`` do not decrease to 0, there are no pictures, the batch is below 1,
+            or there are not as many conditions as pictures.
     """
     if batch < 1 or len(pictures) < 1:
         raise ValueError(
@@ -165,19 +166,19 @@ def estimate_score_norms(
 
 
 def optimal_variance(norms: ScoreNorms, sigma: float, sigma_next: float, eta: float = 1.0) -> float:
-    """The variance of a step from σ to ς that is nearest to the true reverse process in
-    Kullback–Leibler divergence.
+    """Variance of a step from σ to ς that is nearest to the true reverse process in KL divergence.
 
-    ``σ*² = λ² + (σ − √(ς² − λ²))² (1 − σ² Γ)`` with ``λ² = η² β̃`` (arXiv 2201.06503, theorem 1, in
-    VE coordinates, where their ``√(β̄_n/α_n)`` is σ). ``σ² (1 − σ² Γ)`` is the mean variance of a
-    pixel of x0 given x: it is cut to [0, 1], the bounds of theorem 2 for pictures in [-1, 1].
+    ``σ*² = λ² + (σ − √(ς² − λ²))² (1 − σ² Γ)`` with ``λ² = η² β̃`` (Bao et al. 2022, arXiv
+    2201.06503, theorem 1, in variance-exploding coordinates, where their ``√(β̄_n/α_n)`` is σ).
+    ``σ² (1 − σ² Γ)``, the mean variance of a pixel of x0 given x, is clipped to [0, 1], the bounds
+    of theorem 2 for pictures in [-1, 1].
 
     Raises:
-        ValueError: σ outside the levels of ``norms``.
+        ValueError: If σ is outside the levels of ``norms``.
     """
     variance = eta**2 * posterior_variance(sigma, sigma_next)
-    of_clean = min(max(sigma**2 * (1 - norms.noise(sigma)), 0.0), 1.0)
-    return variance + (1 - (sigma_next**2 - variance) ** 0.5 / sigma) ** 2 * of_clean
+    variance_of_clean = min(max(sigma**2 * (1 - norms.noise(sigma)), 0.0), 1.0)
+    return variance + (1 - math.sqrt(sigma_next**2 - variance) / sigma) ** 2 * variance_of_clean
 
 
 def analytic_dpm(
@@ -192,33 +193,32 @@ def analytic_dpm(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Analytic-DPM (Bao, Li, Zhu, Zhang 2022, arXiv 2201.06503): ``x ← x0 + √(ς² − η² β̃) ε + σ*
-    z``.
+    """Analytic-DPM: ``x ← x0 + √(ς² − η² β̃) ε + σ* z`` from σ to the next level ς.
 
-    The mean is that of `restore.samplers.ddim.ddim`, the variance is `optimal_variance`:
-    Analytic-DDPM for η = 1, Analytic-DDIM for η = 0. The fixed variances are right for many steps,
-    this one for few. The last step, to 0, has no noise: it ends at the clean estimate.
+    Bao, Li, Zhu, Zhang 2022, arXiv 2201.06503. The mean is that of `restore.samplers.ddim.ddim`,
+    the variance is `optimal_variance`: Analytic-DDPM for η = 1, Analytic-DDIM for η = 0. It
+    improves on fixed variances where there are few steps. The last step, to 0, returns the clean
+    estimate.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        norms: see `estimate_score_norms`, at levels that enclose all of ``sigmas`` but the 0.
-        eta: in [0, 1].
-        last_noise: the last noise that is added, by the step to the lowest level but the 0, is cut
-            to this mean size E|σ* z| in levels of 8 bits, since it is seen in the picture (the
-            paper's appendix; its authors take 2 for η = 1 with the linear schedule, 1 with the
-            cosine schedule and for η = 0). None cuts nothing.
-        condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each call of the network.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        norms: See `estimate_score_norms`; their levels enclose the positive levels of ``sigmas``.
+        eta: η in [0, 1].
+        last_noise: Upper bound of the mean size E|σ* z| of the last noise, in 8-bit levels, since
+            it remains visible (appendix of the paper; its authors take 2 for η = 1 with the linear
+            schedule, and 1 with the cosine schedule or η = 0). None is no bound.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, C, H, W].
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0 or leave the levels of ``norms``, η outside [0, 1],
-            or a negative ``last_noise``.
+        ValueError: If ``sigmas`` do not decrease to 0 or leave the levels of ``norms``, η is
+            outside [0, 1], or ``last_noise`` is negative.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be in [0, 1], not {eta}")

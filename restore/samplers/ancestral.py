@@ -1,6 +1,4 @@
-"""The diffusion chain and the way back along it: Sohl-Dickstein et al. 2015, DDPM, Improved
-DDPM.
-"""
+"""The forward chain, and ancestral sampling: Sohl-Dickstein et al. 2015, DDPM, Improved DDPM."""
 
 from __future__ import annotations
 
@@ -24,26 +22,27 @@ from restore.diffusion.stepping import (
 
 
 def diffuse(x: Tensor, sigma: float, generator: Generator = None, *, start: float = 0.0) -> Tensor:
-    """Forward along the chain, from level ``start`` up to σ: ``x + √(σ² − start²) z``.
+    """Sample the forward chain from level ``start`` up to σ: ``x + √(σ² − start²) z``.
 
-    From a picture (``start`` 0) this is q(x_t | x0), and from level to level it is the chain's own
-    q(x_t | x_{t−1}) (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1; Ho, Jain, Abbeel 2020,
-    arXiv 2006.11239, eq. 2 and 4): what shrinks x to ``√(1−β_t) x`` there is the change to
-    coordinates in which the variance stays 1.
+    From a picture (``start`` 0) this is q(x_t | x0), from a lower level the chain's q(x_t |
+    x_{t−1}) (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1; Ho, Jain, Abbeel 2020, arXiv
+    2006.11239, eq. 2 and 4). The papers' factor √(1−β_t) is the change to variance-preserving
+    coordinates.
 
     Args:
-        x: [B, C, H, W], pictures in [-1, 1] with noise of level ``start`` on them.
-        sigma: not below ``start``.
-        generator: of the random numbers, on the CPU; or one for each picture.
+        x: [B, C, H, W], pictures in [-1, 1] with noise of level ``start``.
+        sigma: Noise level of the result, not below ``start``.
+        generator: Random generator on the CPU, or one per picture.
+        start: Noise level of x.
 
     Raises:
-        ValueError: ``sigma`` below ``start``, or a negative ``start``.
+        ValueError: If not 0 <= ``start`` <= ``sigma``.
     """
     if not 0 <= start <= sigma:
         raise ValueError(
             f"noise only grows along the chain: 0 <= start <= sigma, not {start} and {sigma}"
         )
-    return x + (sigma**2 - start**2) ** 0.5 * noise_like(x, generator)
+    return x + math.sqrt(sigma**2 - start**2) * noise_like(x, generator)
 
 
 FIXED_VARIANCES = {"posterior": posterior_variance, "forward": forward_variance}
@@ -59,33 +58,33 @@ def ancestral(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDPM (Ho, Jain, Abbeel 2020, arXiv 2006.11239, algorithm 2): each step draws from a Gaussian
-    p(x_{t−1} | x_t).
+    """DDPM: draw each step from a Gaussian p(x_{t−1} | x_t).
 
-    Its mean is that of q(x_{t−1} | x_t, x0) at the clean estimate (eq. 7), which from σ to the next
-    level ς is ``x0 + (ς/σ)² (x − x0)``; its variance is β̃_t, β_t, or between them by v, which the
-    network says for every pixel: ``log Σ = v log β_t + (1 − v) log β̃_t`` (Improved DDPM: Nichol,
-    Dhariwal 2021, arXiv 2102.09672, eq. 15). Reverse steps that are Gaussian with a learned mean
-    and variance are those of Sohl-Dickstein et al. 2015 (arXiv 1503.03585). Any part of a chain's
-    levels will do for ``sigmas``: β_t and β̃_t are those between neighbours (arXiv 2102.09672, eq.
-    19). The last step, to 0, has no noise: it ends at the clean estimate.
+    Ho, Jain, Abbeel 2020, arXiv 2006.11239, algorithm 2. The mean is that of q(x_{t−1} | x_t, x0)
+    at the clean estimate (eq. 7), from σ to the next level ς ``x0 + (ς/σ)² (x − x0)``. The variance
+    is β̃_t, β_t, or learned: ``log Σ = v log β_t + (1 − v) log β̃_t`` with v predicted for every
+    pixel (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 15). The last step, to 0,
+    returns the clean estimate.
+
+    ``sigmas`` may be any subset of a chain's levels: β_t and β̃_t are those between neighbours
+    (arXiv 2102.09672, eq. 19).
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, by the network's
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, from
             `Prediction.variance_fraction`.
-        condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each call of the network.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, C, H, W].
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, an unknown variance, or a network that has not
-            learned its own.
+        ValueError: If ``sigmas`` do not decrease to 0, the variance is unknown, or it is not
+            learned by the network.
     """
     if variance not in (*FIXED_VARIANCES, "learned"):
         raise ValueError(
@@ -96,37 +95,40 @@ def ancestral(
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean, _, variance_fraction = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
-        mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
-        if sigma_next == 0:
-            x = mean
-        elif variance == "learned":
-            x = mean + range_spread(_learned(variance_fraction), sigma, sigma_next) * noise_like(
-                x, generator
-            )
-        else:
-            x = mean + FIXED_VARIANCES[variance](sigma, sigma_next) ** 0.5 * noise_like(
-                x, generator
-            )
+        if sigma_next > 0:
+            mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
+            spread = _spread(variance, variance_fraction, sigma, sigma_next)
+            x = mean + spread * noise_like(x, generator)
 
-    return x
+    return clean
 
 
-def _learned(variance_fraction: Tensor | None) -> Tensor:
+def _spread(
+    variance: str, variance_fraction: Tensor | None, sigma: float, sigma_next: float
+) -> Tensor | float:
+    """Standard deviation of a step's noise; arguments as for `ancestral` and `range_spread`."""
+    if variance != "learned":
+        return math.sqrt(FIXED_VARIANCES[variance](sigma, sigma_next))
     if variance_fraction is None:
         raise ValueError("the network says nothing of its variance: it has not learned one")
-    return variance_fraction
+    return range_spread(variance_fraction, sigma, sigma_next)
 
 
 def clipped(denoise: Denoise) -> Denoise:
-    """A denoiser whose clean estimates are cut to [-1, 1], as DDPM's authors sample; its noise is
-    what is left of x.
-    """
+    """Clip the clean estimates of a denoiser to [-1, 1], as DDPM's authors do."""
     return corrected(denoise, lambda clean: clean.clamp(-1, 1))
 
 
 def range_spread(variance_fraction: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """√Σ with ``log Σ = v log β_t + (1 − v) log β̃_t`` (arXiv 2102.09672, eq. 15), of the shape of
-    v.
+    """√Σ with ``log Σ = v log β_t + (1 − v) log β̃_t`` (Improved DDPM, arXiv 2102.09672, eq. 15).
+
+    Args:
+        variance_fraction: v, of any shape.
+        sigma, sigma_next: Noise levels of the step.
+
+    Returns:
+        Tensor of the shape of v.
     """
-    high, low = (math.log(of(sigma, sigma_next)) for of in (forward_variance, posterior_variance))
+    high = math.log(forward_variance(sigma, sigma_next))
+    low = math.log(posterior_variance(sigma, sigma_next))
     return torch.exp((low + variance_fraction * (high - low)) / 2)

@@ -1,4 +1,4 @@
-"""Denoising diffusion implicit models, and back from a picture to its noise."""
+"""Denoising diffusion implicit models, and their inversion."""
 
 from __future__ import annotations
 
@@ -22,28 +22,26 @@ def ddim(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDIM (Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12): ``x ← x0 + √(ς² − η² β̃) ε + η √β̃
-    z``.
+    """DDIM: ``x ← x0 + √(ς² − η² β̃) ε + η √β̃ z`` from σ to the next level ς.
 
-    One step goes from σ to the next lower level ς; ``β̃ = ς² (1 − ς²/σ²)`` (eq. 16). η = 0 is
-    deterministic, Euler's method for ``dx/dσ = ε`` (eq. 14); η = 1 is
+    Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12, with ``β̃ = ς² (1 − ς²/σ²)`` (eq. 16). η = 0
+    is deterministic, Euler's method for ``dx/dσ = ε`` (eq. 14); η = 1 is
     `restore.samplers.ancestral.ancestral` with the posterior variance.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        eta: share of fresh noise, in [0, 1].
-        condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU, or one for each picture; none are drawn for η
-            = 0.
-        callback: called with a `Step` after each call of the network.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        eta: Fraction of fresh noise, in [0, 1].
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture; not used for η = 0.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, C, H, W].
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or η lies outside [0, 1].
+        ValueError: If ``sigmas`` do not decrease to 0, or η is outside [0, 1].
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be in [0, 1], not {eta}")
@@ -69,32 +67,30 @@ def ddim_invert(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The noise from which `ddim` with η = 0 makes a picture (arXiv 2010.02502, section 4.3): eq.
-    14 upwards.
+    """Invert `ddim` with η = 0: the noise from which it generates a picture.
 
-    `ddim` goes down from σ to ς by ``x_ς = x_σ − (σ − ς) ε(x_σ, σ)``. The way up solves that for
-    x_σ by the iteration ``x_σ ← x_ς + (σ − ς) ε(x_σ, σ)`` (Fixed-point Inversion: Meiri et al.
-    2023, arXiv 2312.12540), which begins with the ε of the level below. Once is an inversion whose
-    error falls with the number of levels; many times is the exact inverse of `ddim` on these
-    levels, where the iteration contracts: with the exact denoiser of one Gaussian of variance c by
-    ``(σ − ς) σ/(c + σ²)`` each time; between the modes of a mixture it needs small steps. The
-    network is never asked at level 0. (To begin with x_ς instead, as is often done, loses a share
-    of (1 − ς/σ)² of the noise at every high level.)
+    Song, Meng, Ermon 2021, arXiv 2010.02502, section 4.3: eq. 14 upwards. `ddim` goes down from σ
+    to ς by ``x_ς = x_σ − (σ − ς) ε(x_σ, σ)``. The inversion solves this for x_σ by the iteration
+    ``x_σ ← x_ς + (σ − ς) ε(x_σ, σ)`` (Fixed-point Inversion: Meiri et al. 2023, arXiv 2312.12540),
+    which begins with the ε of the level below. One iteration has an error that falls with the
+    number of levels. Many converge to the exact inverse where the iteration contracts: for the
+    exact denoiser of a Gaussian of variance c by ``(σ − ς) σ/(c + σ²)`` each time; between the
+    modes of a mixture it needs small steps. The network is never called at level 0. (The common
+    choice to begin with x_ς loses a fraction (1 − ς/σ)² of the noise at high levels.)
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         picture: [B, C, H, W] in [-1, 1].
-        sigmas: falling, as `ddim` takes them.
-        iterations: calls of the network for each level but the 0.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` after each level, the lowest first; σ is the level that was
-            reached.
+        sigmas: Noise levels of `ddim`.
+        iterations: Network calls per positive level.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` after each level, the lowest first; σ is the level reached.
 
     Returns:
         [B, C, H, W] at ``sigmas[0]``.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or less than one iteration.
+        ValueError: If ``sigmas`` do not decrease to 0, or there is less than one iteration.
     """
     if iterations < 1:
         raise ValueError(f"the inversion needs at least one iteration a level, not {iterations}")

@@ -1,10 +1,9 @@
-"""DPM-Solver: the probability-flow ODE solved exactly but for the network's noise estimate (Lu et
-al. 2022).
+"""DPM-Solver: exact integration of the probability-flow ODE but for the noise estimate.
 
-With ``x = x0 + σ ε`` and half the log-SNR ``λ = −log σ`` the ODE is ``dx/dσ = ε̂(x, σ)``, and its
-solution ``x_t = x_s − ∫ e^{−λ} ε̂ dλ`` from λ_s to λ_t (arXiv 2206.00927, eq. 3.4 with α = 1, their
-state divided by √ᾱ). A solver of order k knows the first k terms of ε̂'s Taylor series in λ at the
-beginning of a step, ``h = λ_t − λ_s``.
+Lu et al. 2022, arXiv 2206.00927. With ``x = x0 + σ ε`` and half the log-SNR ``λ = −log σ`` the ODE
+is ``dx/dσ = ε̂(x, σ)``, and its solution ``x_t = x_s − ∫ e^{−λ} ε̂ dλ`` from λ_s to λ_t (eq. 3.4
+with α = 1, their state divided by √ᾱ). A solver of order k uses the first k terms of ε̂'s Taylor
+series in λ at the beginning of a step, with ``h = λ_t − λ_s``.
 """
 
 from __future__ import annotations
@@ -26,27 +25,24 @@ def dpm_solver_1(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver-1 (Lu et al. 2022, arXiv 2206.00927, eq. 3.7): ``x_t = x_s − σ_t (e^h − 1) ε̂``,
-    first order.
+    """DPM-Solver-1: ``x_t = x_s − σ_t (e^h − 1) ε̂``, first order (arXiv 2206.00927, eq. 3.7).
 
-    As ``σ_t (e^h − 1) = σ_s − σ_t`` this is DDIM without fresh noise, and Euler's rule in σ (their
-    section 4.1).
+    As ``σ_t (e^h − 1) = σ_s − σ_t``, it equals DDIM without fresh noise, and Euler's method in σ
+    (their section 4.1).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
-        x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: falling noise levels with a final 0. Each step from one to the next costs one call
-            of the network; where λ is infinite nothing but the first order is defined, so the step
-            to 0 ends at the clean estimate.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the
-            step begins.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level. The step
+            to 0, where λ is infinite, returns the clean estimate.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0.
+        ValueError: If ``sigmas`` do not decrease to 0.
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -67,20 +63,20 @@ def dpm_solver_2(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver-2 (Lu et al. 2022, arXiv 2206.00927, algorithm 1 with r1 = 1/2): second order.
+    """DPM-Solver-2: second order (arXiv 2206.00927, algorithm 1 with r1 = 1/2).
 
-    Each step takes ε̂ from half way in λ, at the geometric mean of its two levels.
+    Each step takes ε̂ at its middle in λ, the geometric mean of its two levels.
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_1`.
-        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the
-            network, but the last, to 0, which ends at the clean estimate after one.
+        denoise, x, condition, callback: As for `dpm_solver_1`.
+        sigmas: At least two positive noise levels and a final 0. Each step takes two network calls,
+            except the last, to 0, which returns the clean estimate after one.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_2", sigmas, at_least=2)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -103,19 +99,18 @@ def dpm_solver_3(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver-3 (Lu et al. 2022, arXiv 2206.00927, algorithm 2 with r1 = 1/3, r2 = 2/3): third
-    order.
+    """DPM-Solver-3: third order (arXiv 2206.00927, algorithm 2 with r1 = 1/3, r2 = 2/3).
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_1`.
-        sigmas: at least two falling noise levels and a final 0. Each step costs three calls of the
-            network, but the last, to 0, which ends at the clean estimate after one.
+        denoise, x, condition, callback: As for `dpm_solver_1`.
+        sigmas: At least two positive noise levels and a final 0. Each step takes three network
+            calls, except the last, to 0, which returns the clean estimate after one.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_3", sigmas, at_least=2)
     r1 = 1 / 3
@@ -138,5 +133,5 @@ def dpm_solver_3(
 
 
 def _phi(h: float) -> float:
-    """``(e^h − 1)/h − 1``, what integrates a linear change of ε̂."""
+    """``(e^h − 1)/h − 1``, the weight of a linear change of ε̂."""
     return math.expm1(h) / h - 1

@@ -1,14 +1,13 @@
-"""DPM-Solver++: the diffusion ODE and SDE solved exactly but for the clean estimate (Lu et al.
-2022, arXiv 2211.01095).
+"""DPM-Solver++: exact integration of the diffusion ODE and SDE but for the clean estimate.
 
-With ``x = x0 + σ ε`` and ``λ = −log σ`` the ODE's solution is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0
-dλ`` from λ_s to λ_t (their proposition 4.1 with α = 1, their state divided by √ᾱ); ``h = λ_t −
-λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean estimates stay within a picture's range, which keeps
-large steps stable where strong guidance makes noise estimates leave it.
+Lu et al. 2022, arXiv 2211.01095. With ``x = x0 + σ ε`` and ``λ = −log σ`` the solution of the ODE
+is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0 dλ`` from λ_s to λ_t (proposition 4.1 with α = 1, their state
+divided by √ᾱ), with ``h = λ_t − λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean estimates stay within
+the range of pictures, which keeps large steps stable under strong guidance.
 
-Where λ is infinite only the first order is defined: the step to 0 ends at the clean estimate,
-whatever the order. The first step of the multistep methods is of first order, for want of earlier
-estimates. Where sampling begins at pure noise the clean estimate hardly changes there, and the
+Where λ is infinite only the first order is defined: the step to 0 returns the clean estimate,
+whatever the order. The first step of the multistep methods is of first order, for lack of earlier
+estimates; where sampling begins at pure noise, the clean estimate hardly changes in it, and its
 error is small beside that of the other steps.
 """
 
@@ -18,6 +17,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise
@@ -39,25 +39,23 @@ def dpm_solver_pp_2s(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2S) (Lu et al. 2022, arXiv 2211.01095, algorithm 1 with r = 1/2): second order,
-    singlestep.
+    """DPM-Solver++(2S): second order, singlestep (arXiv 2211.01095, algorithm 1 with r = 1/2).
 
-    Each step takes the clean estimate from half way in λ, at the geometric mean of its two levels.
+    Each step takes the clean estimate at its middle in λ, the geometric mean of its two levels.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
-        x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the
-            network, but the last, to 0, one.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the
-            step begins.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: At least two positive noise levels and a final 0. Each step takes two network calls,
+            except the last, to 0, which takes one.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_pp_2s", sigmas, at_least=2)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -80,20 +78,20 @@ def dpm_solver_pp_2m(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2): second order, multistep.
+    """DPM-Solver++(2M): second order, multistep (arXiv 2211.01095, algorithm 2).
 
-    Each step extends the line through the last two clean estimates by half a step.
+    Each step extrapolates the line through the last two clean estimates by half a step.
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least two falling noise levels and a final 0; one call of the network for each
-            but the 0.
+        denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
+        sigmas: At least two positive noise levels and a final 0; one network call per positive
+            level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("dpm_solver_pp_2m", sigmas, at_least=2)
     before: tuple[Tensor, float] | None = None
@@ -117,24 +115,23 @@ def dpm_solver_pp_3m(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(3M): third order, multistep (Lu et al. 2022, arXiv 2211.01095, section 4.2,
-    carried one order on).
+    """DPM-Solver++(3M): third order, multistep (after arXiv 2211.01095, section 4.2).
 
-    As 2M, with the parabola through the last three clean estimates, integrated exactly; diffusers'
-    code halves the parabola's quadratic term, which makes a method of second order of it. The
-    second step, which knows two estimates, is 2M's. With fewer than some 15 steps 2M comes nearer
-    to the solution (measured on mixtures of Gaussians, σ 20 to 0.1).
+    The parabola through the last three clean estimates is integrated exactly. (The code of
+    diffusers halves its quadratic term, which makes the method of second order.) The second step,
+    with two estimates, is that of 2M. With fewer than some 15 steps, 2M comes nearer to the
+    solution (measured on mixtures of Gaussians, σ 20 to 0.1).
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least three falling noise levels and a final 0; one call of the network for each
-            but the 0.
+        denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
+        sigmas: At least three positive noise levels and a final 0; one network call per positive
+            level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make fewer than three steps.
+        ValueError: If ``sigmas`` do not decrease to 0, or make fewer than three steps.
     """
     pairs = falling_pairs_for("dpm_solver_pp_3m", sigmas, at_least=3)
     known: list[tuple[float, Tensor]] = []
@@ -157,20 +154,20 @@ def sde_dpm_solver_1(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """SDE-DPM-Solver-1 (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE by noise estimates.
+    """SDE-DPM-Solver-1: the diffusion SDE by noise estimates (arXiv 2211.01095).
 
     ``x_t = x_s − 2 σ_t (e^h − 1) ε̂ + σ_t √(e^{2h} − 1) z``.
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU; or one for each picture.
+        denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        generator: Random generator on the CPU, or one per picture.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0.
+        ValueError: If ``sigmas`` do not decrease to 0.
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -192,22 +189,22 @@ def sde_dpm_solver_pp_2m(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the diffusion SDE, multistep.
+    """SDE-DPM-Solver++(2M): the diffusion SDE by clean estimates, multistep (arXiv 2211.01095).
 
     ``x_t = e^{−2h} x_s + (1 − e^{−2h}) D + σ_t √(1 − e^{−2h}) z`` with D as in 2M. The first step,
-    with ``D = x̂0``, is SDE-DPM-Solver++1, which is DDPM's.
+    with ``D = x̂0``, is SDE-DPM-Solver++1, which equals DDPM's.
 
     Args:
-        denoise, x, condition, callback: as for `dpm_solver_pp_2s`.
-        sigmas: at least two falling noise levels and a final 0; one call of the network for each
-            but the 0.
-        generator: of the random numbers, on the CPU; or one for each picture.
+        denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
+        sigmas: At least two positive noise levels and a final 0; one network call per positive
+            level.
+        generator: Random generator on the CPU, or one per picture.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("sde_dpm_solver_pp_2m", sigmas, at_least=2)
     before: tuple[Tensor, float] | None = None
@@ -225,8 +222,12 @@ def sde_dpm_solver_pp_2m(
 
 
 def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> Tensor:
-    """2M's D: the line through the last two clean estimates, half a step on; ``before`` has the
-    earlier and its h.
+    """D of 2M: the line through the last two clean estimates, extrapolated by half a step.
+
+    Args:
+        clean: Estimate at the beginning of the step.
+        h: λ_t − λ_s of the step.
+        before: The same two of the step before; None for the first step.
     """
     if before is None:
         return clean
@@ -235,20 +236,19 @@ def _extended(clean: Tensor, h: float, before: tuple[Tensor, float] | None) -> T
 
 
 def integral(known: Sequence[tuple[float, Tensor]], sigma: float, sigma_next: float) -> Tensor:
-    """``σ_t ∫ e^λ p dλ`` over a step from σ_s to σ_t, p the polynomial in λ through clean estimates
-    at some levels.
+    """``σ_t ∫ e^λ p dλ`` from σ_s to σ_t, p the polynomial in λ through some clean estimates.
 
-    With u = λ − λ_s the weights of the estimates integrate 1, u, u², … exactly: ``Σ_k w_k u_k^j =
+    With u = λ − λ_s, the weights of the estimates integrate 1, u, u², … exactly: ``Σ_k w_k u_k^j =
     m_j``, where ``m_j = ∫ e^{u−h} u^j du`` from 0 to h is ``h^j − j m_{j−1}``, and ``m_0 = 1 −
-    e^{−h}``. Through two estimates ``m_1`` is ``h/2 m_0``, as in 2M and in UniPC's B2 of order 2,
-    which leaves the order as it is.
+    e^{−h}``. For two estimates ``m_1`` is ``h/2 m_0``, as in 2M and in UniPC's B2 of order 2; the
+    order of convergence is the same.
 
     Args:
-        known: one to four pairs (σ, clean estimate there).
+        known: One to four pairs (σ, clean estimate at σ).
         sigma, sigma_next: σ_s and σ_t > 0.
     """
     h = math.log(sigma / sigma_next)
-    places = np.array([math.log(sigma / level) for level, _clean in known])
+    places = np.array([math.log(sigma / level) for level, _ in known])
     moments = [-math.expm1(-h)]
 
     for j in range(1, len(known)):
@@ -259,6 +259,5 @@ def integral(known: Sequence[tuple[float, Tensor]], sigma: float, sigma_next: fl
 
     weights = np.linalg.solve(np.vander(places, increasing=True).T, moments)
 
-    return sum(
-        float(weight) * clean for weight, (_level, clean) in zip(weights, known, strict=True)
-    )
+    terms = (float(weight) * clean for weight, (_, clean) in zip(weights, known, strict=True))
+    return sum(terms, start=torch.zeros_like(known[0][1]))

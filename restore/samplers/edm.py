@@ -1,7 +1,7 @@
-"""EDM's samplers: Euler's and Heun's rules on ``dx/dσ = ε̂``, and Heun's with churn (Karras et al.
-2022).
+"""EDM's samplers: Euler's and Heun's methods for ``dx/dσ = ε̂``, and Heun's with churn.
 
-EDM's own noise levels are ``restore.diffusion.schedule.noise_levels(…, kind="karras")``.
+Karras et al. 2022, arXiv 2206.00364. EDM's own noise levels are those of
+`restore.diffusion.schedule.noise_levels` with kind ``karras``.
 """
 
 from __future__ import annotations
@@ -30,24 +30,22 @@ def euler(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Euler's rule, first order (Karras et al. 2022, arXiv 2206.00364, algorithm 1 without its
-    lines 6 to 8).
+    """Euler's method, first order (arXiv 2206.00364, algorithm 1 without its lines 6 to 8).
 
-    In these coordinates it is DDIM without fresh noise and DPM-Solver-1 (their section 3).
+    In these coordinates it equals DDIM without fresh noise, and DPM-Solver-1 (their section 3).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
-        x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the
-            step begins.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0.
+        ValueError: If ``sigmas`` do not decrease to 0.
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -67,19 +65,19 @@ def heun(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's rule, second order (Karras et al. 2022, arXiv 2206.00364, algorithm 1).
+    """Heun's method, second order (arXiv 2206.00364, algorithm 1).
 
     Args:
-        denoise, x, condition, callback: as for `euler`.
-        sigmas: at least two falling noise levels and a final 0. Each step costs two calls of the
-            network, but the last, to 0, where ε̂ is not defined: it is Euler's, and ends at the
-            clean estimate after one.
+        denoise, x, condition, callback: As for `euler`.
+        sigmas: At least two positive noise levels and a final 0. Each step takes two network calls,
+            except the last, to 0, where ε̂ is not defined: it is Euler's, and returns the clean
+            estimate after one.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step.
+        ValueError: If ``sigmas`` do not decrease to 0, or make a single step.
     """
     pairs = falling_pairs_for("heun", sigmas, at_least=2)
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -101,29 +99,28 @@ def edm_stochastic(
     s_tmax: float = 50.0,
     s_noise: float = 1.003,
 ) -> Tensor:
-    """Heun's rule with churn, some fresh noise before each step (Karras et al. 2022, arXiv
-    2206.00364, algorithm 2).
+    """Heun's method with churn, fresh noise before each step (arXiv 2206.00364, algorithm 2).
 
     The level rises from σ to ``σ̂ = (1 + γ) σ`` with ``γ = min(S_churn / steps, √2 − 1)``, then
-    falls by a `heun` step.
+    falls by a step of `heun`.
 
     Args:
-        denoise, x, sigmas, condition: as for `heun`, and as many calls. Where there is churn the
-            network is asked at σ̂, up to √2 of the level.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` once a step, with the clean estimate at the raised level σ̂.
-        s_churn: how much noise, over all steps; 0 is `heun`. The published values, here and below,
-            are those for ImageNet-64 with 256 steps (table 5).
-        s_tmin, s_tmax: the lowest and the highest level with churn.
-        s_noise: standard deviation of the fresh noise; a little over 1 makes up for networks that
-            remove too much.
+        denoise, x, sigmas, condition: As for `heun`, with as many calls. With churn, the network is
+            called at σ̂, up to √2 times the level.
+        generator: Random generator on the CPU, or one per picture.
+        callback: Called with a `Step` once per step, with the clean estimate at σ̂.
+        s_churn: Amount of noise over all steps; 0 is `heun`. The defaults, here and below, are the
+            paper's for ImageNet-64 with 256 steps (table 5).
+        s_tmin, s_tmax: Lowest and highest level with churn.
+        s_noise: Standard deviation of the fresh noise; slightly above 1, it compensates for
+            networks that remove too much noise.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make a single step; ``s_churn`` below 0,
-            ``s_noise`` not above 0, or not ``0 ≤ s_tmin ≤ s_tmax``.
+        ValueError: If ``sigmas`` do not decrease to 0 or make a single step, ``s_churn`` is below
+            0, ``s_noise`` is not above 0, or not ``0 ≤ s_tmin ≤ s_tmax``.
     """
     if not s_churn >= 0:
         raise ValueError(f"s_churn must be at least 0, not {s_churn}")

@@ -1,6 +1,4 @@
-"""Annealed Langevin dynamics: at each noise level a walk that the score pulls towards pictures and
-noise spreads.
-"""
+"""Annealed Langevin dynamics of NCSN: a few Langevin steps at each noise level."""
 
 from __future__ import annotations
 
@@ -25,39 +23,36 @@ def annealed_langevin(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Sample as NCSN does (Song, Ermon 2019, arXiv 1907.05600, alg. 1; 2020, arXiv 2006.09011, alg.
-    1).
+    """Annealed Langevin dynamics (NCSN: Song, Ermon 2019, arXiv 1907.05600, algorithm 1).
 
-    At each positive level σ, ``steps_each`` times ``x ← x + α s(x, σ) + √(2α) z`` with the score
-    ``s = −ε̂/σ`` and ``α = η σ²``. η is ε/σ_L² of the 2020 paper for its ε and last level σ_L, and
-    ε/(2σ_L²) of the 2019 paper, which writes α/2 for this α. The walk ends with samples of the
-    pictures with noise of the last positive level on them; the denoising step of 2020 then takes
-    ``x + σ_L² s(x, σ_L)``, the clean estimate.
+    In the form of Song, Ermon 2020 (arXiv 2006.09011, algorithm 1): at each positive level σ,
+    ``steps_each`` times ``x ← x + α s(x, σ) + √(2α) z`` with the score ``s = −ε̂/σ`` and ``α = η
+    σ²``. η is ε/σ_L² of the 2020 paper for its ε and last level σ_L, and ε/(2σ_L²) of the 2019
+    paper, which writes α/2 for this α. The last state is a sample with noise of the last positive
+    level; the denoising step of 2020 then takes ``x + σ_L² s(x, σ_L)``, the clean estimate.
 
-    Each level must undo the spread that the one above leaves, so the levels should lie close: the
-    2020 paper takes hundreds in geometric progression (its technique 2), and the highest as large
-    as the greatest distance between two pictures (technique 1).
+    Each level must remove the spread that the one above leaves, so the levels should be close: the
+    2020 paper takes hundreds in geometric progression (technique 2), from the largest distance
+    between two pictures (technique 1).
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
-        x: [B, C, H, W] at the first level, ``x0 + σ ε``.
-        sigmas: falling noise levels with a final 0.
-        steps_each: T of the paper, Langevin steps at each level, at least 1; a step calls the
-            network once.
-        step_size: η in (0, 1]; without it, that of `langevin_step_size`.
-        final_denoising: end with the clean estimate, one more call of the network, and not with the
-            last walk.
-        condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each level, with the clean estimate of the level's last
-            call.
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: Decreasing noise levels and a final 0.
+        steps_each: T of the paper, Langevin steps per level, at least 1; one network call each.
+        step_size: η in (0, 1]; None takes that of `langevin_step_size`.
+        final_denoising: Return the clean estimate, by one more network call, instead of the last
+            state.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
+        callback: Called with a `Step` after each level, with the clean estimate of its last call.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, ``steps_each`` below 1, or a step size outside (0,
-            1].
+        ValueError: If ``sigmas`` do not decrease to 0, ``steps_each`` is below 1, or the step size
+            is outside (0, 1].
     """
     pairs = falling_pairs(sigmas)
     _check_steps(steps_each)
@@ -79,24 +74,23 @@ def annealed_langevin(
 
 
 def langevin_step_size(sigmas: Sequence[float], steps_each: int) -> float:
-    """The step size that carries the variance best from level to level (arXiv 2006.09011, technique
-    4).
+    """Step size that best keeps the variance from level to level (arXiv 2006.09011, technique 4).
 
-    Where the data are a point, T steps at a level turn the variance γ² that the level above leaves,
-    in units of the level's own, into ``(1−η)^{2T} (γ² − v) + v`` with ``v = 2η/(1 − (1−η)²)``
-    (their eq. 4, η = ε/σ_L²). It should be 1 and is always more: this is the η of its minimum. γ is
-    the largest ratio of neighbouring levels.
+    For data at a point, T steps at a level turn the variance γ² that the level above leaves, in
+    units of the level's own, into ``(1−η)^{2T} (γ² − v) + v`` with ``v = 2η/(1 − (1−η)²)`` (their
+    eq. 4, η = ε/σ_L²). It should be 1 and is always more; this η minimises it. γ is the largest
+    ratio of neighbouring levels.
 
     Args:
-        sigmas: falling noise levels with a final 0, at least two positive ones.
+        sigmas: Decreasing noise levels, at least two positive ones, and a final 0.
         steps_each: T, at least 1.
 
     Returns:
         η, in (0, 1).
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or ``steps_each``
-            below 1.
+        ValueError: If ``sigmas`` do not decrease to 0 or have a single positive level, or
+            ``steps_each`` is below 1.
     """
     _check_steps(steps_each)
     ratios = [sigma / sigma_next for sigma, sigma_next in falling_pairs(sigmas)[:-1]]

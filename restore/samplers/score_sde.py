@@ -1,6 +1,4 @@
-"""Score SDE: three diffusions in continuous time, their reverse processes, and the probability-flow
-ODE.
-"""
+"""Score SDE: three diffusions in continuous time, their reverse SDEs, and the flow ODE."""
 
 from __future__ import annotations
 
@@ -22,41 +20,40 @@ from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise
 class SDE(ABC):
     """``du = f(t) u dt + g(t) dw`` for t in [0, 1], with the marginals ``u = s(t) (x0 + σ(t) ε)``.
 
-    So ``x = u/s`` is the state in variance-exploding coordinates, and the one denoiser gives every
-    score: ``∇_u log p_t(u) = −ε̂(u/s, σ) / (s σ)``. (Song et al. 2021, arXiv 2011.13456, section
-    3.4 and appendix B.)
+    Song et al. 2021, arXiv 2011.13456, section 3.4 and appendix B. ``x = u/s`` is the state in
+    variance-exploding coordinates, so the denoiser gives every score: ``∇_u log p_t(u) = −ε̂(u/s,
+    σ) / (s σ)``.
     """
 
     @abstractmethod
     def drift(self, t: float) -> float:
-        """f(t); the paper's drift is f(t) u."""
+        """Factor f(t) of the drift f(t) u."""
 
     @abstractmethod
     def diffusion(self, t: float) -> float:
-        """g(t)"""
+        """Diffusion coefficient g(t)."""
 
     @abstractmethod
     def scale(self, t: float) -> float:
-        """s(t), what x0 is multiplied by."""
+        """Scale s(t) of x0."""
 
     @abstractmethod
     def sigma(self, t: float) -> float:
-        """σ(t), the noise level beside x0."""
+        """Noise level σ(t) relative to x0."""
 
     @abstractmethod
     def time_at(self, sigma: float) -> float:
-        """The t of a positive noise level; past 1 for one that is higher than σ(1)."""
+        """Time of a positive noise level; above 1 for levels above σ(1)."""
 
     def std(self, t: float) -> float:
         """Standard deviation of u given x0."""
         return self.scale(t) * self.sigma(t)
 
     def levels(self, steps: int, end: float = 1e-3) -> list[float]:
-        """Noise levels at ``steps`` times uniform from 1 to ``end``, and a final 0: the grid of the
-        paper's samplers.
+        """The paper's grid: levels at ``steps`` uniform times from 1 to ``end``, and a final 0.
 
         Raises:
-            ValueError: fewer than 1 step, or an end outside (0, 1).
+            ValueError: If there are fewer than 1 step, or the end is outside (0, 1).
         """
         if steps < 1 or not 0 < end < 1:
             raise ValueError(
@@ -67,13 +64,12 @@ class SDE(ABC):
 
 @dataclass(frozen=True)
 class VarianceExploding(SDE):
-    """``dx = σ(t) √(2 log(σ_max/σ_min)) dw`` with ``σ(t) = σ_min (σ_max/σ_min)^t`` (arXiv
-    2011.13456, eq. 30).
+    """VE: ``dx = σ(t) √(2 log(σ_max/σ_min)) dw`` with ``σ(t) = σ_min (σ_max/σ_min)^t``.
 
-    The data at t = 0 carry noise of level σ_min already.
+    Song et al. 2021, arXiv 2011.13456, eq. 30. The data at t = 0 have noise of level σ_min.
 
     Raises:
-        ValueError: not 0 < sigma_min < sigma_max.
+        ValueError: If not 0 < sigma_min < sigma_max.
     """
 
     sigma_min: float = 0.01
@@ -95,7 +91,7 @@ class VarianceExploding(SDE):
         return 1.0
 
     def sigma(self, t: float) -> float:
-        return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
+        return self.sigma_min * math.pow(self.sigma_max / self.sigma_min, t)
 
     def time_at(self, sigma: float) -> float:
         return math.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
@@ -103,7 +99,7 @@ class VarianceExploding(SDE):
 
 @dataclass(frozen=True)
 class _LinearBeta(SDE):
-    """What VP and sub-VP share: β(t) rises linearly, and the mean decays as √ᾱ = exp(−½ ∫β)."""
+    """Common part of VP and sub-VP: β(t) is linear, the mean decays as √ᾱ = exp(−½ ∫β)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -115,11 +111,11 @@ class _LinearBeta(SDE):
             )
 
     def beta(self, t: float) -> float:
-        """β(t)"""
+        """β(t)."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def beta_integral(self, t: float) -> float:
-        """∫_0^t β = −log ᾱ(t)"""
+        """∫_0^t β = −log ᾱ(t)."""
         return t * self.beta_min + 0.5 * t**2 * (self.beta_max - self.beta_min)
 
     def drift(self, t: float) -> float:
@@ -135,13 +131,12 @@ class _LinearBeta(SDE):
 
 @dataclass(frozen=True)
 class VariancePreserving(_LinearBeta):
-    """``du = −½ β(t) u dt + √β(t) dw``: DDPM's chain in continuous time (arXiv 2011.13456, eq. 11
-    and 32).
+    """VP: ``du = −½ β(t) u dt + √β(t) dw``, DDPM's chain in continuous time.
 
-    ``u = √ᾱ x0 + √(1−ᾱ) ε``.
+    Song et al. 2021, arXiv 2011.13456, eq. 11 and 32. ``u = √ᾱ x0 + √(1−ᾱ) ε``.
 
     Raises:
-        ValueError: not 0 < beta_min <= beta_max.
+        ValueError: If not 0 < beta_min <= beta_max.
     """
 
     def diffusion(self, t: float) -> float:
@@ -156,13 +151,12 @@ class VariancePreserving(_LinearBeta):
 
 @dataclass(frozen=True)
 class SubVariancePreserving(_LinearBeta):
-    """``du = −½ β(t) u dt + √(β(t) (1 − ᾱ²)) dw``: the same mean, less noise (arXiv 2011.13456, eq.
-    12).
+    """Sub-VP: ``du = −½ β(t) u dt + √(β(t) (1 − ᾱ²)) dw``, the mean of VP with less noise.
 
-    ``u = √ᾱ x0 + (1−ᾱ) ε``.
+    Song et al. 2021, arXiv 2011.13456, eq. 12. ``u = √ᾱ x0 + (1−ᾱ) ε``.
 
     Raises:
-        ValueError: not 0 < beta_min <= beta_max.
+        ValueError: If not 0 < beta_min <= beta_max.
     """
 
     def diffusion(self, t: float) -> float:
@@ -191,11 +185,11 @@ def euler_maruyama(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The reverse-time SDE in steps of Euler and Maruyama (Song et al. 2021, arXiv 2011.13456, eq.
-    6, appendix D).
+    """Euler–Maruyama method for the reverse SDE (Song et al. 2021, arXiv 2011.13456, appendix D).
 
-    ``u ← u − (f u − g² ∇log p) Δt + g √Δt z`` over the times of neighbouring levels, f and g taken
-    where the step begins. Other arguments and errors as for `predictor_corrector`.
+    ``u ← u − (f u − g² ∇log p) Δt + g √Δt z`` (eq. 6) between the times of neighbouring levels,
+    with f and g at the beginning of the step. Other arguments and errors as for
+    `predictor_corrector`.
     """
     return predictor_corrector(
         denoise,
@@ -220,14 +214,12 @@ def reverse_diffusion(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The reverse-time SDE, made discrete as the forward one is (Song et al. 2021, arXiv
-    2011.13456, eq. 46).
+    """The reverse SDE, discretised as the forward SDE (Song et al. 2021, arXiv 2011.13456, eq. 46).
 
-    The forward step up to u from the next lower level is ``r u' + G z`` with ``r = s/s'`` and
-    ``G² = s² (σ² − σ'²)``; the reverse step is ``u' = (2 − r) u + G² ∇log p + G z``, the predictor
-    of their algorithms 2 (VE, r = 1) and 3 (VP, r = √(1−β)). For sub-VP, where the authors fall
-    back on Euler–Maruyama, the same rule is used. Other arguments and errors as for
-    `predictor_corrector`.
+    The forward step to u from the next lower level u' is ``r u' + G z`` with ``r = s/s'`` and ``G²
+    = s² (σ² − σ'²)``; the reverse step is ``u' = (2 − r) u + G² ∇log p + G z``, the predictor of
+    their algorithms 2 (VE, r = 1) and 3 (VP, r = √(1−β)). It is used for sub-VP too, for which the
+    authors take Euler–Maruyama. Other arguments and errors as for `predictor_corrector`.
     """
     return predictor_corrector(
         denoise,
@@ -255,37 +247,37 @@ def predictor_corrector(
     generator: Generator = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """A step down the reverse-time SDE, then Langevin steps at the level reached (Song et al. 2021,
-    arXiv 2011.13456).
+    """Steps down the reverse SDE, each with Langevin steps at the level reached.
 
-    Their algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP): ``u ← u + ε g + √(2ε) z`` with
-    the score g and ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and 1−β of the level else. As their
-    appendix G has it, ‖g‖ is the mean over the batch and ‖z‖ is √d for d numbers a picture: the
-    step depends, a little, on what else is in the batch.
+    Song et al. 2021, arXiv 2011.13456, algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP):
+    ``u ← u + ε g + √(2ε) z`` with the score g and ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and
+    1−β of the level otherwise. As in their appendix G, ‖g‖ is the mean over the batch, and ‖z‖ is
+    √d for d numbers per picture, so that the result depends slightly on the other pictures of the
+    batch.
 
-    The step to the final 0 is to the clean estimate, without a corrector (their denoising step,
-    appendix G).
+    The step to the final 0 is their denoising step (appendix G): it returns the clean estimate,
+    without a corrector.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
-        x: [B, C, H, W] at the first level, in variance-exploding coordinates whatever the SDE.
-        sigmas: falling noise levels with a final 0, e.g. ``sde.levels(steps)``.
+        x: [B, C, H, W] at ``sigmas[0]``, in variance-exploding coordinates for every SDE.
+        sigmas: Decreasing noise levels and a final 0, for example ``sde.levels(steps)``.
         sde: `VarianceExploding`, `VariancePreserving` or `SubVariancePreserving`.
         predictor: ``reverse-diffusion`` or ``euler-maruyama``, see the functions of these names.
-        corrector_steps: M of the paper, Langevin steps at each level.
+        corrector_steps: M of the paper, Langevin steps per level.
         snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and
             0.01 for VP.
-        condition: shown to the network beside the noisy picture, if given.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        callback: called with a `Step` after each call of the network by the predictor, once for
-            each positive level; a step has ``1 + corrector_steps`` calls, the last one 1.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
+        callback: Called with a `Step` after the predictor's network call at each positive level. A
+            step takes ``1 + corrector_steps`` calls, the last one 1.
 
     Returns:
-        [B, C, H, W], pictures, in the type of x.
+        [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, an unknown predictor, corrector steps below 0, or a
-            ratio that is not positive.
+        ValueError: If ``sigmas`` do not decrease to 0, the predictor is unknown, there are fewer
+            than 0 corrector steps, or the ratio is not positive.
     """
     pairs = falling_pairs(sigmas)
     if predictor not in PREDICTORS:
@@ -302,31 +294,38 @@ def predictor_corrector(
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             factor, variance = predict(sde, sigma, sigma_next)
-            x = factor * x - variance / sigma * noise + variance**0.5 * noise_like(x, generator)
+            fresh = math.sqrt(variance) * noise_like(x, generator)
+            x = factor * x - variance / sigma * noise + fresh
             x = _scale_ratio(sde, sigma, sigma_next) * x
+
             alpha = _scale_ratio(sde, *pairs[index + 1]) ** 2
             for _ in range(corrector_steps):
-                score = -denoise(x, sigma_next, condition).noise / sigma_next
-                step = 2 * alpha * snr**2 * x[0].numel() / score.flatten(1).norm(dim=1).mean() ** 2
-                x = x + step * score + (2 * step) ** 0.5 * noise_like(x, generator)
+                noise = denoise(x, sigma_next, condition).noise
+                x = _langevin_step(x, -noise / sigma_next, 2 * alpha * snr**2, generator)
 
     return clean
 
 
+def _langevin_step(x: Tensor, score: Tensor, factor: float, generator: Generator) -> Tensor:
+    """``x + ε g + √(2ε) z`` with the score g and ``ε = factor · (‖z‖/‖g‖)²``."""
+    step = factor * x[0].numel() / score.flatten(1).norm(dim=1).mean() ** 2
+    return x + step * score + (2 * step).sqrt() * noise_like(x, generator)
+
+
 def _reverse_diffusion_step(sde: SDE, sigma: float, sigma_next: float) -> tuple[float, float]:
-    """2 − r, and G²/s² as the walk is in x = u/s."""
+    """2 − r and G²/s², for the state x = u/s."""
     return 2 - _scale_ratio(sde, sigma, sigma_next), sigma**2 - sigma_next**2
 
 
 def _euler_maruyama_step(sde: SDE, sigma: float, sigma_next: float) -> tuple[float, float]:
-    """1 − f Δt and g² Δt/s²."""
+    """1 − f Δt and g² Δt/s², for the state x = u/s."""
     t = sde.time_at(sigma)
     duration = t - sde.time_at(sigma_next)
     return 1 - sde.drift(t) * duration, (sde.diffusion(t) / sde.scale(t)) ** 2 * duration
 
 
 def _scale_ratio(sde: SDE, sigma: float, sigma_next: float) -> float:
-    """r = s/s' of a level and the next lower one; s is 1 without noise."""
+    """r = s/s' of a level and the next one; s is 1 without noise."""
     scale_next = sde.scale(sde.time_at(sigma_next)) if sigma_next > 0 else 1.0
     return sde.scale(sde.time_at(sigma)) / scale_next
 
@@ -343,30 +342,31 @@ def probability_flow(
 ) -> Tensor:
     """The probability-flow ODE by an adaptive solver (Song et al. 2021, arXiv 2011.13456, eq. 13).
 
-    In variance-exploding coordinates eq. 13 of each of the three SDEs is ``dx/dσ = ε̂``: VP and
-    sub-VP are the same curve at another pace and scale. A Runge–Kutta method of order 5(4)
-    integrates it over log σ as ``u = x/√(1+σ²)``, which varies slowly, from the first level to the
-    last positive one, whose clean estimate is the answer. No random numbers are drawn.
+    In variance-exploding coordinates eq. 13 is ``dx/dσ = ε̂`` for all three SDEs: VP and sub-VP
+    follow the same trajectory at another speed and scale. A Runge–Kutta method of order 5(4)
+    integrates it over log σ as ``u = x/√(1+σ²)``, which varies slowly, from the first to the last
+    positive level, whose clean estimate is the result. It draws no random numbers.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
-        x: [B, C, H, W] at the first level.
-        sigmas: falling noise levels with a final 0, at least two positive ones. The solver chooses
-            its own steps; the levels between only say when the callback is called.
-        rtol, atol: tolerance of a step, relative and absolute, in units of u; a root mean square
-            over the batch.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` for each positive level once the solver has reached or passed
-            it, with the clean estimate where the solver stands.
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: Decreasing noise levels, at least two positive ones, and a final 0. The solver
+            chooses its own steps; the levels between the first and the last only set the callback's
+            times.
+        rtol, atol: Relative and absolute tolerance of a step, for the root mean square of u in the
+            batch.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` for each positive level when the solver has reached or passed
+            it, with the clean estimate at its present state.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0 or have one positive level only, or a tolerance that
-            is not positive.
-        ArithmeticError: the solver finds no step that is small enough, as where the network's
-            answer is not finite.
+        ValueError: If ``sigmas`` do not decrease to 0 or have a single positive level, or a
+            tolerance is not positive.
+        ArithmeticError: If the solver finds no step that is small enough, for example because the
+            network's output is not finite.
     """
     levels = [sigma for sigma, _ in falling_pairs(sigmas)]
     if len(levels) < 2:
@@ -391,10 +391,11 @@ def probability_flow(
         failure = solver.step()
         if solver.status == "failed":
             raise ArithmeticError(f"the probability-flow ODE could not be solved: {failure}")
+
+        clean = _clean_estimate(
+            as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t)
+        )
         while reported < len(levels) and solver.t <= math.log(levels[reported]):
-            clean = _clean_estimate(
-                as_pictures(solver.y, x), as_pictures(solver.f, x), math.exp(solver.t)
-            )
             report(callback, reported, len(levels), levels[reported], clean)
             reported += 1
 
@@ -402,8 +403,9 @@ def probability_flow(
 
 
 def _clean_estimate(u: Tensor, velocity: Tensor, sigma: float) -> Tensor:
-    """x − σ ε̂ from the velocity, which spares a call of the network: ``√(1+σ²) (u/(1+σ²) −
-    velocity)``.
+    """Clean estimate x − σ ε̂ from the velocity, without a network call.
+
+    It is ``√(1+σ²) (u/(1+σ²) − velocity)``, see `restore.diffusion.flow.flow_velocity`.
     """
     root = math.hypot(1, sigma)
     return u / root - root * velocity

@@ -1,6 +1,4 @@
-"""UniPC: a corrector for any multistep solver, at no further call of the network (Zhao et al.
-2023).
-"""
+"""UniPC: a corrector for multistep solvers that takes no further network calls."""
 
 from __future__ import annotations
 
@@ -23,31 +21,31 @@ def unipc(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """UniPC-2 and -3, multistep, by clean estimates, with B2 (Zhao et al. 2023, arXiv 2302.04867,
-    section 3).
+    """UniPC-2 and UniPC-3, multistep, by clean estimates, with B2 (arXiv 2302.04867, section 3).
 
-    A step is predicted from the last ``order`` clean estimates, as in DPM-Solver++(2M) or (3M). The
-    network's estimate where it ends serves the next step; before that, this one is taken again from
-    the same estimates and the new one. So the order of convergence is one above ``order``.
+    Zhao et al. 2023. A step is predicted from the last ``order`` clean estimates, as in
+    DPM-Solver++(2M) or (3M). The network's estimate at its end serves the next step, and first
+    corrects this one, which is repeated with the earlier estimates and the new one. This raises the
+    order of convergence to ``order`` + 1.
 
-    The first steps are of lower order, for want of earlier estimates; the step to 0 ends at the
+    The first steps are of lower order, for lack of earlier estimates; the step to 0 returns the
     clean estimate.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)``, pictures in [-1, 1].
-        x: [B, C, H, W] at the noise level ``sigmas[0]``.
-        sigmas: at least ``order`` falling noise levels and a final 0; one call of the network for
-            each but the 0.
-        order: of the predictor, 2 or 3; 2 is steadier under strong guidance.
-        condition: shown to the network beside the noisy picture, if given.
-        callback: called with a `Step` once a step, with the clean estimate at the level where the
-            step begins.
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
+        x: [B, C, H, W] at ``sigmas[0]``.
+        sigmas: At least ``order`` positive noise levels and a final 0; one network call per
+            positive level.
+        order: Order of the predictor, 2 or 3; 2 is more stable under strong guidance.
+        condition: Shown to the network beside the noisy picture, if given.
+        callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
         [B, C, H, W] in the type of x.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or make fewer than ``order`` steps; another order.
+        ValueError: If ``sigmas`` do not decrease to 0, make fewer than ``order`` steps, or the
+            order is another one.
     """
     if order not in (2, 3):
         raise ValueError(f"the order of unipc must be 2 or 3, not {order}")
