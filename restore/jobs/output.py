@@ -6,19 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore.errors import BadArgument
+from restore.photo.formats import FORMATS as PICTURE_FORMATS
+from restore.photo.formats import WRITERS
 from restore.photo.photograph import DEPTHS, FORMATS, Photo, written_format
 
-_NAMES = {
-    "png": "PNG",
-    "jpeg": "JPEG",
-    "jpg": "JPEG",
-    "webp": "WEBP",
-    "tiff": "TIFF",
-    "tif": "TIFF",
-    "bmp": "BMP",
+_WRITTEN = [format for format in PICTURE_FORMATS if format.writer is not None]
+_SUFFIXES = {format.name: format.suffixes[0] for format in _WRITTEN}
+
+# Words for `--format`: titles in lower case, and the usual suffixes without their dot.
+_TITLES = {format.title.lower(): format.name for format in _WRITTEN}
+_NAMES = _TITLES | {suffix[1:]: name for name, suffix in _SUFFIXES.items()}
+
+# Titles of the formats that `--quality` is for, by name.
+_WITH_QUALITY = {
+    format.name: format.title for format in _WRITTEN if WRITERS[format.name].takes_quality
 }
-_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
-_WITH_QUALITY = ("JPEG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class OutputOptions:
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format.lower() not in _NAMES:
-            raise BadArgument(f"--format {self.format}: must be png, jpeg, webp, tiff or bmp")
+            *first, last = _TITLES
+            raise BadArgument(f"--format {self.format}: must be {', '.join(first)} or {last}")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise BadArgument(f"--quality {self.quality}: must be between 1 and 100")
         if self.depth not in (None, 8, 16, 32):
@@ -87,8 +90,9 @@ class OutputOptions:
 
     def _check_format(self, format: str, place: str) -> None:
         if self.quality is not None and format not in _WITH_QUALITY:
+            able = " and ".join(_WITH_QUALITY.values())
             raise BadArgument(
-                f"{place}: --quality {self.quality} is for JPEG and WebP; {format} loses nothing"
+                f"{place}: --quality {self.quality} is for {able}; {format} loses nothing"
             )
         if self.depth is not None and self.depth not in DEPTHS[format]:
             able = " or ".join(name for name, depths in DEPTHS.items() if self.depth in depths)

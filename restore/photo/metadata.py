@@ -1,6 +1,4 @@
-"""What a picture's file says beside its pixels: colour profile, EXIF, XMP, IPTC, resolution, how it
-was compressed.
-"""
+"""What a picture's file says beside its pixels: colour profile, EXIF, XMP, IPTC, resolution."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image
 
 from restore.photo.xmp import kept_xmp
 
@@ -130,13 +128,3 @@ def resolution(im: Image.Image) -> tuple[float, float] | None:
         return None
 
     return (y, x) if im.getexif().get(ORIENTATION, 1) in _LYING else (x, y)
-
-
-def compression(im: Image.Image, data: bytes) -> dict[str, Any]:
-    """What keeps the quality of a lossy file, as in `Photo.encoding`; {} for other files."""
-    if im.format == "WEBP":
-        return {"lossless": b"VP8 " not in data}  # the name of the chunk that holds lossy pixels
-    if im.format not in ("JPEG", "MPO") or im.mode == "CMYK" or not im.quantization:
-        return {}
-    tables = [list(im.quantization[key]) for key in sorted(im.quantization)]
-    return {"qtables": tables, "subsampling": JpegImagePlugin.get_sampling(im)}

@@ -1,47 +1,44 @@
-"""Files of several pictures: pages of a TIFF, frames of an animation. One of them is made a file of
-its own.
-"""
+"""Files of several pictures, pages of a TIFF or frames of an animation, and one page as a file."""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
 
-from restore.photo.tiff import STARTS
+from restore.photo.formats import PILLOW_READERS
+from restore.photo.formats.deep_tiff import STARTS
 
+# The number in a BigTIFF's header, where others have 42.
 _BIG_TIFF = 43
-"""The number in a BigTIFF's header, where others have 42."""
 
 
-def page_count(data: bytes, formats: Iterable[str]) -> int:
-    """Pages of a TIFF without its previews, or frames of another file in one of Pillow's
-    ``formats``.
+def page_count(data: bytes) -> int:
+    """Pages of a TIFF without its previews, or frames of another file that Pillow opens.
 
-    Raises whatever the libraries raise for a file that is none.
+    Raises:
+        Exception: Whatever the libraries raise for a file that is no picture.
     """
     if data.startswith(STARTS):
         return max(1, len(_offsets(data)))
-    with Image.open(io.BytesIO(data), formats=sorted(formats)) as im:
+    with Image.open(io.BytesIO(data), formats=sorted(PILLOW_READERS)) as im:
         # what lies behind the first picture of a phone's MPO are previews of it
         return 1 if im.format == "MPO" else getattr(im, "n_frames", 1)
 
 
-def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
-    """The file with one picture alone: a TIFF as it is but for where it begins and ends, a frame as
-    PNG.
+def single_page(data: bytes, page: int) -> bytes:
+    """A file of one page or frame: a TIFF that points at this page alone, or a frame as PNG.
 
     Args:
-        page: from 1.
+        page: From 1.
 
     Raises:
-        ValueError: it has no such page.
+        ValueError: There is no such page.
     """
     offsets = _offsets(data) if data.startswith(STARTS) else []
-    count = len(offsets) or page_count(data, formats)
+    count = len(offsets) or page_count(data)
     if not 1 <= page <= count:
         raise ValueError(f"has no page {page}; it has {count}")
     if count == 1:
@@ -49,7 +46,7 @@ def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
     if offsets:
         return _pointed_at(data, offsets[page - 1])
 
-    with Image.open(io.BytesIO(data), formats=sorted(formats)) as im:
+    with Image.open(io.BytesIO(data), formats=sorted(PILLOW_READERS)) as im:
         im.seek(page - 1)
         kept = {key: im.info[key] for key in ("icc_profile", "exif") if im.info.get(key)}
         file = io.BytesIO()
@@ -59,7 +56,7 @@ def single_page(data: bytes, page: int, formats: Iterable[str]) -> bytes:
 
 
 def _offsets(data: bytes) -> list[int]:
-    """Where the directories of a TIFF's pages lie."""
+    """Offsets of the directories of a TIFF's pages, without those of previews."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:

@@ -6,7 +6,6 @@ kept.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import stat
 import threading
@@ -22,38 +21,36 @@ from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import refuse_existing, write_atomically
-from restore.photo import heif
+from restore.photo import formats
 from restore.photo.decode import decode
-from restore.photo.encode import encode_8bit, encode_png16, encode_tiff, quality_options, quantise
+from restore.photo.encode import quantise
+from restore.photo.formats.record import Source
 from restore.photo.metadata import Metadata
 from restore.photo.pages import page_count, single_page
 
+# Names of the formats that are written, by suffix in lower case.
 FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jfif": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
+    suffix: format.name
+    for format in formats.FORMATS
+    if format.writer is not None
+    for suffix in format.suffixes
 }
-"""Formats that are written, in Pillow's names, by suffix (lower case)."""
 
-_READ_ONLY = {".avif"} if importlib.util.find_spec("PIL._avif") else set()
-SUFFIXES = frozenset(FORMATS) | _READ_ONLY | (heif.SUFFIXES if heif.is_installed() else set())
-"""Suffixes (lower case) of the files that are taken for pictures when a folder is walked: what can
-be read here.
-"""
-
-DEPTHS = {"PNG": (8, 16), "JPEG": (8,), "WEBP": (8,), "TIFF": (8, 16, 32), "BMP": (8,)}
-"""Bits a channel that each format is written with; 32 are floating point."""
-
-_PILLOW_FORMATS = {*FORMATS.values(), "AVIF"}
-_ACCEPTED = (
-    "Accepted are single PNG, JPEG, WebP, BMP, AVIF and HEIC pictures, and TIFF of up to 16 bits "
-    "a channel or of floating-point numbers"
+# Suffixes, in lower case, of the files that are taken for pictures when a folder is walked.
+SUFFIXES = frozenset(
+    suffix for format in formats.FORMATS if format.is_readable() for suffix in format.suffixes
 )
+
+# Bits a channel that each format is written with; 32 are floating point.
+DEPTHS = {name: writer.depths for name, writer in formats.WRITERS.items()}
+
+*_FIRST, _LAST = (format.title for format in formats.FORMATS if format is not formats.TIFF)
+_ACCEPTED = (
+    f"Accepted are single {', '.join(_FIRST)} and {_LAST} pictures, and TIFF of up to 16 bits a "
+    "channel or of floating-point numbers"
+)
+
+# Held while `_libraries_silent`.
 _one_at_a_time = threading.Lock()
 
 
@@ -103,8 +100,8 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
     try:
         with _one_at_a_time, _libraries_silent():
-            if page is not None and not heif.is_heif(data):
-                data = single_page(data, page, _PILLOW_FORMATS)
+            if page is not None and formats.own_reader(data) is None:
+                data = single_page(data, page)
             return _decode(data, max_pixels)
     except Unavailable as error:
         raise Unavailable(f"{named}: {error}") from error
@@ -120,7 +117,7 @@ def count_pages(path: Path) -> int:
     try:
         data = _read_bytes(Path(path))
         with _one_at_a_time, _libraries_silent():
-            return 1 if heif.is_heif(data) else page_count(data, _PILLOW_FORMATS)
+            return 1 if formats.own_reader(data) is not None else page_count(data)
     except Exception:
         return 1
 
@@ -233,11 +230,7 @@ def _libraries_silent() -> Iterator[None]:
 
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
-    if heif.is_heif(data):
-        decoded = heif.decode_heif(data, max_pixels)
-    else:
-        decoded = decode(data, _PILLOW_FORMATS, max_pixels)
-
+    decoded = decode(data, max_pixels)
     samples = decoded.samples
     bits = decoded.bits
     values = samples if bits == 32 else np.divide(samples, 2**bits - 1, dtype=np.float32)
@@ -269,10 +262,11 @@ def _check(photo: Photo, path: Path) -> None:
 
 
 def _encode(photo: Photo, format: str) -> bytes:
-    bits = max(depth for depth in DEPTHS[format] if depth <= photo.bits)
+    writer = formats.WRITERS[format]
+    bits = max(depth for depth in writer.depths if depth <= photo.bits)
     samples = quantise(photo.pixels, bits)
     if photo.alpha is not None:
-        if format not in ("JPEG", "BMP"):
+        if writer.keeps_alpha:
             samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
         elif quantise(photo.alpha, 8).min() < 255:
             raise BadArgument(
@@ -282,13 +276,6 @@ def _encode(photo: Photo, format: str) -> bytes:
     profile = photo.icc_profile
     if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):
         profile = None
-
     metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi)
-    if format == "TIFF":
-        return encode_tiff(samples, metadata)
-    if bits == 16:
-        return encode_png16(samples, metadata)
 
-    return encode_8bit(
-        samples, format, quality_options(format, photo.format, photo.encoding), metadata
-    )
+    return writer.encode(samples, Source(metadata, photo.encoding, photo.format in formats.LOSSY))

@@ -13,14 +13,14 @@ from PIL import Image
 from support.pictures import files, piece
 from test_photo import HEIGHT, SRGB, WIDTH, noise, photo_of, tiff
 
-import restore.photo.photograph
 from restore.errors import Unavailable, UnreadableInput
 from restore.jobs.plan import pictures_in
+from restore.photo.formats.avif import opencv_has_avif
 from restore.photo.photograph import SUFFIXES, Photo, read_photo, write_photo
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 needs_heif = pytest.mark.skipif(not HAS_HEIF, reason="pillow-heif is not installed")
-knows_avif = restore.photo.decode._opencv_knows_avif()
+knows_avif = opencv_has_avif()
 
 
 def floats(channels: int, dtype: type = np.float32) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""HEIC pictures, decoded by the optional package pillow-heif."""
+"""HEIC pictures, which are only read, by the optional package pillow-heif."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import numpy as np
 from PIL import Image
 
 from restore.errors import Unavailable
-from restore.photo.decode import Decoded, check_size
-from restore.photo.metadata import read_metadata
-from restore.photo.tiff import unpremultiply
+from restore.photo.formats.record import Decoded, OwnReader, PictureFormat, check_size
+from restore.photo.metadata import Metadata, read_metadata
+from restore.photo.samples import unpremultiply
 
-SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def is_installed() -> bool:
-    """Whether HEIC pictures can be read here."""
+    """Return True if HEIC pictures can be read here."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file declares itself HEIC; AVIF has the same container and is none."""
+    """Return True if a file declares itself HEIC; AVIF has the same container and does not."""
     if data[4:8] != b"ftyp":
         return False
     size = struct.unpack(">I", data[:4])[0]
@@ -32,10 +31,12 @@ def is_heif(data: bytes) -> bool:
     return bool(brands & _BRANDS) and b"avif" not in brands
 
 
-def decode_heif(data: bytes, max_pixels: int) -> Decoded:
-    """Decode the main picture of a HEIC file; ValueError says why it is not taken.
+def decode(data: bytes, max_pixels: int) -> Decoded:
+    """Decode the main picture of a HEIC file; the decoder turns it upright.
 
-    The file's own turning is done by the decoder. Raises Unavailable without pillow-heif.
+    Raises:
+        ValueError: It is too large; pillow-heif has errors of its own for damaged files.
+        Unavailable: pillow-heif is not installed.
     """
     try:
         import pillow_heif
@@ -48,6 +49,7 @@ def decode_heif(data: bytes, max_pixels: int) -> Decoded:
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     picture = file[file.primary_index]
     check_size(*picture.size, max_pixels)
+
     samples = np.asarray(picture)
     samples = samples.reshape(*samples.shape[:2], -1)
     deep = samples.dtype == np.uint16
@@ -58,11 +60,21 @@ def decode_heif(data: bytes, max_pixels: int) -> Decoded:
     if picture.premultiplied_alpha:
         samples = unpremultiply(samples, full)
 
-    said = Image.new("L", (1, 1))  # Pillow knows how to read EXIF
-    said.info = {
-        name: picture.info[name]
-        for name in ("exif", "xmp", "icc_profile")
-        if picture.info.get(name)
-    }
+    return Decoded(samples, 16 if deep else 8, "HEIF", _metadata(picture.info), {})
 
-    return Decoded(samples, 16 if deep else 8, "HEIF", read_metadata(said), {})
+
+def _metadata(info: dict) -> Metadata:
+    """Metadata by way of a picture of Pillow's, which knows how to read EXIF."""
+    carrier = Image.new("L", (1, 1))
+    carrier.info = {name: info[name] for name in ("exif", "xmp", "icc_profile") if info.get(name)}
+    return read_metadata(carrier)
+
+
+HEIF = PictureFormat(
+    "HEIF",
+    "HEIC",
+    (".heic", ".heif", ".hif"),
+    OwnReader(is_heif, decode),
+    is_lossy=True,
+    is_readable=is_installed,
+)

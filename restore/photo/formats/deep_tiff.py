@@ -1,5 +1,6 @@
-"""TIFFs deeper than 8 bits a channel, which Pillow would cut or refuse: decoded by tifffile and
-OpenCV.
+"""Reading TIFFs of more than 8 bits a channel, which Pillow would cut or refuse.
+
+tifffile decodes them, or OpenCV, which knows more compressions.
 """
 
 from __future__ import annotations
@@ -13,26 +14,37 @@ import numpy as np
 from PIL import Image
 
 from restore.photo.metadata import ORIENTATION
+from restore.photo.samples import opencv_samples, unpremultiply
 
+# The first bytes of a TIFF, and of a BigTIFF, in either byte order.
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""The first bytes of a TIFF, and of a BigTIFF, in either byte order."""
 
+# Tags, as in TIFF 6.0, and values of the second.
 _BITS_PER_SAMPLE = 258
 _SAMPLE_FORMAT = 339
 _UNSIGNED = 1
 _FLOATING = 3
+_NOT_SAID = 4
+
+# Values of other tags.
+_ZERO_IS_WHITE = 0
+_SEPARATE_PLANES = 2
+_UNCOMPRESSED = 1
+_DEFLATE_OR_NONE = (_UNCOMPRESSED, 8, 32946)
+_FLOATING_POINT_PREDICTOR = 3
+_PREMULTIPLIED_ALPHA = 1
+
 _MOST_CHANNELS = 16
-_DEFLATE_OR_NONE = (1, 8, 32946)
-_SMALL = 2**26  # bytes of a strip that no limit is needed for
-_PIECE = 2**15  # bytes to inflate at a time; they become at most a thousand times as many
-# what resampling leaves beyond black and white, cut off; values further out are something else
+# Bytes of a strip that needs no limit.
+_SMALL = 2**26
+# Bytes to inflate at a time; they become at most a thousand times as many.
+_PIECE = 2**15
+# What resampling leaves beyond black and white is cut off; values further out are something else.
 _OVERSHOOT = 0.01
 
 
 def is_float(data: bytes) -> bool:
-    """Whether this is a TIFF of 16-, 32- or 64-bit floating-point samples; False where it does not
-    tell.
-    """
+    """Return True for a TIFF of 16-, 32- or 64-bit floating-point samples, False if unclear."""
     import tifffile
 
     if not data.startswith(STARTS):
@@ -47,8 +59,10 @@ def is_float(data: bytes) -> bool:
 
 
 def as_8bit(data: bytes) -> bytes:
-    """The same TIFF declared to be of 8 bits, so that Pillow opens it: for what it says, not for
-    its pixels.
+    """Declare a TIFF to be of 8 bits, so that Pillow opens it for its metadata, not for its pixels.
+
+    Raises:
+        ValueError: It has several pages or too many channels.
     """
     import tifffile
 
@@ -68,11 +82,30 @@ def as_8bit(data: bytes) -> bytes:
     return bytes(declared)
 
 
-def decode_deep_tiff(im: Image.Image, data: bytes) -> np.ndarray:
-    """uint16, or float32 in [0, 1], [H, W, 1, 2, 3 or 4] as stored, not turned upright; ValueError
-    says why not.
+def stored_bits(im: Image.Image, data: bytes) -> int:
+    """Bits a channel of a TIFF of whole numbers.
 
-    `im` is the same file as Pillow opens it, for the meaning of its channels.
+    Raises:
+        ValueError: Its samples are signed, or of an unsupported depth.
+    """
+    deepest = max(im.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    kinds = im.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    if not {_UNSIGNED, _NOT_SAID}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
+        raise ValueError(f"a TIFF of {deepest}-bit signed or other unsupported samples")
+    return deepest
+
+
+def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
+    """Decode samples of 16 bits or of floating-point numbers.
+
+    Args:
+        im: The same file as Pillow opens it, for the meaning of its channels.
+
+    Returns:
+        uint16, or float32 in [0, 1], [H, W, 1, 2, 3 or 4] as stored, not turned upright.
+
+    Raises:
+        ValueError: It is damaged, or not supported.
     """
     import tifffile
 
@@ -84,44 +117,12 @@ def decode_deep_tiff(im: Image.Image, data: bytes) -> np.ndarray:
         samples = _unit_range(samples)
 
     full = 1 if samples.dtype.kind == "f" else 65535
-    if page.photometric == 0:  # zero is white
+    if page.photometric == _ZERO_IS_WHITE:
         samples = full - samples
-    if im.mode == "RGBA" and 1 in page.extrasamples:
+    if im.mode == "RGBA" and _PREMULTIPLIED_ALPHA in page.extrasamples:
         samples = unpremultiply(samples, full)
 
     return samples[..., : {"RGBA": 4, "RGB": 3, "RGBX": 3, "LA": 2}.get(im.mode, 1)]
-
-
-def unpremultiply(samples: np.ndarray, full: int) -> np.ndarray:
-    """Colours divided by their alpha, the last channel, in the same whole or floating-point numbers
-    up to `full`.
-    """
-    alpha = samples[..., 3:].astype(np.float32)
-    smallest = 1 if full > 1 else np.finfo(np.float32).tiny
-    colour = (samples[..., :3] * (np.float32(full) / np.maximum(alpha, smallest))).clip(0, full)
-    return np.concatenate([np.rint(colour) if full > 1 else colour, alpha], axis=2).astype(
-        samples.dtype
-    )
-
-
-def opencv_samples(data: bytes, dtype: type[np.generic]) -> np.ndarray:
-    """[H, W, C] of a file that holds numbers of this type; ValueError where OpenCV cannot decode
-    it.
-    """
-    import cv2
-
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-    if samples is None or samples.dtype != dtype:
-        raise ValueError(f"its {8 * np.dtype(dtype).itemsize}-bit pixels cannot be decoded")
-
-    samples = samples.reshape(*samples.shape[:2], -1)
-
-    return samples[..., [2, 1, 0, 3][: samples.shape[2]]] if samples.shape[2] > 2 else samples
 
 
 def _has_second_page(file: Any) -> bool:
@@ -133,15 +134,13 @@ def _has_second_page(file: Any) -> bool:
 
 
 def _samples(page: Any, data: bytes) -> np.ndarray:
-    """[H, W, S] as stored. OpenCV knows LZW and the floating-point predictor, for which tifffile
-    needs a package.
-    """
+    """[H, W, S] as stored; LZW and the floating-point predictor by OpenCV."""
     ends = [start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if not ends or max(ends) > len(data) or 0 in page.databytecounts:
         raise ValueError("the file is truncated")
 
-    planar = page.planarconfig == 2 and page.samplesperpixel > 1
-    if page.compression in _DEFLATE_OR_NONE and page.predictor != 3:
+    planar = page.planarconfig == _SEPARATE_PLANES and page.samplesperpixel > 1
+    if page.compression in _DEFLATE_OR_NONE and page.predictor != _FLOATING_POINT_PREDICTOR:
         _check_inflated(page, data)
         samples = page.asarray()
         if planar:
@@ -160,17 +159,18 @@ def _samples(page: Any, data: bytes) -> np.ndarray:
 
 
 def _check_inflated(page: Any, data: bytes) -> None:
-    """ValueError where a strip or tile is, or would become, far larger than the picture: tifffile
-    would not ask.
+    """Refuse strips and tiles that become far larger than the picture, which tifffile would not.
+
+    Raises:
+        ValueError: There is one.
     """
     most = max(2 * page.nbytes, _SMALL)
     too_large = ValueError("its compressed pixels are far more than it declares")
-    if (
-        page.is_tiled
-        and page.tilewidth * page.tilelength * page.samplesperpixel * page.dtype.itemsize > most
-    ):
-        raise too_large
-    if page.compression == 1:
+    if page.is_tiled:
+        in_tile = page.tilewidth * page.tilelength * page.samplesperpixel
+        if in_tile * page.dtype.itemsize > most:
+            raise too_large
+    if page.compression == _UNCOMPRESSED:
         return
 
     for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
