@@ -4,13 +4,16 @@ VENV   ?= .venv
 IN     ?= examples/parrots.png
 OUT    ?= demo-output
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8
+
+coverage: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

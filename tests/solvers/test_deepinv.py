@@ -1,5 +1,5 @@
 """deepinv (Tachella et al., deepinv.github.io) as a witness from outside, where the conventions
-agree. Optional.
+agree.
 
 Established with deepinv 0.5.0; each test says where the two differ.
 """
@@ -14,9 +14,7 @@ from torch import Tensor
 import operators
 from operators import kernels
 
-physics = pytest.importorskip(
-    "deepinv.physics", reason="deepinv is an optional witness: pip install deepinv"
-)
+physics = pytest.importorskip("deepinv.physics")
 
 SHAPE = (3, 9, 12)
 BOUNDARY = {
