@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy.integrate import RK45
 from torch import Tensor
 
@@ -308,7 +309,8 @@ def predictor_corrector(
 
 def _langevin_step(x: Tensor, score: Tensor, factor: float, generator: Generator) -> Tensor:
     """``x + ε g + √(2ε) z`` with the score g and ``ε = factor · (‖z‖/‖g‖)²``."""
-    step = factor * x[0].numel() / score.flatten(1).norm(dim=1).mean() ** 2
+    mean_norm = torch.linalg.vector_norm(score.flatten(1), dim=1).mean()
+    step: Tensor = factor * x[0].numel() / mean_norm.square()
     return x + step * score + (2 * step).sqrt() * noise_like(x, generator)
 
 

@@ -1,4 +1,4 @@
-"""Reverse processes with a measurement: one method a file."""
+"""Solvers: reverse processes with a measurement, one method a file."""
 
 from restore.diffusion.stepping import Step
 from restore.solvers.consistency import project

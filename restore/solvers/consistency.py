@@ -1,4 +1,4 @@
-"""Agreement of an estimate with the measurement."""
+"""Consistency with the measurement: the projection of an estimate."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from torch import Tensor
 from operators import LinearOperator, NonlinearChain, SpectralOperator, conjugate_gradient
 from restore.diffusion.stepping import per_picture
 
-NONLINEAR_SHARE = 0.4
-"""Of the way to a picture that explains what is not linear: a rounded number says less than its
-value.
-"""
+# Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
+# 2209.11888): a rounded number says less than its value.
+NONLINEAR_STEP = 0.4
+
+# Conjugate gradients without an SVD end at this relative residual, or after so many iterations.
+# Deblurring with 50 iterations and 1e-4 gains 0.03 dB, with 8 iterations it loses 0.3 dB (3
+# photographs, two kernels). A circulant preconditioner saves little for blurs with an unknown
+# border, and costs iterations with all other operators.
 ITERATIONS = 25
 TOLERANCE = 1e-3
-"""Of the conjugate gradients without an SVD: they end at this share of the residual. Deblurring
-with 50 iterations and 10⁻⁴ gains 0.03 dB, with 8 loses 0.3 dB (3 photographs, two kernels). A
-circulant preconditioner, tried for blurs, saved little with an unknown border and cost iterations
-with all others."""
 
+# Numbers of a picture above which its channels are projected one after the other if the operator
+# allows, with a third of the memory.
 LARGE = 2**23
-"""Values of a picture above which its channels take turns where they can, for a third of the
-memory.
-"""
 
 
 def project(
@@ -35,21 +34,26 @@ def project(
 ) -> Tensor:
     """Move an estimate to where it explains the measurement.
 
-    The minimiser of ``‖y − A x‖²/σ_y² + ‖x − estimate‖²/τ²``. With an SVD each spectral component
-    moves by ``s τ² / (s² τ² + σ_y²)`` times its residual; without one, ``(AᵀA + σ_y²/τ²) d = Aᵀ(y −
-    A x)`` is solved for the move d by at most 25 conjugate gradients, which stop short of what the
-    noise drowns. Without noise this is the orthogonal projection ``x + A⁺(y − A x)`` and
-    ``prior_std`` has no influence.
+    The result minimises ``‖y − A x‖²/σ_y² + ‖x − estimate‖²/τ²``. With an SVD, each spectral
+    component moves by ``s τ² / (s² τ² + σ_y²)`` times its residual. Without one, ``(AᵀA + σ_y²/τ²)
+    d = Aᵀ(y − A x)`` is solved for the move d by at most `ITERATIONS` conjugate gradients, which
+    stop before they fit the noise. Without noise this is the orthogonal projection ``x + A⁺(y − A
+    x)``, whatever ``prior_std``.
+
+    For an operator that ends with a nonlinear N (JPEG or quantisation), the approximate
+    pseudo-inverse takes x to ``x + 0.4 (y − N(x))`` (Kawar et al. 2022, arXiv 2209.11888, η_b =
+    0.4), and the error of N counts as noise.
 
     Args:
-        operator: a linear one; or one that ends with JPEG or quantisation N, where the approximate
-            pseudo-inverse takes x to ``x + 0.4 (y − N(x))``, as Kawar et al. do (2022, arXiv
-            2209.11888, η_b = 0.4), and what N does to a measurement counts as noise.
+        operator: A linear operator, or one that ends with JPEG or quantisation.
         estimate: [B, *operator.input_shape].
-        measurement: [B, *operator.output_shape].
+        measurement: y, [B, *operator.output_shape].
         noise_level: σ_y, in the units of the measurement; one number or [B].
-        prior_std: τ, the standard deviation of the estimate's own error, in the units of the
-            picture.
+        prior_std: τ, standard deviation of the error of the estimate, in the units of the picture;
+            one number or [B].
+
+    Returns:
+        [B, *operator.input_shape].
     """
     if not isinstance(operator, LinearOperator):
         return _project_nonlinear(operator, estimate, measurement, noise_level, prior_std)
@@ -67,7 +71,7 @@ def _move(
     noise_level: Tensor | float,
     prior_std: Tensor | float,
 ) -> Tensor:
-    """The d that minimises ``‖residual − A d‖²/σ_y² + ‖d‖²/τ²``."""
+    """Return the d that minimises ``‖residual − A d‖²/σ_y² + ‖d‖²/τ²``."""
     if not isinstance(noise_level, Tensor) and noise_level == 0:
         return operator.pseudo_inverse(residual)
 
@@ -89,14 +93,14 @@ def _project_nonlinear(
     noise_level: Tensor | float,
     prior_std: Tensor | float,
 ) -> Tensor:
-    """With ``N`` what is not linear, after ``A``: the residual is ``0.4 (y − N(A x))``, what N does
-    to A x is noise.
+    """Project for a linear A, if there is one, followed by a nonlinear N.
 
-    Without A the residual is added as it is, but for the measurement's own noise.
+    The residual is ``0.4 (y − N(A x))``, and the error of N at A x counts as noise. Without A, N
+    acts on the picture itself, and only the measurement's own noise reduces the residual.
     """
     measured = chain.measure(estimate)
     distorted = chain.distort(measured)
-    residual = NONLINEAR_SHARE * (measurement - distorted)
+    residual = NONLINEAR_STEP * (measurement - distorted)
     noise = per_picture(noise_level, residual)
     if chain.linear is None:
         prior = per_picture(prior_std, residual) ** 2
@@ -110,7 +114,7 @@ def _project_nonlinear(
 
 
 def _ridge(operator: LinearOperator, residual: Tensor, shift: Tensor) -> Tensor:
-    """``(AᵀA + shift)⁻¹ Aᵀ residual``."""
+    """Solve ``(AᵀA + shift) d = Aᵀ residual`` by conjugate gradients."""
     shift = shift.clamp_min(1e-6)
     return conjugate_gradient(
         lambda d: torch.addcmul(operator.At(operator.A(d)), shift, d),

@@ -1,6 +1,4 @@
-"""DDRM where a blurred photograph ends: what lies beyond its border is unknown, and the blur has no
-SVD.
-"""
+"""DDRM for blurs with an unknown border, which have no SVD."""
 
 from __future__ import annotations
 
@@ -13,11 +11,11 @@ from operators import ValidConvolution
 from restore.diffusion.protocol import Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import project
-from restore.solvers.ddrm import SpectralWalk, check_shares
+from restore.solvers.ddrm import SpectralProcess, check_fractions
 
+# Smallest noise level of the completed measurement, for pictures in [-1, 1]: an eighth of a level
+# of 8 bits. What lies beyond the border is an estimate, which no picture explains exactly.
 LEAST_NOISE = 1e-3
-"""Of the completed measurement, pictures in [-1, 1]: an eighth of a level of 8 bits. What stands
-beyond the border is an estimate, which no picture explains exactly."""
 
 
 def ddrm_unknown_border(
@@ -34,29 +32,37 @@ def ddrm_unknown_border(
     final_projection: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
-    """`ddrm` on a canvas that is larger than the measurement by the kernel's reach.
+    """DDRM on a canvas that is larger than the measurement by the kernel's reach.
 
-    On the whole canvas the blur is a circular convolution C, which has an SVD, and of which the
-    measurement y is the inside. Before each step it is completed by the present estimate: ``ŷ = y``
-    where it was measured and ``C x̂0`` beyond, where x̂0 is the clean estimate fitted to y
-    (`project` with the step's noise level as its error, as in DiffPIR). Without that fit ŷ would
-    break off at the border by the estimate's error, which the small singular values make large.
-    Then the step is DDRM's (Kawar et al. 2022, arXiv 2201.11793, eq. 7 and 8) for C and ŷ.
+    On the canvas, the blur is a circular convolution C, which has an SVD; the measurement y is its
+    inside. Before each step, the current estimate completes the measurement: ``ŷ = y`` inside and
+    ``C x̂0`` outside, where x̂0 is the clean estimate fitted to y (by
+    `restore.solvers.consistency.project` with the noise level of the step as its error, as in
+    DiffPIR). Without the fit, ŷ would have a discontinuity at the border, which small singular
+    values amplify. The step is then DDRM's for C and ŷ (Kawar et al. 2022, arXiv 2201.11793, eq. 7
+    and 8).
 
     Args:
-        start: canvas [B or 1, *operator.input_shape] that the first measurement is completed by,
-            and where components begin that it does not tell; None is mid-grey fitted to the
-            measurement.
-
-        The others are those of `restore.solvers.ddrm.ddrm`.
+        denoise: ``denoise(x, sigma, None)`` with pictures in [-1, 1].
+        operator: Blur with an unknown border.
+        measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
+        noise_level: σ_y in the same units; one number or [B].
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        generator: Random generator on the CPU, or one per picture.
+        eta, eta_b: η and η_b of DDRM, fractions of fresh noise in [0, 1].
+        start: Canvas [B or 1, *operator.input_shape] that completes the first measurement, and is
+            the initial value of unmeasured components; None is mid-grey fitted to the measurement.
+        final_projection: Project the last clean estimate onto the measurement.
+        callback: Called with a `Step` after each network call, with the inside of the clean
+            estimate.
 
     Returns:
         [B, *operator.input_shape], the canvas.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, or η or η_b lies outside [0, 1].
+        ValueError: If ``sigmas`` do not decrease to 0, or η or η_b is outside [0, 1].
     """
-    check_shares(eta, eta_b)
+    check_fractions(eta, eta_b)
     pairs = falling_pairs(sigmas)
     shape = (len(measurement), *operator.input_shape)
     if start is None:
@@ -64,8 +70,8 @@ def ddrm_unknown_border(
         start = project(operator, grey, measurement, noise_level, prior_std=0.5)
 
     noise = torch.as_tensor(noise_level, device=measurement.device).clamp_min(LEAST_NOISE)
-    walk = SpectralWalk(operator.circular, completed(operator, measurement, start), noise)
-    x = walk.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
+    process = SpectralProcess(operator.circular, completed(operator, measurement, start), noise)
+    x = process.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start
 
     for index, (sigma, sigma_next) in enumerate(pairs):
@@ -73,9 +79,9 @@ def ddrm_unknown_border(
         report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         if sigma_next > 0:
             fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=sigma)
-            walk.measure(completed(operator, measurement, fitted))
+            process.measure(completed(operator, measurement, fitted))
             z = gaussian_noise(shape, generator, measurement.device)
-            x = walk.step(prediction, z, sigma, sigma_next, eta, eta_b)
+            x = process.step(prediction, z, sigma, sigma_next, eta, eta_b)
             del prediction, fitted, z
 
     clean = prediction.clean
@@ -84,5 +90,5 @@ def ddrm_unknown_border(
 
 
 def completed(operator: ValidConvolution, measurement: Tensor, canvas: Tensor) -> Tensor:
-    """The circular convolution of a canvas, with what was measured in its place."""
+    """Circular convolution of a canvas, with the measurement in its place."""
     return torch.where(operator.measured, operator.embed(measurement), operator.circular.A(canvas))

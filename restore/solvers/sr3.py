@@ -1,7 +1,8 @@
-"""SR3: the degraded picture is shown to the network, which refines noise into a picture."""
+"""SR3: refine noise into a picture with a network that sees the degraded picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -12,6 +13,7 @@ from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.schedule import forward_variance
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 
+# Correction of clean estimates, [B, C, H, W].
 Correct = Callable[[Tensor], Tensor]
 
 
@@ -27,33 +29,31 @@ def sr3(
     correct: Correct | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Sample pictures given a degraded one by iterative refinement (Saharia et al. 2021, arXiv
-    2104.07636, alg. 2).
+    """SR3: sample pictures given a degraded one by iterative refinement.
 
-    One step goes from σ to the next lower level ς with ``x ← x0 + ς (√(1−κ²) ε + κ z)``, where
-    ``κ = η √(1 − ς²/σ²)``: for η = 1 the posterior q(x_{t−1} | x_t, x0) of the chain with its
-    variance β̃_t, for η = 0 DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12). SR3's own choice of
-    the larger variance ``β_t = 1 − α_t`` around the same mean is ``variance="forward"``, which
-    suits many steps.
+    Saharia et al. 2021, arXiv 2104.07636, algorithm 2. A step goes from σ to the next level ς by
+    ``x ← x0 + ς (√(1−κ²) ε + κ z)`` with ``κ = η √(1 − ς²/σ²)`` and ``ε = (x − x0)/σ``: for η = 1
+    the posterior q(x_{t−1} | x_t, x0) of the chain with variance β̃_t, for η = 0 DDIM (Song et al.
+    2021, arXiv 2010.02502, eq. 12). SR3's larger variance ``β_t = 1 − α_t`` around the same mean is
+    ``variance="forward"``, which suits many steps.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` of a conditional network, pictures in [-1, 1].
-        condition: the degraded picture at full size, as the network knows it from training.
-        sigmas: falling noise levels with a final 0; one call of the network for each but the 0.
-        generator: of the random numbers, on the CPU; or one for each picture.
-        eta: share of fresh noise in [0, 1]; with ``variance="forward"`` it must be 1.
-        variance: of the fresh noise.
-        start: [B or 1, C, H, W], the picture that the first level's noise is added to, instead of
-            mid-grey.
-        correct: applied to every clean estimate, e.g. the projection onto the measurement.
-        callback: called with a `Step` after each call of the network.
+        condition: The degraded picture at full size, as in training.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        generator: Random generator on the CPU, or one per picture.
+        eta: η in [0, 1], fraction of fresh noise; must be 1 with ``variance="forward"``.
+        variance: Variance of the fresh noise, ``posterior`` (β̃_t) or ``forward`` (β_t).
+        start: [B or 1, C, H, W], picture that the first noise is added to, instead of mid-grey.
+        correct: Applied to every clean estimate, for example the projection onto the measurement.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, C, H, W], float32.
 
     Raises:
-        ValueError: ``sigmas`` do not fall to 0, η outside [0, 1], or η below 1 with the forward
-            variance.
+        ValueError: If ``sigmas`` do not decrease to 0, η is outside [0, 1], or η is below 1 with
+            the forward variance.
     """
     if not 0 <= eta <= 1 or (variance == "forward" and eta != 1):
         raise ValueError(f"eta must be in [0, 1], and 1 with the forward variance, not {eta}")
@@ -70,14 +70,13 @@ def sr3(
             clean = correct(clean)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
-            share = eta * (1 - (sigma_next / sigma) ** 2) ** 0.5
-            spread = (
-                share * sigma_next
-                if variance == "posterior"
-                else forward_variance(sigma, sigma_next) ** 0.5
-            )
             noise = (x - clean) / sigma
-            x = clean + sigma_next * (1 - share**2) ** 0.5 * noise
+            kappa = eta * math.sqrt(1 - (sigma_next / sigma) ** 2)
+            spread = kappa * sigma_next
+            if variance == "forward":
+                spread = math.sqrt(forward_variance(sigma, sigma_next))
+
+            x = clean + sigma_next * math.sqrt(1 - kappa**2) * noise
             x = x + spread * gaussian_noise(shape, generator, device)
 
     return clean
@@ -93,14 +92,19 @@ def one_step(
     correct: Correct | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """The network's least-squares estimate from the condition alone: one call at the highest noise
-    level.
+    """Least-squares estimate from the condition alone: one call at the highest noise level.
 
-    At that level the noisy picture says nothing, so the answer tends to E[x0 | condition]: the
-    highest fidelity and the least invented detail. Arguments as for `sr3`; ``sigma`` is the highest
-    noise level. ``from_zeros`` is for networks that were trained with zeros there, see
-    `restore.diffusion.denoiser.ModelConfig.one_step`: what does not depend on chance need not be
-    learnt to be ignored.
+    The noisy picture has no information at that level, so the estimate tends to E[x0 | condition],
+    with the highest fidelity and the least invented detail.
+
+    Args:
+        denoise, condition, generator, correct, callback: As for `sr3`.
+        sigma: Highest noise level.
+        from_zeros: Show the network zeros instead of noise, if it was trained so, see ``one_step``
+            of `pretrained.description.ModelConfig`.
+
+    Returns:
+        [B, C, H, W], float32.
     """
     if not from_zeros:
         return sr3(
