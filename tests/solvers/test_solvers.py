@@ -319,6 +319,44 @@ def test_sr3_without_fresh_noise_is_ddim() -> None:
     torch.testing.assert_close(found, x, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
+def test_sr3_keeps_the_noise_around_the_corrected_estimate(eta: float) -> None:
+    """Where every estimate is corrected to the same c, the states are ``c + σ w``, w white noise.
+
+    With ``w = (x − c)/σ`` a step is ``w ← √(1−κ²) w + κ z``: constant without fresh noise, of
+    variance 1 with it. The network's own estimate, far from c, has no part in it.
+    """
+    c = torch.linspace(-0.8, 0.8, 64).expand(1, 3, 64, 64)
+    whites = []
+
+    def denoise(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        whites.append((x - c) / sigma)
+        return Prediction(-5 * c, (x + 5 * c) / sigma)
+
+    levels = [3.0, 1.0, 0.3, 0.1, 0.0]
+    found = sr3(
+        denoise,
+        Condition(c, c[:, :1]),
+        levels,
+        generator=torch.Generator().manual_seed(0),
+        eta=eta,
+        start=c,
+        correct=lambda clean: c,
+    )
+
+    assert torch.equal(found, c)
+    for (white, later), (sigma, sigma_next) in zip(
+        itertools.pairwise(whites), itertools.pairwise(levels), strict=False
+    ):
+        kappa = eta * (1 - (sigma_next / sigma) ** 2) ** 0.5
+        kept = (1 - kappa**2) ** 0.5
+        if eta == 0:
+            torch.testing.assert_close(later, white, rtol=0, atol=1e-4)
+        assert abs(float((white * later).mean()) - kept) < 0.04
+        assert abs(float(later.std()) - 1) < 0.02
+        assert abs(float((later * c).mean())) < 0.02
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("sigma_y", [0.0, 0.2])
 def test_projection_is_the_minimiser(name: str, sigma_y: float) -> None:
