@@ -321,7 +321,7 @@ def _counted(restorer: Restorer) -> list[int]:
 
 
 def _photograph(size: int) -> np.ndarray:
-    from conftest import FIXTURES
+    from support.pictures import FIXTURES
     from PIL import Image
 
     photo = np.asarray(Image.open(FIXTURES / "crop_a.png").convert("RGB"), dtype=np.float32) / 255
