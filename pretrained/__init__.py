@@ -1,9 +1,9 @@
-"""The weights that ship with the package, those of others by name, and reading of weights from
-files.
+"""Checkpoints: the one that ships, known public ones by name, and reading them from files.
 
-A checkpoint of ours is two things: tensors (safetensors) and a description (JSON) of the same name
-beside them. It and those of others are read by `pretrained.layouts`. This package knows files and
-layouts, and `restore.diffusion.denoiser.build_denoiser` makes a network of them.
+A checkpoint in the project's own format is two files of the same name: tensors (safetensors) and a
+description (JSON, see `pretrained.description`). `pretrained.layouts` reads it and third-party
+formats. This package knows only files; `restore.diffusion.denoiser.build_denoiser` makes a network
+of what it reads.
 """
 
 from __future__ import annotations
@@ -26,28 +26,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHIPPED = ("default",)
+
+# Suffixes of the files beside weights that may describe them.
 DESCRIPTIONS = (".json", ".toml")
-"""Endings of what may be said of weights, beside them."""
+
 _FOLDER = Path(__file__).parent / "weights"
 
 
 class Checkpoint(NamedTuple):
-    """Weights with their description."""
+    """Weights with their description.
+
+    Attributes:
+        name: As it was asked for.
+        config: Description, as `pretrained.description.ModelConfig.from_dict` takes it.
+        state: Tensors under the names of `restore.backbone`.
+        sha256: SHA-256 of the weights file, hexadecimal.
+    """
 
     name: str
     config: Mapping[str, Any]
-    """As `restore.diffusion.denoiser.ModelConfig.from_dict` takes it."""
     state: Mapping[str, Tensor]
     sha256: str
-    """Of the weights file, hexadecimal."""
 
 
 def refuse(source: Source) -> None:
-    """What is done about a missing checkpoint unless somebody said otherwise: nothing is ever
-    downloaded unasked.
+    """Refuse a missing checkpoint: the default, since nothing is downloaded unasked.
 
     Raises:
-        CheckpointError: always; it says how to get it.
+        CheckpointError: Always; the text says how to get it.
     """
     offline = f" {OFFLINE_VARIABLE} is set: nothing is downloaded;" if is_offline() else ""
     raise CheckpointError(
@@ -60,8 +66,11 @@ _when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing",
 
 @contextmanager
 def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
-    """Within this, ``act`` is called for a checkpoint that is known and not here: it installs it,
-    or raises CheckpointError.
+    """Handle missing checkpoints by ``act`` within this context.
+
+    Args:
+        act: Called with a known checkpoint that is not installed; installs it or raises
+            CheckpointError.
     """
     token = _when_missing.set(act)
     try:
@@ -71,7 +80,7 @@ def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
 
 
 def offer(source: Source) -> str:
-    """What a person should know before a download: size, address, licence."""
+    """Size, address and licence of a checkpoint, which a user should know before a download."""
     entry = source.entry
     if entry is None:
         return (
@@ -86,7 +95,7 @@ def offer(source: Source) -> str:
 
 
 def how_to_get(source: Source) -> str:
-    """The command that installs it."""
+    """Command that installs a checkpoint."""
     entry = source.entry
     if entry is None or entry.is_downloadable:
         return f"restore models get {source.name} --yes downloads it"
@@ -100,17 +109,18 @@ def how_to_get(source: Source) -> str:
 
 
 def checkpoint_path(model: str) -> Path:
-    """The weights file that a model's name or path stands for.
+    """Find the weights file of a model.
 
     Args:
-        model: ``default``, a name of the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a
-            folder of diffusers.
+        model: ``default``, a name in the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a
+            diffusers folder.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: There is none.
     """
     if model in SHIPPED:
         return _FOLDER / f"{model}.safetensors"
+
     if (source := source_of(model)) is not None:
         if installed(source) is None:
             _when_missing.get()(source)
@@ -139,7 +149,7 @@ def checkpoint_path(model: str) -> Path:
 
 
 def short_name(model: str) -> str:
-    """A model's name for reports: of a file or folder without what is above it."""
+    """Name of a model for reports: the last part of a path."""
     return model if model in SHIPPED or source_of(model) is not None else Path(model).name
 
 
@@ -147,18 +157,19 @@ def digest(model: str = "default") -> str:
     """SHA-256 of a model's weights file, hexadecimal.
 
     Raises:
-        CheckpointError: no such file.
+        CheckpointError: No such file.
     """
     return digest_of(checkpoint_path(model))
 
 
 def identity(model: str = "default") -> str:
-    """What tells a model from others, hexadecimal: SHA-256 of its weights, or, where files around
-    those that others trained say something of them, of all digests: with another description they
-    are another model.
+    """Digest that tells a model from all others, hexadecimal.
+
+    It is the SHA-256 of the weights. Where further files describe third-party weights, it is the
+    SHA-256 of all digests, since another description makes another model.
 
     Raises:
-        CheckpointError: no such file, or a description that cannot be read.
+        CheckpointError: No such file, or a description that cannot be read.
     """
     from pretrained.layouts.files import descriptions
 
@@ -170,10 +181,13 @@ def identity(model: str = "default") -> str:
 
 
 def load(model: str = "default") -> Checkpoint:
-    """Read a checkpoint, see `checkpoint_path` for what ``model`` may be.
+    """Read a checkpoint.
+
+    Args:
+        model: See `checkpoint_path`.
 
     Raises:
-        CheckpointError: no such file, damaged weights, or weights that nothing describes.
+        CheckpointError: No such file, damaged weights, or weights without a description.
     """
     from pretrained import layouts
 
@@ -183,8 +197,10 @@ def load(model: str = "default") -> Checkpoint:
 
 
 def expected_config(model: str) -> Mapping[str, Any] | None:
-    """What the catalogue says of a model: of its own, or of a file that has the name and size of
-    one of its files and no description of its own beside it.
+    """Description of a model in the catalogue, in part; None if it is not there.
+
+    A file counts as a model of the catalogue if it has that model's file name and size and no
+    description beside it.
     """
     source = source_of(model)
     if source is not None:

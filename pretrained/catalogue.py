@@ -1,7 +1,6 @@
-"""The public checkpoints that are known by name: where they are, what they are, and what one may do
-with them.
+"""Catalogue of public checkpoints: addresses, networks and licences.
 
-Everything that is known stands in catalog.toml, which is data: this file only reads it.
+The data is in catalog.toml; this module only reads it.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 CATALOGUE = Path(__file__).with_name("catalog.toml")
+
+# What a network lacks unless its entry says otherwise; a file that has it is another checkpoint.
 WITHOUT = {"classes": 0, "condition_channels": 0, "learned_variance": False}
-"""What a network does not have where the catalogue says nothing of it; a file that has it is
-another one.
-"""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file somewhere in the network.
+    """A file on a server.
 
     Attributes:
-        name: under which it is kept.
-        addresses: where it is; mirrors after the first.
-        size: in bytes; None where nobody published it.
-        sha256, md5: hexadecimal, as published; None where it is not.
+        name: File name under which it is stored.
+        addresses: URLs; mirrors after the first.
+        size: Size in bytes; None if it is not published.
+        sha256: Published SHA-256, hexadecimal, or None.
+        md5: Published MD5, hexadecimal, or None.
     """
 
     name: str
@@ -40,7 +39,7 @@ class RemoteFile:
 
     @property
     def is_published(self) -> bool:
-        """Whether there is a digest to compare with."""
+        """Whether a digest is published."""
         return bool(self.sha256 or self.md5)
 
 
@@ -49,20 +48,20 @@ class Entry:
     """A public checkpoint.
 
     Attributes:
-        name: what ``--model`` takes.
-        title: a line that says what it is.
-        use: which pictures it is for.
-        licence: of the weights, as far as anybody said.
-        training: what it was trained on.
-        page: where a person reads about it, and finds it where there is no address.
-        resolution: side in pixels of the pictures it was trained on.
-        parameters: how many numbers its network has.
-        layout: of its state dict, see `pretrained.layouts`.
-        config: what is known of the network, as `restore.diffusion.denoiser.ModelConfig.from_dict`
-            takes it.
-        traps: what goes silently wrong in other loaders.
-        file: of the weights; its addresses may be empty.
-        hub: the repository ``OWNER/REPO`` on the Hugging Face hub instead of a file.
+        name: Name that ``--model`` takes.
+        title: One line that says what it is.
+        use: Pictures that it is for.
+        licence: Licence of the weights, as far as it is known.
+        training: Training data.
+        page: Web page about it, and where to find it if no address is known.
+        resolution: Side in pixels of the training pictures.
+        parameters: Number of parameters of its network.
+        layout: Layout of its state dict, see `pretrained.layouts`.
+        config: What is known of its description, as
+            `pretrained.description.ModelConfig.from_dict` takes it.
+        traps: What goes silently wrong in other loaders.
+        file: The weights file; its addresses may be empty.
+        hub: Repository ``OWNER/REPO`` on the Hugging Face hub, instead of a file.
     """
 
     name: str
@@ -81,11 +80,12 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes to download: as published, or four for each parameter."""
+        """Size of the download in bytes: as published, or four per parameter."""
         return self.file.size if self.file is not None and self.file.size else 4 * self.parameters
 
     @property
     def size_is_published(self) -> bool:
+        """Whether `size` is published instead of estimated."""
         return self.file is not None and self.file.size is not None
 
     @property
@@ -95,12 +95,12 @@ class Entry:
 
 
 def entries() -> Mapping[str, Entry]:
-    """All of them by name, in the order of the catalogue."""
+    """All public checkpoints by name, in the order of the catalogue."""
     return _read(CATALOGUE)
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The names that look like ``name``, best first."""
+    """Up to three known names that resemble ``name``, best first."""
     return difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
 
 

@@ -148,7 +148,8 @@ class BackboneConfig:
     @property
     def size_multiple(self) -> int:
         """Number of pixels that height and width must be multiples of."""
-        return self.patch * 2 ** (len(self.channel_multipliers) - 1)
+        multiple: int = self.patch * 2 ** (len(self.channel_multipliers) - 1)
+        return multiple
 
     @property
     def widths(self) -> list[int]:

@@ -1,9 +1,7 @@
-"""One file from the network into a folder: resumed where it was cut off, checked, and there whole
-or not at all.
+"""Downloads: resumed where they were cut off, checked, and complete or absent.
 
-`pooch` keeps what arrives under another name, compares its digest and renames it; what is added
-here is to go on with the bytes of an earlier attempt (HTTP's Range, RFC 9110, section 14) and to
-try one mirror after the other.
+`pooch` downloads to a temporary name, checks the digest and renames the file. This module adds
+resuming with the bytes of an earlier attempt (HTTP Range, RFC 9110, section 14) and mirrors.
 """
 
 from __future__ import annotations
@@ -24,20 +22,24 @@ if TYPE_CHECKING:
     from requests import Response
 
 OFFLINE_VARIABLE = "RESTORE_OFFLINE"
+
+# Seconds to wait for a connection, and for the next bytes.
 TIMEOUT = (10.0, 60.0)
-"""Seconds to wait for a connection, and for the next bytes."""
+
+# Attempts in a row without new bytes, once an address has sent some.
 TRIES = 5
-"""In a row that may bring nothing new, once something has come from an address."""
+
+# Seconds before the second of these attempts; each further one waits a pause longer.
 PAUSE = 1.0
-"""Seconds before the second of them; the others wait longer."""
+
 _CHUNK = 2**16
 
+# Called with the number of bytes received and, where it is known, the total.
 Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that are here and, where it is known, their number in the end."""
 
 
 class CacheError(CheckpointError):
-    """The folder where checkpoints are kept cannot be read or written; the text says why."""
+    """The folder of downloaded checkpoints cannot be read or written."""
 
 
 class _Unusable(Exception):
@@ -45,24 +47,30 @@ class _Unusable(Exception):
 
 
 class _AnotherFile(_Unusable):
-    """It gives another one."""
+    """An address gives a different file."""
 
 
 def is_offline() -> bool:
-    """Whether the network must not be touched."""
+    """Whether network access is forbidden, by the environment variable ``RESTORE_OFFLINE``."""
     return os.environ.get(OFFLINE_VARIABLE, "").lower() not in ("", "0", "false", "no")
 
 
 def download(file: RemoteFile, folder: Path, progress: Progress = lambda done, total: None) -> str:
-    """Fetch a file from the first of its addresses that gives it; returns that address.
+    """Download a file from the first of its addresses that has it.
 
-    Without network, or with the process killed half-way, the next call goes on where this one
-    ended.
+    A call that is killed or loses the network is resumed by the next one.
+
+    Args:
+        file: The file.
+        folder: Where to store it.
+        progress: See `Progress`.
+
+    Returns:
+        The address that it came from.
 
     Raises:
-        CheckpointError: no address gives the file as it was published; the text says what each one
-            answered.
-        CacheError: the folder cannot be written, or the disk is full.
+        CheckpointError: No address has the published file; the text has the answer of each.
+        CacheError: The folder cannot be written, or the disk is full.
     """
     refused = []
     for address in file.addresses:
@@ -79,8 +87,8 @@ def take_over(file: RemoteFile, folder: Path, source: Path) -> None:
     """Copy a file that was fetched by other means into the folder, with the same checks.
 
     Raises:
-        CheckpointError: another file than the one that was published.
-        CacheError: it cannot be read, or the folder not be written.
+        CheckpointError: The file differs from the published one.
+        CacheError: It cannot be read, or the folder cannot be written.
     """
 
     def copy(address: str, target: str, _pooch: object) -> None:
@@ -94,16 +102,17 @@ def take_over(file: RemoteFile, folder: Path, source: Path) -> None:
 
 
 def get_json(address: str) -> object:
-    """A small answer of a server.
+    """Fetch a small JSON document.
 
     Raises:
-        CheckpointError: none came, or something else than JSON.
+        CheckpointError: No answer, or one that is not JSON.
     """
     import requests
 
     try:
         with _open(address, {}) as response:
-            return response.json()
+            answer: object = response.json()
+            return answer
     except (_Unusable, requests.RequestException, ValueError) as error:
         raise CheckpointError(f"{address}: {_reason(error)}") from None
 
@@ -111,14 +120,14 @@ def get_json(address: str) -> object:
 def _keep(
     file: RemoteFile, folder: Path, address: str, fetch: Callable[[str, str, object], None]
 ) -> None:
-    """Have ``fetch`` write the file, compare its digest and rename it."""
+    """Let ``fetch`` write the file under a temporary name, check its digest and rename it."""
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # it would tell of every file
+    pooch.get_logger().setLevel("WARNING")  # else it reports every file
     known = file.sha256 or (f"md5:{file.md5}" if file.md5 else None)
 
     with _writing(folder):
-        if known is None:  # pooch would take whatever has this name
+        if known is None:  # else pooch takes any file of this name
             (folder / file.name).unlink(missing_ok=True)
         try:
             pooch.retrieve(
@@ -130,6 +139,7 @@ def _keep(
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
+    """Raise CacheError for an OSError within."""
     try:
         yield
     except CheckpointError:
@@ -143,10 +153,10 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 class _Resumed:
-    """A downloader for `pooch` that goes on with what an earlier attempt left.
+    """A downloader for `pooch` that resumes earlier attempts.
 
-    What has come lies beside the target, one file for each address, with the server's validator
-    (its ETag): if the file there has changed since, the server sends it from the beginning.
+    The bytes received so far are beside the target, one file per address, with the server's
+    validator (ETag): if the remote file has changed since, the server sends all of it again.
     """
 
     def __init__(self, file: RemoteFile, progress: Progress) -> None:
@@ -204,7 +214,12 @@ class _Resumed:
 
 @contextmanager
 def _open(address: str, headers: dict[str, str]) -> Iterator[Response]:
-    """A server's answer, if it is one that can be used."""
+    """Yield the response of a server if it is a success.
+
+    Raises:
+        CheckpointError: Network access is forbidden.
+        _Unusable: The server answers with an error.
+    """
     if is_offline():
         raise CheckpointError(f"{OFFLINE_VARIABLE} is set, so {address} is not asked")
 
@@ -213,7 +228,7 @@ def _open(address: str, headers: dict[str, str]) -> Iterator[Response]:
     headers = {"Accept-Encoding": "identity", **headers}
 
     with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416 and "Range" in headers:  # nothing lies behind what is here
+        if response.status_code == 416 and "Range" in headers:  # no bytes after those received
             with _open(address, {}) as whole:
                 yield whole
             return
@@ -223,7 +238,7 @@ def _open(address: str, headers: dict[str, str]) -> Iterator[Response]:
 
 
 def _range(partial: Path, have: int) -> dict[str, str]:
-    """Ask for the rest, or for the whole if it has changed."""
+    """Headers that ask for the missing bytes, or for the whole file if it has changed."""
     if not have:
         return {}
     etag = _validator(partial).read_text(encoding="utf-8") if _validator(partial).exists() else ""
@@ -259,7 +274,7 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a connection, in the words of the deepest cause."""
+    """Describe a failed connection by its deepest cause."""
     import requests
 
     cause: BaseException = error

@@ -1,7 +1,5 @@
-"""What can be wrong with a checkpoint."""
+"""The error that checkpoints raise."""
 
 
 class CheckpointError(RuntimeError):
-    """The checkpoint is missing, damaged, not understood or without a description; the text says
-    which.
-    """
+    """A checkpoint is missing, damaged, of an unknown format or without a description."""

@@ -1,7 +1,7 @@
-"""Repositories of the Hugging Face hub, by its plain HTTP addresses.
+"""Repositories of the Hugging Face hub, by its HTTP API (https://huggingface.co/docs/hub/api).
 
-The answers are those that the hub documents for its API (https://huggingface.co/docs/hub/api) and
-`huggingface_hub` reads; ``HF_ENDPOINT`` names another server with the same addresses.
+The environment variable ``HF_ENDPOINT`` names another server with the same API, as for
+`huggingface_hub`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ _ADDRESS = re.compile(rf"{PREFIX}({_NAME}/{_NAME})(?:@({_NAME}(?:/{_NAME})*))?")
 
 
 class Listing(NamedTuple):
-    """What of a repository makes a model."""
+    """Files of a repository that make up a model.
+
+    Attributes:
+        commit: Commit of the repository.
+        files: The files, the weights first.
+    """
 
     commit: str
     files: list[RemoteFile]
-    """The weights first."""
 
 
 def parse(text: str) -> tuple[str, str]:
-    """``OWNER/REPO`` and revision of ``hf:OWNER/REPO[@REVISION]``.
+    """Split ``hf:OWNER/REPO[@REVISION]`` into ``OWNER/REPO`` and the revision.
 
     Raises:
-        CheckpointError: something else.
+        CheckpointError: The text has another form.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
@@ -46,11 +50,10 @@ def parse(text: str) -> tuple[str, str]:
 
 
 def listing(repository: str, revision: str) -> Listing:
-    """Which files of a repository are to be fetched, with their sizes and, for large ones, their
-    SHA-256.
+    """List the files of a repository to download, with their sizes and the SHA-256 of large ones.
 
     Raises:
-        CheckpointError: no such repository or revision, or no weights in it that can be chosen.
+        CheckpointError: No such repository or revision, or no single weights file in it.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     answer = get_json(
@@ -68,20 +71,20 @@ def listing(repository: str, revision: str) -> Listing:
 
 
 def _chosen(repository: str, names: list[str]) -> list[str]:
-    """The weights of diffusers with network and schedule; else the only weights, with their
-    description if ours.
+    """Choose the files of a model.
+
+    These are diffusers' weights with their configuration, or else the only weights file, with a
+    description in the project's own format if it has one.
     """
-    schedule = [
-        name
-        for name in ("scheduler_config.json", "scheduler/scheduler_config.json")
-        if name in names
-    ][:1]
+    places = ("scheduler_config.json", "scheduler/scheduler_config.json")
+    schedule = [place for place in places if place in names][:1]
+
     for folder in ("", "unet/"):
         for suffix in (".safetensors", ".bin"):
-            weights = f"{folder}diffusion_pytorch_model{suffix}"
+            network = f"{folder}diffusion_pytorch_model{suffix}"
             config = f"{folder}config.json"
-            if weights in names and config in names:
-                return [weights, config, *schedule]
+            if network in names and config in names:
+                return [network, config, *schedule]
 
     weights = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     if len(weights) != 1:

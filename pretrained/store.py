@@ -1,9 +1,12 @@
-"""The folder where downloaded checkpoints are kept: what is there, putting something there,
-checking and removing it.
+"""The cache folder of downloaded checkpoints: listing, installing, checking and removing them.
 
-Below the folder: ``models/NAME/`` with the files and, once all of them are there and checked,
-``installed.json``; ``pinned/NAME.json`` with the digests of files for which the catalogue has none,
-which outlive the files; ``locks/``.
+The folder holds:
+
+- ``models/NAME/``: the files of a checkpoint and, once all are complete and checked,
+  ``installed.json``;
+- ``pinned/NAME.json``: digests of files for which the catalogue has none; they stay when the files
+  are removed;
+- ``locks/``.
 """
 
 from __future__ import annotations
@@ -39,9 +42,10 @@ class Source:
     """A checkpoint that can be installed.
 
     Attributes:
-        name: as it follows ``--model``.
-        entry: of the catalogue, if it is in it.
-        repository, revision: on the hub; empty if it is elsewhere.
+        name: Name that ``--model`` takes.
+        entry: Its entry in the catalogue, or None.
+        repository: ``OWNER/REPO`` on the Hugging Face hub; empty if it is elsewhere.
+        revision: Branch, tag or commit there; empty if it is elsewhere.
     """
 
     name: str
@@ -51,19 +55,19 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """Where it is, if it is installed."""
+        """Folder of its files, whether or not it is installed."""
         return cache_folder() / "models" / self.key
 
     @property
     def key(self) -> str:
-        """Its name as the name of a file."""
+        """Its name as a file name."""
         return self.name.replace(hub.PREFIX, "hf--").replace("/", "--")
 
     def listing(self) -> hub.Listing:
-        """Its files, the weights first; asks the hub where that knows them.
+        """List its files, the weights first; asks the hub about a repository.
 
         Raises:
-            CheckpointError: the hub does not answer, or no address of the file is known.
+            CheckpointError: The hub does not answer, or has no single weights file there.
         """
         if self.repository:
             return hub.listing(self.repository, self.revision)
@@ -74,14 +78,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Installed:
-    """A checkpoint in the folder.
+    """An installed checkpoint.
 
     Attributes:
-        folder: with its files.
-        weights: the file of them that has the weights.
-        files: of each its ``size``, ``sha256``, where it came ``from``, and whether its digest was
-            ``published`` or is ``pinned`` since the first download.
-        commit: of the hub's repository, or empty.
+        folder: Folder of its files.
+        weights: Path of the weights file.
+        files: For each file name its ``size``, its ``sha256``, the address it came ``from`` and its
+            ``digest``: ``published``, or ``pinned`` at the first download.
+        commit: Commit of the hub's repository, or empty.
     """
 
     folder: Path
@@ -91,27 +95,28 @@ class Installed:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(facts["size"] for facts in self.files.values())
 
     @property
     def sha256(self) -> str:
-        """Of the weights when they were installed, hexadecimal."""
-        return self.files[self.weights.name]["sha256"]
+        """SHA-256 of the weights when they were installed, hexadecimal."""
+        digest: str = self.files[self.weights.name]["sha256"]
+        return digest
 
 
 def cache_folder() -> Path:
-    """``RESTORE_CACHE``, or the user's cache folder of this system."""
+    """The cache folder: ``RESTORE_CACHE``, or the system's folder for caches of the user."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
+
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("restore-diffusion"))
 
 
 def source_of(model: str) -> Source | None:
-    """What a name of the catalogue or ``hf:OWNER/REPO[@REVISION]`` stands for; None for anything
-    else.
+    """Look up a name of the catalogue or ``hf:OWNER/REPO[@REVISION]``; None for anything else.
 
     Raises:
         CheckpointError: ``hf:`` and something that is no repository.
@@ -128,10 +133,10 @@ def source_of(model: str) -> Source | None:
 
 
 def installed(source: Source) -> Installed | None:
-    """What is in the folder of a checkpoint, if all of it is.
+    """Find an installed checkpoint; None unless all of its files are there with their sizes.
 
     Raises:
-        CacheError: the folder cannot be read.
+        CacheError: The folder cannot be read.
     """
     facts = _record(source.folder)
     if facts is None:
@@ -148,10 +153,10 @@ def installed(source: Source) -> Installed | None:
 
 
 def all_installed() -> dict[str, Installed]:
-    """Every checkpoint in the folder by name, those of the hub included.
+    """All installed checkpoints by name, those of the hub included.
 
     Raises:
-        CacheError: the folder cannot be read.
+        CacheError: The folder cannot be read.
     """
     records = (_record(path.parent) for path in cache_folder().glob(f"models/*/{_RECORD}"))
     names = sorted(record["name"] for record in records if record is not None)
@@ -160,12 +165,16 @@ def all_installed() -> dict[str, Installed]:
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
-    """What was written when a checkpoint was whole."""
+    """Record of a complete installation, or None."""
     return _json(folder / _RECORD, ("name", "weights", "commit", "files"))
 
 
 def _json(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
-    """A record with these keys; None where there is none."""
+    """Read a record with these keys; None if there is no file.
+
+    Raises:
+        CacheError: The file cannot be read, or is no such record.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -191,18 +200,20 @@ def install(
     local: Path | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Installed:
-    """Download a checkpoint, unless it is there; of several processes at once one does it and the
-    others wait.
+    """Download a checkpoint unless it is installed.
+
+    If several processes ask for the same one, one downloads it and the others wait.
 
     Args:
-        progress: called with the bytes of the present file.
-        local: a file that was fetched by other means, taken instead of a download.
-        notice: told in a sentence what is waited for.
+        source: The checkpoint.
+        progress: Called with the progress of the current file.
+        local: A file that was fetched by other means, used instead of a download.
+        notice: Called with a message if another process is waited for.
 
     Raises:
-        CheckpointError: it cannot be had as it was published; what has come is kept for a next
-            attempt.
-        CacheError: the folder cannot be written.
+        CheckpointError: The published files cannot be downloaded; what was received is kept for the
+            next attempt.
+        CacheError: The folder cannot be written.
     """
     if local is None and is_offline():
         raise CheckpointError(
@@ -221,7 +232,7 @@ def install(
         pins = {file.name: facts[file.name]["sha256"] for file in files if _is_pinned(source, file)}
         if pins:
             _write(_pins(source), pins)
-        _write(source.folder / _RECORD, record)  # last, for with it the checkpoint is there
+        _write(source.folder / _RECORD, record)  # last, since it marks a complete installation
 
     done = installed(source)
     assert done is not None
@@ -230,9 +241,7 @@ def install(
 
 
 def faults(source: Source, found: Installed) -> list[str]:
-    """What is wrong with an installed checkpoint's files: read whole and compared with what was
-    installed.
-    """
+    """Read the files of an installed checkpoint and describe each that has changed since."""
     return [
         f"{found.folder / name} has changed: its SHA-256 is not {facts['sha256']}"
         for name, facts in found.files.items()
@@ -241,18 +250,19 @@ def faults(source: Source, found: Installed) -> list[str]:
 
 
 def remove(source: Source) -> int:
-    """Remove a checkpoint and what is left of downloads; returns the bytes that became free. Pinned
-    digests stay.
+    """Remove a checkpoint and partial downloads of it; pinned digests stay.
+
+    Returns:
+        The number of bytes that were freed.
 
     Raises:
-        CacheError: it cannot be removed.
+        CacheError: It cannot be removed.
     """
     with _Lock(source, lambda text: None):
         freed = sum(path.stat().st_size for path in source.folder.glob("*") if path.is_file())
         try:
-            (source.folder / _RECORD).unlink(
-                missing_ok=True
-            )  # first, so that what is left is never taken for whole
+            # The record goes first, so that what a kill leaves never looks complete.
+            (source.folder / _RECORD).unlink(missing_ok=True)
             if source.folder.exists():
                 shutil.rmtree(source.folder)
         except OSError as error:
@@ -278,7 +288,14 @@ def _taken(file: RemoteFile, folder: Path, local: Path) -> str:
 def _brought(
     source: Source, file: RemoteFile, bring: Callable[[RemoteFile, Path], str]
 ) -> dict[str, Any]:
-    """Have a file brought into the folder; what is to be recorded of it."""
+    """Bring a file into the folder and return its record, see `Installed.files`.
+
+    Args:
+        bring: Downloads or copies a file into a folder and returns where it came from.
+
+    Raises:
+        CheckpointError: It cannot be had, or differs from its pinned digest.
+    """
     origin = bring(file, source.folder)
     path = source.folder / file.name
     digest = file.sha256 or sha256(path)
@@ -290,8 +307,9 @@ def _brought(
 
 
 def _is_pinned(source: Source, file: RemoteFile) -> bool:
-    """Whether a later download must be the same file: what a server says of its own files, it can
-    change.
+    """Whether later downloads must have the digest of the first.
+
+    The hub's digests count for nothing here: a server can change them together with its files.
     """
     return bool(source.repository) or file.sha256 is None
 
@@ -320,7 +338,7 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
 
 
 class _Lock:
-    """Of a checkpoint's folder, against other processes."""
+    """Lock on a checkpoint's folder against other processes."""
 
     def __init__(self, source: Source, notice: Callable[[str], None]) -> None:
         self.source = source

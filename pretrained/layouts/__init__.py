@@ -1,7 +1,7 @@
-"""Weights that others trained, under the names of our network.
+"""Third-party checkpoints, converted to the names of `restore.backbone`.
 
-A layout is recognised from the names in a state dict; the architecture is read off names and shapes
-and compared with what is expected. `docs/layouts.md` says which layouts there are.
+The layout of a state dict is recognised by its tensor names. The architecture follows from names
+and shapes and is compared with what is expected. `docs/layouts.md` lists the layouts.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ from pretrained.layouts.sr3 import Sr3
 __all__ = ["CheckpointError", "convert", "read"]
 
 LAYOUTS: tuple[type[Layout], ...] = (Adm, Ddpm, UNet2D, Sr3, DdpmPlusPlus, Edm)
+
+# Tensor names that only the project's lean layout has.
 OWN = {"stem.weight", "time_embed.0.weight"}
-"""Names in a state dict of the lean layout, which nobody else has."""
 
 
 def read(
     path: Path, *, expected: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Weights of any known layout.
+    """Read a checkpoint of any known layout.
 
     Args:
-        path: a .safetensors file, a pickle of ``torch.save`` (.pt, .pth, .ckpt, .bin), or a
+        path: A .safetensors file, a pickle of ``torch.save`` (.pt, .pth, .ckpt, .bin), or a
             diffusers folder.
-        expected: what is known of the network, as parts of a description; compared with what the
-            file tells, and taken for what it does not tell. Without it, a .json or .toml file of
-            the same name beside the weights may say it.
+        expected: Parts of the description that are known beforehand. They are compared with what
+            the file shows, and used for what it does not show. Without it, a .json or .toml file of
+            the same name beside the weights may say the same.
 
     Returns:
-        The description, as `restore.diffusion.denoiser.ModelConfig.from_dict` takes it, and the
-        tensors by our backbone's names.
+        The description, as `pretrained.description.ModelConfig.from_dict` takes it, and the tensors
+        under the names of `restore.backbone`.
 
     Raises:
-        CheckpointError: no such file, a damaged one, one that holds code (nothing of it is run), an
-            unknown layout, tensors that are missing, left over or of the wrong shape, or not the
-            expected network.
+        CheckpointError: No such file, a damaged one, one that holds code (which is never run), an
+            unknown layout, tensors that are missing, unexpected or of the wrong shape, or another
+            network than the expected one.
     """
     source = opened(Path(path))
     hints = dict(source.description or {} if expected is None else expected)
@@ -73,16 +74,22 @@ def convert(
     overwrite: bool = False,
     expected: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write weights of any known layout as our own: ``target``, a .safetensors file, and its
-    description beside it.
+    """Convert a checkpoint of any known layout to the project's own format.
+
+    Args:
+        source: See `read`.
+        target: The .safetensors file to write; its description is written beside it as .json.
+        overwrite: Replace files that exist.
+        expected: See `read`.
 
     Raises:
-        CheckpointError: as `read`, or a target that is there already, cannot be written or has
-            another ending.
+        CheckpointError: As `read`, or a target that exists, cannot be written or has another
+            suffix.
     """
     target = Path(target)
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the result is a .safetensors file; give it that ending")
+
     config, state = read(source, expected=expected)
     write_pair(target, state, config, overwrite)
 
@@ -109,7 +116,7 @@ def _layout(source: Source) -> Layout:
 
 
 def _described(source: Source) -> bool:
-    """Whether the weights are ours: the description is one that we wrote, which says everything."""
+    """Whether a checkpoint is in the project's own format, with a complete description."""
     backbone = (source.description or {}).get("backbone")
     written = {"layout", "channels", "channel_multipliers", "blocks", "qkv_order", "norm"}
     return (

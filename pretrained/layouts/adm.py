@@ -1,5 +1,6 @@
-"""ADM and Improved DDPM (Dhariwal, Nichol 2021, arXiv 2105.05233; arXiv 2102.09672): the names that
-are ours too.
+"""ADM (Dhariwal, Nichol 2021, arXiv 2105.05233) and Improved DDPM (arXiv 2102.09672).
+
+Their tensor names are those of `restore.backbone`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pretrained.layouts.unet import Part, Skeleton, counted
 
 
 class Adm(Layout):
+    """Layout of ADM's and Improved DDPM's own code."""
+
     name = "ADM / Improved DDPM"
     block = unet.BLOCK
     attention = unet.ATTENTION
@@ -76,7 +79,7 @@ def _attends(told: Mapping[str, Any]) -> bool:
 
 
 def _resizer(names: Set[str], stage: int) -> str:
-    """The name in a stage of the way up by which one sees that the resolution changes there."""
+    """Tensor name that shows a change of resolution in a decoder stage, or an empty string."""
     candidates = (
         f"output_blocks.{stage}.{layer}.{leaf}.weight"
         for layer in (1, 2)

@@ -1,5 +1,6 @@
-"""DDPM's U-Net (Ho, Jain, Abbeel 2020, arXiv 2006.11239) in pesser's PyTorch version, which DDIM
-and DDRM use too.
+"""DDPM's U-Net (Ho, Jain, Abbeel 2020, arXiv 2006.11239) in pesser's PyTorch version.
+
+DDIM and DDRM use it, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 from pretrained.layouts.layout import Layout
 from pretrained.layouts.unet import Part, Skeleton, counted
 
+# Fixed by the code and not shown by the shapes.
 FIXED = {
     "heads": 1,
     "norm_eps": 1e-6,
@@ -17,10 +19,11 @@ FIXED = {
     "embedding_endpoint": True,
     "downsample_padding": "end",
 }
-"""By the code: what shapes do not show."""
 
 
 class Ddpm(Layout):
+    """Layout of pesser's code."""
+
     name = "DDPM (pesser)"
     block = ("norm1", "conv1", "temb_proj", "norm2", "conv2", "nin_shortcut")
     attention = ("norm", ("q", "k", "v"), "proj_out")
@@ -53,7 +56,7 @@ class Ddpm(Layout):
         return {"parameterization": "epsilon", "time": "step", "backbone": FIXED}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """DDPM attends at 16×16 pixels, which tells the size of its pictures."""
+        """See `Layout.usual`; DDPM attends at 16×16 pixels, which gives the picture size."""
         factors = told["attention_factors"]
         return {
             "schedule": {"name": "linear"},

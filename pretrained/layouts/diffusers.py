@@ -1,6 +1,4 @@
-"""diffusers' ``UNet2DModel``: DDPM's or ADM's U-Net by options, all of which its config.json
-says.
-"""
+"""diffusers' ``UNet2DModel``: DDPM's or ADM's U-Net, by the options in its config.json."""
 
 from __future__ import annotations
 
@@ -11,15 +9,21 @@ from pretrained.errors import CheckpointError
 from pretrained.layouts.layout import Layout, State
 from pretrained.layouts.unet import Part, Skeleton, counted
 
+# Stems within attention blocks: former names in diffusers and today's.
 OLD_NAMES = {
     ".query.": ".to_q.",
     ".key.": ".to_k.",
     ".value.": ".to_v.",
     ".proj_attn.": ".to_out.0.",
 }
+
+# Numeric options with diffusers' defaults.
 NUMBERS = {"layers_per_block": 2, "norm_eps": 1e-5, "norm_num_groups": 32}
-"""Options with diffusers' defaults."""
+
+# Parameterisations by diffusers' prediction_type.
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+
+# The only supported values of these options; the first is diffusers' default.
 ONLY = {
     "center_input_sample": (False,),
     "time_embedding_type": ("positional",),
@@ -31,12 +35,20 @@ ONLY = {
     "downsample_padding": (1, 0),
     "time_embedding_dim": (None,),
 }
-"""Options of which our network has these values alone; the first is diffusers' default, where one
-is missing.
-"""
 
 
 class UNet2D(Layout):
+    """Layout of diffusers.
+
+    Args:
+        state: The state dict.
+        config: Content of config.json.
+        scheduler: Content of scheduler_config.json, or None.
+
+    Raises:
+        CheckpointError: There is no config.json, or no residual block.
+    """
+
     name = "diffusers UNet2DModel"
     block = ("norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut")
     attention = ("group_norm", ("to_q", "to_k", "to_v"), "to_out.0")
@@ -81,7 +93,7 @@ class UNet2D(Layout):
         )
 
     def stem(self, part: Part) -> str:
-        """The way up is counted from the bottom."""
+        """See `Layout.stem`; decoder levels are counted from the lowest resolution."""
         kind = {"block": "resnets", "attention": "attentions", "resize": f"{part.side}samplers"}[
             part.kind
         ]
@@ -92,9 +104,10 @@ class UNet2D(Layout):
         return f"{part.side}_blocks.{level}.{kind}.{part.index}"
 
     def said(self) -> dict[str, Any]:
-        """
+        """See `Layout.said`.
+
         Raises:
-            CheckpointError: an option that our network does not have.
+            CheckpointError: An option has an unsupported value.
         """
         config = {name: self.config.get(name, values[0]) for name, values in ONLY.items()}
         if other := [
@@ -145,10 +158,10 @@ class UNet2D(Layout):
 
 
 def _chain(scheduler: Mapping[str, Any]) -> dict[str, Any]:
-    """Schedule and parameterisation of a scheduler_config.json.
+    """Noise schedule and parameterisation of a scheduler_config.json.
 
     Raises:
-        CheckpointError: a schedule or a prediction that is not known here.
+        CheckpointError: An unsupported schedule or prediction type.
     """
     steps = scheduler.get("num_train_timesteps", 1000)
     kind = scheduler.get("beta_schedule", "linear")
@@ -173,10 +186,12 @@ def _chain(scheduler: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _today(name: str) -> str:
+    """Today's name of a tensor in diffusers."""
     for old, new in OLD_NAMES.items():
         name = name.replace(old, new)
     return name
 
 
 def _ratio(width: int, first: int) -> float:
+    """Channel multiplier, as an int if it is whole."""
     return width // first if width % first == 0 else width / first

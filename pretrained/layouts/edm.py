@@ -1,6 +1,4 @@
-"""ADM's U-Net as EDM trained it (Karras et al. 2022, arXiv 2206.00364), as an exported state
-dict.
-"""
+"""ADM's U-Net as trained by EDM (Karras et al. 2022, arXiv 2206.00364), an exported state dict."""
 
 from __future__ import annotations
 
@@ -16,11 +14,22 @@ from pretrained.layouts.layout import Layout, State
 from pretrained.layouts.unet import Part, Skeleton, counted
 
 HEAD_CHANNELS = 64
+
+# GroupNorm's groups and their least width; below 128 channels EDM has fewer groups, which
+# `restore.backbone` does not support.
 GROUPS, GROUP_CHANNELS = 32, 4
-"""Of the norms; over fewer than 128 channels EDM makes fewer groups, which nobody else does."""
 
 
 class Edm(Layout):
+    """Layout of EDM's code.
+
+    Args:
+        state: The state dict.
+
+    Raises:
+        CheckpointError: An unsupported network of EDM's code, or no residual block.
+    """
+
     name = "EDM"
     block = ("norm0", "conv0", "affine", "norm1", "conv1", "skip")
     attention = ("norm2", "qkv", "proj")
@@ -65,8 +74,10 @@ class Edm(Layout):
         )
 
     def stem(self, part: Part) -> str:
-        """Attention has the name of its block; a change of resolution is counted to the level that
-        it leads to.
+        """See `Layout.stem`.
+
+        Attention has the name of its residual block, and a change of resolution belongs to the
+        level that it leads to.
         """
         if part.side == "middle":
             return self._coded("dec", -1, f"in{part.index}")
@@ -76,6 +87,7 @@ class Edm(Layout):
         return self._coded(coder, part.level, f"block{part.index}")
 
     def _coded(self, coder: str, level: int, layer: str) -> str:
+        """Name of a layer of the encoder (``enc``) or decoder (``dec``)."""
         side = self.sides[level] if self.sides else 0
         return f"{coder}.{side}x{side}_{layer}"
 
@@ -89,9 +101,10 @@ class Edm(Layout):
         return {"size": self.sides[0], "backbone": fixed}
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """
+        """See `Layout.usual`.
+
         Raises:
-            CheckpointError: norms of fewer groups than are known here.
+            CheckpointError: Norms with an unsupported number of groups.
         """
         multipliers = [*told["channel_multipliers"], *([1] if self.skeleton.plus else [])]
         narrowest = told["channels"] * min(multipliers)
@@ -109,8 +122,10 @@ class Edm(Layout):
         }
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
-        """Queries, keys and values alternate channel by channel; classes are multiplied, not looked
-        up.
+        """See `Layout.arranged`.
+
+        Queries, keys and values alternate channel by channel; the class embedding is a linear layer
+        of one-hot vectors.
         """
         tensor = super().arranged(name, tensors)
         if name == "label_emb.weight":
@@ -120,9 +135,10 @@ class Edm(Layout):
         return tensor
 
     def _refuse_others(self, state: State) -> None:
-        """
+        """Refuse unsupported networks of EDM's code.
+
         Raises:
-            CheckpointError: a network of EDM's code that is not known here.
+            CheckpointError: The state dict is of such a network.
         """
         if "u" in state:
             raise CheckpointError(

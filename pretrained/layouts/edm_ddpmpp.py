@@ -1,5 +1,6 @@
-"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv
-2206.00364, table 7), as an exported state dict.
+"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as trained by EDM, an exported state dict.
+
+EDM: Karras et al. 2022, arXiv 2206.00364, table 7.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pretrained.layouts.edm import Edm
 from pretrained.layouts.layout import State
 from pretrained.layouts.unet import Skeleton
 
+# Fixed by the code and not shown by the shapes.
 FIXED = {
     "layout": "ddpm++",
     "resblock_updown": True,
@@ -23,12 +25,14 @@ FIXED = {
     "norm_eps": 1e-6,
     "embedding_endpoint": True,
 }
-"""By the code: what shapes do not show."""
+
+# Parts of tensor names that only NCSN++ and its variants have.
 NCSNPP = ("map_noise.freqs", "_aux_down.", "_aux_skip.", "_aux_residual.", "_aux_up.")
-"""In names of NCSN++ and of its variants."""
 
 
 class DdpmPlusPlus(Edm):
+    """Layout of DDPM++ in EDM's code; arguments and errors as of `Edm`."""
+
     name = "EDM DDPM++"
     sine_first = True
 
@@ -71,8 +75,10 @@ class DdpmPlusPlus(Edm):
         }
 
     def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
-        """EDM's own networks were trained with augmentation; its VP baselines, without, have the
-        same shapes.
+        """See `Layout.unsaid`.
+
+        EDM's own networks were trained with augmentation, its VP baselines without; their shapes
+        are the same.
         """
         if "map_augment.weight" in self.state or "parameterization" in hints:
             return ""
@@ -82,17 +88,18 @@ class DdpmPlusPlus(Edm):
         )
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
-        """Classes are added to the sinusoids, and so exchanged as these are."""
+        """See `Layout.arranged`; classes are added to the sinusoids and reordered as these are."""
         tensor = super().arranged(name, tensors)
         return tensor.roll(tensor.shape[1] // 2, dims=1) if name == "label_emb.weight" else tensor
 
 
 def _with_looked_up_classes(state: State) -> State:
-    """With one column for each class, where the network has a linear layer that is given √classes
-    at one place.
+    """Replace the linear class layer, if there is one, by an embedding with a column per class.
+
+    The linear layer sees one-hot vectors scaled by √classes.
 
     Raises:
-        CheckpointError: that layer has no bias, or one that does not fit.
+        CheckpointError: That layer has no bias, or one of the wrong shape.
     """
     weight = state.get("map_label.weight")
     bias = state.get("map_label.bias")

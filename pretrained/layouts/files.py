@@ -1,4 +1,4 @@
-"""Tensors and descriptions from files, without running anything that a file may hold."""
+"""Reading tensors and descriptions from files, without running code that a file may hold."""
 
 from __future__ import annotations
 
@@ -21,47 +21,56 @@ from torch import Tensor
 from pretrained.disk import digest_of, sha256, written_whole
 from pretrained.errors import CheckpointError
 
+# Keys under which training code stores the weights in a file; averaged ones first.
 STATE_KEYS = (
     *("ema", "ema_state_dict", "model_ema", "params_ema"),
     *("state_dict", "model_state_dict", "model", "params", "net"),
 )
-"""Under which training code keeps the weights in a file; averaged ones first."""
+
+# Where torch's error names what it refused to run.
 CODE = re.compile(r"GLOBAL:? ([A-Za-z_][\w.]*)")
-"""Where torch names what it refused to run."""
+
+# Names of diffusers' weights files, in order of preference.
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 
 class Source(NamedTuple):
-    """What lies at a path."""
+    """A checkpoint as it is on the disk.
+
+    Attributes:
+        path: The weights file.
+        state: Its tensors.
+        description: Content of the JSON or TOML file of the same name, or None.
+    """
 
     path: Path
-    """Of the weights."""
     state: dict[str, Tensor]
     description: dict[str, Any] | None
-    """What a JSON or TOML file of the same name says."""
 
 
 def opened(path: Path) -> Source:
-    """Read a file of weights, or a diffusers folder.
+    """Read a weights file or a diffusers folder.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it holds no weights.
+        CheckpointError: No such file, a damaged one, or one without weights.
     """
     weights = in_folder(path) if path.is_dir() else path
     if not weights.is_file():
         raise CheckpointError(f"{path}: no such file")
+
     return Source(weights, _tensors(weights), _description(weights))
 
 
 def diffusers_config(weights: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """config.json and scheduler_config.json around diffusers' weights, where they are.
+    """Read config.json and scheduler_config.json around diffusers' weights; None for each missing.
 
     Raises:
-        CheckpointError: they cannot be read, or are of another network.
+        CheckpointError: They cannot be read, or describe another kind of network.
     """
     config = _json(weights.with_name("config.json"))
     if config is not None and config.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise CheckpointError(f"config.json: of {config['_class_name']}; only UNet2DModel is known")
+
     return config, next((found for place in _schedulers(weights) if (found := _json(place))), None)
 
 
@@ -74,11 +83,12 @@ def _schedulers(weights: Path) -> list[Path]:
 
 
 def descriptions(weights: Path) -> list[Path]:
-    """The files around weights that others trained which say something of them; none of ours, which
-    are told by their own digest.
+    """Files that describe third-party weights beside them.
+
+    There are none for weights in the project's own format, whose description has their digest.
 
     Raises:
-        CheckpointError: one cannot be read.
+        CheckpointError: One of them cannot be read.
     """
     beside = weights.with_suffix(".json")
     if (_json(beside) or {}).get("sha256") == digest_of(weights):
@@ -97,10 +107,10 @@ def descriptions(weights: Path) -> list[Path]:
 def write_pair(
     path: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], overwrite: bool
 ) -> None:
-    """Write safetensors with their description beside, each whole or not at all.
+    """Write a safetensors file and its description beside it, each whole or not at all.
 
     Raises:
-        CheckpointError: something is there and may not be replaced, or cannot be written.
+        CheckpointError: A file exists and ``overwrite`` is False, or cannot be written.
     """
     beside = path.with_suffix(".json")
     for target in (path, beside):
@@ -117,10 +127,10 @@ def write_pair(
 
 
 def in_folder(folder: Path) -> Path:
-    """The weights that diffusers saved in a folder, or in its ``unet``.
+    """Find diffusers' weights in a folder or in its subfolder ``unet``.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: There are none.
     """
     places = [below / name for below in (folder, folder / "unet") for name in WEIGHTS]
     found = next((place for place in places if place.is_file()), None)
@@ -144,13 +154,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> Any:
-    """What ``torch.save`` wrote, as far as it is plain data: nothing in a file is run."""
+    """Read the plain data that ``torch.save`` wrote; no code in the file is run."""
     archive = zipfile.is_zipfile(path)
     if other := _other_zip(path) if archive else _no_pickle(path):
         raise CheckpointError(f"{path}: not a checkpoint: {other}")
 
     try:
-        with warnings.catch_warnings():  # of what we refuse anyway
+        with warnings.catch_warnings():  # about what is refused anyway
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
@@ -168,7 +178,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _other_zip(path: Path) -> str:
-    """Why a zip file is none of ``torch.save``; nothing if it is."""
+    """Describe a zip file that ``torch.save`` did not write; empty if it did."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -184,7 +194,7 @@ def _other_zip(path: Path) -> str:
 
 
 def _no_pickle(path: Path) -> str:
-    """Why a file that is no zip file is no pickle either; nothing if it is."""
+    """Describe a file that is neither a zip file nor a pickle; empty if it is a pickle."""
     beginning = _beginning(path)
     if beginning[:1] == pickle.PROTO:
         return ""
@@ -194,9 +204,7 @@ def _no_pickle(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The beginning of a file, if it is text: a web page that says an error, a pointer of Git
-    LFS.
-    """
+    """First line of a file that is text, such as an error page or a Git LFS pointer."""
     line = _beginning(path).partition(b"\n")[0].strip()
     return (
         f" but text ({line.decode()!r} …)"
@@ -211,10 +219,13 @@ def _beginning(path: Path) -> bytes:
 
 
 def _network(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in what training code saved.
+    """Find the state dict in what training code saved.
 
-    DDIM's and DDRM's code saves a list: model, optimiser, epoch, step and, last, the averaged
+    The code of DDIM and DDRM saves a list: model, optimiser, epoch, step and, last, the averaged
     model.
+
+    Raises:
+        CheckpointError: There is none.
     """
     if _is_state(loaded):
         return dict(loaded)
@@ -237,7 +248,7 @@ def _is_state(loaded: Any) -> bool:
 
 
 def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefix of ``DataParallel``."""
+    """Remove the prefix that ``DataParallel`` adds to names."""
     if not all(name.startswith("module.") for name in state):
         return state
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""A way of naming and arranging the weights of one and the same U-Net."""
+"""Layouts: how a code base names and arranges the weights of ADM's U-Net."""
 
 from __future__ import annotations
 
@@ -17,31 +17,39 @@ State = dict[str, Tensor]
 
 
 class Layout(ABC):
-    """What a code base calls the parts of ADM's U-Net, and how its weights are arranged in them; of
-    one state dict.
+    """A third-party state dict, with the names and the arrangement of its code base.
 
-    Subclasses say what names cannot: in `said` what the code base fixes, in `usual` what its
-    published networks have, and in `unsaid` what someone must say, because a wrong guess would load
-    without complaint.
+    A *stem* is a tensor's name without ``.weight`` or ``.bias``. Subclasses add what names do not
+    show: `said` has what the code base fixes, `usual` what its published networks have, and
+    `unsaid` what the user must say because a wrong guess would load without an error.
+
+    Attributes:
+        name: Name of the layout in messages.
+        block: Stems within a residual block, in the order of `unet.BLOCK`.
+        attention: Stems within an attention block, in the order of `unet.ATTENTION`; the tensors of
+            a tuple are concatenated.
+        resize: Stem of the convolution at a change of resolution.
+        unused: Suffixes of tensor names that inference does not need.
+        conditional: Some of its networks see a low-resolution picture beside the noisy one.
+        sine_first: The time embedding is [sin, cos] instead of [cos, sin].
+        condition_first: The first convolution sees [condition, noisy picture] instead of the
+            reverse.
+
+    Args:
+        state: The state dict.
+
+    Raises:
+        CheckpointError: It has no residual block.
     """
 
     name: ClassVar[str]
     block: ClassVar[tuple[str, ...]]
-    """Its stems in a residual block, in the order of `unet.BLOCK`."""
     attention: ClassVar[tuple[str | tuple[str, ...], ...]]
-    """In the order of `unet.ATTENTION`; several stems are joined in their order."""
-    single: ClassVar[tuple[str, ...]]
-    """In the order of `unet.SINGLE`."""
     resize: ClassVar[str] = "conv"
-    """Of the convolution that follows or does a change of resolution."""
     unused: ClassVar[tuple[str, ...]] = ()
-    """Ends of names that a prediction does not need."""
     conditional: ClassVar[bool] = False
-    """Whether some of its networks see a low-resolution picture beside the noisy one."""
     sine_first: bool = False
-    """Whether the time embedding is [sin, cos]."""
     condition_first: bool = False
-    """Whether the first convolution sees [condition, noisy picture]."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -56,31 +64,42 @@ class Layout(ABC):
     def recognises(cls, names: Set[str]) -> bool:
         """Whether a state dict with these names is of this layout."""
 
+    @property
     @abstractmethod
-    def _skeleton(self, names: Set[str]) -> Skeleton: ...
+    def single(self) -> tuple[str, ...]:
+        """Stems of the layers that occur once, in the order of `unet.SINGLE`."""
+
+    @abstractmethod
+    def _skeleton(self, names: Set[str]) -> Skeleton:
+        """Read the skeleton off the tensor names."""
 
     @abstractmethod
     def stem(self, part: Part) -> str:
-        """What it calls a part."""
+        """Third-party name of a part."""
 
     @abstractmethod
     def said(self) -> dict[str, Any]:
-        """What its code or its further tensors fix, as parts of a
-        `restore.diffusion.denoiser.ModelConfig`.
-        """
+        """Parts of the description that the code base or further tensors fix."""
 
     def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """What its published networks have, where nobody says anything else; ``told`` is the
-        network's backbone.
+        """Parts of the description that hold for its published networks, as defaults.
+
+        Args:
+            told: What the shapes show of the backbone, see `unet.told_by_shapes`.
         """
         return {}
 
     def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
-        """What must be said and is not among the hints, in words; nothing if all is."""
+        """Describe what the user must say and the hints lack; empty if nothing is missing.
+
+        Args:
+            told: What the shapes show of the backbone, see `unet.told_by_shapes`.
+            hints: Parts of the description that the user gives.
+        """
         return ""
 
     def arranged(self, name: str, tensors: list[Tensor]) -> Tensor:
-        """The tensor that is ours under a name."""
+        """Arrange third-party tensors as `restore.backbone` has the tensor of this name."""
         tensor = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
         if name.endswith((".qkv.weight", ".proj_out.weight")) and tensor.ndim in (2, 4):
             return tensor.reshape(*tensor.shape[:2], -1)
@@ -92,8 +111,11 @@ class Layout(ABC):
         return tensor
 
     def sources(self) -> dict[str, tuple[str, ...]]:
-        """For each of our stems, theirs."""
-        found = {ours: (theirs,) for ours, theirs in zip(unet.SINGLE, self.single, strict=True)}
+        """Third-party stems for each stem of `restore.backbone`."""
+        found: dict[str, tuple[str, ...]] = {
+            ours: (theirs,) for ours, theirs in zip(unet.SINGLE, self.single, strict=True)
+        }
+
         for part in unet.parts(self.skeleton):
             stem = self.stem(part)
             for ours, theirs in zip(
@@ -107,21 +129,23 @@ class Layout(ABC):
     def _theirs(self, part: Part) -> tuple[str | tuple[str, ...], ...]:
         if part.kind == "attention":
             return self.attention
-        return (
-            self.block if part.kind == "block" or self.skeleton.resblock_updown else (self.resize,)
-        )
+        if part.kind == "block" or self.skeleton.resblock_updown:
+            return self.block
+        return (self.resize,)
 
 
 class Renamed:
-    """A foreign state dict under our names.
+    """A third-party state dict under the names of `restore.backbone`.
 
     Attributes:
-        state: its tensors by our names.
-        told: what they tell of the backbone.
+        layout: The third-party layout with its state dict.
+        sources: Third-party stems for each stem of `restore.backbone`.
+        state: Tensors under the names of `restore.backbone`.
+        told: What they show of the backbone, see `unet.told_by_shapes`.
 
     Raises:
-        CheckpointError: tensors are missing or left over, or have the wrong shape; the text has
-            their own names.
+        CheckpointError: Tensors are missing or have the wrong shape; the text has their third-party
+            names.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -150,15 +174,15 @@ class Renamed:
             raise CheckpointError(_faults(wrong=shapes)) from None
 
     def theirs(self, name: str) -> tuple[str, ...]:
-        """What they call a tensor of ours."""
+        """Third-party names of a tensor."""
         stem, _, kind = name.rpartition(".")
         return tuple(f"{one}.{kind}" for one in self.sources[stem])
 
     def check(self, backbone: Mapping[str, Any]) -> None:
-        """See whether the tensors are those of a complete description.
+        """Compare the tensors with those that a complete description asks for.
 
         Raises:
-            CheckpointError: they are not.
+            CheckpointError: Tensors are missing, unexpected or of the wrong shape.
         """
         expected = unet.shapes(backbone, self.layout.skeleton)
         found = self.layout.state.keys()
@@ -183,6 +207,7 @@ class Renamed:
 def _faults(
     missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong: Iterable[str] = ()
 ) -> str:
+    """Describe wrong tensors by up to three names of each kind; empty if there are none."""
     found = {
         "missing": list(missing),
         "unexpected": list(unexpected),
@@ -197,4 +222,5 @@ def _faults(
 
 
 def _by(shape: Iterable[int]) -> str:
+    """``3x64x3x3`` for a shape."""
     return "x".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""One description of a network from all that is known of it."""
+"""A complete description of a third-party network from everything that is known of it."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ NESTED = ("backbone", "schedule")
 
 
 def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
-    """A complete description.
+    """Complete the description of a network.
 
     Args:
-        told: what the shapes tell of the backbone.
-        hints: what the catalogue or the user says, as parts of a description; it may leave out what
-            is known otherwise.
+        layout: Layout of the checkpoint.
+        told: What the shapes show of the backbone, see `unet.told_by_shapes`.
+        hints: Parts of the description that the catalogue or the user gives.
+
+    Returns:
+        Every field of `pretrained.description.ModelConfig`, as JSON holds it.
 
     Raises:
-        CheckpointError: a hint that is no key or that contradicts what is known, or something that
-            must be said.
+        CheckpointError: A hint is unknown, is missing, or contradicts what the checkpoint shows.
     """
     hints = _with_heads(checked(hints))
     said = _with_heads(layout.said())
     if told["condition_channels"] not in ((0, 3) if layout.conditional else (0,)):
-        known = "3, or 6 with a condition" if layout.conditional else "3"
+        channels = "3, or 6 with a condition" if layout.conditional else "3"
         raise CheckpointError(
-            f"its network sees {3 + told['condition_channels']} channels; known are {known}"
+            f"its network sees {3 + told['condition_channels']} channels; known are {channels}"
         )
 
     if wanted := layout.unsaid(told, hints):
@@ -75,10 +77,10 @@ def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -
 
 
 def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The hints.
+    """Check the keys and types of hints, and drop their digest.
 
     Raises:
-        CheckpointError: one that is no key of a description.
+        CheckpointError: A hint is no key of a description, or of the wrong type.
     """
     hints = {name: value for name, value in hints.items() if name != "sha256"}
     if flat := [name for name in NESTED if not isinstance(hints.get(name, {}), Mapping)]:
@@ -108,7 +110,7 @@ def checked(hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind of another one; where that is None, a whole number or None."""
+    """Whether a value has the type of a default; for None, whether it is an int or None."""
     if default is None:
         return value is None or (isinstance(value, int) and not isinstance(value, bool))
     if isinstance(default, list):
@@ -122,7 +124,7 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def contradictions(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Where what is expected is not what is known: ``["backbone.blocks: 2, expected 1"]``."""
+    """Differences between descriptions, such as ``["backbone.blocks: 2, expected 1"]``."""
     found = []
     for name, value in expected.items():
         if name in NESTED:
@@ -135,12 +137,13 @@ def contradictions(known: Mapping[str, Any], expected: Mapping[str, Any]) -> lis
 
 
 def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two descriptions and their tables; ``above`` wins."""
     nested = {name: {**below.get(name, {}), **above[name]} for name in NESTED if name in above}
     return {**below, **above, **nested}
 
 
 def _with_heads(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """With both ways of giving the number of heads, where it gives one."""
+    """Complete ``heads`` and ``head_channels`` where a layer gives one of them."""
     backbone = dict(layer.get("backbone", {}))
     if "heads" in backbone or "head_channels" in backbone:
         each = backbone.get("head_channels")

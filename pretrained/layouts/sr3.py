@@ -1,5 +1,6 @@
-"""SR3's U-Net (Saharia et al. 2021, arXiv 2104.07636) in Janspiry's PyTorch version, with the
-buffers of its chain.
+"""SR3's U-Net (Saharia et al. 2021, arXiv 2104.07636) in Janspiry's PyTorch version.
+
+Its state dict has the buffers of the noise schedule, too.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from pretrained.errors import CheckpointError
 from pretrained.layouts.layout import Layout
 from pretrained.layouts.unet import Part, Skeleton, counted
 
-PUBLISHED = {
+# What the shapes do not show of the 16→128 and the 64→512 network, by channel multipliers and
+# blocks.
+PUBLISHED: dict[tuple[tuple[int, ...], int], dict[str, Any]] = {
     ((1, 2, 4, 8, 8), 2): {"size": 128, "backbone": {"norm_groups": 32}},
     ((1, 2, 4, 8, 16), 1): {"size": 512, "backbone": {"norm_groups": 16}},
 }
-"""Of the 16→128 and the 64→512 network, by multipliers and blocks: what their shapes do not show.
-"""
 
 
 class Sr3(Layout):
+    """Layout of Janspiry's code."""
+
     name = "SR3 (Janspiry)"
     block = (
         "res_block.block1.block.0",
@@ -85,8 +88,10 @@ class Sr3(Layout):
         )
 
     def stem(self, part: Part) -> str:
-        """Stages are numbered as ours on the way down; on the way up a change of resolution has a
-        number of its own.
+        """See `Layout.stem`.
+
+        Encoder stages are numbered as in `restore.backbone`; in the decoder, a change of resolution
+        has a number of its own.
         """
         if part.side == "middle":
             return f"denoise_fn.mid.{part.index}"
@@ -123,7 +128,7 @@ class Sr3(Layout):
 
 
 def _schedule(betas: Tensor) -> dict[str, Any]:
-    """The chain whose β a file has as float32.
+    """Noise schedule of the β (float32) in a checkpoint.
 
     Raises:
         CheckpointError: β does not rise linearly.

@@ -1,15 +1,17 @@
-"""ADM's U-Net as names and shapes: what a state dict in our names must hold.
+"""ADM's U-Net as names and shapes of tensors, under the names of `restore.backbone`.
 
-A layer's place in it is a `Part`; every foreign layout says what it calls each part.
+Each layer is a `Part`; every third-party layout has its own name for each part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+# Stems within a residual block.
 BLOCK = (
     "in_layers.0",
     "in_layers.2",
@@ -18,45 +20,60 @@ BLOCK = (
     "out_layers.3",
     "skip_connection",
 )
+
+# Stems within an attention block.
 ATTENTION = ("norm", "qkv", "proj_out")
+
+# Stems of the layers that occur once: the two layers of the time embedding, the class embedding,
+# the first convolution, the last norm and the last convolution.
 SINGLE = ("time_embed.0", "time_embed.2", "label_emb", "input_blocks.0.0", "out.0", "out.2")
-"""Stems of what is there once: the two layers of the time embedding, classes, first convolution,
-last norm and last convolution."""
-OPTIONAL = ("label_emb", "skip_connection")
 
 Shape = tuple[int, ...]
 
 
 class Skeleton(NamedTuple):
-    """What the names of a state dict tell of a network."""
+    """What the tensor names of a state dict show of a network.
+
+    Attributes:
+        levels: Number of resolutions.
+        blocks: Residual blocks per level of the encoder.
+        attention: Levels that have attention.
+        middle_attention: The middle has attention.
+        resblock_updown: Residual blocks change the resolution.
+        plus: It is DDPM++'s variant: a first convolution of the base width, a projection beside
+            every change of resolution, attention only after the last block of a decoder level, and
+            classes added to the sinusoids of the time.
+    """
 
     levels: int
     blocks: int
-    """On the way down, a level."""
     attention: frozenset[int]
-    """Levels that have it."""
     middle_attention: bool
     resblock_updown: bool
     plus: bool = False
-    """DDPM++'s variant: a first convolution of the base width, a projection beside every change of
-    resolution, on the way up attention behind the last block of a level alone, classes added to the
-    sinusoids of the time."""
 
 
-class Part(NamedTuple):
-    """A layer of the U-Net."""
+@dataclass(frozen=True)
+class Part:
+    """A layer of the U-Net that occurs more than once.
+
+    Attributes:
+        name: Its name in `restore.backbone`.
+        kind: Residual block, attention block or change of resolution.
+        side: Encoder, middle or decoder.
+        level: Level, 0 at full resolution.
+        index: Position among the layers of its kind in the level.
+    """
 
     name: str
-    """Ours."""
     kind: Literal["block", "attention", "resize"]
     side: Literal["down", "middle", "up"]
     level: int
     index: int
-    """Among its kind in the level."""
 
 
 def parts(skeleton: Skeleton) -> Iterator[Part]:
-    """Every layer but those of `SINGLE`, in the order in which a picture goes through."""
+    """Yield every layer but those of `SINGLE`, in the order of the forward pass."""
     yield from _way_down(skeleton)
     bottom = skeleton.levels - 1
     last = 2 if skeleton.middle_attention else 1
@@ -97,7 +114,7 @@ def _way_up(skeleton: Skeleton) -> Iterator[Part]:
 
 
 def stems(part: Part, skeleton: Skeleton) -> tuple[str, ...]:
-    """What follows a part's name before ``.weight`` and ``.bias``."""
+    """Stems within a part, relative to its name."""
     if part.kind == "attention":
         return ATTENTION
     if part.kind == "block" or skeleton.resblock_updown:
@@ -106,10 +123,10 @@ def stems(part: Part, skeleton: Skeleton) -> tuple[str, ...]:
 
 
 def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str, Any]:
-    """What a state dict in our names tells of its `restore.backbone.BackboneConfig`.
+    """Fields of `pretrained.description.BackboneConfig` that follow from names and shapes.
 
     Raises:
-        KeyError: a tensor is missing, or has too few dimensions.
+        KeyError: A tensor is missing.
     """
     channels = _shape(state, "time_embed.0.weight")[1]
     incoming = _shape(state, "input_blocks.0.0.weight")[1]
@@ -142,7 +159,12 @@ def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str,
 
 
 def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
-    """Every tensor of the network that a complete description describes, by our names."""
+    """Names and shapes of all tensors of a network.
+
+    Args:
+        backbone: Every field of `pretrained.description.BackboneConfig`.
+        skeleton: Skeleton of the same network.
+    """
     channels = backbone["channels"]
     widths = [int(channels * m) for m in backbone["channel_multipliers"]]
     embedding = backbone["embedding_width"] or 4 * channels
@@ -183,7 +205,7 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
 def _with_widths(
     skeleton: Skeleton, widths: list[int], first: int
 ) -> Iterator[tuple[Part, int, int]]:
-    """Each part with the channels that it is given and those that it gives."""
+    """Yield each part with its numbers of input and output channels."""
     channels = first
     waiting = [first]
     for part in parts(skeleton):
@@ -200,19 +222,22 @@ def _affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
-    """Padded to two dimensions of at least 1, so that a wrong tensor is named by the comparison
-    that follows.
+    """Shape of a tensor, padded to two dimensions of at least 1.
+
+    So wrong tensors raise no IndexError, and the comparison that follows names them.
     """
     return tuple(max(size, 1) for size in (*state[name].shape, 1, 1)[: max(state[name].ndim, 2)])
 
 
 def _whole(number: float) -> float:
+    """The number as an int if it is whole."""
     return int(number) if number == int(number) else number
 
 
 def counted(names: Iterable[str], prefix: str) -> int:
-    """How many numbers follow ``prefix`` in names; where one is left out, a layer will be
-    missing.
+    """Count the distinct numbers that follow ``prefix`` in names.
+
+    They are taken as 0, 1, …; if one is left out, a layer is reported missing later.
     """
     following = (name[len(prefix) :].split(".", 1)[0] for name in names if name.startswith(prefix))
     return len({number for number in following if number.isdecimal()})

@@ -1,4 +1,4 @@
-"""The shared noise-prediction network, in three layouts, described whole by a small config."""
+"""The noise-prediction network in three layouts, fully described by a `BackboneConfig`."""
 
 from pretrained.description import BackboneConfig
 from restore.backbone.adm import AdmBackbone
@@ -26,9 +26,9 @@ LAYOUTS: dict[str, type[Backbone]] = {
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """The network that ``config`` describes, with random weights.
+    """Build the network that ``config`` describes, with random weights.
 
     Raises:
-        ValueError: a description that makes no network.
+        ValueError: The description makes no network.
     """
     return LAYOUTS[config.layout](config)

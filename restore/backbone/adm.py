@@ -1,6 +1,7 @@
-"""ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233): its block layout and its names in the
-state dict, so that its checkpoints load as they are. The U-Nets of DDPM and of SR3's
-re-implementations are the same with other options (`pretrained.layouts` renames their weights).
+"""ADM's U-Net (Dhariwal, Nichol 2021, arXiv 2105.05233), with its names in the state dict.
+
+ADM's own checkpoints load as they are. The U-Nets of DDPM and of SR3's re-implementations are the
+same with other options; `pretrained.layouts` renames their tensors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from restore.backbone.base import Backbone, norm_layer, zeroed
 
 
 class Downsample(nn.Module):
+    """A 3×3 convolution of stride 2.
+
+    Args:
+        channels: Channels of input and output.
+        padding: Zeros on ``both`` sides, or only at the ``end`` (below and right).
+    """
+
     def __init__(self, channels: int, padding: Literal["both", "end"]) -> None:
         super().__init__()
         self.at_end = padding == "end"
@@ -27,6 +35,8 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
+    """Nearest-neighbour upsampling by 2 and a 3×3 convolution."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
@@ -36,11 +46,17 @@ class Upsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """norm → SiLU → conv → norm, scaled and shifted by the time embedding → SiLU → conv, added to
-    the input.
+    """norm → SiLU → conv → norm → SiLU → conv, added to the input.
 
-    ``resize`` is ``"down"`` or ``"up"`` when the block also halves (mean) or doubles (nearest) the
-    resolution.
+    The time embedding scales and shifts the output of the second norm, or, without
+    ``config.scale_shift_norm``, is added to its input.
+
+    Args:
+        config: Description of the network.
+        channels: Input channels.
+        out_channels: Output channels.
+        embedding: Channels of the time embedding.
+        resize: ``"down"`` halves the resolution (mean), ``"up"`` doubles it (nearest neighbour).
     """
 
     def __init__(
@@ -75,9 +91,11 @@ class ResidualBlock(nn.Module):
         norm_and_act = self.in_layers[:2]
         conv = self.in_layers[2]
         h = conv(self._resized(norm_and_act(x)))
+
         parameters = self.emb_layers(embedding.to(h.dtype))[:, :, None, None]
         norm = self.out_layers[0]
         rest = self.out_layers[1:]
+
         if self.scale_shift:
             scale, shift = parameters.chunk(2, dim=1)
             h = rest(torch.addcmul(shift, norm(h), 1 + scale))
@@ -93,7 +111,15 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention over all pixels, added to the input."""
+    """Multi-head self-attention over all pixels, added to the input.
+
+    Args:
+        config: Description of the network.
+        channels: Channels of input and output.
+
+    Raises:
+        ValueError: The heads do not divide the channels.
+    """
 
     def __init__(self, config: BackboneConfig, channels: int) -> None:
         super().__init__()
@@ -126,7 +152,7 @@ class AttentionBlock(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, of which the residual blocks also get the embedding."""
+    """A sequence of layers that passes the embedding to its residual blocks."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for layer in self:
@@ -138,10 +164,10 @@ class AdmBackbone(Backbone):
     """The U-Net of ADM.
 
     Args:
-        config: its description.
+        config: Description of the network.
 
     Raises:
-        ValueError: attention heads that do not divide the channels, or no level at all.
+        ValueError: The attention heads do not divide the channels, or there is no level.
     """
 
     block: ClassVar[type[ResidualBlock]] = ResidualBlock
@@ -226,21 +252,18 @@ class AdmBackbone(Backbone):
         return self.config.widths[0]
 
     def _attention(self, level: int, channels: int) -> list[nn.Module]:
-        return (
-            [self.attention(self.config, channels)]
-            if 2**level in self.config.attention_factors
-            else []
-        )
+        """Attention of a level, or nothing."""
+        if 2**level not in self.config.attention_factors:
+            return []
+        return [self.attention(self.config, channels)]
 
     def _attention_up(self, level: int, block: int, channels: int) -> list[nn.Module]:
-        """Behind a block on the way up; ``block`` is counted within its level."""
+        """Attention after a decoder block, or nothing; ``block`` is its number in the level."""
         return self._attention(level, channels)
 
     def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
         if self.config.resblock_updown:
             return self.block(self.config, channels, channels, embedding, resize=direction)
-        return (
-            Downsample(channels, self.config.downsample_padding)
-            if direction == "down"
-            else Upsample(channels)
-        )
+        if direction == "down":
+            return Downsample(channels, self.config.downsample_padding)
+        return Upsample(channels)

@@ -1,6 +1,4 @@
-"""What all layouts of the network share: the time embedding, the norms, the way pictures go in and
-come out.
-"""
+"""Base of all layouts: time embedding, norms, and the path of pictures in and out."""
 
 from __future__ import annotations
 
@@ -16,10 +14,16 @@ from pretrained.description import BackboneConfig
 
 
 def timestep_embedding(time: Tensor, dim: int, endpoint: bool = False) -> Tensor:
-    """Sinusoids of ``time`` [B], [cos, sin], at ``dim / 2`` frequencies from 1 down to 1/10000:
-    float32 [B, dim].
+    """Sinusoidal embedding of times, as in DDPM (Ho et al. 2020, arXiv 2006.11239).
 
-    The lowest frequency is 1/10000 with ``endpoint``, else the next one would be.
+    Args:
+        time: [B].
+        dim: Number of channels; half of them are cosines, the other half sines of as many
+            frequencies, which fall geometrically from 1.
+        endpoint: The lowest frequency is 1/10000; without it, the next lower one would be.
+
+    Returns:
+        [cos, sin], [B, dim] in float32.
     """
     half = dim // 2
     steps = torch.arange(half, device=time.device, dtype=torch.float32)
@@ -29,7 +33,10 @@ def timestep_embedding(time: Tensor, dim: int, endpoint: bool = False) -> Tensor
 
 
 class RMSNorm(nn.Module):
-    """``x · weight / √(mean over channels of x² + eps)`` for each pixel, in float32."""
+    """``weight · x / √(mean of x² over channels + eps)`` for each pixel, computed in float32.
+
+    Root mean square normalisation (Zhang, Sennrich 2019, arXiv 1910.07467).
+    """
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -43,7 +50,7 @@ class RMSNorm(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm in float32 whatever the input is."""
+    """GroupNorm (Wu, He 2018, arXiv 1803.08494), computed in float32 for inputs of any dtype."""
 
     def __init__(self, channels: int, eps: float, groups: int = 32) -> None:
         super().__init__(groups, channels, eps)
@@ -53,8 +60,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend height and width below and right to multiples of ``multiple`` by mirroring (any size,
-    even 1).
+    """Extend height and width to multiples of ``multiple`` by mirroring below and right.
+
+    Pictures of any size can be extended, even of one pixel.
     """
     for dim in (-2, -1):
         size = x.shape[dim]
@@ -66,23 +74,24 @@ def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def norm_layer(config: BackboneConfig, channels: int) -> nn.Module:
+    """Build the norm that a description asks for."""
     if config.norm == "rms":
         return RMSNorm(channels, config.norm_eps)
     return GroupNorm(channels, config.norm_eps, config.norm_groups)
 
 
 def zeroed(module: nn.Module) -> nn.Module:
-    """Start a residual branch at zero (arXiv 2105.05233, following Ho et al. 2020)."""
+    """Set all parameters to zero, as at the end of ADM's residual branches (arXiv 2105.05233)."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
 
 
 class Backbone(nn.Module, ABC):
-    """A noise predictor that knows its own description; `build_backbone` makes one.
+    """Base class of the networks; `build_backbone` builds one.
 
     Args:
-        config: its description.
+        config: Description of the network.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -97,15 +106,15 @@ class Backbone(nn.Module, ABC):
             self.label_emb = nn.Embedding(config.classes, embedding)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """Predict.
+        """Predict what `pretrained.description.ModelConfig.parameterization` says.
 
         Args:
-            x: [B, in_channels, H, W], sides multiples of ``config.size_multiple``: noisy picture,
-                condition picture, map of known pixels, map of the noise level, in this order; each
-                where the network has it.
-            time: [B or 1], in the unit the network was trained with, not necessarily whole; [B or
-                1, times] for a network that is told more than one number.
-            label: [B] class numbers, for a class-conditional network.
+            x: [B, in_channels, H, W]; H and W are multiples of ``config.size_multiple``. The
+                channels are, in this order and where the network has them: noisy picture, condition
+                picture, map of known pixels, map of the noise level.
+            time: [B or 1] in the unit of the training, not necessarily whole; [B or 1, times] for
+                a network with more than one time input.
+            label: [B], class numbers for a class-conditional network.
 
         Returns:
             [B, out_channels, H, W] in the dtype of ``x``.
@@ -114,7 +123,7 @@ class Backbone(nn.Module, ABC):
         return F.pixel_shuffle(self.body(h, self.embed(time, label)), self.config.patch).to(x.dtype)
 
     def embed(self, time: Tensor, label: Tensor | None) -> Tensor:
-        """What the blocks are told of time and class, [B or 1, E]; arguments as of `forward`."""
+        """Embedding of time and class for the blocks, [B or 1, E]; arguments as of `forward`."""
         width = self.config.channels // self.config.times
         endpoint = self.config.embedding_endpoint
         numbers = time.reshape(len(time), self.config.times).unbind(dim=1)
@@ -127,8 +136,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """From [B, in_channels · patch², h, w] to [B, out_channels · patch², h, w]; ``embedding``
-        is [B or 1, E].
+        """Apply the U-Net to unshuffled pictures.
+
+        Args:
+            h: [B, in_channels · patch², h, w].
+            embedding: [B or 1, E].
+
+        Returns:
+            [B, out_channels · patch², h, w].
         """
 
     @property
@@ -138,19 +153,18 @@ class Backbone(nn.Module, ABC):
 
     @property
     def compute_dtype(self) -> torch.dtype:
+        """Dtype of convolutions and projections."""
         return self.ends[0].weight.dtype
 
     def set_compute_dtype(self, dtype: torch.dtype) -> Backbone:
-        """Keep convolutions and projections in ``dtype``; norms and the time embedding stay in
-        float32.
-        """
+        """Convert convolutions and projections; norms and the time embedding stay in float32."""
         for module in self._projections():
             module.to(dtype)
         return self
 
     def _projections(self) -> Iterator[nn.Module]:
         for name, module in self.named_modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and not name.startswith(
-                "time_embed."
-            ):
+            if name.startswith("time_embed."):
+                continue
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 yield module

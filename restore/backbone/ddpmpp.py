@@ -1,6 +1,7 @@
-"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as EDM trained it (Karras et al. 2022, arXiv
-2206.00364, table 7): a variant of ADM's U-Net, with its names in the state dict
-(`pretrained.layouts` renames EDM's weights).
+"""DDPM++ (Song et al. 2021, arXiv 2011.13456) as trained by EDM: a variant of ADM's U-Net.
+
+EDM: Karras et al. 2022, arXiv 2206.00364, table 7. The names in the state dict are ADM's;
+`pretrained.layouts` renames EDM's tensors.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pretrained.description import BackboneConfig
 from restore.backbone.adm import AdmBackbone, AttentionBlock, ResidualBlock
 from restore.backbone.base import timestep_embedding
 
+# Factor of every sum of an input and a residual, which keeps the variance.
 SKIP_SCALE = math.sqrt(0.5)
-"""Of every sum of an input and its change, which then varies as much as either."""
 
 
 class ScaledResidualBlock(ResidualBlock):
-    """ADM's block times √½; where it changes the resolution, the resized input goes through a 1×1
-    convolution.
+    """ADM's residual block times √½.
+
+    Where it changes the resolution, the skip connection is a 1×1 convolution.
     """
 
     def __init__(
@@ -48,15 +50,15 @@ class ScaledAttentionBlock(AttentionBlock):
 class DdpmppBackbone(AdmBackbone):
     """The U-Net of DDPM++.
 
-    Against ADM's: sums are scaled, the first convolution has the base width ``config.channels``, on
-    the way up attention follows the last block of a level alone, and a class is added to the
-    sinusoids of the time, in front of the layers that make the embedding of them.
+    It differs from ADM's in four points: sums are scaled; the first convolution has the base width
+    ``config.channels``; in the decoder, attention follows only the last block of a level; and the
+    class embedding is added to the sinusoids of the time, before the layers of the time embedding.
 
     Args:
-        config: its description.
+        config: Description of the network.
 
     Raises:
-        ValueError: as `AdmBackbone`, or an option that this layout does not have.
+        ValueError: As `AdmBackbone`, or an option that this layout does not have.
     """
 
     block = ScaledResidualBlock

@@ -1,8 +1,9 @@
-"""A U-Net for processors: few passes over memory, every convolution at the width that pays.
+"""A U-Net for CPUs: few passes over memory, and convolutions wide enough to be efficient.
 
-Against ADM's layout: one norm and one activation a block; skips are added, one a level, instead of
-concatenated after every block; levels are joined by 2×2 convolutions of stride 2 and by 1×1
-convolutions with a pixel shuffle, as in NAFNet (Chen et al. 2022, arXiv 2204.04676).
+Differences from ADM's layout: each block has one norm and one activation; skip connections are
+added once per level instead of concatenated after every block; 2×2 convolutions of stride 2 and
+1×1 convolutions with a pixel shuffle connect the levels, as in NAFNet (Chen et al. 2022, arXiv
+2204.04676).
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ MIDDLE_BLOCKS = 2
 
 
 class LeanBlock(nn.Module):
-    """norm → conv → scaled and shifted by the time embedding → SiLU → conv, added to the input."""
+    """norm → conv → scale and shift by the time embedding → SiLU → conv, added to the input.
+
+    Args:
+        config: Description of the network.
+        channels: Channels of input and output.
+    """
 
     def __init__(self, config: BackboneConfig, channels: int) -> None:
         super().__init__()
@@ -31,20 +37,20 @@ class LeanBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv_in(self.norm(x))
-        scale, shift = (
-            self.modulation(embedding.to(h.dtype)).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
-        )
+        modulation = self.modulation(embedding.to(h.dtype)).to(h.dtype)
+        scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
+
         return x + self.conv_out(F.silu(torch.addcmul(shift, h, 1 + scale)))
 
 
 class LeanBackbone(Backbone):
-    """The U-Net: ``blocks`` a level on the way down and on the way up, two in the middle.
+    """The lean U-Net: ``blocks`` per level in the encoder and in the decoder, two in the middle.
 
     Args:
-        config: its description.
+        config: Description of the network.
 
     Raises:
-        ValueError: no level at all, or an option that this layout does not have.
+        ValueError: There is no level, or an option that this layout does not have.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -96,6 +102,7 @@ def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
 
 
 def _check(config: BackboneConfig) -> None:
+    """Raise ValueError for a network without levels, or with an option of other layouts."""
     if not config.channel_multipliers:
         raise ValueError("the network needs at least one level: channel_multipliers is empty")
 

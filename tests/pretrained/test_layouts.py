@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def test_trap_of_the_way_up_which_diffusers_counts_from_the_bottom(tmp_path, mon
 
     def from_the_top(self: UNet2D, part: Any) -> str:
         level = self.skeleton.levels - 1 - part.level if part.side == "up" else part.level
-        return right(self, part._replace(level=level))
+        return right(self, replace(part, level=level))
 
     monkeypatch.setattr(UNet2D, "stem", from_the_top)
     with pytest.raises(layouts.CheckpointError, match=r"up_blocks\.2\.upsamplers"):
