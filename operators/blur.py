@@ -14,42 +14,71 @@ from operators.base import Shape
 
 Array = NDArray[np.float64]
 
+# What lies beyond the border: all that scipy.ndimage has, which calls them constant, reflect,
+# mirror, nearest and wrap. ``symmetric`` mirrors at the outer edge of the outermost pixel, which
+# comes twice (c b a | a b c); ``mirror`` at its centre (c b | a b c). scipy's grid-constant,
+# grid-mirror and grid-wrap are zero, symmetric and circular.
 BOUNDARIES = ("zero", "symmetric", "mirror", "replicate", "circular")
-"""What lies beyond the border: all that scipy.ndimage has, which calls them constant, reflect,
-mirror, nearest, wrap.
-
-``symmetric`` mirrors at the outer edge of the outermost pixel, which comes twice (c b a | a b c);
-``mirror`` at its centre (c b | a b c). scipy's grid-constant, grid-mirror and grid-wrap are zero,
-symmetric and circular.
-"""
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> Array:
-    """A sampled Gaussian of standard deviation ``sigma`` pixels, cut at ``truncate`` σ, with sum
-    1.
+    """Sample a Gaussian at the pixels' centres, with sum 1.
+
+    >>> len(gaussian_taps(2.0))
+    17
+
+    Args:
+        sigma: Standard deviation in pixels.
+        truncate: Where it is cut, in standard deviations.
+
+    Returns:
+        An odd number of taps, at least 3.
+
+    Raises:
+        ValueError: ``sigma`` is not positive.
     """
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"the Gaussian's standard deviation must be positive, not {sigma}")
+
     radius = max(1, int(truncate * sigma + 0.5))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return taps / taps.sum()
+    density = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps: Array = density / density.sum()
+    return taps
 
 
 def box_taps(size: int) -> Array:
-    """The mean over ``size`` pixels."""
+    """Make the taps of the mean over ``size`` pixels.
+
+    >>> box_taps(4).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+
+    Raises:
+        ValueError: ``size`` is not a whole number of at least 1.
+    """
     if size < 1 or size != int(size):
         raise ValueError(f"the box must be a whole number of pixels of at least 1, not {size}")
     return np.full(int(size), 1 / size)
 
 
 def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symmetric") -> Array:
-    """The matrix ``[size, size]`` of a convolution along one axis.
+    """Make the matrix of a convolution along one axis.
 
     ``y[i] = Σ_k taps[k] x[i + len(taps) // 2 − k]``: an odd kernel is centred; an even one has its
     centre on the first tap of its second half, as in ``scipy.ndimage.convolve1d``.
 
+    >>> blur_matrix(3, [0.5, 0.5], "zero").tolist()
+    [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 0.5]]
+
+    Args:
+        size: Length of the axis in pixels.
+        taps: The kernel.
+        boundary: One of `BOUNDARIES`.
+
+    Returns:
+        float64 ``[size, size]``.
+
     Raises:
-        ValueError: unknown boundary, no taps, or taps that are not finite.
+        ValueError: The boundary is unknown, there are no taps, or taps are not finite.
     """
     taps = np.asarray(taps, dtype=np.float64)
     if taps.ndim != 1 or taps.size == 0 or not np.isfinite(taps).all():
@@ -66,10 +95,19 @@ def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symme
 
 
 def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array:
-    """The matrix ``[before + size + after, size]`` that continues one axis beyond its border.
+    """Make the matrix that continues one axis beyond its border.
+
+    Args:
+        size: Length of the axis in pixels.
+        before: Number of pixels that are added before the first one.
+        after: Number of pixels that are added after the last one.
+        boundary: One of `BOUNDARIES`.
+
+    Returns:
+        float64 ``[before + size + after, size]``.
 
     Raises:
-        ValueError: unknown boundary.
+        ValueError: The boundary is unknown.
     """
     columns, inside = _beyond_border(np.arange(-before, size + after), size, boundary)
     matrix = np.zeros((before + size + after, size))
@@ -77,10 +115,10 @@ def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array
     return matrix
 
 
-def _beyond_border(index: NDArray[np.int64], size: int, boundary: str) -> tuple[NDArray, NDArray]:
-    """Map positions outside ``0 … size − 1`` to the pixels that stand in for them, and say which
-    exist.
-    """
+def _beyond_border(
+    index: NDArray[np.int64], size: int, boundary: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Map positions outside ``0 … size − 1`` to pixels that stand in for them; say which exist."""
     everywhere = np.ones(index.shape, dtype=bool)
     if boundary == "zero":
         return index, (index >= 0) & (index < size)
@@ -107,8 +145,20 @@ def separable_blur(
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Blur by ``taps`` along the height and ``horizontal_taps`` (default: the same) along the
-    width.
+    """Make the operator of a blur along the height and along the width.
+
+    >>> separable_blur((3, 8, 8), [0.25, 0.5, 0.25], boundary="circular").output_shape
+    (3, 8, 8)
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        taps: Kernel along the height.
+        horizontal_taps: Kernel along the width; None is the same.
+        boundary: One of `BOUNDARIES`.
+        dtype: Type of the stored matrices.
+
+    Raises:
+        ValueError: The boundary is unknown, or a kernel is empty, not finite or all zero.
     """
     _, height, width = input_shape
     rows = blur_matrix(height, taps, boundary)
@@ -123,8 +173,19 @@ def gaussian_blur(
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Gaussian blur with a standard deviation of ``sigma`` pixels, cut at 4 σ (scipy.ndimage's
-    default).
+    """Make the operator of a Gaussian blur, cut at 4 σ as by scipy.ndimage.
+
+    >>> round(float(gaussian_blur((1, 9, 9), sigma=1.0).A(torch.ones(1, 1, 9, 9)).mean()), 4)
+    1.0
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        sigma: Standard deviation in pixels.
+        boundary: One of `BOUNDARIES`.
+        dtype: Type of the stored matrices.
+
+    Raises:
+        ValueError: ``sigma`` is not positive, or the boundary is unknown.
     """
     return separable_blur(input_shape, gaussian_taps(sigma), boundary=boundary, dtype=dtype)
 
@@ -136,5 +197,18 @@ def box_blur(
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Mean over ``size`` × ``size`` pixels."""
+    """Make the operator of the mean over ``size`` × ``size`` pixels.
+
+    >>> box_blur((3, 8, 8), 3).output_shape
+    (3, 8, 8)
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        size: Side of the square in pixels.
+        boundary: One of `BOUNDARIES`.
+        dtype: Type of the stored matrices.
+
+    Raises:
+        ValueError: ``size`` is not a whole number of at least 1, or the boundary is unknown.
+    """
     return separable_blur(input_shape, box_taps(size), boundary=boundary, dtype=dtype)

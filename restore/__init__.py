@@ -1,10 +1,12 @@
 """restore: super-resolution, inpainting, deblurring, denoising and colourising with one diffusion
 prior.
 
->>> import restore
->>> sharp = restore.sr(image, scale=4)             # PIL image, numpy array or tensor in, the same
-kind out
->>> whole = restore.inpaint(image, mask)           # white = fill
+A PIL image, a numpy array or a tensor goes in, and the same kind comes out:
+
+>>> import numpy as np, restore
+>>> image = np.full((8, 12, 3), 128, np.uint8)
+>>> restore.sr(image, scale=2).shape
+(16, 24, 3)
 
 Names are imported when they are first used, so that ``import restore`` is quick.
 """

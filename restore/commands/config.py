@@ -1,6 +1,6 @@
 """Options of the command from a TOML file.
 
->>> options = read_options(Path("mine.toml"), "sr", commands)
+>>> options = read_options(Path("mine.toml"), "sr", commands)  # doctest: +SKIP
 
 A key is an option's name, with dashes or underscores. Keys at the top count for every command,
 those of a section ``[sr]`` for that one, before those at the top.

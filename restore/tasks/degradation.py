@@ -40,8 +40,9 @@ def degrade(
 ) -> Degraded:
     """Degrade a picture.
 
-    >>> blurred = degrade(image, "blur:gaussian:2+down:bicubic:4", noise=0.01)
-    >>> restored = solve(blurred.measurement, "blur:gaussian:2+down:bicubic:4", noise=0.01)
+    >>> image = torch.rand(1, 3, 16, 24)
+    >>> degrade(image, "blur:gaussian:2+down:bicubic:4", noise=0.01).measurement.shape
+    torch.Size([1, 3, 4, 6])
 
     Args:
         picture: a PIL image, array or tensor, see `restore.photo.pictures.open_picture`; grey ones
