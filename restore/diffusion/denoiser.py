@@ -1,13 +1,13 @@
-"""Backbone + schedule = a denoiser: (clean estimate, noise estimate) at a noise level.
+"""Denoiser: a network with its noise schedule and parameterization.
 
-Every network speaks the same coordinates here, whatever it was trained on: ``x = x0 + σ ε``,
-    pictures in [-1, 1].
+See `restore.diffusion.protocol` for the coordinates, which are the same for every network.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,8 +34,13 @@ __all__ = [
 
 
 def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic") -> Tensor:
-    """[B, C, h, w] at a larger ``size`` (height, width), as a network that is conditioned on it
-    knows it.
+    """Enlarge a picture as the condition of super-resolution was in training.
+
+    Args:
+        picture: [B, C, h, w].
+        size: (height, width) of the result.
+        resampling: ``bicubic`` (Keys' cubic with a = −3/4), ``pil-bicubic`` (a = −1/2, as in
+            Pillow) or ``bilinear``.
     """
     if resampling == "bilinear":
         return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
@@ -49,24 +54,21 @@ def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic"
 
 
 class Denoiser(DenoiserLike):
-    """A network with the knowledge of what it was trained on.
+    """A network with the description of its training.
+
+    Pictures may have any height and width; sides that the network cannot divide are extended by
+    mirroring. A network with a ``config.size`` takes no larger ones, and always sees pictures of
+    that size (`restore.runtime.tiles` shows it larger ones).
+
+    A call raises ValueError for a condition that the network cannot see, a missing one that it
+    cannot do without, or a picture above its size; BadArgument for a class-conditional network
+    without a class.
 
     Args:
-        network: anything callable as `Backbone` is.
-        config: its description.
-        label: the class of a class-conditional network; `of_class` gives the same network another
-            one.
-        predictor: the second network of the checkpoint, if it has one.
-
-    Calling it is ``denoise(x, sigma, condition=None)``:
-        x: [B, C, H, W], any height and width; sides that the network cannot divide are extended by
-            mirroring. A network with a ``config.size`` takes none above it, and always sees
-            pictures of that size (`restore.runtime.tiles` shows it larger ones).
-        sigma: noise level, one number or [B].
-        condition: see `Condition`; None is the unconditional prior.
-
-    It raises ValueError for a class-conditional network without a class, a condition that the
-    network cannot see, and pictures above its size.
+        network: Anything callable as `Backbone` is.
+        config: Its description.
+        label: Class of a class-conditional network; `of_class` selects another one.
+        predictor: The second network of the checkpoint, if it has one.
     """
 
     def __init__(
@@ -104,25 +106,21 @@ class Denoiser(DenoiserLike):
         )
 
     def in_float32(self) -> Denoiser:
-        """The same network, whose weights keep the values that they were rounded to."""
+        """Return the same network in float32, with the values its weights were rounded to."""
         network = copy.deepcopy(self.network).set_compute_dtype(torch.float32)
         return Denoiser(network, self.config, self.label, self.predictor)
 
-    def of_class(self, label: int | None) -> Denoiser:
-        """The denoiser of one class, 0 to ``config.backbone.classes − 1``; None is for networks
-        without classes.
-
-        Raises:
-            BadArgument: there is no such class, or a class-conditional network without one.
-        """
+    def of_class(self, label: int | None) -> Self:
         _check_label(label, self.config.backbone.classes)
-        return (
-            self
-            if label == self.label
-            else Denoiser(self.network, self.config, label, self.predictor)
-        )
+        if label == self.label:
+            return self
+
+        other = copy.copy(self)
+        other.label = label
+        return other
 
     def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
+        """Predict as EDM: ``clean = c_skip x + c_out F(c_in x)``, see `edm_scales`."""
         skip, out, scale = edm_scales(sigma, self.config.sigma_data)
         output, variance_fraction = self._run(
             scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition
@@ -132,9 +130,11 @@ class Denoiser(DenoiserLike):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def _time(self, sigma: Tensor, alpha: Tensor) -> Tensor:
+        """Time input of the network, [B] or [1]."""
         if self.config.time == "sqrt_alphas_cumprod":
             return alpha.flatten()
         if self.config.time == "log_sigma":
@@ -144,10 +144,8 @@ class Denoiser(DenoiserLike):
     def _run(
         self, scaled: Tensor, time: Tensor, condition: Condition | None
     ) -> tuple[Tensor, Tensor | None]:
-        """What the network says of the picture, and v = (output + 1)/2 where its variance is
-        learned.
-        """
-        _batch, channels, height, width = scaled.shape
+        """Output of the network, and v = (output + 1)/2 if its variance is learned."""
+        _, channels, height, width = scaled.shape
         size = self.config.size
         if size is not None and max(height, width) > size:
             raise ValueError(
@@ -155,24 +153,24 @@ class Denoiser(DenoiserLike):
             )
 
         parts = [scaled, *self._condition_inputs(scaled, condition)]
-        network_input = mirror_to_multiple(
-            torch.cat(parts, dim=1), size or self.config.backbone.size_multiple
-        )
-        output = self.network(network_input, time, *self._labels(scaled))[
-            ..., :height, :width
-        ].float()
+        multiple = size or self.config.backbone.size_multiple
+        network_input = mirror_to_multiple(torch.cat(parts, dim=1), multiple)
+        output = self.network(network_input, time, *self._labels(scaled))
+        output = output[..., :height, :width].float()
+        if not self.learned_variance:
+            return output, None
 
-        return output[:, :channels], (
-            output[:, channels:] + 1
-        ) / 2 if self.learned_variance else None
+        return output[:, :channels], (output[:, channels:] + 1) / 2
 
     def _labels(self, scaled: Tensor) -> list[Tensor]:
-        if not self.config.backbone.classes:
-            return []
+        """Class input of the network, none for networks without classes."""
         _check_label(self.label, self.config.backbone.classes)
+        if self.label is None:
+            return []
         return [torch.full((len(scaled),), self.label, device=scaled.device)]
 
     def _condition_inputs(self, scaled: Tensor, condition: Condition | None) -> list[Tensor]:
+        """Channels of the condition, zero without one; none for unconditional networks."""
         config = self.config.backbone
         if condition is not None and not self.conditional:
             raise ValueError("this network is unconditional: it takes no condition")
@@ -194,15 +192,17 @@ class Denoiser(DenoiserLike):
 
 
 def edm_scales(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
-    """c_skip, c_out and c_in of ``clean = c_skip x + c_out F(c_in x)`` (EDM: arXiv 2206.00364,
-    table 1).
-    """
+    """c_skip, c_out and c_in of EDM (Karras et al. 2022, arXiv 2206.00364, table 1)."""
     total = sigma**2 + sigma_data**2
     return sigma_data**2 / total, sigma * sigma_data * torch.rsqrt(total), torch.rsqrt(total)
 
 
 def _check_label(label: int | None, count: int) -> None:
-    """Raise BadArgument where a network of ``count`` classes does not take the label."""
+    """Check a label for a network of ``count`` classes.
+
+    Raises:
+        BadArgument: If the network does not take it.
+    """
     if label is None and count:
         raise BadArgument(
             f"--class is missing: this model draws one of {count} classes, 0 to {count - 1}"
@@ -219,16 +219,17 @@ def build_denoiser(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Denoiser:
-    """A denoiser ready for inference on a device.
+    """Build a denoiser for inference.
 
     Args:
-        config: description of the network.
-        state: its weights, of any float type.
-        dtype: of convolutions and projections; norms and embeddings are always float32.
+        config: Description of the checkpoint.
+        state: Its tensors, of any float type.
+        device: Device of the weights.
+        dtype: Type of convolutions and projections; norms and embeddings are always float32.
 
     Raises:
-        ValueError: weights that do not fit the description, as where one of two networks is
-            missing; the message names the keys.
+        ValueError: If the tensors do not fit the description, for example because one of two
+            networks is missing; the message lists their names.
     """
     own, of_predictor = split_state(state)
     network = _loaded(config.backbone, own, device, dtype)
@@ -245,7 +246,7 @@ def build_denoiser(
 
 
 def split_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors of the denoiser, and those of the predictor without their prefix."""
+    """Split tensors into those of the denoiser and the predictor's, without their prefix."""
     own = {name: t for name, t in state.items() if not name.startswith(PREFIX)}
     return own, {
         name.removeprefix(PREFIX): t for name, t in state.items() if name.startswith(PREFIX)
@@ -255,7 +256,7 @@ def split_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 def joined_state(
     own: Mapping[str, Tensor], of_predictor: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The inverse of `split_state`."""
+    """Join the tensors of both networks, the inverse of `split_state`."""
     return {**own, **{PREFIX + name: t for name, t in of_predictor.items()}}
 
 
@@ -266,6 +267,7 @@ def _loaded(
     dtype: torch.dtype,
     prefix: str = "",
 ) -> Backbone:
+    """Build a network and load its weights, see `build_denoiser`."""
     with torch.device("meta"):
         network = build_backbone(config)
 
@@ -273,12 +275,22 @@ def _loaded(
     _check_state(expected, {name: tuple(t.shape) for name, t in state.items()}, prefix)
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     network.requires_grad_(False).eval().set_compute_dtype(dtype)
-    return network.to(device, memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _check_state(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], prefix: str = ""
 ) -> None:
+    """Check names and shapes of a network's tensors.
+
+    Args:
+        expected: Shapes by name, of the description.
+        found: Shapes by name, of the checkpoint.
+        prefix: Prefix of the names in the message.
+
+    Raises:
+        ValueError: If they differ.
+    """
     if prefix and expected and not found:
         raise ValueError(
             "the weights lack the predictor that their description has: no tensor begins with "
@@ -305,8 +317,10 @@ def _check_state(
 
 
 def _per_picture(sigma: Tensor | float, x: Tensor) -> Tensor:
-    """One noise level per picture as float32 [B, 1, 1, 1]; a number as [1, 1, 1, 1], so that the
-    network embeds it once and to the same bits, however many pictures there are."""
+    """Noise levels as float32 [B, 1, 1, 1], or [1, 1, 1, 1] for one number.
+
+    A number is embedded once, with the same result for any batch size.
+    """
     if not isinstance(sigma, Tensor):
         return torch.full((1, 1, 1, 1), float(sigma), device=x.device)
     return sigma.to(x.device, torch.float32).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)

@@ -170,10 +170,12 @@ def _trace_estimator(
     vectors = [_probe(distribution, x, generator) for _ in range(probes)]
 
     def estimate(output: Tensor, x: Tensor) -> Tensor:
-        products = [_vector_jacobian(output, x, v, last=v is vectors[-1]) for v in vectors]
-        return (
-            sum((p * v).flatten(1).sum(1) for p, v in zip(products, vectors, strict=True)) / probes
-        )
+        total = x.new_zeros(len(x))
+        for v in vectors:
+            product = _vector_jacobian(output, x, v, last=v is vectors[-1])
+            total = total + (product * v).flatten(1).sum(1)
+
+        return total / probes
 
     return estimate
 

@@ -1,10 +1,10 @@
-"""The predictor: a small network that is called once and answers with the restored picture.
+"""Predictor: a small network that restores a picture in one call.
 
-Predict, then refine: Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv
-2104.14951) let a network predict the picture in one call and a diffusion model draw what is missing
-from it; PMRF (Ohayon et al. 2024, arXiv 2410.00418) shows that the least-squares estimate is the
-right place to start from. One predictor serves every operator, because it is shown what is known of
-the picture (`restore.diffusion.evidence`) instead of the raw measurement.
+Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv 2104.14951) predict the
+picture in one call and draw the residual with a diffusion model; PMRF (Ohayon et al. 2024, arXiv
+2410.00418) shows that the least-squares estimate is the right place to start from. One predictor
+serves every operator, because it sees what is known of the picture (`restore.diffusion.evidence`)
+instead of the measurement.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from restore.diffusion.evidence import Evidence
 
 __all__ = ["PREFIX", "SHOWN", "Predictor", "PredictorConfig", "Shown", "numbers_of", "predicted"]
 
+# Prefix of the predictor's tensors in a checkpoint with both networks.
 PREFIX = "predictor."
-"""Of the predictor's tensors in a checkpoint that holds both networks."""
 
 
 class Predictor:
-    """A network that answers with the clean picture.
+    """A network that predicts the clean picture.
 
     Args:
-        network: anything callable as `Backbone` is.
-        config: its description.
+        network: Anything callable as `Backbone` is.
+        config: Its description.
     """
 
     def __init__(self, network: Backbone, config: PredictorConfig) -> None:
@@ -38,28 +38,28 @@ class Predictor:
         self.config = config
 
     def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:
-        """The least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32; H and
-        W of any size.
+        """Least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32.
 
         Args:
-            numbers: of the whole picture, see `numbers_of`, where the evidence is a piece of it.
+            evidence: Of pictures of any size.
+            numbers: `numbers_of` the whole picture, if the evidence is a piece of it.
         """
         return predicted(self.network, self.config, evidence, numbers)
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def in_float32(self) -> Predictor:
-        """The same network, whose weights keep the values that they were rounded to."""
+        """Return the same network in float32, with the values its weights were rounded to."""
         return Predictor(copy.deepcopy(self.network).set_compute_dtype(torch.float32), self.config)
 
 
 def numbers_of(evidence: Evidence) -> Tensor:
-    """What every block of the network is told of pictures: the largest of either map, in
-    thousandths, [B, 2].
+    """Inputs of every block of the network: the maximum of both maps, in thousandths, [B, 2].
 
-    So holes count for nothing, whatever part of a picture they take: the map shows them.
+    So holes do not count, however large they are; the map shows them.
     """
     return 1000 * torch.cat([evidence.known, evidence.noise.sqrt()], dim=1).amax(dim=(2, 3))
 
@@ -70,14 +70,16 @@ def predicted(
     evidence: Evidence,
     numbers: Tensor | None = None,
 ) -> Tensor:
-    """The evidence plus what the network adds to it.
+    """Return the evidence plus the residual that the network predicts.
 
-    The square root of the noise level is shown, which tells small levels apart.
+    The network sees the square root of the noise level, which resolves small levels better.
 
     Args:
-        network: from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and the
-            numbers [B, 2], to [B, 3, h, w].
-        numbers: None is `numbers_of` the evidence.
+        network: Map from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and
+            the numbers [B, 2] to [B, 3, h, w].
+        config: Description of the network.
+        evidence: Of pictures of any size.
+        numbers: None takes `numbers_of` the evidence.
     """
     height, width = evidence.picture.shape[-2:]
     seen = torch.cat([evidence.picture, evidence.known, evidence.noise.sqrt()], dim=1)

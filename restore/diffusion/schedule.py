@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 def linear_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Array:
     """β_t rises linearly (DDPM: Ho, Jain, Abbeel 2020, arXiv 2006.11239, section 4)."""
-    return np.cumprod(1 - np.linspace(start, end, timesteps))
+    return np.cumprod(1 - np.linspace(start, end, timesteps), dtype=np.float64)
 
 
 def cosine_alphas_cumprod(

@@ -22,7 +22,7 @@ class Step(NamedTuple):
         clean: [B, C, H, W], current estimate of the clean picture.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     steps: int
     sigma: float
     clean: Tensor
