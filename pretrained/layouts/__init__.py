@@ -59,7 +59,7 @@ def read(
         if _described(source):
             return _own(source, hints)
         renamed = Renamed(_layout(source))
-        config = settled(renamed.layout, renamed.told, hints)
+        config = settled(renamed.layout, renamed.inferred, hints)
         renamed.check(config["backbone"])
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

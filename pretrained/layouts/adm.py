@@ -51,31 +51,31 @@ class Adm(Layout):
     def _theirs(self, part: Part) -> tuple[str, ...]:
         return unet.stems(part, self.skeleton)
 
-    def said(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         return {}
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        if not told["condition_channels"]:
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
+        if not inferred["condition_channels"]:
             return {}
         return {"condition_required": True, "condition_resampling": "bilinear", "scale": 4}
 
-    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+    def undetermined(self, inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
         backbone = hints.get("backbone", {})
         heads = backbone.get("head_channels") or backbone.get("heads")
         wanted = {
             'schedule = { name = "linear" } (ADM; its 64x64 model is "cosine")': "schedule"
             in hints,
-            "[backbone] head_channels = 64 or heads = 4": heads or not _attends(told),
+            "[backbone] head_channels = 64 or heads = 4": heads or not _attends(inferred),
             '[backbone] qkv_order = "legacy" (its 64x64 model: "new")': "qkv_order" in backbone
-            or not _attends(told)
+            or not _attends(inferred)
             or (backbone.get("heads") == 1 and not backbone.get("head_channels")),
         }
 
         return "; ".join(what for what, said in wanted.items() if not said)
 
 
-def _attends(told: Mapping[str, Any]) -> bool:
-    return bool(told["attention_factors"]) or told["middle_attention"]
+def _attends(inferred: Mapping[str, Any]) -> bool:
+    return bool(inferred["attention_factors"]) or inferred["middle_attention"]
 
 
 def _resizer(names: Set[str], stage: int) -> str:

@@ -52,12 +52,12 @@ class Ddpm(Layout):
         kind = "attn" if part.kind == "attention" else "block"
         return f"{part.side}.{part.level}.{kind}.{part.index}"
 
-    def said(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         return {"parameterization": "epsilon", "time": "step", "backbone": FIXED}
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Layout.usual`; DDPM attends at 16×16 pixels, which gives the picture size."""
-        factors = told["attention_factors"]
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Layout.defaults`; DDPM attends at 16×16 pixels, which gives the picture size."""
+        factors = inferred["attention_factors"]
         return {
             "schedule": {"name": "linear"},
             "size": 16 * factors[0] if len(factors) == 1 else None,

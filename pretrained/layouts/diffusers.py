@@ -103,8 +103,8 @@ class UNet2D(Layout):
         level = part.level if part.side == "down" else self.skeleton.levels - 1 - part.level
         return f"{part.side}_blocks.{level}.{kind}.{part.index}"
 
-    def said(self) -> dict[str, Any]:
-        """See `Layout.said`.
+    def fixed(self) -> dict[str, Any]:
+        """See `Layout.fixed`.
 
         Raises:
             CheckpointError: An option has an unsupported value.
@@ -148,12 +148,12 @@ class UNet2D(Layout):
             **({} if self.scheduler is None else _chain(self.scheduler)),
         }
 
-    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+    def undetermined(self, inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
         if self.scheduler is not None or "schedule" in hints:
             return ""
         return 'schedule = { name = "linear" } (scheduler_config.json is missing)'
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
         return {"parameterization": "epsilon"}
 
 

@@ -91,7 +91,7 @@ class Edm(Layout):
         side = self.sides[level] if self.sides else 0
         return f"{coder}.{side}x{side}_{layer}"
 
-    def said(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         fixed = {
             "head_channels": HEAD_CHANNELS,
             "qkv_order": "new",
@@ -100,14 +100,14 @@ class Edm(Layout):
         }
         return {"size": self.sides[0], "backbone": fixed}
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Layout.usual`.
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Layout.defaults`.
 
         Raises:
             CheckpointError: Norms with an unsupported number of groups.
         """
-        multipliers = [*told["channel_multipliers"], *([1] if self.skeleton.plus else [])]
-        narrowest = told["channels"] * min(multipliers)
+        multipliers = [*inferred["channel_multipliers"], *([1] if self.skeleton.plus else [])]
+        narrowest = inferred["channels"] * min(multipliers)
         if narrowest < GROUPS * GROUP_CHANNELS:
             raise CheckpointError(
                 f"its norms over {narrowest:g} channels have fewer than {GROUPS} groups in EDM's "

@@ -65,17 +65,17 @@ class DdpmPlusPlus(Edm):
     def _skeleton(self, names: Set[str]) -> Skeleton:
         return super()._skeleton(names)._replace(plus=True)
 
-    def said(self) -> dict[str, Any]:
-        said = super().said()
+    def fixed(self) -> dict[str, Any]:
+        fixed = super().fixed()
         return {
-            **said,
+            **fixed,
             "parameterization": "edm",
             "time": "log_sigma",
-            "backbone": {**said["backbone"], **FIXED},
+            "backbone": {**fixed["backbone"], **FIXED},
         }
 
-    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
-        """See `Layout.unsaid`.
+    def undetermined(self, inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+        """See `Layout.undetermined`.
 
         EDM's own networks were trained with augmentation, its VP baselines without; their shapes
         are the same.

@@ -20,8 +20,8 @@ class Layout(ABC):
     """A third-party state dict, with the names and the arrangement of its code base.
 
     A *stem* is a tensor's name without ``.weight`` or ``.bias``. Subclasses add what names do not
-    show: `said` has what the code base fixes, `usual` what its published networks have, and
-    `unsaid` what the user must say because a wrong guess would load without an error.
+    show: `fixed` has what the code base fixes, `defaults` what its published networks have, and
+    `undetermined` what the user must say because a wrong guess would load without an error.
 
     Attributes:
         name: Name of the layout in messages.
@@ -78,22 +78,22 @@ class Layout(ABC):
         """Third-party name of a part."""
 
     @abstractmethod
-    def said(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         """Parts of the description that the code base or further tensors fix."""
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
         """Parts of the description that hold for its published networks, as defaults.
 
         Args:
-            told: What the shapes show of the backbone, see `unet.told_by_shapes`.
+            inferred: What the shapes show of the backbone, see `unet.inferred_backbone`.
         """
         return {}
 
-    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+    def undetermined(self, inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
         """Describe what the user must say and the hints lack; empty if nothing is missing.
 
         Args:
-            told: What the shapes show of the backbone, see `unet.told_by_shapes`.
+            inferred: What the shapes show of the backbone, see `unet.inferred_backbone`.
             hints: Parts of the description that the user gives.
         """
         return ""
@@ -141,7 +141,7 @@ class Renamed:
         layout: The third-party layout with its state dict.
         sources: Third-party stems for each stem of `restore.backbone`.
         state: Tensors under the names of `restore.backbone`.
-        told: What they show of the backbone, see `unet.told_by_shapes`.
+        inferred: What they show of the backbone, see `unet.inferred_backbone`.
 
     Raises:
         CheckpointError: Tensors are missing or have the wrong shape; the text has their third-party
@@ -159,7 +159,7 @@ class Renamed:
                 self.state[ours] = self._arranged(ours, [layout.state[name] for name in names])
 
         try:
-            self.told = unet.told_by_shapes(self.state, layout.skeleton)
+            self.inferred = unet.inferred_backbone(self.state, layout.skeleton)
         except KeyError as error:
             raise CheckpointError(_faults(missing=self.theirs(error.args[0]))) from None
 
@@ -213,12 +213,14 @@ def _faults(
         "unexpected": list(unexpected),
         "of the wrong shape": list(wrong),
     }
-    told = [
+    described = [
         f"{len(names)} {what}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
         for what, names in found.items()
         if names
     ]
-    return f"the tensors are not those of such a network; {'; '.join(told)}" if told else ""
+    return (
+        f"the tensors are not those of such a network; {'; '.join(described)}" if described else ""
+    )
 
 
 def _by(shape: Iterable[int]) -> str:

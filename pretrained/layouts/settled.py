@@ -33,12 +33,14 @@ MODEL = {"backbone": BACKBONE, "schedule": {}, **_defaults(ModelConfig)}
 NESTED = ("backbone", "schedule")
 
 
-def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+def settled(
+    layout: Layout, inferred: Mapping[str, Any], hints: Mapping[str, Any]
+) -> dict[str, Any]:
     """Complete the description of a network.
 
     Args:
         layout: Layout of the checkpoint.
-        told: What the shapes show of the backbone, see `unet.told_by_shapes`.
+        inferred: What the shapes show of the backbone, see `unet.inferred_backbone`.
         hints: Parts of the description that the catalogue or the user gives.
 
     Returns:
@@ -48,29 +50,29 @@ def settled(layout: Layout, told: Mapping[str, Any], hints: Mapping[str, Any]) -
         CheckpointError: A hint is unknown, is missing, or contradicts what the checkpoint shows.
     """
     hints = _with_heads(checked(hints))
-    said = _with_heads(layout.said())
-    if told["condition_channels"] not in ((0, 3) if layout.conditional else (0,)):
+    fixed = _with_heads(layout.fixed())
+    if inferred["condition_channels"] not in ((0, 3) if layout.conditional else (0,)):
         channels = "3, or 6 with a condition" if layout.conditional else "3"
         raise CheckpointError(
-            f"its network sees {3 + told['condition_channels']} channels; known are {channels}"
+            f"its network sees {3 + inferred['condition_channels']} channels; known are {channels}"
         )
 
-    if wanted := layout.unsaid(told, hints):
+    if wanted := layout.undetermined(inferred, hints):
         raise CheckpointError(
             f"a network of the layout {layout.name}, whose weights do not show everything; say it "
             f"in a .toml or .json file of the same name beside it: {wanted}"
         )
 
-    known = _joined(said, {"backbone": dict(told)})
-    if different := contradictions({"backbone": told}, said) + contradictions(known, hints):
+    known = _joined(fixed, {"backbone": dict(inferred)})
+    if different := contradictions({"backbone": inferred}, fixed) + contradictions(known, hints):
         raise CheckpointError(f"not the network that was expected: {'; '.join(different)}")
 
     config = MODEL
 
-    for layer in (_with_heads(layout.usual(told)), hints, known):
+    for layer in (_with_heads(layout.defaults(inferred)), hints, known):
         config = _joined(config, layer)
 
-    if not told["condition_channels"]:
+    if not inferred["condition_channels"]:
         config = _joined(config, {"condition_required": False, "scale": None})
 
     return config

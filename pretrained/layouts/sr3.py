@@ -102,23 +102,26 @@ class Sr3(Layout):
         index = self.skeleton.blocks + 1 if part.kind == "resize" else part.index
         return f"denoise_fn.ups.{before + index}"
 
-    def said(self) -> dict[str, Any]:
-        fixed = {"heads": 1, "norm_eps": 1e-5, "embedding_activation": False}
-        said = {"parameterization": "epsilon", "time": "sqrt_alphas_cumprod", "backbone": fixed}
-        return said | (
-            {"schedule": _schedule(self.state["betas"])} if "betas" in self.state else {}
-        )
+    def fixed(self) -> dict[str, Any]:
+        fixed = {
+            "parameterization": "epsilon",
+            "time": "sqrt_alphas_cumprod",
+            "backbone": {"heads": 1, "norm_eps": 1e-5, "embedding_activation": False},
+        }
+        if "betas" not in self.state:
+            return fixed
+        return {**fixed, "schedule": _schedule(self.state["betas"])}
 
-    def usual(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
         shown = {"condition_required": True, "condition_resampling": "pil-bicubic", "scale": 8}
         return {
             "schedule": {"name": "sr3"},
-            **(shown if told["condition_channels"] else {}),
-            **PUBLISHED.get((tuple(told["channel_multipliers"]), told["blocks"]), {}),
+            **(shown if inferred["condition_channels"] else {}),
+            **PUBLISHED.get((tuple(inferred["channel_multipliers"]), inferred["blocks"]), {}),
         }
 
-    def unsaid(self, told: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
-        if (tuple(told["channel_multipliers"]), told["blocks"]) in PUBLISHED:
+    def undetermined(self, inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+        if (tuple(inferred["channel_multipliers"]), inferred["blocks"]) in PUBLISHED:
             return ""
         return (
             ""

@@ -122,7 +122,7 @@ def stems(part: Part, skeleton: Skeleton) -> tuple[str, ...]:
     return ("op",) if part.side == "down" else ("conv",)
 
 
-def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str, Any]:
+def inferred_backbone(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str, Any]:
     """Fields of `pretrained.description.BackboneConfig` that follow from names and shapes.
 
     Raises:
@@ -137,7 +137,7 @@ def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str,
     widths = [_shape(state, f"{name}.out_layers.3.weight")[0] for name in first]
     embedding = _shape(state, "time_embed.2.weight")[0]
     qkv = any(name.endswith(".qkv.weight") for name in state)
-    told = {
+    inferred = {
         "image_channels": 3,
         "condition_channels": incoming - 3,
         "learned_variance": outgoing == 6,
@@ -151,11 +151,11 @@ def told_by_shapes(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[str,
         "embedding_width": None if embedding == 4 * channels else embedding,
     }
     if skeleton.levels > 1:
-        told["resblock_updown"] = skeleton.resblock_updown
+        inferred["resblock_updown"] = skeleton.resblock_updown
     if qkv:
-        told["qkv_bias"] = any(name.endswith(".qkv.bias") for name in state)
+        inferred["qkv_bias"] = any(name.endswith(".qkv.bias") for name in state)
 
-    return told
+    return inferred
 
 
 def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:

@@ -87,7 +87,7 @@ def test_parameters_of_the_networks(entry):
         entry.layout == "adm"
     ):  # whose names are ours; the other layouts' are restated in tests/test_layouts_files.py
         renamed = Renamed(Adm(network.state_dict()))
-        config = settled(renamed.layout, renamed.told, entry.config)
+        config = settled(renamed.layout, renamed.inferred, entry.config)
         renamed.check(config["backbone"])
         assert ModelConfig.from_dict(config) == ModelConfig.from_dict(entry.config)
 

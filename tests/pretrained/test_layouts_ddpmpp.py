@@ -133,7 +133,7 @@ def test_published_networks_are_read_whole(name: str) -> None:
     with torch.device("meta"):
         state = DdpmppNetwork(**options).state_dict()
         renamed = Renamed(DdpmPlusPlus(state))
-        config = settled(renamed.layout, renamed.told, {})
+        config = settled(renamed.layout, renamed.inferred, {})
         renamed.check(config["backbone"])
         network = build_backbone(ModelConfig.from_dict(config).backbone)
     assert sum(t.numel() for k, t in state.items() if "filter" not in k) == parameters

@@ -171,7 +171,7 @@ def test_published_networks_are_recognised_at_full_size(name: str) -> None:
     """
     layout, kind, options, size = FULL_SIZE[name]
     renamed = Renamed(layout(meta(kind, **options)))
-    config = settled(renamed.layout, renamed.told, {})
+    config = settled(renamed.layout, renamed.inferred, {})
     renamed.check(config["backbone"])
     assert sum(tensor.numel() for tensor in renamed.state.values()) == next(
         count for key, (_, count) in PUBLISHED.items() if key.startswith(name)
@@ -179,7 +179,7 @@ def test_published_networks_are_recognised_at_full_size(name: str) -> None:
     assert config["size"] == size
     assert config["backbone"]["norm_groups"] == options.get("groups", 32)
     assert config["scale"] == (8 if layout is Sr3 else None)
-    assert settled(renamed.layout, renamed.told, entries()[LISTED[name]].config) == config
+    assert settled(renamed.layout, renamed.inferred, entries()[LISTED[name]].config) == config
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_googles_networks_are_those_of_diffusers_class_at_full_size(
     with torch.device("meta"):
         state = diffusers.UNet2DModel(**options).state_dict()
     renamed = Renamed(UNet2D(state, options, {"beta_schedule": "linear"}))
-    config = settled(renamed.layout, renamed.told, entry.config)
+    config = settled(renamed.layout, renamed.inferred, entry.config)
     renamed.check(config["backbone"])
     assert sum(tensor.numel() for tensor in state.values()) == entry.parameters
 
