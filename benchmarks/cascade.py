@@ -20,9 +20,10 @@ from settings import score
 
 import operators
 from restore import Restorer
-from restore.methods.registry import METHODS
+from restore.methods import METHODS
 from restore.metrics.quality import load_lpips
 from restore.runtime.devices import keep_freed_memory
+from restore.tasks import SuperResolution
 
 STAGES = {4: ("2x2",), 8: ("4x2",), 16: ("4x4",)}
 
@@ -39,7 +40,9 @@ def measured(
     scores = []
     seconds = []
     for case in cases:
-        result = restorer.run("sr", case.file, {**case.arguments, **cascade}, method=method)
+        result = restorer.run(
+            SuperResolution(**case.arguments, **cascade), case.file, method=method
+        )
         scores.append(score(2 * to_tensor(result.mean.astype(np.float32) / 255) - 1, case, lpips))
         seconds.append(result.report.seconds)
 

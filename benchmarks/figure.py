@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from problems import TASKS
 
 from restore import Restorer
+from restore.tasks import TASKS as RECORDS
 
 SIDE = 256
 GAP = 6
@@ -55,7 +56,9 @@ def row(
     crop = crop_of(path, corner, SIDE)
     task = TASKS[task_name]
     case = task.degrade(path.name, crop)
-    result: NDArray[np.uint8] = restorer.run(task.kind, case.file, dict(case.arguments)).mean
+    result: NDArray[np.uint8] = restorer.run(
+        RECORDS[task.kind](**dict(case.arguments)), case.file
+    ).mean
     degraded = Image.fromarray(case.file).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return [degraded, Image.fromarray(result), Image.fromarray(np.ascontiguousarray(crop))]
 

@@ -32,6 +32,7 @@ from restore.jobs.run import Request, Run
 from restore.methods.settings import settings_for
 from restore.photo.photograph import SUFFIXES
 from restore.runtime.devices import keep_freed_memory
+from restore.tasks import KINDS, SuperResolution
 
 SCALE = 2
 
@@ -55,7 +56,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def bare_network(count: int, side: int) -> float:
     """Seconds of the calls alone."""
-    restorer, (_, settings) = Restorer(), settings_for("sr")
+    restorer, (_, settings) = Restorer(), settings_for(KINDS["sr"])
     x = torch.rand(1, 3, SCALE * side, SCALE * side, device=restorer.device) * 2 - 1
 
     def call() -> None:
@@ -72,7 +73,7 @@ def folder_run(
 ) -> float:
     """Seconds of a run in this process, the model loaded."""
     run = Run(
-        Request("sr", source, target, {"scale": SCALE}, quiet=True, cluster=cluster, batch=batch)
+        Request(SuperResolution(SCALE), source, target, quiet=True, cluster=cluster, batch=batch)
     )
     if cluster is None:
         run.restorer.denoise(torch.rand(3, 16, 16), 0.1)

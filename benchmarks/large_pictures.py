@@ -35,6 +35,7 @@ from restore.restorer import load_denoiser
 from restore.runtime.budget import LARGEST_TILE, network_bytes
 from restore.runtime.devices import choose_device, keep_freed_memory
 from restore.runtime.tiles import TiledDenoiser
+from restore.tasks import TASKS as RECORDS
 
 TASKS = ("sr", "deblur", "inpaint")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "parrots.png"
@@ -90,7 +91,9 @@ def restore_one(arguments: argparse.Namespace) -> None:
     calls.clear()
 
     with Meter(restorer.device) as meter:
-        report = restorer.run(arguments.one, image, of_task, steps=arguments.steps).report
+        report = restorer.run(
+            RECORDS[arguments.one](**of_task), image, steps=arguments.steps
+        ).report
 
     tile = "x".join(str(n) for n in reversed(calls[0]))
     found = {
@@ -208,7 +211,7 @@ def result_in_tiles(
     hook = restorer.denoiser.denoise.network.register_forward_hook(
         lambda _, given, __: seen.append(given[0].shape[-1] * given[0].shape[-2])
     )
-    result = restorer.run(task, image, of_task, steps=steps).mean
+    result = restorer.run(RECORDS[task](**of_task), image, steps=steps).mean
     hook.remove()
 
     return result, sum(seen)

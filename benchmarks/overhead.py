@@ -35,6 +35,7 @@ from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.solvers import ddrm
+from restore.tasks import TASKS as RECORDS
 
 SIGMA, FACTOR, NOISE = 2.0, 4, 0.02
 """Of the degradations; the noise is a standard deviation in the model's [-1, 1]."""
@@ -164,7 +165,7 @@ def compare_precision(arguments: argparse.Namespace) -> None:
             case = TASKS[task].degrade(name, picture)
             for dtype, restorer in restorers.items():
                 result = restorer.run(
-                    TASKS[task].kind, case.file, dict(case.arguments), method=method
+                    RECORDS[TASKS[task].kind](**dict(case.arguments)), case.file, method=method
                 ).mean
                 estimate = to_tensor(np.float32(result) / 255)
                 found[dtype].append(float(psnr(estimate, case.truth)))

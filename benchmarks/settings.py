@@ -19,10 +19,13 @@ from torch import Tensor
 from restore import Restorer
 from restore.diffusion.schedule import noise_levels
 from restore.errors import Unavailable
-from restore.methods.registry import METHODS, Run
+from restore.methods import METHODS
+from restore.methods.run import Run
 from restore.methods.settings import Defaults
 from restore.metrics.quality import load_lpips, psnr
 from restore.solvers import diffpir
+from restore.tasks import TASKS as RECORDS
+from restore.tasks import Deblurring
 
 PAPER = Defaults(20, "uniform", None, 0.85, 0.85)
 SETTINGS: dict[str, dict[str, Defaults]] = {
@@ -118,10 +121,12 @@ def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) ->
         for label, defaults in settings.items():
             scores = []
             for case in cases:
-                problem = restorer.problem(task.kind, to_tensor(case.photo), dict(case.arguments))
+                problem = restorer.problem(
+                    RECORDS[task.kind](**dict(case.arguments)), to_tensor(case.photo)
+                )
                 generator = torch.Generator().manual_seed(0)
                 with torch.inference_mode():
-                    solution = METHODS["ddrm"](
+                    solution = METHODS["ddrm"].solve(
                         Run(restorer.denoiser, problem, defaults, generator, None)
                     )
                 scores.append(score(problem.operator.visible(solution), case, lpips))
@@ -141,7 +146,7 @@ def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any)
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
     """A blurred picture restored by DiffPIR with its λ and ζ, in [-1, 1]."""
-    problem = restorer.problem("deblur", to_tensor(case.photo), dict(case.arguments))
+    problem = restorer.problem(Deblurring(**dict(case.arguments)), to_tensor(case.photo))
     with torch.inference_mode():
         solution = diffpir(
             restorer.denoiser,

@@ -27,6 +27,7 @@ from restore.methods.settings import Options
 from restore.metrics.quality import load_lpips
 from restore.runtime.devices import keep_freed_memory
 from restore.samplers.catalogue import SAMPLERS
+from restore.tasks import TASKS as RECORDS
 
 ANCESTRAL = 100
 SUITABLE = [name for name, one in SAMPLERS.items() if not (one.learned_variance or one.score_norms)]
@@ -49,7 +50,7 @@ def measured(
     scores = []
 
     for case in cases:
-        problem = restorer.problem(kind, to_tensor(case.photo), dict(case.arguments))
+        problem = restorer.problem(RECORDS[kind](**dict(case.arguments)), to_tensor(case.photo))
         solutions, _ = restorer.solve_problem(problem, options)
         scores.append(score(2 * solutions[0] - 1, case, lpips))
 

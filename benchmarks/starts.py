@@ -23,6 +23,7 @@ from torch import Tensor
 
 from restore.metrics.quality import load_lpips, psnr
 from restore.restorer import Restorer
+from restore.tasks import TASKS as RECORDS
 
 PROBLEMS = ("sr4", "deblur-gaussian")
 METHODS = ("ddrm", "diffpir", "sr3")
@@ -49,7 +50,11 @@ def show(
         begun = [None] * len(cases) if starts is None else starts
         return [
             restorer.run(
-                kind, to_tensor(c.photo), dict(c.arguments), method=method, start=begin, **options
+                RECORDS[kind](**dict(c.arguments)),
+                to_tensor(c.photo),
+                method=method,
+                start=begin,
+                **options,
             ).mean
             for c, begin in zip(cases, begun, strict=True)
         ]

@@ -24,6 +24,8 @@ from restore.runtime.devices import (
     peak_memory,
     synchronize,
 )
+from restore.tasks import TASKS as RECORDS
+from restore.tasks import Inpainting
 
 HEIGHT = 512
 WIDTH = 768
@@ -69,7 +71,7 @@ def of_tasks(restorer: Restorer) -> None:
         "sr ×4": lambda: restorer.sr(small, 4),
         "sr ×4, one step": lambda: restorer.sr(small, 4, method="one-step"),
         "deblur": lambda: restorer.run("deblur", *problem("deblur", HEIGHT, WIDTH)),
-        "inpaint": lambda: restorer.run("inpaint", image, hole),
+        "inpaint": lambda: restorer.run(Inpainting(**hole), image),
         "denoise": lambda: restorer.denoise(whole, 0.1),
         "colorize": lambda: restorer.colorize(whole),
     }
@@ -86,7 +88,7 @@ def of_large(restorer: Restorer, megapixels: float) -> None:
         image, arguments = problem(task, height, width)
         known = begin_peak_memory(restorer.device)
         start = time.perf_counter()
-        restorer.run(task, image, arguments, steps=10)
+        restorer.run(RECORDS[task](**arguments), image, steps=10)
         took = time.perf_counter() - start
         peak = f"{peak_memory(restorer.device) / 2**30:.2f}" if known else ""
         print(f"| {task} | {took:.2f} | {peak} |", flush=True)

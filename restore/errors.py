@@ -49,7 +49,7 @@ class SomeFailed(RestoreError):
 
 
 @contextmanager
-def of_option(option: str) -> Iterator[None]:
+def of_option(name: str) -> Iterator[None]:
     """What `operators` says of a text, for the person who wrote it.
 
     Raises:
@@ -59,8 +59,8 @@ def of_option(option: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise BadArgument(f"{option}: {error}") from None
+        raise BadArgument(f"`{name}`: {error}") from None
     except OSError as error:
         raise FileAccess(
-            f"{option}: {error.filename}: cannot be read: {error.strerror or error}"
+            f"`{name}`: {error.filename}: cannot be read: {error.strerror or error}"
         ) from None

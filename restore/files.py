@@ -44,7 +44,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         FileAccess: Something is there and ``overwrite`` is False.
     """
     if os.path.lexists(path) and not overwrite:
-        raise FileAccess(f"{path}: exists already; pass --overwrite to replace it")
+        raise FileAccess(f"{path}: exists already; pass `overwrite` to replace it")
 
 
 def remove_leftovers(folder: Path) -> int:

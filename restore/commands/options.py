@@ -14,14 +14,15 @@ import typer
 
 from restore.commands.config import Commands, Option, read_options
 from restore.commands.models import names as model_names
+from restore.tasks.deblur import BLURS, BOUNDARIES
+from restore.tasks.sr import KERNELS
 
+__all__ = ["BLURS", "BOUNDARIES", "RESAMPLERS"]
+
+# What a shell completes is written down here, so that it need not wait for PyTorch.
 METHODS = ("auto", "ddrm", "diffpir", "sr3", "one-step")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-RESAMPLERS = ("bicubic", "area", "lanczos")
-BLURS = ("gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
-BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
-TASKS = ("sr", "inpaint", "deblur", "denoise", "colorize", "solve")
-"""What a shell completes; here, so that it need not wait for PyTorch."""
+RESAMPLERS = KERNELS
 
 
 def words(known: tuple[str, ...]) -> Callable[[], list[str]]:
@@ -48,6 +49,25 @@ def allow_downloads(context: typer.Context, yes: bool) -> bool:
     return yes
 
 
+Input = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IN", help="A picture, a folder of pictures, a pattern in quotes, or - for stdin."
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[OUT]",
+        help="Where to write: a file or folder, - for stdout. Default: IN-TASK beside IN.",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Random seed: the same seed, the same result.")
+]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
+]
 ModelOption = Annotated[
     str,
     typer.Option(
@@ -119,12 +139,7 @@ class Common:
             help="How far sr3 follows IN beyond what it has learnt: 1 not, 2 twice as far."
         ),
     ] = None
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, max=2**63 - 1, help="Of the random numbers: the same seed, the same picture."
-        ),
-    ] = 0
+    seed: SeedOption = 0
     samples: Annotated[
         int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")
     ] = 1
@@ -254,13 +269,11 @@ class Common:
             is_eager=True,
         ),
     ] = None
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
-    ] = False
+    debug: DebugOption = False
 
 
+# The types of each task's parameters, by the task's name.
 KINDS: dict[str, dict[str, Any]] = {}
-"""Of each task the types of its parameters."""
 
 
 def kind_of(annotation: Any) -> Any:

@@ -205,12 +205,12 @@ def _check_label(label: int | None, count: int) -> None:
     """
     if label is None and count:
         raise BadArgument(
-            f"--class is missing: this model draws one of {count} classes, 0 to {count - 1}"
+            f"`label` is missing: this model draws one of {count} classes, 0 to {count - 1}"
         )
     if label is not None and not count:
-        raise BadArgument(f"--class {label}: this model knows no classes")
+        raise BadArgument(f"`label`={label}: this model knows no classes")
     if label is not None and not 0 <= label < count:
-        raise BadArgument(f"--class {label}: must be between 0 and {count - 1} for this model")
+        raise BadArgument(f"`label`={label}: must be between 0 and {count - 1} for this model")
 
 
 def build_denoiser(

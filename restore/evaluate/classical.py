@@ -115,15 +115,15 @@ def suitable(case: Case) -> dict[str, Method]:
     """The classical methods for a degraded picture, those included whose package is not
     installed.
     """
-    methods = dict(_BY_KIND[case.kind])
+    methods = dict(_BY_KIND[case.kind.name])
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
             methods.pop(name, None)
-    if case.kind == "deblur" and case.taps is None:
+    if case.kind.is_blurred and case.taps is None:
         methods = {"pseudo-inverse": _pseudo_inverse}
     if not isinstance(case.operator, LinearOperator):
         methods = {}
-    if case.kind == "inpaint" and not _whole_pixels(case):
+    if case.kind.fills_holes and not _whole_pixels(case):
         methods = {}
 
     return {INPUT: _as_it_is, **methods} if case.comparable else methods

@@ -131,7 +131,7 @@ def _section(
     anchor: str, case: Case, results: Mapping[str, EightBit], scores: Mapping[str, Score]
 ) -> str:
     height, width = case.size
-    side = min(HOLE_CROP_SIDE if case.kind == "inpaint" else CROP_SIDE, height, width)
+    side = min(HOLE_CROP_SIDE if case.kind.fills_holes else CROP_SIDE, height, width)
     own = [result for method, result in results.items() if method != "input"] or list(
         results.values()
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,17 @@ from restore.methods.settings import Options, settings_for
 from restore.photo.encode import quantise
 from restore.photo.photograph import read_mask
 from restore.report.html import printable
+from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.degradation import as_picture, degrade, operator_of
-from restore.tasks.problem import QUANTISATION_NOISE, TASKS, check_arguments, resembled_task
+from restore.tasks.kind import Kind
+from restore.tasks.option import Noise, options_of
+from restore.tasks.problem import QUANTISATION_NOISE
+from restore.tasks.solve import resembled_kind
 
 EightBit = NDArray[np.uint8]
 Operator = LinearOperator | NonlinearChain
 
-DEFAULT_NOISE = {"deblur": 0.01, "denoise": 25 / 255}
-"""Standard deviations for pixels in [0, 1]; 0 for the other tasks."""
-_OWN_OPTIONS = {
-    "sr": ("scale", "kernel"),
-    "deblur": ("kernel", "boundary"),
-    "inpaint": ("mask",),
-    "solve": ("operator",),
-}
+# Options that some tasks have and others don't.
 _TASK_OPTIONS = ("scale", "kernel", "boundary", "mask", "operator")
 
 
@@ -55,7 +52,7 @@ class Settings:
     """What is evaluated. None is the task's default.
 
     Attributes:
-        task: one of `restore.tasks.problem.TASKS`.
+        task: one of `restore.tasks.TASKS`.
         scale: of ``sr``; 4.
         kernel: of ``sr`` bicubic, area or lanczos; of ``deblur`` as text, ``gaussian:2``.
         boundary: of ``deblur``: what lies beyond the border, unknown unless it is given.
@@ -63,7 +60,7 @@ class Settings:
             ``strokes``, ``box:N`` and the other masks of `operators.vocabulary`, whose seeds differ
             from picture to picture.
         operator: of ``solve``, as text.
-        noise: standard deviation for pixels in [0, 1]; see `DEFAULT_NOISE`.
+        noise: standard deviation for pixels in [0, 1]; None is what the task adds.
         size: side of the middle square that is taken of every picture; 0 is the whole picture.
         count: how many pictures, the first in name order.
         methods: their names; empty for every method that suits.
@@ -96,68 +93,69 @@ class Settings:
             BadArgument: what cannot be used, and what would be right.
         """
         if self.task not in TASKS:
-            raise BadArgument(f"--task {self.task}: unknown; use {', '.join(TASKS)}")
+            raise BadArgument(f"`task`={self.task}: unknown; use {', '.join(TASKS)}")
 
+        own = options_of(TASKS[self.task])
         for name in _TASK_OPTIONS:
-            if getattr(self, name) is not None and name not in _OWN_OPTIONS.get(self.task, ()):
-                users = [task for task, own in _OWN_OPTIONS.items() if name in own]
+            if getattr(self, name) is not None and name not in own:
+                users = [task for task, record in TASKS.items() if name in options_of(record)]
                 raise BadArgument(
-                    f"--{name}: the task {self.task} has no such option; it is for "
+                    f"`{name}`: the task {self.task} has no such option; it is for "
                     f"{', '.join(users)}"
                 )
 
-        full = replace(
-            self, noise=DEFAULT_NOISE.get(self.task, 0.0) if self.noise is None else self.noise
-        )
-        if self.task == "sr":
-            full = replace(
-                full,
-                scale=4.0 if self.scale is None else self.scale,
-                kernel=self.kernel or "bicubic",
-            )
-        elif self.task == "deblur":
-            full = replace(
-                full, kernel=self.kernel or "gaussian:2", boundary=self.boundary or "unknown"
-            )
-
+        defaults = {name: own[name].default for name in _TASK_OPTIONS if name in own}
+        missing = {
+            name: default
+            for name, default in defaults.items()
+            if not getattr(self, name) and default is not MISSING
+        }
+        noise = TASKS[self.task].added_noise if self.noise is None else self.noise
+        full = replace(self, noise=noise, **missing)
         full._check()
 
         return full
 
-    def arguments(self) -> dict[str, Any]:
-        """For `Restorer.run`, without the noise and what a picture brings."""
-        return {
-            name: getattr(self, name) for name in _OWN_OPTIONS.get(self.task, ()) if name != "mask"
-        }
+    def stated(self, noise: Noise | None, **of_picture: Any) -> Task:
+        """Return the task for `restore.restorer.Restorer.run`.
+
+        Args:
+            noise: that the methods are told.
+            of_picture: what a picture brings, such as its mask.
+        """
+        own = options_of(TASKS[self.task])
+        given = {name: getattr(self, name) for name in _TASK_OPTIONS if name in own}
+        return TASKS[self.task](**{**given, "noise": noise, **of_picture})
 
     def _check(self) -> None:
-        if self.task == "solve" and not self.operator:
+        own = options_of(TASKS[self.task])
+        if "operator" in own and not self.operator:
             raise BadArgument(
-                "--operator is missing: what is to be undone? (restore operators lists what can be "
+                "`operator` is missing: what is to be undone? (restore operators lists what can be "
                 "written)"
             )
-        if self.task == "inpaint" and not self.mask:
+        if "mask" in own and not self.mask:
             raise BadArgument(
-                "--mask is missing: a picture, white = fill, or a folder of them; or random:0.5, "
+                "`mask` is missing: a picture, white = fill, or a folder of them; or random:0.5, "
                 "strokes, box:64"
             )
 
-        check_arguments({**self.arguments(), "noise": self.noise})
-        if self.task == "denoise" and not self.noise:
+        self.stated(self.noise).check()
+        if TASKS[self.task].kind.is_noisy_picture and not self.noise:
             raise BadArgument(
-                "--noise 0: denoising needs noise, above 0, as in 0.1 (25 of 255 is 0.098)"
+                "`noise`=0: denoising needs noise, above 0, as in 0.1 (25 of 255 is 0.098)"
             )
         if self.size < 0:
             raise BadArgument(
-                f"--size {self.size}: must be a number of pixels, or 0 for whole pictures"
+                f"`size`={self.size}: must be a number of pixels, or 0 for whole pictures"
             )
         if self.count is not None and self.count < 1:
-            raise BadArgument(f"--count {self.count}: must be at least 1")
+            raise BadArgument(f"`count`={self.count}: must be at least 1")
         if not 0 <= self.seed < 2**63:
-            raise BadArgument(f"--seed {self.seed}: must be between 0 and 2^63 - 1")
+            raise BadArgument(f"`seed`={self.seed}: must be between 0 and 2^63 - 1")
 
-        settings_for(self.task, Options("ddrm", self.steps))
-        if self.task == "inpaint":
+        settings_for(TASKS[self.task].kind, Options("ddrm", self.steps))
+        if self.mask:
             mask_words(self)
 
     @property
@@ -165,7 +163,7 @@ class Settings:
         """Pixels that the numbers of the luma leave out on every side: the scale, in
         super-resolution.
         """
-        return math.ceil(self.scale) if self.task == "sr" and self.scale else 0
+        return math.ceil(self.scale) if self.scale else 0
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,8 @@ class Case:
         measurement: the same, float32 [1, C, h, w] with pictures in [0, 1].
         operator: A.
         noise: that was added, a standard deviation in [0, 1] units.
-        kind: the task that the operator resembles, see `restore.tasks.problem.resembled_task`.
-        arguments: for `Restorer.run`.
+        kind: of the problem, see `restore.tasks.solve.resembled_kind`.
+        task: for `restore.restorer.Restorer.run`.
         written: the operator as text; empty for masks from files.
     """
 
@@ -191,8 +189,8 @@ class Case:
     measurement: Tensor
     operator: Operator
     noise: float
-    kind: str
-    arguments: dict[str, Any]
+    kind: Kind
+    task: Task
     written: str
 
     @property
@@ -217,7 +215,7 @@ class Case:
         """The pixels to fill, [H, W], where the operator is a mask: those of which a channel is
         unknown.
         """
-        return (self.operator.singular_values.reshape(-1, *self.size) == 0).any(dim=0).numpy()
+        return _missing(self.operator)
 
     @cached_property
     def shown(self) -> EightBit:
@@ -284,8 +282,16 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
         measurement = to_tensor(file)
         file = file[..., 0] if file.shape[2] == 1 else file
 
-    kind = resembled_task(operator) if settings.task == "solve" else settings.task
-    case = Case(
+    known = TASKS[settings.task]
+    kind = resembled_kind(operator) if known.takes_measurements else known.kind
+    of_picture: dict[str, Any] = {}
+    if kind.fills_holes and settings.mask:
+        of_picture["mask"] = _missing(operator)
+    if known.takes_measurements:
+        of_picture["size"] = (operator.input_shape[2], operator.input_shape[1])
+
+    task = settings.stated(_told_noise(settings, kind), **of_picture)
+    return Case(
         printable(name),
         truth,
         file,
@@ -293,16 +299,9 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
         operator,
         settings.noise or 0.0,
         kind,
-        settings.arguments(),
+        task,
         written,
     )
-    case.arguments["noise"] = _told_noise(settings, kind)
-    if settings.task == "inpaint":
-        case.arguments["mask"] = case.missing
-    if settings.task == "solve":
-        case.arguments["size"] = (operator.input_shape[2], operator.input_shape[1])
-
-    return case
 
 
 def seed_of(name: str, seed: int) -> int:
@@ -357,17 +356,23 @@ def mask_words(settings: Settings) -> Degradation | None:
         read = operators.parse(f"mask:{text}")
     except ValueError as error:
         raise BadArgument(
-            f"--mask {text}: no such file or folder, and as a description: {error}"
+            f"`mask`={text}: no such file or folder, and as a description: {error}"
         ) from None
 
     if read.parts[0].word.name == "mask:file":
-        raise FileAccess(f"--mask {text}: no such file or folder")
+        raise FileAccess(f"`mask`={text}: no such file or folder")
     if len(read.parts) > 1:
         raise BadArgument(
-            f"--mask {text}: it is more than a mask; --task solve --operator takes several parts"
+            f"`mask`={text}: it is more than a mask; `task`=solve `operator` takes several parts"
         )
 
     return read
+
+
+def _missing(operator: Operator) -> NDArray[np.bool_]:
+    """Return True [H, W] where a mask hides a channel of a pixel."""
+    known = operator.singular_values.reshape(-1, *operator.input_shape[1:])
+    return (known == 0).any(dim=0).numpy()
 
 
 def _refuse_small(operator: Operator, picture: EightBit) -> None:
@@ -386,57 +391,42 @@ def _sides(settings: Settings, name: str, picture: EightBit) -> tuple[int, int]:
     """Height and width of the truth."""
     height, width = picture.shape[:2]
     if settings.size > min(height, width):
-        raise BadArgument(f"{name}: {width}x{height} pixels, smaller than --size {settings.size}")
+        raise BadArgument(f"{name}: {width}x{height} pixels, smaller than `size`={settings.size}")
 
     height = settings.size or height
     width = settings.size or width
-    if settings.task == "sr":
-        scale = settings.scale or 1.0
-        height, width = (round(_reduced(side, scale) * scale) for side in (height, width))
+    if settings.scale:
+        task = SuperResolution(settings.scale)
+        height, width = (round(task.reduced(side) * task.scale) for side in (height, width))
         if min(height, width) == 0:
             raise BadArgument(
                 f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, too small for a scale of "
-                f"{scale:g}"
+                f"{settings.scale:g}"
             )
 
     return height, width
-
-
-def _reduced(side: int, scale: float) -> int:
-    """The largest measurement of an axis whose picture, enlarged by the scale, is no longer than
-    this.
-    """
-    return next((n for n in range(int(side / scale) + 1, 0, -1) if round(n * scale) <= side), 0)
 
 
 def _operator(
     settings: Settings, color: Tensor, seed: int, mask: Path | None, whole: tuple[int, int]
 ) -> tuple[Operator, str]:
     """The operator for the pictures ``color`` [1, 3, H, W], and its text."""
-    if settings.task == "inpaint":
-        words = mask_words(settings)
-        if words is None:
-            assert mask is not None
-            return _mask(mask, color, whole), ""
-        part = words.parts[0]
-        seeded = any(parameter.name == "seed" for parameter in part.word.parameters)
-        text = str(part.unless_given("seed", seed) if seeded else part)
-    elif settings.task == "deblur":
-        parts = operators.parse(f"blur:{settings.kernel}").parts
-        text = str(parts[0].unless_given("boundary", settings.boundary))
-    elif settings.task == "sr":
-        return _down(settings, color), f"down:{settings.kernel}:{settings.scale:.12g}"
-    else:
-        text = {"denoise": "identity", "colorize": "gray", "solve": settings.operator or ""}[
-            settings.task
-        ]
+    if not settings.mask:
+        return settings.stated(settings.noise).degradation(_shape(color))
+
+    words = mask_words(settings)
+    if words is None:
+        assert mask is not None
+        return _mask(mask, color, whole), ""
+
+    part = words.parts[0]
+    seeded = any(parameter.name == "seed" for parameter in part.word.parameters)
+    text = str(part.unless_given("seed", seed) if seeded else part)
     return operator_of(text, color), text
 
 
-def _down(settings: Settings, color: Tensor) -> Operator:
-    """As `tasks.super_resolution` takes it: the exact ratio of the two sizes is the scale."""
-    small = tuple(_reduced(side, settings.scale or 1.0) for side in color.shape[-2:])
-    return operators.downsample(tuple(color.shape[1:]), size=small, kernel=settings.kernel)  # type: ignore[arg-type]
+def _shape(color: Tensor) -> tuple[int, int, int]:
+    return color.shape[1], color.shape[2], color.shape[3]
 
 
 def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
@@ -462,11 +452,16 @@ def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
     return Mask(tuple(color.shape[1:]), torch.from_numpy(~missing))
 
 
-def _told_noise(settings: Settings, kind: str) -> float | None:
-    """Of blurs the rounding to 8 bits is noise, too; None is what `tasks.solving` takes for a clean
-    measurement.
+def _told_noise(settings: Settings, kind: Kind) -> Noise | None:
+    """Return the noise that methods are told.
+
+    For blurs the rounding to 8 bits is noise, too. None is what `restore.tasks.solve.Solving` takes
+    for a clean measurement.
     """
     noise = settings.noise or 0.0
-    if kind in ("deblur", "denoise"):
+    if kind.rounding_is_noise:
         return max(noise, QUANTISATION_NOISE)
-    return None if settings.task == "solve" and not noise else noise
+    if options_of(TASKS[settings.task])["noise"].default is None and not noise:
+        return None
+
+    return noise

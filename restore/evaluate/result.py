@@ -15,7 +15,7 @@ from restore.evaluate.page import BYTE_LIMIT, Page, Text
 from restore.evaluate.scores import Score
 from restore.files import refuse_existing, write_atomically
 from restore.jobs.plan import check_writable, identity
-from restore.report.comparison import TITLES
+from restore.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outputs:
         """
         paths = [path for path in (self.report, self.json, self.markdown) if path is not None]
         if len({path.resolve() for path in paths}) < len(paths):
-            raise BadArgument("--report, --json and --markdown: two of them name the same file")
+            raise BadArgument("`report`, `json` and `markdown`: two of them name the same file")
 
         taken = {identity(path) for path in inputs if path.exists()}
 
@@ -112,7 +112,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        return f"{TITLES[self.about['task']]}, {self.about['degradation']}"
+        return f"{TASKS[self.about['task']].title}, {self.about['degradation']}"
 
     @property
     def lead(self) -> str:

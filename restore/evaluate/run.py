@@ -24,19 +24,19 @@ from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_w
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
 from restore.jobs.manifest import Fingerprint
-from restore.jobs.plan import mask_for, pictures_in
+from restore.jobs.plan import companion_for, pictures_in
+from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
-from restore.methods.registry import METHODS, suits_ddrm
-from restore.methods.settings import Options, settings_for
+from restore.methods.settings import Knowledge, Options, settings_for
 from restore.metrics import quality
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
-from restore.photo.pictures import open_measurement, open_picture
 from restore.report.html import printable
 from restore.restorer import Restorer
 from restore.runtime.devices import device_name
 from restore.runtime.progress import Progress
 from restore.solvers import Step
+from restore.tasks import TASKS
 from restore.tasks.problem import Problem
 
 LEARNED = ("auto", *METHODS)
@@ -81,7 +81,14 @@ def evaluate(
     return result
 
 
-def command(folder: Path, settings: Settings, outputs: Outputs, *, quiet: bool = False) -> None:
+def command(
+    folder: Path,
+    settings: Settings,
+    outputs: Outputs,
+    *,
+    quiet: bool = False,
+    wording: Callable[[str], str] = str,
+) -> None:
     """`evaluate` as the command line has it: the table on stdout, before files are written.
 
     Raises:
@@ -89,28 +96,42 @@ def command(folder: Path, settings: Settings, outputs: Outputs, *, quiet: bool =
         KeyboardInterrupt: after the first picture only when those that are done are written.
         RestoreError: as `evaluate`.
     """
-    result = _measured(folder, settings, outputs, quiet)
+    result = _measured(folder, settings, outputs, quiet, wording)
     print(result.markdown(), flush=True)
     result.write(outputs)
     result.raise_for_failures()
 
 
-def _measured(folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> Evaluation:
+def _measured(
+    folder: Path,
+    settings: Settings,
+    outputs: Outputs,
+    quiet: bool,
+    wording: Callable[[str], str] = str,
+) -> Evaluation:
     settings = settings.completed()
     _refuse_unknown(settings.methods)
     paths = _find(folder, settings)
     outputs.check([*paths, Path(settings.mask)] if settings.mask else paths)
-    return _Run(folder, settings, outputs, quiet).work(paths)
+    return _Run(folder, settings, outputs, quiet, wording).work(paths)
 
 
 class _Run:
     """One evaluation: what its pictures share."""
 
-    def __init__(self, folder: Path, settings: Settings, outputs: Outputs, quiet: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        outputs: Outputs,
+        quiet: bool,
+        wording: Callable[[str], str],
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.outputs = outputs
         self.quiet = quiet
+        self.wording = wording
         learned = not settings.methods or any(is_learned(method) for method in settings.methods)
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
@@ -126,7 +147,7 @@ class _Run:
         self.device = self.restorer.device if self.restorer else torch.device("cpu")
         self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
         self.lpips = self._lpips()
-        self.kind = settings.task
+        self.kind = TASKS[settings.task].kind
 
     def work(self, paths: list[Path]) -> Evaluation:
         """Every picture; when interrupted, those that are done."""
@@ -166,8 +187,8 @@ class _Run:
         name = path.relative_to(self.folder).as_posix()
         try:
             mask = None
-            if self.settings.task == "inpaint" and mask_words(self.settings) is None:
-                mask = mask_for(Path(self.settings.mask or ""), path, self.folder)
+            if self.settings.mask and mask_words(self.settings) is None:
+                mask = companion_for(Path(self.settings.mask), path, self.folder)
             picture = _eight_bit(read_photo(path).pixels)
             with torch.inference_mode():
                 return degraded(self.settings, name, picture, mask)
@@ -181,7 +202,7 @@ class _Run:
         """Without places, which are the reader's own business, and without the name, which is said
         already.
         """
-        text = str(error) or type(error).__name__
+        text = self.wording(str(error)) or type(error).__name__
         if self.settings.mask:
             text = text.replace(self.settings.mask, Path(self.settings.mask).name)
         if self.folder.name:  # which "." has not
@@ -197,12 +218,12 @@ class _Run:
                 self._check_network(self.networks[name], case)
             elif name not in suitable and name != "auto":
                 raise BadArgument(
-                    f"--methods {name}: does not suit {case.written or self.settings.task}; these "
+                    f"`methods`={name}: does not suit {case.written or self.settings.task}; these "
                     f"do: {', '.join([*suitable, 'auto'])}"
                 )
             if not classical.installed(name):
                 raise Unavailable(
-                    f"--methods {name}: the package {classical.OPTIONAL[name]} is not installed"
+                    f"`methods`={name}: the package {classical.OPTIONAL[name]} is not installed"
                 )
 
         if wanted:
@@ -217,8 +238,7 @@ class _Run:
 
     def _problem(self, case: Case) -> Problem:
         assert self.restorer is not None
-        opened = (open_measurement if self.settings.task == "solve" else open_picture)(case.file)
-        return self.restorer.problem(self.settings.task, opened.color, case.arguments)
+        return self.restorer.problem(case.task, case.task.opened(case.file).color)
 
     def _check_network(self, network: str, case: Case) -> None:
         """BadArgument where a feed-forward network is for something else."""
@@ -233,16 +253,9 @@ class _Run:
             return list(METHODS)
 
         problem = self._problem(case)
-        guided = problem.condition is not None and self.restorer.denoiser.conditional
-        prior = self.restorer.denoiser.prior
-        suits = {
-            "ddrm": prior and suits_ddrm(problem.operator),
-            "diffpir": prior,
-            "sr3": guided,
-            "one-step": guided or problem.kind == "denoise",
-        }
-
-        return [name for name in METHODS if suits[name]]
+        denoiser = self.restorer.denoiser
+        has = {"conditional": denoiser.conditional, "prior": denoiser.prior}
+        return [name for name, method in METHODS.items() if method.suits(problem, **has)]
 
     def _warm_up(self, case: Case) -> None:
         """What PyTorch does once only is no method's time."""
@@ -307,12 +320,11 @@ class _Run:
     def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
         assert self.restorer is not None
         settings = self.settings
-        steps = None if method == "one-step" or method in self.networks else settings.steps
+        one_answer = method in METHODS and not METHODS[method].stochastic
+        steps = None if one_answer or method in self.networks else settings.steps
         options = {"method": self.networks.get(method, method), "steps": steps}
         options |= {"seed": settings.seed, "label": settings.label}
-        result = self.restorer.run(
-            self.settings.task, case.file, dict(case.arguments), callback=callback, **options
-        ).mean
+        result = self.restorer.run(case.task, case.file, callback=callback, **options).mean
         if isinstance(result, Tensor):
             result = to_eight_bit(result.permute(1, 2, 0).float().cpu().numpy())
 
@@ -353,10 +365,9 @@ class _Run:
         }
         if restorer is not None:
             denoiser = restorer.denoiser
-            knows = {"conditional": denoiser.conditional, "prior": denoiser.prior}
-            knows["predictor"] = denoiser.predictor is not None
+            known = Knowledge(denoiser.conditional, denoiser.prior, denoiser.predictor is not None)
             about |= {
-                "auto": settings_for(self.kind, Options(steps=settings.steps), **knows)[0],
+                "auto": settings_for(self.kind, Options(steps=settings.steps), known)[0],
                 "model": pretrained.short_name(settings.model),
                 "model_sha256": pretrained.digest(settings.model),
                 "device": device_name(self.device),
@@ -386,7 +397,7 @@ def _by_short_name(methods: Iterable[str]) -> dict[str, str]:
         check_file(method)
         if named.setdefault(short_name(method), method) != method:
             raise BadArgument(
-                f"--methods: two networks in files named {Path(method).name}; rename one"
+                f"`methods`: two networks in files named {Path(method).name}; rename one"
             )
 
     return named
@@ -419,7 +430,7 @@ def _refuse_unknown(methods: Iterable[str]) -> None:
     for name in methods:
         if name not in known and not is_feed_forward(name):
             raise BadArgument(
-                f"--methods {name}: unknown; there are {', '.join(known)}, spandrel:FILE"
+                f"`methods`={name}: unknown; there are {', '.join(known)}, spandrel:FILE"
             )
 
 
@@ -430,17 +441,10 @@ def _eight_bit(pixels: np.ndarray) -> EightBit:
 
 def _degradation(settings: Settings) -> str:
     """In words for a heading."""
-    if settings.task == "inpaint":
+    if settings.mask:
         return f"mask {settings.mask if mask_words(settings) else 'from files'}"
 
-    texts = {
-        "sr": f"×{settings.scale or 0:g}, {settings.kernel}",
-        "deblur": f"{settings.kernel}, border {settings.boundary}",
-        "denoise": f"σ = {255 * (settings.noise or 0):.3g} of 255",
-        "colorize": "grey by BT.601",
-        "solve": settings.operator or "",
-    }
-    return texts[settings.task]
+    return settings.stated(settings.noise).degradation_title
 
 
 def _versions() -> dict[str, str]:

@@ -26,6 +26,7 @@ from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.report.html import printable
 from restore.restorer import Restorer, model_digest
+from restore.tasks import SuperResolution
 
 SCORES = ("lpips", "psnr")
 BATCH_PIXELS = 2**19
@@ -58,10 +59,10 @@ def read_levels(path: Path) -> Found:
     eta = table.get("eta")
     if not isinstance(levels, list) or not all(_is_number(level) for level in levels):
         raise BadArgument(
-            f"--levels {path}: has no list of numbers, levels, as restore tune writes it"
+            f"`levels`={path}: has no list of numbers, levels, as restore tune writes it"
         )
     if eta is not None and not _is_number(eta):
-        raise BadArgument(f"--levels {path}: eta = {eta!r}: must be a number from 0 to 1")
+        raise BadArgument(f"`levels`={path}: eta = {eta!r}: must be a number from 0 to 1")
 
     return Found(tuple(float(level) for level in levels), None if eta is None else float(eta))
 
@@ -96,10 +97,10 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
-            raise BadArgument(f"--score {self.score}: unknown; use {' or '.join(SCORES)}")
+            raise BadArgument(f"`score`={self.score}: unknown; use {' or '.join(SCORES)}")
         if self.size < SMALLEST:
-            raise BadArgument(f"--size {self.size}: must be at least {SMALLEST} pixels")
-        settings_for("sr", Options("sr3", self.steps))
+            raise BadArgument(f"`size`={self.size}: must be at least {SMALLEST} pixels")
+        settings_for(SuperResolution.kind, Options("sr3", self.steps))
         _ = self.protocol
 
     @cached_property
@@ -196,7 +197,7 @@ class _Measured:
         )
         measured = torch.cat([case.measurement for case in batch])
         truth = torch.cat([to_tensor(case.truth) for case in batch])
-        problem = self.restorer.problem("sr", measured, dict(batch[0].arguments))
+        problem = self.restorer.problem(batch[0].task, measured)
         samples, _ = self.restorer.solve_problem(problem, options)
         result = samples[0].mul(255).round().div(255)
 
@@ -268,7 +269,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     if not isinstance(table, dict):
         raise BadArgument(
-            f"--levels {path}: is no file of levels in JSON, as restore tune writes it"
+            f"`levels`={path}: is no file of levels in JSON, as restore tune writes it"
         )
 
     return table

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy as np
 from restore.errors import BadArgument, RestoreError
 from restore.jobs.picture import Loaded, Work
 from restore.jobs.plan import Job
-from restore.restorer import Restorer, Result
+from restore.methods.report import Result
+from restore.restorer import Restorer
 from restore.runtime.devices import is_out_of_memory, release_memory
 from restore.runtime.progress import Progress
 from restore.runtime.tiles import Notice
@@ -46,7 +48,7 @@ class Batches:
         alpha, and what begins with a picture of its own, goes in stages or by a network of
         others."""
         options = self.work.options
-        in_stages = first.arguments.get("cascade") is not None
+        in_stages = first.task.cascade_stages is not None
         if first.measurement is not None or first.photo.alpha is not None or in_stages:
             return 1
         if options.start is not None or options.networks:
@@ -55,25 +57,23 @@ class Batches:
         size = first.picture.shape[:2]
 
         try:
-            count = self.restorer.pictures_at_once(
-                self.work.task, size, first.arguments, self.wanted
-            )
+            count = self.restorer.pictures_at_once(first.task, size, self.wanted)
         except RestoreError:  # which comes again, and is reported, when the picture is restored
             return 1
 
         return int(min(count, self._most))
 
     def alike(self, first: Loaded, other: Loaded) -> bool:
-        """Whether two pictures are the same to the operator and the network: size, colour or grey,
-        arguments, mask.
+        """Return True if two pictures are the same to the operator and the network.
+
+        That is in size, colour or grey, the task's options and its companion, such as a mask.
         """
         return (
             other.measurement is None
             and first.picture.shape == other.picture.shape
-            and first.arguments.keys() == other.arguments.keys()
             and all(
-                np.array_equal(value, other.arguments[name])
-                for name, value in first.arguments.items()
+                np.array_equal(getattr(first.task, field.name), getattr(other.task, field.name))
+                for field in fields(first.task)
             )
         )
 
@@ -118,7 +118,7 @@ def check_batch(batch: int | None) -> None:
     """
     if batch is not None and batch < 1:
         raise BadArgument(
-            f"--batch {batch}: must be at least 1, which restores one picture after the other"
+            f"`batch`={batch}: must be at least 1, which restores one picture after the other"
         )
 
 

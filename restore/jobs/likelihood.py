@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,9 +69,9 @@ class Estimator:
         label: int | None = None,
     ) -> None:
         if not SMALLEST <= size <= LARGEST:
-            raise BadArgument(f"--size {size}: must be between {SMALLEST} and {LARGEST} pixels")
+            raise BadArgument(f"`size`={size}: must be between {SMALLEST} and {LARGEST} pixels")
         if not 1 <= probes <= 1000:
-            raise BadArgument(f"--probes {probes}: must be between 1 and 1000")
+            raise BadArgument(f"`probes`={probes}: must be between 1 and 1000")
 
         check_sizes(None, memory)
         self.size = size
@@ -82,7 +82,7 @@ class Estimator:
         check_prior(self.denoise, model)
         if self.denoise.config.size not in (None, size):
             raise BadArgument(
-                f"--size {size}: must be {self.denoise.config.size}, the only size that this model "
+                f"`size`={size}: must be {self.denoise.config.size}, the only size that this model "
                 "knows"
             )
 
@@ -120,7 +120,7 @@ class Estimator:
             if not is_out_of_memory(error):
                 raise
             raise Unavailable(
-                f"{path}: not enough memory for {self.size}x{self.size}; take a smaller --size"
+                f"{path}: not enough memory for {self.size}x{self.size}; take a smaller `size`"
             ) from None
 
         bits = bits_per_dimension(nats, pictures[0].numel())
@@ -134,13 +134,19 @@ def _check_fits(size: int, per_pixel: float, memory: int) -> None:
     largest = int((memory / per_pixel) ** 0.5)
     if needed > memory:
         raise Unavailable(
-            f"--size {size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, "
+            f"`size`={size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, "
             f"and there are {memory / 1e6:.0f} MB for it; "
-            + (f"at most --size {largest} fits" if largest >= SMALLEST else "close other programs")
+            + (f"at most `size`={largest} fits" if largest >= SMALLEST else "close other programs")
         )
 
 
-def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = False) -> None:
+def tell_all(
+    estimator: Estimator,
+    pictures: Sequence[Path],
+    *,
+    as_json: bool = False,
+    wording: Callable[[str], str] = str,
+) -> None:
     """A line on stdout for each picture; one that cannot be used is told on stderr, and the others
     follow.
 
@@ -155,7 +161,7 @@ def tell_all(estimator: Estimator, pictures: Sequence[Path], *, as_json: bool = 
         except RestoreError as error:
             if len(pictures) == 1:
                 raise
-            complain(f"{error} (going on)")
+            complain(f"{wording(str(error))} (going on)")
             failed.append(str(path))
             continue
         shown = (
@@ -173,7 +179,7 @@ def _middle(path: Path, size: int) -> Tensor:
     pixels = quantise(read_photo(path).pixels, 8)
     height, width = pixels.shape[:2]
     if min(height, width) < size:
-        raise UnreadableInput(f"{path}: {width}x{height} pixels, smaller than --size {size}")
+        raise UnreadableInput(f"{path}: {width}x{height} pixels, smaller than `size`={size}")
 
     top = (height - size) // 2
     left = (width - size) // 2

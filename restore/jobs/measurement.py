@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import operators
-from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore.errors import FileAccess, UnreadableInput
 
 MEASUREMENT_SUFFIXES = frozenset({".npz", ".npy"})
 
@@ -91,32 +91,9 @@ def read_measurement(path: Path) -> Measurement:
         ) from None
 
 
-def complete(arguments: dict[str, Any], measurement: Measurement) -> dict[str, Any]:
-    """The arguments of `tasks.solving`, where they were not given as the file has them.
-
-    Raises:
-        BadArgument: the operator is neither given nor in the file.
-    """
-    text = arguments.get("operator") or measurement.operator
-    if text is None:
-        raise BadArgument("--operator is missing, and this file does not say how it was measured")
-
-    noise = arguments.get("noise")
-    size = arguments.get("size")
-    known = measurement.operator
-    if noise is None and (known is None or operators.parse(known) == _parsed(text)):
-        noise = measurement.noise
-
-    return {**arguments, "operator": text, "noise": noise, "size": size or measurement.size}
-
-
 def _text(operator: Any) -> str | None:
     """As it is printed back."""
     return None if operator is None else str(operators.parse(str(operator)))
-
-
-def _parsed(operator: Any) -> Any:
-    return operators.parse(operator) if isinstance(operator, str) else operator
 
 
 def _level(noise: Any) -> float | None:

@@ -43,13 +43,13 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if self.format is not None and self.format.lower() not in _NAMES:
             *first, last = _TITLES
-            raise BadArgument(f"--format {self.format}: must be {', '.join(first)} or {last}")
+            raise BadArgument(f"`format`={self.format}: must be {', '.join(first)} or {last}")
         if self.quality is not None and not 1 <= self.quality <= 100:
-            raise BadArgument(f"--quality {self.quality}: must be between 1 and 100")
+            raise BadArgument(f"`quality`={self.quality}: must be between 1 and 100")
         if self.depth not in (None, 8, 16, 32):
-            raise BadArgument(f"--depth {self.depth}: must be 8, 16 or 32")
+            raise BadArgument(f"`depth`={self.depth}: must be 8, 16 or 32")
         if self._format is not None:
-            self._check_format(self._format, f"--format {self.format}")
+            self._check_format(self._format, f"`format`={self.format}")
 
     @property
     def _format(self) -> str | None:
@@ -76,7 +76,7 @@ class OutputOptions:
         if self._format not in (None, format):
             right = _SUFFIXES[self._format]
             raise BadArgument(
-                f"{target}: --format {self.format} is written to {right}, not {target.suffix}"
+                f"{target}: `format`={self.format} is written to {right}, not {target.suffix}"
             )
 
         self._check_format(format, str(target))
@@ -92,13 +92,13 @@ class OutputOptions:
         if self.quality is not None and format not in _WITH_QUALITY:
             able = " and ".join(_WITH_QUALITY.values())
             raise BadArgument(
-                f"{place}: --quality {self.quality} is for {able}; {format} loses nothing"
+                f"{place}: `quality`={self.quality} is for {able}; {format} loses nothing"
             )
         if self.depth is not None and self.depth not in DEPTHS[format]:
             able = " or ".join(name for name, depths in DEPTHS.items() if self.depth in depths)
             held = " or ".join(str(depth) for depth in DEPTHS[format])
             raise BadArgument(
-                f"{place}: {format} has {held} bits a channel; --depth {self.depth} is for {able}"
+                f"{place}: {format} has {held} bits a channel; `depth`={self.depth} is for {able}"
             )
 
 

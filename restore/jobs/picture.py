@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 import operators
 from restore.files import write_atomically
 from restore.jobs.manifest import Fingerprint
-from restore.jobs.measurement import MEASUREMENT_SUFFIXES, Measurement, complete, read_measurement
+from restore.jobs.measurement import MEASUREMENT_SUFFIXES, Measurement, read_measurement
 from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
+from restore.methods.report import Result
 from restore.methods.settings import Options
-from restore.photo.photograph import Photo, read_mask, read_photo
+from restore.photo.photograph import Photo, read_photo
 from restore.photo.photograph import encoded as encoded_photo
-from restore.report.comparison import TITLES, compare, encoded_strip
-from restore.restorer import Restorer, Result
+from restore.report.comparison import compare, encoded_strip
+from restore.restorer import Restorer
 from restore.solvers import Step
+from restore.tasks import Task
 from restore.tasks.degradation import as_picture, degrade
-from restore.tasks.problem import solving
 
 Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
 """Colour, alpha, and the depth where it is not the input's."""
@@ -70,7 +71,7 @@ class Loaded(NamedTuple):
         photo: for what its file says beside the pixels; without pixels where the input is a
             measurement.
         picture: for `Restorer.run`.
-        arguments: of the task, completed by what the files say.
+        task: to do, completed by what the files say.
         measurement: None where the input is a picture.
         fingerprint: of the input's file.
         start: the picture to begin with, [H, W, C]; None where there is no file of it.
@@ -78,7 +79,7 @@ class Loaded(NamedTuple):
 
     photo: Photo
     picture: Any
-    arguments: dict[str, Any]
+    task: Task
     measurement: Measurement | None
     fingerprint: Fingerprint
     start: NDArray[Any] | None = None
@@ -100,15 +101,13 @@ class Work:
     """What is done to every picture of a run.
 
     Attributes:
-        task: one of `restore.tasks.problem.TASKS`.
-        arguments: of the task, without the mask.
+        task: to do; each picture's companion takes the place of the file that it names.
         options: how to restore.
         output: how to write.
         overwrite: whether outputs that exist are replaced.
     """
 
-    task: str
-    arguments: Mapping[str, Any]
+    task: Task
     options: Options
     output: OutputOptions = AS_INPUT
     overwrite: bool = False
@@ -121,37 +120,24 @@ class Work:
         """
         refuse_existing_outputs(job, self.overwrite, self.options.samples)
         fingerprint = Fingerprint.of(job.source)
-        arguments = dict(self.arguments)
-        if job.mask is not None:
-            arguments["mask"] = read_mask(job.mask, arguments.get("threshold", 0.5))
-
+        task = self.task if job.companion is None else self.task.accompanied(job.companion)
         start = None if job.start is None else read_photo(job.start).pixels
         if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
             measurement = read_measurement(job.source)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
-            return Loaded(
-                photo,
-                measurement.values,
-                complete(arguments, measurement),
-                measurement,
-                fingerprint,
-                start,
-            )
+            task = task.completed(measurement.operator, measurement.noise, measurement.size)
+            return Loaded(photo, measurement.values, task, measurement, fingerprint, start)
 
         photo = read_photo(job.source, page=job.page)
-        if self.task == "solve":
-            arguments = complete(arguments, Measurement(torch.empty(0)))
-
-        return Loaded(photo, _array(photo), arguments, None, fingerprint, start)
+        task = task.completed(None, None, None)
+        return Loaded(photo, _array(photo), task, None, fingerprint, start)
 
     def solve(
         self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None
     ) -> Result:
         """Restore; the pictures are arrays [H, W, C]."""
         options = vars(self.options) | ({} if loaded.start is None else {"start": loaded.start})
-        result = restorer.run(
-            self.task, loaded.picture, loaded.arguments, callback=callback, **options
-        )
+        result = restorer.run(loaded.task, loaded.picture, callback=callback, **options)
         return _as_arrays(result)
 
     def solve_together(
@@ -160,13 +146,10 @@ class Work:
         loaded: Sequence[Loaded],
         callback: Callable[[Step], None] | None = None,
     ) -> list[Result]:
-        """Restore pictures of one size, without alpha and with the same arguments, in one batch."""
+        """Restore pictures of one size, without alpha and for the same task, in one batch."""
         pictures = [one.picture for one in loaded]
-        arguments = loaded[0].arguments
         options = asdict(self.options)
-        results = restorer.run_together(
-            self.task, pictures, arguments, callback=callback, **options
-        )
+        results = restorer.run_together(loaded[0].task, pictures, callback=callback, **options)
         return [_as_arrays(result) for result in results]
 
     def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:
@@ -184,11 +167,11 @@ class Work:
         if job.comparison is not None or draw is not None:
             before = loaded.photo
             if loaded.measurement is not None:
-                before = _pictured(loaded.measurement, loaded.arguments)
+                before = _pictured(loaded.measurement, loaded.task)
             std = None if result.std is None else _split(result.std)[0]
             shown = Shown(before, _with_pixels(loaded.photo, result.mean), std)
 
-        strip = _comparison(job, shown, self.task)
+        strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
         _write_all(outputs, self.output.applied(loaded.photo), self.overwrite, strip)
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
@@ -255,9 +238,9 @@ def _as_arrays(result: Result) -> Result:
     )
 
 
-def _pictured(measurement: Measurement, arguments: dict[str, Any]) -> Photo:
-    """What a person can see of a measurement."""
-    problem = solving(measurement.values[None], **arguments)
+def _pictured(measurement: Measurement, task: Task) -> Photo:
+    """Return what a person can see of a measurement."""
+    problem = task.problem(measurement.values[None])
     with torch.no_grad():
         picture = as_picture(problem.measurement, problem.operator)[0].clamp(0, 1)
     return Photo(np.ascontiguousarray(picture.permute(1, 2, 0)))
@@ -268,11 +251,11 @@ def _with_pixels(photo: Photo, array: NDArray[Any]) -> Photo:
     return replace(photo, pixels=pixels, alpha=alpha)
 
 
-def _comparison(job: Job, shown: Shown | None, task: str) -> dict[Path, bytes]:
+def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
     """The file of before and after, if there is to be one."""
     if job.comparison is None or shown is None:
         return {}
-    return {job.comparison: encoded_strip(compare(shown.before, shown.after), TITLES[task])}
+    return {job.comparison: encoded_strip(compare(shown.before, shown.after), title)}
 
 
 def _write_all(

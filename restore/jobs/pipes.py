@@ -62,12 +62,12 @@ def _refuse_more(request: Request) -> None:
         )
 
     wanted: dict[str, Any] = {
-        "--json": request.as_json,
-        "--samples": request.options.samples > 1,
-        "--compare": request.compare,
-        "--pages": request.pages,
-        "--watch": request.watch,
-        "--dry-run": request.dry_run,
+        "`json`": request.as_json,
+        "`samples`": request.options.samples > 1,
+        "`compare`": request.compare,
+        "`pages`": request.pages,
+        "`watch`": request.watch,
+        "`dry_run`": request.dry_run,
     }
     for option, given in wanted.items():
         if given:

@@ -21,7 +21,7 @@ class Job:
 
     source: Path
     target: Path
-    mask: Path | None = None
+    companion: Path | None = None
     measurement: Path | None = None
     """Where the numbers of a degraded picture go."""
     comparison: Path | None = None
@@ -47,7 +47,7 @@ class Wanted:
     """What a plan depends on besides input and output.
 
     Attributes:
-        mask: of ``inpaint``: a file for all, or a folder of them.
+        companion: what goes with each picture, such as a mask: a file for all, or a folder of them.
         overwrite: whether outputs that exist are replaced.
         resume: whether pictures of a folder whose outputs exist are left out; it is an error
             otherwise.
@@ -60,9 +60,12 @@ class Wanted:
         state: what is known of a picture whose outputs exist.
         pages: whether every page of a file is a picture of its own.
         start: a picture to begin with: a file for all, or a folder of them.
+        reads_measurements: whether measurements count as pictures; a picture beside the measurement
+            of its name is left out then.
+        writes_measurements: whether every picture has its measurement beside it.
     """
 
-    mask: Path | None = None
+    companion: Path | None = None
     overwrite: bool = False
     resume: bool = True
     samples: int = 1
@@ -73,6 +76,8 @@ class Wanted:
     state: Callable[[Job], State] = lambda job: "unknown"
     pages: bool = False
     start: Path | None = None
+    reads_measurements: bool = False
+    writes_measurements: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
     if not source.exists():
         raise FileAccess(f"{source}: no such file or folder")
 
-    for option, given in (("--files-from", wanted.files_from), ("--shard", wanted.shard)):
+    for option, given in (("`files_from`", wanted.files_from), ("`shard`", wanted.shard)):
         if given is not None:
             raise BadArgument(f"{option}: is for a folder, and {source} is a file")
 
@@ -175,7 +180,7 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
     )
     if left and not wanted.resume:
         raise FileAccess(
-            f"{next(iter(left))}: exists already; --resume leaves it, --overwrite replaces it"
+            f"{next(iter(left))}: exists already; `resume` leaves it, `overwrite` replaces it"
         )
 
     jobs = [job for job in found if job.target not in left]
@@ -201,12 +206,12 @@ def redo(left: dict[Path, State]) -> str:
         "of inputs that have changed since": states.count("changed"),
     }
     said = [f"{count} {what}" for what, count in differing.items() if count]
-    return f"{', '.join(said)}{': ' if said else ''}--overwrite redoes them"
+    return f"{', '.join(said)}{': ' if said else ''}`overwrite` redoes them"
 
 
 def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Sequence[Path]:
     """The pictures of a folder, of a pattern or of a list."""
-    suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if task == "solve" else SUFFIXES
+    suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if wanted.reads_measurements else SUFFIXES
     if wanted.files_from is not None:
         return listed(root, wanted.files_from)
     if is_pattern(source):
@@ -217,12 +222,13 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
 def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
     """One, or one for each page."""
     wanted.output.check(target)
-    mask = mask_for(wanted.mask, source, root)
-    start = mask_for(wanted.start, source, root, "start")
+    companion = companion_for(wanted.companion, source, root)
+    start = companion_for(wanted.start, source, root, "start")
 
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None
-        return Job(source, target, mask, _measurement_file(target, task), strip, page, start)
+        measurement = target.with_suffix(".npz") if wanted.writes_measurements else None
+        return Job(source, target, companion, measurement, strip, page, start)
 
     count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
 
@@ -236,10 +242,6 @@ def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> 
 def page_file(target: Path, page: int, count: int) -> Path:
     """``NAME.page2.SUFFIX``, with as many digits as the last of ``count`` pages has."""
     return target.with_name(f"{target.stem}.page{page:0{len(str(count))}}{target.suffix}")
-
-
-def _measurement_file(target: Path, task: str) -> Path | None:
-    return target.with_suffix(".npz") if task == "degrade" else None
 
 
 def comparison_file(target: Path) -> Path:
@@ -283,22 +285,31 @@ def _unreadable_folder(error: OSError) -> None:
     raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def mask_for(mask: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
-    """The mask itself, or the one in a folder of masks with the picture's place and stem; or
-    another picture beside.
-    """
-    if mask is None or not mask.is_dir():
-        if mask is not None and not mask.exists():
-            raise FileAccess(f"--{what} {mask}: no such file or folder")
-        return mask
+def companion_for(given: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
+    """Return the file itself, or the one in a folder with the picture's place and stem.
 
-    place = mask / picture.relative_to(root).parent
+    Args:
+        given: what a user named; None is nothing.
+        picture: that it goes with.
+        root: the folder of the pictures.
+        what: the parameter, for errors.
+
+    Raises:
+        FileAccess: there is no such file or folder.
+        BadArgument: the folder has none for the picture, or several.
+    """
+    if given is None or not given.is_dir():
+        if given is not None and not given.exists():
+            raise FileAccess(f"`{what}`={given}: no such file or folder")
+        return given
+
+    place = given / picture.relative_to(root).parent
     found = sorted(
         p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES
     )
     if len(found) != 1:
         raise BadArgument(
-            f"--{what} {mask}: {f'several {what}s' if found else f'no {what}'} for {picture} there"
+            f"`{what}`={given}: {f'several {what}s' if found else f'no {what}'} for {picture} there"
         )
 
     return found[0]
@@ -315,7 +326,7 @@ def _refuse_inputs(jobs: list[Job], samples: int) -> None:
     inputs = {
         identity(path)
         for job in jobs
-        for path in (job.source, job.mask, job.start)
+        for path in (job.source, job.companion, job.start)
         if path and path.exists()
     }
     for job in jobs:
@@ -343,7 +354,7 @@ def refuse_existing_outputs(job: Job, overwrite: bool, samples: int) -> None:
     """Raise FileAccess where an output exists and may not be replaced."""
     existing = [path for path in _output_paths(job, samples) if path.exists()]
     if existing and not overwrite:
-        raise FileAccess(f"{existing[0]}: exists already; --overwrite replaces it")
+        raise FileAccess(f"{existing[0]}: exists already; `overwrite` replaces it")
 
 
 def identity(path: Path) -> tuple[int, int]:

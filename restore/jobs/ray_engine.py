@@ -61,15 +61,15 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise BadArgument(f"--workers {self.workers}: must be at least 1")
+            raise BadArgument(f"`workers`={self.workers}: must be at least 1")
 
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if not 0 <= value < 10_000:
-                raise BadArgument(f"--worker-{name} {value:g}: must be at least 0")
+                raise BadArgument(f"`worker_{name}`={value:g}: must be at least 0")
 
         if not self.cpus and not self.gpus:
             raise BadArgument(
-                "--worker-cpus 0 and --worker-gpus 0: a worker needs something to compute with"
+                "`worker_cpus`=0 and `worker_gpus`=0: a worker needs something to compute with"
             )
 
     def __str__(self) -> str:
@@ -296,7 +296,7 @@ def _absolute(job: Job) -> Job:
     """For machines with another working folder."""
     paths: Mapping[str, Path | None] = {
         name: getattr(job, name)
-        for name in ("source", "target", "mask", "measurement", "comparison", "start")
+        for name in ("source", "target", "companion", "measurement", "comparison", "start")
     }
     return replace(
         job,
@@ -335,7 +335,7 @@ def _ray() -> Any:
         import ray.data
     except ImportError as error:
         raise Unavailable(
-            f"--engine ray: {error}; pip install 'restore-diffusion[ray]' brings it"
+            f"`engine`=ray: {error}; pip install 'restore-diffusion[ray]' brings it"
         ) from None
 
     return ray
@@ -354,5 +354,5 @@ def _connect(ray: Any, cluster: Cluster) -> None:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Unavailable(
-            f"--ray-address {cluster.address or ''}: no cluster there: {error}"
+            f"`ray_address`={cluster.address or ''}: no cluster there: {error}"
         ) from None

@@ -26,7 +26,7 @@ from restore.errors import BadArgument, FileAccess
 from restore.files import refuse_existing, write_atomically
 from restore.jobs.picture import Drawn, Shown, unexplained
 from restore.jobs.plan import Job, Plan, check_writable, identity
-from restore.report.comparison import TITLES, Comparison, compare
+from restore.report.comparison import Comparison, compare
 from restore.report.html import (
     BYTE_LIMIT,
     CROP_RIM,
@@ -39,6 +39,7 @@ from restore.report.html import (
     reduced,
 )
 from restore.runtime.devices import device_name
+from restore.tasks import TASKS
 
 SUFFIXES = (".html", ".htm")
 PREVIEW_SIDE, MAP_SIDE = 640, 320
@@ -62,16 +63,19 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
         FileAccess: it exists, is an input, or cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise BadArgument(f"--report {path}: its suffix must be .html")
+        raise BadArgument(f"`report`={path}: its suffix must be .html")
     if path.is_dir():
-        raise FileAccess(f"--report {path}: is a folder; give the name of a file")
+        raise FileAccess(f"`report`={path}: is a folder; give the name of a file")
 
     inputs = (
-        file for job in plan.jobs for file in (job.source, job.mask, job.start) if file is not None
+        file
+        for job in plan.jobs
+        for file in (job.source, job.companion, job.start)
+        if file is not None
     )
     if path.exists() and identity(path) in {identity(file) for file in inputs if file.exists()}:
         raise FileAccess(
-            f"--report {path}: is an input; an input is never overwritten, choose another name"
+            f"`report`={path}: is an input; an input is never overwritten, choose another name"
         )
 
     refuse_existing(path, overwrite)
@@ -181,10 +185,9 @@ class RunPage:
 
         self.rows.append(_Row(drawn, done, anchor))
 
-    def fail(self, job: Job, error: BaseException) -> None:
-        """A picture failed."""
+    def fail(self, job: Job, reason: str) -> None:
+        """List a picture that failed."""
         name = self.artist.name(job)
-        reason = str(error) or type(error).__name__
         if self.root is not None and self.root.name:
             reason = reason.replace(f"{self.root}/", "")
         self.failures.append((name, printable(reason.removeprefix(f"{name}: "))))
@@ -207,7 +210,7 @@ class RunPage:
 
     def render(self) -> bytes:
         """The page, UTF-8."""
-        title = TITLES[self.settings["task"]]
+        title = TASKS[self.settings["task"]].title
         body = [
             f"<header><h1>{title}</h1><p>{escape(self._lead())}</p></header>",
             "<main>",

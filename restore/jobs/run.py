@@ -28,11 +28,12 @@ from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.selection import Shard
 from restore.jobs.watch import Watch
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
+from restore.methods.report import Result
 from restore.methods.settings import Options
-from restore.restorer import Restorer, Result, check, model_digest
+from restore.restorer import Restorer, check, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
-from restore.tasks.problem import assumed_borders, files_named
+from restore.tasks import Task
 
 LOOK_SECONDS = 2.0
 """Between two looks at a watched folder."""
@@ -43,20 +44,19 @@ class Request:
     """What a user asks for: input, output and options, see `restore TASK --help`.
 
     Attributes:
-        mask: of ``inpaint``.
+        task: to do; its companion's option names a file or folder.
         cluster: where a folder is restored by Ray; None is this process.
         shown: names that stand for paths in what is said.
         batch: how many pictures of equal size are restored together at most; None is what suits the
             device.
+        wording: puts texts into the words of whoever asks, such as the command's options.
     """
 
-    task: str
+    task: Task
     source: Path
     target: Path | None
-    arguments: Mapping[str, Any]
     options: Options = field(default_factory=Options)
     output: OutputOptions = AS_INPUT
-    mask: Path | None = None
     model: str = "default"
     device: str = "auto"
     tile: int | None = None
@@ -75,18 +75,19 @@ class Request:
     as_json: bool = False
     shown: Mapping[Path, str] = field(default_factory=dict)
     batch: int | None = None
+    wording: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
         check_batch(self.batch)
-        check(self.task, dict(self.arguments), self.options)
-        for name, given in (("--dry-run", self.dry_run), ("--report", self.report is not None)):
+        check(self.task, self.options)
+        for name, given in (("`dry_run`", self.dry_run), ("`report`", self.report is not None)):
             if self.watch and given:
                 raise BadArgument(
-                    f"--watch and {name}; a folder is watched without end, so give one of them"
+                    f"`watch` and {name}; a folder is watched without end, so give one of them"
                 )
 
         if self.cluster is not None and self.watch:
-            raise BadArgument("--engine ray and --watch; that is for --engine local")
+            raise BadArgument("`engine`=ray and `watch`; that is for `engine`=local")
 
 
 class Run:
@@ -94,10 +95,8 @@ class Run:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.work = Work(
-            request.task, request.arguments, request.options, request.output, request.overwrite
-        )
-        folders = folder_of(request.source, request.target, request.task)
+        self.work = Work(request.task, request.options, request.output, request.overwrite)
+        folders = folder_of(request.source, request.target, request.task.name)
         self.root = None if folders is None else folders[0]
         part = request.shard.part if request.shard else ""
         self.manifest = None if folders is None else Manifest(folders[1], part)
@@ -120,13 +119,13 @@ class Run:
             self._tell(plan)
             return
 
-        _finish(plan, self._through(plan), request.quiet)
+        _finish(plan, self._through(plan), request.quiet, request.wording)
 
     def plan(self) -> Plan:
         """See `plan_run`."""
         request = self.request
         wanted = Wanted(
-            request.mask,
+            self._companions,
             request.overwrite,
             request.resume,
             request.options.samples,
@@ -137,8 +136,15 @@ class Run:
             self._state,
             request.pages,
             start=start_file(request.options),
+            reads_measurements=request.task.takes_measurements,
         )
-        return plan_run(request.source, request.target, request.task, wanted)
+        return plan_run(request.source, request.target, request.task.name, wanted)
+
+    @property
+    def _companions(self) -> Path | None:
+        """The file or folder that the task's companion is read from."""
+        name = self.request.task.companion
+        return None if name is None else getattr(self.request.task, name)
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -158,7 +164,10 @@ class Run:
 
     def _notice(self, text: str) -> None:
         if not self.request.quiet:
-            say(f"restore: {text}")
+            self._say(f"restore: {text}")
+
+    def _say(self, text: str) -> None:
+        say(self.request.wording(text))
 
     @cached_property
     def _digest(self) -> str:
@@ -175,14 +184,12 @@ class Run:
         """Everything that decides a picture's result, for the manifest."""
         request = self.request
         return {
-            "task": request.task,
-            "arguments": {
-                name: value for name, value in request.arguments.items() if value is not None
-            },
+            "task": request.task.name,
+            "arguments": request.task.given(),
             **asdict(request.options),
             "model": self._digest,
             "output": asdict(request.output),
-            "mask": None if job.mask is None else Fingerprint.of(job.mask).sha256,
+            "mask": None if job.companion is None else Fingerprint.of(job.companion).sha256,
             **({"files": self._files} if self._files else {}),
             **({} if job.start is None else {"start": Fingerprint.of(job.start).sha256}),
             **({"networks": self._networks} if self._networks else {}),
@@ -190,8 +197,8 @@ class Run:
 
     @cached_property
     def _files(self) -> list[str]:
-        """Digests of the kernels and masks that the arguments name."""
-        return [Fingerprint.of(path).sha256 for path in files_named(self.request.arguments)]
+        """Digests of the kernels and masks that the task's options name."""
+        return [Fingerprint.of(path).sha256 for path in self.request.task.files]
 
     def _state(self, job: Job) -> State:
         if self.manifest is None or self.root is None:
@@ -212,11 +219,11 @@ class Run:
             )
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
-            say(f"{len(plan.jobs)} to restore{left}; nothing was done (--dry-run)")
+            self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
 
     def _watch(self) -> None:
         if self.root is None:
-            raise BadArgument(f"--watch: is for a folder, and {self.request.source} is a file")
+            raise BadArgument(f"`watch`: is for a folder, and {self.request.source} is a file")
 
         watch = Watch()
         told = self.request.quiet
@@ -249,7 +256,13 @@ class Run:
         note = partial(self._note, plan)
         request = self.request
         recorder = Recorder(
-            plan, summary, as_json=request.as_json, note=note, page=page, shown=request.shown
+            plan,
+            summary,
+            as_json=request.as_json,
+            note=note,
+            page=page,
+            shown=request.shown,
+            wording=request.wording,
         )
         samples = request.options.samples
         here = (
@@ -293,8 +306,9 @@ class Run:
         if request.report is None:
             return None, nullcontext()
 
-        mask = request.mask and request.mask.name
-        given = {**request.arguments, "mask": mask, **vars(request.options), **vars(request.output)}
+        given = {**request.task.given(), **vars(request.options), **vars(request.output)}
+        if self._companions is not None:
+            given[str(request.task.companion)] = self._companions.name
         given["method"] = short_name(request.options.method)
         if request.options.start is not None:
             start = start_file(request.options)
@@ -308,7 +322,7 @@ class Run:
             model = request.model
             place = {"device": str(request.cluster)}
 
-        about = settings(request.task, {**given, **sizes}, model, place)
+        about = settings(request.task.name, {**given, **sizes}, model, place)
         page = RunPage(plan, plan.root, about)
 
         return page, page.written(request.report, request.overwrite)
@@ -322,9 +336,8 @@ class Run:
         self.manifest.add(Entry(plan.name(job), fingerprint, self._decides(job), below, **facts))
 
     def _mention_borders(self, plan: Plan) -> None:
-        """Where pictures are taken for blurred with a border that photographs have not."""
-        operator = self.request.arguments.get("operator")
-        blurs = assumed_borders(operator) if operator and not self.request.quiet else []
+        """Say where pictures are taken for blurred with a border that photographs don't have."""
+        blurs = [] if self.request.quiet else self.request.task.assumed_borders
         if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
             taken = f"the border of {' and '.join(blurs)} is taken for mirrored"
             say(f"restore: {taken}; boundary=unknown suits a photograph")
@@ -339,11 +352,19 @@ def degrade_all(
     overwrite: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    wording: Callable[[str], str] = str,
 ) -> None:
     """Make test inputs of every picture of a plan; see `restore.jobs.picture.degrade_file`.
 
     Args:
-        seed: of each picture's noise.
+        plan: the pictures.
+        operator: as text.
+        noise: standard deviation for pixels in [0, 1].
+        seed: random seed for each picture's noise.
+        overwrite: replace files that exist.
+        quiet: no progress, no summary.
+        as_json: print an object for each picture.
+        wording: see `Request`.
 
     Raises:
         SomeFailed: for pictures of a folder.
@@ -352,7 +373,7 @@ def degrade_all(
     def tell(target: str, done: Mapping[str, Any]) -> str:
         return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
 
-    recorder = Recorder(plan, tell, as_json=as_json)
+    recorder = Recorder(plan, tell, as_json=as_json, wording=wording)
     with Progress(len(plan.jobs), quiet=quiet) as progress:
         recorder.progress = progress
 
@@ -373,9 +394,11 @@ def degrade_all(
     _finish(plan, recorder.failures, quiet)
 
 
-def _finish(plan: Plan, failures: list[str], quiet: bool) -> None:
+def _finish(
+    plan: Plan, failures: list[str], quiet: bool, wording: Callable[[str], str] = str
+) -> None:
     if plan.left and not quiet:
-        say(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})")
+        say(wording(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})"))
     if failures:
         raise SomeFailed(
             f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}"
@@ -392,6 +415,7 @@ class Recorder:
         note: called with the job and with what the manifest should have of it.
         page: of the run's report.
         shown: names that stand for paths.
+        wording: see `Request`.
     """
 
     def __init__(
@@ -403,6 +427,7 @@ class Recorder:
         note: Callable[..., None] = lambda job, **facts: None,
         page: RunPage | None = None,
         shown: Mapping[Path, str] | None = None,
+        wording: Callable[[str], str] = str,
     ) -> None:
         self.plan = plan
         self.tell = tell
@@ -410,6 +435,7 @@ class Recorder:
         self.note = note
         self.page = page
         self.shown = shown or {}
+        self.wording = wording
         self.failures: list[str] = []
         self.progress: Progress | None = None
 
@@ -440,11 +466,11 @@ class Recorder:
 
     def _failed(self, job: Job, error: Exception) -> dict[str, Any]:
         if self.page is not None:
-            self.page.fail(job, error)
+            self.page.fail(job, self.wording(str(error)) or type(error).__name__)
         if not self.plan.is_folder:
             raise error
 
-        reason = str(error) or type(error).__name__
+        reason = self.wording(str(error)) or type(error).__name__
         self.failures.append(job.source_name)
         about = "" if job.source_name in reason else f"{job.source_name}: "
         complain(f"{about}{reason} (going on)")

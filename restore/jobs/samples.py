@@ -65,7 +65,7 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
         check_writable(path.parent)
 
     if request.trajectory is not None and request.trajectory in files:
-        raise BadArgument(f"--trajectory {request.trajectory}: is OUT as well; choose another file")
+        raise BadArgument(f"`trajectory`={request.trajectory}: is OUT as well; choose another file")
 
     norms = (
         find_score_norms(request.model, request.label)
@@ -112,7 +112,7 @@ def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
         return replace(wanted, height=size, width=size)
     if min(wanted.height, wanted.width) < size:
         raise BadArgument(
-            f"--size {wanted.width}x{wanted.height}: sides of at least {size}, the size of this "
+            f"`size`={wanted.width}x{wanted.height}: sides of at least {size}, the size of this "
             "model"
         )
 
@@ -123,7 +123,7 @@ def _files(request: Request, count: int) -> list[Path]:
     if not request.separate:
         return [request.target]
     if request.target.is_file():
-        raise BadArgument(f"{request.target}: is a file; with --separate OUT is a folder")
+        raise BadArgument(f"{request.target}: is a file; with `separate` OUT is a folder")
     digits = len(str(count - 1))
     return [request.target / f"{index:0{digits}}.png" for index in range(count)]
 

@@ -55,11 +55,11 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 100_000:
-            raise BadArgument(f"--count {self.count}: must be between 1 and 100000")
+            raise BadArgument(f"`count`={self.count}: must be between 1 and 100000")
         if not 2 <= self.levels <= 1000:
-            raise BadArgument(f"--noise-levels {self.levels}: must be between 2 and 1000")
+            raise BadArgument(f"`levels`={self.levels}: must be between 2 and 1000")
         if self.size is not None and not 8 <= self.size <= 1024:
-            raise BadArgument(f"--size {self.size}: must be between 8 and 1024 pixels")
+            raise BadArgument(f"`size`={self.size}: must be between 8 and 1024 pixels")
 
 
 def estimate_to(
@@ -89,7 +89,7 @@ def estimate_to(
     side = wanted.size or denoise.config.size or SIDE
     only = denoise.config.size
     if only not in (None, side):
-        raise BadArgument(f"--size {side}: must be {only}, the only size that this model knows")
+        raise BadArgument(f"`size`={side}: must be {only}, the only size that this model knows")
 
     generator = torch.Generator().manual_seed(wanted.seed)
     pictures = random_squares(wanted.folder, wanted.count, side, generator).to(denoise.device)
@@ -124,7 +124,7 @@ def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
         "" if label is None else f" --class {label}"
     )
     raise Unavailable(
-        f"--model {model}: its score norms are not known yet; restore score-norms DIR{options} "
+        f"`model`={model}: its score norms are not known yet; restore score-norms DIR{options} "
         "estimates them on a folder of photographs"
     )
 

@@ -36,7 +36,7 @@ class Shard:
         number, slash, count = text.partition("/")
         if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
             return cls(int(number), int(count))
-        raise BadArgument(f"--shard {text}: must be i/N with i from 1 to N, as in 2/8")
+        raise BadArgument(f"`shard`={text}: must be i/N with i from 1 to N, as in 2/8")
 
     def takes(self, name: str) -> bool:
         """Whether a picture is this one's, by its path below the input folder."""
@@ -89,7 +89,7 @@ def listed(
         data = read_stdin() if str(names) == "-" else names.read_bytes()
     except OSError as error:
         raise FileAccess(
-            f"--files-from {names}: cannot be read: {error.strerror or error}"
+            f"`files_from`={names}: cannot be read: {error.strerror or error}"
         ) from error
 
     separator = b"\0" if b"\0" in data else b"\n"
@@ -98,7 +98,7 @@ def listed(
     ]
     found = list(dict.fromkeys(_inside(source, os.fsdecode(line), names) for line in lines if line))
     if not found:
-        raise NothingToDo(f"--files-from {names}: names no file")
+        raise NothingToDo(f"`files_from`={names}: names no file")
 
     return found
 
@@ -119,9 +119,9 @@ def _inside(source: Path, name: str, names: Path) -> Path:
     path = path.relative_to(source) if path.is_absolute() and path.is_relative_to(source) else path
     if path.is_absolute() or ".." in path.parts:
         raise BadArgument(
-            f"--files-from {names}: {name} is not below {source}; names are relative to it"
+            f"`files_from`={names}: {name} is not below {source}; names are relative to it"
         )
     if not (source / path).is_file():
-        raise FileAccess(f"--files-from {names}: {source / path}: no such file")
+        raise FileAccess(f"`files_from`={names}: {source / path}: no such file")
 
     return source / path

@@ -140,7 +140,7 @@ class FeedForward:
         measured = problem.measurement.shape[-2:]
         wanted = seen_size(problem.operator)
         about = f"{self.name}: {self.architecture}"
-        if self.fills != (problem.kind == "inpaint"):
+        if self.fills != problem.kind.fills_holes:
             tasks = (
                 "inpaint only"
                 if self.fills
@@ -166,7 +166,7 @@ class FeedForward:
             scale = max(want / have for have, want in zip(measured, wanted, strict=True))
             raise BadArgument(
                 f"{about} enlarges {network.scale} times, which is less than {scale:.3g}; use "
-                f"--scale {network.scale} or below, or another network"
+                f"`scale`={network.scale} or below, or another network"
             )
 
         channels = (network.input_channels, network.output_channels)
@@ -234,7 +234,7 @@ class FeedForward:
         if smaller**2 >= area or self._tiles_itself:
             raise RestoreError(
                 f"{self.name}: not enough memory, even for pieces of {self.tile}x{self.tile} "
-                "pixels; close other programs, restore a smaller picture, or use another --device"
+                "pixels; close other programs, restore a smaller picture, or use another `device`"
             )
 
         self.tile = smaller

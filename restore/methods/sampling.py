@@ -54,9 +54,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise BadArgument(f"--sampler {self.sampler}: unknown; there are {', '.join(SAMPLERS)}")
+            raise BadArgument(f"`sampler`={self.sampler}: unknown; there are {', '.join(SAMPLERS)}")
         if isinstance(self.levels, str) and self.levels not in LEVELS:
-            raise BadArgument(f"--levels {self.levels}: unknown; there are {', '.join(LEVELS)}")
+            raise BadArgument(f"`levels`={self.levels}: unknown; there are {', '.join(LEVELS)}")
         if isinstance(self.levels, tuple) and len(self.levels) != self.steps:
             raise BadArgument(
                 f"{len(self.levels)} noise levels for {self.steps} steps: must be as many"
@@ -65,13 +65,13 @@ class Sampling:
         least = SAMPLERS[self.sampler].least_steps
         if not least <= self.steps <= 1000:
             raise BadArgument(
-                f"--steps {self.steps}: must be between {least} and 1000 for {self.sampler}"
+                f"`steps`={self.steps}: must be between {least} and 1000 for {self.sampler}"
             )
         if not 1 <= self.count <= 10_000:
-            raise BadArgument(f"--count {self.count}: must be between 1 and 10000")
+            raise BadArgument(f"`count`={self.count}: must be between 1 and 10000")
         if min(self.height, self.width) < 8 or self.height * self.width > 2**22:
             raise BadArgument(
-                f"--size {self.width}x{self.height}: sides of at least 8, and at most 4 megapixels"
+                f"`size`={self.width}x{self.height}: sides of at least 8, and at most 4 megapixels"
             )
 
     def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
@@ -121,9 +121,10 @@ def sample_pictures(
         BadArgument: a sampler that needs a learned variance, or score norms, which are not there.
     """
     sampler = SAMPLERS[sampling.sampler]
-    check_variance(sampling.sampler, denoise.learned_variance)
+    if sampler.learned_variance:
+        check_variance(sampling.sampler, denoise.learned_variance)
     if sampler.score_norms and norms is None:
-        raise BadArgument(f"--sampler {sampling.sampler}: it needs the model's score norms")
+        raise BadArgument(f"`sampler`={sampling.sampler}: it needs the model's score norms")
 
     sigmas = _sigmas(denoise.schedule, sampling)
     generator = torch.Generator().manual_seed(sampling.seed)

@@ -68,7 +68,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     frames = getattr(im, "n_frames", 1)
     if frames > 1 and im.format != "MPO":
         raise ValueError(
-            f"is animated or has several pages ({frames}); --pages takes them one by one"
+            f"is animated or has several pages ({frames}); `pages` takes them one by one"
         )
 
     return im

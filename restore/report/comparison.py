@@ -14,16 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from restore.photo.encode import quantise
 from restore.photo.photograph import Photo
 
-TITLES = {
-    "sr": "Super-resolution",
-    "inpaint": "Inpainting",
-    "deblur": "Deblurring",
-    "denoise": "Denoising",
-    "colorize": "Colourising",
-    "solve": "Solving",
-}
-"""What the tasks are called in captions."""
-
 SQUARE = 8
 """Side in pixels of the squares behind transparent pictures."""
 LIGHT, DARK = 0.9, 0.7

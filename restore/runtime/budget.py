@@ -79,7 +79,7 @@ class Budget:
             taken = used_memory(device)
             if parse_memory(limit) <= taken:
                 raise BadArgument(
-                    f"--memory {limit}: too little; the program takes {taken / 1e6:.0f} MB by "
+                    f"`memory`={limit}: too little; the program takes {taken / 1e6:.0f} MB by "
                     "itself"
                 )
             memory = min(memory, parse_memory(limit) - taken)
@@ -202,7 +202,7 @@ def parse_memory(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if match is None or match[2] not in _UNITS or not float(match[1]):
         raise BadArgument(
-            f"--memory {text}: must be a number with a unit, as in 4GB, 500MB or 1.5GiB"
+            f"`memory`={text}: must be a number with a unit, as in 4GB, 500MB or 1.5GiB"
         )
     return int(float(match[1]) * _UNITS[match[2]])
 
@@ -214,6 +214,6 @@ def check_sizes(tile: int | None, memory: str | None) -> None:
         BadArgument: a tile that is too small to be of use, or a memory that cannot be read.
     """
     if tile is not None and tile < SMALLEST_TILE:
-        raise BadArgument(f"--tile {tile}: must be at least {SMALLEST_TILE} pixels")
+        raise BadArgument(f"`tile`={tile}: must be at least {SMALLEST_TILE} pixels")
     if memory is not None:
         parse_memory(memory)

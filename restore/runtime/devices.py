@@ -47,20 +47,20 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise BadArgument(
-            f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps"
+            f"`device`={name}: not a device; use auto, cpu, cuda, cuda:N or mps"
         ) from None
 
     if device.type not in ("cpu", "cuda", "mps"):
-        raise BadArgument(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+        raise BadArgument(f"`device`={name}: not supported; use auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and not (
         _has_cuda() and (device.index or 0) < torch.cuda.device_count()
     ):
         raise Unavailable(
-            f"--device {name}: this machine has no such CUDA device; use --device auto or cpu"
+            f"`device`={name}: this machine has no such CUDA device; use `device`=auto or cpu"
         )
     if device.type == "mps" and not _has_mps():
         raise Unavailable(
-            f"--device {name}: this machine has no Apple GPU; use --device auto or cpu"
+            f"`device`={name}: this machine has no Apple GPU; use `device`=auto or cpu"
         )
 
     return device

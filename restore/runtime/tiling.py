@@ -1,4 +1,4 @@
-"""Division of a picture into overlapping tiles, and the weights that blend them."""
+"""How a picture is divided into overlapping tiles, and with which weights they are blended."""
 
 from __future__ import annotations
 
@@ -13,22 +13,18 @@ from numpy.typing import NDArray
 
 
 class Span(NamedTuple):
-    """Extent of a tile along one axis.
-
-    Attributes:
-        start: First pixel.
-        stop: End; less than ``start`` plus the tile's side if the picture ends inside the tile, by
-            less than the network's grid.
-        weights: Weights of the pixels; those of all spans sum to 1 at each pixel.
-    """
+    """A tile's extent along one axis."""
 
     start: int
     stop: int
+    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than
+    the network's grid.
+    """
     weights: NDArray[np.float32]
+    """Of its pixels; those of all spans that see a pixel sum to 1."""
 
     @property
     def place(self) -> slice:
-        """Slice of the picture."""
         return slice(self.start, self.stop)
 
 
@@ -37,15 +33,16 @@ Spans = tuple[Span, ...]
 
 @lru_cache(maxsize=16)
 def tiling(height: int, width: int, area: int, overlap: int, grid: int) -> tuple[Spans, Spans]:
-    """Rows and columns of equal tiles of at most ``area`` pixels, with the fewest pixels in total.
+    """Rows and columns of equal tiles of at most ``area`` pixels: those that together have the
+    fewest pixels.
 
     Args:
-        height, width: Size of the picture; one with no more pixels than a tile is one tile.
-        area: Pixels of a tile, at least those of a square of two ``grid``.
-        overlap: Least overlap of neighbours, up to half the side of a square tile; rounded up to a
+        height, width: of the picture; one that has no more pixels than a tile is one tile.
+        area: of a tile; not less than a square of two ``grid``.
+        overlap: of neighbours, at least, up to half the side of a square tile; rounded up to a
             multiple of ``grid``.
-        grid: Divisor of lengths in the network; tiles start at multiples of it, so that the network
-            divides each tile as it divides the whole picture.
+        grid: what the network divides lengths by; tiles start at multiples of it, so that the
+            network divides each of them as it divides the whole picture.
     """
     if height * width <= area:
         return _one_span(height), _one_span(width)
@@ -70,17 +67,18 @@ def tiling(height: int, width: int, area: int, overlap: int, grid: int) -> tuple
 
 
 def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
-    """Evenly spread spans that cover ``size`` pixels, as few and then as short as possible.
+    """Evenly spread spans that cover ``size`` pixels, as few and then as short as can be, with
+    weights that sum to 1.
 
-    All have the same length, if the last one is extended to a multiple of ``grid``, and start at
-    multiples of ``grid``.
+    All have the same length, if the last is taken to end at a multiple of ``grid``, and start at
+    one.
 
     Args:
-        size: Side of the picture along the axis.
-        longest: Longest length, a multiple of ``grid`` above ``overlap``; a picture that is not
-            longer is one span.
-        overlap: Least overlap of neighbours, a multiple of ``grid``.
-        grid: Divisor of lengths in the network.
+        size: of the picture along the axis.
+        longest: the longest length, a multiple of ``grid`` above ``overlap``; one span covers a
+            picture that is not longer.
+        overlap: of neighbours, at least; a multiple of ``grid``.
+        grid: what the network divides lengths by.
     """
     count, length = _division(size, longest, overlap, grid)
     if count == 1:
@@ -92,9 +90,8 @@ def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
 
 @lru_cache(maxsize=16)
 def fixed_spans(size: int, length: int, overlap: int) -> Spans:
-    """Spans as `spans`, but of exactly this ``length`` and within the picture.
-
-    A picture that is not longer is one span.
+    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is
+    not longer, one.
     """
     if size <= length:
         return _one_span(size)
@@ -110,14 +107,14 @@ def tile_area(rows: Spans, columns: Spans, grid: int) -> int:
 
 
 def _division(size: int, longest: int, overlap: int, grid: int) -> tuple[int, int]:
-    """Number of spans that cover ``size``, and their length."""
+    """How many spans cover ``size``, and their length."""
     padded = -(-size // grid) * grid
     count = 1 if padded <= longest else -(-(padded - overlap) // (longest - overlap))
     return count, _length(padded, count, overlap, grid)
 
 
 def _lengths(size: int, overlap: int, grid: int) -> Iterator[int]:
-    """Lengths of one span over ``size``, of two, …, down to the shortest."""
+    """Of one span over ``size``, of two, …, down to the shortest."""
     padded = -(-size // grid) * grid
     for count in itertools.count(1):
         yield (length := _length(padded, count, overlap, grid))
@@ -126,7 +123,7 @@ def _lengths(size: int, overlap: int, grid: int) -> Iterator[int]:
 
 
 def _length(padded: int, count: int, overlap: int, grid: int) -> int:
-    """Shortest length of ``count`` spans."""
+    """The shortest that so many spans may have."""
     return -(-(padded + (count - 1) * overlap) // (count * grid)) * grid
 
 
@@ -135,7 +132,7 @@ def _one_span(size: int) -> Spans:
 
 
 def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> Spans:
-    """Spans with these starts, and weights that sum to 1 at each of ``size`` pixels."""
+    """Spans that begin there, with weights that sum to 1 at each of ``size`` pixels."""
     windows = [_window(start, length, overlap, size) for start in starts]
     total = np.sum(windows, axis=0)
     return tuple(
@@ -149,8 +146,7 @@ def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> Sp
 
 
 def _window(start: int, length: int, overlap: int, size: int) -> NDArray[np.float64]:
-    """Window [size] of a span: 1 inside, a raised cosine over the overlaps, 0 outside."""
+    """[size]: 1 inside a span, a raised cosine over the overlap at its ends, 0 outside."""
     position = np.arange(size) - start + 0.5
     distance = np.minimum(position, length - position)
-    window: NDArray[np.float64] = np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2
-    return window
+    return np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2

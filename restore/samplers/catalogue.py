@@ -161,5 +161,5 @@ def check_variance(name: str, learned_variance: bool) -> None:
     if SAMPLERS[name].learned_variance and not learned_variance:
         fixed = "ddpm and ddpm-large take a fixed one"
         raise BadArgument(
-            f"--sampler {name}: this model has not learned the variance of its steps; {fixed}"
+            f"`sampler`={name}: this model has not learned the variance of its steps; {fixed}"
         )

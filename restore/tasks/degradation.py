@@ -57,9 +57,9 @@ def degrade(
             noise level, or a negative seed.
     """
     if seed < 0:
-        raise BadArgument(f"--seed {seed}: must be 0 or more")
+        raise BadArgument(f"`seed`={seed}: must be 0 or more")
     if not 0 <= noise <= 1:
-        raise BadArgument(f"--noise {noise:g}: must be a standard deviation between 0 and 1")
+        raise BadArgument(f"`noise`={noise:g}: must be a standard deviation between 0 and 1")
 
     opened = open_picture(picture)
     operator = operator_of(operator, opened.color)
@@ -68,7 +68,7 @@ def degrade(
     with torch.no_grad():
         measurement = _measure(operator, opened.color, noise, generator)
         if not bool(torch.isfinite(measurement).all()):
-            raise BadArgument("--operator: its measurement of this picture is not finite")
+            raise BadArgument("`operator`: its measurement of this picture is not finite")
         shown = as_picture(measurement, operator)
 
     alpha = opened.alpha
@@ -90,7 +90,7 @@ def operator_of(
         FileAccess: a file that it names cannot be read.
     """
     shape = tuple(color.shape[1:])
-    with of_option("--operator"):
+    with of_option("operator"):
         operator = operators.parse(operator) if isinstance(operator, str) else operator
         operator = operator.operator(shape) if isinstance(operator, Degradation) else operator
 

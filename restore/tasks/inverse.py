@@ -21,16 +21,13 @@ from restore.diffusion.evidence import (
 from restore.diffusion.predictor import Shown
 from restore.tasks.problem import Problem
 
-KINDS = ("sr", "inpaint", "deblur", "denoise", "colorize")
-"""Of `Problem.kind`: what predictors are trained on."""
-
+# Values of an impulse response below this fraction of its largest one are taken for zero.
 NEGLIGIBLE = 1e-4
-"""Of an impulse response, beside its largest value."""
 
 
 def has_evidence(problem: Problem) -> bool:
-    """Whether predictors know such problems."""
-    return problem.kind in KINDS and problem.condition is not None
+    """Return True if predictors know such problems."""
+    return problem.kind.predicted and problem.condition is not None
 
 
 def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
@@ -42,9 +39,9 @@ def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
     """
     sigma = shown_noise(problem.noise).reshape(-1, 1, 1, 1)
     ratio = noise_ratio(sigma)
-    if problem.kind == "deblur":
+    if problem.kind.is_blurred:
         picture, known = _deblurred(problem, ratio, shown)
-    elif problem.kind == "sr":
+    elif problem.kind.enlarges:
         picture, known = _enlarged(problem, ratio, shown)
     else:
         picture = problem.condition.picture

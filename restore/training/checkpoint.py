@@ -122,14 +122,14 @@ def load_state(folder: Path) -> State:
     path = folder / CHECKPOINT
     if not path.is_file():
         raise FileAccess(
-            f"{folder}: no {CHECKPOINT} to resume from; leave --resume out to start a run"
+            f"{folder}: no {CHECKPOINT} to resume from; leave `resume` out to start a run"
         )
 
     metadata = _metadata(path)
     beside = folder / metadata["optimiser"]
     if not beside.is_file():
         raise FileAccess(
-            f"{beside}: missing; {path} cannot be resumed without it (--init can start from its "
+            f"{beside}: missing; {path} cannot be resumed without it (`init` can start from its "
             "model)"
         )
 
@@ -226,19 +226,19 @@ def initial_weights(
     try:
         checkpoint = pretrained.load(model)
     except pretrained.CheckpointError as error:
-        raise UnreadableInput(f"--init {model}: {error}") from None
+        raise UnreadableInput(f"`init`={model}: {error}") from None
 
     try:
         found = ModelConfig.from_dict(checkpoint.config)
         build_denoiser(found, checkpoint.state)
     except (TypeError, ValueError) as error:
-        raise UnreadableInput(f"--init {model}: {error}") from None
+        raise UnreadableInput(f"`init`={model}: {error}") from None
 
     if config is None:
         return found, checkpoint.state
     if different := differences(_comparable(config, found), found):
         raise BadArgument(
-            f"--init {model}: another model than the recipe's; recipe | file: "
+            f"`init`={model}: another model than the recipe's; recipe | file: "
             f"{'; '.join(different[:4])}{' …' if len(different) > 4 else ''}"
         )
 

@@ -256,7 +256,7 @@ class Recipe:
             BadArgument: two lengths, or none here either.
         """
         if steps is not None and minutes is not None:
-            raise BadArgument("both --steps and --minutes; give one")
+            raise BadArgument("both `steps` and `minutes`; give one")
 
         schedule = self.schedule
         if steps is not None or minutes is not None:
@@ -270,7 +270,7 @@ class Recipe:
 
         if schedule.steps is None and schedule.minutes is None:
             raise BadArgument(
-                "how long to train: pass --minutes or --steps, or set one in the recipe's "
+                "how long to train: pass `minutes` or `steps`, or set one in the recipe's "
                 "[schedule]"
             )
 

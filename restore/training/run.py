@@ -301,7 +301,7 @@ class Run:
         if (self.folder / CHECKPOINT).is_file():
             step = load_state(self.folder).step
             kept = (
-                f"holds the state after step {step}; --init {self.folder / MODEL} starts a new "
+                f"holds the state after step {step}; `init`={self.folder / MODEL} starts a new "
                 "run from its model"
             )
 

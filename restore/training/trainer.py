@@ -113,7 +113,7 @@ def _batches(
     options: Options, recipe: Recipe, device: torch.device, notice: Callable[[str], None]
 ) -> BatchSource:
     if options.data is None:
-        raise BadArgument("--data is missing: which folder of photographs to learn from?")
+        raise BadArgument("`data` is missing: which folder of photographs to learn from?")
 
     data = recipe.data
     return batch_source(
@@ -145,7 +145,7 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     taken = next((n for n in (RECIPE, CHECKPOINT) if (options.out / n).exists()), None)
     if taken:
         raise FileAccess(
-            f"{options.out / taken}: a run is here already; pass --resume, or another --out"
+            f"{options.out / taken}: a run is here already; pass `resume`, or another `out`"
         )
 
     weights = None
@@ -158,7 +158,7 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
         recipe = replace(recipe, model=replace(recipe.model, distilled_levels=None))
     elif weights is None:
         raise BadArgument(
-            "[distillation]: which model is to be distilled? Pass --init, as in --init default"
+            "[distillation]: which model is to be distilled? Pass `init`, as in `init` default"
         )
 
     recipe.check()
@@ -173,14 +173,14 @@ def _check_predictor_learns(recipe: Recipe, weights: Mapping[str, Tensor] | None
     if recipe.model.predictor is not None and not recipe.predictor.fraction and not known:
         raise BadArgument(
             "[predictor] fraction = 0: the model's predictor would stay random; give a fraction "
-            "above 0, or --init from a model that has one"
+            "above 0, or `init` from a model that has one"
         )
 
 
 def _resumed(options: Options, asked: Recipe | None) -> State:
     """The saved state with its recipe in the length that is asked for now."""
     if options.init is not None:
-        raise BadArgument("--resume and --init; a run that is resumed has its weights")
+        raise BadArgument("`resume` and `init`; a run that is resumed has its weights")
 
     state = load_state(options.out)
     recipe = state.recipe
@@ -191,7 +191,7 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
         if different := differences(recipe, same_length):
             raise BadArgument(
                 f"{options.out}: another recipe than the run's; run | recipe: "
-                f"{'; '.join(different[:4])}{' …' if len(different) > 4 else ''}; leave --recipe "
+                f"{'; '.join(different[:4])}{' …' if len(different) > 4 else ''}; leave `recipe` "
                 "out, or start a run in another folder"
             )
         if (asked.schedule.steps, asked.schedule.minutes) != (None, None):
@@ -201,7 +201,7 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
     if recipe.distillation is not None and recipe.schedule != state.recipe.schedule:
         raise BadArgument(
             f"{options.out}: a distillation keeps its length, which its rounds share; leave "
-            "--steps and --minutes out"
+            "`steps` and `minutes` out"
         )
 
     return replace(_before_cooldown(options.out, state, recipe), recipe=recipe)

@@ -14,9 +14,8 @@ import cli
 import operators
 from restore.commands import options as common_options
 from restore.errors import Unavailable
-from restore.methods.registry import METHODS
+from restore.methods import METHODS
 from restore.runtime.devices import choose_device
-from restore.tasks.problem import TASKS
 
 BASH = shutil.which("bash")
 
@@ -72,7 +71,6 @@ def test_words_of_options(words, offered):
 
 def test_the_words_are_those_there_are():
     assert set(common_options.METHODS) == {"auto", *METHODS}
-    assert set(common_options.TASKS) == set(TASKS)
     assert set(common_options.BOUNDARIES) == set(operators.CONVOLUTION_BOUNDARIES)
     assert set(common_options.RESAMPLERS) == set(operators.RESAMPLERS)
     for blur in common_options.BLURS:

@@ -18,6 +18,7 @@ from restore.jobs import ray_engine
 from restore.jobs.picture import Work
 from restore.jobs.plan import Job
 from restore.methods.settings import Options
+from restore.tasks import SuperResolution
 
 SMALL = (12, 8)
 LARGE = (48, 32)
@@ -297,7 +298,7 @@ def test_a_ray_worker_without_its_model_ends_the_run(
 ) -> None:
     """With the error that this machine would tell, and not as that of each picture."""
     job = Job(place / "one.png", place / "out.png")
-    work = Work("sr", {"scale": 4, "noise": 0.0}, options)
+    work = Work(SuperResolution(4), options)
     model = ray_engine.Model(name, "cpu")
 
     def rows(ray, jobs, order, cluster):

@@ -60,10 +60,10 @@ def test_a_restorer_keeps_the_denoiser_of_a_class(model: str) -> None:
 @pytest.mark.parametrize(
     ("classes", "label", "said"),
     [
-        (0, 2, "--class 2: this model knows no classes"),
-        (CLASSES, None, "--class is missing: this model draws one of 5 classes, 0 to 4"),
-        (CLASSES, 5, "--class 5: must be between 0 and 4"),
-        (CLASSES, -1, "--class -1: must be between 0 and 4"),
+        (0, 2, "`label`=2: this model knows no classes"),
+        (CLASSES, None, "`label` is missing: this model draws one of 5 classes, 0 to 4"),
+        (CLASSES, 5, "`label`=5: must be between 0 and 4"),
+        (CLASSES, -1, "`label`=-1: must be between 0 and 4"),
     ],
 )
 def test_refuses_in_python(classes: int, label: int | None, said: str) -> None:
@@ -74,7 +74,7 @@ def test_refuses_in_python(classes: int, label: int | None, said: str) -> None:
 
 
 def test_a_network_is_not_asked_without_its_class() -> None:
-    with pytest.raises(BadArgument, match="--class is missing"):
+    with pytest.raises(BadArgument, match="`label` is missing"):
         random_denoiser(tiny(classes=CLASSES))(torch.zeros(1, 3, 8, 8), 1.0)
 
 

@@ -25,7 +25,7 @@ from restore.diffusion.evidence import (
 )
 from restore.diffusion.predictor import SHOWN
 from restore.photo.photograph import read_photo
-from restore.tasks import problem as tasks
+from restore.tasks import Colorization, Deblurring, Denoising, Inpainting, Solving, SuperResolution
 from restore.tasks.inverse import evidence_of, has_evidence, impulse_response
 from restore.training.degradations import Capture, Grey, Masked, Noise, Place
 
@@ -46,7 +46,7 @@ def dense(operator: operators.LinearOperator) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
 def test_down_sampling_is_inverted_as_the_dense_minimiser_says(noise: float) -> None:
-    problem = tasks.super_resolution(torch.rand(1, 3, 4, 5), 3, noise)
+    problem = SuperResolution(3, noise=noise).problem(torch.rand(1, 3, 4, 5))
     found = evidence_of(problem, "inverse")
     operator = dense(problem.operator)
     operator /= np.linalg.norm(operator, 2)
@@ -65,7 +65,7 @@ def test_down_sampling_is_inverted_as_the_dense_minimiser_says(noise: float) -> 
 
 def test_the_known_fraction_of_clean_down_sampling_is_that_of_the_pixels() -> None:
     for scale in (2, 4, 8):
-        found = evidence_of(tasks.super_resolution(torch.rand(1, 3, 8, 8), scale))
+        found = evidence_of(SuperResolution(scale).problem(torch.rand(1, 3, 8, 8)))
         assert float(found.known[0, 0, 0, 0]) == pytest.approx(1 / scale**2, rel=0.02)
 
 
@@ -185,15 +185,15 @@ def test_training_shows_what_a_user_s_file_shows(photo: Tensor, kind: str, shown
     measured = degradation.measured(region, random)
     level = degradation.noise.level
     problem = {
-        "mask": lambda: tasks.inpainting(measured[None], ~degradation.known, level),
-        "grey": lambda: tasks.colorization(measured[None], level),
-        "noise": lambda: tasks.denoising(measured[None], level),
-        "motion": lambda: tasks.deblurring(measured[None], degradation.kernel, level),
+        "mask": lambda: Inpainting(~degradation.known, noise=level).problem(measured[None]),
+        "grey": lambda: Colorization(noise=level).problem(measured[None]),
+        "noise": lambda: Denoising(level).problem(measured[None]),
+        "motion": lambda: Deblurring(degradation.kernel, noise=level).problem(measured[None]),
     }.get(
         kind,
-        lambda: tasks.super_resolution(
-            measured[None], 4, level, "area" if kind == "area" else "bicubic"
-        ),
+        lambda: SuperResolution(
+            4, noise=level, kernel="area" if kind == "area" else "bicubic"
+        ).problem(measured[None]),
     )()
     trained = degradation.evidence(measured, shown)
     found = evidence_of(problem, shown)
@@ -207,24 +207,24 @@ def test_training_shows_what_a_user_s_file_shows(photo: Tensor, kind: str, shown
 def test_maps_of_masks_and_grey(photo: Tensor) -> None:
     mask = torch.zeros(96, 96, dtype=torch.bool)
     mask[10:20] = True
-    found = evidence_of(tasks.inpainting(photo, mask))
+    found = evidence_of(Inpainting(mask).problem(photo))
     assert found.known[0, 0, 10:20].unique().tolist() == [0]
     assert found.known[0, 0, :10].unique().item() == pytest.approx(1, abs=1e-3)
     assert not found.picture[..., 10:20, :].any()
-    assert float(evidence_of(tasks.colorization(photo)).known.max()) == pytest.approx(
+    assert float(evidence_of(Colorization().problem(photo)).known.max()) == pytest.approx(
         GREY, abs=1e-3
     )
 
 
 def test_each_picture_of_a_batch_has_its_own_noise(photo: Tensor) -> None:
     small = torch.rand(2, 3, 12, 10)
-    together = evidence_of(tasks.super_resolution(small, 2, [0.01, 0.2]))
+    together = evidence_of(SuperResolution(2, noise=[0.01, 0.2]).problem(small))
     for index, level in enumerate((0.01, 0.2)):
-        alone = evidence_of(tasks.super_resolution(small[[index]], 2, level))
+        alone = evidence_of(SuperResolution(2, noise=level).problem(small[[index]]))
         for one, other in zip(together, alone, strict=True):
             assert one[index].numpy() == pytest.approx(other[0].numpy(), abs=1e-5)
 
 
 def test_what_predictors_do_not_know_has_no_evidence(photo: Tensor) -> None:
-    assert not has_evidence(tasks.solving(photo, "jpeg:30"))
-    assert has_evidence(tasks.solving(photo[..., :48, :48], "down:bicubic:2"))
+    assert not has_evidence(Solving("jpeg:30").problem(photo))
+    assert has_evidence(Solving("down:bicubic:2").problem(photo[..., :48, :48]))

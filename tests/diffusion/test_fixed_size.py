@@ -180,7 +180,7 @@ def test_a_task_by_tiles_of_its_size(model: str, task: str) -> None:
 
 
 def test_a_tile_of_another_size_is_refused(command, picture, tmp_path, model: str) -> None:
-    with pytest.raises(BadArgument, match="--tile 128: this model sees pieces of 16 pixels alone"):
+    with pytest.raises(BadArgument, match="`tile`=128: this model sees pieces of 16 pixels alone"):
         Restorer(model, "cpu", tile=128)
     outcome = command(
         "denoise", picture(), tmp_path / "out.png", "--noise", 0.1, "--model", model, "--tile", 128

@@ -27,11 +27,12 @@ from restore.diffusion.denoiser import (
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Predictor, PredictorConfig
 from restore.errors import BadArgument, UnreadableInput
-from restore.methods import settings
-from restore.methods.registry import METHODS, Run
-from restore.methods.settings import Defaults, Options, settings_for
+from restore.methods import METHODS
+from restore.methods.run import Run
+from restore.methods.settings import Defaults, Knowledge, Options, settings_for
 from restore.restorer import Restorer
 from restore.runtime.tiles import TiledDenoiser, TiledPredictor
+from restore.tasks import KINDS, TASKS, SuperResolution
 from restore.training.checkpoint import export_model, load_state, write_model
 from restore.training.degradations import Mixture
 from restore.training.log import read_log
@@ -220,12 +221,19 @@ def test_one_step_is_the_predictor_s_answer_fitted_to_the_file(
     assert constant.seen[0].picture.shape[-2:] == result.shape[:2]
 
 
+def begin_at_prediction(
+    monkeypatch: pytest.MonkeyPatch, kind: str, method: str, own: Defaults
+) -> None:
+    """Have a method use these settings with a predictor."""
+    found = METHODS[method]
+    changed = replace(found, with_predictor={**found.with_predictor, kind: own})
+    monkeypatch.setitem(METHODS, method, changed)
+
+
 def test_one_step_keeps_known_pixels_and_fills_with_the_answer(
     restorer: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        settings._PREDICTED_DEFAULTS, ("inpaint", "one-step"), Defaults(steps=1, predicted=0.0)
-    )
+    begin_at_prediction(monkeypatch, "inpaint", "one-step", Defaults(steps=1, predicted=0.0))
     restorer.denoiser.predictor = Constant(0.5)
     picture = np.full((16, 16, 3), 0.2, np.float32)
     mask = np.zeros((16, 16), bool)
@@ -254,8 +262,8 @@ def test_sr3_is_shown_the_prediction_where_it_was_trained_so(restorer: Restorer)
         return Prediction(torch.zeros_like(x), x / sigma)
 
     picture = torch.rand(1, 3, 8, 8)
-    problem = restorer.problem("sr", picture, {"scale": 2.0})
-    _, own = settings_for("sr", Options("sr3", 2), predictor=True)
+    problem = restorer.problem(SuperResolution(2.0), picture)
+    _, own = settings_for(KINDS["sr"], Options("sr3", 2), Knowledge(predictor=True))
     denoiser = restorer.denoiser
     denoiser.predictor = Constant(0.25)
     for source, value in (("degraded", None), ("predicted", 0.25)):
@@ -263,17 +271,19 @@ def test_sr3_is_shown_the_prediction_where_it_was_trained_so(restorer: Restorer)
         seen.clear()
         run = Run(denoiser, problem, own, torch.Generator(), None)
         denoiser._predict = network
-        METHODS["sr3"](run)
+        METHODS["sr3"].solve(run)
         shown = seen[0].picture
         assert (value is not None) == torch.equal(shown, torch.full_like(shown, value or 0.0))
         assert seen[0].known.unique().tolist() == [1]
 
 
 def test_settings_begin_at_the_prediction_only_with_a_predictor() -> None:
-    assert settings_for("sr", Options("one-step"), predictor=True)[1].predicted
-    assert settings_for("sr", Options("sr3", samples=4), predictor=True)[1].predicted
-    assert settings_for("sr", Options("one-step"))[1].predicted is None
-    assert settings_for("sr", Options("ddrm", samples=4), predictor=True)[1].predicted is None
+    known = Knowledge(predictor=True)
+    sr = KINDS["sr"]
+    assert settings_for(sr, Options("one-step"), known)[1].predicted
+    assert settings_for(sr, Options("sr3", samples=4), known)[1].predicted
+    assert settings_for(sr, Options("one-step"))[1].predicted is None
+    assert settings_for(sr, Options("ddrm", samples=4), known)[1].predicted is None
 
 
 def test_noisy_measurements_go_another_way(restorer: Restorer) -> None:
@@ -284,17 +294,17 @@ def test_noisy_measurements_go_another_way(restorer: Restorer) -> None:
         restorer.sr(picture, 2, noise=noise, method="one-step")
         assert len(constant.seen) == count
     both = torch.rand(2, 3, 8, 8)
-    problem = restorer.problem("sr", both, {"scale": 2.0, "noise": [0.01, 0.03]})
-    _, own = settings_for("sr", Options("one-step"), predictor=True)
-    walks = Run(restorer.denoiser, problem, own, torch.Generator(), None).walks
-    assert walks[0] != walks[1]
+    problem = restorer.problem(SuperResolution(2.0, noise=[0.01, 0.03]), both)
+    _, own = settings_for(KINDS["sr"], Options("one-step"), Knowledge(predictor=True))
+    trajectories = Run(restorer.denoiser, problem, own, torch.Generator(), None).trajectories
+    assert trajectories[0] != trajectories[1]
 
 
 def test_sr3_takes_fewer_steps_from_the_prediction(restorer: Restorer) -> None:
     restorer.denoiser.predictor = Constant(0.5)
     picture = torch.rand(1, 3, 8, 8)
     steps = [
-        restorer.run("sr", picture, {"scale": 2.0, "noise": n}, method="sr3").report.steps
+        restorer.run(SuperResolution(2.0, noise=n), picture, method="sr3").report.steps
         for n in (0.0, 0.05)
     ]
     assert steps == [10, 20]
@@ -538,7 +548,7 @@ def test_methods_begin_at_the_prediction(
 ) -> None:
     """At so little noise that the first thing that the network sees is the prediction."""
     own = Defaults(steps=2, highest=0.02, predicted=0.02)
-    monkeypatch.setitem(settings._PREDICTED_DEFAULTS, (task, method), own)
+    begin_at_prediction(monkeypatch, task, method, own)
     restorer.denoiser.predictor = Constant(0.5)
     restorer.denoiser.config = replace(MODEL, condition_picture="predicted")
     seen: list[tuple[Tensor, Condition | None]] = []
@@ -557,7 +567,7 @@ def test_methods_begin_at_the_prediction(
         "deblur": {"kernel": "motion:5:30", "noise": 0.01},
         "inpaint": {"mask": mask},
     }
-    result = restorer.run(task, picture, arguments[task], method=method).mean
+    result = restorer.run(TASKS[task](**arguments[task]), picture, method=method).mean
     assert result.shape[-2:] == ((48, 64) if task == "sr" else (24, 32))
     x, condition = seen[0]
     if method == "sr3":

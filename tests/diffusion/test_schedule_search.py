@@ -23,6 +23,7 @@ from restore.evaluate.protocol import Settings, degraded
 from restore.evaluate.tune import Request, read_levels, tune
 from restore.methods.settings import Options, settings_for
 from restore.solvers import sr3
+from restore.tasks import KINDS, SuperResolution
 
 SCHEDULE = NoiseSchedule.named("linear")
 OPTIMUM = Levels(highest=7.0, lowest=0.03, rho=4.0, eta=0.55)
@@ -133,8 +134,8 @@ def test_sr3_walks_down_the_levels(restorer, image, monkeypatch):
         seen.append((sigmas, options["eta"]))
         return sr3(denoise, condition, sigmas, **options)
 
-    monkeypatch.setattr("restore.methods.registry.sr3", watched)
-    report = restorer.run("sr", image, {"scale": 2, "noise": 0}, levels=(5, 1, 0.2), eta=0.4).report
+    monkeypatch.setattr("restore.methods.sr3.sr3", watched)
+    report = restorer.run(SuperResolution(2, noise=0), image, levels=(5, 1, 0.2), eta=0.4).report
     assert seen == [([5.0, 1.0, 0.2, 0.0], 0.4)]
     assert (report.method, report.steps) == ("sr3", 3)
 
@@ -147,19 +148,19 @@ def test_the_levels_of_its_grid_change_nothing(restorer, image):
 
 
 def test_few_steps_of_super_resolution_are_those_that_were_found():
-    _, few = settings_for("sr", Options("sr3", 10))
+    _, few = settings_for(KINDS["sr"], Options("sr3", 10))
     assert (len(few.sigmas), few.steps) == (10, 10)
     assert few.eta < 1
-    assert settings_for("sr", Options("sr3", 5))[1].sigmas[0] < few.sigmas[0]
-    assert len(settings_for("sr", Options("sr3", 7))[1].sigmas) == 7
-    assert settings_for("sr", Options("sr3", 10, 0.9))[1].eta == 0.9
+    assert settings_for(KINDS["sr"], Options("sr3", 5))[1].sigmas[0] < few.sigmas[0]
+    assert len(settings_for(KINDS["sr"], Options("sr3", 7))[1].sigmas) == 7
+    assert settings_for(KINDS["sr"], Options("sr3", 10, 0.9))[1].eta == 0.9
     for task, options in (
         ("sr", {"steps": 11}),
         ("sr", {}),
         ("deblur", {"steps": 10}),
         ("sr", {"steps": 10, "sampler": "ddim"}),
     ):
-        assert settings_for(task, Options("sr3", **options))[1].sigmas == ()
+        assert settings_for(KINDS[task], Options("sr3", **options))[1].sigmas == ()
 
 
 @pytest.mark.parametrize(
@@ -170,12 +171,12 @@ def test_few_steps_of_super_resolution_are_those_that_were_found():
         ({"levels": (math.inf, 1.0)}, "must be falling numbers above 0"),
         ({"levels": (math.nan,)}, "must be falling numbers above 0"),
         ({"levels": ()}, "must be falling numbers above 0"),
-        ({"levels": (2.0, 1.0), "steps": 3}, "--steps 3: there are 2 --levels"),
+        ({"levels": (2.0, 1.0), "steps": 3}, "`steps`=3: there are 2 `levels`"),
         (
             {"levels": (2.0, 1.0), "method": "ddrm"},
-            "are of --method sr3 and its own sampler, not of ddrm",
+            "are for `method`=sr3 and its own sampler, not for ddrm",
         ),
-        ({"levels": (2.0, 1.0), "sampler": "ddim"}, "not of ddim"),
+        ({"levels": (2.0, 1.0), "sampler": "ddim"}, "not for ddim"),
     ],
 )
 def test_levels_that_cannot_be_used(restorer, image, options, message):
@@ -317,7 +318,7 @@ def test_an_ended_search_goes_on(photographs, tmp_path, monkeypatch, few):
 def test_a_file_of_another_search_stays(photographs, tmp_path, few):
     out = tmp_path / "found.json"
     out.write_text('{"levels": [3.0]}')
-    with pytest.raises(FileAccess, match="exists already; pass --overwrite"):
+    with pytest.raises(FileAccess, match="exists already; pass `overwrite`"):
         tune(quick(photographs), out, halvings=0)
     assert out.read_text() == '{"levels": [3.0]}'
     tune(quick(photographs, count=1), out, overwrite=True, halvings=0)

@@ -32,7 +32,8 @@ from restore.methods.settings import Options
 from restore.metrics import quality
 from restore.report.html import CROP_RIM
 from restore.restorer import check
-from restore.tasks import problem as tasks
+from restore.tasks import SuperResolution
+from restore.tasks.problem import QUANTISATION_NOISE
 
 SIDE = 48
 CLASSICAL_ONLY = {"methods": ("bicubic", "lanczos")}
@@ -114,9 +115,9 @@ def test_the_seed_and_the_steps_reach_the_samplers(folder, monkeypatch):
     taken = []
     sound = run.Restorer.run
 
-    def spy(self, task, image, arguments, **options):
+    def spy(self, task, image, **options):
         taken.append((options.get("method"), options.get("steps"), options.get("seed")))
-        return sound(self, task, image, arguments, **options)
+        return sound(self, task, image, **options)
 
     monkeypatch.setattr(run.Restorer, "run", spy)
     evaluate(
@@ -138,7 +139,7 @@ def test_noise_has_the_stated_size_and_the_measurement_8_bits():
 def test_the_scale_gives_the_truth_its_size_back(scale, size):
     case = case_of("sr", size, scale=scale)
     low = torch.from_numpy(case.photo).permute(2, 0, 1)[None]
-    problem = tasks.super_resolution(low, scale)
+    problem = SuperResolution(scale).problem(low)
     assert problem.operator.input_shape[1:] == case.size
     assert size - scale - 0.5 <= case.size[0] <= size
     x = torch.rand(1, 3, *case.size)
@@ -260,19 +261,19 @@ def test_sums_of_pixels_are_not_rounded():
     ("task", "options", "told"),
     [
         ("sr", {}, 0.0),
-        ("deblur", {"noise": 0.0}, tasks.QUANTISATION_NOISE),
+        ("deblur", {"noise": 0.0}, QUANTISATION_NOISE),
         ("deblur", {"noise": 0.02}, 0.02),
         ("solve", {"operator": "jpeg:20"}, None),
         ("solve", {"operator": "jpeg:20", "noise": 0.1}, 0.1),
-        ("solve", {"operator": "blur:gaussian:1"}, tasks.QUANTISATION_NOISE),
+        ("solve", {"operator": "blur:gaussian:1"}, QUANTISATION_NOISE),
         ("solve", {"operator": "down:area:2"}, None),
         ("solve", {"operator": "down:area:2", "noise": 0.1}, 0.1),
     ],
 )
 def test_the_noise_that_methods_are_told(task, options, told):
     case = case_of(task, **options)
-    assert case.arguments["noise"] == told
-    check(task, {k: v for k, v in case.arguments.items() if k != "size"}, Options())
+    assert case.task.noise == told
+    check(case.task, Options())
 
 
 # The methods
@@ -325,7 +326,7 @@ ALL_CASES = [
 def test_every_task_has_the_methods_that_suit(
     task, options, methods, folder, not_installed, monkeypatch
 ):
-    monkeypatch.setattr(classical.baselines, "WIENER_ROUNDS", 3)
+    monkeypatch.setattr(classical.classical, "WIENER_ROUNDS", 3)
     result = evaluate(folder, Settings(task, size=40, count=1, steps=1, **options))
     assert result.methods == methods
     assert result.failures == result.skipped == []
@@ -338,11 +339,11 @@ def test_every_task_has_the_methods_that_suit(
 def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
     with pytest.raises(
         BadArgument,
-        match=r"--methods wiener: does not suit down:bicubic:4; these do: bicubic, lanczos",
+        match=r"`methods`=wiener: does not suit down:bicubic:4; these do: bicubic, lanczos",
     ):
         evaluate(folder, Settings("sr", methods=("wiener",)))
     with pytest.raises(
-        BadArgument, match=r"--methods ddrm: does not suit blur:motion:5:30:boundary=zero"
+        BadArgument, match=r"`methods`=ddrm: does not suit blur:motion:5:30:boundary=zero"
     ):
         evaluate(
             folder, Settings("solve", operator="blur:motion:5:30:boundary=zero", methods=("ddrm",))
@@ -352,7 +353,7 @@ def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
 def test_an_unknown_method_is_refused_before_any_work(folder, monkeypatch):
     monkeypatch.setattr(run, "read_photo", None)
     with pytest.raises(
-        BadArgument, match=r"--methods bicubik: unknown; there are input, bicubic.*one-step"
+        BadArgument, match=r"`methods`=bicubik: unknown; there are input, bicubic.*one-step"
     ):
         evaluate(folder, Settings("sr", methods=("bicubic", "bicubik")))
 
@@ -376,7 +377,7 @@ def test_bm3d_denoises():
 
 
 def test_a_method_that_fails_does_not_end_the_run(folder, monkeypatch):
-    sound = classical.baselines.upscale
+    sound = classical.classical.upscale
 
     def fragile(image, size, kernel):
         if kernel == "lanczos" and np.array_equal(
@@ -385,7 +386,7 @@ def test_a_method_that_fails_does_not_end_the_run(folder, monkeypatch):
             raise ZeroDivisionError("no such number")
         return sound(image, size, kernel)
 
-    monkeypatch.setattr(classical.baselines, "upscale", fragile)
+    monkeypatch.setattr(classical.classical, "upscale", fragile)
     result = evaluate(folder, Settings("sr", **CLASSICAL_ONLY))
     assert result.failures == [("b.png", "lanczos", "no such number")]
     assert {method: len(of) for method, of in result.by_method().items()} == {
@@ -505,7 +506,7 @@ def test_a_file_that_exists_is_refused_before_any_work(folder, tmp_path, monkeyp
     target = tmp_path / "out.json"
     target.write_text("mine")
     monkeypatch.setattr(run, "Restorer", None)
-    with pytest.raises(FileAccess, match=r"out\.json: exists already; pass --overwrite"):
+    with pytest.raises(FileAccess, match=r"out\.json: exists already; pass `overwrite`"):
         evaluate(folder, Settings("sr"), Outputs(json=target))
     assert target.read_text() == "mine"
     evaluate(folder, Settings("sr", **CLASSICAL_ONLY), Outputs(json=target, overwrite=True))
@@ -660,10 +661,15 @@ def test_bad_pictures_among_good_ones_are_named_skipped_and_counted(folder, tmp_
     (folder / "empty.jpg").write_bytes(b"")
     piece((20, 20)).save(folder / "small.png")
     path = tmp_path / "out.json"
+    settings = Settings("sr", size=32, **CLASSICAL_ONLY)
+
+    def words(text: str) -> str:
+        return text.replace("`size`=", "--size ")
+
     with pytest.raises(
         SomeFailed, match=r"3 of 5 pictures skipped: broken\.png, empty\.jpg, small\.png"
     ) as failed:
-        command(folder, Settings("sr", size=32, **CLASSICAL_ONLY), Outputs(json=path), quiet=True)
+        command(folder, settings, Outputs(json=path), quiet=True, wording=words)
     assert failed.value.exit_code == 10
     table = capsys.readouterr().out
     assert "2 pictures of photos" in table
@@ -689,7 +695,7 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
             raise KeyboardInterrupt
         return np.zeros((*size, 3), np.float32)
 
-    monkeypatch.setattr(classical.baselines, "upscale", upscale)
+    monkeypatch.setattr(classical.classical, "upscale", upscale)
     with pytest.raises(KeyboardInterrupt):
         command(
             folder,
@@ -704,34 +710,34 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings("enlarge"), "--task enlarge: unknown; use sr, inpaint"),
-        (Settings("sr", scale=1), "--scale 1: must be above 1"),
-        (Settings("sr", kernel="gaussian:2"), "--kernel gaussian:2: unknown; use"),
+        (Settings("enlarge"), "`task`=enlarge: unknown; use sr, inpaint"),
+        (Settings("sr", scale=1), "`scale`=1: must be above 1"),
+        (Settings("sr", kernel="gaussian:2"), "`kernel`=gaussian:2: unknown; use"),
         (
             Settings("denoise", scale=2),
-            "--scale: the task denoise has no such option; it is for sr",
+            "`scale`: the task denoise has no such option; it is for sr",
         ),
         (
             Settings("sr", operator="gray"),
-            "--operator: the task sr has no such option; it is for solve",
+            "`operator`: the task sr has no such option; it is for solve",
         ),
-        (Settings("deblur", kernel="gausian:2"), "--kernel"),
-        (Settings("deblur", boundary="torus"), "--boundary torus: unknown; use"),
-        (Settings("denoise", noise=0), "--noise 0: denoising needs noise"),
-        (Settings("sr", noise=2), "--noise 2"),
-        (Settings("solve"), "--operator is missing"),
-        (Settings("solve", operator="blurr:3"), "--operator.*unknown operator 'blurr'"),
-        (Settings("inpaint"), "--mask is missing"),
+        (Settings("deblur", kernel="gausian:2"), "`kernel`"),
+        (Settings("deblur", boundary="torus"), "`boundary`=torus: unknown; use"),
+        (Settings("denoise", noise=0), "`noise`=0: denoising needs noise"),
+        (Settings("sr", noise=2), "`noise`=2"),
+        (Settings("solve"), "`operator` is missing"),
+        (Settings("solve", operator="blurr:3"), "`operator`.*unknown operator 'blurr'"),
+        (Settings("inpaint"), "`mask` is missing"),
         (
             Settings("inpaint", mask="randon:0.5"),
-            "--mask randon:0.5: no such file or folder, and as a description",
+            "`mask`=randon:0.5: no such file or folder, and as a description",
         ),
-        (Settings("inpaint", mask="none.png"), "--mask none.png: no such file or folder"),
+        (Settings("inpaint", mask="none.png"), "`mask`=none.png: no such file or folder"),
         (Settings("inpaint", mask="box:3+gray"), "more than a mask"),
-        (Settings("sr", size=-1), "--size -1"),
-        (Settings("sr", count=0), "--count 0"),
-        (Settings("sr", seed=-1), "--seed -1"),
-        (Settings("sr", steps=0), "--steps 0"),
+        (Settings("sr", size=-1), "`size`=-1"),
+        (Settings("sr", count=0), "`count`=0"),
+        (Settings("sr", seed=-1), "`seed`=-1"),
+        (Settings("sr", steps=0), "`steps`=0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_any_work(

@@ -34,6 +34,7 @@ from restore.runtime.budget import BATCH_PIXELS, SOLVER_BYTES, Budget
 from restore.runtime.progress import Progress
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS
+from restore.tasks import Denoising, Inpainting, Task
 
 SIZE = (24, 16)
 ORDER = ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png"]
@@ -342,9 +343,7 @@ def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, to
     """
     names = [f"{index}.png" for index in range(8)]
     jobs = [Job(Path("in", name), Path("out", name)) for name in names]
-    order = Order(
-        Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"), batch=3
-    )
+    order = Order(Work(Denoising(0.1), Options(steps=2)), Model("default", "cpu"), batch=3)
     read = [
         order.read({"index": index, "value": pickle.dumps(job)}) for index, job in enumerate(jobs)
     ]
@@ -368,7 +367,7 @@ def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None
         raise Unavailable("no model here")
 
     monkeypatch.setattr("restore.jobs.ray_engine.Restorer", no_model)
-    order = Order(Work("denoise", {"noise": 0.1}, Options(steps=2)), Model("default", "cpu"))
+    order = Order(Work(Denoising(0.1), Options(steps=2)), Model("default", "cpu"))
     actor = Actor(order)
     unreadable = order.read(
         {"index": 0, "value": pickle.dumps(Job(Path("in/4.png"), Path("out/4.png")))}
@@ -388,31 +387,29 @@ def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None
 # Which go together, and how many
 
 
+MASK = np.eye(16, 24, dtype=bool)
+# stands for an operator that cannot be read
+UNREADABLE = 7
+
+
 def loaded(
-    size=(16, 24), channels=3, *, alpha=False, measurement=None, **arguments: object
+    size=(16, 24), channels=3, *, alpha=False, measurement=None, **options: object
 ) -> Loaded:
     pixels = np.zeros((*size, channels), np.uint8)
     opacity = np.ones(size, np.uint8) if alpha else None
-    arguments = {"noise": 0.1, **arguments}
-    return Loaded(
-        Photo(pixels, alpha=opacity), pixels, arguments, measurement, Fingerprint(0, 0, "")
-    )
+    task = Inpainting(**{"mask": MASK[::-1], "noise": 0.1, **options})
+    return Loaded(Photo(pixels, alpha=opacity), pixels, task, measurement, Fingerprint(0, 0, ""))
 
 
 def batches(count: int = 5, wanted: int | None = None) -> Batches:
-    def pictures_at_once(
-        task: str, size: tuple[int, int], arguments: dict, wanted: int | None
-    ) -> int:
-        if "bad" in arguments:
-            raise BadArgument("--operator: cannot be read")
+    def pictures_at_once(task: Task, size: tuple[int, int], wanted: int | None) -> int:
+        if task.dilate == UNREADABLE:
+            raise BadArgument("`operator`: cannot be read")
         return min(count, wanted or count)
 
     fake = SimpleNamespace(pictures_at_once=pictures_at_once, device=torch.device("cpu"))
-    work = Work("denoise", {"noise": 0.1}, Options())
+    work = Work(Denoising(0.1), Options())
     return Batches(work, fake, wanted, Progress(1, quiet=True), lambda text: None)
-
-
-MASK = np.eye(16, 24, dtype=bool)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +438,9 @@ def test_how_many_go_together() -> None:
     assert batches(wanted=3).most(loaded()) == 3
     assert batches().most(loaded(alpha=True)) == 1
     assert batches().most(loaded(measurement=Measurement(torch.zeros(3, 16, 24)))) == 1
-    assert batches().most(loaded(bad=True)) == 1, "the picture itself is the one that fails"
+    assert batches().most(loaded(dilate=UNREADABLE)) == 1, (
+        "the picture itself is the one that fails"
+    )
 
 
 @pytest.mark.parametrize("memory", [10**8, 10**9, 10**10, 10**11])
@@ -533,19 +532,17 @@ def restorer(loaded_once) -> Restorer:
 def test_pictures_of_any_kind_come_back_as_that_kind(restorer: Restorer) -> None:
     first, second = (np.asarray(piece(SIZE, crop)) for crop in "ab")
     pictures = [Image.fromarray(first), Image.fromarray(second).convert("L")]
-    found = restorer.run_together("denoise", pictures, {"noise": 0.1})
+    found = restorer.run_together(Denoising(0.1), pictures)
     assert [result.mean.mode for result in found] == ["RGB", "L"]
     assert [result.report.noise for result in found] == pytest.approx([0.1, 0.1])
 
 
 def test_pictures_that_do_not_go_together_are_refused(restorer: Restorer) -> None:
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together(
-            "denoise", [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], {"noise": 0.1}
-        )
+        restorer.run_together(Denoising(0.1), [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)])
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together("denoise", [torch.zeros(4, 8, 8)] * 2, {"noise": 0.1})
+        restorer.run_together(Denoising(0.1), [torch.zeros(4, 8, 8)] * 2)
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together("denoise", [torch.zeros(2, 3, 8, 8)] * 2, {"noise": 0.1})
+        restorer.run_together(Denoising(0.1), [torch.zeros(2, 3, 8, 8)] * 2)
     with pytest.raises(BadArgument, match="--noise 2"):
-        restorer.run_together("denoise", [torch.zeros(3, 8, 8)] * 2, {"noise": 2})
+        restorer.run_together(Denoising(2), [torch.zeros(3, 8, 8)] * 2)

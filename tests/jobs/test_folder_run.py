@@ -18,6 +18,7 @@ from support.pictures import files
 import cli
 from restore.jobs.run import Request, Run
 from restore.methods.settings import Options
+from restore.tasks import Denoising
 
 DENOISE = ("--noise", 0.1)
 LONG = 90.0
@@ -317,7 +318,7 @@ def test_a_folder_does_not_fit_through_a_pipe(command, picture, tmp_path) -> Non
 def test_a_file_that_vanishes_does_not_end_the_run(picture, tmp_path, capsys) -> None:
     picture("in/a.png")
     picture("in/b.png")
-    run = Run(Request("denoise", tmp_path / "in", tmp_path / "out", {"noise": 0.1}, Options()))
+    run = Run(Request(Denoising(0.1), tmp_path / "in", tmp_path / "out", Options()))
     plan = run.plan()
     (tmp_path / "in" / "a.png").unlink()
     assert run._through(plan) == [str(tmp_path / "in" / "a.png")]

@@ -21,6 +21,8 @@ from torch import Tensor
 import restore
 import restore.restorer
 from restore.errors import BadArgument
+from restore.tasks import TASKS as RECORDS
+from restore.tasks import SuperResolution
 
 WIDTH = 13
 HEIGHT = 9
@@ -315,7 +317,7 @@ def test_an_error_in_the_callback_reaches_the_caller():
 
 def test_report():
     result = restore.Restorer(device="cpu").run(
-        "sr", array_of(3, "uint8"), {"scale": 2}, steps=3, method="ddrm", seed=4
+        SuperResolution(2), array_of(3, "uint8"), steps=3, method="ddrm", seed=4
     )
     report = result.report
     assert isinstance(result, restore.Result)
@@ -368,8 +370,10 @@ def crops(count: int = 3) -> Tensor:
 )
 def test_a_batch_is_its_pictures_one_by_one(exact, task, arguments, options):
     batch = crops()
-    together = exact.run(task, batch, arguments, **options).mean
-    alone = torch.stack([exact.run(task, picture, arguments, **options).mean for picture in batch])
+    together = exact.run(RECORDS[task](**arguments), batch, **options).mean
+    alone = torch.stack(
+        [exact.run(RECORDS[task](**arguments), picture, **options).mean for picture in batch]
+    )
     assert (alone[0] - alone[1]).abs().mean() > 0.05
     torch.testing.assert_close(together, alone, atol=2e-4, rtol=0)
 

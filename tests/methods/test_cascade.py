@@ -16,12 +16,12 @@ from PIL import Image
 from support.pictures import files, piece
 from torch import Tensor
 
-import restore.cascade
 from restore import Restorer
-from restore.cascade import LARGEST_FACTOR, NOISE, split, take_cascade
 from restore.errors import BadArgument
-from restore.methods.registry import METHODS
+from restore.methods import METHODS
 from restore.restorer import Samples
+from restore.tasks import SuperResolution
+from restore.tasks.cascade import LARGEST_FACTOR, read_cascade, split
 
 WIDTH = 9
 HEIGHT = 7
@@ -60,10 +60,9 @@ def photograph(width: int = WIDTH, height: int = HEIGHT) -> Tensor:
     ],
 )
 def test_factors(scale, written, factors):
-    cascade, others = take_cascade({"scale": scale, "noise": 0.1, "cascade": written})
+    cascade = read_cascade(scale, written, None)
     assert cascade.factors == pytest.approx(factors)
     assert cascade.noise is None
-    assert others == {"scale": scale, "noise": 0.1}
 
 
 @given(st.floats(1.01, 16))
@@ -79,26 +78,26 @@ def test_automatic_factors_make_the_scale(scale):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": 4, "cascade": "4x4"}, "enlarges by 16 in all, and --scale says 4"),
-        ({"scale": 4, "cascade": (2, 3)}, "--cascade 2,3: enlarges by 6"),
+        ({"scale": 4, "cascade": "4x4"}, "enlarges by 16 in all, and `scale` says 4"),
+        ({"scale": 4, "cascade": (2, 3)}, "`cascade`=2,3: enlarges by 6"),
         ({"scale": 4, "cascade": "1x4"}, "must be factors above 1"),
         ({"scale": 4, "cascade": "2xx2"}, "must be factors above 1 joined by x or commas"),
         ({"scale": 4, "cascade": "nan"}, "must be factors above 1"),
-        ({"scale": 4, "cascade": "twice"}, "--cascade twice: must be factors"),
+        ({"scale": 4, "cascade": "twice"}, "`cascade`=twice: must be factors"),
         ({"scale": 4, "cascade": ""}, "must be factors"),
         ({"scale": 4, "cascade": ()}, "must be factors"),
-        ({"scale": 4, "cascade": 4}, "--cascade 4: must be factors"),
+        ({"scale": 4, "cascade": 4}, "`cascade`=4: must be factors"),
         (
             {"scale": 4, "cascade": "2x2", "cascade_noise": -0.1},
-            "--cascade-noise -0.1: must be a standard deviation",
+            "`cascade_noise`=-0.1: must be a standard deviation",
         ),
-        ({"scale": 4, "cascade": "2x2", "cascade_noise": math.nan}, "--cascade-noise nan"),
-        ({"scale": 4, "cascade_noise": 0.1}, "give --cascade, too"),
+        ({"scale": 4, "cascade": "2x2", "cascade_noise": math.nan}, "`cascade_noise`=nan"),
+        ({"scale": 4, "cascade_noise": 0.1}, "give `cascade`, too"),
     ],
 )
 def test_what_cannot_be_used(restorer, arguments, message):
     with pytest.raises(BadArgument, match=message):
-        restorer.run("sr", photograph(), {"noise": 0, **arguments})
+        restorer.run(SuperResolution(noise=0, **arguments), photograph())
 
 
 # --- one stage is no cascade
@@ -110,11 +109,9 @@ def test_what_cannot_be_used(restorer, arguments, message):
 )
 def test_one_stage_is_the_direct_way(restorer, options):
     steps = {} if options["method"] == "one-step" else {"steps": 2}
-    direct = restorer.run(
-        "sr", photograph(), {"scale": 3, "noise": 0.01}, seed=3, **steps, **options
-    )
+    direct = restorer.run(SuperResolution(3, noise=0.01), photograph(), seed=3, **steps, **options)
     staged = restorer.run(
-        "sr", photograph(), {"scale": 3, "noise": 0.01, "cascade": "3"}, seed=3, **steps, **options
+        SuperResolution(3, noise=0.01, cascade="3"), photograph(), seed=3, **steps, **options
     )
     assert all(torch.equal(a, b) for a, b in zip(direct.samples, staged.samples, strict=True))
     assert staged.report.consistency == direct.report.consistency
@@ -137,11 +134,9 @@ def test_one_stage_is_the_direct_way(restorer, options):
 )
 def test_explains_the_input_at_the_size_of_the_direct_way(restorer, scale, cascade, options):
     picture = photograph()
-    result = restorer.run(
-        "sr", picture, {"scale": scale, "noise": 0.0, "cascade": cascade}, **options
-    )
+    result = restorer.run(SuperResolution(scale, noise=0.0, cascade=cascade), picture, **options)
     assert result.mean.shape == (1, 3, round(HEIGHT * scale), round(WIDTH * scale))
-    whole = restorer.problem("sr", picture, {"scale": scale, "noise": 0.0})
+    whole = restorer.problem(SuperResolution(scale, noise=0.0), picture)
     misfit = (whole.operator.A(result.mean) - picture).square().mean().sqrt()
     assert misfit < 1e-3
     assert result.report.consistency == pytest.approx(float(misfit), abs=1e-5)
@@ -150,18 +145,21 @@ def test_explains_the_input_at_the_size_of_the_direct_way(restorer, scale, casca
 
 def test_without_the_last_projection_it_would_not(restorer, monkeypatch):
     arguments = {"scale": 4, "noise": 0.0, "cascade": "2x2"}
-    explained = restorer.run("sr", photograph(), arguments, steps=2).report.consistency
-    monkeypatch.setattr(restore.cascade, "project", lambda operator, estimate, y, noise: estimate)
-    assert restorer.run("sr", photograph(), arguments, steps=2).report.consistency > 5 * explained
+    explained = restorer.run(SuperResolution(**arguments), photograph(), steps=2).report.consistency
+    monkeypatch.setattr(
+        "restore.methods.cascade.project", lambda operator, estimate, y, noise: estimate
+    )
+    assert (
+        restorer.run(SuperResolution(**arguments), photograph(), steps=2).report.consistency
+        > 5 * explained
+    )
 
 
 def test_a_noisy_input_is_explained_to_within_its_noise(restorer):
     noisy = photograph(24, 20) + 0.05 * torch.randn(
         1, 3, 20, 24, generator=torch.Generator().manual_seed(0)
     )
-    result = restorer.run(
-        "sr", noisy.clamp(0, 1), {"scale": 4, "noise": 0.05, "cascade": "2x2"}, steps=5
-    )
+    result = restorer.run(SuperResolution(4, noise=0.05, cascade="2x2"), noisy.clamp(0, 1), steps=5)
     assert 0.01 < result.report.consistency < 0.075
     assert result.report.noise == pytest.approx(0.05)
 
@@ -182,9 +180,8 @@ def stages(restorer: Restorer, monkeypatch, **options) -> list[tuple]:
 
     monkeypatch.setattr(restorer, "solve_problem", watched)
     restorer.run(
-        "sr",
+        SuperResolution(4, noise=0.02, **options.pop("arguments")),
         photograph(20, 16),
-        {"scale": 4, "noise": 0.02, **options.pop("arguments")},
         steps=2,
         **options,
     )
@@ -204,12 +201,13 @@ def test_a_stage_takes_the_noised_result_of_the_one_before(restorer, monkeypatch
 
 
 def test_the_noise_is_that_of_the_method(restorer):
-    assert set(NOISE) == set(METHODS)
-    for method, noise in NOISE.items():
+    for method, record in METHODS.items():
         steps = {"steps": 1} if method == "one-step" else {"steps": 2}
         cascade = {"scale": 4, "noise": 0, "cascade": "2x2"}
-        report = restorer.run("sr", photograph(), cascade, method=method, **steps).report
-        assert report.cascade.noise == noise
+        report = restorer.run(
+            SuperResolution(**cascade), photograph(), method=method, **steps
+        ).report
+        assert report.cascade.noise == record.stage_noise > 0
 
 
 def test_the_network_of_sr3_is_shown_the_result_itself(restorer, monkeypatch):
@@ -247,11 +245,7 @@ def test_the_seed_decides(restorer):
 def test_steps_are_counted_over_all_stages(restorer):
     steps = []
     result = restorer.run(
-        "sr",
-        photograph(),
-        {"scale": 6, "noise": 0, "cascade": "auto"},
-        steps=3,
-        callback=steps.append,
+        SuperResolution(6, noise=0, cascade="auto"), photograph(), steps=3, callback=steps.append
     )
     assert [step.index for step in steps] == list(range(6))
     assert {step.steps for step in steps} == {6}
@@ -284,7 +278,7 @@ def test_the_command(command, picture):
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
     assert (record["cascade"], record["steps"]) == (
-        {"factors": [2.0, 2.0], "noise": NOISE["ddrm"]},
+        {"factors": [2.0, 2.0], "noise": METHODS["ddrm"].stage_noise},
         4,
     )
     assert (record["width"], record["height"]) == (40, 32)

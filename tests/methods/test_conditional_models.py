@@ -15,8 +15,9 @@ from torch import Tensor
 from pretrained import layouts
 from restore.diffusion.denoiser import Condition, enlarged
 from restore.errors import BadArgument
-from restore.methods.settings import Options, settings_for
+from restore.methods.settings import Knowledge, Options, settings_for
 from restore.restorer import Restorer
+from restore.tasks import KINDS, SuperResolution
 
 PICTURE = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(0))
 LARGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -51,19 +52,19 @@ def test_super_resolution_goes_by_sr3(restorer, monkeypatch) -> None:
         return call(self, x, sigma, condition)
 
     monkeypatch.setattr(type(restorer.denoiser), "__call__", watched)
-    result = restorer.run("sr", PICTURE, {"scale": 8}, steps=3)
+    result = restorer.run(SuperResolution(8), PICTURE, steps=3)
     assert (result.report.method, result.report.steps) == ("sr3", 3)
     assert result.mean.shape == (1, 3, 32, 48)
     torch.testing.assert_close(seen[0].picture, 2 * enlarged(PICTURE, (32, 48), "pil-bicubic") - 1)
-    restorer.run("sr", PICTURE, {"scale": 8}, steps=3, sampler="dpmpp-2m")
+    restorer.run(SuperResolution(8), PICTURE, steps=3, sampler="dpmpp-2m")
 
 
 def test_another_factor_is_refused_with_the_right_one(restorer) -> None:
     with pytest.raises(
-        BadArgument, match=r"--scale 4: this model was trained to enlarge 8 times.*use --scale 8"
+        BadArgument, match=r"`scale`=4: this model was trained to enlarge 8 times.*use `scale`=8"
     ):
         restorer.sr(PICTURE, scale=4)
-    with pytest.raises(BadArgument, match="--scale 8"):
+    with pytest.raises(BadArgument, match="`scale`=8"):
         restorer.solve(LARGE, "down:bicubic:2")
     assert restorer.solve(LARGE[..., :4, :4], "down:bicubic:8", steps=2).shape == (1, 3, 32, 32)
 
@@ -75,7 +76,7 @@ def test_other_tasks_and_methods_are_refused_with_the_reason(
         BadArgument, match="trained for super-resolution alone, which is not denoise"
     ):
         restorer.denoise(LARGE, 0.1)
-    with pytest.raises(BadArgument, match=r"--method ddrm: it needs a prior.*use sr3 or one-step"):
+    with pytest.raises(BadArgument, match=r"`method`=ddrm: it needs a prior.*use sr3 or one-step"):
         restorer.sr(PICTURE, scale=8, method="ddrm")
     assert restorer.sr(PICTURE, scale=8, method="one-step").isfinite().all()
     outcome = command("sample", tmp_path / "grid.png", "--model", model)
@@ -99,9 +100,10 @@ def test_other_tasks_and_methods_are_refused_with_the_reason(
 
 
 def test_settings_of_a_model_without_a_prior() -> None:
-    assert settings_for("sr", prior=False)[0] == "sr3"
-    assert settings_for("sr", Options(samples=4), prior=False)[0] == "sr3"
-    assert settings_for("sr", Options("one-step"), prior=False)[0] == "one-step"
+    known = Knowledge(prior=False)
+    assert settings_for(KINDS["sr"], None, known)[0] == "sr3"
+    assert settings_for(KINDS["sr"], Options(samples=4), known)[0] == "sr3"
+    assert settings_for(KINDS["sr"], Options("one-step"), known)[0] == "one-step"
     for task in ("inpaint", "deblur", "denoise", "colorize", "solve", "compressed"):
         with pytest.raises(BadArgument, match=f"which is not {task}"):
-            settings_for(task, prior=False)
+            settings_for(KINDS[task], None, known)

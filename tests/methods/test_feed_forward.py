@@ -29,7 +29,7 @@ from restore.methods.feed_forward import FeedForward
 from restore.methods.settings import Options
 from restore.metrics.quality import consistency
 from restore.restorer import Restorer
-from restore.tasks.problem import deblurring, super_resolution
+from restore.tasks import TASKS, Deblurring, SuperResolution
 
 spandrel = pytest.importorskip(
     "spandrel", reason="spandrel is an extra: pip install 'restore-diffusion[spandrel]'"
@@ -102,7 +102,9 @@ def test_super_resolution_is_spandrels_own(enlarging, size) -> None:
 )
 def test_pictures_of_one_size_are_spandrels_own(restoring, task, arguments) -> None:
     picture = _tensor((23, 17))
-    result = restore.restorer.restorer().run(task, picture, arguments, method=restoring).mean
+    result = (
+        restore.restorer.restorer().run(TASKS[task](**arguments), picture, method=restoring).mean
+    )
     shown = (
         operators.gray((3, 17, 23)).A(picture).expand(-1, 3, -1, -1)
         if task == "colorize"
@@ -129,7 +131,7 @@ def test_less_than_the_networks_scale_is_resampled_and_more_is_refused(enlarging
     )
     assert result.shape == expected.shape
     with pytest.raises(
-        BadArgument, match=r"ESRGAN enlarges 4 times, which is less than 6; use --scale 4"
+        BadArgument, match=r"ESRGAN enlarges 4 times, which is less than 6; use `scale`=4"
     ):
         restore.sr(picture, 6, method=enlarging)
 
@@ -137,7 +139,7 @@ def test_less_than_the_networks_scale_is_resampled_and_more_is_refused(enlarging
 def test_tiles_agree_with_the_whole(enlarging, monkeypatch) -> None:
     """A network of small reach: tiles differ by what lies beyond their overlap, hardly anything."""
     monkeypatch.setattr(feed_forward, "OVERLAP", 32)
-    problem = super_resolution(_tensor((150, 110)), 4)
+    problem = SuperResolution(4).problem(_tensor((150, 110)))
     whole = FeedForward(enlarging, HOST, tile=512)(problem)
     tiles = FeedForward(enlarging, HOST, tile=64)
     assert [len(axis) for axis in tiles._spans(110, 150)] == [2, 5]
@@ -145,7 +147,7 @@ def test_tiles_agree_with_the_whole(enlarging, monkeypatch) -> None:
 
 
 def test_tiles_are_halved_when_memory_runs_out(enlarging, monkeypatch) -> None:
-    problem = super_resolution(_tensor((150, 110)), 4)
+    problem = SuperResolution(4).problem(_tensor((150, 110)))
     notices = []
     calls = []
     network = FeedForward(enlarging, HOST, tile=512, notice=notices.append)
@@ -182,12 +184,8 @@ def test_a_result_that_is_not_finite_is_an_error(tmp_path) -> None:
 def test_the_border_that_a_blur_does_not_see_is_continued(restoring) -> None:
     """The consistency that is reported is that of the picture continued by its rim."""
     picture = _tensor()
-    report = (
-        restore.restorer.restorer()
-        .run("deblur", picture, {"kernel": "box:3"}, method=restoring)
-        .report
-    )
-    problem = deblurring(picture, "box:3")
+    report = restore.restorer.restorer().run(Deblurring("box:3"), picture, method=restoring).report
+    problem = Deblurring("box:3").problem(picture)
     answer = nn.functional.pad(_directly(restoring, picture), (1, 1, 1, 1), mode="replicate")
     assert report.consistency == pytest.approx(
         float(consistency(problem.operator, answer, picture)), rel=1e-3
@@ -362,9 +360,9 @@ def test_pickles_are_not_read_by_a_pytorch_that_can_be_tricked(
 
 def test_workers_elsewhere_get_absolute_paths(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    work = Work("sr", {}, Options("spandrel:x4.pth"))
+    work = Work(SuperResolution(), Options("spandrel:x4.pth"))
     assert _elsewhere(work).options.method == f"spandrel:{tmp_path / 'x4.pth'}"
-    work = Work("sr", {}, Options("ddrm", start="spandrel:x4.pth"))
+    work = Work(SuperResolution(), Options("ddrm", start="spandrel:x4.pth"))
     assert _elsewhere(work).options.start == f"spandrel:{tmp_path / 'x4.pth'}"
     assert _elsewhere(work).options.method == "ddrm"
 

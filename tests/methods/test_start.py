@@ -19,6 +19,7 @@ from restore.metrics.quality import psnr
 from restore.restorer import restorer
 from restore.solvers import diffpir, sr3
 from restore.solvers.ddrm import ddrm
+from restore.tasks import TASKS, SuperResolution
 
 SIZE = (48, 32)
 
@@ -62,7 +63,7 @@ def test_every_task_takes_a_start(task, method, arguments) -> None:
     options = {"method": method, "steps": 2, "start_noise": 0.02}
     run = restorer().run
     near, grey = (
-        run(task, truth, arguments, start=start, **options)
+        run(TASKS[task](**arguments), truth, start=start, **options)
         for start in (truth, torch.full_like(truth, 0.5))
     )
     assert near.report.method in ("ddrm", "diffpir", "sr3"), "one-step has no start"
@@ -85,7 +86,7 @@ def test_the_noise_that_starts_is_what_is_asked_for(noise) -> None:
         "callback": lambda step: levels.append(step.sigma),
     }
     for start_noise in (None, 0.03):
-        restorer().run("sr", small, arguments, start_noise=start_noise, **options)
+        restorer().run(SuperResolution(**arguments), small, start_noise=start_noise, **options)
     assert levels[::2] == pytest.approx([0.4, 0.06], rel=1e-3)
 
 

@@ -12,6 +12,7 @@ from support.pictures import FIXTURES
 
 import restore
 from restore.photo.alpha import HIDDEN_BELOW, continue_colour, visible_noise
+from restore.tasks import Denoising
 
 SIDE = 40
 COLOUR = np.array([0.9, 0.5, 0.2], np.float32)
@@ -160,7 +161,7 @@ def test_automatic_noise_of_a_cut_out_does_not_depend_on_its_ground():
     alpha = np.zeros((64, 64))
     alpha[:, :24] = 1
     picture = on_black(noisy, alpha.astype(np.float32))
-    result = restore.restorer.restorer().run("denoise", picture, {"noise": "auto"}, steps=1)
+    result = restore.restorer.restorer().run(Denoising("auto"), picture, steps=1)
     assert result.report.noise == pytest.approx(0.08, rel=0.25)
 
 

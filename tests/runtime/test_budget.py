@@ -28,6 +28,7 @@ from restore.runtime.budget import (
 )
 from restore.runtime.devices import HOST, network_dtype
 from restore.runtime.host_memory import available_memory, resident_memory
+from restore.tasks import SuperResolution
 
 GIB = 2**30
 ROOT = Path(__file__).parents[2]
@@ -177,7 +178,7 @@ def test_a_picture_that_fills_the_memory_wastes_none(
     monkeypatch.setattr("restore.restorer.hand_back_freed_memory", lambda: done.append("back"))
     restorer = Restorer(device="cpu")
     restorer.budget = Budget(memory, per_pixel=1000.0)
-    restorer.problem("sr", torch.zeros(1, 3, 8, 12), {"scale": 2})
+    restorer.problem(SuperResolution(2), torch.zeros(1, 3, 8, 12))
     assert done == expected
 
 
@@ -203,7 +204,7 @@ def test_a_limit_that_is_asked_for_counts() -> None:
     assert free.per_pixel == network_bytes(CONFIG.backbone, torch.float32)
     assert not free.batches
     with pytest.raises(
-        BadArgument, match=r"--memory 1MB: too little; the program takes \d+ MB by itself"
+        BadArgument, match=r"`memory`=1MB: too little; the program takes \d+ MB by itself"
     ):
         Budget.of(denoise, "1MB")
 
@@ -294,5 +295,5 @@ def test_sizes_of_memory(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-4GB", "4XB", "0GB", "4 G B", "1e9", "iB", "4i"])
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(BadArgument, match="--memory"):
+    with pytest.raises(BadArgument, match="`memory`"):
         parse_memory(text)

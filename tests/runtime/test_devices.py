@@ -32,6 +32,7 @@ from restore.runtime.devices import (
 )
 from restore.runtime.tiles import TiledDenoiser
 from restore.solvers import ddrm, one_step, project, sr3
+from restore.tasks import TASKS
 
 SHAPE = (3, 16, 24)
 OPERATORS: dict[str, Callable[[], operators.SpectralOperator]] = {
@@ -344,7 +345,7 @@ def test_a_picture_that_is_too_large_for_the_device_stays_on_the_host(
         monkeypatch.setattr(
             f"restore.tasks.problem.{name}", lambda *_, device, **__: asked.append(device)
         )
-    restorer.problem(task, torch.zeros(1, 3, 8, 12), arguments)
+    restorer.problem(TASKS[task](**arguments), torch.zeros(1, 3, 8, 12))
     assert asked == [torch.device(place)]
 
 

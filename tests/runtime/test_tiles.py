@@ -24,6 +24,7 @@ from restore.methods.settings import Options
 from restore.runtime.budget import SMALLEST_TILE, Budget
 from restore.runtime.tiles import OVERLAP, WIDE_ABOVE, WIDE_OVERLAP, TiledDenoiser
 from restore.runtime.tiling import Span, spans, tile_area, tiling
+from restore.tasks import TASKS
 
 CHECKPOINT = pretrained.load("default")
 DENOISE = build_denoiser(ModelConfig.from_dict(CHECKPOINT.config), CHECKPOINT.state)
@@ -303,7 +304,7 @@ def _agree(task: str, size: int, tile: int, hole: tuple[slice, slice] | None = N
     results = []
     for side in (size + 64, tile):  # the picture sought by deblurring is a little larger
         restorer = Restorer(device="cpu", tile=side)
-        problem = restorer.problem(task, pictures[task], arguments[task])
+        problem = restorer.problem(TASKS[task](**arguments[task]), pictures[task])
         calls = _counted(restorer)
         results.append(restorer.solve_problem(problem, Options(steps=3))[0])
         assert calls[0] == 3 if side > size else calls[0] > 3
@@ -321,8 +322,8 @@ def _counted(restorer: Restorer) -> list[int]:
 
 
 def _photograph(size: int) -> np.ndarray:
-    from support.pictures import FIXTURES
     from PIL import Image
+    from support.pictures import FIXTURES
 
     photo = np.asarray(Image.open(FIXTURES / "crop_a.png").convert("RGB"), dtype=np.float32) / 255
     more = [(0, max(0, size - n)) for n in photo.shape[:2]]

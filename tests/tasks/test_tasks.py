@@ -9,10 +9,20 @@ import torch
 
 import operators
 from restore.errors import BadArgument
-from restore.methods.registry import METHODS
-from restore.methods.settings import BEST_METHOD, BEST_SAMPLER, Options, settings_for
+from restore.methods import METHODS
+from restore.methods.settings import Knowledge, Options, settings_for
 from restore.metrics.noise import estimate_noise
-from restore.tasks import problem as tasks
+from restore.tasks import (
+    KINDS,
+    TASKS,
+    Colorization,
+    Deblurring,
+    Denoising,
+    Inpainting,
+    Solving,
+    SuperResolution,
+)
+from restore.tasks.problem import Problem
 
 IMAGE = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
 
@@ -20,22 +30,22 @@ IMAGE = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     "problem",
     [
-        tasks.super_resolution(IMAGE, 2.5),
-        tasks.inpainting(IMAGE, torch.rand(12, 17) > 0.5),
-        tasks.deblurring(IMAGE, "gaussian:1", boundary="zero"),
-        tasks.deblurring(IMAGE, "box:4"),
-        tasks.denoising(IMAGE, 0.1),
-        tasks.colorization(IMAGE),
+        SuperResolution(2.5).problem(IMAGE),
+        Inpainting(torch.rand(12, 17) > 0.5).problem(IMAGE),
+        Deblurring("gaussian:1", boundary="zero").problem(IMAGE),
+        Deblurring("box:4").problem(IMAGE),
+        Denoising(0.1).problem(IMAGE),
+        Colorization().problem(IMAGE),
     ],
     ids=lambda problem: problem.task,
 )
-def test_measurement_in_the_models_coordinates(problem: tasks.Problem) -> None:
+def test_measurement_in_the_models_coordinates(problem: Problem) -> None:
     """For a picture x in [0, 1], A(2x − 1) is what `model_measurement` makes of A x; also where A 1
     ≠ 1.
     """
     x = torch.rand(2, *problem.operator.input_shape)
-    exact = tasks.Problem(
-        problem.task, problem.operator, problem.operator.A(x), problem.noise, None
+    exact = Problem(
+        problem.task, problem.kind, problem.operator, problem.operator.A(x), problem.noise, None
     )
     torch.testing.assert_close(
         exact.model_measurement, problem.operator.A(2 * x - 1), rtol=0, atol=1e-5
@@ -46,7 +56,7 @@ def test_measurement_in_the_models_coordinates(problem: tasks.Problem) -> None:
 
 
 def test_sizes_are_rounded_to_the_nearest_pixel() -> None:
-    problem = tasks.super_resolution(IMAGE, 2.5)
+    problem = SuperResolution(2.5).problem(IMAGE)
     assert problem.operator.input_shape == (3, 30, 42)
     assert problem.operator.output_shape == (3, 12, 17)
 
@@ -54,7 +64,7 @@ def test_sizes_are_rounded_to_the_nearest_pixel() -> None:
 def test_masked_pixels_are_unknown_to_solver_and_network() -> None:
     mask = torch.zeros(12, 17, dtype=torch.bool)
     mask[2:5, 3:9] = True
-    problem = tasks.inpainting(IMAGE, mask)
+    problem = Inpainting(mask).problem(IMAGE)
     assert not problem.measurement[..., mask].any()
     assert not problem.condition.picture[..., mask].any()
     assert torch.equal(problem.keep[0, 0], ~mask)
@@ -62,11 +72,11 @@ def test_masked_pixels_are_unknown_to_solver_and_network() -> None:
 
 
 def test_a_picture_to_colour_is_shown_as_one_whose_colours_are_unknown() -> None:
-    problem = tasks.colorization(IMAGE)
+    problem = Colorization().problem(IMAGE)
     grey = operators.gray((3, 12, 17)).A(IMAGE)
     torch.testing.assert_close(problem.condition.picture, (2 * grey - 1).expand(-1, 3, -1, -1))
     assert torch.equal(problem.condition.known, torch.full((2, 1, 12, 17), 1 / 3))
-    masked = tasks.solving(grey, "gray+mask:box:4")
+    masked = Solving("gray+mask:box:4").problem(grey)
     hidden = masked.operator.known.expand(2, -1, -1, -1) == 0
     assert hidden.any()
     assert not masked.condition.known[hidden].any()
@@ -77,16 +87,16 @@ def test_a_picture_to_colour_is_shown_as_one_whose_colours_are_unknown() -> None
 def test_noisy_known_pixels_are_not_kept() -> None:
     mask = torch.zeros(12, 17, dtype=torch.bool)
     mask[0, 0] = True
-    problem = tasks.inpainting(IMAGE, mask, noise=[0.1, 0.0])
+    problem = Inpainting(mask, noise=[0.1, 0.0]).problem(IMAGE)
     assert not problem.keep[0].any()
     assert torch.equal(problem.keep[1, 0], ~mask)
 
 
 def test_noise_level_per_picture() -> None:
-    assert tasks.denoising(IMAGE, [0.1, 0.2]).noise.tolist() == pytest.approx([0.1, 0.2])
-    assert tasks.denoising(IMAGE, 0.1).noise.tolist() == pytest.approx([0.1, 0.1])
+    assert Denoising([0.1, 0.2]).problem(IMAGE).noise.tolist() == pytest.approx([0.1, 0.2])
+    assert Denoising(0.1).problem(IMAGE).noise.tolist() == pytest.approx([0.1, 0.1])
     with pytest.raises(BadArgument, match="3 noise levels for 2 pictures"):
-        tasks.denoising(IMAGE, [0.1, 0.2, 0.3])
+        Denoising([0.1, 0.2, 0.3]).problem(IMAGE)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
@@ -97,75 +107,75 @@ def test_estimated_noise(sigma: float) -> None:
     assert estimate_noise(noisy[:, :1, :1]) == 0
 
 
-@pytest.mark.parametrize("task", tasks.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_its_methods(task: str) -> None:
-    assert settings_for(task)[0] == BEST_METHOD[task]
-    name, settings = settings_for(task, Options(samples=4))
+    assert settings_for(KINDS[task])[0] == KINDS[task].method
+    name, settings = settings_for(KINDS[task], Options(samples=4))
     assert name != "one-step"
     assert settings.steps > 1
-    assert BEST_SAMPLER[task] in METHODS
-    assert settings_for(task, Options("ddrm", 7, 0.3))[1][0] == 7
-    assert settings_for(task, Options("ddrm", eta=0.3))[1].eta == 0.3
+    assert KINDS[task].sampler in METHODS
+    assert settings_for(KINDS[task], Options("ddrm", 7, 0.3))[1][0] == 7
+    assert settings_for(KINDS[task], Options("ddrm", eta=0.3))[1].eta == 0.3
 
 
 def test_every_method_has_its_settings() -> None:
-    assert [settings_for("sr", Options(name))[0] for name in METHODS] == list(METHODS)
+    assert [settings_for(KINDS["sr"], Options(name))[0] for name in METHODS] == list(METHODS)
     with pytest.raises(BadArgument, match=f"use auto, {', '.join(METHODS)} or spandrel:FILE"):
-        settings_for("sr", Options("sr2"))
+        settings_for(KINDS["sr"], Options("sr2"))
 
 
 def test_several_samples_of_a_blur_without_svd() -> None:
-    assert settings_for("deblur", Options(samples=3))[0] == "ddrm"
-    assert settings_for("deblur", Options(samples=3), svd=False)[0] == "diffpir"
-    assert settings_for("deblur", Options(steps=5, eta=0.5))[0] == BEST_METHOD["deblur"]
+    assert settings_for(KINDS["deblur"], Options(samples=3))[0] == "ddrm"
+    assert settings_for(KINDS["deblur"], Options(samples=3), Knowledge(svd=False))[0] == "diffpir"
+    assert settings_for(KINDS["deblur"], Options(steps=5, eta=0.5))[0] == KINDS["deblur"].method
 
 
 def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
-    name, settings = settings_for("sr", Options(sampler="heun", steps=6))
+    name, settings = settings_for(KINDS["sr"], Options(sampler="heun", steps=6))
     assert (name, settings.sampler, settings.levels, settings.steps) == ("sr3", "heun", "karras", 6)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sampler": "dpm"}, "--sampler dpm: unknown; there are ddpm, "),
-        ({"sampler": "ddim", "method": "ddrm"}, "--sampler ddim: is for --method sr3, not ddrm"),
-        ({"sampler": "ddim", "eta": 0.5}, "--eta 0.5: is of sr3's own sampler"),
-        ({"sampler": "heun", "steps": 1}, "--steps 1: the sampler heun takes at least 2"),
+        ({"sampler": "dpm"}, "`sampler`=dpm: unknown; there are ddpm, "),
+        ({"sampler": "ddim", "method": "ddrm"}, "`sampler`=ddim: is for `method`=sr3, not ddrm"),
+        ({"sampler": "ddim", "eta": 0.5}, "`eta`=0.5: is of sr3's own sampler"),
+        ({"sampler": "heun", "steps": 1}, "`steps`=1: the sampler heun takes at least 2"),
     ],
 )
 def test_samplers_that_cannot_be(options: dict, said: str) -> None:
     with pytest.raises(BadArgument, match=re.escape(said)):
-        settings_for("colorize", Options(**options))
+        settings_for(KINDS["colorize"], Options(**options))
 
 
 def test_guidance_means_sr3_and_goes_with_a_sampler() -> None:
-    assert settings_for("sr", Options(guidance=2.0))[0] == "sr3"
-    name, settings = settings_for("deblur", Options(guidance=0.0, sampler="ddim"))
+    assert settings_for(KINDS["sr"], Options(guidance=2.0))[0] == "sr3"
+    name, settings = settings_for(KINDS["deblur"], Options(guidance=0.0, sampler="ddim"))
     assert (name, settings.guidance, settings.sampler) == ("sr3", 0.0, "ddim")
-    assert settings_for("sr", Options("sr3"))[1].guidance == 1
+    assert settings_for(KINDS["sr"], Options("sr3"))[1].guidance == 1
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"guidance": -0.5}, "--guidance -0.5: must be 0 or more"),
-        ({"guidance": float("nan")}, "--guidance nan: must be 0 or more"),
-        ({"guidance": float("inf")}, "--guidance inf: must be 0 or more"),
-        ({"guidance": 2.0, "method": "ddrm"}, "--guidance 2.0: is for --method sr3, not ddrm"),
+        ({"guidance": -0.5}, "`guidance`=-0.5: must be 0 or more"),
+        ({"guidance": float("nan")}, "`guidance`=nan: must be 0 or more"),
+        ({"guidance": float("inf")}, "`guidance`=inf: must be 0 or more"),
+        ({"guidance": 2.0, "method": "ddrm"}, "`guidance`=2.0: is for `method`=sr3, not ddrm"),
         (
             {"guidance": 1.0, "method": "one-step"},
-            "--guidance 1.0: is for --method sr3, not one-step",
+            "`guidance`=1.0: is for `method`=sr3, not one-step",
         ),
     ],
 )
 def test_guidance_that_cannot_be(options: dict, said: str) -> None:
     with pytest.raises(BadArgument, match=re.escape(said)):
-        settings_for("colorize", Options(**options))
+        settings_for(KINDS["colorize"], Options(**options))
 
 
-@pytest.mark.parametrize("task", tasks.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_prior_alone_gets_methods_that_it_can_do(task: str, samples: int) -> None:
-    name, _ = settings_for(task, Options(samples=samples), conditional=False)
+    name, _ = settings_for(KINDS[task], Options(samples=samples), Knowledge(conditional=False))
     assert name in ("ddrm", "diffpir") or (name, task) == ("one-step", "denoise")

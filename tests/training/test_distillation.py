@@ -521,7 +521,7 @@ def test_a_teacher_in_its_own_format_is_resumed_exactly(tmp_path, teacher, monke
 
 
 def test_distillations_that_cannot_begin_or_go_on_are_refused(tmp_path, teacher) -> None:
-    with pytest.raises(BadArgument, match="--init default"):
+    with pytest.raises(BadArgument, match="`init` default"):
         run(tmp_path, distilling(HALVED_TWICE), steps=4)
     epsilon = replace(SMALL, parameterization="epsilon", condition_skip=False)
     odd = write_model(

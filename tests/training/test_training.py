@@ -975,7 +975,7 @@ def test_a_run_folder_of_another_recipe_is_refused(tmp_path) -> None:
         run(tmp_path, recipe(optimiser={"rate": 0.5}), resume=True)
     with pytest.raises(FileAccess, match="a run is here already"):
         run(tmp_path, recipe(), steps=2)
-    with pytest.raises(BadArgument, match="--resume and --init"):
+    with pytest.raises(BadArgument, match="`resume` and `init`"):
         run(tmp_path, resume=True, init="default")
     with pytest.raises(FileAccess, match="to resume from"):
         run(tmp_path / "none", resume=True)
@@ -1016,13 +1016,13 @@ def test_init_starts_from_given_weights(tmp_path) -> None:
 
 
 def test_a_length_is_needed_and_one_only(tmp_path) -> None:
-    with pytest.raises(BadArgument, match="--minutes or --steps"):
+    with pytest.raises(BadArgument, match="`minutes` or `steps`"):
         run(tmp_path, recipe())
     with pytest.raises(BadArgument, match="give one"):
         run(tmp_path, recipe(), steps=1, minutes=1.0)
     with pytest.raises(BadArgument, match=r"steps = 0: must be at least 1"):
         run(tmp_path, recipe(), steps=0)
-    with pytest.raises(BadArgument, match="--data is missing"):
+    with pytest.raises(BadArgument, match="`data` is missing"):
         train(Options(tmp_path, recipe=recipe(), steps=1, device="cpu"))
 
 

@@ -28,7 +28,8 @@ from operators import Quantise
 from restore.diffusion.evidence import GREY
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.photo.photograph import read_photo
-from restore.tasks import problem as tasks
+from restore.tasks import Deblurring, Denoising, Inpainting, SuperResolution
+from restore.tasks.problem import Problem
 from restore.training import pictures as module
 from restore.training.degradations import (
     Capture,
@@ -283,7 +284,7 @@ def test_downsampled_pictures_are_what_super_resolution_shows(kind):
         if degradation.noise == Noise() and kind != "gaussian_sampling":
             operator = operators.downsample(shape, size=(small, small), kernel=kind)
             assert (Quantise(8).A(operator.A(region[None])[0]) - measured).abs().max() < 1.01 / 255
-        problem = tasks.super_resolution(measured[None], region.shape[1] / small)
+        problem = SuperResolution(region.shape[1] / small).problem(measured[None])
         assert_shown(degradation, measured, problem)
 
 
@@ -296,7 +297,9 @@ def test_blurred_pictures_are_what_deblurring_shows(kind):
             operator = operators.ValidConvolution(tuple(measured.shape), degradation.kernel)
             assert (operator.A(region[None])[0] - measured).abs().max() < 0.51 / 255
         assert_shown(
-            degradation, measured, tasks.deblurring(measured[None], degradation.kernel, noise=0.01)
+            degradation,
+            measured,
+            Deblurring(degradation.kernel, noise=0.01).problem(measured[None]),
         )
 
 
@@ -304,14 +307,14 @@ def test_blurred_pictures_are_what_deblurring_shows(kind):
 def test_masked_pictures_are_what_inpainting_shows(kind):
     for degradation, random in drawn(8, kind, noisy_masks=0.5):
         measured = degradation.measured(region_of(32), random)
-        assert_shown(degradation, measured, tasks.inpainting(measured[None], ~degradation.known))
+        assert_shown(degradation, measured, Inpainting(~degradation.known).problem(measured[None]))
 
 
 @pytest.mark.parametrize("kind", ["noise", "jpeg"])
 def test_noisy_pictures_are_what_denoising_shows(kind):
     for degradation, random in drawn(4, kind):
         measured = degradation.measured(region_of(32), random)
-        assert_shown(degradation, measured, tasks.denoising(measured[None], noise=0.1))
+        assert_shown(degradation, measured, Denoising(0.1).problem(measured[None]))
 
 
 def test_photographs_are_what_super_resolution_shows():
@@ -319,12 +322,12 @@ def test_photographs_are_what_super_resolution_shows():
         measured = degradation.measured(region_of(degradation.place.region), random)
         margin = degradation.kernel.shape[0] // 2
         side = degradation.place.region - 2 * margin
-        condition = tasks.super_resolution(measured[None], side / measured.shape[-1]).condition
+        condition = SuperResolution(side / measured.shape[-1]).problem(measured[None]).condition
         place = degradation.place.moved(margin, side)
         assert torch.equal(place.cut(condition.picture[0]), degradation.condition(measured).picture)
 
 
-def assert_shown(degradation: Degradation, measured: Tensor, problem: tasks.Problem) -> None:
+def assert_shown(degradation: Degradation, measured: Tensor, problem: Problem) -> None:
     shown = degradation.condition(measured)
     for ours, theirs in zip(shown, problem.condition, strict=True):
         assert torch.equal(ours, degradation.place.cut(theirs[0]))

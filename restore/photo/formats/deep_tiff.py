@@ -69,7 +69,7 @@ def as_8bit(data: bytes) -> bytes:
     declared = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         if _has_second_page(file):
-            raise ValueError("has several pages; --pages takes them one by one")
+            raise ValueError("has several pages; `pages` takes them one by one")
         tags = file.pages[0].tags
         order = file.byteorder
         for code, value in ((_BITS_PER_SAMPLE, 8), (_SAMPLE_FORMAT, _UNSIGNED)):

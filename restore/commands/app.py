@@ -1,0 +1,114 @@
+"""The `restore` command: its sub-commands and its exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from pretrained import when_missing
+from restore import __version__
+from restore.commands import downloads, models
+from restore.commands.degrade import degrade
+from restore.commands.evaluate import evaluate
+from restore.commands.info import info
+from restore.commands.likelihood import likelihood
+from restore.commands.operators import list_operators
+from restore.commands.sample import sample
+from restore.commands.score_norms import score_norms
+from restore.commands.tasks import command_of
+from restore.commands.train import train
+from restore.commands.tune import tune
+from restore.commands.wording import complain, in_options, say, use_flags
+from restore.errors import BadArgument, NothingToDo, RestoreError
+from restore.tasks import TASKS
+
+EPILOG = (
+    "Exit codes: 0 done; 1 bad arguments; 2 unreadable input; 3 missing device or model; 5 a file "
+    "or folder cannot be read or written; 6 nothing to do; 10 some pictures of a folder failed; 15 "
+    "anything else; 130 interrupted."
+)
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="restore",
+    help=("Restore photographs: super-resolution, inpainting, deblurring, denoising, colourising."),
+    epilog=EPILOG,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models.app, name="models")
+for _task in TASKS.values():
+    app.command(name=_task.name, help=_task.about, epilog=EPILOG)(command_of(_task))
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "degrade": degrade,
+    "train": train,
+    "evaluate": evaluate,
+    "tune": tune,
+    "info": info,
+    "sample": sample,
+    "score-norms": score_norms,
+    "likelihood": likelihood,
+}
+for _name, _function in _COMMANDS.items():
+    app.command(name=_name, epilog=EPILOG)(_function)
+app.command(name="operators")(list_operators)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"restore {__version__}")
+        raise typer.Exit
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run the command with these arguments; say on stderr what went wrong."""
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    failed = partial(_failed, debug="--debug" in arguments)
+    try:
+        use_flags(_flags(arguments))
+        with when_missing(downloads.ask):
+            return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
+        return INTERRUPTED
+    except NothingToDo as error:
+        say(f"restore: {in_options(str(error))}")
+        return error.exit_code
+    except RestoreError as error:
+        return failed(error, in_options(str(error)), error.exit_code)
+    except usage_error as error:
+        text = f"{error.format_message()} (restore --help shows the options)"
+        return failed(error, text, BadArgument.exit_code)
+    except MemoryError as error:
+        return failed(error, "not enough memory for a picture of this size", RestoreError.exit_code)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (--debug shows where)"
+        return failed(error, text, RestoreError.exit_code)
+
+
+def _flags(arguments: list[str]) -> dict[str, str]:
+    """Return the options of the command that is meant, by their parameters' names."""
+    group: Any = typer.main.get_command(app)
+    command = next((group.commands[word] for word in arguments if word in group.commands), None)
+    parameters = [] if command is None else command.params
+    return {
+        parameter.name: next(text for text in parameter.opts if text.startswith("--"))
+        for parameter in parameters
+        if parameter.param_type_name == "option"
+    }
+
+
+def _failed(error: Exception, text: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+
+    complain(text)
+    return code

@@ -1,0 +1,65 @@
+"""`restore degrade`: test inputs."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from restore.commands.options import DebugOption, Input, Output
+from restore.commands.wording import in_options
+
+if TYPE_CHECKING:
+    from restore.jobs.plan import Job
+
+
+def degrade(
+    source: Input,
+    target: Output = None,
+    operator: Annotated[
+        str,
+        typer.Option(
+            help="As in blur:gaussian:2+down:bicubic:4; restore operators lists what can be "
+            "written."
+        ),
+    ] = ...,  # type: ignore[assignment]
+    noise: Annotated[
+        float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the noise.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary; errors only.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object for each picture on stdout.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make test inputs: a degraded picture, and beside it the measurement as numbers (.npz)."""
+    from restore.jobs.plan import Wanted, plan_run
+    from restore.jobs.run import degrade_all
+    from restore.tasks import Solving
+
+    Solving(operator, noise=noise).check()
+    wanted = Wanted(overwrite=overwrite, writes_measurements=True)
+    plan = plan_run(source, target, "degrade", wanted)
+
+    def own_seed(job: Job) -> int:
+        return (
+            seed + zlib.crc32(plan.name(job).encode(errors="surrogateescape"))
+            if plan.is_folder
+            else seed
+        )
+
+    degrade_all(
+        plan,
+        operator,
+        noise,
+        own_seed,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+        wording=in_options,
+    )

@@ -1,0 +1,53 @@
+"""`restore score-norms`: the size of a model's score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restore.commands.options import (
+    ClassOption,
+    DebugOption,
+    DeviceOption,
+    ModelOption,
+    SeedOption,
+    YesOption,
+)
+from restore.commands.wording import say
+
+
+def score_norms(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs.")],
+    count: Annotated[int, typer.Option(help="How many squares of them.")] = 64,
+    size: Annotated[
+        int | None, typer.Option(help="Their side in pixels. Default: the model's own size, or 96.")
+    ] = None,
+    levels: Annotated[
+        int, typer.Option("--noise-levels", help="How many; at each the network sees every square.")
+    ] = 100,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.norms.json", help="Where to write. Default: the cache, for sampling."
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    model: ModelOption = "default",
+    yes: YesOption = False,
+    label: ClassOption = None,
+    device: DeviceOption = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE.norms.json.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Estimate how large a model's score is, once, for analytic-ddpm and -ddim."""
+    from restore.jobs.score_norms import Estimate, estimate_to
+
+    wanted = Estimate(source, model, device, label, count, size, levels, seed)
+    path = estimate_to(wanted, out, overwrite=overwrite, quiet=quiet)
+    if not quiet:
+        say(f"restore: score norms of {model} at {path}")

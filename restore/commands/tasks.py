@@ -1,0 +1,186 @@
+"""`restore sr` and the other tasks: a command made of each record."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from restore.commands.options import KINDS, Common, Input, Output, kind_of, words
+from restore.commands.wording import in_options
+from restore.errors import BadArgument
+from restore.tasks import Task
+from restore.tasks.option import OptionField, options_of
+
+if TYPE_CHECKING:
+    from restore.jobs.ray_engine import Cluster
+    from restore.jobs.run import Request
+    from restore.methods.settings import Options
+
+
+def command_of(task: type[Task]) -> Callable[..., None]:
+    """Make a command of a task: its options, those that all tasks have, and the run itself."""
+    own = options_of(task)
+    common_hints = get_type_hints(Common, include_extras=True)
+
+    def command(**values: Any) -> None:
+        source = values.pop("source")
+        target = values.pop("target")
+        common = Common(**{f.name: values.pop(f.name) for f in fields(Common)})
+        if target is not None and common.output is not None:
+            raise BadArgument(f"two outputs, {target} and --output {common.output}; give one")
+
+        stated = task(**{name: _read(own[name], value) for name, value in values.items()})
+        if missing := stated.missing_for(source):
+            raise BadArgument(missing)
+
+        try:
+            _run(_request(stated, source, target or common.output, common))
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("source", keyword, annotation=Input),
+        inspect.Parameter("target", keyword, annotation=Output, default=None),
+        *(_parameter(option) for option in own.values()),
+        *(
+            inspect.Parameter(f.name, keyword, annotation=common_hints[f.name], default=f.default)
+            for f in fields(Common)
+        ),
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    KINDS[task.name] = {p.name: kind_of(p.annotation) for p in parameters}
+
+    return command
+
+
+def _parameter(field: OptionField) -> inspect.Parameter:
+    """Return an option as the command has it: text where the task parses it."""
+    option = field.option
+    kind: Any = field.type if option.parse is None else Path if option.kind is Path else str
+    if not field.required and field.default is None:
+        kind = kind | None
+
+    described = typer.Option(
+        help=option.help,
+        autocompletion=words(option.words) if option.words else None,
+        metavar=option.metavar,
+    )
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind, described],
+        default=_default(field),
+    )
+
+
+def _default(field: OptionField) -> Any:
+    if field.required:
+        return ...
+    if field.option.parse is None or field.default is None or field.default is MISSING:
+        return field.default
+
+    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+
+
+def _read(field: OptionField, value: Any) -> Any:
+    return value if value is None or field.option.parse is None else field.option.parse(value)
+
+
+def _request(task: Task, source: Path, target: Path | None, common: Common) -> Request:
+    """Return what the options ask for.
+
+    Raises:
+        BadArgument: options that cannot be used, or not together.
+    """
+    from restore.jobs.output import OutputOptions
+    from restore.jobs.run import Request
+    from restore.jobs.selection import Shard
+
+    return Request(
+        task=task,
+        source=source,
+        target=target,
+        options=_options(common),
+        output=OutputOptions(common.format, common.quality, common.depth),
+        model=common.model,
+        device=common.device,
+        tile=common.tile,
+        memory=common.memory,
+        overwrite=common.overwrite,
+        resume=common.resume,
+        pages=common.pages,
+        files_from=common.files_from,
+        shard=None if common.shard is None else Shard.read(common.shard),
+        dry_run=common.dry_run,
+        watch=common.watch,
+        compare=common.compare,
+        report=common.report,
+        cluster=_cluster(common),
+        quiet=common.quiet,
+        as_json=common.as_json,
+        batch=common.batch,
+        wording=in_options,
+    )
+
+
+def _options(common: Common) -> Options:
+    from restore.methods.settings import Options
+
+    options = Options(
+        method=common.method,
+        steps=common.steps,
+        eta=common.eta,
+        seed=common.seed,
+        samples=common.samples,
+        sampler=common.sampler,
+        start=common.start,
+        start_noise=common.start_noise,
+        label=common.label,
+        guidance=common.guidance,
+    )
+    if common.levels is None:
+        return options
+
+    from restore.evaluate.tune import read_levels
+
+    found = read_levels(common.levels)
+    eta = found.eta if options.eta is None else options.eta
+    return replace(options, levels=found.levels, eta=eta)
+
+
+def _cluster(common: Common) -> Cluster | None:
+    """Return the cluster that restores a folder; None is this process."""
+    from restore.jobs.ray_engine import Cluster
+
+    if common.engine not in ("local", "ray"):
+        raise BadArgument(f"--engine {common.engine}: must be local or ray")
+
+    cluster = Cluster(common.ray_address, common.workers, common.worker_cpus, common.worker_gpus)
+    if common.engine == "ray":
+        return cluster
+    if cluster != Cluster():
+        raise BadArgument(
+            "--workers, --worker-cpus, --worker-gpus, --ray-address: are for --engine ray"
+        )
+
+    return None
+
+
+def _run(request: Request) -> None:
+    """Restore what is asked for, through pipes if need be.
+
+    Raises:
+        RestoreError: with the exit code that fits.
+    """
+    from restore.jobs.pipes import piped
+    from restore.jobs.run import Run
+
+    with piped(request) as opened:
+        Run(opened).go()

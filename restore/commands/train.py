@@ -1,0 +1,66 @@
+"""`restore train`: a model from photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restore.commands.options import DebugOption, DeviceOption
+from restore.commands.wording import in_options, say
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option(help="The run's folder: recipe, log, samples, checkpoints, model.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of photographs to learn from.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A TOML file; what it leaves out has defaults.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Length of the run in steps, instead of minutes.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: default, or a .safetensors file.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="A folder of pictures for the sample sheet.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder to keep decoded pictures in.")
+    ] = None,
+    device: DeviceOption = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; notices and errors only.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a model on your own photographs: prior and conditional model in one network.
+
+    Ctrl-C writes a checkpoint first. For several GPUs: torchrun --nproc-per-node N -m cli train …
+    """
+    from restore.runtime.devices import keep_freed_memory
+    from restore.training.lines import TrainingLines
+    from restore.training.trainer import Options, train
+
+    keep_freed_memory()
+    options = Options(out, data, recipe, minutes, steps, resume, init, device, validation, cache)
+    lines = TrainingLines(say, quiet=quiet)
+    summary = train(
+        options, progress=lines, notice=lambda text: say(f"restore: {in_options(text)}")
+    )
+    quality = "".join(f", {name} {value:.2f} dB" for name, value in summary.quality.items())
+    if not quiet and summary.quality:  # the first of several processes
+        minutes = summary.seconds / 60
+        say(
+            f"{summary.model}: {summary.steps} steps in {minutes:.1f} min, loss "
+            f"{summary.loss:.5f}{quality}"
+        )

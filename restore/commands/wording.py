@@ -1,0 +1,39 @@
+"""What the command says, and how: on stderr, with parameters named as options."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+
+# `scale`=3 or `scale` in a text of the core
+PARAMETER = re.compile(r"`([a-z_]+)`(=?)")
+
+_flags: dict[str, str] = {}
+
+
+def use_flags(flags: Mapping[str, str]) -> None:
+    """Name parameters by these options from now on, as ``{"label": "--class"}``."""
+    _flags.clear()
+    _flags.update(flags)
+
+
+def in_options(text: str) -> str:
+    """Put a text of the core into the words of the command: `scale`=3 becomes --scale 3."""
+
+    def flag(found: re.Match[str]) -> str:
+        written = f"--{found[1].replace('_', '-')}"
+        option = _flags.get(found[1], written if written in _flags.values() else "")
+        return f"{option}{' ' if found[2] else ''}" if option else found[0]
+
+    return PARAMETER.sub(flag, text)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """Print an error on stderr."""
+    say(f"restore: error: {text}")

@@ -1,0 +1,74 @@
+"""The method ``ddrm``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import ValidConvolution
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import ddrm, ddrm_unknown_border
+from restore.tasks.problem import Operator
+
+
+def takes(operator: Operator) -> bool:
+    """Return True if the operator has an SVD, or one beyond whose border nothing is known."""
+    return operator.has_svd or isinstance(operator, ValidConvolution)
+
+
+def solve(run: Run) -> Tensor:
+    """Sample pictures that explain the measurement, in the operator's spectral coordinates."""
+    problem = run.problem
+    if isinstance(problem.operator, ValidConvolution):
+        return _with_unknown_border(run)
+
+    return ddrm(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        eta=run.eta,
+        start=begun(run),
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+def _with_unknown_border(run: Run) -> Tensor:
+    start = begun(run)
+    return ddrm_unknown_border(
+        run.denoiser,
+        run.problem.model_operator,
+        run.problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        eta=run.settings.noisy_eta,
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+DDRM = Method(
+    "ddrm",
+    "Denoising Diffusion Restoration Models (Kawar et al. 2022, arXiv 2201.11793)",
+    solve,
+    Defaults(steps=20, highest=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
+        "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
+    },
+    for_samples={
+        "inpaint": Defaults(steps=20, highest="holes"),
+        "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
+    },
+    takes=takes,
+    needs_svd=True,
+    stage_noise=0.06,
+    noises_stages=True,
+)

@@ -1,0 +1,46 @@
+"""The method ``diffpir``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import diffpir
+
+
+def solve(run: Run) -> Tensor:
+    """Alternate between the network's estimate and the picture near it that explains y."""
+    problem = run.problem
+    start = begun(run)
+    return diffpir(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        zeta=run.eta,
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=isinstance(problem.operator, LinearOperator),
+        callback=run.callback,
+    )
+
+
+DIFFPIR = Method(
+    "diffpir",
+    "Denoising Diffusion Models for Plug-and-Play Image Restoration (Zhu et al. 2023, arXiv "
+    "2305.08995)",
+    solve,
+    Defaults(steps=20, highest=1.0, noisy_eta=1.0),
+    by_kind={
+        "compressed": Defaults(steps=10, highest=0.2),
+        "inpaint": Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
+        "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
+    },
+    for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
+    stage_noise=0.02,
+)

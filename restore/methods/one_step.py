@@ -1,0 +1,77 @@
+"""The method ``one-step``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from restore.diffusion.stepping import Step
+from restore.methods.conditions import PREDICTED_NOISE, condition_of
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.run import Run
+from restore.solvers import one_step
+
+# Errors of the default model's estimates in [-1, 1], by what measures best.
+CONDITIONAL_ERROR = 0.1
+PREDICTED_ERROR = 0.02
+
+
+def solve(run: Run) -> Tensor:
+    """Answer with one call: of the prior, the predictor, or the conditional network."""
+    if run.problem.kind.is_noisy_picture:
+        return _denoised(run)
+    if run.predicts:
+        return _predicted(run)
+
+    highest = float(run.denoiser.schedule.sigmas[-1])
+    return one_step(
+        run.denoiser,
+        condition_of(run, "one-step"),
+        highest,
+        generator=run.generator,
+        from_zeros=run.denoiser.one_step_from_zeros,
+        correct=run.consistent(CONDITIONAL_ERROR),
+        callback=run.callback,
+    )
+
+
+def _predicted(run: Run) -> Tensor:
+    """Return the predictor's answer, moved to where it explains the measurement."""
+    clean = run.consistent(PREDICTED_ERROR)(run.predicted)
+    if run.callback is not None:
+        run.callback(Step(0, 1, 0.0, clean))
+
+    return clean
+
+
+def _denoised(run: Run) -> Tensor:
+    """Return E[x0 | y] of the prior: a noisy picture is a state of the reverse process."""
+    level = 2 * run.problem.noise
+    clean = run.denoiser(run.problem.model_measurement, level).clean
+    if run.callback is not None:
+        run.callback(Step(0, 1, float(level.max()), clean))
+
+    return clean
+
+
+ONE_STEP = Method(
+    "one-step",
+    "The posterior mean E[x0 | y] in one call",
+    solve,
+    Defaults(steps=1),
+    with_predictor={
+        "sr": Defaults(steps=1, predicted=PREDICTED_NOISE),
+        "deblur": Defaults(steps=1, predicted=PREDICTED_NOISE),
+    },
+    needs_prior=False,
+    needs_condition=True,
+    unconditional_kinds=frozenset({"denoise"}),
+    stochastic=False,
+    refusals={
+        "start": "has no start; use ddrm, diffpir or sr3",
+        "steps": "takes one step; use ddrm, diffpir or sr3 for more",
+        "samples": "has one answer; use ddrm, diffpir or sr3 for samples",
+        "eta": "adds no noise; use ddrm, diffpir or sr3",
+    },
+    stage_noise=0.05,
+)

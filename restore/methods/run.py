@@ -1,0 +1,145 @@
+"""What a method is given: the network, the problem, the settings, the random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.evidence import Evidence
+from restore.diffusion.schedule import noise_levels
+from restore.diffusion.stepping import Callback, Generator
+from restore.errors import BadArgument
+from restore.methods.defaults import Defaults
+from restore.methods.feed_forward import on_canvas
+from restore.methods.holes import level_for_holes
+from restore.runtime.tiles import TiledDenoiser
+from restore.samplers.catalogue import SAMPLERS
+from restore.solvers import project
+from restore.tasks.inverse import evidence_of, has_evidence
+from restore.tasks.problem import Problem
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a method needs to solve a problem once.
+
+    Attributes:
+        denoiser: the network.
+        problem: to solve.
+        settings: of the method.
+        generator: of the random numbers, on the CPU; or one for each picture.
+        callback: called after each call of the network.
+        start: [B or 1, *input_shape of the operator] in [-1, 1], a picture to begin with instead of
+            the method's own.
+    """
+
+    denoiser: Denoiser | TiledDenoiser
+    problem: Problem
+    settings: Defaults
+    generator: Generator
+    callback: Callback | None
+    start: Tensor | None = None
+
+    @property
+    def sigmas(self) -> list[float]:
+        """Falling noise levels, with a final 0."""
+        if self.settings.sigmas:
+            return [*self.settings.sigmas, 0.0]
+
+        highest = self._highest(float(self.problem.noise.max()))
+        return noise_levels(
+            self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest
+        )
+
+    @property
+    def trajectories(self) -> list[Hashable]:
+        """What decides each picture's trajectory besides its own random numbers.
+
+        Pictures that agree in it come out of a batch as each would alone.
+        """
+        levels = self.problem.noise.tolist()
+        if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
+            return list(range(len(levels)))
+
+        return [(self._highest(level), level > 0, self._predicts(level)) for level in levels]
+
+    def _highest(self, noise: float) -> float | None:
+        """Return the highest noise level for a measurement with that noise; None is the schedule's.
+
+        Raises:
+            BadArgument: a start with less noise than the network knows.
+        """
+        sigmas = self.denoiser.schedule.sigmas
+        highest = self.settings.highest
+        highest = self._highest_for_holes if isinstance(highest, str) else highest
+        if highest is None:
+            return None
+
+        if self.start is None and not self._predicts(noise):
+            # a start below the measurement's own noise would forget what was measured
+            highest = max(highest, 10 * noise)
+        if highest <= sigmas[0]:
+            raise BadArgument(
+                f"`start_noise`={highest / 2:g}: must be above {sigmas[0] / 2:.3g}, the model's "
+                "lowest noise"
+            )
+
+        return min(highest, float(sigmas[-1]))
+
+    @cached_property
+    def _highest_for_holes(self) -> float:
+        filled = self.settings.highest == "filled holes"
+        return level_for_holes(self.problem.operator, filled=filled)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the model's predictor is shown."""
+        return evidence_of(self.problem, self.denoiser.predictor.config.shown)
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """The predictor's answer, [B, *input_shape of the operator] in [-1, 1]."""
+        return on_canvas(self.problem.operator, self.denoiser.predictor(self.evidence))
+
+    @property
+    def predicts(self) -> bool:
+        """True if the method makes use of the predictor's answer."""
+        return self._predicts(float(self.problem.noise.max()))
+
+    def _predicts(self, noise: float) -> bool:
+        """Return `predicts` for a measurement with that noise."""
+        most = self.settings.predicted
+        if most is None or noise > most or self.start is not None:
+            return False
+
+        return self.denoiser.predictor is not None and has_evidence(self.problem)
+
+    @cached_property
+    def noise_level(self) -> Tensor | float:
+        """σ_y [B] in the model's coordinates, where pictures span [-1, 1]; 0 where none has any."""
+        return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0
+
+    @property
+    def eta(self) -> float:
+        """Fraction of fresh noise in each step, η."""
+        noisy = bool(self.problem.noise.any())
+        return self.settings.noisy_eta if noisy else self.settings.eta
+
+    def consistent(self, error: float) -> Callable[[Tensor], Tensor]:
+        """Return the projection of an estimate onto the pictures that explain the measurement.
+
+        Args:
+            error: the estimate's own standard deviation from the truth, weighed against the
+                measurement's noise.
+        """
+        problem = self.problem
+
+        def projected(clean: Tensor) -> Tensor:
+            y = problem.model_measurement
+            return project(problem.model_operator, clean, y, self.noise_level, prior_std=error)
+
+        return projected

@@ -1,0 +1,59 @@
+"""Where reverse processes begin: a predicted, smooth or classical estimate of the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.methods.holes import holes_of
+from restore.methods.run import Run
+from restore.metrics.classical import inpaint
+from restore.solvers import project
+from restore.tasks.problem import Problem
+
+# Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick.
+BIHARMONIC_LIMIT = 200_000
+
+
+def begun(run: Run) -> Tensor | None:
+    """Return the picture that the process begins with; None where that is the method's own."""
+    if run.predicts:
+        return run.predicted
+    if run.start is None and run.settings.classical_start:
+        return classical_estimate(run.problem)
+
+    return run.start
+
+
+def smooth_estimate(run: Run) -> Tensor:
+    """Return what the measurement tells without a prior; grey where it tells nothing."""
+    problem = run.problem
+    operator = problem.model_operator
+    y = problem.model_measurement
+    if not problem.kind.is_linear:
+        return y
+
+    grey = y.new_zeros(len(y), *operator.input_shape)
+    return project(operator, grey, y, run.noise_level, prior_std=0.5)
+
+
+def classical_estimate(problem: Problem) -> Tensor:
+    """Continue the known pixels smoothly into the holes; unknown colours are grey.
+
+    Returns:
+        Pictures [B, 3, H, W] in [-1, 1].
+    """
+    measured = problem.measurement.expand(-1, 3, -1, -1)
+    unknown = holes_of(problem.operator)
+    if unknown is None:
+        return 2 * measured - 1
+
+    holes = unknown.any(dim=-3).expand(len(measured), -1, -1)
+    small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
+    method = "biharmonic" if small else "navier-stokes"
+    pictures = measured.permute(0, 2, 3, 1).cpu().numpy()
+    pairs = zip(pictures, holes.cpu().numpy(), strict=True)
+    filled = np.stack([inpaint(picture, hole, method) for picture, hole in pairs])
+
+    return 2 * torch.from_numpy(filled).permute(0, 3, 1, 2).to(measured) - 1

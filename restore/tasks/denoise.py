@@ -1,0 +1,102 @@
+"""Denoising."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from restore.errors import BadArgument
+from restore.tasks.kind import Kind
+from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.diffusion.denoiser import Condition
+    from restore.tasks.problem import Operator, Problem
+
+
+def _matches(operator: Operator) -> bool:
+    """The identity."""
+    from operators import AxesOperator
+
+    return isinstance(operator, AxesOperator) and all(m is None for m in operator.matrices)
+
+
+def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
+    from restore.tasks.problem import shown_blurred
+
+    return shown_blurred(operator, measurement)
+
+
+NOISY = Kind(
+    "denoise",
+    method="one-step",
+    sampler="ddrm",
+    unconditional="one-step",
+    matches=_matches,
+    condition=_condition,
+    estimates_noise=True,
+    rounding_is_noise=True,
+    is_noisy_picture=True,
+    predicted=True,
+)
+
+
+@dataclass(frozen=True)
+class Denoising(Task):
+    """Remove white Gaussian noise."""
+
+    name: ClassVar[str] = "denoise"
+    title: ClassVar[str] = "Denoising"
+    about: ClassVar[str] = "Denoising: remove white noise."
+    kind: ClassVar[Kind] = NOISY
+    added_noise: ClassVar[float] = 25 / 255
+
+    noise: Annotated[
+        Noise,
+        Option(
+            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
+            ("auto",),
+            parse_noise,
+            float,
+        ),
+    ] = "auto"
+
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State that ``image`` [B, 3, H, W] in [0, 1] has white noise.
+
+        Raises:
+            BadArgument: a noise level of 0, which would leave nothing to do.
+        """
+        import operators
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem, all_known, noise_levels
+
+        image = image.to(device)
+        operator = operators.identity((3, *image.shape[-2:])).to(device)
+        level = noise_levels(self.noise, image)
+        if self.noise != "auto" and not bool(level.all()):
+            raise BadArgument(
+                "`noise`=0: denoising needs the noise's standard deviation, above 0, or auto"
+            )
+
+        return Problem(
+            self.name,
+            self.kind,
+            operator,
+            image,
+            level.clamp_min(QUANTISATION_NOISE),
+            all_known(image),
+            written="identity",
+        )
+
+    def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        import operators
+
+        return operators.identity(shape), "identity"
+
+    @property
+    def degradation_title(self) -> str:
+        return f"σ = {255 * float(self.noise):.3g} of 255"  # type: ignore[arg-type]

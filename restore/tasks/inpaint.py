@@ -1,0 +1,206 @@
+"""Inpainting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from restore.errors import BadArgument, of_option
+from restore.tasks.kind import Kind
+from restore.tasks.option import Noise, Option, check_within, parse_noise
+from restore.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.diffusion.denoiser import Condition
+    from restore.photo.pictures import Picture
+    from restore.tasks.problem import Operator, Problem
+
+MAX_RADIUS = 1000
+
+
+def _matches(operator: Operator) -> bool:
+    from operators import Mask
+
+    return isinstance(operator, Mask)
+
+
+def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
+    """Show what is known; nothing where the channels of a pixel differ in that."""
+    from restore.diffusion.denoiser import Condition
+
+    known = operator.singular_values.reshape(-1, *operator.input_shape)
+    if not bool((known == known[:, :1]).all()):
+        return None
+
+    whole = known[:, :1].expand(len(measurement), -1, -1, -1)
+    return Condition((2 * measurement - 1) * known, whole)
+
+
+FILLING = Kind(
+    "inpaint",
+    method="ddrm",
+    sampler="ddrm",
+    unconditional="ddrm",
+    matches=_matches,
+    condition=_condition,
+    fills_holes=True,
+    predicted=True,
+)
+
+
+@dataclass(frozen=True)
+class Inpainting(Task):
+    """Fill what a mask marks; without noise the known pixels come through untouched."""
+
+    name: ClassVar[str] = "inpaint"
+    title: ClassVar[str] = "Inpainting"
+    about: ClassVar[str] = "Inpainting: fill what a mask marks; every other pixel stays as it is."
+    kind: ClassVar[Kind] = FILLING
+    companion: ClassVar[str | None] = "mask"
+    estimates_noise: ClassVar[bool] = False
+
+    mask: Annotated[
+        Picture | Path,
+        Option(
+            "White where to fill. For a folder: one mask for all, or a folder of masks.",
+            parse=Path,
+            kind=Path,
+        ),
+    ]
+    noise: Annotated[
+        Noise,
+        Option(
+            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
+            ("auto",),
+            parse_noise,
+            float,
+        ),
+    ] = field(default=0.0, kw_only=True)
+    threshold: Annotated[float, Option("Brightness in [0, 1] above which a mask is white.")] = (
+        field(default=0.5, kw_only=True)
+    )
+    dilate: Annotated[int, Option("Grow what is filled by this many pixels.")] = field(
+        default=0, kw_only=True
+    )
+    feather: Annotated[
+        float,
+        Option("Blend the fill with what IN shows inside the mask, over so many pixels."),
+    ] = field(default=0.0, kw_only=True)
+
+    def check(self) -> None:
+        super().check()
+        if not 0 <= self.threshold < 1:
+            raise BadArgument(f"`threshold`={self.threshold:g}: must be at least 0 and below 1")
+
+        check_within("dilate", self.dilate, 0, MAX_RADIUS, " pixels")
+        check_within("feather", self.feather, 0, MAX_RADIUS, " pixels")
+
+    def accompanied(self, path: Path) -> Self:
+        from restore.photo.photograph import read_mask
+
+        return replace(self, mask=read_mask(path, self.threshold))
+
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State that ``image`` [B, 3, H, W] in [0, 1] is unknown where the mask is True."""
+        from operators import Mask
+        from restore.diffusion.denoiser import Condition
+        from restore.tasks.problem import Problem, noise_levels
+
+        self.check()
+        if self.noise == "auto":
+            raise BadArgument(
+                "`noise`=auto: holes would count as noise; give a number, 0 if IN is clean"
+            )
+
+        known = self._known(image)
+        weights = self._weights(known).to(device)
+        known = known.to(device)
+        image = image.to(device)
+        level = noise_levels(self.noise, image)
+        if self.feather and bool(level.any()):
+            raise BadArgument(
+                f"`feather`={self.feather:g}: it blends with what IN shows, and its noise; leave "
+                "it out, or `noise`=0"
+            )
+
+        operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
+        each = known.expand(len(image), -1, -1, -1).to(image)
+        return Problem(
+            self.name,
+            self.kind,
+            operator,
+            image * known,
+            level,
+            Condition((2 * image - 1) * known, each),
+            keep=weights * (level == 0).reshape(-1, 1, 1, 1),
+            original=image,
+        )
+
+    def _known(self, image: Tensor) -> Tensor:
+        """Return bool [B or 1, 1, H, W] on the CPU: True where a pixel is known.
+
+        Raises:
+            BadArgument: a mask of another size, without any pixel to fill, or without a known one.
+        """
+        import torch
+
+        import operators
+
+        mask = _white(self.mask, self.threshold)
+        if mask.shape[-2:] != image.shape[-2:]:
+            raise BadArgument(
+                f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels and the picture "
+                f"{image.shape[-1]}x{image.shape[-2]}; they must be of the same size"
+            )
+        if bool(mask.all()):
+            raise BadArgument(
+                "the mask is white everywhere: no pixel of the picture would be known (white = "
+                "fill)"
+            )
+        if not bool(mask.any()):
+            raise BadArgument(
+                "the mask is black everywhere: there is nothing to fill (white = fill)"
+            )
+
+        known = ~mask.cpu().reshape(-1, 1, *mask.shape[-2:])
+        if len(known) not in (1, len(image)):
+            raise BadArgument(
+                f"{len(known)} masks for {len(image)} pictures: give one mask, or one for each "
+                "picture"
+            )
+        if not self.dilate:
+            return known
+
+        with of_option("dilate"):
+            grown = [
+                operators.masks.from_picture(~one[0].numpy(), dilate=self.dilate) for one in known
+            ]
+        return torch.stack([one[None] for one in grown])
+
+    def _weights(self, known: Tensor) -> Tensor:
+        """Return the fraction of the original in the answer, [B or 1, 1, H, W]."""
+        import operators
+
+        return operators.masks.feather(known, self.feather) if self.feather else known.float()
+
+
+def _white(mask: Any, threshold: float) -> Tensor:
+    """Return True where a mask is brighter than the threshold.
+
+    Returns:
+        bool [H, W], or [B, 1, H, W] for a batch of masks.
+    """
+    import torch
+
+    from restore.photo.pictures import open_picture
+
+    if hasattr(mask, "dtype") and str(mask.dtype).endswith("bool"):
+        values = torch.as_tensor(mask)
+        return values if values.ndim != 3 else values[:, None]
+
+    white = open_picture(mask).color.mean(dim=1, keepdim=True) > threshold
+    return white[0, 0] if len(white) == 1 else white

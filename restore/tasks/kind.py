@@ -1,0 +1,56 @@
+"""Kinds of inverse problems: what decides how a problem is best solved, whoever stated it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from operators import LinearOperator, NonlinearChain
+    from restore.diffusion.denoiser import Condition
+
+    Operator = LinearOperator | NonlinearChain
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of inverse problem.
+
+    Attributes:
+        name: by which methods keep their settings for it.
+        method: what measures best with the default model (docs/methods.md).
+        sampler: the best method that draws samples of the posterior.
+        unconditional: the best method of a model that is a prior alone.
+        matches: ``matches(operator)`` is True if the operator makes problems of this kind.
+        condition: ``condition(operator, measurement)`` is what conditional networks are shown, None
+            if they don't know the degradation; pictures in the measurement are in [0, 1].
+        estimates_noise: True if the measurement is a picture whose noise can be estimated.
+        rounding_is_noise: True if the rounding to 8 bits counts as noise, as it does for blurs.
+        is_noisy_picture: True if the measurement is the picture with white noise, which is a state
+            of the reverse process.
+        is_blurred: True if the measurement is the picture, blurred.
+        enlarges: True if the measurement is the picture in fewer pixels.
+        fills_holes: True if whole pixels are unknown.
+        is_linear: False if what follows the noise is not linear.
+        predicted: True if predictors are trained on it.
+        needs_prior: False if models can do it that were trained with a condition alone.
+    """
+
+    name: str
+    method: str
+    sampler: str
+    unconditional: str
+    matches: Callable[[Operator], bool]
+    condition: Callable[[Operator, Tensor], Condition | None] | None = None
+    estimates_noise: bool = False
+    rounding_is_noise: bool = False
+    is_noisy_picture: bool = False
+    is_blurred: bool = False
+    enlarges: bool = False
+    fills_holes: bool = False
+    is_linear: bool = True
+    predicted: bool = False
+    needs_prior: bool = True

@@ -1,0 +1,138 @@
+"""What a user must know of a task's option; the field's type and default stand beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from restore.errors import BadArgument
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Noise = float | Sequence[float] | Literal["auto"]
+# Standard deviation of the noise for pixels in [0, 1], or one for each picture of a batch; ``auto``
+# estimates it.
+
+# Types that the files of tasks import for type checkers alone, since they need PyTorch.
+_ABSENT = dict.fromkeys(
+    ("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Tensor"), Any
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """The documentation of a task's option, in the words of the command's help.
+
+    Attributes:
+        help: a sentence.
+        words: values that a shell completes.
+        parse: reads the value from text; None leaves that to the field's type.
+        kind: the type that a file of options may give, besides text that ``parse`` reads.
+        required: the command has no default for it, even if Python has.
+        metavar: placeholder of the value in the help.
+    """
+
+    help: str
+    words: tuple[str, ...] = ()
+    parse: Callable[[str], Any] | None = None
+    kind: type = str
+    required: bool = False
+    metavar: str | None = None
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """An option as the fields of a task's dataclass have it.
+
+    Attributes:
+        name: of the parameter in Python.
+        type: of its value, without None.
+        default: in Python; ``MISSING`` where there is none.
+        option: its documentation.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    option: Option
+
+    @property
+    def required(self) -> bool:
+        """True if the command has no default."""
+        return self.option.required or self.default is MISSING
+
+
+@cache
+def options_of(task: type) -> Mapping[str, OptionField]:
+    """The documented options of a task's dataclass by name, in their order."""
+    hints = get_type_hints(task, None, _ABSENT, include_extras=True)
+    found = ((field, hints[field.name]) for field in fields(task))
+    return {
+        field.name: _described(field, hint)
+        for field, hint in found
+        if get_origin(hint) is Annotated
+    }
+
+
+def _described(field: Field[Any], hint: Any) -> OptionField:
+    plain, option = get_args(hint)
+    kinds = [kind for kind in get_args(plain) if kind is not type(None)]
+    return OptionField(field.name, kinds[0] if len(kinds) == 1 else plain, field.default, option)
+
+
+def parse_noise(text: str) -> Noise:
+    """Read a standard deviation or ``auto``.
+
+    Raises:
+        BadArgument: the text is neither.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise BadArgument(
+            f"`noise`={text}: must be a standard deviation between 0 and 1, or auto"
+        ) from None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``WIDTHxHEIGHT``.
+
+    Raises:
+        BadArgument: the text is something else.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise BadArgument(f"`size`={text}: must be WIDTHxHEIGHT in pixels, as in 640x480")
+
+    return int(width), int(height)
+
+
+def check_noise(noise: Noise | Tensor) -> None:
+    """Refuse noise that is no standard deviation of pixels in [0, 1].
+
+    Raises:
+        BadArgument: a negative, infinite or too large number, or text other than ``auto``.
+    """
+    if isinstance(noise, str):
+        levels = None if noise != "auto" else []
+    else:
+        levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
+
+    if levels is None or not all(0 <= level <= 1 for level in levels):
+        raise BadArgument(f"`noise`={noise}: must be a standard deviation between 0 and 1, or auto")
+
+
+def check_within(name: str, value: float, lowest: float, highest: float, unit: str = "") -> None:
+    """Refuse a number that is not finite or outside ``[lowest, highest]``.
+
+    Raises:
+        BadArgument: it is.
+    """
+    if not (math.isfinite(value) and lowest <= value <= highest):
+        raise BadArgument(f"`{name}`={value:g}: must be between {lowest:g} and {highest:g}{unit}")

@@ -1,0 +1,174 @@
+"""Super-resolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from restore.errors import BadArgument
+from restore.tasks.cascade import Cascade, Factors, read_cascade
+from restore.tasks.kind import Kind
+from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.diffusion.denoiser import Condition
+    from restore.tasks.problem import Operator, Problem
+
+MAX_SCALE = 16
+KERNELS = ("bicubic", "area", "lanczos")
+
+
+def _matches(operator: Operator) -> bool:
+    """Fewer rows or columns, colours as they are."""
+    from operators import AxesOperator
+
+    if not isinstance(operator, AxesOperator):
+        return False
+
+    channel, height, width = operator.matrices
+    resized = operator.input_shape != operator.output_shape
+    colours = operator.input_shape[0] == operator.output_shape[0] == 3
+    return channel is None and not (height is None and width is None) and resized and colours
+
+
+def _condition(operator: Operator, measurement: Tensor) -> Condition:
+    """Show the low-resolution pictures, enlarged bicubically."""
+    from torch.nn.functional import interpolate
+
+    from restore.tasks.problem import all_known
+
+    size = operator.input_shape[1:]
+    return all_known(interpolate(measurement, size=size, mode="bicubic", align_corners=False))
+
+
+ENLARGING = Kind(
+    "sr",
+    method="ddrm",
+    sampler="ddrm",
+    unconditional="ddrm",
+    matches=_matches,
+    condition=_condition,
+    estimates_noise=True,
+    enlarges=True,
+    predicted=True,
+    needs_prior=False,
+)
+
+
+@dataclass(frozen=True)
+class SuperResolution(Task):
+    """Enlarge a picture that was downsampled by a kernel.
+
+    >>> SuperResolution(2).result_size((48, 64))
+    (96, 128)
+    """
+
+    name: ClassVar[str] = "sr"
+    title: ClassVar[str] = "Super-resolution"
+    about: ClassVar[str] = "Super-resolution: enlarge a picture and bring back its detail."
+    kind: ClassVar[Kind] = ENLARGING
+
+    scale: Annotated[
+        float, Option("Enlarge by this factor, above 1 and up to 16; fractions too.")
+    ] = 4
+    noise: Annotated[
+        Noise,
+        Option(
+            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
+            ("auto",),
+            parse_noise,
+            float,
+        ),
+    ] = field(default=0.0, kw_only=True)
+    kernel: Annotated[
+        str, Option("How IN was downsampled: bicubic, area or lanczos, antialiased.", KERNELS)
+    ] = field(default="bicubic", kw_only=True)
+    cascade: Annotated[
+        Factors | None,
+        Option(
+            "Enlarge in stages whose factors make the scale, as in 4x4; auto: factors up to 4.",
+            ("auto", "2x2", "4x2", "4x4"),
+            str,
+        ),
+    ] = field(default=None, kw_only=True)
+    cascade_noise: Annotated[
+        float | None,
+        Option(
+            "Standard deviation of the noise between two stages, for pixels in [0, 1]. Default: "
+            "what measured best."
+        ),
+    ] = field(default=None, kw_only=True)
+    # (width, height) of the result where that is not the input's times the scale, rounded
+    size: tuple[int, int] | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        super().check()
+        if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
+            raise BadArgument(f"`scale`={self.scale:g}: must be above 1 and at most {MAX_SCALE}")
+        if self.kernel not in KERNELS:
+            raise BadArgument(f"`kernel`={self.kernel}: unknown; use {', '.join(KERNELS)}")
+
+        read_cascade(self.scale, self.cascade, self.cascade_noise)
+
+    @property
+    def cascade_stages(self) -> Cascade | None:
+        return read_cascade(self.scale, self.cascade, self.cascade_noise)
+
+    def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        return round(size[0] * self.scale), round(size[1] * self.scale)
+
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State that ``image`` [B, 3, h, w] in [0, 1] is a larger picture, downsampled."""
+        import operators
+        from restore.tasks.problem import MAX_OUTPUT_PIXELS, Problem, noise_levels
+
+        self.check()
+        height, width = image.shape[-2:]
+        size = self.result_size((height, width))
+        if math.prod(size) > MAX_OUTPUT_PIXELS:
+            raise BadArgument(
+                f"`scale`={self.scale:g}: too large for a picture of {width}x{height} pixels; the "
+                f"result would have {math.prod(size) / 1e6:.0f} million pixels, at most "
+                f"{MAX_OUTPUT_PIXELS / 1e6:.0f} million are allowed"
+            )
+
+        operator = operators.downsample((3, *size), size=(height, width), kernel=self.kernel)
+        operator = operator.to(device)
+        image = image.to(device)
+        return Problem(
+            self.name,
+            self.kind,
+            operator,
+            image,
+            noise_levels(self.noise, image),
+            _condition(operator, image),
+            written=self._written,
+        )
+
+    @property
+    def _written(self) -> str:
+        return f"down:{self.kernel}:{self.scale:g}"
+
+    def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        """Downsample to what `problem` enlarges to the same size: the sizes' ratio is the scale."""
+        import operators
+
+        small = (self.reduced(shape[1]), self.reduced(shape[2]))
+        operator = operators.downsample(shape, size=small, kernel=self.kernel)
+        return operator, f"down:{self.kernel}:{self.scale:.12g}"
+
+    def reduced(self, side: int) -> int:
+        """Return the longest side whose enlargement is no longer than this one."""
+        candidates = range(int(side / self.scale) + 1, 0, -1)
+        return next((n for n in candidates if round(n * self.scale) <= side), 0)
+
+    @property
+    def degradation_title(self) -> str:
+        return f"×{self.scale:g}, {self.kernel}"

@@ -1,0 +1,155 @@
+"""What every task is: options in a frozen dataclass, and the inverse problem that they state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from restore.tasks.option import check_noise, options_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.photo.pictures import Opened, Picture
+    from restore.tasks.cascade import Cascade
+    from restore.tasks.kind import Kind
+    from restore.tasks.problem import Operator, Problem
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One thing that people want done to a picture, with its options.
+
+    A subclass is a frozen dataclass in a file of its own. Its fields are the options, documented by
+    `restore.tasks.option.Option`; the command, the one-liners of Python and files of options all
+    read them there. Shells complete words from these files, so they import PyTorch in functions
+    alone.
+
+    Attributes:
+        name: of the sub-command and of the one-liner.
+        title: heading of captions and pages.
+        about: one line of help.
+        kind: of the problems that it states; of `solve` each operator decides.
+        companion: the option that takes a picture file beside each input, such as a mask.
+        takes_measurements: True if files of numbers count as inputs.
+        estimates_noise: True if ``noise="auto"`` is measured where an input is visible.
+        added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    kind: ClassVar[Kind]
+    companion: ClassVar[str | None] = None
+    takes_measurements: ClassVar[bool] = False
+    estimates_noise: ClassVar[bool] = True
+    added_noise: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State the inverse problem of pictures.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1]; a measurement may have other channels.
+            device: where the problem is to lie.
+
+        Raises:
+            BadArgument: options that do not fit the pictures.
+        """
+
+    def check(self) -> None:
+        """Look at what can be judged without a picture.
+
+        Raises:
+            BadArgument: an option that cannot be used; the text says what would be right.
+        """
+        if (noise := getattr(self, "noise", None)) is not None:
+            check_noise(noise)
+
+    def missing_for(self, source: Path) -> str | None:
+        """Say which option is missing without which an input cannot be restored, by its name."""
+        return None
+
+    def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the result for an input of this height and width.
+
+        Raises:
+            BadArgument: an operator that does not fit what it measured.
+        """
+        return size
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that options name in their text, such as a kernel's."""
+        return []
+
+    @property
+    def assumed_borders(self) -> list[str]:
+        """Blurs whose border is taken for mirrored because nothing says otherwise."""
+        return []
+
+    @property
+    def cascade_stages(self) -> Cascade | None:
+        """The stages in which the task is done; None for one."""
+        return None
+
+    def given(self) -> dict[str, Any]:
+        """The documented options that have a value, without the companion's file, for records."""
+        names = (name for name in options_of(type(self)) if name != self.companion)
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def accompanied(self, path: Path) -> Self:
+        """Return the task with the companion's picture read from a file.
+
+        Raises:
+            RestoreError: the file cannot be read.
+        """
+        raise NotImplementedError(f"{self.name} has no companion")
+
+    def completed(
+        self, operator: str | None, noise: float | None, size: tuple[int, int] | None
+    ) -> Self:
+        """Return the task with what a measurement's file says of itself, where options do not."""
+        return self
+
+    def opened(self, picture: Picture) -> Opened:
+        """Take the input apart into colours and alpha.
+
+        Raises:
+            BadArgument: it is no picture.
+        """
+        from restore.photo.pictures import open_picture
+
+        return open_picture(picture)
+
+    def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
+        """Return the colours to restore, continued where they are hidden, and the task for them.
+
+        Noise that is to be estimated is measured where the picture is visible.
+        """
+        from restore.photo.alpha import continue_colour, hidden, visible_noise
+        from restore.tasks.problem import QUANTISATION_NOISE
+
+        if opened.alpha is None or not bool(hidden(opened.alpha).any()):
+            return opened.color, self
+
+        task = self
+        if self.estimates_noise and isinstance(getattr(self, "noise", None), str):
+            smallest = QUANTISATION_NOISE if self.kind.rounding_is_noise else 0.0
+            levels = visible_noise(opened.color, opened.alpha)
+            task = replace(self, noise=[max(level, smallest) for level in levels])  # type: ignore[call-arg]
+
+        return continue_colour(opened.color, opened.alpha), task
+
+    def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        """Return the operator that makes test inputs of pictures [C, H, W], and its text."""
+        raise NotImplementedError(f"{self.name} needs more than its options to degrade a picture")
+
+    @property
+    def degradation_title(self) -> str:
+        """The degradation of an evaluation in words, for a heading."""
+        return ""
