@@ -1,1 +1,1 @@
-"""Measures of quality and of noise, and the classical methods that others are compared with."""
+"""Quality and noise measures, and the classical methods to compare with."""

@@ -1,4 +1,4 @@
-"""Classical restoration methods, the honest competitors of the learned ones.
+"""Classical restoration methods to compare the learned ones with.
 
 Pictures are float32 arrays [H, W, 3] in [0, 1]; every function returns a new one, clipped to [0,
 1], and leaves its inputs as they were. Noise is white and Gaussian, given by its standard deviation
@@ -25,8 +25,11 @@ from skimage import restoration
 
 from restore.errors import BadArgument
 
+# Pictures [H, W, 3] in [0, 1], and blur kernels [h, w].
 Photo = NDArray[np.float32]
 Kernel = NDArray[np.floating]
+# Complex Fourier transforms along height and width.
+Spectrum = NDArray[np.complexfloating]
 
 # The radii 1, 3, 5 and 7 tried, both methods: within 0.3 dB of the best at 50 % and at 90 %
 # missing.
@@ -54,21 +57,20 @@ NLM_STRENGTH = 0.5
 def upscale(
     image: Photo, size: tuple[int, int], kernel: Literal["bicubic", "lanczos"] = "bicubic"
 ) -> Photo:
-    """Enlarge to `size` = (height, width) by Pillow's resampling in float (mode "F"), no 8-bit
-    rounding.
+    """Resize by Pillow in floating-point numbers (mode "F"), without rounding to 8 bits.
 
     Pillow's bicubic is Keys' with a = −1/2, like MATLAB's `imresize`; its Lanczos has three lobes.
     A size smaller than the picture's is reached with antialiasing.
 
-    Raises
-    ------
-    BadArgument
-        If the kernel is another.
+    Args:
+        size: (height, width).
 
-    References
-    ----------
-    R. Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6),
-    1981.
+    Raises:
+        BadArgument: The kernel is not one of these.
+
+    References:
+        R. Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP
+        29(6), 1981.
     """
     filters = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
     resample = filters[_one_of(kernel, filters)]
@@ -85,23 +87,22 @@ def inpaint(
     mask: NDArray[np.bool_],
     method: Literal["telea", "navier-stokes", "biharmonic"] = "telea",
 ) -> Photo:
-    """Fill the pixels where `mask` [H, W] is True; the others come back as they were.
+    """Fill the pixels where `mask` [H, W] is True; the others are returned unchanged.
 
     "telea" and "navier-stokes" by OpenCV in 8 bits, "biharmonic" by scikit-image in float: the best
     of the three on scattered pixels, and the slowest (0.2 s for 256x256 with half of them missing).
 
-    Raises
-    ------
-    BadArgument
-        If the method is another, the mask's shape is not the picture's, or nothing is known.
+    Raises:
+        BadArgument: The method is not one of these, the mask's shape is not the picture's, or no
+            pixel is known.
 
-    References
-    ----------
-    A. Telea, "An image inpainting technique based on the fast marching method", J. Graphics Tools
-    9(1), 2004. M. Bertalmio, A. L. Bertozzi, G. Sapiro, "Navier-Stokes, fluid dynamics, and image
-    and video inpainting", CVPR 2001. S. B. Damelin, N. S. Hoang, "On surface completion and image
-    inpainting by biharmonic functions: numerical aspects", Int. J. Mathematics and Mathematical
-    Sciences, 2018.
+    References:
+        A. Telea, "An image inpainting technique based on the fast marching method", J. Graphics
+        Tools 9(1), 2004.
+        M. Bertalmio, A. L. Bertozzi, G. Sapiro, "Navier-Stokes, fluid dynamics, and image and video
+        inpainting", CVPR 2001.
+        S. B. Damelin, N. S. Hoang, "On surface completion and image inpainting by biharmonic
+        functions: numerical aspects", Int. J. Mathematics and Mathematical Sciences, 2018.
     """
     flags = {"telea": cv2.INPAINT_TELEA, "navier-stokes": cv2.INPAINT_NS, "biharmonic": None}
     flag = flags[_one_of(method, flags)]
@@ -115,9 +116,8 @@ def inpaint(
         filled = restoration.inpaint_biharmonic(image, mask, channel_axis=-1)
     else:
         eight_bit = np.rint(image.clip(0, 1) * 255).astype(np.uint8)
-        filled = cv2.inpaint(eight_bit, mask.astype(np.uint8), INPAINT_RADIUS, flag) / np.float32(
-            255
-        )
+        filled = cv2.inpaint(eight_bit, mask.astype(np.uint8), INPAINT_RADIUS, flag)
+        filled = filled / np.float32(255)
 
     return np.where(mask[..., None], filled, image).clip(0, 1).astype(np.float32)
 
@@ -127,12 +127,11 @@ def wiener(image: Photo, kernel2d: Kernel, noise: float) -> Photo:
 
     x = K*y / (|K|² + b |Λ|²) in frequencies, with the balance b = WIENER_BALANCE · noise².
 
-    References
-    ----------
-    B. R. Hunt, "A matrix theory proof of the discrete convolution theorem", IEEE Trans. Audio and
-    Electroacoustics 19(4), 1971.
-    F. Orieux, J.-F. Giovannelli, T. Rodet, "Bayesian estimation of regularization and point spread
-    function parameters for Wiener-Hunt deconvolution", J. Opt. Soc. Am. A 27(7), 2010.
+    References:
+        B. R. Hunt, "A matrix theory proof of the discrete convolution theorem", IEEE Trans. Audio
+        and Electroacoustics 19(4), 1971.
+        F. Orieux, J.-F. Giovannelli, T. Rodet, "Bayesian estimation of regularization and point
+        spread function parameters for Wiener-Hunt deconvolution", J. Opt. Soc. Am. A 27(7), 2010.
     """
     balance = WIENER_BALANCE * _at_least_rounding(noise) ** 2
     kernel = _checked(kernel2d)
@@ -146,19 +145,19 @@ def wiener(image: Photo, kernel2d: Kernel, noise: float) -> Photo:
 def richardson_lucy(
     image: Photo, kernel2d: Kernel, iterations: int = RICHARDSON_LUCY_ITERATIONS
 ) -> Photo:
-    """Richardson-Lucy deconvolution: x ← x · Kᵀ(m y / K x) / Kᵀ m, with m = 1 where measured, 0
-    beyond.
+    """Richardson-Lucy deconvolution: x ← x · Kᵀ(m y / K x) / Kᵀ m.
 
-    Stopping early keeps the noise down: 0.5/noise to 1/noise iterations are fair. (Not
-    scikit-image's, whose zeros beyond the border spoil the rim.)
+    m is 1 at the measured pixels and 0 beyond. Stopping early keeps the noise down: 0.5/noise to
+    1/noise iterations are fair. (Not scikit-image's, whose zeros beyond the border spoil the rim.)
 
-    References
-    ----------
-    W. H. Richardson, "Bayesian-based iterative method of image restoration", J. Opt. Soc. Am.
-    62(1), 1972. L. B. Lucy, "An iterative technique for the rectification of observed
-    distributions", Astronomical J. 79, 1974. M. Bertero, P. Boccacci, "A simple method for the
-    reduction of boundary effects in the Richardson-Lucy approach to image deconvolution", Astronomy
-    & Astrophysics 437, 2005 (the border).
+    References:
+        W. H. Richardson, "Bayesian-based iterative method of image restoration", J. Opt. Soc. Am.
+        62(1), 1972.
+        L. B. Lucy, "An iterative technique for the rectification of observed distributions",
+        Astronomical J. 79, 1974.
+        M. Bertero, P. Boccacci, "A simple method for the reduction of boundary effects in the
+        Richardson-Lucy approach to image deconvolution", Astronomy & Astrophysics 437, 2005 (the
+        border).
     """
     kernel = _checked(kernel2d)
     wide, inside = _widened(image.clip(1e-4, None), kernel)
@@ -185,11 +184,11 @@ def richardson_lucy(
 def total_variation(image: Photo, noise: float, kernel2d: Kernel | None = None) -> Photo:
     """Total-variation denoising by scikit-image, channel by channel; with a kernel, `tv_deblur`.
 
-    References
-    ----------
-    L. I. Rudin, S. Osher, E. Fatemi, "Nonlinear total variation based noise removal algorithms",
-    Physica D 60, 1992. A. Chambolle, "An algorithm for total variation minimization and
-    applications", JMIV 20, 2004.
+    References:
+        L. I. Rudin, S. Osher, E. Fatemi, "Nonlinear total variation based noise removal
+        algorithms", Physica D 60, 1992.
+        A. Chambolle, "An algorithm for total variation minimization and applications", JMIV 20,
+        2004.
     """
     if kernel2d is not None:
         return tv_deblur(image, kernel2d, noise)
@@ -210,12 +209,12 @@ def tv_deblur(image: Photo, kernel2d: Kernel, noise: float, iterations: int = 60
     pixel, is over both derivatives and the three colours, so that edges of the colours stay
     together. λ = TV_DEBLUR · noise^1.5.
 
-    References
-    ----------
-    M. S. C. Almeida, M. A. T. Figueiredo, "Deconvolving images with unknown boundaries using the
-    alternating direction method of multipliers", IEEE Trans. Image Processing 22(8), 2013 (the
-    algorithm). P. Blomgren, T. F. Chan, "Color TV: total variation methods for restoration of
-    vector-valued images", IEEE Trans. Image Processing 7(3), 1998.
+    References:
+        M. S. C. Almeida, M. A. T. Figueiredo, "Deconvolving images with unknown boundaries using
+        the alternating direction method of multipliers", IEEE Trans. Image Processing 22(8), 2013
+        (the algorithm).
+        P. Blomgren, T. F. Chan, "Color TV: total variation methods for restoration of vector-valued
+        images", IEEE Trans. Image Processing 7(3), 1998.
     """
     kernel = _checked(kernel2d)
     strength = TV_DEBLUR * _at_least_rounding(noise) ** 1.5
@@ -224,14 +223,12 @@ def tv_deblur(image: Photo, kernel2d: Kernel, noise: float, iterations: int = 60
 
 
 def non_local_means(image: Photo, noise: float) -> Photo:
-    """Non-local means by scikit-image (fast mode, on the three colours together, told the noise
-    level).
+    """Non-local means by scikit-image, in its fast mode, on the three colours together.
 
-    References
-    ----------
-    A. Buades, B. Coll, J.-M. Morel, "A non-local algorithm for image denoising", CVPR 2005.
-    J. Darbon et al., "Fast nonlocal filtering applied to electron cryomicroscopy", ISBI 2008 (the
-    fast mode).
+    References:
+        A. Buades, B. Coll, J.-M. Morel, "A non-local algorithm for image denoising", CVPR 2005.
+        J. Darbon et al., "Fast nonlocal filtering applied to electron cryomicroscopy", ISBI 2008
+        (the fast mode).
     """
     if noise <= 0:
         return image.clip(0, 1)
@@ -249,20 +246,19 @@ def non_local_means(image: Photo, noise: float) -> Photo:
 
 
 def _tv_admm(image: Photo, kernel: Kernel, strength: float, iterations: int) -> Photo:
-    """ADMM with d = ∇x and z = k∗x, on the whole wide canvas; z is free where nothing was
-    measured.
-    """
+    """ADMM with d = ∇x and z = k∗x, on the wide canvas; z is free where nothing was measured."""
     wide, inside = _widened(image, kernel)
     shape = wide.shape[:2]
     measured = np.zeros((*shape, 1), np.float32)
     measured[inside] = 1
-    penalty, blur_penalty = 10 * strength, 0.3  # within 0.02 dB of the limit after 60 rounds
+    penalty = 10 * strength  # with these, within 0.02 dB of the limit after 60 rounds
+    blur_penalty = 0.3
 
     blur = _transform(_centred(kernel, shape))[..., None]
     delta = _centred(np.ones((1, 1)), shape)
     laplacian = _transform(_gradient_adjoint(_gradient(delta)))[..., None].real
     normal = blur_penalty * np.abs(blur) ** 2 + penalty * laplacian
-    z = wide
+    z: NDArray[np.floating] = wide
     d = _gradient(wide)
     z_dual = np.zeros_like(z)
     d_dual = np.zeros_like(d)
@@ -282,11 +278,11 @@ def _tv_admm(image: Photo, kernel: Kernel, strength: float, iterations: int) -> 
     return x
 
 
-def _transform(x: Photo) -> NDArray[np.complex64]:
+def _transform(x: NDArray[np.floating]) -> Spectrum:
     return scipy.fft.rfft2(x, axes=(0, 1))
 
 
-def _inverse_transform(spectrum: NDArray[np.complex64], shape: tuple[int, int]) -> Photo:
+def _inverse_transform(spectrum: Spectrum, shape: tuple[int, int]) -> Photo:
     return scipy.fft.irfft2(spectrum, shape, axes=(0, 1))
 
 
@@ -300,7 +296,7 @@ def _gradient_adjoint(d: Photo) -> Photo:
 
 
 def _centred(kernel: Kernel, shape: tuple[int, int]) -> Photo:
-    """The kernel on a canvas of that shape, its middle at the origin."""
+    """The kernel on a canvas of this shape, with its middle at the origin."""
     canvas = np.zeros(shape, np.float32)
     canvas[: kernel.shape[0], : kernel.shape[1]] = kernel
     return np.roll(canvas, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
@@ -308,7 +304,8 @@ def _centred(kernel: Kernel, shape: tuple[int, int]) -> Photo:
 
 def _widened(image: Photo, kernel: Kernel) -> tuple[Photo, tuple[slice, slice]]:
     """The picture mirrored outwards by the kernel's size, and where the picture is in it."""
-    (height, width), (down, across) = image.shape[:2], kernel.shape
+    height, width = image.shape[:2]
+    down, across = kernel.shape
     wide = np.pad(image, ((down, down), (across, across), (0, 0)), mode="symmetric")
     return wide, (slice(down, down + height), slice(across, across + width))
 
@@ -316,8 +313,7 @@ def _widened(image: Photo, kernel: Kernel) -> tuple[Photo, tuple[slice, slice]]:
 def _with_margin(
     image: Photo, kernel: Kernel, deconvolve: Callable[[Photo], Photo], rounds: int
 ) -> Photo:
-    """Deconvolve a wider picture with an unknown margin: mirrored at first, then what the estimate
-    predicts.
+    """Deconvolve a wider picture whose unknown margin is mirrored, then predicted by the estimate.
 
     Filling in missing data by its prediction is expectation-maximisation; without it a long or
     lopsided kernel meets a margin that it cannot have blurred, and rings across the picture.
@@ -340,16 +336,13 @@ def _by_channel(image: Photo, function: Callable[[Photo], Photo]) -> Photo:
 
 
 def _at_least_rounding(noise: float) -> float:
-    """No picture is better than 8 bits: rounding alone has a standard deviation of 1/(255 √12)."""
+    """The noise level, at least that of rounding to 8 bits, 1/(255 √12)."""
     return max(noise, 1 / (255 * 12**0.5))
 
 
 def _checked(kernel: Kernel) -> Kernel:
-    if (
-        kernel.ndim != 2
-        or not all(side % 2 for side in kernel.shape)
-        or abs(kernel.sum() - 1) > 1e-3
-    ):
+    odd = all(side % 2 for side in kernel.shape)
+    if kernel.ndim != 2 or not odd or abs(kernel.sum() - 1) > 1e-3:
         raise BadArgument(
             f"a blur kernel must be [h, w] with odd sides and sum to 1; this one is {kernel.shape} "
             f"and sums to {kernel.sum():.4g}"

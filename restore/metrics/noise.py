@@ -1,4 +1,4 @@
-"""How noisy a picture is."""
+"""Noise level of a picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""How good a restored picture is: PSNR, SSIM, LPIPS against the truth, and consistency with the
-measurement.
+"""Quality of a restored picture: PSNR, SSIM and LPIPS, and consistency with the measurement.
 
-Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric answers [B],
+Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric returns [B],
 one number per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
 """
 
@@ -17,32 +16,35 @@ from torch import Tensor
 
 from restore.errors import BadArgument, Unavailable, UnreadableInput
 
+# Environment variable with the file of AlexNet's convolutions.
 TRUNK_VARIABLE = "RESTORE_LPIPS_TRUNK"
+
+# Side of SSIM's window in pixels.
 _SSIM_WINDOW = 11
-_LPIPS_SMALLEST = 31  # below this the second max-pooling of AlexNet has nothing left to pool
+# Below this side the second max-pooling of AlexNet has nothing left to pool.
+_LPIPS_SMALLEST = 31
 
 
 class LinearOperator(Protocol):
-    """What `consistency` needs of a degradation."""
+    """The part of a degradation that `consistency` needs."""
 
-    def A(self, x: Tensor) -> Tensor: ...
+    def A(self, x: Tensor) -> Tensor:
+        """Degrade pictures [B, 3, H, W]."""
+        ...
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio over all pixels and the three colours, peak 1.
 
-    Parameters
-    ----------
-    estimate, truth : Tensor [B, 3, H, W] in [0, 1]
+    Args:
+        estimate: [B, 3, H, W] in [0, 1].
+        truth: [B, 3, H, W] in [0, 1].
 
-    Returns
-    -------
-    Tensor [B], in dB; infinite for equal pictures.
+    Returns:
+        [B], in dB; infinite for equal pictures.
 
-    Raises
-    ------
-    BadArgument
-        If the shapes differ.
+    Raises:
+        BadArgument: The shapes differ.
     """
     _check_pair(estimate, truth)
     return -10 * (estimate - truth).square().flatten(1).mean(1).log10()
@@ -53,13 +55,11 @@ def luma(picture: Tensor) -> Tensor:
 
     Y = (16 + 65.481 R + 128.553 G + 24.966 B) / 255, so black is 16/255 and white 235/255.
 
-    Parameters
-    ----------
-    picture : Tensor [B, 3, H, W] in [0, 1]
+    Args:
+        picture: [B, 3, H, W] in [0, 1].
 
-    Returns
-    -------
-    Tensor [B, 1, H, W]
+    Returns:
+        [B, 1, H, W].
     """
     red, green, blue = picture.split(1, dim=1)
     return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
@@ -68,20 +68,16 @@ def luma(picture: Tensor) -> Tensor:
 def psnr_y(estimate: Tensor, truth: Tensor, border: int = 0) -> Tensor:
     """PSNR of the luma alone, the convention of the super-resolution literature.
 
-    Parameters
-    ----------
-    estimate, truth : Tensor [B, 3, H, W] in [0, 1]
-    border : int
-        Pixels left out on every side; the literature takes the scale factor.
+    Args:
+        estimate: [B, 3, H, W] in [0, 1].
+        truth: [B, 3, H, W] in [0, 1].
+        border: Pixels left out on every side; the literature takes the scale factor.
 
-    Returns
-    -------
-    Tensor [B], in dB (peak 1 on `luma`, that is 255 on MATLAB's 8-bit Y).
+    Returns:
+        [B], in dB (peak 1 on `luma`, that is 255 on MATLAB's 8-bit Y).
 
-    Raises
-    ------
-    BadArgument
-        If the shapes differ or the border leaves no pixel.
+    Raises:
+        BadArgument: The shapes differ, or the border leaves no pixel.
     """
     _check_pair(estimate, truth)
     height, width = truth.shape[-2:]
@@ -103,23 +99,19 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     number as scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False)` on RGB.
 
-    Parameters
-    ----------
-    estimate, truth : Tensor [B, 3, H, W] in [0, 1], at least 11 pixels each way
+    Args:
+        estimate: [B, 3, H, W] in [0, 1], at least 11 pixels each way.
+        truth: [B, 3, H, W] in [0, 1].
 
-    Returns
-    -------
-    Tensor [B], at most 1
+    Returns:
+        [B], at most 1.
 
-    Raises
-    ------
-    BadArgument
-        If the shapes differ or the pictures are smaller than the window.
+    Raises:
+        BadArgument: The shapes differ, or the pictures are smaller than the window.
 
-    References
-    ----------
-    Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
-    visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
+    References:
+        Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
+        visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004.
     """
     from kornia.metrics import ssim as ssim_map
 
@@ -128,24 +120,21 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor) -> Tensor:
-    """How far a restored picture is from explaining what was measured: the RMS of A x − y.
+    """Root mean square of A x − y: the distance of a restored picture from the measurement.
 
-    Parameters
-    ----------
-    operator : object with a method `A`
-    estimate : Tensor [B, 3, H, W], in any range
-    measurement : Tensor [B, ...] of the shape of `operator.A(estimate)`, in the same range
+    The mean is over every entry of the measurement, also those that a mask sets to 0.
 
-    Returns
-    -------
-    Tensor [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's
-    noise level. The mean runs over every entry of the measurement, also those that a mask sets to
-    0.
+    Args:
+        operator: The degradation A.
+        estimate: [B, 3, H, W], in any range.
+        measurement: [B, ...] of the shape of `operator.A(estimate)`, in the same range.
 
-    Raises
-    ------
-    BadArgument
-        If the measurement has another shape than A x.
+    Returns:
+        [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's noise
+        level.
+
+    Raises:
+        BadArgument: The measurement has another shape than A x.
     """
     predicted = operator.A(estimate)
     if predicted.shape != measurement.shape:
@@ -158,27 +147,22 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
 
 
 class Lpips:
-    """Learned perceptual distance (LPIPS 0.1, AlexNet): `Lpips(trunk)(estimate, truth)`.
+    """Learned perceptual distance, LPIPS 0.1 with AlexNet: `Lpips(trunk)(estimate, truth)`.
 
     The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a
     file. Nothing is ever downloaded. 0 for equal pictures, growing with the perceived difference.
 
-    Parameters
-    ----------
-    trunk : path
-        torchvision's AlexNet, whole or `features` only, as .safetensors or .pth, under
-        torchvision's names (`features.0.weight`, …).
-    device : str or torch.device
+    Args:
+        trunk: File with torchvision's AlexNet, whole or `features` only, as .safetensors or .pth,
+            under torchvision's names (`features.0.weight`, …).
+        device: Device of the network.
 
-    Raises
-    ------
-    UnreadableInput
-        If the file cannot be read or does not hold these convolutions.
+    Raises:
+        UnreadableInput: The file cannot be read or does not hold these convolutions.
 
-    References
-    ----------
-    R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of Deep
-    Features as a Perceptual Metric", CVPR 2018, arXiv:1801.03924.
+    References:
+        R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang, "The Unreasonable Effectiveness of
+        Deep Features as a Perceptual Metric", CVPR 2018, arXiv:1801.03924.
     """
 
     def __init__(self, trunk: str | os.PathLike[str], device: str | torch.device = "cpu") -> None:
@@ -193,27 +177,27 @@ class Lpips:
     def __call__(self, estimate: Tensor, truth: Tensor) -> Tensor:
         """Distance of each pair.
 
-        Parameters
-        ----------
-        estimate, truth : Tensor [B, 3, H, W] in [0, 1], at least 31 pixels each way, on the
-            network's device
+        Args:
+            estimate: [B, 3, H, W] in [0, 1], at least 31 pixels each way, on the network's device.
+            truth: [B, 3, H, W] in [0, 1], on the same device.
 
-        Returns
-        -------
-        Tensor [B], at least 0
+        Returns:
+            [B], at least 0.
+
+        Raises:
+            BadArgument: The shapes differ, or the pictures are too small.
         """
         _check_pair(estimate, truth, smallest=_LPIPS_SMALLEST)
         return self.network(estimate, truth, normalize=True).flatten()
 
 
 def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
-    """Where AlexNet's convolutions lie: the argument, else $RESTORE_LPIPS_TRUNK, else torchvision's
-    cache.
+    """File with AlexNet's convolutions.
 
-    Raises
-    ------
-    Unavailable
-        If the file named is not there, or none is named and torchvision's cache has none.
+    That is the argument, else $RESTORE_LPIPS_TRUNK, else what torchvision's cache has.
+
+    Raises:
+        Unavailable: The named file does not exist, or none is named and the cache has none.
     """
     named = trunk or os.environ.get(TRUNK_VARIABLE)
     if named:
@@ -236,8 +220,11 @@ def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
 def load_lpips(
     trunk: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu"
 ) -> Lpips:
-    """LPIPS with the trunk that `find_lpips_trunk` finds; raises `Unavailable` where there is
-    none.
+    """LPIPS with the trunk that `find_lpips_trunk` finds.
+
+    Raises:
+        Unavailable: There is none.
+        UnreadableInput: As `Lpips`.
     """
     return Lpips(find_lpips_trunk(trunk), device)
 

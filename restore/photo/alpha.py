@@ -13,20 +13,18 @@ from torch.nn import functional as F
 
 from restore.metrics.noise import estimate_noise
 
+# Alpha below which the colour of a pixel counts as arbitrary: 5 of 255, too little to see or to
+# hold a colour.
 HIDDEN_BELOW = 0.02
-"""Alpha below which the colour of a pixel counts as arbitrary: 5 of 255, too little to see or to
-hold a colour.
-"""
 
 
 def hidden(alpha: Tensor) -> Tensor:
-    """Where the colour cannot be seen: bool of the shape of ``alpha``."""
+    """Mask of the pixels whose colour cannot be seen, bool of the shape of `alpha`."""
     return alpha < HIDDEN_BELOW
 
 
 def continue_colour(color: Tensor, alpha: Tensor) -> Tensor:
-    """The picture with the colour of hidden pixels replaced by a smooth continuation of the visible
-    ones.
+    """Replace the colour of hidden pixels by a smooth continuation of the visible ones.
 
     Pull-push (Gortler et al., The Lumigraph, SIGGRAPH 1996, 3.4): colours weighted by alpha are
     averaged to ever coarser grids until no hole is left, and the holes are filled on the way back.
@@ -45,29 +43,30 @@ def continue_colour(color: Tensor, alpha: Tensor) -> Tensor:
 
 
 def visible_noise(color: Tensor, alpha: Tensor) -> list[float]:
-    """`restore.metrics.noise.estimate_noise` of each picture where it is visible: what is exactly
-    zero does not count there.
+    """Noise level of the visible part of each picture, see `restore.metrics.noise.estimate_noise`.
+
+    Hidden pixels are set to zero, which the estimate leaves out.
 
     Args:
         color: [B, C, H, W].
         alpha: [B, 1, H, W].
     """
     known = ~hidden(alpha)
-    mean = (color * known).sum(dim=(-2, -1), keepdim=True) / known.sum(
-        dim=(-2, -1), keepdim=True
-    ).clamp_min(1)
+    count = known.sum(dim=(-2, -1), keepdim=True).clamp_min(1)
+    mean = (color * known).sum(dim=(-2, -1), keepdim=True) / count
+
     return [estimate_noise(picture) for picture in (color - mean) * known]
 
 
 def put_back(solutions: Tensor, color: Tensor, alpha: Tensor, keep: Tensor | None = None) -> Tensor:
-    """The file's own colours where they are hidden, so that a picture of the same size returns with
-    them.
+    """Restore the file's own colours where they are hidden.
 
     Args:
-        solutions: [K, B, C, H, W]; of another size than the file they are returned as they are.
-        color: of the file, [B, C, h, w].
-        alpha: [B, 1, h, w].
-        keep: of an inpainting, as in `restore.tasks.problem.Problem`: what it fills stays filled.
+        solutions: [K, B, C, H, W]; those of another size than the file are returned unchanged.
+        color: Colours of the file, [B, C, h, w].
+        alpha: Alpha of the file, [B, 1, h, w].
+        keep: Mask of an inpainting, as in `restore.tasks.problem.Problem`: what it fills stays
+            filled.
     """
     if solutions.shape[-2:] != color.shape[-2:]:
         return solutions
@@ -76,9 +75,7 @@ def put_back(solutions: Tensor, color: Tensor, alpha: Tensor, keep: Tensor | Non
 
 
 def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Colours everywhere, of colours times weight and weight, where that is 0 nowhere at least at
-    one pixel.
-    """
+    """Colours everywhere from weighted colours, given a weight that is positive somewhere."""
     colour = weighted / weight.clamp_min(torch.finfo(weight.dtype).tiny)
     holes = weight == 0
     if not bool(holes.any()):

@@ -99,11 +99,11 @@ def _decode_8bit(im: Image.Image) -> np.ndarray:
 def _cmyk_to_rgb(im: Image.Image) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(im.info["icc_profile"]))
-        return ImageCms.profileToProfile(
-            im, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(im, source, target, outputMode="RGB")
     except (KeyError, OSError, ImageCms.PyCMSError):
-        return im.convert("RGB")
+        converted = None
+    return converted or im.convert("RGB")
 
 
 def _turn(samples: np.ndarray, orientation: int) -> np.ndarray:

@@ -6,12 +6,12 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from restore.photo.xmp import kept_xmp
 
+# The EXIF tag that says which way up the stored pixels are.
 ORIENTATION = ExifTags.Base.Orientation.value
-"""The EXIF tag that says which way up the stored pixels are."""
 
 # Tags of the first directory that are about the photograph; the others describe how the old file
 # stores it.
@@ -26,17 +26,26 @@ _EXIF_FOLDERS = (ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value)
 # Inside the Exif directory: the picture's old size, and a pointer that means nothing in another
 # file.
 _EXIF_STALE = {40962, 40963, 40965}
+# Tags of a TIFF and of EXIF.
 _X_RESOLUTION = 282
 _Y_RESOLUTION = 283
 _IPTC_TAG = 33723
-_LYING = (5, 6, 7, 8)  # orientations that swap width and height
-_IPTC_RESOURCE = 0x0404  # of Photoshop's in a JPEG
+# Orientations that swap width and height.
+_LYING = (5, 6, 7, 8)
+# Photoshop's resource that holds IPTC in a JPEG.
+_IPTC_RESOURCE = 0x0404
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a file beside its pixels; see the fields of
-    `restore.photo.photograph.Photo`.
+    """What is kept of a file beside its pixels.
+
+    Attributes:
+        icc_profile: ICC colour profile.
+        exif: EXIF with orientation 1 and without a thumbnail.
+        xmp: XMP packet in UTF-8, see `restore.photo.xmp`.
+        iptc: IPTC-IIM records.
+        dpi: Dots per inch across and down the upright picture.
     """
 
     icc_profile: bytes | None = None
@@ -47,9 +56,9 @@ class Metadata:
 
 
 def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
-    """All that is kept of the file `data` that Pillow opened as `im`.
+    """Read all that is kept of the file `data` that Pillow opened as `im`.
 
-    The profile of a CMYK picture is not: its pixels become sRGB.
+    The profile of a CMYK picture is dropped, since its pixels become sRGB.
     """
     profile = im.info.get("icc_profile")
     if im.mode == "CMYK" or not isinstance(profile, bytes) or not profile:
@@ -60,7 +69,7 @@ def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
 
 
 def kept_exif(im: Image.Image) -> bytes | None:
-    """EXIF without what only held for the old file; None where there is none or it is damaged."""
+    """EXIF without what only held for the old file; None if there is none or it is damaged."""
     try:
         old = im.getexif()
         new = Image.Exif()
@@ -80,7 +89,7 @@ def kept_exif(im: Image.Image) -> bytes | None:
 
 
 def _iptc(im: Image.Image, data: bytes) -> bytes | None:
-    """IPTC-IIM records of a JPEG or a TIFF, as they are."""
+    """IPTC-IIM records of a JPEG or a TIFF, unchanged."""
     try:
         value = (
             _tiff_tag(data, _IPTC_TAG)
@@ -93,18 +102,16 @@ def _iptc(im: Image.Image, data: bytes) -> bytes | None:
 
 
 def _tiff_tag(data: bytes, code: int) -> bytes:
-    """A tag's bytes, whatever it calls them: Photoshop has IPTC for whole numbers, of which Pillow
-    reads the first.
-    """
+    """Bytes of a tag, whatever its type: Photoshop declares IPTC as whole numbers."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        tag = file.pages[0].tags[code]
+        tag = file.pages[0].aspage().tags[code]
         return data[tag.valueoffset : tag.valueoffset + tag.valuebytecount]
 
 
 def exif_tags(exif: bytes | None) -> dict[int, Any]:
-    """Tags of EXIF bytes and their values; that of a directory is a mapping again."""
+    """Tags of EXIF bytes and their values; the value of a directory is a mapping again."""
     if not exif:
         return {}
     parsed = Image.Exif()
@@ -113,11 +120,9 @@ def exif_tags(exif: bytes | None) -> dict[int, Any]:
 
 
 def resolution(im: Image.Image) -> tuple[float, float] | None:
-    """Dots per inch across and down the upright picture; None where the file does not say, or
-    nonsense.
-    """
-    if im.format == "TIFF" and _X_RESOLUTION not in im.tag_v2:  # Pillow says 1
-        return None
+    """Dots per inch across and down the upright picture; None if missing or out of range."""
+    if isinstance(im, TiffImagePlugin.TiffImageFile) and _X_RESOLUTION not in im.tag_v2:
+        return None  # Pillow would say 1
 
     try:
         x, y = (float(value) for value in im.info["dpi"])

@@ -1,5 +1,4 @@
-"""A photograph as people have it: depth, transparency, colour profile, orientation and metadata
-kept.
+"""Photographs with their depth, transparency, colour profile, orientation and metadata.
 
 `read_photo` turns a file into numbers, `write_photo` turns numbers into a file.
 """
@@ -58,18 +57,18 @@ _one_at_a_time = threading.Lock()
 class Photo:
     """A picture and what its file says about it.
 
-    pixels: float32 [H, W, C] in [0, 1], C = 1 (grey) or 3 (RGB), upright.
-    alpha: float32 [H, W] in [0, 1], 1 = opaque; None where the file has no transparency. Not
-        premultiplied.
-    bits: 8, 16 or 32 (floating point), the depth of the file.
-    format: Pillow's name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or
-        "HEIF".
-    icc_profile, exif, dpi: as in the file, or None. Orientation in `exif` is 1, its thumbnail is
-        left out.
-    encoding: what keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG), `lossless`
-        (WebP); or the `quality` to write JPEG and WebP with, 1 to 100.
-    xmp: in UTF-8, without what only held for the old file (see `restore.photo.xmp`).
-    iptc: IPTC-IIM records as in the file.
+    Attributes:
+        pixels: float32 [H, W, C] in [0, 1], C = 1 (grey) or 3 (RGB), upright.
+        alpha: float32 [H, W] in [0, 1], 1 = opaque, not premultiplied; None without transparency.
+        bits: Depth of the file: 8, 16 or 32 (floating point).
+        format: Name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
+        icc_profile: ICC colour profile as in the file, or None.
+        exif: EXIF as in the file, or None; its orientation is 1, its thumbnail is left out.
+        dpi: Dots per inch across and down the upright picture, or None.
+        encoding: What keeps the quality of a lossy file: `qtables` and `subsampling` (JPEG),
+            `lossless` (WebP); or the `quality` to write JPEG and WebP with, 1 to 100.
+        xmp: XMP in UTF-8, without what only held for the old file (see `restore.photo.xmp`).
+        iptc: IPTC-IIM records as in the file.
     """
 
     pixels: np.ndarray
@@ -85,14 +84,17 @@ class Photo:
 
 
 def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000_000) -> Photo:
-    """Read a picture; what it is, is decided by its content, not by its suffix.
+    """Read a picture; its content, not its suffix, decides about the format.
 
-    `page`, from 1, is that of a TIFF or the frame of an animation, see `count_pages`.
+    Args:
+        page: Page of a TIFF or frame of an animation, from 1, see `count_pages`.
+        max_pixels: Largest number of pixels that a file may declare.
 
-    Raises FileAccess where the file cannot be read, and UnreadableInput where it is no picture, is
-    damaged, has several pages of which none is asked for, or not that one, is of an unsupported
-    kind, or declares more than `max_pixels` pixels; Unavailable where it is HEIC and the package
-    for that is not installed.
+    Raises:
+        FileAccess: The file cannot be read.
+        UnreadableInput: It is no picture, is damaged or of an unsupported kind, has several pages
+            of which none is asked for, lacks the page asked for, or is too large.
+        Unavailable: It is HEIC, and the package for that is not installed.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -111,8 +113,9 @@ def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF, frames of an animation; 1 for a single picture and where `read_photo` will
-    say what is wrong.
+    """Number of pages of a TIFF or frames of an animation; 1 for anything else.
+
+    That includes files that `read_photo` refuses, so that it says what is wrong.
     """
     try:
         data = _read_bytes(Path(path))
@@ -123,12 +126,23 @@ def count_pages(path: Path) -> int:
 
 
 def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
-    """Read which pixels to fill, as bool [H, W]: True where the mask is brighter than `threshold`.
+    """Read a mask of the pixels to fill.
 
-    Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so
-    white strokes on a transparent layer are what is filled. A mask whose only shape is in its
-    transparency, all colours being black, could mean either side: it is refused (UnreadableInput).
-    Other errors: as `read_photo`; BadArgument for a threshold outside [0, 1).
+    Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so that
+    white strokes on a transparent layer are filled.
+
+    Args:
+        threshold: Brightness in [0, 1) above which a pixel is filled.
+
+    Returns:
+        Bool [H, W], True where pixels are to be filled.
+
+    Raises:
+        BadArgument: The threshold is out of range.
+        UnreadableInput: All colours are black, so that the mask's transparency could mean either
+            side; or as `read_photo`.
+        FileAccess: As `read_photo`.
+        Unavailable: As `read_photo`.
     """
     if not 0 <= threshold < 1:
         raise BadArgument(f"threshold of a mask is {threshold}; it must be at least 0 and below 1")
@@ -147,8 +161,7 @@ def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
 
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
-    """Write a picture in the format of the suffix of `path`: the whole file appears, or nothing
-    does.
+    """Write a picture in the format of the suffix of `path`; the file appears whole or not at all.
 
     16 bits stay 16 in PNG and TIFF and are rounded to 8 elsewhere; 32 stay 32 in TIFF and are
     rounded to 16 in PNG. Grey of more than 8 bits with transparency becomes RGB in TIFF. JPEG keeps
@@ -157,9 +170,10 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     or IPTC too long for JPEG. BMP takes no metadata but the resolution, IPTC goes to JPEG and TIFF
     alone. Values outside [0, 1] are clipped.
 
-    Raises BadArgument for a suffix, a shape or values that cannot be written, or transparency that
-    the format would lose; FileAccess where the target exists and `overwrite` is False, or cannot be
-    written.
+    Raises:
+        BadArgument: The suffix, shape or values cannot be written, or the format would lose the
+            transparency.
+        FileAccess: The target exists and `overwrite` is False, or it cannot be written.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
@@ -167,7 +181,11 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
 
 
 def encoded(photo: Photo, path: Path) -> bytes:
-    """The file that `write_photo` writes; raises as it does, but for what concerns the place."""
+    """Encode the file that `write_photo` writes.
+
+    Raises:
+        BadArgument: As `write_photo`.
+    """
     path = Path(path)
     format = written_format(path)
     _check(photo, path)
@@ -182,9 +200,10 @@ def encoded(photo: Photo, path: Path) -> bytes:
 
 
 def written_format(path: Path) -> str:
-    """Pillow's name of the format that a file of this suffix is written in.
+    """Name of the format that a file of this suffix is written in.
 
-    Raises BadArgument for a suffix of none.
+    Raises:
+        BadArgument: No format has this suffix.
     """
     format = FORMATS.get(path.suffix.lower())
     if format is None:
@@ -209,10 +228,10 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def _libraries_silent() -> Iterator[None]:
-    """No warnings, no log, and not Pillow's own pixel limit, looked at on opening and, for TIFF, on
-    decoding.
+    """Turn off warnings, tifffile's log, and Pillow's own pixel limit.
 
-    They are global, so that only one thread may be in here.
+    They are global, so only one thread may be in here. Pillow checks its limit on opening and, for
+    TIFF, on decoding.
     """
     log = logging.getLogger("tifffile")
     limit = Image.MAX_IMAGE_PIXELS

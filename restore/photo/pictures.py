@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Picture = Image | NDArray[Any] | Tensor
 
+# Values of white.
 _FULL_SCALE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -28,9 +29,9 @@ class Opened:
     Attributes:
         color: float32 [B, 3, H, W] in [0, 1] on the CPU; a grey picture has three equal channels.
         alpha: float32 [B, 1, H, W], or None.
-        gray: whether the picture has one channel.
-        pack: ``pack(color, alpha, gray)`` makes a picture of the original kind from color [B, 3,
-            H', W'] and alpha [B, 1, H', W'] or None, with one channel if ``gray``.
+        gray: True if the picture has one channel.
+        pack: `pack(color, alpha, gray)` makes a picture of the original kind from color
+            [B, 3, H', W'] and alpha [B, 1, H', W'] or None, with one channel if `gray`.
     """
 
     color: Tensor
@@ -40,18 +41,17 @@ class Opened:
 
 
 def open_picture(picture: Picture) -> Opened:
-    """Take a picture apart.
+    """Open a picture as a tensor.
 
     Args:
-        picture: one of
-            a PIL image of mode 1, L, LA, I;16, P, RGB, RGBA, CMYK or YCbCr (the last four come back
-            as RGB(A)); a numpy array [H, W] or [H, W, 1 … 4], uint8, uint16, or float in [0, 1]; a
-            tensor [C, H, W] or [B, C, H, W] with 1 to 4 channels, uint8 or float in [0, 1], on any
-            device. Two and four channels are grey and colour with alpha. The argument is not
-            changed.
+        picture: A PIL image of mode 1, L, LA, I;16, P, RGB, RGBA, CMYK or YCbCr (the last four come
+            back as RGB or RGBA); a numpy array [H, W] or [H, W, 1 … 4], uint8, uint16, or float in
+            [0, 1]; or a tensor [C, H, W] or [B, C, H, W] with 1 to 4 channels, uint8 or float in
+            [0, 1], on any device. Two and four channels are grey and colour with alpha. The
+            argument is not changed.
 
     Raises:
-        BadArgument: any other kind, shape or value range, or values that are not finite.
+        BadArgument: Any other kind, shape or value range, or values that are not finite.
     """
     if isinstance(picture, Tensor):
         return _open_tensor(picture)
@@ -66,14 +66,14 @@ def open_picture(picture: Picture) -> Opened:
 
 
 def open_measurement(measurement: Picture) -> Opened:
-    """A picture, as `open_picture`; or a tensor of floating-point numbers, which is taken as it is.
+    """Open a measurement: a picture as in `open_picture`, or a tensor of floating-point numbers.
 
     Args:
-        measurement: a tensor [C, h, w] or [B, C, h, w] may have any number of channels and any
-            finite values.
+        measurement: A tensor [C, h, w] or [B, C, h, w] may have any number of channels and any
+            finite values, and is not changed.
 
     Raises:
-        BadArgument: as `open_picture`.
+        BadArgument: As `open_picture`.
     """
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         return open_picture(measurement)
@@ -97,9 +97,7 @@ def _open_pil(image: Image) -> Opened:
     from PIL import Image as pillow
 
     if image.mode.startswith("I;16"):
-        # Pillow has no colour picture of 16 bits
-        halved = lambda a: pillow.fromarray(a if a.ndim == 2 else np.rint(a / 257).astype(np.uint8))  # noqa: E731
-        return _open_array(np.asarray(image, dtype=np.uint16), halved)
+        return _open_array(np.asarray(image, dtype=np.uint16), _pil_of_16_bits)
 
     if image.mode == "1":
         image = image.convert("L")
@@ -118,6 +116,13 @@ def _open_pil(image: Image) -> Opened:
     )
 
 
+def _pil_of_16_bits(array: NDArray[np.uint16]) -> Image:
+    """Grey of 16 bits, or colour of 8: Pillow has no colour picture of 16 bits."""
+    from PIL import Image as pillow
+
+    return pillow.fromarray(array if array.ndim == 2 else np.rint(array / 257).astype(np.uint8))
+
+
 def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> Opened:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
         raise BadArgument(f"an array must be [H, W] or [H, W, 1 to 4], not {list(array.shape)}")
@@ -130,9 +135,8 @@ def _open_array(array: NDArray[Any], finish: Callable[[NDArray[Any]], Any]) -> O
 
     values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     channels = (values[..., None] if flat else values).permute(2, 0, 1)[None]
-    stacked = channels.contiguous() / (
-        scale or 1
-    )  # Fourier transforms round by the order in memory
+    # Contiguous, since Fourier transforms round by the order in memory.
+    stacked = channels.contiguous() / (scale or 1)
 
     def pack(result: Tensor) -> Any:
         values = result[0].permute(1, 2, 0).cpu().numpy()

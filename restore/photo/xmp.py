@@ -1,13 +1,13 @@
-"""XMP: which properties of a packet still hold for another file of the same photograph."""
+"""XMP: the properties of a packet that still hold for another file of the same photograph."""
 
 from __future__ import annotations
 
 from xml.dom import minidom
 
-_LONGEST = (
-    2**22
-)  # bytes; packets that some programs let grow without end are not worth the memory to read them
+# Bytes; packets that some programs let grow without end are not worth the memory to read them.
+_LONGEST = 2**22
 
+# Namespaces and names of properties that only hold for the old file.
 _STALE_PROPERTIES = {
     ("http://ns.adobe.com/tiff/1.0/", "Orientation"),  # the pixels are written upright
     ("http://ns.adobe.com/tiff/1.0/", "ImageWidth"),
@@ -19,7 +19,7 @@ _STALE_PROPERTIES = {
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
     ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),  # which is not kept
 }
-# about gain maps, depth maps and films that a phone stores behind the picture
+# Namespaces about gain maps, depth maps and films that a phone stores behind the picture.
 _STALE_NAMESPACES = {
     "http://ns.adobe.com/hdr-gain-map/1.0/",
     "http://ns.google.com/photos/1.0/camera/",
@@ -30,10 +30,11 @@ _STALE_NAMESPACES = {
 
 
 def kept_xmp(packet: bytes | None) -> bytes | None:
-    """The packet without what only held for the old file.
+    """Drop what only held for the old file from an XMP packet.
 
-    Byte for byte the same where nothing is stale; None where there is none, it is no XML in UTF-8,
-    or is longer than 4 MiB.
+    Returns:
+        The packet, byte for byte the same if nothing is stale; None if there is no packet, it is
+        not XML in UTF-8, or it is longer than 4 MiB.
     """
     if not isinstance(packet, bytes) or len(packet) > _LONGEST:
         return None
@@ -52,7 +53,7 @@ def kept_xmp(packet: bytes | None) -> bytes | None:
 
 
 def _drop_stale(document: minidom.Document) -> bool:
-    """Whether there was anything to drop."""
+    """Drop stale properties in place; returns True if there were any."""
     found = False
     for element in document.getElementsByTagName("*"):
         for attribute in list(element.attributes.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,24 +14,42 @@ from PIL import Image, ImageDraw, ImageFont
 from restore.photo.encode import quantise
 from restore.photo.photograph import Photo
 
+<<<<<<< /tmp/keep/restore/report/comparison.py
+# Names of the tasks in captions.
+TITLES = {
+    "sr": "Super-resolution",
+    "inpaint": "Inpainting",
+    "deblur": "Deblurring",
+    "denoise": "Denoising",
+    "colorize": "Colourising",
+    "solve": "Solving",
+}
+
+# Side in pixels of the squares behind transparent pictures, and their brightness in [0, 1].
+=======
+>>>>>>> /tmp/keep/restore/report/comparison.py.new
 SQUARE = 8
-"""Side in pixels of the squares behind transparent pictures."""
-LIGHT, DARK = 0.9, 0.7
-"""Of those squares, in [0, 1]."""
-SMALLEST_TEXT, LARGEST_TEXT = 12, 48
-"""Heights of the captions' letters in pixels."""
-BAR, TEXT = (32, 32, 32), (235, 235, 235)
-"""Colours of the captions."""
+LIGHT = 0.9
+DARK = 0.7
+
+# Heights of the captions' letters in pixels, and colours of the bar and of its text.
+SMALLEST_TEXT = 12
+LARGEST_TEXT = 48
+BAR = (32, 32, 32)
+TEXT = (235, 235, 235)
+
+if TYPE_CHECKING:
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Comparison(NamedTuple):
     """A picture before and after, both opaque, in the same colours and of the same size.
 
     Attributes:
-        before: uint8 [H, W, 3]; enlarged bicubically where it was smaller.
+        before: uint8 [H, W, 3]; enlarged bicubically if it was smaller.
         after: uint8 [H, W, 3].
         size: (width, height) of the picture before.
-        icc_profile: of both; None where they have none for RGB.
+        icc_profile: Colour profile of both; None without one for RGB.
     """
 
     before: NDArray[np.uint8]
@@ -49,27 +67,26 @@ def compare(before: Photo, after: Photo) -> Comparison:
     if profile is not None and profile[16:20] != b"RGB ":
         profile = None
 
-    return Comparison(
-        quantise(enlarged, 8), quantise(shown, 8), before.pixels.shape[1::-1], profile
-    )
+    size = before.pixels.shape[1], before.pixels.shape[0]
+    return Comparison(quantise(enlarged, 8), quantise(shown, 8), size, profile)
 
 
 def opaque(photo: Photo) -> NDArray[np.float32]:
-    """Colours [H, W, 3] in [0, 1] as they look where there is transparency."""
+    """Colours [H, W, 3] in [0, 1], transparent ones over a chequerboard."""
     colors = np.broadcast_to(photo.pixels, (*photo.pixels.shape[:2], 3)).clip(0, 1)
     if photo.alpha is None:
         return colors
 
     rows, columns = np.ogrid[: colors.shape[0], : colors.shape[1]]
-    board = np.where((rows // SQUARE + columns // SQUARE) % 2, LIGHT, DARK)[..., None].astype(
-        np.float32
-    )
+    squares = np.where((rows // SQUARE + columns // SQUARE) % 2, LIGHT, DARK)
+    board = squares[..., None].astype(np.float32)
+    shown = board + photo.alpha[..., None].clip(0, 1) * (colors - board)
 
-    return board + photo.alpha[..., None].clip(0, 1) * (colors - board)
+    return shown.astype(np.float32, copy=False)
 
 
 def resized(colors: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """[H, W, 3] at another (width, height): bicubic to enlarge, the mean over areas to reduce."""
+    """Resize [H, W, 3] to (width, height): bicubic to enlarge, the mean over areas to reduce."""
     if colors.shape[1::-1] == size:
         return colors
     method = cv2.INTER_AREA if colors.shape[1] > size[0] else cv2.INTER_CUBIC
@@ -80,7 +97,7 @@ def encoded_strip(comparison: Comparison, title: str) -> bytes:
     """Before | after with captions below, as a PNG file that keeps the colour profile.
 
     Args:
-        title: what was done, the caption of the right half.
+        title: Name of the task, the caption of the right half.
     """
     buffer = io.BytesIO()
     image = Image.fromarray(strip(comparison, title))
@@ -89,7 +106,7 @@ def encoded_strip(comparison: Comparison, title: str) -> bytes:
 
 
 def strip(comparison: Comparison, title: str) -> NDArray[np.uint8]:
-    """Before | after, uint8 [H + bar, 2 W + line, 3]; no bar where no caption fits."""
+    """Before | after, uint8 [H + bar, 2 W + line, 3]; without a bar if no caption fits."""
     height, width = comparison.after.shape[:2]
     line = 2 * max(1, round(min(height, width) / 400))
     letters = min(max(height // 24, SMALLEST_TEXT), LARGEST_TEXT)
@@ -98,9 +115,8 @@ def strip(comparison: Comparison, title: str) -> NDArray[np.uint8]:
     bar = 2 * letters if any(captions) else 0
     sheet = np.empty((height + bar, 2 * width + line, 3), np.uint8)
     sheet[:height, :width] = comparison.before
-    sheet[:height, width : width + line // 2] = (
-        255  # one of both shades is seen, whatever is beside it
-    )
+    # A line of two shades, one of which is seen whatever is beside it.
+    sheet[:height, width : width + line // 2] = 255
     sheet[:height, width + line // 2 : width + line] = 0
     sheet[:height, width + line :] = comparison.after
     if bar:
@@ -110,19 +126,19 @@ def strip(comparison: Comparison, title: str) -> NDArray[np.uint8]:
 
 
 def _captions(comparison: Comparison, title: str) -> tuple[Sequence[str], Sequence[str]]:
-    """What may stand below each half, the longest first."""
+    """Captions that may stand below each half, the longest first."""
     before = "{}x{}".format(*comparison.size)
     after = "{1}x{0}".format(*comparison.after.shape)
     enlarged = [f"Input, {before}, enlarged"] if before != after else []
     return [*enlarged, f"Input, {before}", "Input"], [f"{title}, {after}", title, "Restored"]
 
 
-def _fitting(texts: Sequence[str], font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(texts: Sequence[str], font: Font, width: int) -> str:
     return next((text for text in texts if font.getlength(text) <= width), "")
 
 
 def _caption_bar(
-    captions: Sequence[str], sizes: tuple[int, int, int], font: ImageFont.FreeTypeFont
+    captions: Sequence[str], sizes: tuple[int, int, int], font: Font
 ) -> NDArray[np.uint8]:
     width, line, bar = sizes
     image = Image.new("RGB", (2 * width + line, bar), BAR)

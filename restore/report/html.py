@@ -1,6 +1,4 @@
-"""What the HTML reports share: one file that needs nothing from elsewhere, with its pictures
-embedded.
-"""
+"""Parts of HTML reports, which are one file each with their pictures embedded."""
 
 from __future__ import annotations
 
@@ -14,23 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# RGB pictures [H, W, 3].
 EightBit = NDArray[np.uint8]
-"""[H, W, 3], RGB."""
 
+# Largest number of bytes of a page's embedded pictures.
 BYTE_LIMIT = 16_000_000
-"""Of the embedded pictures of a page."""
 JPEG_QUALITY = 82
+# Pixels that a crop keeps from the border, where some methods ring.
 CROP_RIM = 16
-"""How far a crop keeps from the border, where some methods ring."""
 
 
 def document(title: str, body: str, style: str = "", script: str = "") -> str:
-    """A page whose policy lets it load nothing, and run nothing but ``script``.
+    """A page whose security policy lets it load nothing, and run nothing but `script`.
 
     Args:
-        title: plain text.
+        title: Plain text.
         body: HTML.
-        style: CSS beside the one that all pages have.
+        style: CSS beside that of all pages.
+        script: JavaScript.
     """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     if script:
@@ -55,7 +54,7 @@ def document(title: str, body: str, style: str = "", script: str = "") -> str:
 
 
 def facts(table: Mapping[str, str]) -> str:
-    """Names and values as a list of two columns."""
+    """A list of names and values in two columns, from plain text."""
     rows = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in table.items()
     )
@@ -63,20 +62,20 @@ def facts(table: Mapping[str, str]) -> str:
 
 
 def png(picture: EightBit) -> str:
-    """The address of an embedded PNG."""
+    """Address of an embedded PNG."""
     return _embedded(picture, "PNG", optimize=True)
 
 
 def jpeg(picture: EightBit, side: int, quality: int = JPEG_QUALITY) -> str:
-    """The address of an embedded JPEG, not larger than ``side`` each way."""
+    """Address of an embedded JPEG of at most `side` pixels each way."""
     return _embedded(reduced(picture, side), "JPEG", quality=quality)
 
 
 def reduced(picture: EightBit, side: int) -> EightBit:
-    """Not larger than ``side`` each way."""
+    """Reduce a picture to at most `side` pixels each way."""
     scale = min(1.0, side / max(picture.shape[:2]))
-    size = tuple(max(1, round(n * scale)) for n in picture.shape[1::-1])
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))  # type: ignore[arg-type]
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _embedded(picture: EightBit, format: str, **options: int | bool) -> str:
@@ -85,6 +84,13 @@ def _embedded(picture: EightBit, format: str, **options: int | bool) -> str:
     return f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def printable(text: str) -> str:
+    """Replace what cannot be shown: file names may hold line ends and bytes that are no text."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in readable)
+
+
+# Style sheet of every page.
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c1e21; --soft: #5b6168; --line: #d8dce0; --best: #e3f3e6;
   --sheet: #f5f6f7; --mark: #1d7a33; --bad: #b3261e }
@@ -114,9 +120,3 @@ figure { margin: 0; min-width: 0 }
 figcaption { font-size: .8125rem; line-height: 1.35; padding-top: .25rem }
 .mark { color: var(--mark); white-space: nowrap }
 """
-
-
-def printable(text: str) -> str:
-    """File names may hold bytes that are no text, and line ends."""
-    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in readable)

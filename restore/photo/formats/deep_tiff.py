@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from restore.photo.metadata import ORIENTATION
 from restore.photo.samples import opencv_samples, unpremultiply
@@ -52,7 +52,7 @@ def is_float(data: bytes) -> bool:
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages[0]
+            page = file.pages[0].aspage()
             return page.sampleformat == _FLOATING and page.bitspersample in (16, 32, 64)
     except Exception:  # whoever opens it will say what is wrong
         return False
@@ -69,8 +69,13 @@ def as_8bit(data: bytes) -> bytes:
     declared = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         if _has_second_page(file):
+<<<<<<< /tmp/keep/restore/photo/formats/deep_tiff.py
+            raise ValueError("has several pages; --pages takes them one by one")
+        tags = file.pages[0].aspage().tags
+=======
             raise ValueError("has several pages; `pages` takes them one by one")
         tags = file.pages[0].tags
+>>>>>>> /tmp/keep/restore/photo/formats/deep_tiff.py.new
         order = file.byteorder
         for code, value in ((_BITS_PER_SAMPLE, 8), (_SAMPLE_FORMAT, _UNSIGNED)):
             count = tags[code].count
@@ -88,8 +93,9 @@ def stored_bits(im: Image.Image, data: bytes) -> int:
     Raises:
         ValueError: Its samples are signed, or of an unsupported depth.
     """
-    deepest = max(im.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    kinds = im.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    tags = cast(TiffImagePlugin.TiffImageFile, im).tag_v2
+    deepest = int(max(tags.get(_BITS_PER_SAMPLE, (1,))))
+    kinds = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     if not {_UNSIGNED, _NOT_SAID}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
         raise ValueError(f"a TIFF of {deepest}-bit signed or other unsupported samples")
     return deepest
@@ -110,7 +116,7 @@ def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
+        page = file.pages[0].aspage()
         samples = _samples(page, data)
 
     if samples.dtype.kind == "f":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -48,6 +49,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
 
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     picture = file[file.primary_index]
+    info: dict[str, Any] = picture.info
     check_size(*picture.size, max_pixels)
 
     samples = np.asarray(picture)
@@ -55,15 +57,15 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     deep = samples.dtype == np.uint16
     full = 65535 if deep else 255
     if deep:  # 10 or 12 bits, moved up
-        depth = picture.info["bit_depth"]
+        depth = info["bit_depth"]
         samples = np.rint((samples >> (16 - depth)) * (full / (2**depth - 1))).astype(np.uint16)
     if picture.premultiplied_alpha:
         samples = unpremultiply(samples, full)
 
-    return Decoded(samples, 16 if deep else 8, "HEIF", _metadata(picture.info), {})
+    return Decoded(samples, 16 if deep else 8, "HEIF", _metadata(info), {})
 
 
-def _metadata(info: dict) -> Metadata:
+def _metadata(info: dict[str, Any]) -> Metadata:
     """Metadata by way of a picture of Pillow's, which knows how to read EXIF."""
     carrier = Image.new("L", (1, 1))
     carrier.info = {name: info[name] for name in ("exif", "xmp", "icc_profile") if info.get(name)}

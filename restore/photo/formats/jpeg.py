@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
@@ -20,9 +20,10 @@ _COARSEST_STEP = 30.0
 
 def encoding(im: Image.Image, data: bytes) -> dict[str, Any]:
     """`qtables` and `subsampling`; {} for CMYK, which is not written."""
-    if im.mode == "CMYK" or not im.quantization:
+    quantization = cast(JpegImagePlugin.JpegImageFile, im).quantization
+    if im.mode == "CMYK" or not quantization:
         return {}
-    tables = [list(im.quantization[key]) for key in sorted(im.quantization)]
+    tables = [list(quantization[key]) for key in sorted(quantization)]
     return {"qtables": tables, "subsampling": JpegImagePlugin.get_sampling(im)}
 
 

@@ -79,7 +79,7 @@ def _encode_16bit(samples: np.ndarray, metadata: Metadata) -> bytes:
     parts = [
         (b"IHDR", header),
         *_metadata_chunks(metadata),
-        (b"IDAT", zlib.compress(filtered, ZLIB_LEVEL)),
+        (b"IDAT", zlib.compress(filtered.tobytes(), ZLIB_LEVEL)),
         (b"IEND", b""),
     ]
 
