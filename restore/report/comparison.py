@@ -14,20 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from restore.photo.encode import quantise
 from restore.photo.photograph import Photo
 
-<<<<<<< /tmp/keep/restore/report/comparison.py
-# Names of the tasks in captions.
-TITLES = {
-    "sr": "Super-resolution",
-    "inpaint": "Inpainting",
-    "deblur": "Deblurring",
-    "denoise": "Denoising",
-    "colorize": "Colourising",
-    "solve": "Solving",
-}
-
 # Side in pixels of the squares behind transparent pictures, and their brightness in [0, 1].
-=======
->>>>>>> /tmp/keep/restore/report/comparison.py.new
 SQUARE = 8
 LIGHT = 0.9
 DARK = 0.7

@@ -69,13 +69,9 @@ def as_8bit(data: bytes) -> bytes:
     declared = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         if _has_second_page(file):
-<<<<<<< /tmp/keep/restore/photo/formats/deep_tiff.py
-            raise ValueError("has several pages; --pages takes them one by one")
-        tags = file.pages[0].aspage().tags
-=======
             raise ValueError("has several pages; `pages` takes them one by one")
-        tags = file.pages[0].tags
->>>>>>> /tmp/keep/restore/photo/formats/deep_tiff.py.new
+
+        tags = file.pages[0].aspage().tags
         order = file.byteorder
         for code, value in ((_BITS_PER_SAMPLE, 8), (_SAMPLE_FORMAT, _UNSIGNED)):
             count = tags[code].count
