@@ -101,10 +101,10 @@ class AxesOperator(SpectralOperator):
         return all(matrix is None for matrix in self.matrices)
 
     @property
-    def only_mixes_colors(self) -> bool:
-        """True if every pixel's colour is multiplied by a matrix and nothing else is done."""
+    def color_matrix(self) -> Matrix | None:
+        """Matrix ``[C', C]`` if every pixel's colour is multiplied by it and nothing else done."""
         channel, height, width = self.matrices
-        return channel is not None and height is None and width is None
+        return channel if height is None and width is None else None
 
     @torch.inference_mode(False)  # what stays must be usable outside of it
     def _decompose(self) -> Tensor:

@@ -327,7 +327,8 @@ class Composition(IterativeOperator):
 
     def _spectral_factors(self) -> tuple[SpectralOperator, SpectralOperator] | None:
         """Both factors, ``A₂`` and ``A₁``, or None if one has no SVD."""
-        second, first = self.second, self.first
+        second = self.second
+        first = self.first
         if isinstance(second, SpectralOperator) and isinstance(first, SpectralOperator):
             return second, first
         return None

@@ -11,17 +11,28 @@ from operators.base import LinearOperator, SpectralOperator
 
 
 def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
-    """One operator for each picture of a batch; with an SVD if all have one and their spectra have
-    one shape.
+    """Make one operator of one for each picture of a batch.
+
+    It has an SVD if all have one and their spectra have one shape.
+
+    >>> import operators
+    >>> blurs = batch_of([operators.gaussian_blur((3, 8, 8), sigma) for sigma in (1.0, 2.0)])
+    >>> blurs.A(torch.rand(2, 3, 8, 8)).shape, blurs.has_svd
+    (torch.Size([2, 3, 8, 8]), True)
+
+    Args:
+        operators: Operators with equal input shapes and equal output shapes.
 
     Raises:
-        ValueError: no operators, different shapes, or one that is itself made for a batch of
-            several pictures.
+        ValueError: There are no operators, their shapes differ, or one is itself made for a batch
+            of several pictures.
     """
-    spectra = {tuple(op.singular_values.shape[-3:]) if op.has_svd else None for op in operators}
-    if None in spectra or len(spectra) != 1:
-        return BatchOperator(operators)
-    return SpectralBatchOperator(operators)
+    spectral = [op for op in operators if isinstance(op, SpectralOperator)]
+    spectra = {op.singular_values.shape[-3:] for op in spectral}
+    if len(spectral) == len(operators) and len(spectra) == 1:
+        return SpectralBatchOperator(spectral)
+
+    return BatchOperator(operators)
 
 
 class BatchOperator(LinearOperator):
@@ -31,37 +42,16 @@ class BatchOperator(LinearOperator):
     `batch_of`, which keeps the SVD where there is one.
 
     Args:
-        operators: with equal input shapes and equal output shapes.
+        operators: Operators with equal input shapes and equal output shapes.
 
     Raises:
-        ValueError: no operators, different shapes, or one that is itself made for a batch of
-            several pictures.
+        ValueError: There are no operators, their shapes differ, or one is itself made for a batch
+            of several pictures.
     """
 
     def __init__(self, operators: Sequence[LinearOperator]) -> None:
         operators = list(operators)
-        if not operators:
-            raise ValueError("a batch needs at least one operator")
-
-        for i, operator in enumerate(operators):
-            if (operator.input_shape, operator.output_shape) != (
-                operators[0].input_shape,
-                operators[0].output_shape,
-            ):
-                raise ValueError(
-                    "the operators of a batch need equal shapes: number 0 is "
-                    f"{operators[0].extra_repr()}, number {i} is {operator.extra_repr()}"
-                )
-            if (
-                operator.has_svd
-                and operator.singular_values.ndim == 4
-                and len(operator.singular_values) != 1
-            ):
-                raise ValueError(
-                    f"operator number {i} is itself made for {len(operator.singular_values)} "
-                    "pictures"
-                )
-
+        _check_alike(operators)
         super().__init__(operators[0].input_shape, operators[0].output_shape)
         self.operators = nn.ModuleList(operators)
 
@@ -75,27 +65,49 @@ class BatchOperator(LinearOperator):
         return self._each("pseudo_inverse", y)
 
     def _each(self, name: str, x: Tensor) -> Tensor:
+        """Apply the map of this name, each operator's to its picture."""
         if len(x) != len(self.operators):
             raise ValueError(f"{len(self.operators)} operators need as many pictures, not {len(x)}")
         return torch.cat([getattr(op, name)(x[i : i + 1]) for i, op in enumerate(self.operators)])
+
+
+def _check_alike(operators: Sequence[LinearOperator]) -> None:
+    if not operators:
+        raise ValueError("a batch needs at least one operator")
+
+    first = operators[0]
+    for i, operator in enumerate(operators):
+        if (operator.input_shape, operator.output_shape) != (first.input_shape, first.output_shape):
+            raise ValueError(
+                f"the operators of a batch need equal shapes: number 0 is {first.extra_repr()}, "
+                f"number {i} is {operator.extra_repr()}"
+            )
+
+        pictures = _own_pictures(operator)
+        if pictures != 1:
+            raise ValueError(f"operator number {i} is itself made for {pictures} pictures")
+
+
+def _own_pictures(operator: LinearOperator) -> int:
+    """Number of pictures that have a spectrum of their own; 1 if any number shares one."""
+    if isinstance(operator, SpectralOperator) and operator.singular_values.ndim == 4:
+        return len(operator.singular_values)
+    return 1
 
 
 class SpectralBatchOperator(BatchOperator, SpectralOperator):
     """A `BatchOperator` whose operators have SVDs: ``singular_values`` is ``[B, C', H', W']``.
 
     Raises:
-        ValueError: as `BatchOperator`, and for operators without an SVD or with spectra of
-            different shapes.
+        ValueError: As `BatchOperator`; or an operator has no SVD, or spectra have different shapes.
     """
 
     def __init__(self, operators: Sequence[SpectralOperator]) -> None:
         super().__init__(operators)
-        if not all(op.has_svd for op in self.operators):
+        if not all(op.has_svd for op in operators):
             raise ValueError("every operator of a spectral batch needs an SVD")
 
-        spectra = [
-            op.singular_values.reshape(op.singular_values.shape[-3:]) for op in self.operators
-        ]
+        spectra = [op.singular_values.reshape(op.singular_values.shape[-3:]) for op in operators]
         if len({s.shape for s in spectra}) != 1:
             raise ValueError(
                 f"the spectra have different shapes: {[tuple(s.shape) for s in spectra]}"

@@ -8,23 +8,27 @@ from torch import Tensor
 from operators.base import Shape
 from operators.sensing import OrthonormalRows
 
+# The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the picture.
 BAYER_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
-"""The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the picture."""
 
 
 class Bayer(OrthonormalRows):
-    """Mosaic of a Bayer sensor: ``[3, H, W]`` to ``[1, H, W]``, one of red, green and blue at each
-    pixel.
+    """Mosaic of a Bayer sensor, ``[3, H, W]`` to ``[1, H, W]``: one colour at each pixel.
 
-    Its inverse problem is demosaicking. The rows of A pick one value each, so U is the identity,
-    all singular values are 1, and V puts a value back into its colour, the others 0.
+    Its inverse problem is demosaicking. Each row of A picks one value, so U is the identity, all
+    singular values are 1, and V puts a value back into its colour and zeros into the others.
+
+    >>> red, green, blue = (torch.full((1, 1, 2, 2), value) for value in (0.0, 0.5, 1.0))
+    >>> Bayer((3, 2, 2), "RGGB").A(torch.cat([red, green, blue], dim=1)).tolist()
+    [[[[0.0, 0.5], [0.5, 1.0]]]]
 
     Args:
         input_shape: (3, H, W) of the picture, red first; any H and W.
-        pattern: one of `BAYER_PATTERNS`, the colours of the upper left 2×2 pixels, row by row.
+        pattern: One of `BAYER_PATTERNS`, the colours of the upper left 2×2 pixels, row by row.
+        dtype: Type of the singular values.
 
     Raises:
-        ValueError: the picture has not three channels, or the pattern is another.
+        ValueError: The picture does not have three channels, or the pattern is unknown.
     """
 
     def __init__(
@@ -56,5 +60,5 @@ class Bayer(OrthonormalRows):
 
 
 def _at(x: Tensor, place: int, channel: int = 0) -> Tensor:
-    """One channel at one of the four places of every 2×2 pixels, row by row: a view."""
+    """View of one channel at one of the four places of every 2×2 pixels, row by row."""
     return x[:, channel, place // 2 :: 2, place % 2 :: 2]

@@ -144,18 +144,18 @@ def _mask_after_colors(second: LinearOperator, first: LinearOperator) -> MaskedC
     if isinstance(first, MaskedColor):
         known = known * first.known
         return MaskedColor(first.input_shape, first.matrix, known, dtype=known.dtype)
-    if isinstance(first, AxesOperator) and first.only_mixes_colors:
-        return MaskedColor(first.input_shape, first.matrices[0], known, dtype=known.dtype)
+    if isinstance(first, AxesOperator) and first.color_matrix is not None:
+        return MaskedColor(first.input_shape, first.color_matrix, known, dtype=known.dtype)
 
     return None
 
 
 @composition_rule
 def _colors_after_mask(second: LinearOperator, first: LinearOperator) -> MaskedColor | None:
-    if not (isinstance(second, AxesOperator) and second.only_mixes_colors):
+    if not (isinstance(second, AxesOperator) and second.color_matrix is not None):
         return None
     if not (isinstance(first, Mask) and first.alike_in_channels):
         return None
 
     known = first.singular_values[..., :1, :, :]
-    return MaskedColor(first.input_shape, second.matrices[0], known, dtype=known.dtype)
+    return MaskedColor(first.input_shape, second.color_matrix, known, dtype=known.dtype)

@@ -24,18 +24,16 @@ from operators.overlap_save import OverlapSave
 
 Array = NDArray[np.float64]
 
+# What lies beyond the border: as in `operators.BOUNDARIES`, or pixels that are sought like all
+# others.
 CONVOLUTION_BOUNDARIES = (*BOUNDARIES, "unknown")
-"""What lies beyond the border: as in `operators.BOUNDARIES`, or pixels that are sought like all
-others.
-"""
 
 
 class CircularConvolution(SpectralOperator):
-    """``y = k * x`` where the picture repeats beyond its border (scipy.ndimage's ``wrap``), for any
-    kernel.
+    """``y = k * x`` for any kernel, where the picture repeats beyond its border.
 
     ``y[i] = Σ_n k[n] x[i + size // 2 − n]`` along each axis: the kernel is centred at ``size //
-    2``, as in ``scipy.ndimage.convolve`` and `operators.blur_matrix`.
+    2``, as in ``scipy.ndimage.convolve`` (mode ``wrap``) and `operators.blur_matrix`.
 
     The Fourier transform F diagonalises it, ``A = F⁻¹ λ F``. Its real singular value decomposition
     has the orthonormal discrete Hartley transform (Bracewell 1983) as V, ``V = Vᵀ = V⁻¹: x ↦ Re F x
@@ -43,16 +41,25 @@ class CircularConvolution(SpectralOperator):
     apply λ as it is; in the decomposition singular values below `RANK_TOLERANCE` of the largest are
     0.
 
+    >>> from operators import kernels
+    >>> blur = CircularConvolution((3, 32, 32), kernels.motion(7, angle=30))
+    >>> blur.A(torch.rand(1, 3, 32, 32)).shape, blur.has_svd
+    (torch.Size([1, 3, 32, 32]), True)
+
     Args:
         input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
         kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per picture
             of a batch.
-        dtype: of the stored spectrum. It is computed in float64 whatever it is.
+        dtype: Type of the stored spectrum. It is computed in float64 whatever it is.
 
     Raises:
-        ValueError: the kernel has another shape, is not finite, is all zero, or is larger than the
+        ValueError: The kernel has another shape, is not finite, is all zero, or is larger than the
             picture.
     """
+
+    magnitudes: Tensor
+    transfer_pairs: Tensor
+    phase_pairs: Tensor
 
     def __init__(
         self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32
@@ -62,16 +69,12 @@ class CircularConvolution(SpectralOperator):
         transfer = _transfer_function(kernel, self.input_shape[1:])
         magnitudes = _significant(np.abs(transfer))
         phase = np.where(magnitudes > 0, transfer / np.where(magnitudes > 0, magnitudes, 1), 1)
-        half = (
-            self.input_shape[2] // 2 + 1
-        )  # the rest of the spectrum of a real picture follows by symmetry
-        self.register_buffer("magnitudes", _stored(magnitudes, dtype))
 
-        # As pairs of real numbers, since `.to(dtype)` drops the imaginary part of complex buffers.
-        for name, values in (("transfer", transfer[..., :half]), ("phase", phase[..., :half])):
-            self.register_buffer(
-                f"{name}_pairs", _stored(np.stack([values.real, values.imag], axis=-1), dtype)
-            )
+        # The rest of the spectrum of a real picture follows by symmetry.
+        half = self.input_shape[2] // 2 + 1
+        self.register_buffer("magnitudes", _stored(magnitudes, dtype))
+        self.register_buffer("transfer_pairs", _stored(_pairs(transfer[..., :half]), dtype))
+        self.register_buffer("phase_pairs", _stored(_pairs(phase[..., :half]), dtype))
 
     @property
     def singular_values(self) -> Tensor:
@@ -103,12 +106,13 @@ class CircularConvolution(SpectralOperator):
         return torch.view_as_complex(self.phase_pairs)
 
     def _inverse_fourier(self, half_spectrum: Tensor) -> Tensor:
-        return torch.fft.irfft2(half_spectrum, s=self.input_shape[1:], norm="ortho")
+        """Inverse of `_fourier`."""
+        x: Tensor = torch.fft.irfft2(half_spectrum, s=self.input_shape[1:], norm="ortho")
+        return x
 
 
 class SymmetricConvolution(SpectralOperator):
-    """``y = k * x`` where the picture is mirrored beyond its border, for kernels that are even
-    along both axes.
+    """``y = k * x`` for kernels that are even along both axes, where the border is a mirror.
 
     The mirror lies on the border, so the outermost pixel is repeated (scipy.ndimage's ``reflect``).
     The orthonormal cosine transform DCT-II diagonalises it (Ng, Chan, Tang 1999, "A fast algorithm
@@ -117,15 +121,24 @@ class SymmetricConvolution(SpectralOperator):
     `A` and `At` are exact, while in the decomposition singular values below `RANK_TOLERANCE` of the
     largest are 0.
 
+    >>> from operators import kernels
+    >>> blur = SymmetricConvolution((1, 9, 9), kernels.disk(2.0))
+    >>> torch.allclose(blur.A(torch.ones(1, 1, 9, 9)), torch.ones(1, 1, 9, 9), atol=1e-5)
+    True
+
     Args:
         input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
         kernel: ``[h, w]`` or ``[B, h, w]``, with odd sides, equal to its mirror images (to 10⁻⁶ of
             the largest tap).
-        dtype: of the stored spectrum. It is computed in float64 whatever it is.
+        dtype: Type of the stored spectrum. It is computed in float64 whatever it is.
 
     Raises:
-        ValueError: the kernel is not even, or see `CircularConvolution`.
+        ValueError: The kernel is not even, or see `CircularConvolution`.
     """
+
+    eigenvalues: Tensor
+    magnitudes: Tensor
+    signs: Tensor
 
     def __init__(
         self, input_shape: Shape, kernel: ArrayLike | Tensor, *, dtype: torch.dtype = torch.float32
@@ -139,10 +152,10 @@ class SymmetricConvolution(SpectralOperator):
             )
 
         _, height, width = self.input_shape
-        cosines = [
-            _cosines(n, size) for n, size in zip((height, width), kernel.shape[-2:], strict=True)
-        ]
-        eigenvalues = (cosines[0] @ kernel @ cosines[1].T)[..., None, :, :]
+        rows = _cosines(height, kernel.shape[-2])
+        columns = _cosines(width, kernel.shape[-1])
+        eigenvalues = (rows @ kernel @ columns.T)[..., None, :, :]
+
         self.register_buffer("eigenvalues", _stored(eigenvalues, dtype))
         self.register_buffer("magnitudes", _stored(_significant(np.abs(eigenvalues)), dtype))
         self.register_buffer("signs", _stored(np.where(eigenvalues < 0, -1.0, 1.0), dtype))
@@ -163,7 +176,7 @@ class SymmetricConvolution(SpectralOperator):
         return self.transform.inverse(spectrum)
 
     def Vt(self, x: Tensor) -> Tensor:
-        return self.transform(x)
+        return self.transform.forward(x)
 
     def U(self, spectrum: Tensor) -> Tensor:
         return self.V(self.signs * spectrum)
@@ -173,7 +186,7 @@ class SymmetricConvolution(SpectralOperator):
 
 
 class ValidConvolution(LinearOperator):
-    """``y = k * x`` where the measurement ends before its border is touched: a real photograph.
+    """``y = k * x`` where the measurement ends before the border is touched: a real photograph.
 
     The picture x, called canvas, is larger than the measurement by the kernel's sides less one;
     what lies beyond the measurement's border is unknown and sought as well. A measured pixel
@@ -181,16 +194,20 @@ class ValidConvolution(LinearOperator):
     canvas, with ``measured`` saying where: ``circular.A(x) * measured == embed(A(x))``. `A` and
     `At` go block by block, see `operators.overlap_save`.
 
+    >>> blur = ValidConvolution((3, 32, 32), np.full((5, 5), 1 / 25))
+    >>> blur.input_shape
+    (3, 36, 36)
+
     Args:
         output_shape: (C, H, W) of the measurement.
         kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
-        tolerance: of `pseudo_inverse`: it ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every
-            picture. None is 10⁻⁵ in float32 and 10⁻¹² in float64.
-        max_iterations: of `pseudo_inverse`.
-        dtype: of the stored spectrum.
+        tolerance: `pseudo_inverse` ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every picture. None
+            is 10⁻⁵ in float32 and 10⁻¹² in float64.
+        max_iterations: Largest number of iterations of `pseudo_inverse`.
+        dtype: Type of the stored spectrum.
 
     Raises:
-        ValueError: the kernel has another shape, is not finite, or is all zero.
+        ValueError: The kernel has another shape, is not finite, or is all zero.
     """
 
     channelwise = True
@@ -211,41 +228,30 @@ class ValidConvolution(LinearOperator):
         self.kernel = kernel
         self._circular: CircularConvolution | None = None
         self.blocks = OverlapSave(kernel, self.input_shape[1:], dtype=dtype)
-        self.margins = (
-            (height - 1) // 2,
-            height // 2,
-            (width - 1) // 2,
-            width // 2,
-        )  # top, bottom, left, right
+        # Top, bottom, left, right.
+        self.margins = (height - 1) // 2, height // 2, (width - 1) // 2, width // 2
         self.tolerance = tolerance
         self.max_iterations = max_iterations
 
     @property
     def circular(self) -> CircularConvolution:
-        """That of the whole canvas, made when it is first used; its SVD serves to fill in what was
-        not measured.
-        """
+        """Convolution of the whole canvas, made at first use; its SVD fills in the unknown."""
         if self._circular is None:
             place = self.blocks.pairs
             with torch.inference_mode(False):  # what stays must be usable outside of it
-                self._circular = CircularConvolution(
-                    self.input_shape, self.kernel, dtype=place.dtype
-                ).to(place.device)
+                circular = CircularConvolution(self.input_shape, self.kernel, dtype=place.dtype)
+                self._circular = circular.to(place.device)
         return self._circular
 
     @property
     def measured(self) -> Tensor:
-        """Bool ``[1, 1, H + h − 1, W + w − 1]``, True where the circular convolution is
-        measured.
-        """
-        return self.embed(
-            torch.ones(
-                1, 1, *self.output_shape[1:], dtype=torch.bool, device=self.blocks.pairs.device
-            )
-        )
+        """Map ``[1, 1, H + h − 1, W + w − 1]``, True where the convolution is measured."""
+        device = self.blocks.pairs.device
+        inside = torch.ones(1, 1, *self.output_shape[1:], dtype=torch.bool, device=device)
+        return self.embed(inside)
 
     def A(self, x: Tensor) -> Tensor:
-        return self.blocks(x)
+        return self.blocks.forward(x)
 
     def At(self, y: Tensor) -> Tensor:
         return self.blocks.adjoint(y)
@@ -254,29 +260,25 @@ class ValidConvolution(LinearOperator):
         return self.crop(x)
 
     def crop(self, x: Tensor) -> Tensor:
-        """The inside of a canvas, ``[…, H + h − 1, W + w − 1]`` to ``[…, H, W]``."""
+        """Return the inside of a canvas, ``[…, H + h − 1, W + w − 1]`` to ``[…, H, W]``."""
         top, bottom, left, right = self.margins
         return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
     def embed(self, y: Tensor) -> Tensor:
-        """Transpose of `crop`: zeros around a measurement."""
+        """Put zeros around a measurement: the transpose of `crop`."""
         top, bottom, left, right = self.margins
         return F.pad(y, (left, right, top, bottom))
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """The smallest canvas that explains the measurement, by Craig's method: conjugate gradients
-        on ``A Aᵀ``.
+        """Return the smallest canvas that explains the measurement, by Craig's method.
 
-        ``A Aᵀ`` is the inside of a circular convolution, and is preconditioned by the regularised
-        inverse of that. Each picture has its own steps and stops on its own, all after
-        ``max_iterations`` at the latest: with kernels that wipe out frequencies the residual may
-        then still be larger than ``tolerance``. Noise in y is amplified as by every inverse.
+        That is conjugate gradients on ``A Aᵀ``, which is the inside of a circular
+        convolution, preconditioned by the regularised inverse of that. Each picture has its own
+        steps and stops on its own, all after ``max_iterations`` at the latest: with kernels that
+        wipe out frequencies the residual may then still be larger than ``tolerance``. Noise in y is
+        amplified as by every inverse.
         """
-        tolerance = (
-            (1e-12 if y.dtype == torch.float64 else 1e-5)
-            if self.tolerance is None
-            else self.tolerance
-        )
+        default = 1e-12 if y.dtype == torch.float64 else 1e-5
         power = self.circular.transfer_pairs.square().sum(dim=-1)
         regularised = power + 1e-3 * power.amax(dim=(-2, -1), keepdim=True)
 
@@ -287,7 +289,7 @@ class ValidConvolution(LinearOperator):
             lambda z: self.A(self.At(z)),
             y,
             precondition=preconditioned,
-            rtol=tolerance,
+            rtol=default if self.tolerance is None else self.tolerance,
             iterations=self.max_iterations,
         )
 
@@ -300,15 +302,20 @@ class PaddedConvolution(IterativeOperator):
     The picture is continued by half the kernel's size as the boundary says, a linear map along each
     axis, and the inside of its convolution is kept.
 
+    >>> from operators import kernels
+    >>> blur = PaddedConvolution((3, 32, 32), kernels.motion(7, angle=30), "replicate")
+    >>> blur.A(torch.rand(1, 3, 32, 32)).shape, blur.has_svd
+    (torch.Size([1, 3, 32, 32]), False)
+
     Args:
         input_shape: (C, H, W) of the picture.
         kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch; not larger than
             the picture.
-        boundary: what lies beyond the border.
-        dtype: of the stored spectrum and matrices.
+        boundary: What lies beyond the border, one of `operators.BOUNDARIES`.
+        dtype: Type of the stored spectrum and matrices.
 
     Raises:
-        ValueError: unknown boundary, or see `CircularConvolution`.
+        ValueError: The boundary is unknown, or see `CircularConvolution`.
     """
 
     def __init__(
@@ -342,15 +349,24 @@ def convolution(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> CircularConvolution | SymmetricConvolution | PaddedConvolution | ValidConvolution:
-    """The convolution whose measurement has the shape (C, H, W), with one of the
-    `CONVOLUTION_BOUNDARIES`.
+    """Make the convolution whose measurement has this shape.
 
     It has an SVD with the boundary ``circular``, and with ``symmetric`` if the kernel is even along
     both axes. Only with ``unknown`` is the picture larger than the measurement; see
     `ValidConvolution`.
 
+    >>> from operators import kernels
+    >>> convolution((3, 32, 32), kernels.disk(3.0), "symmetric").has_svd
+    True
+
+    Args:
+        shape: (C, H, W) of the measurement.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
+        boundary: One of `CONVOLUTION_BOUNDARIES`.
+        dtype: Type of the stored spectrum.
+
     Raises:
-        ValueError: unknown boundary, or a kernel that does not fit it.
+        ValueError: The boundary is unknown, or the kernel does not fit it or the picture.
     """
     if boundary == "circular":
         return CircularConvolution(shape, kernel, dtype=dtype)
@@ -367,13 +383,25 @@ def convolution(
 
 
 class CosineTransform(nn.Module):
-    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size (Makhoul
-    1980).
+    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size.
 
-    Along one axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but
+    J. Makhoul, "A fast cosine transform in one and two dimensions", IEEE TASSP 28(1), 1980. one
+    axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but
     ``w_0 = 1``), the transform is ``X_k − i X_{n−k} = w_k (F v)_k`` with ``X_n = 0``. Along both, F
     is taken of both at once.
+
+    >>> transform = CosineTransform(4, 6)
+    >>> round(float(transform(torch.ones(1, 1, 4, 6))[0, 0, 0, 0]), 4)  # √24
+    4.899
+
+    Args:
+        height: Height of the pictures in pixels.
+        width: Width of the pictures in pixels.
+        dtype: Type of the stored factors.
     """
+
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, height: int, width: int, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -382,33 +410,30 @@ class CosineTransform(nn.Module):
         self.register_buffer("columns", _stored(_twiddles(width, width // 2 + 1), dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[…, H, W]`` to its transform ``[…, H, W]``."""
+        """Transform ``[…, H, W]`` to ``[…, H, W]``."""
         rows = torch.view_as_complex(self.rows)
         columns = torch.view_as_complex(self.columns)
-        here = (
-            torch.fft.rfft2(_evens_then_odds(_evens_then_odds(x, -1), -2), norm="ortho") * columns
-        )
+        v = _evens_then_odds(_evens_then_odds(x, -1), -2)
+        here = _fourier(v) * columns
         there = here.flip(-2).roll(1, -2).conj()
-        left = rows * (here + there) / 2
-        right = rows * (here - there) / 2
+        left = (rows * (here + there) / 2).real
+        right = (rows * (here - there) / 2).imag[..., 1 : (self.size[1] + 1) // 2]
 
-        return torch.cat(
-            [left.real, -right.imag[..., 1 : (self.size[1] + 1) // 2].flip(-1)], dim=-1
-        )
+        return torch.cat([left, -right.flip(-1)], dim=-1)
 
     def inverse(self, transform: Tensor) -> Tensor:
-        """Inverse, and transpose, of the transform."""
+        """Apply the inverse of the transform, which is its transpose: ``[…, H, W]``."""
         rows = torch.view_as_complex(self.rows)
         columns = torch.view_as_complex(self.columns)
         half = columns.shape[-1]
         mirrored = F.pad(transform.flip(-1), (1, 0))[..., :half]  # X_{n−k}, with X_n = 0
+
         here = torch.complex(transform[..., :half].contiguous(), -mirrored)
         there = F.pad(here.flip(-2), (0, 0, 1, 0))[..., :-1, :]
         spectrum = (here - 1j * there) / rows / columns
 
-        return _interleaved(
-            _interleaved(torch.fft.irfft2(spectrum, s=self.size, norm="ortho"), -2), -1
-        )
+        v = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        return _interleaved(_interleaved(v, -2), -1)
 
 
 def _twiddles(size: int, count: int) -> Array:
@@ -420,6 +445,7 @@ def _twiddles(size: int, count: int) -> Array:
 
 
 def _evens_then_odds(x: Tensor, axis: int) -> Tensor:
+    """``(x0, x2, x4, …, x5, x3, x1)`` along an axis."""
     along = x.movedim(axis, 0)
     return torch.cat([along[::2].movedim(0, axis), along[1::2].flip(0).movedim(0, axis)], dim=axis)
 
@@ -435,10 +461,9 @@ def _interleaved(v: Tensor, axis: int) -> Tensor:
 
 
 def _fourier(x: Tensor) -> Tensor:
-    """Half the spectrum of a real picture: the columns 0 … W // 2; the others are its complex
-    conjugates.
-    """
-    return torch.fft.rfft2(x, norm="ortho")
+    """Half the spectrum of a real picture, columns 0 … W // 2; the others are its conjugates."""
+    spectrum: Tensor = torch.fft.rfft2(x, norm="ortho")
+    return spectrum
 
 
 def _to_hartley(half_spectrum: Tensor, width: int) -> Tensor:
@@ -458,7 +483,7 @@ def _from_hartley(spectrum: Tensor) -> Tensor:
 
 
 def _checked(kernel: ArrayLike | Tensor, shape: Shape | None = None) -> Array:
-    """The kernel as a float64 array; with a picture's shape, one that is not larger."""
+    """Return the kernel in float64; with a picture's shape, only if it is not larger."""
     if isinstance(kernel, Tensor):
         kernel = kernel.detach().cpu().double().numpy()
 
@@ -486,12 +511,13 @@ def _transfer_function(kernel: Array, size: tuple[int, int]) -> NDArray[np.compl
     spectrum = np.fft.fft2(np.roll(padded, (-(height // 2), -(width // 2)), (-2, -1)))
     opposite = np.roll(np.flip(spectrum, (-2, -1)), (1, 1), (-2, -1))
 
-    return (
-        spectrum + opposite.conj()
-    ) / 2  # the kernel is real: symmetric beyond rounding, so that U is isometric
+    # The kernel is real: the spectrum is made symmetric beyond rounding, so that U is isometric.
+    transfer: NDArray[np.complex128] = (spectrum + opposite.conj()) / 2
+    return transfer
 
 
 def _is_even(kernel: Array) -> bool:
+    """Return True if a kernel has odd sides and equals its mirror images."""
     odd = kernel.shape[-2] % 2 == kernel.shape[-1] % 2 == 1
     allowed = 1e-6 * np.abs(kernel).max(axis=(-2, -1), keepdims=True)
     return odd and all(
@@ -501,10 +527,17 @@ def _is_even(kernel: Array) -> bool:
 
 def _cosines(size: int, taps: int) -> Array:
     """``cos(π u j / size)`` for the frequencies u and the taps' distances j from the centre."""
-    return np.cos(math.pi / size * np.outer(np.arange(size), np.arange(taps) - taps // 2))
+    angles = math.pi / size * np.outer(np.arange(size), np.arange(taps) - taps // 2)
+    return np.asarray(np.cos(angles), dtype=np.float64)
+
+
+def _pairs(values: NDArray[np.complex128]) -> Array:
+    """Pairs of real numbers, since ``.to(dtype)`` drops the imaginary part of complex buffers."""
+    return np.stack([values.real, values.imag], axis=-1)
 
 
 def _significant(magnitudes: Array) -> Array:
+    """Set magnitudes below `RANK_TOLERANCE` of the largest to zero."""
     largest = magnitudes.max(axis=(-2, -1), keepdims=True)
     return np.where(magnitudes < RANK_TOLERANCE * largest, 0.0, magnitudes)
 

@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from operators.base import IterativeOperator, Shape
-
-Map = Callable[[Tensor], Tensor]
+from operators.iterative import Map
 
 
 def adjoint_of(function: Map, input_shape: Shape) -> Map:
-    """The adjoint of a linear function of pictures, by automatic differentiation; exact up to
-    rounding.
+    """Return the adjoint of a linear function of pictures, by automatic differentiation.
 
     For a linear function the vector–Jacobian product ``Jᵀ y`` is ``Aᵀ y`` at whatever picture it is
-    taken. It costs one run of ``function`` forwards and one backwards, and works in ``no_grad`` and
-    ``inference_mode`` too, as long as the tensors that the function holds were not themselves made
-    in ``inference_mode``.
+    taken, exact up to rounding. It costs one run of ``function`` forwards and one backwards, and
+    works in ``no_grad`` and ``inference_mode`` too, as long as the tensors that the function holds
+    were not themselves made in ``inference_mode``.
+
+    >>> shift = adjoint_of(lambda x: x.roll(1, -1), (1, 1, 3))
+    >>> shift(torch.tensor([[[[1.0, 2.0, 3.0]]]])).tolist()
+    [[[[2.0, 3.0, 1.0]]]]
 
     Args:
         function: ``[B, *input_shape]`` to ``[B, …]``, written in differentiable operations of
             PyTorch.
         input_shape: (C, H, W) of its pictures.
+
+    Returns:
+        The map from ``[B, …]`` to ``[B, *input_shape]``.
     """
 
     def adjoint(y: Tensor) -> Tensor:
-        if torch.is_inference_mode_enabled():  # automatic differentiation does not exist in there
+        if torch.is_inference_mode_enabled():  # where there is no automatic differentiation
             with torch.inference_mode(False), torch.no_grad():
                 return adjoint(y.clone())
-        _, pull_back = torch.func.vjp(function, y.new_zeros(len(y), *input_shape))
-        return pull_back(y)[0]
+
+        pull_back = torch.func.vjp(function, y.new_zeros(len(y), *input_shape))[1]
+        x: Tensor = pull_back(y)[0]
+        return x
 
     return adjoint
 
 
 class FunctionOperator(IterativeOperator):
-    """Your own operator, from ``A`` alone.
-
-    >>> flip = FunctionOperator(lambda x: 0.5 * x.flip(-2), (3, 6, 5))
+    """An operator of your own, from ``A`` alone.
 
     The adjoint comes from automatic differentiation (`adjoint_of`), the pseudo-inverse from
     conjugate gradients, see `IterativeOperator` for its accuracy.
+
+    >>> flip = FunctionOperator(lambda x: 0.5 * x.flip(-2), (3, 6, 5))
+    >>> flip.pseudo_inverse(torch.ones(1, 3, 6, 5)).mean().item()
+    2.0
+    >>> FunctionOperator(lambda x: x + 1, (3, 6, 5))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: the function is not linear: ...
 
     Args:
         function: ``A``, a linear function of batches ``[B, C, H, W]`` that treats each picture on
             its own. A module moves with ``operator.to(device)``; tensors that a plain function
             holds do not.
         input_shape: (C, H, W) of a picture.
-        output_shape: (C, H, W) of a measurement; found by running the function when it is None.
-        dtype, device: of the pictures that the function is tried on.
+        output_shape: (C, H, W) of a measurement; None finds it by running the function.
+        dtype: Type of the pictures on which the function is tried.
+        device: Device of the pictures on which the function is tried.
 
     Raises:
-        ValueError: the function does not give a batch of pictures of ``output_shape``, or is not
+        ValueError: The function does not give a batch of pictures of ``output_shape``, or is not
             linear: it is tried on random pictures at three scales of brightness.
     """
 
@@ -68,11 +80,9 @@ class FunctionOperator(IterativeOperator):
         device: torch.device | str = "cpu",
     ) -> None:
         generator = torch.Generator().manual_seed(0)
-        pictures = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64).to(
-            device, dtype
-        )
+        pictures = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            found = _check_linear(function, pictures)
+            found = _check_linear(function, pictures.to(device, dtype))
 
         if output_shape is not None and tuple(output_shape) != found:
             raise ValueError(
@@ -92,8 +102,8 @@ class FunctionOperator(IterativeOperator):
 
 
 def _check_linear(function: Map, pictures: Tensor) -> Shape:
-    """The output shape of a function on a batch of two pictures, if it is linear."""
-    y = function(pictures)
+    """Return the output shape of a function on two pictures; raise if it is not linear."""
+    y: object = function(pictures)
     if not isinstance(y, Tensor) or y.ndim != 4 or len(y) != 2:
         found = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise ValueError(
@@ -115,4 +125,5 @@ def _check_linear(function: Map, pictures: Tensor) -> Shape:
                 "linear)"
             )
 
-    return tuple(y.shape[1:])
+    channels, height, width = y.shape[1:]
+    return channels, height, width

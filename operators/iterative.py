@@ -1,5 +1,6 @@
-"""Linear systems without a decomposition: conjugate gradients, each picture of a batch on its
-own.
+"""Conjugate gradients: linear systems without a decomposition.
+
+Pictures of a batch are systems of their own: each has its own step lengths and stops on its own.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
+# Iterations between two looks at whether all pictures are done; each look makes a GPU wait.
 CHECK_EVERY = 5
-"""Iterations between two looks at whether all pictures are done; each look makes a GPU wait."""
 
 
 def conjugate_gradient(
@@ -25,16 +26,23 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve ``K x = b`` for a symmetric positive semi-definite ``K`` (Hestenes & Stiefel 1952).
 
-    Started from zero, so a singular ``K`` with a ``b`` in its range gives the solution of least
+    It starts from zero, so a singular ``K`` with a ``b`` in its range gives the solution of least
     norm. A ``b`` outside the range has no solution; use `least_squares`.
 
+    >>> weights = torch.tensor([[1.0, 2.0, 4.0]])
+    >>> conjugate_gradient(lambda x: weights * x, torch.tensor([[1.0, 1.0, 1.0]]))
+    tensor([[1.0000, 0.5000, 0.2500]])
+
     Args:
-        apply: ``K`` on a batch ``[B, …]``, one picture not seeing another.
-        b: ``[B, …]``. Every picture has its own step lengths and is frozen when it is done.
-        precondition: a symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same
+        apply: ``K`` on a batch ``[B, …]``, each picture on its own.
+        b: Right-hand sides ``[B, …]``.
+        precondition: A symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same
             range.
-        rtol: a picture is done when its residual has fallen to this share of ``‖b‖``.
-        iterations: at most so many applications of ``K``.
+        rtol: A picture is done when ``‖b − K x‖`` has fallen to this fraction of ``‖b‖``.
+        iterations: Largest number of applications of ``K``.
+
+    Returns:
+        Solutions ``[B, …]``.
     """
     x = torch.zeros_like(b)
     r = b
@@ -49,10 +57,12 @@ def conjugate_gradient(
         active = (_dot(r, r) > goal) & (curvature > 0)
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
+
         alpha = torch.where(active, rho / curvature, 0)
         x = torch.addcmul(x, alpha, p)
         r = torch.addcmul(r, alpha, q, value=-1)
         z = r if precondition is None else precondition(r)
+
         previous = rho
         rho = _dot(r, z)
         p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
@@ -69,19 +79,27 @@ def least_squares(
     rtol: float = 1e-6,
     iterations: int = 200,
 ) -> Tensor:
-    """``A⁺ y``, the least-squares solution of least norm, by CGLS (Björck, Numerical Methods for
-    Least Squares, 7.4).
+    """Return ``A⁺ y``, the least-squares solution of least norm, by CGLS.
 
-    Conjugate gradients on ``AᵀA x = Aᵀ y`` which never forms ``AᵀA``. The iterates stay in the
-    range of ``Aᵀ``, so that any ``A`` will do: wide, tall, rank-deficient, and a ``y`` outside its
-    range.
+    Björck, "Numerical Methods for Least Squares Problems" (1996), algorithm 7.4.1: conjugate
+    gradients on ``AᵀA x = Aᵀ y`` without forming ``AᵀA``. The iterates stay in the range of ``Aᵀ``,
+    so that any ``A`` will do: wide, tall, rank-deficient, and a ``y`` outside its range.
+
+    >>> twice = lambda x: torch.cat([x, x], dim=1)
+    >>> mean = least_squares(twice, lambda y: y[:, :1] + y[:, 1:], torch.tensor([[1.0, 3.0]]))
+    >>> mean.tolist()
+    [[2.0]]
 
     Args:
-        A, At: the operator and its adjoint on batches.
-        y: ``[B, …]``.
-        precondition: a symmetric positive map near ``(AᵀA)⁺`` whose range is that of ``Aᵀ``.
-        rtol: a picture is done when ``‖Aᵀ(y − A x)‖`` has fallen to this share of ``‖Aᵀ y‖``.
-        iterations: at most so many applications of ``A`` and of ``At``.
+        A: The operator on batches.
+        At: Its adjoint on batches.
+        y: Measurements ``[B, …]``.
+        precondition: A symmetric positive map near ``(AᵀA)⁺`` whose range is that of ``Aᵀ``.
+        rtol: A picture is done when ``‖Aᵀ(y − A x)‖`` has fallen to this fraction of ``‖Aᵀ y‖``.
+        iterations: Largest number of applications of ``A`` and of ``At``.
+
+    Returns:
+        Solutions ``[B, …]``.
     """
     r = y
     gradient = At(y)
@@ -97,11 +115,13 @@ def least_squares(
         active = (_dot(gradient, gradient) > goal) & (curvature > 0)
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
+
         alpha = torch.where(active, rho / curvature, 0)
         x = torch.addcmul(x, alpha, p)
         r = torch.addcmul(r, alpha, q, value=-1)
         gradient = At(r)
         z = gradient if precondition is None else precondition(gradient)
+
         previous = rho
         rho = _dot(gradient, z)
         p = torch.addcmul(z, torch.where(active, rho / previous, 0), p)
@@ -110,12 +130,10 @@ def least_squares(
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each picture, with ones behind it so that it multiplies pictures: ``[B, 1,
-    …]``.
-    """
+    """Inner product of each picture, ``[B, 1, …]`` so that it multiplies pictures."""
     return (a * b).sum(dim=tuple(range(1, a.ndim)), keepdim=True)
 
 
 def _all_done(active: Tensor) -> bool:
-    """Never true of a fake tensor, which has no values to look at."""
+    """Return True if no picture is active; never for a fake tensor, which has no values."""
     return type(active) is Tensor and not bool(active.any())

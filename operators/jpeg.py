@@ -34,8 +34,12 @@ CHROMA_TABLE = (
 
 
 class Coefficients(NamedTuple):
-    """Quantised DCT coefficients of the luma and the two chroma planes, whole numbers ``[B, rows,
-    columns, 8, 8]``.
+    """Quantised DCT coefficients, whole numbers ``[B, rows, columns, 8, 8]``.
+
+    Attributes:
+        luma: Coefficients of the luma plane.
+        blue: Coefficients of the plane of blue differences, Cb.
+        red: Coefficients of the plane of red differences, Cr.
     """
 
     luma: Tensor
@@ -44,8 +48,11 @@ class Coefficients(NamedTuple):
 
 
 class JpegTables(NamedTuple):
-    """The steps of the coefficients, ``[8, 8]``, or of each picture its own ``[B, 1, 1, 1, 8,
-    8]``.
+    """Steps of the coefficients, ``[8, 8]``, or ``[B, 1, 1, 1, 8, 8]`` for each picture its own.
+
+    Attributes:
+        luma: Steps of the luma plane.
+        chroma: Steps of both chroma planes.
     """
 
     luma: Tensor
@@ -53,8 +60,7 @@ class JpegTables(NamedTuple):
 
 
 class Jpeg(NonlinearOperator):
-    """The picture that is left after a JPEG file of some quality: baseline JPEG without its entropy
-    coding.
+    """The picture that a JPEG file of some quality shows: baseline JPEG without entropy coding.
 
     YCbCr as in JFIF (BT.601, full range), 8×8 DCT, the example tables of ITU-T T.81 annex K scaled
     by libjpeg's quality rule. Pictures of any size are continued to whole blocks by repeating their
@@ -72,17 +78,25 @@ class Jpeg(NonlinearOperator):
     picture. It fails in the blocks that the right and the bottom border cut, whose hidden part is
     made up anew, by some levels on photographs.
 
+    >>> Jpeg(30).A(torch.rand(1, 3, 20, 30)).shape
+    torch.Size([1, 3, 20, 30])
+
     Args:
         quality: 1 (worst) to 100.
         subsampling: ``"4:2:0"``, chroma at half the size on both axes, or ``"4:4:4"``, at full
             size.
-        low, high: the values of black and white.
-        exact: a projection rather than a file; see above.
+        low: Value of black.
+        high: Value of white.
+        exact: True for a projection rather than a file; see above.
 
     Raises:
         ValueError: ``quality`` is not a whole number from 1 to 100, the subsampling is unknown, or
             ``low`` is not below ``high``.
     """
+
+    luma_table: Tensor
+    chroma_table: Tensor
+    dct: Tensor
 
     def __init__(
         self,
@@ -110,18 +124,18 @@ class Jpeg(NonlinearOperator):
         self.register_buffer("dct", _dct_matrix())
 
     def A(self, x: Tensor, tables: JpegTables | None = None) -> Tensor:
-        """``decode(encode(x))``: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
+        """Encode and decode: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
         return self.decode(self.encode(x, tables), (x.shape[-2], x.shape[-1]), tables)
 
     def encode(self, x: Tensor, tables: JpegTables | None = None) -> Coefficients:
-        """The numbers that a JPEG file would hold.
+        """Return the numbers that a JPEG file would hold.
 
         Args:
             x: ``[B, 3, H, W]``.
-            tables: used instead of those of the operator's quality.
+            tables: Used instead of those of the operator's quality.
 
         Raises:
-            ValueError: the pictures do not have three channels.
+            ValueError: The pictures do not have three channels.
         """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"JPEG takes colour pictures [B, 3, H, W], not {tuple(x.shape)}")
@@ -135,8 +149,15 @@ class Jpeg(NonlinearOperator):
     def decode(
         self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None
     ) -> Tensor:
-        """The picture ``[B, 3, *size]`` that a JPEG file with these numbers, and with these tables,
-        shows.
+        """Return the picture that a JPEG file with these numbers and these tables shows.
+
+        Args:
+            coefficients: What `encode` returns.
+            size: (height, width) of the picture.
+            tables: Used instead of those of the operator's quality.
+
+        Returns:
+            ``[B, 3, *size]``.
         """
         tables = tables or self.tables
         luma = self._to_planes(coefficients.luma[:, None], tables.luma)
@@ -146,9 +167,7 @@ class Jpeg(NonlinearOperator):
         return self.to_picture(luma, self.enlarged(chroma, size), size)
 
     def to_planes(self, x: Tensor) -> Tensor:
-        """Pictures in YCbCr, continued to whole blocks: levels from 0 to 255, ``[B, 3, H',
-        W']``.
-        """
+        """Turn pictures into YCbCr levels from 0 to 255 in whole blocks, ``[B, 3, H', W']``."""
         levels = self._to_levels(x, 255)
         if not self.exact:
             levels = levels.round().clamp(0, 255)
@@ -156,18 +175,17 @@ class Jpeg(NonlinearOperator):
         return self._whole(_to_ycbcr(levels))
 
     def to_picture(self, luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> Tensor:
-        """The picture ``[B, 3, *size]`` of planes ``[B, 1, …]`` and ``[B, 2, *size]``."""
-        return self._from_levels(self._whole(_to_rgb(luma[..., : size[0], : size[1]], chroma)), 255)
+        """Turn planes ``[B, 1, …]`` and ``[B, 2, *size]`` into a picture ``[B, 3, *size]``."""
+        levels = _to_rgb(luma[..., : size[0], : size[1]], chroma)
+        return self._from_levels(self._whole(levels), 255)
 
     def stored(self, planes: Tensor, table: Tensor) -> Tensor:
-        """What is left of planes ``[B, P, H, W]`` with this one of the `JpegTables`, continued to
-        whole blocks.
-        """
+        """Quantise planes ``[B, P, H, W]`` by one of the `JpegTables`, in whole blocks."""
         return self._to_planes(self._to_coefficients(planes, table), table)
 
     @property
     def tables(self) -> JpegTables:
-        """Of the operator's quality."""
+        """Tables of the operator's quality."""
         return JpegTables(self.luma_table, self.chroma_table)
 
     def extra_repr(self) -> str:
@@ -175,10 +193,11 @@ class Jpeg(NonlinearOperator):
         return f"quality={self.quality}, {self.subsampling}, low={self.low}, high={self.high}{mode}"
 
     def _whole(self, levels: Tensor) -> Tensor:
+        """Round to whole levels from 0 to 255, unless the operator is exact."""
         return levels if self.exact else levels.round().clamp(0, 255)
 
     def _to_coefficients(self, planes: Tensor, table: Tensor) -> Tensor:
-        """``[B, P, H, W]`` to ``[B, P, rows, columns, 8, 8]``."""
+        """Transform and quantise: ``[B, P, H, W]`` to ``[B, P, rows, columns, 8, 8]``."""
         planes = _continue_to(planes, 8, 8)
         batch, count, height, width = planes.shape
         blocks = (planes - 128).reshape(batch, count, height // 8, 8, width // 8, 8)
@@ -187,13 +206,12 @@ class Jpeg(NonlinearOperator):
         if self.exact:
             return (spectrum / table.to(planes.dtype)).round()
 
-        spectrum = (
-            8 * spectrum
-        ).round() / 8  # libjpeg's DCT gives whole eighths, and its ties go away from zero
-
+        # libjpeg's DCT gives whole eighths, and its ties go away from zero.
+        spectrum = (8 * spectrum).round() / 8
         return spectrum.sign() * (spectrum.abs() / table.to(planes.dtype) + 0.5).floor()
 
     def _to_planes(self, coefficients: Tensor, table: Tensor) -> Tensor:
+        """Inverse of `_to_coefficients`, up to the rounding."""
         batch, count, rows, columns = coefficients.shape[:4]
         dct = self.dct.to(coefficients.dtype)
         spectrum = coefficients * table.to(coefficients.dtype)
@@ -201,9 +219,7 @@ class Jpeg(NonlinearOperator):
         return self._whole(blocks.reshape(batch, count, 8 * rows, 8 * columns) + 128)
 
     def reduced(self, planes: Tensor) -> Tensor:
-        """Chroma as the mean over 2×2 pixels; libjpeg rounds ties down and up in alternate
-        columns.
-        """
+        """Reduce chroma to means over 2×2 pixels; ties go down and up in alternate columns."""
         if self.chroma_step == 1:
             return planes
 
@@ -215,16 +231,15 @@ class Jpeg(NonlinearOperator):
         return (mean + (1 + odd) / 4).floor()
 
     def enlarged(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Chroma at the picture's size. The padding of the blocks is cut off first: it takes no
-        part in smoothing.
+        """Enlarge chroma to the picture's size.
+
+        The padding of the blocks is cut off first: it takes no part in smoothing.
         """
         step = self.chroma_step
         if step > 1:
             planes = planes[..., : -(-size[0] // step), : -(-size[1] // step)]
-            mode = (
-                {"mode": "nearest"} if self.exact else {"mode": "bilinear", "align_corners": False}
-            )
-            planes = self._whole(F.interpolate(planes, scale_factor=step, **mode))
+            mode = "nearest" if self.exact else "bilinear"
+            planes = self._whole(F.interpolate(planes, scale_factor=step, mode=mode))
 
         return planes[..., : size[0], : size[1]]
 
@@ -237,13 +252,14 @@ def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _to_ycbcr(rgb: Tensor) -> Tensor:
-    """JFIF's YCbCr, levels 0 to 255: ``[B, 3, H, W]``."""
+    """Turn RGB into JFIF's YCbCr, levels 0 to 255: ``[B, 3, H, W]``."""
     red, green, blue = rgb.split(1, dim=1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return torch.cat([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128], dim=1)
 
 
 def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Inverse of `_to_ycbcr`."""
     blue_difference, red_difference = (chroma - 128).split(1, dim=1)
     red = luma + 1.402 * red_difference
     blue = luma + 1.772 * blue_difference
@@ -261,8 +277,16 @@ def _dct_matrix() -> Tensor:
 
 
 def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
-    """The tables of several qualities for `Jpeg.A`, float64 ``[len(qualities), 1, 1, 1, 8, 8]``
-    each.
+    """Make the tables of several qualities for `Jpeg.A`, one for each picture of a batch.
+
+    >>> jpeg_tables([30, 90]).luma.shape
+    torch.Size([2, 1, 1, 1, 8, 8])
+
+    Args:
+        qualities: 1 (worst) to 100.
+
+    Returns:
+        float64 ``[len(qualities), 1, 1, 1, 8, 8]`` each.
     """
     luma, chroma = (
         torch.stack([_scaled_table(table, quality) for quality in qualities])[:, None, None, None]
@@ -272,9 +296,7 @@ def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
 
 
 def _scaled_table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """libjpeg's rule: the table as it stands at quality 50, all ones at 100, at most 255
-    (baseline).
-    """
+    """Scale by libjpeg's rule: as it stands at quality 50, ones at 100, at most 255 (baseline)."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     scaled = (torch.tensor(table) * percent + 50) // 100
     return scaled.clamp(1, 255).double()

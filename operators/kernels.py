@@ -9,43 +9,50 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import scipy.io
 from numpy.typing import ArrayLike, NDArray
 
-Kernel = NDArray[np.float64]
+Array = NDArray[np.float64]
+Kernel = Array
 
+# Longer sides of a kernel are refused: they are mistyped numbers, and would fill the memory.
 MAX_SIDE = 4097
-"""Sides of a kernel beyond this are refused: they are mistyped numbers, and would fill the memory.
-"""
 
+# Points at which the path of a camera is sampled.
 _PATH_POINTS_PER_PIXEL = 64
+
+# Taps below this fraction of the largest are rounding errors.
 _NEGLIGIBLE = 1e-12
 
 
 def gaussian(sigma: float, sigma_across: float | None = None, angle: float = 0.0) -> Kernel:
-    """A Gaussian sampled at the pixels' centres, cut at 4 σ, with odd sides.
+    """Sample a Gaussian at the pixels' centres, cut at 4 σ, with odd sides.
+
+    >>> gaussian(1.0).shape, gaussian(4.0, 1.0, angle=0).shape
+    ((9, 9), (9, 33))
 
     Args:
-        sigma: standard deviation in pixels; with ``sigma_across`` the one along ``angle``.
-        sigma_across: standard deviation in pixels perpendicular to ``angle``; None is the same, a
+        sigma: Standard deviation in pixels; with ``sigma_across`` the one along ``angle``.
+        sigma_across: Standard deviation in pixels perpendicular to ``angle``; None is the same, a
             round Gaussian, equal to the outer product of `operators.gaussian_taps` with itself.
-        angle: direction of ``sigma`` in degrees, counter-clockwise on the screen from pointing
+        angle: Direction of ``sigma`` in degrees, counter-clockwise on the screen from pointing
             right.
 
     Raises:
-        ValueError: a standard deviation that is not positive, or a kernel larger than `MAX_SIDE`.
+        ValueError: A standard deviation is not positive, or the kernel is larger than `MAX_SIDE`.
     """
     along = _positive("the Gaussian's standard deviation", sigma)
-    across = (
-        along
-        if sigma_across is None
-        else _positive("the Gaussian's standard deviation across", sigma_across)
-    )
+    across = along
+    if sigma_across is not None:
+        across = _positive("the Gaussian's standard deviation across", sigma_across)
+
     cos, sin = _direction(angle)
-    reach_x, reach_y = (4 * math.hypot(along * a, across * b) for a, b in ((cos, sin), (sin, cos)))
+    reach_x = 4 * math.hypot(along * cos, across * sin)
+    reach_y = 4 * math.hypot(along * sin, across * cos)
     x, y = _grid(max(1, int(reach_x + 0.5)), max(1, int(reach_y + 0.5)))
     distance = ((cos * x + sin * y) / along) ** 2 + ((cos * y - sin * x) / across) ** 2
 
@@ -53,18 +60,21 @@ def gaussian(sigma: float, sigma_across: float | None = None, angle: float = 0.0
 
 
 def motion(length: float, angle: float = 0.0) -> Kernel:
-    """Straight motion at constant speed: each tap is the exact length of the path inside that
-    pixel.
+    """Make the kernel of straight motion at constant speed.
 
-    ``motion(15, 0)`` is a row of 15 equal taps. A path of at most one pixel stays inside the
-    central one.
+    Each tap is the exact length of the path inside that pixel. A path of at most one pixel stays
+    inside the central one.
+
+    >>> motion(4, angle=90).ravel().tolist()
+    [0.125, 0.25, 0.25, 0.25, 0.125]
 
     Args:
-        length: of the path, in pixels.
-        angle: of the path, in degrees, counter-clockwise on the screen from pointing right.
+        length: Length of the path in pixels.
+        angle: Direction of the path in degrees, counter-clockwise on the screen from pointing
+            right.
 
     Raises:
-        ValueError: a length that is not positive, or a kernel larger than `MAX_SIDE`.
+        ValueError: The length is not positive, or the kernel is larger than `MAX_SIDE`.
     """
     half = _positive("the length of the motion", length) / 2
     cos, sin = _direction(angle)
@@ -84,23 +94,27 @@ def motion(length: float, angle: float = 0.0) -> Kernel:
 def curved_motion(
     length: float, seed: int, curvature: float = 180.0, angle: float | None = None
 ) -> Kernel:
-    """Motion along a smooth random path at constant speed, centred on its centre of mass: a shaken
-    camera.
+    """Make the kernel of a shaken camera: motion along a smooth random path at constant speed.
 
-    The direction along the path is ``angle`` plus a sum of four sines with random amplitudes and
-    phases. The same arguments give the same kernel.
+    The kernel is centred on the path's centre of mass. The direction along the path is ``angle``
+    plus a sum of four sines with random amplitudes and phases. The same arguments give the same
+    kernel.
+
+    >>> kernel = curved_motion(15, seed=0)
+    >>> round(float(kernel.sum()), 12), kernel.ndim
+    (1.0, 2)
 
     Args:
-        length: of the path, in pixels.
-        seed: of numpy's default random generator.
-        curvature: how much the path turns, as the root mean square over seeds of the turning rate,
+        length: Length of the path in pixels.
+        seed: Random seed for the path.
+        curvature: How much the path turns, as the root mean square over seeds of the turning rate,
             in degrees per ``length``. 0 is straight.
-        angle: of the start of the path, in degrees, counter-clockwise on the screen from pointing
-            right; None is random.
+        angle: Direction in which the path starts, in degrees, counter-clockwise on the screen from
+            pointing right; None is random.
 
     Raises:
-        ValueError: a length that is not positive, a negative curvature or seed, or a kernel larger
-            than `MAX_SIDE`.
+        ValueError: The length is not positive, the curvature or the seed is negative, or the kernel
+            is larger than `MAX_SIDE`.
     """
     length = _positive("the length of the motion", length)
     if length > MAX_SIDE:
@@ -114,32 +128,40 @@ def curved_motion(
 
     generator = np.random.default_rng(seed)
     first = generator.uniform(0, 360) if angle is None else _finite("the angle", angle)
+    amplitudes = generator.standard_normal(4) * math.radians(curvature)
+    phases = generator.uniform(0, 2 * math.pi, 4)
+
+    return _normalised(_visited(_random_path(length, math.radians(first), amplitudes, phases)))
+
+
+def _random_path(length: float, first: float, amplitudes: Array, phases: Array) -> Array:
+    """Trace points ``[2, n]`` (x to the right, y upwards) around their centre of mass.
+
+    The heading in radians is ``first`` plus sines with these amplitudes and phases [4].
+    """
     harmonics = np.arange(1, 5)
-    amplitudes = (
-        generator.standard_normal(4)
-        * math.radians(curvature)
-        / (harmonics * math.pi)
-        / math.sqrt(2)
-    )
     count = math.ceil(length * _PATH_POINTS_PER_PIXEL)
     along = (np.arange(count) + 0.5) / count
-    phases = generator.uniform(0, 2 * math.pi, 4)
     turned = np.sin(math.pi * harmonics * along[:, None] + phases) - np.sin(phases)
-    heading = math.radians(first) + turned @ amplitudes
+    heading = first + turned @ (amplitudes / (harmonics * math.pi) / math.sqrt(2))
+
     step = np.stack([np.cos(heading), np.sin(heading)]) * (length / count)
     path = np.cumsum(step, axis=1) - step / 2
-
-    return _normalised(_visited(path - path.mean(axis=1, keepdims=True)))
+    centred: Array = path - path.mean(axis=1, keepdims=True)
+    return centred
 
 
 def disk(radius: float) -> Kernel:
-    """A lens out of focus: each tap is the exact area of that pixel inside the circle.
+    """Make the kernel of a lens out of focus: each tap is the pixel's exact area in the circle.
+
+    >>> disk(3.5).shape
+    (7, 7)
 
     Args:
-        radius: in pixels, any fraction. Below 1/2 the whole disk lies in the central pixel.
+        radius: Radius in pixels, any fraction. Below 1/2 the disk lies in the central pixel.
 
     Raises:
-        ValueError: a radius that is not positive, or a kernel larger than `MAX_SIDE`.
+        ValueError: The radius is not positive, or the kernel is larger than `MAX_SIDE`.
     """
     radius = _positive("the radius of the disk", radius)
     reach = int(radius + 0.5)
@@ -151,10 +173,13 @@ def disk(radius: float) -> Kernel:
 
 
 def box(size: int | tuple[int, int]) -> Kernel:
-    """The mean over ``size`` × ``size`` pixels, or over (height, width) pixels.
+    """Make the mean over ``size`` × ``size`` pixels, or over (height, width) pixels.
+
+    >>> box((1, 2)).tolist()
+    [[0.5, 0.5]]
 
     Raises:
-        ValueError: a side that is not a whole number from 1 to `MAX_SIDE`.
+        ValueError: A side is not a whole number from 1 to `MAX_SIDE`.
     """
     height, width = size if isinstance(size, tuple) else (size, size)
     for side in (height, width):
@@ -169,32 +194,21 @@ def box(size: int | tuple[int, int]) -> Kernel:
 
 
 def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
-    """A kernel that was measured or estimated elsewhere, checked.
+    """Check a kernel that was measured or estimated elsewhere.
+
+    >>> from_array([[1, 2, 1]]).tolist()
+    [[0.25, 0.5, 0.25]]
 
     Args:
         array: ``[h, w]``, or ``[h, w, channels]`` with equal channels, as a grey picture stored in
             colour has them. Negative taps are allowed.
-        normalise: divide by the sum, so that a flat picture keeps its brightness.
+        normalise: True to divide by the sum, so that a flat picture keeps its brightness.
 
     Raises:
-        ValueError: the array has another shape, is no array of finite real numbers, is all zero,
+        ValueError: The array has another shape, is no array of finite real numbers, is all zero,
             or, when it is to be normalised, its sum is not clearly positive.
     """
-    try:
-        if np.iscomplexobj(array):
-            raise ValueError
-        kernel = np.array(array, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("a kernel must be a two-dimensional array of real numbers") from None
-
-    if kernel.ndim == 3 and kernel.shape[2] in (1, 2, 3, 4):
-        if not (kernel == kernel[..., :1]).all():
-            raise ValueError(
-                f"a kernel has one channel, this one has {kernel.shape[2]} that differ; choose one "
-                "or use their mean"
-            )
-        kernel = kernel[..., 0].copy()
-
+    kernel = _one_channel(_as_real(array))
     if kernel.ndim != 2 or kernel.size == 0:
         raise ValueError(
             f"a kernel must be a two-dimensional array [height, width], not of shape {kernel.shape}"
@@ -216,24 +230,47 @@ def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
             "none, such as a derivative, needs normalise=False"
         )
 
-    return kernel / total
+    normalised: Kernel = kernel / total
+    return normalised
+
+
+def _as_real(array: ArrayLike) -> Array:
+    """Copy an array to float64."""
+    try:
+        if np.iscomplexobj(array):
+            raise ValueError
+        return np.array(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("a kernel must be a two-dimensional array of real numbers") from None
+
+
+def _one_channel(kernel: Array) -> Array:
+    """Drop the channels of a grey picture that was stored in colour."""
+    if kernel.ndim != 3 or kernel.shape[2] not in (1, 2, 3, 4):
+        return kernel
+
+    if not (kernel == kernel[..., :1]).all():
+        raise ValueError(
+            f"a kernel has one channel, this one has {kernel.shape[2]} that differ; choose one "
+            "or use their mean"
+        )
+    return kernel[..., 0].copy()
 
 
 def from_file(path: str | Path, *, variable: str | None = None, normalise: bool = True) -> Kernel:
-    """A kernel from a numpy file (.npy), a MATLAB file up to version 7 (.mat) or a picture (.png,
-    .tif, …).
+    """Read a kernel from a numpy file, a MATLAB file up to version 7 or a picture.
 
     A picture's values are used as they are (no gamma), its alpha channel is ignored where it is the
     same everywhere.
 
     Args:
-        path: of the file.
-        variable: name of the variable in a MATLAB file; needed where it holds several arrays.
-        normalise: see `from_array`.
+        path: Path of the file: ``.npy``, ``.mat``, or a picture (``.png``, ``.tif``, …).
+        variable: Name of the variable in a MATLAB file; needed where it holds several arrays.
+        normalise: See `from_array`.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no kernel; see also `from_array`. The message begins with the path.
+        OSError: The file cannot be read.
+        ValueError: It holds no kernel; see also `from_array`. The message begins with the path.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -242,13 +279,19 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
     try:
         if variable is not None and suffix != ".mat":
             raise ValueError("only a .mat file has variables with names")
-        array = {".npy": _from_npy, ".mat": lambda p: _from_mat(p, variable)}.get(suffix)
-        return from_array(array(path) if array else _from_picture(data), normalise=normalise)
+        if suffix == ".npy":
+            array = _from_npy(path)
+        elif suffix == ".mat":
+            array = _from_mat(path, variable)
+        else:
+            array = _from_picture(data)
+
+        return from_array(array, normalise=normalise)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _from_npy(path: Path) -> NDArray:
+def _from_npy(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
@@ -259,7 +302,7 @@ def _from_npy(path: Path) -> NDArray:
     return array
 
 
-def _from_mat(path: Path, variable: str | None) -> NDArray:
+def _from_mat(path: Path, variable: str | None) -> NDArray[Any]:
     try:
         contents = scipy.io.loadmat(path)
     except NotImplementedError:
@@ -288,20 +331,25 @@ def _from_mat(path: Path, variable: str | None) -> NDArray:
     return arrays[variable]
 
 
-def _from_picture(data: bytes) -> NDArray:
-    try:
-        picture = (
-            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-        )
-    except cv2.error:
-        picture = None
-
+def _from_picture(data: bytes) -> NDArray[Any]:
+    picture = _decoded(data)
     if picture is None:
         raise ValueError("not a kernel: neither a .npy file, nor a .mat file, nor a picture")
     if picture.ndim == 3 and picture.shape[2] in (2, 4) and np.ptp(picture[..., -1]) == 0:
         picture = picture[..., :-1]
 
     return picture
+
+
+def _decoded(data: bytes) -> NDArray[Any] | None:
+    """Decode a picture without any conversion; None if it is none."""
+    if not data:
+        return None
+
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
 
 
 def _finite(what: str, value: float) -> float:
@@ -342,9 +390,8 @@ def _area_within(x: Kernel, y: Kernel, radius: float) -> Kernel:
     """Signed area of the rectangle from (0, 0) to (x, y) that lies in the circle around (0, 0)."""
     right = np.minimum(np.abs(x), radius)
     top = np.minimum(np.abs(y), radius)
-    bend = np.minimum(
-        np.sqrt((radius - top) * (radius + top)), right
-    )  # up to here the circle runs above the rectangle
+    # Up to here the circle runs above the rectangle.
+    bend = np.minimum(np.sqrt((radius - top) * (radius + top)), right)
 
     def below_circle(u: Kernel) -> Kernel:
         return 0.5 * (u * np.sqrt((radius - u) * (radius + u)) + radius**2 * np.arcsin(u / radius))
@@ -353,26 +400,28 @@ def _area_within(x: Kernel, y: Kernel, radius: float) -> Kernel:
 
 
 def _visited(path: Kernel) -> Kernel:
-    """How many points of a path ``[2, n]`` (x to the right, y upwards) lie in each pixel."""
+    """Count the points of a path ``[2, n]`` (x to the right, y upwards) in each pixel."""
     columns = np.rint(path[0]).astype(int)
     rows = np.rint(-path[1]).astype(int)
     reach_x = int(np.abs(columns).max())
     reach_y = int(np.abs(rows).max())
+
     taps = np.zeros((2 * reach_y + 1, 2 * reach_x + 1))
     np.add.at(taps, (rows + reach_y, columns + reach_x), 1.0)
     return taps
 
 
 def _trimmed(taps: Kernel) -> Kernel:
-    """Without empty rows and columns at the border, as far as the centre stays the centre."""
+    """Cut empty rows and columns off at the border, as far as the centre stays the centre."""
     rows, columns = np.nonzero(taps > _NEGLIGIBLE * taps.max())
-    y, x = (
-        n // 2 - int(np.abs(found - n // 2).max())
-        for n, found in zip(taps.shape, (rows, columns), strict=True)
-    )
-    return taps[y : taps.shape[0] - y, x : taps.shape[1] - x]
+    height, width = taps.shape
+    y = height // 2 - int(np.abs(rows - height // 2).max())
+    x = width // 2 - int(np.abs(columns - width // 2).max())
+    return taps[y : height - y, x : width - x]
 
 
 def _normalised(taps: Kernel) -> Kernel:
+    """Divide by the sum, without rounding errors."""
     taps = np.where(taps > _NEGLIGIBLE * taps.max(), taps, 0.0)
-    return taps / taps.sum()
+    normalised: Kernel = taps / taps.sum()
+    return normalised

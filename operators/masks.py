@@ -1,28 +1,33 @@
 """Maps of known pixels: which were measured (True) and which are to be filled (False).
 
 Each function returns a bool tensor ``[H, W]`` on the CPU, as `operators.Mask` takes it; sizes are
-(height, width) in pixels. Wherever something is drawn by chance, the same seed gives the same map.
-A map without any known pixel is refused: there would be no measurement.
+(height, width) in pixels. The same random seed gives the same map. A map without any known pixel is
+refused: there would be no measurement.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+# (height, width) in pixels.
 Size = tuple[int, int]
-MAX_THICKNESS = 32767
-"""Of a stroke, in pixels: OpenCV's own limit."""
 
+# Largest thickness of a stroke in pixels: OpenCV's own limit.
+MAX_THICKNESS = 32767
+
+# Number of colours in a picture with so many channels: grey or RGB, with or without opacity.
 _COLORS = {1: 1, 2: 1, 3: 3, 4: 3}
-"""Of a picture with so many channels: grey or RGB, with or without opacity."""
+
+# A brush stroke: random directions along it, points on it, fractional bits of their coordinates.
 _TURNS = 6
 _POINTS = 64
 _SUBPIXEL_BITS = 4
@@ -31,17 +36,21 @@ _SUBPIXEL_BITS = 4
 def random_pixels(
     size: Size, share_known: float, seed: int, *, channels: int | None = None
 ) -> Tensor:
-    """Known are ``round(share_known · H · W)`` pixels, at least one, all choices equally likely.
+    """Keep ``round(share_known · H · W)`` pixels, at least one, all choices equally likely.
+
+    >>> int(random_pixels((4, 5), 0.5, seed=0).sum())
+    10
 
     Args:
         size: (height, width).
-        share_known: in (0, 1].
-        seed: a whole number, not negative.
-        channels: None for one map ``[H, W]``; C for a choice of its own in every channel, ``[C, H,
-            W]``.
+        share_known: Fraction of the pixels that is known, in (0, 1].
+        seed: Random seed, not negative.
+        channels: None for one map ``[H, W]``; C for a choice of its own in every channel,
+            ``[C, H, W]``.
 
     Raises:
-        ValueError: a share outside (0, 1], a size or number of channels below 1, a negative seed.
+        ValueError: ``share_known`` is outside (0, 1], a size or number of channels is below 1, or
+            the seed is negative.
     """
     height, width = _checked_size(size)
     if not 0 < share_known <= 1:
@@ -53,32 +62,35 @@ def random_pixels(
     pixels = height * width
     known = np.zeros((channels or 1, pixels), dtype=bool)
 
+    count = max(1, round(share_known * pixels))
     for row in known:
-        row[generator.permutation(pixels)[: max(1, round(share_known * pixels))]] = True
+        row[generator.permutation(pixels)[:count]] = True
 
-    return torch.from_numpy(
-        known.reshape(-1, height, width) if channels else known.reshape(height, width)
-    )
+    shape = (channels, height, width) if channels else (height, width)
+    return torch.from_numpy(known.reshape(shape))
 
 
 def strokes(
     size: Size, seed: int, *, count: int = 6, thickness: tuple[float, float] = (4, 16)
 ) -> Tensor:
-    """Unknown are smooth strokes, as drawn with a brush.
+    """Lose smooth strokes, as drawn with a brush.
 
     Each stroke starts anywhere in the picture, is a quarter to a whole diagonal of it long, and has
     a direction that turns smoothly between six random ones. It may leave the picture.
 
+    >>> strokes((64, 64), seed=0, count=1).shape
+    torch.Size([64, 64])
+
     Args:
         size: (height, width).
-        seed: a whole number, not negative.
-        count: how many strokes.
-        thickness: lowest and highest thickness in pixels; each stroke has one, drawn between them
+        seed: Random seed, not negative.
+        count: Number of strokes.
+        thickness: Lowest and highest thickness in pixels; each stroke has one, drawn between them
             and rounded.
 
     Raises:
-        ValueError: fewer than one stroke, an impossible thickness, a negative seed, or nothing
-            stays known.
+        ValueError: There is less than one stroke, the thickness is impossible, the seed is
+            negative, or nothing stays known.
     """
     height, width = _checked_size(size)
     low, high = thickness
@@ -105,13 +117,21 @@ def strokes(
 def box(
     size: Size, height: int, width: int, *, top: int | None = None, left: int | None = None
 ) -> Tensor:
-    """Unknown is a rectangle of ``height × width`` pixels whose upper left pixel is (top, left).
+    """Lose a rectangle of ``height × width`` pixels.
 
-    None centres it; where that is not possible exactly, it is half a pixel nearer to the top or
-    left.
+    >>> box((2, 4), 1, 2, top=0).tolist()
+    [[True, False, False, True], [True, True, True, True]]
+
+    Args:
+        size: (height, width) of the picture.
+        height: Height of the rectangle.
+        width: Width of the rectangle.
+        top: Its first row. None centres it; where that is not possible exactly, it is half a pixel
+            nearer to the top.
+        left: Its first column. None centres it in the same way, nearer to the left.
 
     Raises:
-        ValueError: the rectangle is empty, does not fit into the picture, or covers all of it.
+        ValueError: The rectangle is empty, does not fit into the picture, or covers all of it.
     """
     rows, columns = _checked_size(size)
     height = _whole("height", height)
@@ -133,10 +153,13 @@ def box(
 
 
 def border(size: Size, width: int) -> Tensor:
-    """Unknown is a frame of ``width`` pixels on all four sides: outpainting.
+    """Lose a frame of ``width`` pixels on all four sides: outpainting.
+
+    >>> border((3, 4), 1).int().tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
 
     Raises:
-        ValueError: a width below 1, or a frame that leaves nothing inside.
+        ValueError: The width is below 1, or nothing is left inside.
     """
     rows, columns = _checked_size(size)
     width = _whole("width", width)
@@ -151,10 +174,13 @@ def border(size: Size, width: int) -> Tensor:
 def alternate_lines(
     size: Size, every: int = 2, axis: Literal["rows", "columns"] = "rows"
 ) -> Tensor:
-    """Known are whole rows (or columns) 0, every, 2·every, …; the lines between them are unknown.
+    """Keep the rows (or columns) 0, every, 2·every, … and lose the lines between them.
+
+    >>> alternate_lines((3, 2)).int().tolist()
+    [[1, 1], [0, 0], [1, 1]]
 
     Raises:
-        ValueError: ``every`` is below 2, or another axis.
+        ValueError: ``every`` is below 2, or the axis is unknown.
     """
     rows, columns = _checked_grid(size, every)
     if axis not in ("rows", "columns"):
@@ -166,14 +192,17 @@ def alternate_lines(
 def alternate_pixels(
     size: Size, every: int = 2, pattern: Literal["checkerboard", "grid"] = "checkerboard"
 ) -> Tensor:
-    """Known are single pixels, at row i and column j from 0.
+    """Keep single pixels, at row i and column j from 0.
 
     - ``checkerboard``: where ``i + j`` is a multiple of ``every``; one of ``every`` pixels, on
       diagonals
     - ``grid``: where both i and j are; one of ``every²`` pixels
 
+    >>> alternate_pixels((2, 4)).int().tolist()
+    [[1, 0, 1, 0], [0, 1, 0, 1]]
+
     Raises:
-        ValueError: ``every`` is below 2, or another pattern.
+        ValueError: ``every`` is below 2, or the pattern is unknown.
     """
     rows, columns = _checked_grid(size, every)
     if pattern == "checkerboard":
@@ -184,22 +213,26 @@ def alternate_pixels(
 
 
 def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0) -> Tensor:
-    """Unknown is what is brighter than ``threshold``: white = fill, as masks are painted.
+    """Lose what is brighter than ``threshold``: white = fill, as masks are painted.
+
+    >>> from_picture(np.array([[0, 255]], np.uint8)).tolist()
+    [[True, False]]
 
     Args:
         picture: ``[H, W]`` or ``[H, W, C]``: bool (True = fill), uint8, uint16, or float in [0, 1].
             Brightness is the mean of the colours, 1 at the top of the type's range. With 2 or 4
             channels the last is opacity, and the picture is laid over black.
-        threshold: in [0, 1). A pixel exactly at the threshold stays known.
-        dilate: grow the unknown area by a disk of this radius, in whole pixels: unknown becomes
-            every pixel at most this far from an unknown one, centre to centre.
+        threshold: Brightness in [0, 1). A pixel exactly at the threshold stays known.
+        dilate: Radius in whole pixels of the disk by which the unknown area grows: every pixel at
+            most this far from an unknown one, centre to centre, becomes unknown.
 
     Returns:
         bool [H, W]; all True if nothing is white.
 
     Raises:
-        ValueError: another shape or type, values outside the range, a shape that is only in the
-            opacity of a black picture, a negative or fractional radius, or nothing stays known.
+        ValueError: The shape or type is another, values are outside the range, a shape is only in
+            the opacity of a black picture, the radius is negative or fractional, or nothing stays
+            known.
     """
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
@@ -208,20 +241,24 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
 
     known = ~(_brightness(picture) > threshold)
     if dilate:
-        known &= _distance_to(~known) ** 2 > dilate**2 + 0.5  # squared distances are whole numbers
+        # Squared distances are whole numbers.
+        known &= _distance_to(~known) ** 2 > dilate**2 + 0.5
 
     return _known(known, "a picture that is white everywhere (white = fill) or grown so far")
 
 
 def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> Tensor:
-    """The map of known pixels that a picture file paints, upright, see `from_picture`.
+    """Read the map that a picture file paints, upright; see `from_picture`.
+
+    Args:
+        path: Path of the file.
+        threshold: See `from_picture`.
+        dilate: See `from_picture`.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no picture; see also `from_picture`. The message begins with the path.
+        OSError: The file cannot be read.
+        ValueError: It is no picture; see also `from_picture`. The message begins with the path.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
@@ -238,10 +275,10 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
 
 
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:
-    """Weights for a paste, ``weight · picture + (1 − weight) · filled``, without a visible seam.
+    """Make weights to paste a filled picture into its original without a visible seam.
 
-    What was measured and what was not meet at the rim of a hole, so the ramp must lie on one side
-    of it:
+    The paste is ``weight · picture + (1 − weight) · filled``. What was measured and what was not
+    meet at the rim of a hole, so the ramp must lie on one side of it:
 
     - ``hole``: the weight is exactly 1 on every known pixel, which therefore stays as it is, and
       falls to 0 inside the hole. The picture's own values count within ``radius`` of the rim, so
@@ -255,17 +292,20 @@ def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "h
     ``t = d / (radius + 1)`` up to 1, the ramp is ``t² (3 − 2t)``. So pixels with ``d ≥ radius + 1``
     are beyond it, and radius 0 is the map itself.
 
+    >>> feather(torch.tensor([[True, False, False, False]]), 1.0).tolist()
+    [[1.0, 0.5, 0.0, 0.0]]
+
     Args:
         known: bool, True = measured; ``[H, W]`` or with more axes in front, each map by itself.
-        radius: of the ramp, in pixels, 0 or more.
-        side: where the ramp lies.
+        radius: Radius of the ramp in pixels, 0 or more.
+        side: Side of the rim on which the ramp lies.
 
     Returns:
         float32 in [0, 1], of the shape of ``known``. A map without a rim comes back as it is.
 
     Raises:
-        ValueError: a map of fewer than two axes or with other values than 0 and 1, a negative or
-            infinite radius, another side.
+        ValueError: The map has fewer than two axes or other values than 0 and 1, the radius is
+            negative or infinite, or the side is unknown.
     """
     known = torch.as_tensor(known)
     if known.ndim < 2 or 0 in known.shape or not ((known == 0) | (known == 1)).all():
@@ -285,34 +325,56 @@ def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "h
 
 
 def _ramp(distance: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+    """Rise smoothly from 0 at distance 0 to 1 at ``radius + 1``."""
     t = np.minimum(distance / np.float32(radius + 1), 1)
-    return t * t * (3 - 2 * t)
+    ramp: NDArray[np.float32] = t * t * (3 - 2 * t)
+    return ramp
 
 
 def _distance_to(there: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance of each pixel to the nearest where ``there`` is True, infinite
-    without any.
-    """
+    """Exact Euclidean distance of each pixel to the nearest True one, infinite without any."""
     if not there.any():
         return np.full(there.shape, np.inf, dtype=np.float32)
-    return cv2.distanceTransform((~there).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+    away = (~there).astype(np.uint8)
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance.astype(np.float32, copy=False)
 
 
 def _brush_path(generator: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Points (x, y) along a path whose direction turns evenly from one random direction to the
-    next.
-    """
+    """Points (x, y) on a path whose direction turns evenly from one random one to the next."""
     length = math.hypot(height, width) * generator.uniform(0.25, 1)
     start = generator.uniform((0, 0), (width - 1, height - 1))
     nodes = generator.uniform(0, 2 * math.pi) + np.cumsum(generator.normal(0, 0.9, _TURNS))
     direction = np.interp(np.linspace(0, _TURNS - 1, _POINTS), np.arange(_TURNS), nodes)
+
     steps = np.stack([np.cos(direction), np.sin(direction)], axis=1) * (length / _POINTS)
     return np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
 
 
 def _brightness(picture: ArrayLike) -> NDArray[np.float64]:
-    """[H, W] in [0, 1]; opacity is multiplied in."""
-    values = np.asarray(picture)
+    """Brightness ``[H, W]`` in [0, 1]; opacity is multiplied in."""
+    values = _as_fractions(np.asarray(picture))
+    if values.ndim == 2:
+        return values
+
+    colors = _COLORS[values.shape[2]]
+    brightness: NDArray[np.float64] = values[..., :colors].mean(axis=2)
+    if colors == values.shape[2]:
+        return brightness
+
+    opacity = values[..., -1]
+    if not brightness.any() and np.ptp(opacity) > 0:
+        raise ValueError(
+            "a mask that is black with its shape only in its opacity does not say which part to "
+            "fill"
+        )
+
+    return np.asarray(brightness * opacity)
+
+
+def _as_fractions(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Scale a picture ``[H, W]`` or ``[H, W, C]`` of any accepted type to [0, 1]."""
     if values.ndim not in (2, 3) or values.size == 0 or (values.ndim == 3 and values.shape[2] > 4):
         raise ValueError(
             f"a mask is a picture [H, W] or [H, W, 1 to 4 channels], not of shape {values.shape}"
@@ -329,22 +391,7 @@ def _brightness(picture: ArrayLike) -> NDArray[np.float64]:
 
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("a mask of floating-point numbers has values from 0 to 1")
-    if values.ndim == 2:
-        return values
-
-    colors = _COLORS[values.shape[2]]
-    brightness = values[..., :colors].mean(axis=2)
-    if colors == values.shape[2]:
-        return brightness
-
-    opacity = values[..., -1]
-    if not brightness.any() and np.ptp(opacity) > 0:
-        raise ValueError(
-            "a mask that is black with its shape only in its opacity does not say which part to "
-            "fill"
-        )
-
-    return brightness * opacity
+    return values
 
 
 def _checked_size(size: Size) -> Size:
@@ -354,7 +401,7 @@ def _checked_size(size: Size) -> Size:
 
 
 def _checked_grid(size: Size, every: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers [H, 1] and column numbers [1, W]."""
+    """Row numbers ``[H, 1]`` and column numbers ``[1, W]``."""
     rows, columns = _checked_size(size)
     if _whole("every", every) < 2:
         raise ValueError(f"every must be 2 or more, not {every}")
@@ -368,6 +415,7 @@ def _whole(name: str, value: float) -> int:
 
 
 def _known(known: NDArray[np.bool_], what: str) -> Tensor:
+    """Return a map as a tensor; refuse one without a known pixel, naming what leaves none."""
     if not known.any():
         raise ValueError(
             f"{what} leaves no pixel of {known.shape[0]} rows and {known.shape[1]} columns known"

@@ -1,14 +1,15 @@
 """Degradations that are not linear, with an approximate pseudo-inverse.
 
-For such an ``A`` there is no Moore–Penrose inverse. What the solvers for linear operators need of
-one is ``A⁺`` with ``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al.
-(2022, arXiv 2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the
-decoded picture, so that ``A⁺`` is the identity.
+Such an ``A`` has no Moore–Penrose inverse. The solvers for linear operators need an ``A⁺`` with
+``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al. (2022, arXiv
+2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the decoded picture,
+so that ``A⁺`` is the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ class NonlinearOperator(nn.Module):
     """A degradation ``y = A(x)`` that is not linear, with an approximate pseudo-inverse.
 
     Args:
-        low, high: the values of black and white, 0 and 1 by default; -1 and 1 inside the models.
+        low: Value of black: 0 in pictures, -1 inside the models.
+        high: Value of white, 1.
 
     Raises:
         ValueError: ``low`` is not below ``high``.
@@ -40,16 +42,18 @@ class NonlinearOperator(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define A")
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """A picture that explains the measurement, approximately: the measurement itself."""
+        """Return a picture that explains the measurement, approximately: the measurement."""
         return y
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
 
     def _to_levels(self, x: Tensor, white: float) -> Tensor:
+        """Scale pictures to values from 0 to ``white``."""
         return (x - self.low) * (white / (self.high - self.low))
 
     def _from_levels(self, x: Tensor, white: float) -> Tensor:
+        """Inverse of `_to_levels`."""
         return x * ((self.high - self.low) / white) + self.low
 
 
@@ -58,11 +62,21 @@ class NonlinearChain(nn.Module):
 
     Its pseudo-inverse is approximate: the pseudo-inverses of the parts in reverse order.
 
-    Args:
-        operators: `LinearOperator` and `NonlinearOperator` for pictures between 0 and 1, the first
-            one first.
+    >>> import operators
+    >>> blur = operators.gaussian_blur((3, 16, 16), sigma=1.0)
+    >>> degrade = NonlinearChain([blur, operators.Jpeg(50)], (3, 16, 16))
+    >>> degrade.A(torch.rand(1, 3, 16, 16)).shape
+    torch.Size([1, 3, 16, 16])
+
+    Attributes:
         input_shape: (C, H, W) of a picture.
-        low, high: the values of black and white in pictures and measurements.
+        output_shape: (C, H, W) of a measurement.
+
+    Args:
+        operators: Operators for pictures between 0 and 1, the first one first.
+        input_shape: (C, H, W) of a picture.
+        low: Value of black in pictures and measurements.
+        high: Value of white in pictures and measurements.
     """
 
     has_svd = False
@@ -79,7 +93,8 @@ class NonlinearChain(nn.Module):
         self.operators = nn.ModuleList(operators)
         self.low = low
         self.high = high
-        self.input_shape = self.output_shape = input_shape
+        self.input_shape: Shape = input_shape
+        self.output_shape: Shape = input_shape
 
         for operator in operators:
             self.output_shape = getattr(operator, "output_shape", self.output_shape)
@@ -87,49 +102,50 @@ class NonlinearChain(nn.Module):
     def A(self, x: Tensor) -> Tensor:
         """Degrade: ``[B, *input_shape]`` to ``[B, *output_shape]``."""
         x = self._to_unit(x)
-        for operator in self.operators:
+        for operator in self._parts():
             x = operator.A(x)
         return self._from_unit(x)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """A picture that explains the measurement, approximately."""
+        """Return a picture that explains the measurement, approximately."""
         y = self._to_unit(y)
-        for operator in reversed(self.operators):
+        for operator in reversed(self._parts()):
             y = operator.pseudo_inverse(y)
         return self._from_unit(y)
 
     @property
     def linear(self) -> LinearOperator | None:
-        """What is linear before the first part that is not."""
-        return self.operators[0] if isinstance(self.operators[0], LinearOperator) else None
+        """The linear part before the first one that is not linear, or None."""
+        first = self._parts()[0]
+        return first if isinstance(first, LinearOperator) else None
 
     @property
     def ends_nonlinear(self) -> bool:
-        """Whether nothing linear follows what is not."""
-        return not any(
-            isinstance(operator, LinearOperator) for operator in list(self.operators)[1:]
-        )
+        """True if no linear part follows one that is not linear."""
+        return not any(isinstance(operator, LinearOperator) for operator in self._parts()[1:])
 
     def distort(self, z: Tensor) -> Tensor:
-        """The parts that are not linear, of what `linear` measured."""
+        """Apply the parts that are not linear to what `linear` measured."""
         z = self._to_unit(z)
-        for operator in self.operators:
+        for operator in self._parts():
             z = z if isinstance(operator, LinearOperator) else operator.A(z)
         return self._from_unit(z)
 
     def measure(self, x: Tensor) -> Tensor:
-        """`linear` of pictures between `low` and `high`: what `distort` takes."""
+        """Apply `linear` to pictures between `low` and `high`; `distort` takes the result."""
         return x if self.linear is None else self._from_unit(self.linear.A(self._to_unit(x)))
 
     def between(self, low: float, high: float) -> NonlinearChain:
-        """The same degradation of pictures with other values of black and white."""
-        chain = NonlinearChain(list(self.operators), self.input_shape, low=low, high=high)
+        """Return the same degradation for pictures with other values of black and white."""
+        chain = NonlinearChain(self._parts(), self.input_shape, low=low, high=high)
         return chain.to(next((b.device for b in self.buffers()), torch.device("cpu")))
 
+    def _parts(self) -> list[LinearOperator | NonlinearOperator]:
+        return cast("list[LinearOperator | NonlinearOperator]", list(self.operators))
+
     def visible(self, x: Tensor) -> Tensor:
-        """See `LinearOperator.visible`."""
-        first = self.operators[0]
-        return first.visible(x) if isinstance(first, LinearOperator) else x
+        """Crop pictures to what a person wants to see, see `LinearOperator.visible`."""
+        return x if self.linear is None else self.linear.visible(x)
 
     def _to_unit(self, x: Tensor) -> Tensor:
         return (x - self.low) / (self.high - self.low)

@@ -9,37 +9,48 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
+# Longest side of a block in pixels, unless the kernel is large: it fits a processor's cache.
 BLOCK = 256
-"""Sides of a block, in pixels, unless the kernel is large: they fit a processor's cache."""
-TAPS_SHARE = 4
-"""A block is at least so many times as large as the kernel."""
+
+# The longest side is at least so many times that of the kernel.
+BLOCK_TO_KERNEL = 4
 
 
 class OverlapSave(nn.Module):
-    """``y[i] = Σ_n k[n] x[i + size − 1 − n]`` for all i at which the kernel lies inside the
-    picture, and the adjoint.
+    """Convolution where the kernel lies inside the picture, by the overlap-save method.
 
-    Blocks that overlap by the kernel's size less one are convolved circularly, and of each is kept
-    what did not wrap around (Oppenheim, Schafer, *Discrete-Time Signal Processing*, 8.7.3). One
+    ``y[i] = Σ_n k[n] x[i + size − 1 − n]`` along each axis, size being the kernel's. Blocks that
+    overlap by the kernel's size less one are convolved circularly, and what did not wrap around is
+    kept of each (Oppenheim & Schafer, "Discrete-Time Signal Processing", section 8.7.3). One
     transform of the whole picture takes several times as long: it does not fit a processor's cache,
     and its sides may have large prime factors.
 
+    >>> mean = OverlapSave(np.full((1, 2), 0.5), (1, 4), dtype=torch.float64)
+    >>> mean(torch.tensor([[[[1.0, 3.0, 5.0, 7.0]]]], dtype=torch.float64)).round().tolist()
+    [[[[2.0, 4.0, 6.0]]]]
+
+    Attributes:
+        taps: (h, w) of the kernel.
+        pictures: Number of pictures that have a kernel of their own; with 1, all pictures of a
+            batch of any size share it.
+
     Args:
         kernel: float64 ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
-        size: (height, width) of the convolved pictures, ``[B, C, height − h + 1, width − w + 1]``
-            coming of them.
-        dtype: of the stored spectrum.
+        size: (height, width) of the pictures that are convolved.
+        dtype: Type of the stored spectrum.
     """
+
+    pairs: Tensor
 
     def __init__(
         self, kernel: NDArray[np.float64], size: tuple[int, int], *, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.taps: tuple[int, int] = kernel.shape[-2:]  # type: ignore[assignment]
+        height, width = kernel.shape[-2:]
+        self.taps = height, width
+        self.sides = _side(size[0], height), _side(size[1], width)
         self.pictures = len(kernel) if kernel.ndim == 3 else 1
-        """How many have a kernel of their own; of 1, any number has the same."""
-        rows, columns = (_side(n, taps) for n, taps in zip(size, self.taps, strict=True))
-        self.sides = rows, columns
+
         spectrum = np.fft.rfft2(kernel, s=self.sides)
         if kernel.ndim == 3:
             spectrum = spectrum[:, None, None]  # [B, C, blocks, …]
@@ -49,51 +60,50 @@ class OverlapSave(nn.Module):
         self.register_buffer("pairs", torch.from_numpy(pairs).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to ``[B, C, H − h + 1, W − w + 1]``."""
+        """Convolve: ``[B, C, H, W]`` to ``[B, C, H − h + 1, W − w + 1]``."""
         height, width = self.taps
-        return self._of_blocks(x, torch.view_as_complex(self.pairs), (height - 1, width - 1))
+        return self._by_blocks(x, torch.view_as_complex(self.pairs), (height - 1, width - 1))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """``[B, C, H − h + 1, W − w + 1]`` to ``[B, C, H, W]``."""
+        """Apply the adjoint: ``[B, C, H − h + 1, W − w + 1]`` to ``[B, C, H, W]``."""
         height, width = (taps - 1 for taps in self.taps)
         around = F.pad(y, (width, width, height, height))
-        return self._of_blocks(around, torch.view_as_complex(self.pairs).conj(), (0, 0))
+        return self._by_blocks(around, torch.view_as_complex(self.pairs).conj(), (0, 0))
 
-    def _of_blocks(self, x: Tensor, transfer: Tensor, first: tuple[int, int]) -> Tensor:
-        """Every block times the transfer function; what is kept of it begins at ``first``."""
-        more = [max(side - n, 0) for side, n in zip(self.sides, x.shape[-2:], strict=True)]
+    def _by_blocks(self, x: Tensor, transfer: Tensor, first: tuple[int, int]) -> Tensor:
+        """Multiply every block's spectrum by ``transfer``; what is kept begins at ``first``."""
         size = [n - taps + 1 for n, taps in zip(x.shape[-2:], self.taps, strict=True)]
+        more = [max(side - n, 0) for side, n in zip(self.sides, x.shape[-2:], strict=True)]
         if any(more):
             x = F.pad(x, (0, more[1], 0, more[0]))
 
         height, width = (
-            min(s - taps + 1, n) for s, taps, n in zip(self.sides, self.taps, size, strict=True)
+            min(side - taps + 1, n)
+            for side, taps, n in zip(self.sides, self.taps, size, strict=True)
         )
-        kept = slice(first[0], first[0] + height), slice(first[1], first[1] + width)
+        rows = slice(first[0], first[0] + height)
+        columns = slice(first[1], first[1] + width)
         lefts = _starts(size[1], width)
         y = x.new_empty(*x.shape[:-2], *size)
 
         for top in _starts(size[0], height):
-            rows = x[..., top : top + self.sides[0], :]
-            blocks = torch.stack([rows[..., left : left + self.sides[1]] for left in lefts], dim=-3)
-            convolved = torch.fft.irfft2(torch.fft.rfft2(blocks) * transfer, s=self.sides)[
-                ..., kept[0], kept[1]
-            ]
-            for left, block in zip(lefts, convolved.unbind(-3), strict=True):
+            band = x[..., top : top + self.sides[0], :]
+            blocks = torch.stack([band[..., left : left + self.sides[1]] for left in lefts], dim=-3)
+            convolved = torch.fft.irfft2(torch.fft.rfft2(blocks) * transfer, s=self.sides)
+            kept = convolved[..., rows, columns]
+            for left, block in zip(lefts, kept.unbind(-3), strict=True):
                 y[..., top : top + height, left : left + width] = block
 
         return y
 
 
 def _starts(size: int, step: int) -> list[int]:
-    """Of blocks of ``step`` that cover ``size``, the last one ending there."""
+    """First pixels of blocks of length ``step`` that cover ``size``; the last ends there."""
     return [*range(0, size - step, step), size - step]
 
 
 def _side(size: int, taps: int) -> int:
-    """Of blocks, along one axis: few and then as short as can be, of a length with small prime
-    factors.
-    """
-    longest = max(BLOCK, TAPS_SHARE * taps)
+    """Side of the blocks along one axis: few, then short, of a length with small prime factors."""
+    longest = max(BLOCK, BLOCK_TO_KERNEL * taps)
     count = -(-(size - taps + 1) // (longest - taps + 1))
-    return next_fast_len(-(-(size - taps + 1) // count) + taps - 1, real=True)
+    return int(next_fast_len(-(-(size - taps + 1) // count) + taps - 1, real=True))

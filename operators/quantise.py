@@ -8,15 +8,19 @@ from operators.nonlinear import NonlinearOperator
 
 
 class Quantise(NonlinearOperator):
-    """Round every value to the nearest of ``2^bits`` levels from ``low`` to ``high``; beyond them
-    it clips.
+    """Round every value to the nearest of ``2^bits`` levels, which include black and white.
 
-    ``A(A(x)) = A(x)`` exactly: the levels are found in a table and do not move when they are
-    rounded again.
+    Values beyond black and white are clipped. ``A(A(x)) = A(x)`` exactly: levels do not move when
+    they are rounded again.
+
+    >>> import torch
+    >>> Quantise(1).A(torch.tensor([0.2, 0.7, 1.5])).tolist()
+    [0.0, 1.0, 1.0]
 
     Args:
         bits: 1 to 16.
-        low, high: the values of black and white.
+        low: Value of black.
+        high: Value of white.
 
     Raises:
         ValueError: ``bits`` is not a whole number from 1 to 16, or ``low`` is not below ``high``.
@@ -30,7 +34,8 @@ class Quantise(NonlinearOperator):
 
     def A(self, x: Tensor) -> Tensor:
         white = 2**self.bits - 1
-        return self._from_levels((self._to_levels(x, white) + 0.5).floor().clamp(0, white), white)
+        levels = (self._to_levels(x, white) + 0.5).floor().clamp(0, white)
+        return self._from_levels(levels, white)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, low={self.low}, high={self.high}"

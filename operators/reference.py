@@ -7,11 +7,11 @@ DDNM, RED-diff and others took them over. They are not what their names say:
 - A blur loses the last tap of its kernel. "Uniform 9×9" is 8 × 8 taps of 1/9, gain 0.79; "Gaussian
   5×5" is 4 × 4 taps of a nearly flat kernel (σ = 10 pixels), gain 0.64; both shift the picture by
   half a pixel. Beyond the border is 0.
-- Singular values of one axis below 0.03 are set to zero, in the blurs and in bicubic down-sampling.
+- Singular values of one axis below 0.03 are set to zero, in the blurs and in bicubic downsampling.
   The degradation itself is computed from the decomposition, so that it is cut as well.
 - In the blurs, singular values meet the wrong components. With both counted in falling order,
   component i of colour c has the gain of component ``(3 i + c) mod H·W``: ``repeat`` stands where
-  down-sampling has ``repeat_interleave``. So the measurement is a blurred picture in the first
+  downsampling has ``repeat_interleave``. So the measurement is a blurred picture in the first
   third of the components, and the next two thirds start again at full strength. This is almost
   certainly a slip, and optional here.
 """
@@ -33,16 +33,17 @@ from operators.resample import cubic
 
 Array = NDArray[np.float64]
 
+# Singular values of one axis below this are zero in the blurs and in bicubic downsampling.
 CUT = 3e-2
-"""Singular values of one axis below this are zero in the blurs and in bicubic down-sampling."""
 
+# What each name stands for; R and SHARE are parameters.
 REFERENCE_NAMES = {
     "deblur_uni": "9 taps of 1/9 along both axes, less the last",
     "deblur_gauss": "5 taps of a Gaussian with σ = 10 along both axes, less the last",
     "deblur_aniso": "9 taps, less the last: σ = 1 along the height and σ = 20 along the width",
     "sr_averagepooling:R": "mean over R × R pixels",
     "sr_bicubic:R": "bicubic kernel of 4 R taps at every R-th pixel, border mirrored",
-    "inp_random:SHARE": "this share of the pixels unknown, e.g. inp_random:0.5",
+    "inp_random:SHARE": "this fraction of the pixels unknown, as in inp_random:0.5",
     "color": "grey as 0.3333 R + 0.3334 G + 0.3333 B",
     "denoise": "the picture itself",
 }
@@ -57,24 +58,26 @@ def ddrm_reference(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> SpectralOperator:
-    """A degradation of DDRM's published code, for pictures of any shape; noise levels are not part
-    of it.
+    """Make a degradation of DDRM's published code for pictures of any shape, without its noise.
+
+    >>> ddrm_reference("sr_bicubic:4", (3, 64, 64)).output_shape
+    (3, 16, 16)
 
     Args:
-        name: one of `REFERENCE_NAMES`.
+        name: One of `REFERENCE_NAMES`.
         input_shape: (C, H, W). The published code has square pictures of 3 channels.
-        cut: set singular values of one axis below 0.03 to zero, as published (blurs and bicubic
-            down-sampling).
-        mixed_spectrum: let the blurs give their singular values to other components than their own,
-            as published. Components of equal singular value (those of a square picture that mirror
-            each other, and all that were cut) come in an order that the published code leaves to
-            the device, and here in that of their index.
-        seed: of the unknown pixels of ``inp_random``. The published ones depend on what was drawn
-            before them.
-        dtype: of the stored matrices.
+        cut: True to set singular values of one axis below 0.03 to zero, as published (blurs and
+            bicubic downsampling).
+        mixed_spectrum: True to let the blurs give their singular values to other components than
+            their own, as published. Components of equal singular value (those of a square picture
+            that mirror each other, and all that were cut) come in an order that the published code
+            leaves to the device, and here in that of their index.
+        seed: Random seed for the unknown pixels of ``inp_random``. The published ones depend on
+            what was drawn before them.
+        dtype: Type of the stored matrices.
 
     Raises:
-        ValueError: unknown name, a parameter that is missing or out of range, or a shape that does
+        ValueError: The name is unknown, a parameter is missing or out of range, or the shape does
             not fit it.
     """
     kind, _, parameter = name.partition(":")
@@ -92,9 +95,8 @@ def ddrm_reference(
         return AxesOperator(input_shape, None, rows, columns, dtype=dtype)
 
     if kind == "inp_random":
-        return Mask(
-            input_shape, _random_pixels(input_shape, _share(name, parameter), seed), dtype=dtype
-        )
+        known = _random_pixels(input_shape, _share(name, parameter), seed)
+        return Mask(input_shape, known, dtype=dtype)
 
     if name == "color":
         if input_shape[0] != 3:
@@ -108,10 +110,12 @@ def ddrm_reference(
 
 
 class MixedSpectrum(SpectralOperator):
-    """An axes operator whose components carry one another's singular values, see the head of this
-    file.
+    """An axes operator whose components carry one another's singular values; see the module.
 
     It is no longer a product of matrices along the axes, and composes like any other operator.
+
+    Args:
+        axes: The operator with its own singular values.
     """
 
     def __init__(self, axes: AxesOperator) -> None:
@@ -133,21 +137,25 @@ class MixedSpectrum(SpectralOperator):
 
 
 def _mix(singular_values: Tensor) -> Tensor:
+    """Give component i of colour c the value of component ``(3 i + c) mod H·W``, both falling."""
     channels = len(singular_values)
     components = singular_values[0].numel()
     falling, order = singular_values[0].flatten().sort(descending=True, stable=True)
     entries = torch.arange(channels * components) % components
+
     mixed = torch.empty(channels, components, dtype=falling.dtype)
     mixed[:, order] = falling[entries].reshape(components, channels).mT
     return mixed.reshape(singular_values.shape)
 
 
 def _gaussian(sigma: float, radius: int) -> Array:
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return taps / taps.sum()
+    density = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps: Array = density / density.sum()
+    return taps
 
 
-_BLURS: dict[str, tuple[Array, Array]] = {  # along the height, along the width
+# Taps along the height and along the width.
+_BLURS: dict[str, tuple[Array, Array]] = {
     "deblur_uni": (np.full(9, 1 / 9), np.full(9, 1 / 9)),
     "deblur_gauss": (_gaussian(10, 2), _gaussian(10, 2)),
     "deblur_aniso": (_gaussian(1, 4), _gaussian(20, 4)),
@@ -155,8 +163,9 @@ _BLURS: dict[str, tuple[Array, Array]] = {  # along the height, along the width
 
 
 def _blur(size: int, taps: Sequence[float] | Array, cut: bool) -> Array:
-    """Row i is ``Σ_k taps[k] x[i − radius + k]`` without the last tap: a correlation, so the taps
-    are reversed.
+    """Make the matrix with rows ``Σ_k taps[k] x[i − radius + k]`` without the last tap.
+
+    That is a correlation, so the taps are reversed.
     """
     kept = np.array(taps)
     kept[-1] = 0
@@ -168,15 +177,17 @@ def _mean(size: int, factor: int, cut: bool) -> Array:
 
 
 def _bicubic(size: int, factor: int, cut: bool) -> Array:
-    """Row i has its kernel before pixel ``factor i + factor // 2``: the centre of a block of even
-    length.
+    """Make the matrix whose row i has its kernel before pixel ``factor i + factor // 2``.
+
+    That is the centre of a block of even length; the border is mirrored.
     """
     taps = cubic((np.arange(4 * factor) - 2 * factor + 0.5) / factor)
     matrix = np.zeros((size // factor, size))
     for row in range(size // factor):
         for k, tap in enumerate(taps / taps.sum()):
             column = factor * row + factor // 2 - 2 * factor + k
-            matrix[row, min(column, 2 * size - 1 - column) if column >= 0 else -column - 1] += tap
+            mirrored = min(column, 2 * size - 1 - column) if column >= 0 else -column - 1
+            matrix[row, mirrored] += tap
 
     return _without_small_values(matrix, cut)
 
@@ -184,13 +195,15 @@ def _bicubic(size: int, factor: int, cut: bool) -> Array:
 def _without_small_values(matrix: Array, cut: bool) -> Array:
     if not cut:
         return matrix
+
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     s[s < CUT] = 0
-    return (u * s) @ vt
+    product: Array = (u * s) @ vt
+    return product
 
 
 def _random_pixels(input_shape: Shape, share: float, seed: int) -> Tensor:
-    """Exactly this share of the pixels, rounded down, is unknown, in all channels at once."""
+    """Draw a map in which exactly this fraction of the pixels, rounded down, is unknown."""
     _, height, width = input_shape
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
     known = torch.ones(height * width)

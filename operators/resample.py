@@ -1,4 +1,4 @@
-"""Re-sampling along one axis as a matrix: bicubic, area and Lanczos, antialiased, by any factor."""
+"""Resampling along one axis as a matrix: bicubic, area and Lanczos, antialiased, by any factor."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ Array = NDArray[np.float64]
 
 
 def cubic(x: Array) -> Array:
-    """Keys' cubic convolution kernel with a = −1/2 (IEEE TASSP 29(6), 1981), as in Pillow and
-    MATLAB.
+    """Keys' cubic convolution kernel with a = −1/2, as in Pillow and MATLAB.
+
+    R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29(6), 1981,
+    equation 15.
     """
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
@@ -26,10 +28,11 @@ def cubic(x: Array) -> Array:
 
 
 def lanczos3(x: Array) -> Array:
-    """Sinc windowed by a sinc three lobes wide (Duchon 1979)."""
+    """Lanczos kernel: a sinc windowed by a sinc three lobes wide (Duchon 1979)."""
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
 
 
+# Kernels by name, each with its radius in pixels of the smaller picture.
 KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
     "bicubic": (cubic, 2.0),
     "lanczos": (lanczos3, 3.0),
@@ -38,15 +41,26 @@ RESAMPLERS = ("bicubic", "area", "lanczos")
 
 
 def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
-    """The matrix ``[new_size, size]`` that re-samples one axis. Every row sums to 1.
+    """Make the matrix that resamples one axis. Every row sums to 1.
 
     Pixel centres lie at ``i + 1/2`` of the axis, the scale is the exact ratio ``size / new_size``.
     When the axis shrinks, the kernel is stretched by that ratio (antialiasing); taps beyond the
     border are dropped and the rest made to sum to 1. ``bicubic`` and ``lanczos`` are Pillow's
     conventions, ``area`` is the exact mean over the covered interval (OpenCV's INTER_AREA).
 
+    >>> resample_matrix(4, 2, "area").tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+
+    Args:
+        size: Length of the axis in pixels.
+        new_size: Length of the resampled axis in pixels.
+        kernel: One of `RESAMPLERS`.
+
+    Returns:
+        float64 ``[new_size, size]``.
+
     Raises:
-        ValueError: a size is not positive, or the kernel is unknown.
+        ValueError: A size is not positive, or the kernel is unknown.
     """
     if size < 1 or new_size < 1:
         raise ValueError(f"sizes must be positive, not {size} -> {new_size}")
@@ -59,25 +73,34 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     ratio = size / new_size
     stretch = max(ratio, 1.0)
     centres = (np.arange(new_size) + 0.5) * ratio
+
+    # The first tap, and the first behind the last one, as Pillow rounds them.
     first = np.floor(np.maximum(centres - radius * stretch + 0.5, 0)).astype(int)
     last = np.floor(np.minimum(centres + radius * stretch + 0.5, size)).astype(int)
+
     columns = np.arange(size)
     weights = function((columns + 0.5 - centres[:, None]) / stretch)
     weights[(columns < first[:, None]) | (columns >= last[:, None])] = 0
 
-    return weights / weights.sum(axis=1, keepdims=True)
+    return _rows_to_one(weights)
 
 
 def _area_matrix(size: int, new_size: int) -> Array:
+    """Make the matrix of means over the interval that each new pixel covers."""
     edges = np.arange(new_size + 1) * (size / new_size)
     columns = np.arange(size)
     overlap = np.minimum(edges[1:, None], columns + 1) - np.maximum(edges[:-1, None], columns)
-    weights = np.clip(overlap, 0, None)
-    return weights / weights.sum(axis=1, keepdims=True)
+    return _rows_to_one(np.clip(overlap, 0, None))
+
+
+def _rows_to_one(weights: Array) -> Array:
+    """Divide each row by its sum."""
+    normalised: Array = weights / weights.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def reduced_size(size: int, factor: float) -> int:
-    """Length of an axis of ``size`` pixels after division by ``factor``, rounded up."""
+    """Divide an axis of ``size`` pixels by ``factor``, rounded up to whole pixels."""
     return math.ceil(size / factor - 1e-9)
 
 
@@ -89,37 +112,44 @@ def downsample(
     kernel: str = "bicubic",
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Down-sampling by a factor, whole or fractional, or to a given size.
+    """Make the operator of downsampling by a factor, whole or fractional, or to a given size.
+
+    >>> downsample((3, 48, 65), 4).output_shape
+    (3, 12, 17)
 
     Args:
         input_shape: (C, H, W) of the large picture.
-        factor: at least 1, one for both axes or (vertical, horizontal). Sizes that it does not
+        factor: At least 1; one for both axes, or (vertical, horizontal). Sizes that it does not
             divide round up, and the scale becomes the exact ratio of the two sizes.
         size: (height, width) of the small picture, instead of ``factor``.
         kernel: ``bicubic``, ``area`` or ``lanczos``, antialiased.
+        dtype: Type of the stored matrices.
 
     Raises:
-        ValueError: both or neither of ``factor`` and ``size``, a factor below 1, a size that is not
-            positive or larger than the picture.
+        ValueError: Both or neither of ``factor`` and ``size`` are given, a factor is below 1, or a
+            size is not positive or larger than the picture.
     """
     _, height, width = input_shape
-    if (factor is None) == (size is None):
+    if factor is not None and size is None:
+        size = _reduced_shape(height, width, factor)
+    elif factor is not None or size is None:
         raise ValueError("give either a factor or a size")
-    if size is None:
-        vertical, horizontal = factor if isinstance(factor, tuple) else (factor, factor)
-        if (
-            not (math.isfinite(vertical) and math.isfinite(horizontal))
-            or min(vertical, horizontal) < 1
-        ):
-            raise ValueError(f"the factor must be a number of at least 1, not {factor}")
-        size = reduced_size(height, vertical), reduced_size(width, horizontal)
 
     if not (1 <= size[0] <= height and 1 <= size[1] <= width):
         raise ValueError(
-            f"cannot down-sample {height}x{width} (height x width) to {size[0]}x{size[1]}"
+            f"cannot downsample {height}x{width} (height x width) to {size[0]}x{size[1]}"
         )
 
     rows = None if size[0] == height else resample_matrix(height, size[0], kernel)
     columns = None if size[1] == width else resample_matrix(width, size[1], kernel)
 
     return AxesOperator(input_shape, None, rows, columns, dtype=dtype)
+
+
+def _reduced_shape(height: int, width: int, factor: float | tuple[float, float]) -> tuple[int, int]:
+    vertical, horizontal = factor if isinstance(factor, tuple) else (factor, factor)
+    for one in (vertical, horizontal):
+        if not (math.isfinite(one) and one >= 1):
+            raise ValueError(f"the factor must be a number of at least 1, not {factor}")
+
+    return reduced_size(height, vertical), reduced_size(width, horizontal)

@@ -16,7 +16,7 @@ from torch import Tensor
 from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
 from operators.mask import Mask
 
-# Largest side of a block: its matrix has ``share · block⁴`` values, 17 million of them at most.
+# Largest side of a block: its matrix has ``share · block⁴`` values, at most 17 million.
 MAX_BLOCK = 64
 
 # A Walsh–Hadamard transform is made of matrices of at most 2⁵ rows (measured).
@@ -24,7 +24,13 @@ FACTOR_BITS = 5
 
 
 class OrthonormalRows(SpectralOperator):
-    """``A = Vᵀ`` and ``Aᵀ = A⁺ = V``: a subclass gives `V` and `Vt`."""
+    """An operator with ``A = Vᵀ`` and ``Aᵀ = A⁺ = V``: a subclass gives `V` and `Vt`.
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        output_shape: (C, H, W) of the measurement.
+        dtype: Type of the singular values, which are all 1.
+    """
 
     def __init__(self, input_shape: Shape, output_shape: Shape, dtype: torch.dtype) -> None:
         super().__init__(input_shape, output_shape)
@@ -101,18 +107,27 @@ class Hadamard(OrthonormalRows):
     A Walsh–Hadamard transform needs a power of two. Padding the pixels with zeros up to one would
     leave rows that are no longer orthonormal, and with that no SVD. Instead the shuffled pixels are
     cut into segments whose lengths are the powers of two that sum to N, longest first (35 = 32 + 2
-    + 1), each with a transform of its own. The m rows are shared out in proportion to the lengths,
+    + 1), each with a transform of its own. The m rows are distributed in proportion to the lengths,
     remainders to the segments that miss most, and each segment keeps its lowest sequencies. So the
     rows are exactly orthonormal at any size. A short segment may get no row: those few pixels, in
     random places, are then not measured. The measurement holds the segments one after another.
 
+    >>> operator = Hadamard((3, 5, 7), share=0.4)
+    >>> operator.output_shape
+    (3, 1, 14)
+    >>> y = torch.rand(1, 3, 1, 14)
+    >>> torch.allclose(operator.A(operator.At(y)), y, atol=1e-6)
+    True
+
     Args:
         input_shape: (C, H, W) of the picture.
-        share: of coefficients kept, in (0, 1]: ``m = max(1, round(share · H · W))``.
-        seed: of the order of the pixels.
+        share: Fraction of the coefficients that is kept, in (0, 1]:
+            ``m = max(1, round(share · H · W))``.
+        seed: Random seed for the order of the pixels.
+        dtype: Type of the singular values.
 
     Raises:
-        ValueError: a share outside (0, 1], or a negative seed.
+        ValueError: ``share`` is outside (0, 1], or the seed is negative.
     """
 
     rows: Tensor
@@ -133,9 +148,11 @@ class Hadamard(OrthonormalRows):
                 starts, self.segments, _apportion(count, self.segments), strict=True
             )
         ]
+
         order = np.random.default_rng(seed).permutation(pixels)
         places = np.empty_like(order)
         places[order] = np.arange(pixels)
+
         self.register_buffer("rows", torch.from_numpy(np.concatenate(kept)))
         self.register_buffer("order", torch.from_numpy(order))
         self.register_buffer("places", torch.from_numpy(places))
@@ -143,44 +160,48 @@ class Hadamard(OrthonormalRows):
     def V(self, spectrum: Tensor) -> Tensor:
         coefficients = spectrum.flatten(2)
         pixels = coefficients.new_zeros(*coefficients.shape[:2], self.order.shape[0])
-        pixels = self._transform(
-            pixels.scatter_(-1, self.rows.expand_as(coefficients), coefficients)
-        )
-        return _take(pixels, self.places).unflatten(-1, self.input_shape[1:])
+        pixels.scatter_(-1, self.rows.expand_as(coefficients), coefficients)
+        pixels = self._transform(pixels)
+        return _take(pixels, self.places).reshape(*spectrum.shape[:2], *self.input_shape[1:])
 
     def Vt(self, x: Tensor) -> Tensor:
         return _take(self._transform(_take(x.flatten(2), self.order)), self.rows).unsqueeze(-2)
 
     def _transform(self, pixels: Tensor) -> Tensor:
-        """Each segment by its orthonormal transform, which is its own inverse and transpose."""
+        """Transform each segment; the transform is its own inverse and transpose."""
         return torch.cat(
             [walsh_hadamard(part) for part in pixels.split(self.segments, dim=-1)], dim=-1
         )
 
 
 class BlockSensing(OrthonormalRows):
-    """Random sums over the pixels of small blocks (Gan 2007, Block Compressed Sensing of Natural
-    Images).
+    """Random sums over the pixels of small blocks.
 
     Each tile of ``block × block`` pixels of each channel is measured by one random matrix with
     orthonormal rows, distributed evenly over all such matrices (the QR decomposition of a Gaussian
-    one). Where the block does not divide the picture, the tiles at its right and lower edge are
-    smaller and have a matrix of their own for each shape. A matrix depends on the seed and the
-    shape of its tile, not on the picture's size.
+    one); L. Gan, "Block compressed sensing of natural images", DSP 2007. Where the block does not
+    divide the picture, the tiles at its right and lower edge are smaller and have a matrix of their
+    own for each shape. A matrix depends on the seed and the shape of its tile, not on the picture's
+    size.
 
     The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of
     the lower edge, and of the corner; in each group row by row of tiles, each tile's ``max(1,
     round(share · pixels))`` values together.
 
+    >>> BlockSensing((3, 64, 64), share=0.25).output_shape
+    (3, 1, 1024)
+
     Args:
         input_shape: (C, H, W) of the picture.
-        share: of measurements per pixel of each tile, in (0, 1].
-        block: side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one
+        share: Measurements per pixel of each tile, in (0, 1].
+        block: Side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one
             tile.
-        seed: of the random matrices.
+        seed: Random seed for the matrices.
+        dtype: Type of the matrices.
 
     Raises:
-        ValueError: a share outside (0, 1], a block outside 1 … `MAX_BLOCK`, or a negative seed.
+        ValueError: ``share`` is outside (0, 1], ``block`` outside 1 … `MAX_BLOCK`, or the seed is
+            negative.
     """
 
     def __init__(
@@ -201,15 +222,14 @@ class BlockSensing(OrthonormalRows):
         tiles = [(height, width) for _, height in bands for _, width in columns]
         counts = [_count(share, height * width) for height, width in tiles]
         numbers = [rows * width for rows, _ in bands for width, _ in columns]
-        count = sum(n * m for n, m in zip(numbers, counts, strict=True))
-        super().__init__(input_shape, (input_shape[0], 1, count), dtype)
+        total = sum(n * m for n, m in zip(numbers, counts, strict=True))
+        super().__init__(input_shape, (input_shape[0], 1, total), dtype)
         self.bands = bands
         self.columns = columns
 
         for index, ((height, width), count) in enumerate(zip(tiles, counts, strict=True)):
-            matrix = _orthonormal_rows(
-                count, height * width, np.random.default_rng([seed, height, width])
-            )
+            generator = np.random.default_rng([seed, height, width])
+            matrix = _orthonormal_rows(count, height * width, generator)
             self.register_buffer(f"matrix_{index}", torch.from_numpy(matrix).to(dtype))
 
     def V(self, spectrum: Tensor) -> Tensor:
@@ -220,13 +240,11 @@ class BlockSensing(OrthonormalRows):
         for down, height in self.bands:
             parts = []
             for across, width in self.columns:
-                matrix = getattr(self, f"matrix_{index}")
+                matrix = self.get_buffer(f"matrix_{index}")
                 used = down * across * matrix.shape[0]
-                values = rest[..., :used]
+                values = rest[..., :used].unflatten(-1, (down * across, matrix.shape[0]))
+                parts.append(_from_tiles(values @ matrix, down, height, across, width))
                 rest = rest[..., used:]
-                tiles = values.unflatten(-1, (down * across, matrix.shape[0])) @ matrix
-                tiles = tiles.unflatten(-1, (height, width)).unflatten(-3, (down, across))
-                parts.append(tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2))
                 index += 1
             bands.append(torch.cat(parts, dim=-1))
 
@@ -235,34 +253,45 @@ class BlockSensing(OrthonormalRows):
     def Vt(self, x: Tensor) -> Tensor:
         index = 0
         values = []
-        for band, (down, height) in zip(
-            x.split([n * h for n, h in self.bands], dim=-2), self.bands, strict=True
-        ):
+        bands = x.split([n * h for n, h in self.bands], dim=-2)
+
+        for band, (down, height) in zip(bands, self.bands, strict=True):
             parts = band.split([n * w for n, w in self.columns], dim=-1)
             for part, (across, width) in zip(parts, self.columns, strict=True):
-                tiles = (
-                    part.unflatten(-1, (across, width))
-                    .unflatten(-3, (down, height))
-                    .transpose(-3, -2)
-                )
-                matrix = getattr(self, f"matrix_{index}")
-                values.append((tiles.flatten(-2) @ matrix.mT).flatten(2))
+                matrix = self.get_buffer(f"matrix_{index}")
+                tiles = _to_tiles(part, down, height, across, width)
+                values.append((tiles @ matrix.mT).flatten(2))
                 index += 1
 
         return torch.cat(values, dim=-1).unsqueeze(-2)
 
 
+def _to_tiles(x: Tensor, down: int, height: int, across: int, width: int) -> Tensor:
+    """Cut ``[…, down · height, across · width]`` into tiles ``[…, down, across, pixels]``."""
+    tiles: Tensor = x.unflatten(-1, (across, width)).unflatten(-3, (down, height))
+    return tiles.transpose(-3, -2).flatten(-2)
+
+
+def _from_tiles(tiles: Tensor, down: int, height: int, across: int, width: int) -> Tensor:
+    """Join tiles ``[…, down · across, pixels]`` to ``[…, down · height, across · width]``."""
+    rows: Tensor = tiles.unflatten(-1, (height, width)).unflatten(-3, (down, across))
+    return rows.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+
+
 def _take(values: Tensor, index: Tensor) -> Tensor:
-    """``values[..., index]``; a CPU gathers several times faster than it indexes."""
+    """Return ``values[..., index]``; a CPU gathers several times faster than it indexes."""
     return values.gather(-1, index.expand(*values.shape[:-1], -1))
 
 
 def walsh_hadamard(x: Tensor) -> Tensor:
-    """Orthonormal Walsh–Hadamard transform along the last axis, in natural (Hadamard) order.
+    """Apply the orthonormal Walsh–Hadamard transform along the last axis, of length n = 2^k.
 
-    Of length n = 2^k. It is symmetric and its own inverse. Row `sequency_order(n)[i]` changes sign
-    i times. The matrix is a Kronecker product of small ones of about the same size, which are
-    applied one after another: so there are k/5 passes over the memory, not k.
+    Rows are in natural (Hadamard) order: row `sequency_order(n)[i]` changes sign i times. The
+    transform is symmetric and its own inverse. Its matrix is a Kronecker product of small ones of
+    about the same size, which are applied one after another: k/5 passes over the memory, not k.
+
+    >>> walsh_hadamard(torch.tensor([1.0, 0.0, 0.0, 0.0])).tolist()
+    [0.5, 0.5, 0.5, 0.5]
     """
     n = after = x.shape[-1]
     bits = n.bit_length() - 1
@@ -275,11 +304,11 @@ def walsh_hadamard(x: Tensor) -> Tensor:
         parts = x.unflatten(-1, (-1, side, after))
         x = (matrix @ parts if after > 1 else parts[..., 0] @ matrix).reshape(x.shape)
 
-    return x * n**-0.5
+    return x * math.pow(n, -0.5)
 
 
 def _hadamard_matrix(size: int, like: Tensor) -> Tensor:
-    """Of ones and minus ones, ``[size, size]``."""
+    """Make the matrix of ones and minus ones, ``[size, size]``."""
     matrix = like.new_ones(1, 1)
     while len(matrix) < size:
         upper = torch.cat([matrix, matrix], dim=1)
@@ -289,10 +318,16 @@ def _hadamard_matrix(size: int, like: Tensor) -> Tensor:
 
 
 def sequency_order(length: int, count: int | None = None) -> NDArray[np.int64]:
-    """Indices of the rows of a Hadamard matrix in natural order, by their number of sign changes;
-    the first `count`.
+    """Return the rows of a Hadamard matrix in natural order by their number of sign changes.
 
-    The row with s changes has as its index the bits of the Gray code of s, reversed.
+    The index of the row with s changes is the Gray code of s with its bits reversed.
+
+    >>> sequency_order(4).tolist()
+    [0, 2, 3, 1]
+
+    Args:
+        length: Number of rows, a power of two.
+        count: Number of rows that are returned; None is all.
     """
     sequency = np.arange(length if count is None else count)
     code = sequency ^ (sequency >> 1)
@@ -306,7 +341,11 @@ def sequency_order(length: int, count: int | None = None) -> NDArray[np.int64]:
 
 
 def powers_of_two(n: int) -> list[int]:
-    """The different powers of two that sum to n, falling."""
+    """Return the different powers of two that sum to n, falling.
+
+    >>> powers_of_two(35)
+    [32, 2, 1]
+    """
     return [1 << bit for bit in reversed(range(n.bit_length())) if n >> bit & 1]
 
 
@@ -317,26 +356,24 @@ def _count(share: float, pixels: int) -> int:
 
 
 def _apportion(count: int, lengths: list[int]) -> list[int]:
-    """`count` in proportion to the lengths, in whole numbers: the largest remainders are rounded
-    up.
-    """
+    """Distribute `count` in proportion to the lengths; the largest remainders are rounded up."""
     total = sum(lengths)
-    shares = [count * length // total for length in lengths]
+    parts = [count * length // total for length in lengths]
     by_remainder = sorted(range(len(lengths)), key=lambda i: -(count * lengths[i] % total))
-    for index in by_remainder[: count - sum(shares)]:
-        shares[index] += 1
-    return shares
+    for index in by_remainder[: count - sum(parts)]:
+        parts[index] += 1
+
+    return parts
 
 
 def _spans(size: int, block: int) -> list[tuple[int, int]]:
-    """(how many, their length) of the whole blocks along an axis, and of the shorter one at its
-    end.
-    """
+    """Return (number, length) of the whole blocks along an axis and of the shorter last one."""
     return [(n, length) for n, length in ((size // block, block), (1, size % block)) if n * length]
 
 
 def _orthonormal_rows(
     count: int, pixels: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
+    """Draw ``[count, pixels]``, distributed evenly over all matrices with orthonormal rows."""
     q, r = np.linalg.qr(generator.standard_normal((count, pixels)).T)
     return np.ascontiguousarray((q * np.where(np.diag(r) < 0, -1.0, 1.0)).T)

@@ -1,7 +1,9 @@
 """The words of `operators.text`: every degradation that can be written.
 
-A word is a `Word`: its name, its parameters, and how the operator is built. A new one is defined in
-the file of its family and gets a line in the list below.
+A `Word` has a name, parameters, and what builds the operator. A new operator is a file beside the
+others, with its word at the end (`operators.grammar` and `operators.parameters` have what it is
+made of), and a line in the list below. Words with a family, such as blurs by a kernel, stand in the
+family's file here.
 """
 
 from __future__ import annotations

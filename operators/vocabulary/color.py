@@ -7,7 +7,7 @@ from operators.base import Shape
 from operators.bayer import BAYER_PATTERNS, Bayer
 from operators.color import LUMA_BT601, color_mix, gray
 from operators.grammar import Parameter, Word
-from operators.vocabulary.parameters import choice, colors_mixed_into, read_matrix
+from operators.parameters import choice, colors_mixed_into, read_matrix
 
 Matrix = tuple[tuple[float, ...], ...]
 

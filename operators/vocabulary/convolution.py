@@ -8,14 +8,14 @@ from typing import Any
 
 from operators import kernels
 from operators.base import LinearOperator, Shape
-from operators.blur import box_taps, gaussian_blur, separable_blur
+from operators.blur import BOUNDARIES, box_taps, gaussian_blur, separable_blur
 from operators.convolution import convolution
 from operators.grammar import Parameter, Word
 from operators.nonlinear import NonlinearOperator
-from operators.vocabulary.parameters import (
+from operators.parameters import (
     ANGLE,
-    BOUNDARY,
     SEED,
+    choice,
     number_from,
     one_or_two,
     or_none,
@@ -23,6 +23,17 @@ from operators.vocabulary.parameters import (
     read_length,
     read_path,
     whole_from,
+)
+
+# What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see
+# `ValidConvolution`.
+BLUR_BOUNDARIES = (*BOUNDARIES, "unknown")
+
+BOUNDARY = Parameter(
+    "boundary",
+    choice(*BLUR_BOUNDARIES),
+    f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}",
+    "symmetric",
 )
 
 

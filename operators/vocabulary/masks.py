@@ -10,7 +10,7 @@ from operators import masks
 from operators.base import Shape
 from operators.grammar import Parameter, Word
 from operators.mask import Mask
-from operators.vocabulary.parameters import (
+from operators.parameters import (
     SEED,
     SHARE,
     choice,

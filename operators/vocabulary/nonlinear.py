@@ -5,8 +5,8 @@ from __future__ import annotations
 from operators.base import Shape
 from operators.grammar import Parameter, Word
 from operators.jpeg import Jpeg
+from operators.parameters import choice, whole_from
 from operators.quantise import Quantise
-from operators.vocabulary.parameters import choice, whole_from
 
 
 def _jpeg(shape: Shape, *, quality: int, chroma: str) -> Jpeg:

@@ -6,14 +6,14 @@ from typing import Any
 
 from operators.base import Shape, SpectralOperator
 from operators.grammar import Parameter, Word
-from operators.reference import REFERENCE_NAMES, ddrm_reference
-from operators.vocabulary.parameters import (
+from operators.parameters import (
     SEED,
     colors_mixed_into,
     number_from,
     read_yes,
     whole_from,
 )
+from operators.reference import REFERENCE_NAMES, ddrm_reference
 
 FACTOR = Parameter("factor", whole_from(1), "a whole number")
 UNKNOWN = Parameter("share", number_from(0, 1), "the fraction of unknown pixels")

@@ -8,8 +8,8 @@ from typing import Any
 from operators.axes import AxesOperator
 from operators.base import Shape
 from operators.grammar import Parameter, Word
+from operators.parameters import number_from, one_or_two, pair
 from operators.resample import downsample
-from operators.vocabulary.parameters import number_from, one_or_two, pair
 
 FACTOR = Parameter(
     "factor",

@@ -6,8 +6,8 @@ from typing import Any
 
 from operators.base import Shape
 from operators.grammar import Parameter, Word
+from operators.parameters import SEED, SHARE, whole_from
 from operators.sensing import MAX_BLOCK, BlockSensing, Hadamard
-from operators.vocabulary.parameters import SEED, SHARE, whole_from
 
 
 def _size_unknown(shape: Shape, **_: Any) -> Shape:

@@ -11,14 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from operators.base import Shape
-from operators.blur import BOUNDARIES
 from operators.grammar import Parameter
 
 Reader = Callable[[str], Any]
-
-# What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see
-# `ValidConvolution`.
-BLUR_BOUNDARIES = (*BOUNDARIES, "unknown")
 
 # Lengths below the one and numbers beyond the other are mistyped.
 LEAST = 1e-3
@@ -163,12 +158,6 @@ def colors_mixed_into(channels: int) -> Callable[..., Shape]:
     return grow
 
 
-BOUNDARY = Parameter(
-    "boundary",
-    choice(*BLUR_BOUNDARIES),
-    f"what lies beyond the border, of {', '.join(BLUR_BOUNDARIES)}",
-    "symmetric",
-)
 SEED = Parameter("seed", read_seed, "the random seed, a whole number", 0)
 ANGLE = Parameter(
     "angle",
