@@ -1,5 +1,6 @@
-"""A large picture seen by the network in overlapping pieces; operator and solver still act on the
-whole.
+"""Large pictures for the network in overlapping tiles.
+
+Operators and solvers still act on the whole picture.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeGuard
 
 import torch
 from torch import Tensor
@@ -25,36 +26,44 @@ from restore.runtime.budget import LARGEST_TILE, SMALLEST_TILE, Budget, network_
 from restore.runtime.devices import is_out_of_memory, release_memory
 from restore.runtime.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
-OVERLAP, WIDE_OVERLAP = 96, 256
-"""Pixels by which neighbouring tiles overlap at noise levels up to `WIDE_ABOVE`, and above, where
-the network looks further (docs/large-pictures.md says what less costs)."""
+# Least overlap of neighbouring tiles in pixels, at noise levels up to `WIDE_ABOVE`, and above,
+# where the receptive field matters more (docs/large-pictures.md has the cost of smaller ones).
+OVERLAP = 96
+WIDE_OVERLAP = 256
+# Noise level for pictures in [-1, 1]. Few steps of a reverse process are above it, except where
+# wide holes are filled.
 WIDE_ABOVE = 0.5
-"""A noise level, for pictures in [-1, 1]. A walk has a few steps above it; filling wide holes
-begins with more.
-"""
-OVERLAP_SHARE = 4
-"""Of a network that knows one size only, tiles overlap by their side over this."""
+# Overlap of the tiles of a network of a single size, as a fraction of their side.
+FIXED_SIZE_OVERLAP = 1 / 4
 
+# Receives a sentence for the user when something is done differently than asked or expected.
 Notice = Callable[[str], None]
-"""Takes a sentence for the user about what is done differently than asked or expected."""
 
 
 class Tile(NamedTuple):
-    """One tile of one picture of a batch."""
+    """One tile of one picture of a batch.
+
+    Attributes:
+        picture: Index in the batch.
+        rows, columns: Extent of the tile.
+    """
 
     picture: int
     rows: Span
     columns: Span
 
     def of(self, pictures: Tensor, grid: int) -> Tensor:
-        """[1, C, side, side], mirrored where the picture ends; of one picture for all, that one."""
+        """Cut the tile, [1, C, side, side], mirrored where the picture ends.
+
+        Args:
+            pictures: [B or 1, C, H, W]; 1 is the same picture for all.
+            grid: The sides of the result are multiples of it.
+        """
         part = pictures[self.picture % len(pictures), None, :, self.rows.place, self.columns.place]
         return mirror_to_multiple(part, grid)
 
     def add(self, predicted: Tensor, total: Tensor) -> None:
-        """Add a weighted prediction [C, side, side], on whatever device, to its place in
-        ``total``.
-        """
+        """Add a weighted prediction [C, side, side], of any device, to its place in ``total``."""
         rows, columns = (
             torch.from_numpy(span.weights).to(total) for span in (self.rows, self.columns)
         )
@@ -65,42 +74,11 @@ class Tile(NamedTuple):
 
 
 class _Tiles:
-    """``denoise(x, sigma, condition)`` whose network sees tiles, blended by a window that falls
-    smoothly to the edges.
-
-    A picture that has no more pixels than a tile goes through whole. The default network is local
-    (what it answers for a pixel depends on a neighbourhood), so tiles agree with the whole picture
-    up to what lies beyond the overlap.
-
-    A network that knows pictures of one size alone (`restore.diffusion.denoiser.ModelConfig.size`)
-    sees tiles of exactly that size, the whole of them within the picture; where the picture is
-    smaller, it is continued by mirroring.
-
-    Pictures may lie on another device than the network: tiles travel, and the answer is where the
-        picture is.
-
-    When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the
-    side, which later calls keep. A tile whose prediction is not finite is predicted again in
-    float32.
-
-    Args:
-        denoise: the denoiser of one tile.
-        tile: side of a tile in pixels; None is what the budget allows, or the network's size.
-        overlap: by how much neighbours overlap at least; at most half a tile. None is `OVERLAP` or,
-            at noise levels above `WIDE_ABOVE`, `WIDE_OVERLAP`; of a network of one size, a quarter
-            of it.
-        budget: the memory that tiles are to fit; without one, tiles of `LARGEST_TILE`, one at a
-            time.
-        notice: told, once for each change, what is done differently than expected.
-
-    Raises:
-        ValueError: an overlap that is not below the tile.
-        BadArgument: a tile that is not the network's size, where it has one.
-    """
+    """Tiled calls of a denoiser or predictor, see `TiledDenoiser`, which has the arguments."""
 
     def __init__(
         self,
-        denoise: Denoiser,
+        denoise: Denoiser | _AsDenoiser,
         tile: int | None = None,
         overlap: int | None = None,
         *,
@@ -113,7 +91,7 @@ class _Tiles:
 
         tile = tile or self.size
         if overlap is None and self.size is not None:
-            overlap = max(1, self.size // OVERLAP_SHARE)
+            overlap = max(1, int(self.size * FIXED_SIZE_OVERLAP))
         if overlap is not None and not 0 < overlap < (tile or LARGEST_TILE):
             raise ValueError(
                 f"the overlap must be positive and below the tile's side {tile}, not {overlap}"
@@ -125,16 +103,16 @@ class _Tiles:
         self.budget = budget
         self.notice = notice
         self._most: float = math.inf
-        self._in_float32: Denoiser | None = None
+        self._in_float32: Denoiser | _AsDenoiser | None = None
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
     ) -> Prediction:
-        """As `Denoiser`.
+        """Predict in tiles, as `Denoiser`.
 
         Raises:
-            RestoreError: memory ran out with the smallest tiles, or a prediction is not finite in
-                float32 either.
+            RestoreError: If memory runs out with the smallest tiles, or a prediction is not finite
+                in float32 either.
         """
         while True:
             try:
@@ -146,13 +124,13 @@ class _Tiles:
             release_memory(self.denoise.device)
 
     def side(self, x: Tensor) -> int:
-        """Of the tiles of pictures like ``x``."""
+        """Side of the tiles of pictures like ``x``."""
         if self.tile is not None:
             return self.tile
         return LARGEST_TILE if self.budget is None else self.budget.tile(self._pixels_on_device(x))
 
     def at_once(self, x: Tensor, area: int) -> int:
-        """How many tiles of ``area`` pixels go through the network in one call."""
+        """Number of tiles of ``area`` pixels in one network call."""
         side = self.side(x)
         pixels = (
             side**2 if self.budget is None else self.budget.at_once(side, self._pixels_on_device(x))
@@ -160,9 +138,11 @@ class _Tiles:
         return int(max(1, min(pixels // area, self._most)))
 
     def _pixels_on_device(self, x: Tensor) -> int:
+        """Number of pixels of ``x`` that occupy memory of the network's device."""
         return len(x) * x.shape[-2] * x.shape[-1] if x.device == self.denoise.device else 0
 
     def _predict(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
+        """Predict with the present size and number of tiles."""
         rows, columns = self._spans(x, sigma)
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
@@ -188,22 +168,19 @@ class _Tiles:
     def _predict_whole(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None
     ) -> Prediction:
-        """Every picture as one tile, several at once."""
+        """Predict every picture as one tile, several at once."""
         count = self.at_once(x, tile_area(*self._spans(x, sigma), self._grid))
         device = self.denoise.device
         answers = []
 
         for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
             prediction = self._finite(*_part_of(x, sigma, condition, pictures, device))
-            answers.append(
-                Prediction(*(None if part is None else part.to(x.device) for part in prediction))
-            )
+            answers.append(_on(prediction, x.device))
 
         return _joined(answers)
 
     def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
-        """The network's prediction; in float32 of those pictures or tiles of which another number
-        format gives infinities."""
+        """Predict, and repeat in float32 the pictures or tiles whose prediction is not finite."""
         prediction = self.denoise(x, sigma, condition)
         if _is_finite(prediction):
             return prediction
@@ -230,10 +207,11 @@ class _Tiles:
         )
 
     def _gathered(self, pictures: Tensor, tiles: Sequence[Tile]) -> Tensor:
+        """Cut tiles, as a batch on the network's device."""
         return torch.cat([tile.of(pictures, self._grid) for tile in tiles]).to(self.denoise.device)
 
     def _spans(self, x: Tensor, sigma: Tensor | float) -> tuple[Spans, Spans]:
-        """Of the tiles' rows and columns; one of each if the picture goes through whole."""
+        """Rows and columns of the tiles; one of each if the picture goes through whole."""
         height, width = x.shape[-2:]
         side = self.side(x)
         overlap = self._overlap_at(sigma)
@@ -242,20 +220,21 @@ class _Tiles:
         return tiling(height, width, side**2, overlap, self._grid)
 
     def _overlap_at(self, sigma: Tensor | float) -> int:
+        """Least overlap of tiles at a noise level, or the highest of several."""
         if self.overlap is not None:
             return self.overlap
         return WIDE_OVERLAP if float(torch.as_tensor(sigma).max()) > WIDE_ABOVE else OVERLAP
 
     @property
     def _grid(self) -> int:
-        """What the sides of all that the network sees are multiples of."""
+        """Divisor of the sides of all inputs of the network."""
         return self.size or self.denoise.config.backbone.size_multiple
 
     def _use_less(self, x: Tensor, sigma: Tensor | float) -> None:
-        """Go on with fewer tiles at once, else with smaller ones.
+        """Reduce the number of tiles at once, or else their size.
 
         Raises:
-            RestoreError: they are as small as can be.
+            RestoreError: If they are as small as possible.
         """
         rows, columns = self._spans(x, sigma)
         area = tile_area(rows, columns, self._grid)
@@ -277,7 +256,37 @@ class _Tiles:
 
 
 class TiledDenoiser(_Tiles, DenoiserLike):
-    __doc__ = _Tiles.__doc__
+    """A denoiser that shows its network large pictures in tiles.
+
+    Tiles are blended by windows that fall smoothly to their edges. A picture with no more pixels
+    than a tile goes through whole. The default network is local (its output at a pixel depends on a
+    neighbourhood), so tiles agree with the whole picture except for what lies beyond the overlap.
+
+    A network of a single size (`pretrained.description.ModelConfig.size`) sees tiles of that size,
+    all within the picture; smaller pictures are extended by mirroring.
+
+    Pictures may be on another device than the network: tiles are moved, and the result is where the
+    picture is.
+
+    When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the
+    side; later calls keep these. A tile whose prediction is not finite is predicted again in
+    float32.
+
+    Args:
+        denoise: Denoiser of one tile.
+        tile: Side of a tile in pixels; None takes the network's size, or what the budget allows.
+        overlap: Least overlap of neighbours, at most half a tile. None takes `OVERLAP`, or
+            `WIDE_OVERLAP` at noise levels above `WIDE_ABOVE`; for a network of a single size,
+            `FIXED_SIZE_OVERLAP` of it.
+        budget: Memory for tiles; None takes tiles of `LARGEST_TILE`, one at a time.
+        notice: Called once for each change to what was asked or expected.
+
+    Raises:
+        ValueError: If the overlap is not positive and below the tile's side.
+        BadArgument: If the tile is not the network's single size.
+    """
+
+    denoise: Denoiser
 
     def __init__(
         self,
@@ -296,8 +305,7 @@ class TiledDenoiser(_Tiles, DenoiserLike):
                 denoise.predictor, tile, overlap, budget=budget, notice=notice
             )
 
-    def of_class(self, label: int | None) -> TiledDenoiser:
-        """The same tiles of the same network for one class, see `Denoiser.of_class`."""
+    def of_class(self, label: int | None) -> Self:
         denoise = self.denoise.of_class(label)
         if denoise is self.denoise:
             return self
@@ -309,7 +317,7 @@ class TiledDenoiser(_Tiles, DenoiserLike):
 
 
 class TiledPredictor:
-    """``predict(evidence)`` in tiles, as `TiledDenoiser`, whose arguments it takes."""
+    """A predictor in tiles; for the arguments see `TiledDenoiser`."""
 
     def __init__(
         self,
@@ -328,18 +336,21 @@ class TiledPredictor:
         self._tiles = _Tiles(_AsDenoiser(predictor), tile, overlap, budget=budget, notice=notice)
 
     def __call__(self, evidence: Evidence) -> Tensor:
-        """As `restore.diffusion.predictor.Predictor`; the answer is where the evidence is.
+        """Predict as `restore.diffusion.predictor.Predictor`, on the device of the evidence.
 
         Raises:
-            RestoreError: as `TiledDenoiser`.
+            RestoreError: As `TiledDenoiser`.
         """
         maps = Condition(evidence.noise, evidence.known)
         return self._tiles(evidence.picture, numbers_of(evidence), maps).clean
 
 
 class _AsDenoiser:
-    """A predictor in the form that tiles know: the picture that it sees travels as x, its two maps
-    as the condition, and the numbers of the whole picture as the noise level."""
+    """A predictor as a denoiser of tiles.
+
+    Its picture takes the place of x, its two maps that of the condition, and the numbers of the
+    whole picture that of the noise level.
+    """
 
     learned_variance = False
 
@@ -349,11 +360,16 @@ class _AsDenoiser:
         self.network = predictor.network
         self.device = predictor.device
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Prediction:
-        answer = self.predictor(Evidence(x, condition.known, condition.picture), sigma.to(x.device))
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
+        assert condition is not None  # `TiledPredictor` has maps for every tile
+        evidence = Evidence(x, condition.known, condition.picture)
+        answer = self.predictor(evidence, torch.as_tensor(sigma, device=x.device))
         return Prediction(answer, torch.zeros_like(answer))
 
     def in_float32(self) -> _AsDenoiser:
+        """Return the same network in float32."""
         return _AsDenoiser(self.predictor.in_float32())
 
 
@@ -363,6 +379,7 @@ def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _groups(tiles: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
+    """Split tiles into groups of at most ``count``."""
     return (tiles[start : start + count] for start in range(0, len(tiles), count))
 
 
@@ -373,7 +390,7 @@ def _part_of(
     pictures: slice,
     device: torch.device,
 ) -> tuple[Tensor, Tensor | float, Condition | None]:
-    """Some pictures of a call of the network, on a device."""
+    """Select some pictures of the arguments of a call, on a device."""
 
     def of(values: Tensor) -> Tensor:
         return values[pictures] if len(values) > 1 else values  # one for all pictures is theirs too
@@ -382,7 +399,18 @@ def _part_of(
     return x[pictures].to(device), of(sigma) if _is_per_picture(sigma) else sigma, shown
 
 
+def _on(prediction: Prediction, device: torch.device) -> Prediction:
+    """Move a prediction to a device."""
+    fraction = prediction.variance_fraction
+    return Prediction(
+        prediction.clean.to(device),
+        prediction.noise.to(device),
+        None if fraction is None else fraction.to(device),
+    )
+
+
 def _joined(parts: Sequence[Prediction]) -> Prediction:
+    """Concatenate predictions of parts of a batch."""
     return (
         parts[0]
         if len(parts) == 1
@@ -390,11 +418,15 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
     )
 
 
-def _is_per_picture(sigma: Tensor | float) -> bool:
+def _is_per_picture(sigma: Tensor | float) -> TypeGuard[Tensor]:
+    """Return True for one noise level per picture."""
     return isinstance(sigma, Tensor) and sigma.ndim > 0
 
 
 def _is_finite(prediction: Prediction) -> bool:
-    """Infinities and NaNs survive a sum. Of a fake tensor, which has no values, always true."""
+    """Return True if there is no infinity or NaN, which would survive a sum.
+
+    Fake tensors, which have no values, count as finite.
+    """
     total = sum(part.sum() for part in prediction if part is not None)
     return type(total) is not Tensor or math.isfinite(total)

@@ -1,4 +1,4 @@
-"""How a picture is divided into overlapping tiles, and with which weights they are blended."""
+"""Division of a picture into overlapping tiles, and the weights that blend them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 
 
 class Span(NamedTuple):
-    """A tile's extent along one axis."""
+    """Extent of a tile along one axis.
+
+    Attributes:
+        start: First pixel.
+        stop: End; less than ``start`` plus the tile's side if the picture ends inside the tile, by
+            less than the network's grid.
+        weights: Weights of the pixels; those of all spans sum to 1 at each pixel.
+    """
 
     start: int
     stop: int
-    """Less than ``start`` + the tile's side where the picture ends inside the tile, by less than
-    the network's grid.
-    """
     weights: NDArray[np.float32]
-    """Of its pixels; those of all spans that see a pixel sum to 1."""
 
     @property
     def place(self) -> slice:
+        """Slice of the picture."""
         return slice(self.start, self.stop)
 
 
@@ -33,16 +37,15 @@ Spans = tuple[Span, ...]
 
 @lru_cache(maxsize=16)
 def tiling(height: int, width: int, area: int, overlap: int, grid: int) -> tuple[Spans, Spans]:
-    """Rows and columns of equal tiles of at most ``area`` pixels: those that together have the
-    fewest pixels.
+    """Rows and columns of equal tiles of at most ``area`` pixels, with the fewest pixels in total.
 
     Args:
-        height, width: of the picture; one that has no more pixels than a tile is one tile.
-        area: of a tile; not less than a square of two ``grid``.
-        overlap: of neighbours, at least, up to half the side of a square tile; rounded up to a
+        height, width: Size of the picture; one with no more pixels than a tile is one tile.
+        area: Pixels of a tile, at least those of a square of two ``grid``.
+        overlap: Least overlap of neighbours, up to half the side of a square tile; rounded up to a
             multiple of ``grid``.
-        grid: what the network divides lengths by; tiles start at multiples of it, so that the
-            network divides each of them as it divides the whole picture.
+        grid: Divisor of lengths in the network; tiles start at multiples of it, so that the network
+            divides each tile as it divides the whole picture.
     """
     if height * width <= area:
         return _one_span(height), _one_span(width)
@@ -67,18 +70,17 @@ def tiling(height: int, width: int, area: int, overlap: int, grid: int) -> tuple
 
 
 def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
-    """Evenly spread spans that cover ``size`` pixels, as few and then as short as can be, with
-    weights that sum to 1.
+    """Evenly spread spans that cover ``size`` pixels, as few and then as short as possible.
 
-    All have the same length, if the last is taken to end at a multiple of ``grid``, and start at
-    one.
+    All have the same length, if the last one is extended to a multiple of ``grid``, and start at
+    multiples of ``grid``.
 
     Args:
-        size: of the picture along the axis.
-        longest: the longest length, a multiple of ``grid`` above ``overlap``; one span covers a
-            picture that is not longer.
-        overlap: of neighbours, at least; a multiple of ``grid``.
-        grid: what the network divides lengths by.
+        size: Side of the picture along the axis.
+        longest: Longest length, a multiple of ``grid`` above ``overlap``; a picture that is not
+            longer is one span.
+        overlap: Least overlap of neighbours, a multiple of ``grid``.
+        grid: Divisor of lengths in the network.
     """
     count, length = _division(size, longest, overlap, grid)
     if count == 1:
@@ -90,8 +92,9 @@ def spans(size: int, longest: int, overlap: int, grid: int) -> Spans:
 
 @lru_cache(maxsize=16)
 def fixed_spans(size: int, length: int, overlap: int) -> Spans:
-    """As `spans`, but all of exactly this ``length`` and within the picture; of a picture that is
-    not longer, one.
+    """Spans as `spans`, but of exactly this ``length`` and within the picture.
+
+    A picture that is not longer is one span.
     """
     if size <= length:
         return _one_span(size)
@@ -107,14 +110,14 @@ def tile_area(rows: Spans, columns: Spans, grid: int) -> int:
 
 
 def _division(size: int, longest: int, overlap: int, grid: int) -> tuple[int, int]:
-    """How many spans cover ``size``, and their length."""
+    """Number of spans that cover ``size``, and their length."""
     padded = -(-size // grid) * grid
     count = 1 if padded <= longest else -(-(padded - overlap) // (longest - overlap))
     return count, _length(padded, count, overlap, grid)
 
 
 def _lengths(size: int, overlap: int, grid: int) -> Iterator[int]:
-    """Of one span over ``size``, of two, …, down to the shortest."""
+    """Lengths of one span over ``size``, of two, …, down to the shortest."""
     padded = -(-size // grid) * grid
     for count in itertools.count(1):
         yield (length := _length(padded, count, overlap, grid))
@@ -123,16 +126,17 @@ def _lengths(size: int, overlap: int, grid: int) -> Iterator[int]:
 
 
 def _length(padded: int, count: int, overlap: int, grid: int) -> int:
-    """The shortest that so many spans may have."""
+    """Shortest length of ``count`` spans."""
     return -(-(padded + (count - 1) * overlap) // (count * grid)) * grid
 
 
 def _one_span(size: int) -> Spans:
+    """Return the only span of a side that is not divided."""
     return (Span(0, size, np.ones(size, np.float32)),)
 
 
 def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> Spans:
-    """Spans that begin there, with weights that sum to 1 at each of ``size`` pixels."""
+    """Spans with these starts, and weights that sum to 1 at each of ``size`` pixels."""
     windows = [_window(start, length, overlap, size) for start in starts]
     total = np.sum(windows, axis=0)
     return tuple(
@@ -146,7 +150,8 @@ def _weighted(starts: Sequence[int], length: int, overlap: int, size: int) -> Sp
 
 
 def _window(start: int, length: int, overlap: int, size: int) -> NDArray[np.float64]:
-    """[size]: 1 inside a span, a raised cosine over the overlap at its ends, 0 outside."""
+    """Window [size] of a span: 1 inside, a raised cosine over the overlaps, 0 outside."""
     position = np.arange(size) - start + 0.5
     distance = np.minimum(position, length - position)
-    return np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2
+    window: NDArray[np.float64] = np.sin(np.pi / 2 * (distance / overlap).clip(0, 1)) ** 2
+    return window
