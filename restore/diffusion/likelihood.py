@@ -102,14 +102,8 @@ def log_likelihood(
 
         start = np.concatenate([as_state(x / math.hypot(1, sigma_min)), np.zeros(len(x))])
         span = (math.log(sigma_min), math.log(sigma_max))
-        solution = solve_ivp(
-            derivative, span, start, method="RK45", t_eval=span[1:], rtol=rtol, atol=atol
-        )
+        end = _integral(derivative, start, span, rtol, atol)
 
-    if not solution.success:
-        raise ArithmeticError(f"the probability-flow ODE could not be solved: {solution.message}")
-
-    end = solution.y[:, -1]
     terminal = as_pictures(end[: x.numel()], x) * math.hypot(1, sigma_max)
     density = (
         _white_log_density(terminal, sigma_max)
@@ -118,6 +112,28 @@ def log_likelihood(
     )
 
     return density.detach().cpu().double() + torch.from_numpy(end[x.numel() :].copy())
+
+
+def _integral(
+    derivative: Callable[[float, Array], Array],
+    start: Array,
+    span: tuple[float, float],
+    rtol: float,
+    atol: float,
+) -> Array:
+    """Integrate an ODE by a Runge–Kutta method of order 5(4); return the state at the end.
+
+    Raises:
+        ArithmeticError: If the solver finds no step that is small enough.
+    """
+    solution = solve_ivp(
+        derivative, span, start, method="RK45", t_eval=span[1:], rtol=rtol, atol=atol
+    )
+    if not solution.success:
+        raise ArithmeticError(f"the probability-flow ODE could not be solved: {solution.message}")
+
+    end: Array = solution.y[:, -1]
+    return end
 
 
 def bits_per_dimension(

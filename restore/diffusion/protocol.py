@@ -22,8 +22,8 @@ class Prediction(NamedTuple):
     """Estimates of a network for ``x = x0 + σ ε``, all [B, C, H, W] in float32.
 
     Attributes:
-        clean: estimate of x0, E[x0 | x].
-        noise: estimate of ε, such that ``x = clean + σ noise``.
+        clean: Estimate of x0, E[x0 | x].
+        noise: Estimate of ε, such that ``x = clean + σ noise``.
         variance_fraction: v of a network with a learned variance: where log Σ of a reverse step
             lies between log β̃_t (0) and log β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv
             2102.09672, eq. 15). It may leave [0, 1].
@@ -55,7 +55,7 @@ class PredictorLike(Protocol):
     """A predictor of whole pictures, see `restore.diffusion.predictor`.
 
     Attributes:
-        config: description of its network.
+        config: Description of its network.
     """
 
     config: PredictorConfig
@@ -71,8 +71,8 @@ class DenoiserLike(Protocol):
     the description.
 
     Attributes:
-        config: description of the checkpoint.
-        predictor: the second network of the checkpoint; None if there is none.
+        config: Description of the checkpoint.
+        predictor: The second network of the checkpoint; None if there is none.
     """
 
     config: ModelConfig
@@ -86,8 +86,8 @@ class DenoiserLike(Protocol):
 
         Args:
             x: [B, C, H, W].
-            sigma: noise level, one number or [B].
-            condition: see `Condition`; None is the unconditional prior.
+            sigma: Noise level, one number or [B].
+            condition: See `Condition`; None is the unconditional prior.
         """
 
     @abstractmethod
@@ -95,10 +95,10 @@ class DenoiserLike(Protocol):
         """Return the denoiser of one class, 0 to ``config.backbone.classes − 1``.
 
         Args:
-            label: None for networks without classes.
+            label: Class; None for networks without classes.
 
         Raises:
-            BadArgument: if there is no such class, or a class-conditional network gets None.
+            BadArgument: If there is no such class, or a class-conditional network gets None.
         """
 
     @cached_property

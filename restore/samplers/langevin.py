@@ -110,6 +110,11 @@ def langevin_step_size(sigmas: Sequence[float], steps_each: int) -> float:
 
 
 def _check_steps(steps_each: int) -> None:
+    """Check the number of Langevin steps per level.
+
+    Raises:
+        ValueError: If it is below 1.
+    """
     if steps_each < 1:
         raise ValueError(
             f"Langevin dynamics needs at least one step at each level, not {steps_each}"

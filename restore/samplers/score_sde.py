@@ -126,6 +126,7 @@ class _LinearBeta(SDE):
         return math.exp(-0.5 * self.beta_integral(t))
 
     def _time_of_integral(self, integral: float) -> float:
+        """Time t at which ``∫_0^t β`` has a value."""
         root = math.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
         return 2 * integral / (self.beta_min + root)
 

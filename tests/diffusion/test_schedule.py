@@ -60,7 +60,7 @@ def test_time_is_clamped_at_both_ends() -> None:
 
 
 def test_uniform_levels_are_ddrms() -> None:
-    """DDRM walks t = 950, 900, …, 0 of 1000 in 20 steps."""
+    """DDRM takes t = 950, 900, …, 0 of 1000 in 20 steps."""
     schedule = NoiseSchedule.named("linear")
     expected = [*(float(schedule.sigmas[t]) for t in range(950, -1, -50)), 0.0]
     assert noise_levels(schedule, 20) == pytest.approx(expected)

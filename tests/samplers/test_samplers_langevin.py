@@ -107,7 +107,7 @@ def test_step_size_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("steps", [1, 5, 50])
 def test_step_size_keeps_the_variance_best(steps: int) -> None:
-    """The variance, walked step by step for data at a point, over a grid of step sizes."""
+    """The variance, computed step by step for data at a point, over a grid of step sizes."""
     levels = [2.0, 1.5, 1.0, 0.8, 0.0]
 
     def variance(eta: float) -> float:
