@@ -21,9 +21,6 @@ from restore.diffusion.stepping import (
 from restore.errors import BadArgument
 from restore.solvers.consistency import project
 
-# Methods for operators without an SVD.
-WITHOUT_SVD = ("diffpir", "sr3", "one-step")
-
 
 def ddrm(
     denoise: Denoise,
