@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
-from operators import ValidConvolution
+from operators import SpectralOperator, ValidConvolution
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
@@ -21,12 +23,13 @@ def takes(operator: Operator) -> bool:
 def solve(run: Run) -> Tensor:
     """Sample pictures that explain the measurement, in the operator's spectral coordinates."""
     problem = run.problem
-    if isinstance(problem.operator, ValidConvolution):
-        return _with_unknown_border(run)
+    operator = problem.model_operator
+    if isinstance(operator, ValidConvolution):
+        return _with_unknown_border(run, operator)
 
     return ddrm(
         run.denoiser,
-        problem.model_operator,
+        cast(SpectralOperator, operator),  # as it looks for itself
         problem.model_measurement,
         run.noise_level,
         run.sigmas,
@@ -38,11 +41,11 @@ def solve(run: Run) -> Tensor:
     )
 
 
-def _with_unknown_border(run: Run) -> Tensor:
+def _with_unknown_border(run: Run, operator: ValidConvolution) -> Tensor:
     start = begun(run)
     return ddrm_unknown_border(
         run.denoiser,
-        run.problem.model_operator,
+        operator,
         run.problem.model_measurement,
         run.noise_level,
         run.sigmas,

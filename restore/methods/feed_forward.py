@@ -210,14 +210,15 @@ class FeedForward:
         return answer
 
     def _call(self, picture: Tensor, holes: Tensor | None) -> Tensor:
-        """One tile; spandrel mirrors it to the size that the network needs, and cuts the answer."""
+        """Answer one tile; spandrel mirrors it to a size that the network takes, and cuts."""
         # a copy of its own, in the usual order: an architecture may work in place
         inputs = [
             part.to(self.device, copy=True).contiguous()
             for part in (picture, holes)
             if part is not None
         ]
-        return self.network(*inputs)
+        answer: Tensor = self.network(*inputs)
+        return answer
 
     def _spans(self, height: int, width: int) -> tuple[Spans, Spans]:
         area = height * width if self._tiles_itself else self.tile**2
@@ -225,7 +226,7 @@ class FeedForward:
 
     @property
     def _tiles_itself(self) -> bool:
-        return self.network.tiling.name == "INTERNAL"
+        return bool(self.network.tiling.name == "INTERNAL")
 
     def _use_less(self, pictures: Tensor) -> None:
         """RestoreError where tiles are as small as can be."""

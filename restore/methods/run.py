@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.evidence import Evidence
+from restore.diffusion.protocol import PredictorLike
 from restore.diffusion.schedule import noise_levels
 from restore.diffusion.stepping import Callback, Generator
 from restore.errors import BadArgument
@@ -98,12 +99,18 @@ class Run:
     @cached_property
     def evidence(self) -> Evidence:
         """What the model's predictor is shown."""
-        return evidence_of(self.problem, self.denoiser.predictor.config.shown)
+        return evidence_of(self.problem, self._predictor.config.shown)
 
     @cached_property
     def predicted(self) -> Tensor:
         """The predictor's answer, [B, *input_shape of the operator] in [-1, 1]."""
-        return on_canvas(self.problem.operator, self.denoiser.predictor(self.evidence))
+        return on_canvas(self.problem.operator, self._predictor(self.evidence))
+
+    @property
+    def _predictor(self) -> PredictorLike:
+        predictor = self.denoiser.predictor
+        assert predictor is not None
+        return predictor
 
     @property
     def predicts(self) -> bool:

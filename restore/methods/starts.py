@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,7 +53,7 @@ def classical_estimate(problem: Problem) -> Tensor:
 
     holes = unknown.any(dim=-3).expand(len(measured), -1, -1)
     small = int(holes.sum(dim=(1, 2)).max()) <= BIHARMONIC_LIMIT and min(holes.shape[1:]) >= 8
-    method = "biharmonic" if small else "navier-stokes"
+    method: Literal["biharmonic", "navier-stokes"] = "biharmonic" if small else "navier-stokes"
     pictures = measured.permute(0, 2, 3, 1).cpu().numpy()
     pairs = zip(pictures, holes.cpu().numpy(), strict=True)
     filled = np.stack([inpaint(picture, hole, method) for picture, hole in pairs])

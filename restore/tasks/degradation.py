@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from restore.photo.pictures import Picture
 
 
+# Keeps the noise apart from the solvers' random numbers of the same seed.
 _STREAM = 0x64656772
-"""Of the noise, apart from the solvers' random numbers of the same seed."""
 
 
 class Degraded(NamedTuple):
-    """What `degrade` makes of a picture."""
+    """A degraded picture.
+
+    Attributes:
+        measurement: [B, *operator.output_shape], ``A x + noise`` for x in [0, 1]; neither clipped
+            nor rounded.
+        picture: the measurement as a picture of the kind that came in; where it is none, its
+            pseudo-inverse.
+    """
 
     measurement: Tensor
-    """[B, *operator.output_shape], ``A x + noise`` for x in [0, 1]; neither clipped nor rounded."""
     picture: Any
-    """The measurement as a picture of the kind that came in; where it is none, its pseudo-inverse.
-    """
 
 
 def degrade(
@@ -50,7 +54,7 @@ def degrade(
         operator: as text (see `operators.text`), or an operator for the picture's shape.
         noise: standard deviation of white Gaussian noise for pixels in [0, 1]. It is added to the
             measurement; where there are parts that are not linear, before the first of those.
-        seed: of the noise; a solver with the same seed draws other numbers.
+        seed: random seed for the noise; a solver with the same seed draws other numbers.
 
     Raises:
         BadArgument: an operator that cannot be read or does not fit the picture, an impossible
@@ -62,14 +66,14 @@ def degrade(
         raise BadArgument(f"`noise`={noise:g}: must be a standard deviation between 0 and 1")
 
     opened = open_picture(picture)
-    operator = operator_of(operator, opened.color)
+    built = operator_of(operator, opened.color)
     generator = torch.Generator().manual_seed(seed_of(seed, _STREAM))
 
     with torch.no_grad():
-        measurement = _measure(operator, opened.color, noise, generator)
+        measurement = _measure(built, opened.color, noise, generator)
         if not bool(torch.isfinite(measurement).all()):
             raise BadArgument("`operator`: its measurement of this picture is not finite")
-        shown = as_picture(measurement, operator)
+        shown = as_picture(measurement, built)
 
     alpha = opened.alpha
     if alpha is not None and alpha.shape[-2:] != shown.shape[-2:]:
@@ -83,29 +87,28 @@ def degrade(
 def operator_of(
     operator: str | Degradation | LinearOperator, color: Tensor
 ) -> LinearOperator | NonlinearChain:
-    """The operator for pictures of this shape [B, 3, H, W].
+    """Return the operator for pictures of this shape [B, 3, H, W].
 
     Raises:
         BadArgument: an operator that cannot be read or does not fit the picture.
         FileAccess: a file that it names cannot be read.
     """
-    shape = tuple(color.shape[1:])
+    channels, height, width = color.shape[1:]
+    shape = (channels, height, width)
     with of_option("operator"):
-        operator = operators.parse(operator) if isinstance(operator, str) else operator
-        operator = operator.operator(shape) if isinstance(operator, Degradation) else operator
+        parsed = operators.parse(operator) if isinstance(operator, str) else operator
+        built = parsed.operator(shape) if isinstance(parsed, Degradation) else parsed
 
-    if tuple(operator.input_shape) != shape:
+    if tuple(built.input_shape) != shape:
         raise BadArgument(
-            f"the operator takes pictures of {operator.input_shape} (C, H, W), not of {shape}"
+            f"the operator takes pictures of {built.input_shape} (C, H, W), not of {shape}"
         )
 
-    return operator
+    return built
 
 
 def as_picture(measurement: Tensor, operator: LinearOperator | NonlinearChain) -> Tensor:
-    """[B, 1 or 3, h, w]: the measurement itself if it is a picture, else the one that its
-    pseudo-inverse makes.
-    """
+    """Return the measurement if it is a picture, else its pseudo-inverse, [B, 1 or 3, h, w]."""
     row = operator.output_shape[1] == 1 < operator.input_shape[1]
     if measurement.shape[1] in (1, 3) and not row:
         return measurement
@@ -115,7 +118,10 @@ def as_picture(measurement: Tensor, operator: LinearOperator | NonlinearChain) -
 def _measure(
     operator: LinearOperator | NonlinearChain, x: Tensor, noise: float, generator: torch.Generator
 ) -> Tensor:
-    parts = list(operator.operators) if isinstance(operator, NonlinearChain) else [operator]
+    parts: list[Any] = [operator]
+    if isinstance(operator, NonlinearChain):
+        parts = list(operator.operators)
+
     before = next(
         (i for i, part in enumerate(parts) if isinstance(part, NonlinearOperator)), len(parts)
     )

@@ -28,11 +28,19 @@ def _matches(operator: Operator) -> bool:
     return isinstance(operator, Mask)
 
 
+def known_pixels(operator: Operator) -> Tensor:
+    """Return 1 where a mask lets a pixel through, else 0, [B or 1, 3, H, W]."""
+    from operators import Mask
+
+    assert isinstance(operator, Mask)
+    return operator.singular_values.reshape(-1, *operator.input_shape)
+
+
 def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
     """Show what is known; nothing where the channels of a pixel differ in that."""
     from restore.diffusion.denoiser import Condition
 
-    known = operator.singular_values.reshape(-1, *operator.input_shape)
+    known = known_pixels(operator)
     if not bool((known == known[:, :1]).all()):
         return None
 

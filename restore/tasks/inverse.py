@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators import LinearOperator, SpectralOperator, ValidConvolution
+from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import (
     Evidence,
     inverse_gain,
@@ -31,52 +32,62 @@ def has_evidence(problem: Problem) -> bool:
 
 
 def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
-    """What a predictor is shown of a problem, of the size that is seen of the result.
+    """Return what a predictor is shown of a problem, in the size of the visible result.
 
     Args:
         problem: of a kind that predictors know, see `has_evidence`.
         shown: see `restore.diffusion.predictor.PredictorConfig`.
+
+    Raises:
+        ValueError: a problem of another kind.
     """
+    condition = problem.condition
+    if condition is None:
+        raise ValueError(f"predictors know no problems of the kind {problem.kind.name}")
+
     sigma = shown_noise(problem.noise).reshape(-1, 1, 1, 1)
-    ratio = noise_ratio(sigma)
+    ratio = torch.as_tensor(noise_ratio(sigma))
     if problem.kind.is_blurred:
         picture, known = _deblurred(problem, ratio, shown)
     elif problem.kind.enlarges:
-        picture, known = _enlarged(problem, ratio, shown)
+        picture, known = _enlarged(problem, condition, ratio, shown)
     else:
-        picture = problem.condition.picture
-        known = problem.condition.known / (1 + ratio)
+        picture = condition.picture
+        known = condition.known / (1 + ratio)
 
     map_of_one = torch.ones_like(picture[:, :1])
 
     return Evidence(picture, known * map_of_one, sigma * map_of_one)
 
 
-def _enlarged(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-    """The low-resolution picture at full size, and the known fraction."""
+def _enlarged(
+    problem: Problem, condition: Condition, ratio: Tensor, shown: Shown
+) -> tuple[Tensor, Tensor]:
+    """Return the low-resolution picture at full size, and the known fraction."""
     operator = problem.model_operator
     y = problem.model_measurement
     if not isinstance(operator, SpectralOperator):
-        raise TypeError(f"down-sampling has an SVD, {type(operator).__name__} has none")
+        raise TypeError(f"downsampling has an SVD, {type(operator).__name__} has none")
 
     s = operator.singular_values
     known = known_fraction(s, ratio, int(np.prod(operator.input_shape)))
     if shown != "inverse":
-        return problem.condition.picture, known
+        return condition.picture, known
     if not bool(problem.noise.any()):
-        return operator.pseudo_inverse(
-            y
-        ), known  # by narrow bands, where rounding counts for nothing
+        # by narrow bands, where rounding counts for nothing
+        return operator.pseudo_inverse(y), known
 
     return operator.V(inverse_gain(s, ratio) * operator.Ut(y)), known
 
 
 def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-    """The deconvolved picture, and the known fraction; whatever the boundary, as though it were
-    unknown.
+    """Return the deconvolved picture, and the known fraction.
+
+    Whatever the boundary, it is treated as unknown.
     """
     operator = problem.model_operator
     y = problem.model_measurement
+    assert isinstance(operator, LinearOperator)
     kernel = (
         operator.kernel
         if isinstance(operator, ValidConvolution)
@@ -88,8 +99,7 @@ def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, T
 
 
 def impulse_response(operator: LinearOperator, count: int = 1) -> NDArray[np.float64]:
-    """The kernels [count, h, w] of a convolution, with odd sides, read off what it makes of one
-    bright pixel.
+    """Read the kernels [count, h, w] of a convolution, with odd sides, off one bright pixel.
 
     Args:
         count: of the pictures that the operator takes, each of which may have a kernel of its own.

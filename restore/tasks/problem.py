@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ class Problem:
         if not isinstance(operator, LinearOperator):
             return 2 * y - 1
 
-        return 2 * y - cast(Tensor, operator.A(y.new_ones(len(y), *operator.input_shape)))
+        return 2 * y - operator.A(y.new_ones(len(y), *operator.input_shape))
 
 
 def noise_levels(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Tensor:

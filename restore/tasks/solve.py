@@ -11,7 +11,7 @@ from restore.errors import BadArgument, of_option
 from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED
 from restore.tasks.denoise import NOISY
-from restore.tasks.inpaint import FILLING
+from restore.tasks.inpaint import FILLING, known_pixels
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, Option, parse_noise, parse_size
 from restore.tasks.sr import ENLARGING
@@ -151,11 +151,11 @@ class Solving(Task):
         with of_option("operator"):
             operator = _parsed(self.operator)
             if _is_written(operator):
-                shape = operator.input_shape((operator.measured_channels, *size))
+                _, height, width = operator.input_shape((operator.measured_channels, *size))
             else:
-                shape = operator.input_shape
+                _, height, width = operator.input_shape
 
-        return shape[1], shape[2]
+        return height, width
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that the operator made ``image`` [B, *operator.output_shape]: ``A x + noise``.
@@ -173,7 +173,8 @@ class Solving(Task):
             wanted = _parsed(self.operator)
 
         measurement = _measured_channels(image, wanted)
-        operator = _moved(self._operator(wanted, tuple(measurement.shape[1:])), device)
+        channels, height, width = measurement.shape[1:]
+        operator = _moved(self._operator(wanted, (channels, height, width)), device)
         kind = resembled_kind(operator)
         measurement = measurement.to(device)
         noise = _likely_noise(operator, kind) if self.noise is None else self.noise
@@ -187,7 +188,7 @@ class Solving(Task):
         keep = None
         original = None
         if kind.fills_holes:
-            known = operator.singular_values.reshape(-1, *operator.input_shape)
+            known = known_pixels(operator)
             measurement = measurement * known
             keep = known * (level == 0).reshape(-1, 1, 1, 1)
             original = measurement
@@ -204,7 +205,7 @@ class Solving(Task):
             str(wanted) if _is_written(wanted) else "",
         )
 
-    def _operator(self, operator: Degradation | Operator, shape: tuple[int, ...]) -> Operator:
+    def _operator(self, operator: Degradation | Operator, shape: tuple[int, int, int]) -> Operator:
         """Return the operator whose measurements have a shape.
 
         Raises:
@@ -213,7 +214,7 @@ class Solving(Task):
         import operators
         from restore.tasks.problem import check_pixels
 
-        if _is_written(operator):
+        if isinstance(operator, operators.Degradation):
             with of_option("operator"):
                 size = self.size
                 picture = operator.input_shape(shape) if size is None else (3, size[1], size[0])
@@ -296,15 +297,18 @@ def _moved(operator: Operator, device: torch.device | str) -> Operator:
 
 def _likely_noise(operator: Operator, kind: Kind) -> Noise:
     """Return the noise of a measurement in 8 bits if nobody added any."""
+    from operators import SpectralOperator
     from restore.tasks.problem import QUANTISATION_NOISE
 
     if kind.rounding_is_noise:
         return "auto"
     if _is_nonlinear(operator):
         return 0.0
+    if not isinstance(operator, SpectralOperator):
+        return QUANTISATION_NOISE
 
-    s = operator.singular_values if operator.has_svd else None
-    return 0.0 if s is not None and bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
+    s = operator.singular_values
+    return 0.0 if bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
 
 
 def _as_text(shape: tuple[int, ...]) -> str:
