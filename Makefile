@@ -4,20 +4,26 @@ VENV   ?= .venv
 IN     ?= examples/parrots.png
 OUT    ?= demo-output
 
-.PHONY: demo test coverage lint clean
+.PHONY: demo test coverage lint wheel clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 coverage: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --cov --cov-report=term:skip-covered
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# What is in build/ of an earlier one would go into the wheel.
+wheel: $(VENV)/installed
+	rm -rf build dist
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(VENV)/bin/python tools/smoke.py --borrow dist/*.whl
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("restore needs Python 3.11 or newer; try: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -32,4 +38,4 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(OUT) build dist
