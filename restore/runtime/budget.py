@@ -1,6 +1,4 @@
-"""What a device's memory allows: how large the network's tiles are, and where the picture itself
-lies.
-"""
+"""Limits set by a device's memory: the size of the network's tiles, and where a picture lies."""
 
 from __future__ import annotations
 
@@ -15,22 +13,24 @@ from restore.diffusion.denoiser import Denoiser
 from restore.errors import BadArgument
 from restore.runtime.devices import HOST, free_memory, likes_batches, used_memory
 
-SMALLEST_TILE, LARGEST_TILE = 128, 2048
-"""Sides in pixels. Below, most of a tile is overlap; above, nothing is gained."""
+# Sides of tiles in pixels. Below, most of a tile is overlap; above, nothing is gained.
+SMALLEST_TILE = 128
+LARGEST_TILE = 2048
 
+# Pixels of all tiles or pictures in one call of the network, which keep a GPU busy.
 BATCH_PIXELS = 2048**2
-"""Of all tiles, or pictures, in one call of the network: a GPU has enough to do with so many."""
 
+# Fraction of the free memory that is used; the rest is for other programs, and for fragmentation.
 SHARE = 0.8
-"""Of the free memory: the rest is for what others take meanwhile, and for fragments."""
 
+# Memory of a solver for each pixel of the result (measured in docs/large-pictures.md).
 SOLVER_BYTES = 256
-"""Of a solver for each pixel of the result (docs/large-pictures.md has the measurements)."""
 
+# Peak memory of a call of the network over the tensors that its layout needs: convolutions copy
+# them into other memory formats (measured in docs/large-pictures.md).
 WORKSPACE = 1.5
-"""What a call of the network takes at its peak over the tensors that its layout needs: convolutions
-copy them into orders that suit them (docs/large-pictures.md has the measurements)."""
 
+# Factors of the units of a memory size.
 _UNITS = {
     "": 1,
     "k": 10**3,
@@ -49,13 +49,13 @@ class Budget:
     """The memory of a device for a picture and the network's passes over it.
 
     A picture lies on the device if what a solver needs for it, `SOLVER_BYTES` for each pixel, is at
-    most half of the memory; else it stays on the host, and tiles travel. The network's calls get
-    what a picture on the device leaves, and a quarter of the memory at least.
+    most half of the memory; else it stays on the host, and tiles are copied. The network's calls
+    get what a picture on the device leaves, and at least a quarter of the memory.
 
     Attributes:
-        memory: bytes.
-        per_pixel: bytes that a call of the network takes for each pixel, see `network_bytes`.
-        batches: whether several tiles or pictures go through the network at once.
+        memory: Bytes.
+        per_pixel: Bytes that a call of the network takes for each pixel, see `network_bytes`.
+        batches: True if several tiles or pictures go through the network at once.
     """
 
     memory: int
@@ -64,14 +64,13 @@ class Budget:
 
     @classmethod
     def of(cls, denoise: Denoiser, limit: str | None = None) -> Budget:
-        """What is free on the network's device now, or what ``limit`` leaves of it.
+        """Memory that is free on the network's device now, or what `limit` leaves of it.
 
         Args:
-            limit: of all that the program takes on the device, as for `parse_memory`.
+            limit: Limit of all that the program takes on the device, as for `parse_memory`.
 
         Raises:
-            BadArgument: a limit that cannot be read, or that is below what the program takes
-                already.
+            BadArgument: The limit cannot be read, or the program takes more already.
         """
         device = denoise.device
         memory = int(SHARE * free_memory(device))
@@ -89,38 +88,33 @@ class Budget:
         return cls(memory, per_pixel, likes_batches(device))
 
     def place(self, pixels: int, device: torch.device) -> torch.device:
-        """Where a picture of so many pixels lies during its restoration: on the device, or on the
-        host.
-        """
+        """Device on which a picture of so many pixels lies during its restoration, or the host."""
         return device if SOLVER_BYTES * pixels <= self.memory // 2 else HOST
 
     def is_filled(self, pixels: int) -> bool:
-        """Whether a picture of so many pixels takes so much of the memory that none may be
-        wasted.
-        """
+        """Return True if a picture of so many pixels leaves no memory to waste."""
         return SOLVER_BYTES * pixels > self.memory // 4
 
     def tile(self, pixels: int) -> int:
-        """Side of the tiles beside a picture of so many pixels on the device."""
+        """Side of the tiles beside a picture of so many pixels on the device, in pixels."""
         side = int((self._left(pixels) / self.per_pixel) ** 0.5)
         return min(max(side, SMALLEST_TILE), LARGEST_TILE)
 
     def at_once(self, tile: int, pixels: int) -> int:
-        """How many pixels go through the network at once: one tile of that side, or as many as a
-        batch may have.
-        """
+        """Number of pixels in one call of the network: one tile of that side, or a batch."""
         if not self.batches:
             return tile**2
         return max(tile**2, min(BATCH_PIXELS, int(self._left(pixels) / self.per_pixel)))
 
     def pictures(self, pixels: int, wanted: int | None = None) -> int:
-        """How many pictures of so many pixels are restored together.
+        """Number of pictures of so many pixels that are restored together.
 
-        They share the memory that each would have alone: together they lie where it would lie, and
+        They share the memory that one would have alone: together they lie where it would lie, and
         go through the network whole if it would.
 
         Args:
-            wanted: at most so many; None is what the device likes.
+            pixels: Pixels of each picture.
+            wanted: Largest number; None chooses one that suits the device.
         """
         if wanted is None:
             wanted = BATCH_PIXELS // pixels if self.batches else 1
@@ -132,12 +126,12 @@ class Budget:
 
 
 def network_bytes(config: BackboneConfig, dtype: torch.dtype) -> float:
-    """Memory that a call of the network takes for each pixel of its input, in bytes, weights aside.
+    """Memory of a call of the network for each pixel of its input, in bytes, without the weights.
 
-    The peak is at full resolution on the way up, where what comes from below is joined to the first
-    level's features: the joined features, their copy in ``dtype`` and two in float32, in which a
-    norm computes, beside the features of every level that wait for the way up. The lean layout adds
-    instead of joining, and only one set a level waits.
+    The peak is at full resolution in the decoder, where features from below are concatenated to
+    those of the first level: the concatenated features, their copy in `dtype` and two in float32,
+    in which a norm computes, beside the skip connections of every level. The lean layout adds
+    instead of concatenating, and has one skip connection a level.
     """
     widths = config.widths
     element = dtype.itemsize
@@ -152,12 +146,11 @@ def network_bytes(config: BackboneConfig, dtype: torch.dtype) -> float:
 
 
 def derivative_bytes(denoise: Denoiser) -> float:
-    """Memory of a call that is differentiated by its picture, in bytes for each pixel, weights
-    aside.
+    """Memory of a call and its gradient by the picture, in bytes for each pixel, without weights.
 
     What autograd keeps of the layers is counted on a small picture, or one of the only size that
-    the network knows; the way back then takes about what a call takes. Of the default model in
-    float32 that is 3.0 kB; 2.7 were measured at 1024×1024, 3.9 at 512×512.
+    the network knows; the backward pass then takes about what a call takes. For the default model
+    in float32 that is 3.0 kB; 2.7 were measured at 1024×1024, 3.9 at 512×512.
     """
     network = denoise.network
     side = denoise.config.size or 64
@@ -172,19 +165,11 @@ def derivative_bytes(denoise: Denoiser) -> float:
             kept[place] = tensor  # held, so that no other takes its place
         return tensor
 
-    x = torch.zeros(
-        1,
-        denoise.config.backbone.image_channels,
-        side,
-        side,
-        device=denoise.device,
-        requires_grad=True,
-    )
+    shape = (1, denoise.config.backbone.image_channels, side, side)
+    x = torch.zeros(shape, device=denoise.device, requires_grad=True)
+    counted = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
 
-    with (
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-    ):
+    with torch.enable_grad(), counted:
         denoise(x, 1.0)
 
     layers = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / side**2
@@ -193,11 +178,13 @@ def derivative_bytes(denoise: Denoiser) -> float:
 
 
 def parse_memory(text: str) -> int:
-    """``4GB``, ``500M``, ``1.5GiB`` in bytes: K, M, G, T are powers of 1000, Ki, Mi, Gi, Ti powers
-    of 1024.
+    """Parse a memory size like `4GB`, `500M` or `1.5GiB`.
+
+    Returns:
+        Bytes; K, M, G and T are powers of 1000, Ki, Mi, Gi and Ti powers of 1024.
 
     Raises:
-        BadArgument: anything else.
+        BadArgument: The text is no such size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if match is None or match[2] not in _UNITS or not float(match[1]):
@@ -208,10 +195,14 @@ def parse_memory(text: str) -> int:
 
 
 def check_sizes(tile: int | None, memory: str | None) -> None:
-    """Look at what can be judged before anything is loaded.
+    """Check the sizes that a user gives before anything is loaded.
+
+    Args:
+        tile: Side of the tiles in pixels.
+        memory: As for `parse_memory`.
 
     Raises:
-        BadArgument: a tile that is too small to be of use, or a memory that cannot be read.
+        BadArgument: The tile is too small to be of use, or the memory cannot be read.
     """
     if tile is not None and tile < SMALLEST_TILE:
         raise BadArgument(f"`tile`={tile}: must be at least {SMALLEST_TILE} pixels")

@@ -1,11 +1,11 @@
-"""The one place that knows devices and the number formats they are good at."""
+"""Devices: choosing one, its number format, its memory and its queues of work."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -13,14 +13,16 @@ from torch import nn
 from restore.errors import BadArgument, Unavailable
 from restore.runtime.host_memory import available_memory, resident_memory
 
+# Device on which files are read and written, and of pictures that are too large for another one.
 HOST = torch.device("cpu")
-"""Where files are read and written, and where pictures stay that are too large for a device."""
 
 T = TypeVar("T")
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's <malloc.h>."""
+# From glibc's <malloc.h>.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 
+# Parts of the messages of errors that mean that memory ran out.
 _OUT_OF_MEMORY = (
     "out of memory",  # CUDA, MPS
     "not enough memory",  # PyTorch on a CPU
@@ -30,15 +32,14 @@ _OUT_OF_MEMORY = (
     "ALLOC_FAILED",  # cuBLAS, cuDNN, cuFFT
     "could not create a memory object",  # oneDNN
 )
-"""What the errors say that mean that memory ran out."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+    """The device of that name; `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        BadArgument: not a device name.
-        Unavailable: the machine has no such device.
+        BadArgument: It is not the name of a device.
+        Unavailable: The machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if _has_cuda() else "mps" if _has_mps() else "cpu")
@@ -67,20 +68,17 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def network_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster than float32, else float32."""
+    """bfloat16 if the device multiplies it faster than float32, else float32."""
     if device.type == "cuda":
-        return (
-            torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float32
-        )
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     if device.type == "cpu":
         return torch.bfloat16 if _cpu_has_bf16_units() else torch.float32
     return torch.float32
 
 
 def why_device(name: str, device: torch.device) -> str:
-    """In words, why `choose_device` takes ``device`` for ``name``."""
+    """Reason in words why `choose_device` takes `device` for `name`."""
     if name != "auto":
         return "asked for"
     if device.type == "cuda":
@@ -88,50 +86,45 @@ def why_device(name: str, device: torch.device) -> str:
     if device.type == "mps":
         return "no CUDA device here; auto takes the Apple GPU next"
 
-    build = (
-        ""
-        if torch.version.cuda or torch.version.hip
-        else ", and this PyTorch is built without CUDA"
-    )
+    has_gpu_build = torch.version.cuda or torch.version.hip
+    build = "" if has_gpu_build else ", and this PyTorch is built without CUDA"
 
     return f"no CUDA device and no Apple GPU here{build}"
 
 
 def why_dtype(device: torch.device) -> str:
-    """In words, why `network_dtype` is what it is."""
+    """Reason in words for `network_dtype`."""
     if network_dtype(device) == torch.bfloat16:
         return "the device multiplies it faster than float32"
-    return (
-        "bfloat16 is not used on Apple GPUs"
-        if device.type == "mps"
-        else "the device has no units for bfloat16"
-    )
+    if device.type == "mps":
+        return "bfloat16 is not used on Apple GPUs"
+    return "the device has no units for bfloat16"
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory of large tensors for the next ones, where it is glibc.
+    """Let glibc keep the memory of large tensors for the next ones.
 
-    It would hand them back to the system and take them zeroed again in every operation: on a CPU
-    that costs a fifth to a third of the network's time at 1024×1024 (benchmarks/overhead.py
-    --allocator). A process then keeps what it once took, up to a fifth more than without. It
-    concerns the whole process, so it is for programs, not for the library.
+    By default it returns them to the system and takes them zeroed again in every operation: on a
+    CPU that costs a fifth to a third of the network's time at 1024×1024 (benchmarks/overhead.py
+    --allocator). A process then keeps what it once took, up to a fifth more than without. The
+    setting holds for the whole process, so it is for programs, not for the library.
     """
     _set_allocator(mmap_threshold=1 << 30, trim_threshold=2**31 - 1)
 
 
 def hand_back_freed_memory() -> None:
-    """Undo `keep_freed_memory`: where a picture fills the memory, what is kept in pieces would not
-    suffice for it.
+    """Undo `keep_freed_memory`, for pictures that fill the memory: what is kept is fragmented.
 
-    Inpainting 3 megapixels took 237 bytes for each pixel so, and 313 with memory kept.
+    Inpainting 3 megapixels took 237 bytes for each pixel this way, and 313 with memory kept.
     """
     _set_allocator(mmap_threshold=1 << 22, trim_threshold=1 << 22)
     _trim_heap()
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process may still take on the device; on the CPU see
-    `restore.runtime.host_memory`.
+    """Bytes that this process may still take on the device.
+
+    For the CPU see `restore.runtime.host_memory`.
     """
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
@@ -142,7 +135,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def used_memory(device: torch.device) -> int:
-    """Bytes that this process has on the device: tensors on a GPU, everything on the CPU."""
+    """Bytes that this process has on the device: of tensors on a GPU, of everything on the CPU."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
@@ -151,7 +144,7 @@ def used_memory(device: torch.device) -> int:
 
 
 def release_memory(device: torch.device) -> None:
-    """Hand back to the system what was freed and is kept for later."""
+    """Return freed memory that is kept for later to the system."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -162,26 +155,24 @@ def release_memory(device: torch.device) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of a device, or of the host, ran out."""
+    """Return True if an error means that the memory of a device, or of the host, ran out."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def copies_from_pinned_memory(device: torch.device) -> bool:
-    """Whether the device takes pictures from page-locked memory while it computes."""
+    """Return True if the device copies from page-locked memory while it computes."""
     return device.type == "cuda"
 
 
 def works_beside(device: torch.device) -> bool:
-    """Whether the device does several things at a time, so that data is made on it beside the
-    training steps.
-    """
+    """Return True if the device runs several queues, so that it makes data beside training."""
     return device.type == "cuda"
 
 
 class SideStream:
-    """A second queue of work for a device that `works_beside`; elsewhere the work is simply done.
+    """A second queue of work on a device that `works_beside`; elsewhere work is done at once.
 
     It sees all that was queued before it was made.
     """
@@ -193,8 +184,10 @@ class SideStream:
             self._stream.wait_stream(torch.cuda.current_stream(device))
 
     def run(self, make: Callable[[], T]) -> tuple[T, torch.cuda.Event | None]:
-        """Queue what ``make`` does, from any thread; returns its result and the event that says
-        that it is there.
+        """Queue what `make` does, from any thread.
+
+        Returns:
+            Its result, and the event that is recorded when it is ready; None without a queue.
         """
         if self._stream is None:
             return make(), None
@@ -202,9 +195,7 @@ class SideStream:
             return make(), self._stream.record_event()
 
     def take(self, tensors: Iterable[torch.Tensor], event: torch.cuda.Event | None) -> None:
-        """Let the present queue wait for what `run` made, and keep its memory until that queue is
-        done with it.
-        """
+        """Let the current queue wait for what `run` made, and keep its memory for that queue."""
         if event is None or self._stream is None:
             return
         current = torch.cuda.current_stream(self._stream.device)
@@ -214,46 +205,48 @@ class SideStream:
 
 
 def collective_backend(device: torch.device) -> str:
-    """What processes with such devices talk through, for `torch.distributed`."""
+    """Backend of `torch.distributed` for processes with such devices."""
     return "nccl" if device.type == "cuda" else "gloo"
 
 
 def compiled(network: nn.Module, device: torch.device, *, alone: bool = True) -> nn.Module:
-    """The network through `torch.compile`; on CUDA its kernels are launched together, as a graph.
+    """Compile a network by `torch.compile`; on CUDA its kernels are launched as a graph.
 
     A small network's kernels take less time than launching them one by one: see docs/training.md.
-    Processes that are not ``alone`` exchange gradients in between, and launch theirs one by one.
+
+    Args:
+        alone: False for one of several processes: they exchange gradients in between, and launch
+            their kernels one by one.
     """
     graph = device.type == "cuda" and alone
-    return torch.compile(network, dynamic=False, mode="reduce-overhead" if graph else "default")
+    mode = "reduce-overhead" if graph else "default"
+    return cast(nn.Module, torch.compile(network, dynamic=False, mode=mode))
 
 
 def likes_batches(device: torch.device) -> bool:
-    """Whether the device takes several tiles or pictures in less time than one after the other, as
-    GPUs do.
-    """
+    """Return True if the device takes several pictures at once in less time than one by one."""
     return device.type in ("cuda", "mps")
 
 
 def device_name(device: torch.device) -> str:
-    """For reports: the model of a GPU where CUDA tells, else the device."""
+    """Name for reports: the model of a CUDA GPU, else the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def begin_peak_memory(device: torch.device) -> bool:
-    """Forget the peak of allocated memory; whether the device keeps one."""
+    """Forget the peak of allocated memory; returns True if the device keeps one."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     return device.type == "cuda"
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes, weights included, since `begin_peak_memory` said that there is a peak."""
+    """Peak of allocated bytes, with weights, since `begin_peak_memory` returned True."""
     return torch.cuda.max_memory_allocated(device)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was given, for timing."""
+    """Wait until the device has done all its work, for timing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -261,8 +254,11 @@ def synchronize(device: torch.device) -> None:
 
 
 def _set_allocator(mmap_threshold: int, trim_threshold: int) -> None:
-    """Of glibc: blocks of memory above the one go back to the system at once, others when so much
-    is free.
+    """Set in bytes when glibc returns memory to the system.
+
+    Args:
+        mmap_threshold: Blocks from this size on are returned at once.
+        trim_threshold: Others are returned when so much is free.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -273,7 +269,7 @@ def _set_allocator(mmap_threshold: int, trim_threshold: int) -> None:
 
 
 def _trim_heap() -> None:
-    """glibc's malloc_trim, where there is one."""
+    """Call glibc's malloc_trim, if there is one."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):

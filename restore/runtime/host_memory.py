@@ -1,4 +1,4 @@
-"""How much of the machine's memory this process may still take, and how much it has."""
+"""Memory of the host that this process may still take, and that it has."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Bytes that are assumed if a system tells nothing at all.
 UNKNOWN = 2 << 30
-"""Bytes that are assumed where a system tells nothing at all."""
 
 _ROOT = Path("/")
 _STATUS = "proc/self/status"
 
 
 def available_memory(root: Path = _ROOT) -> int:
-    """Bytes that this process may still take: the smallest of all that limits it.
+    """Bytes that this process may still take: the least of what its limits leave.
 
-    That is what the system has left (``MemAvailable``), what the memory control groups of this
-    process have left on each level (versions 1 and 2; the page cache that they could drop counts as
-    free), and what is left of ``RLIMIT_AS`` (``ulimit -v``) and ``RLIMIT_DATA`` (``ulimit -d``).
-    Where a system tells none of these, half of its memory.
+    These are what the system has left (`MemAvailable`), what the memory control groups of this
+    process have left on each level (versions 1 and 2; page cache that they could drop counts as
+    free), and what is left of `RLIMIT_AS` (`ulimit -v`) and `RLIMIT_DATA` (`ulimit -d`). If a
+    system tells none of these, it is half of its memory.
 
     Args:
-        root: of the file system that has /proc and /sys.
+        root: Root of the file system that has /proc and /sys.
     """
     found = [*_of_system(root), *_of_control_groups(root), *_of_limits(root)]
     return max(0, min(found)) if found else _physical_memory() // 2
 
 
 def resident_memory(root: Path = _ROOT) -> int:
-    """Bytes of memory that this process has; its peak so far where a system does not tell the
-    present.
-    """
+    """Bytes of memory that this process has; its peak so far if a system tells only that."""
     present = _kilobytes(root / _STATUS, "VmRSS")
     if present is not None:
         return present
@@ -53,8 +51,9 @@ def _of_system(root: Path) -> Iterator[int]:
 
 
 def _of_control_groups(root: Path) -> Iterator[int]:
-    """See cgroups(7): one line ``number:controllers:path`` for each hierarchy, without controllers
-    in version 2.
+    """Bytes left by the memory control groups, see cgroups(7).
+
+    A line is `number:controllers:path` for each hierarchy, without controllers in version 2.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -80,9 +79,7 @@ def _of_control_groups(root: Path) -> Iterator[int]:
 
 
 def _of_level(level: Path, limit: str, usage: str, droppable: str) -> Iterator[int]:
-    """What one control group has left; nothing where it has no limit, or lies outside of what is
-    mounted here.
-    """
+    """Bytes left by one control group; none if it has no limit, or is not mounted here."""
     try:
         most = (level / limit).read_text().strip()
         used = int((level / usage).read_text())
@@ -110,7 +107,7 @@ def _of_limits(root: Path) -> Iterator[int]:
 
 
 def _kilobytes(path: Path, name: str) -> int | None:
-    """Bytes of a line ``name:  123 kB``."""
+    """Bytes in a line `name:  123 kB`."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

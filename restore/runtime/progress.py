@@ -1,4 +1,4 @@
-"""How far a run has come, on stderr."""
+"""Progress of a run, on stderr."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from rich.text import Text
 
 from restore.solvers import Step
 
-_NAME_WIDTH, _BAR_WIDTH = 24, 14
-"""So that a line fits into 80 columns."""
+# Columns, so that a line fits into 80.
+_NAME_WIDTH = 24
+_BAR_WIDTH = 14
 
 
 class Progress:
-    """The steps of a picture and, for several pictures, the pictures: each with its rate and the
-    time left.
+    """Steps of a picture and, for several, pictures, each with its rate and the time left.
 
-    On a terminal they are bars. A log gets a line now and then instead, besides the lines that are
-    said.
+    On a terminal they are bars. A log gets a line now and then instead, besides those of `say`.
 
     Args:
-        pictures: how many there are.
-        samples: how many times the steps of a picture are walked.
-        quiet: show nothing.
-        every: seconds between two lines in a log.
-        clock: tells the time in seconds.
+        pictures: Number of pictures.
+        samples: Number of times that the steps of a picture are taken.
+        quiet: Show nothing.
+        every: Seconds between two lines in a log.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -57,9 +56,8 @@ class Progress:
         self.clock = clock
         terminal = sys.stderr.isatty()
         short = Column(max_width=_NAME_WIDTH, no_wrap=True, overflow="ellipsis")
-        name = TextColumn(
-            "{task.description}", markup=False, table_column=short
-        )  # file names may look like markup
+        # Without markup, since file names may look like it.
+        name = TextColumn("{task.description}", markup=False, table_column=short)
         columns = (
             name,
             BarColumn(_BAR_WIDTH),
@@ -94,7 +92,7 @@ class Progress:
         self.bars.stop()
 
     def picture(self, name: str, count: int = 1) -> None:
-        """A picture begins, or so many together; those before are done."""
+        """Begin a picture, or so many together; those before are done."""
         self._picture_done()
         self.begun = count
         shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
@@ -102,18 +100,18 @@ class Progress:
         self._line()
 
     def drop(self) -> None:
-        """What began is not done: it begins again."""
+        """Drop what has begun, which is going to begin again."""
         self.begun = 0
 
     def step(self, step: Step) -> None:
-        """The network was called: a solver's callback."""
+        """Count a call of the network; the callback of a solver."""
         if self.bars.tasks[self.part].finished:  # the next part of pictures that began together
             self.bars.reset(self.part, total=None)
         self._advance(self.part, total=step.steps * self.samples)
         self._line()
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         if not self.quiet:
             self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -121,11 +119,11 @@ class Progress:
         if self.begun and self.whole is not None:
             self._advance(self.whole, self.begun)
 
-    def _advance(self, bar: TaskID, count: int = 1, **changes: int) -> None:
-        self.bars.update(bar, advance=count, at=self.bars.tasks[bar].elapsed, **changes)
+    def _advance(self, bar: TaskID, count: int = 1, total: int | None = None) -> None:
+        self.bars.update(bar, advance=count, total=total, at=self.bars.tasks[bar].elapsed)
 
     def _line(self) -> None:
-        """For a log, if it is time for one."""
+        """Write a line to a log, if it is time for one."""
         if self.clock() < self.next_line:
             return
 
@@ -137,24 +135,25 @@ class Progress:
 
 
 class _PaceColumn(ProgressColumn):
-    """`pace` beside a bar."""
+    """The column of `pace` beside a bar."""
 
     def render(self, task: Task) -> Text:
         return Text(pace(task))
 
 
 def _count(task: Task) -> str:
-    """``3 of 20, 1.5 steps/s, 0:11 left``."""
+    """Text like `3 of 20, 1.5 steps/s, 0:11 left`."""
     return ", ".join(
         text for text in (f"{task.completed:.0f} of {task.total:.0f}", pace(task)) if text
     )
 
 
 def pace(task: Task) -> str:
-    """``1.5 steps/s, 0:11 left``, by the mean since the task began; empty before the first is done.
+    """Text like `1.5 steps/s, 0:11 left`, by the mean rate so far; empty before the first is done.
 
-    The field ``at`` of the task is the time from its beginning to the last one done, ``unit`` what
-    is counted.
+    Args:
+        task: Its field `at` is the time in seconds from its beginning to the last one done, its
+            field `unit` the name of what is counted.
     """
     unit = task.fields["unit"]
     at = task.fields["at"]
@@ -173,7 +172,7 @@ def _number(value: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """``0:11``, or with hours ``2:00:11``."""
+    """Text like `0:11`, or with hours `2:00:11`."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
