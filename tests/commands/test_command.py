@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,8 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 from scipy.ndimage import gaussian_filter
 from support.pictures import FIXTURES, files, piece, pixels_16bit
-
-import cli
+from support.processes import run_process
 
 NEEDED = {
     "sr": ["--scale", "2"],
@@ -84,14 +81,6 @@ def write_mask(path: Path, size: tuple[int, int]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(white).save(path)
     return path
-
-
-def run_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
-    words = [sys.executable, "-m", "cli", *map(str, arguments)]
-    return subprocess.run(
-        words, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
-    )
 
 
 # --- every task, method and size

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from support.pictures import files, piece
-from test_command import run_process
+from support.processes import run_process
 
 import restore.jobs.picture
 from restore.jobs.picture import Shown
