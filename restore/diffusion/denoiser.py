@@ -158,7 +158,7 @@ class Denoiser(DenoiserLike):
         output = self.network(network_input, time, *self._labels(scaled))
         output = output[..., :height, :width].float()
         if not self.learned_variance:
-            return output, None
+            return output[:, :channels], None
 
         return output[:, :channels], (output[:, channels:] + 1) / 2
 
