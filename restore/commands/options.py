@@ -1,6 +1,4 @@
-"""The options that every task of the command has, in words that help, completion and files of
-options share.
-"""
+"""Options that all tasks share, and the words that shells complete for them."""
 
 from __future__ import annotations
 
@@ -19,19 +17,19 @@ from restore.tasks.sr import KERNELS
 
 __all__ = ["BLURS", "BOUNDARIES", "RESAMPLERS"]
 
-# What a shell completes is written down here, so that it need not wait for PyTorch.
+# Written down here so that completion need not wait for the import of PyTorch.
 METHODS = ("auto", "ddrm", "diffpir", "sr3", "one-step")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RESAMPLERS = KERNELS
 
 
 def words(known: tuple[str, ...]) -> Callable[[], list[str]]:
-    """For an option whose words a shell completes."""
+    """Return a completion callback for an option with known words."""
     return lambda: list(known)
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the options of a file for the defaults of the command."""
+    """Use the options of a file as defaults of the command."""
     if path is not None and not context.resilient_parsing:
         assert context.parent is not None
         values = read_options(path, str(context.info_name), _configurable(context.parent.command))
@@ -52,18 +50,19 @@ def allow_downloads(context: typer.Context, yes: bool) -> bool:
 Input = Annotated[
     Path,
     typer.Argument(
-        metavar="IN", help="A picture, a folder of pictures, a pattern in quotes, or - for stdin."
+        metavar="IN", help="A picture, a folder of pictures, a quoted pattern, or - for stdin."
     ),
 ]
 Output = Annotated[
     Path | None,
     typer.Argument(
         metavar="[OUT]",
-        help="Where to write: a file or folder, - for stdout. Default: IN-TASK beside IN.",
+        help="Output file or folder, or - for stdout. Default: IN-TASK beside IN.",
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="Random seed: the same seed, the same result.")
+    int,
+    typer.Option(min=0, max=2**63 - 1, help="Random seed; the same seed gives the same result."),
 ]
 DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
@@ -71,77 +70,80 @@ DebugOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="default, a name of restore models, hf:OWNER/REPO, or a file of weights.",
+        help="Model: default, a name from restore models, hf:OWNER/REPO or a checkpoint file.",
         autocompletion=model_names,
     ),
 ]
 YesOption = Annotated[
     bool,
     typer.Option(
-        "--yes/--no-yes", help="Download --model if it is not here.", callback=allow_downloads
+        "--yes/--no-yes",
+        help="Download a missing --model without asking.",
+        callback=allow_downloads,
     ),
 ]
 ClassOption = Annotated[
     int | None,
     typer.Option(
-        "--class", metavar="N", help="Of a class-conditional model: the class, counted from 0."
+        "--class", metavar="N", help="Class label for a class-conditional model, counted from 0."
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
 ]
 
 
 @dataclass(frozen=True)
 class Common:
-    """Options that every task has."""
+    """Options that all tasks share."""
 
     method: Annotated[
         str,
         typer.Option(
             help=(
-                "auto, ddrm, diffpir, sr3, one-step, or spandrel:FILE. auto is what measured best."
+                "Method: auto (the best for the task), ddrm, diffpir, sr3, one-step or spandrel:FILE."
             ),
             autocompletion=words(METHODS),
         ),
     ] = "auto"
     steps: Annotated[
-        int | None, typer.Option(help="Network calls for each sample. Default: the method's.")
+        int | None, typer.Option(help="Network calls per sample. Default: the method's.")
     ] = None
     eta: Annotated[
-        float | None, typer.Option(help="Fresh noise in each step, 0 to 1. Default: the method's.")
+        float | None,
+        typer.Option(help="Fraction of fresh noise in each step, 0 to 1. Default: the method's."),
     ] = None
     sampler: Annotated[
         str | None,
-        typer.Option(help="How sr3 walks, as in ddim, dpmpp-2m or heun. Default: its own."),
+        typer.Option(help="Sampler of sr3, such as ddim, dpmpp-2m or heun. Default: its own."),
     ] = None
     start: Annotated[
         str | None,
         typer.Option(
             metavar="PICTURE",
-            help="Begin with this picture, a folder's of the same names, or that of spandrel:FILE.",
+            help="Initial picture, a folder of pictures with the same names, or spandrel:FILE.",
         ),
     ] = None
     start_noise: Annotated[
         float | None,
-        typer.Option(help="To which the start is noised, for pixels in [0, 1]. Default: 0.2."),
+        typer.Option(help="Noise level added to --start, for pixels in [0, 1]. Default: 0.2."),
     ] = None
     levels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="Noise levels of sr3, as restore tune finds them. Default: its own.",
+            help="Noise levels of sr3, as found by restore tune. Default: its own.",
         ),
     ] = None
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="How far sr3 follows IN beyond what it has learnt: 1 not, 2 twice as far."
+            help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance."
         ),
     ] = None
     seed: SeedOption = 0
     samples: Annotated[
-        int, typer.Option(help="Posterior samples to draw; OUT is then their mean.")
+        int, typer.Option(help="Number of posterior samples; OUT is their mean.")
     ] = 1
     model: ModelOption = "default"
     yes: YesOption = False
@@ -150,121 +152,122 @@ class Common:
     tile: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels of the network's pieces of a large picture. Default: what fits."
+            help="Side of a tile of a large picture, in pixels. Default: what fits in memory."
         ),
     ] = None
     memory: Annotated[
         str | None,
-        typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free."),
+        typer.Option(
+            help="Memory to use on the device, such as 4GB. Default: most of what is free."
+        ),
     ] = None
     batch: Annotated[
         int | None,
-        typer.Option(
-            help="Pictures of a folder restored together, at most. Default: what suits; 1: none."
-        ),
+        typer.Option(help="Maximum number of pictures in a batch. Default: what suits the device."),
     ] = None
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where to write, instead of [OUT].", show_default=False
+            "--output", "-o", help="Output file or folder, instead of [OUT].", show_default=False
         ),
     ] = None
     format: Annotated[
         str | None,
         typer.Option(
-            help="Of OUT: png, jpeg, webp, tiff or bmp. Default: its suffix tells, or as IN.",
+            help="Output format: png, jpeg, webp, tiff or bmp. Default: by the suffix of OUT, or as IN.",
             autocompletion=words(("png", "jpeg", "webp", "tiff", "bmp")),
         ),
     ] = None
     quality: Annotated[
         int | None,
-        typer.Option(
-            help="Of JPEG and WebP outputs, 1 to 100. Default: that of IN, if it is good."
-        ),
+        typer.Option(help="JPEG or WebP quality, 1 to 100. Default: that of IN, if it is high."),
     ] = None
     depth: Annotated[
         int | None,
-        typer.Option(help="Bits a channel: 8, 16 (PNG, TIFF) or 32 (TIFF). Default: as IN."),
+        typer.Option(help="Bits per channel: 8, 16 (PNG, TIFF) or 32 (TIFF). Default: as IN."),
     ] = None
     compare: Annotated[
         bool,
         typer.Option(
             "--compare/--no-compare",
-            help="Also write before and after side by side, OUT.compare.png.",
+            help="Also write before and after side by side, to OUT.compare.png.",
         ),
     ] = False
     report: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT.html", help="A page with before and after, what changed, settings."
+            metavar="OUT.html",
+            help="Write an HTML report: before and after, differences, settings.",
         ),
     ] = None
     overwrite: Annotated[
-        bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
+        bool, typer.Option("--overwrite/--no-overwrite", help="Overwrite existing files.")
     ] = False
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume/--no-resume", help="In a folder, leave out what is done; or refuse to start."
+            "--resume/--no-resume",
+            help="In a folder, skip finished pictures; otherwise refuse to start.",
         ),
     ] = True
     pages: Annotated[
         bool,
         typer.Option(
             "--pages/--no-pages",
-            help="Each page of a TIFF and frame of an animation, to OUT.pageN.",
+            help="Restore each page of a TIFF or frame of an animation, to OUT.pageN.",
         ),
     ] = False
     files_from: Annotated[
         Path | None,
         typer.Option(
             metavar="LIST",
-            help="Only these files of the folder IN, a name a line or NUL-ended; - is stdin.",
+            help="Only these files of folder IN, one name per line or NUL-terminated; - is stdin.",
         ),
     ] = None
     shard: Annotated[
         str | None,
-        typer.Option(metavar="i/N", help="Only this run's share of the folder, of N runs at once."),
+        typer.Option(metavar="i/N", help="Only part i of N of the folder, for N runs at once."),
     ] = None
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run/--no-dry-run", help="Say what would be restored, and do nothing."),
+        typer.Option(
+            "--dry-run/--no-dry-run", help="Show what would be restored, without doing it."
+        ),
     ] = False
     engine: Annotated[
         str,
         typer.Option(
-            help="What a folder is restored by: local, or ray.",
+            help="Engine that restores a folder: local or ray.",
             autocompletion=words(("local", "ray")),
         ),
     ] = "local"
-    workers: Annotated[int, typer.Option(help="Of --engine ray: how many models.")] = 1
-    worker_cpus: Annotated[
-        float, typer.Option(help="Of --engine ray: processors of each model.")
-    ] = 1.0
-    worker_gpus: Annotated[float, typer.Option(help="Of --engine ray: GPUs of each model.")] = 0.0
+    workers: Annotated[int, typer.Option(help="Number of models, for --engine ray.")] = 1
+    worker_cpus: Annotated[float, typer.Option(help="CPUs per model, for --engine ray.")] = 1.0
+    worker_gpus: Annotated[float, typer.Option(help="GPUs per model, for --engine ray.")] = 0.0
     ray_address: Annotated[
         str | None,
         typer.Option(
-            help="Of --engine ray: the cluster. Default: RAY_ADDRESS, or this machine alone."
+            help="Cluster address, for --engine ray. Default: RAY_ADDRESS, or this machine alone."
         ),
     ] = None
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch/--no-watch", help="Go on with pictures that come into the folder; Ctrl-C ends."
+            "--watch/--no-watch", help="Watch the folder and restore new pictures until Ctrl-C."
         ),
     ] = False
     quiet: Annotated[
-        bool, typer.Option("--quiet/--no-quiet", "-q", help="No progress, no summary; errors only.")
+        bool,
+        typer.Option("--quiet/--no-quiet", "-q", help="Show errors only, no progress or summary."),
     ] = False
     as_json: Annotated[
-        bool, typer.Option("--json/--no-json", help="One JSON object for each picture on stdout.")
+        bool, typer.Option("--json/--no-json", help="Print one JSON object per picture on stdout.")
     ] = False
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Options from a file; those given here win.",
+            help="Read options from a file; the command line takes precedence.",
             callback=load_config,
             is_eager=True,
         ),
@@ -277,15 +280,13 @@ KINDS: dict[str, dict[str, Any]] = {}
 
 
 def kind_of(annotation: Any) -> Any:
-    """``int`` of ``Annotated[int | None, …]``."""
+    """Return the plain type of an annotation: ``int`` for ``Annotated[int | None, …]``."""
     plain = get_args(annotation)[0]
     return next((kind for kind in get_args(plain) if kind is not NoneType), plain)
 
 
 def _configurable(group: Any) -> Commands:
-    """What a file may set: every option of the tasks that is shown in their help, but the file
-    itself.
-    """
+    """Return what a file may set: every visible option of the tasks except the file itself."""
     return {
         name: {
             option.name: option
