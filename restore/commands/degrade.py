@@ -1,4 +1,4 @@
-"""`restore degrade`: test inputs."""
+"""`restore degrade`: make test inputs."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ def degrade(
     operator: Annotated[
         str,
         typer.Option(
-            help="As in blur:gaussian:2+down:bicubic:4; restore operators lists what can be "
-            "written."
+            help="Degradation, such as blur:gaussian:2+down:bicubic:4; see restore operators."
         ),
     ] = ...,  # type: ignore[assignment]
     noise: Annotated[
         float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Random seed for the noise.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
+        bool, typer.Option("--overwrite", help="Overwrite existing files.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary; errors only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show errors only, no summary.")
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object for each picture on stdout.")
+        bool, typer.Option("--json", help="Print one JSON object per picture on stdout.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make test inputs: a degraded picture, and beside it the measurement as numbers (.npz)."""
+    """Make test inputs: a degraded picture, and the measurement as numbers (.npz) beside it."""
     from restore.jobs.plan import Wanted, plan_run
     from restore.jobs.run import degrade_all
     from restore.tasks import Solving

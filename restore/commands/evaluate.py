@@ -26,22 +26,22 @@ from restore.tasks import TASKS
 def evaluate(
     source: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="A folder of sharp pictures; they are degraded first."),
+        typer.Argument(metavar="DIR", help="A folder of sharp pictures, which are degraded first."),
     ],
     task: Annotated[
         str,
         typer.Option(
-            help="sr, inpaint, deblur, denoise, colorize or solve.", autocompletion=words(TASKS)
+            help="Task: sr, inpaint, deblur, denoise, colorize or solve.",
+            autocompletion=words(TASKS),
         ),
     ] = ...,  # type: ignore[assignment]
     scale: Annotated[
-        float | None, typer.Option(help="Of sr: above 1 and up to 16. Default: 4.")
+        float | None, typer.Option(help="Scale factor for sr, above 1 and up to 16. Default: 4.")
     ] = None,
     kernel: Annotated[
         str | None,
         typer.Option(
-            help="Of sr: bicubic, area or lanczos. Of deblur: gaussian:SIGMA, "
-            "motion:LENGTH:ANGLE, … "
+            help="Kernel for sr (bicubic, area, lanczos) or deblur (gaussian:SIGMA, …). "
             "Default: bicubic, gaussian:2.",
             autocompletion=words((*RESAMPLERS, *BLURS)),
         ),
@@ -49,68 +49,73 @@ def evaluate(
     boundary: Annotated[
         str | None,
         typer.Option(
-            help="Of deblur: what lies beyond the border. Default: unknown, as of a photograph.",
+            help="Boundary for deblur: what lies beyond the border. Default: unknown.",
             autocompletion=words(BOUNDARIES),
         ),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
-            help="Of inpaint: a picture, white = fill, or a folder of them; or random:0.5, "
-            "strokes, box:64."
+            help="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
+            "strokes or box:64."
         ),
     ] = None,
     operator: Annotated[
-        str | None, typer.Option(help="Of solve: as in blur:gaussian:2+down:bicubic:4.")
+        str | None,
+        typer.Option(help="Degradation for solve, such as blur:gaussian:2+down:bicubic:4."),
     ] = None,
     noise: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of added noise, for pixels in [0, 1]. Default: deblur 0.01, "
-            "denoise 0.098, else 0."
+            help="Standard deviation of added noise, for pixels in [0, 1]. Default: 0.01 for "
+            "deblur, 0.098 for denoise, else 0."
         ),
     ] = None,
     size: Annotated[
-        int, typer.Option(help="Side of the middle square that is taken; 0: whole pictures.")
+        int, typer.Option(help="Side of the centre crop, in pixels; 0 takes whole pictures.")
     ] = 0,
     count: Annotated[
-        int | None, typer.Option(help="How many pictures, the first in name order. Default: all.")
+        int | None, typer.Option(help="Number of pictures, the first by name. Default: all.")
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Joined by commas, as in bicubic,ddrm. Default: all that suit."),
+        typer.Option(
+            help="Methods joined by commas, such as bicubic,ddrm. Default: all that apply."
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Network calls of ddrm, diffpir, sr3. Default: the method's.")
+        int | None,
+        typer.Option(help="Network calls of ddrm, diffpir or sr3. Default: the method's."),
     ] = None,
     seed: SeedOption = 0,
     report: Annotated[
-        Path | None, typer.Option(metavar="OUT.html", help="A page with the table and pictures.")
+        Path | None,
+        typer.Option(metavar="OUT.html", help="Write an HTML report with the table and pictures."),
     ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
-            "--json", metavar="OUT.json", help="Settings, versions, every picture's numbers."
+            "--json",
+            metavar="OUT.json",
+            help="Write settings, versions and the scores of every picture.",
         ),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="OUT.md", help="What is shown on stdout.")
+        Path | None, typer.Option(metavar="OUT.md", help="Write the table that is shown on stdout.")
     ] = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
+        bool, typer.Option("--overwrite", help="Overwrite existing files.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress; the table and errors only.")
+        bool, typer.Option("--quiet", "-q", help="Show the table and errors only, no progress.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure: degrade the pictures of a folder, restore them by every method, compare with the
-    truth.
-    """
+    """Degrade the pictures of a folder, restore them by every method and score them."""
     from restore.evaluate import Outputs, Settings, command
     from restore.runtime.devices import keep_freed_memory
 

@@ -1,4 +1,4 @@
-"""`restore info`: what would be used here."""
+"""`restore info`: describe the installation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from restore.errors import Unavailable
 def info(
     model: ModelOption = "default",
     device: DeviceOption = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what would be used: device, model, methods, versions; and what is missing."""
+    """Show the device, model, methods and versions in use, and what is missing."""
     from restore.commands.installation import gather, problems, text
 
     gathered = gather(model, device)

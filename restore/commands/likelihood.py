@@ -1,4 +1,4 @@
-"""`restore likelihood`: bits per dimension."""
+"""`restore likelihood`: measure bits per dimension."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from restore.commands.wording import in_options
 
 
 def likelihood(
-    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures to measure.")],
     size: Annotated[
         int,
-        typer.Option(help="Side in pixels of the square that is taken from the middle of each."),
+        typer.Option(help="Side of the centre crop of each picture, in pixels."),
     ] = 64,
     probes: Annotated[
-        int, typer.Option(help="Of Hutchinson's estimate: more are more exact, and slower.")
+        int,
+        typer.Option(
+            help="Number of random probes of Hutchinson's estimate; more are more exact and slower."
+        ),
     ] = 1,
     seed: SeedOption = 0,
     model: ModelOption = "default",
@@ -34,14 +37,16 @@ def likelihood(
     device: DeviceOption = "auto",
     memory: Annotated[
         str | None,
-        typer.Option(help="To use on the device in all, as in 4GB. Default: most of what is free."),
+        typer.Option(
+            help="Memory to use on the device, such as 4GB. Default: most of what is free."
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object for each picture on stdout.")
+        bool, typer.Option("--json", help="Print one JSON object per picture on stdout.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """How likely pictures are under the prior: bits for each number of a pixel."""
+    """Measure how likely pictures are under the prior, in bits per dimension."""
     from restore.jobs.likelihood import Estimator, tell_all
 
     estimator = Estimator(

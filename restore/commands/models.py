@@ -1,4 +1,4 @@
-"""`restore models`: the public checkpoints, which are here, getting, checking and removing them."""
+"""`restore models`: list, show, get, verify, remove and convert checkpoints."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 from restore.errors import BadArgument, FileAccess, NothingToDo, Unavailable
 
 app = typer.Typer(
-    help="List the public checkpoints and what is installed; show, get, verify, remove, convert.",
+    help="List public checkpoints and which are installed; show, get, verify, remove, convert.",
     invoke_without_command=True,
 )
 
 
 def names(incomplete: str = "") -> list[str]:
-    """What a shell completes."""
+    """Return the names of checkpoints that begin with the incomplete word, for completion."""
     from pretrained import SHIPPED, entries
 
     return [name for name in (*SHIPPED, *entries()) if name.startswith(incomplete)]
@@ -31,11 +31,11 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="Of a checkpoint, or hf:OWNER/REPO[@REVISION].",
+        help="Name of a checkpoint, or hf:OWNER/REPO[@REVISION].",
         autocompletion=_public_names,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)
 ]
@@ -45,7 +45,7 @@ Debug = Annotated[
 def models(
     context: typer.Context,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object for each checkpoint on stdout.")
+        bool, typer.Option("--json", help="Print one JSON object per checkpoint on stdout.")
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -69,7 +69,7 @@ def models(
 
 @app.command()
 def show(name: Name, as_json: Json = False, debug: Debug = False) -> None:
-    """Show a checkpoint's card: what it is for, licence, training data, addresses, traps."""
+    """Show the card of a checkpoint: purpose, licence, training data, addresses, pitfalls."""
     from pretrained import SHIPPED, checkpoint_path
     from restore.commands.downloads import card, known, shown
 
@@ -91,15 +91,17 @@ def show(name: Name, as_json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def get(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Download without asking.")] = False,
     local: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Take this file, instead of downloading it."),
+        typer.Option("--from", metavar="FILE", help="Install this file instead of downloading."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show errors only, no progress.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Download a checkpoint into the cache folder, checked; asks first, unless --yes."""
+    """Download a checkpoint into the cache folder and verify it; asks first, unless --yes."""
     from pretrained import how_to_get, offer
     from pretrained.store import installed
     from restore.commands.downloads import agreed, can_ask, install, known, told
@@ -123,7 +125,7 @@ def get(
 
 @app.command()
 def verify(name: Name, debug: Debug = False) -> None:
-    """Read an installed checkpoint whole and compare it with what was downloaded."""
+    """Verify an installed checkpoint against the digests of its files."""
     from pretrained.store import faults
     from restore.commands.downloads import checked, known, told
 
@@ -141,7 +143,7 @@ def verify(name: Name, debug: Debug = False) -> None:
 
 @app.command()
 def remove(name: Name, debug: Debug = False) -> None:
-    """Remove a checkpoint, and what is left of broken downloads of it, from the cache folder."""
+    """Remove a checkpoint and its partial downloads from the cache folder."""
     from pretrained import store
     from restore.commands.downloads import known, told
 
@@ -157,20 +159,23 @@ def remove(name: Name, debug: Debug = False) -> None:
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="IN", help="A file or folder of any layout, or an installed NAME."),
+        typer.Argument(
+            metavar="IN",
+            help="A checkpoint file or folder of any layout, or the name of an installed one.",
+        ),
     ],
     target: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="A .safetensors file; its description goes beside it."),
+        typer.Argument(
+            metavar="OUT", help="A .safetensors file; its description is written beside it."
+        ),
     ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
+        bool, typer.Option("--overwrite", help="Overwrite existing files.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a checkpoint of any layout as ours, .safetensors with .json, which loads without its
-    own code.
-    """
+    """Convert a checkpoint of any layout to .safetensors with a .json description."""
     import pretrained
     from pretrained import layouts
     from restore.commands.downloads import told

@@ -1,4 +1,4 @@
-"""`restore operators`: the degradations that can be written."""
+"""`restore operators`: list degradations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from restore.errors import BadArgument
 
 def list_operators(
     word: Annotated[
-        str | None, typer.Argument(metavar="[WORD]", help="Only what begins so, with its units.")
+        str | None,
+        typer.Argument(
+            metavar="[WORD]", help="Show only words that begin with this, with their units."
+        ),
     ] = None,
 ) -> None:
-    """List the degradations that can be written, for --operator and --kernel."""
+    """List the degradations for --operator and --kernel."""
     from operators.vocabulary import WORDS
 
     chosen = [w for name, w in WORDS.items() if word is None or name.startswith(word)]

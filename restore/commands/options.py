@@ -101,7 +101,7 @@ class Common:
         str,
         typer.Option(
             help=(
-                "Method: auto (the best for the task), ddrm, diffpir, sr3, one-step or spandrel:FILE."
+                "Method: auto (best for the task), ddrm, diffpir, sr3, one-step or spandrel:FILE."
             ),
             autocompletion=words(METHODS),
         ),
@@ -174,7 +174,7 @@ class Common:
     format: Annotated[
         str | None,
         typer.Option(
-            help="Output format: png, jpeg, webp, tiff or bmp. Default: by the suffix of OUT, or as IN.",
+            help="Output format: png, jpeg, webp, tiff or bmp. Default: by suffix, or as IN.",
             autocompletion=words(("png", "jpeg", "webp", "tiff", "bmp")),
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""`restore sample`: pictures of the prior alone."""
+"""`restore sample`: draw samples from the prior."""
 
 from __future__ import annotations
 
@@ -20,52 +20,60 @@ from restore.tasks.option import parse_size
 
 def sample(
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A picture of them all; with --separate a folder.")
+        Path,
+        typer.Argument(
+            metavar="OUT", help="A picture of all samples in a grid; with --separate, a folder."
+        ),
     ],
-    count: Annotated[int, typer.Option(help="How many.")] = 9,
+    count: Annotated[int, typer.Option(help="Number of samples.")] = 9,
     size: Annotated[
         str | None,
-        typer.Option(help="WIDTHxHEIGHT of each, in pixels. Default: the model's own, or 128x128."),
+        typer.Option(
+            help="Size of a sample in pixels, WIDTHxHEIGHT. Default: the model's own, or 128x128."
+        ),
     ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="As in ddim or heun; a wrong name lists all. Default: dpmpp-2m; of a distilled "
-            "model ddim."
+            help="Sampler, such as ddim or heun; an unknown name lists all. Default: dpmpp-2m, or "
+            "ddim for a distilled model."
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Noise levels; some samplers take several calls at each. Default: 20; of a "
-            "distilled model its own."
+            help="Number of noise levels; some samplers call the network several times at each. "
+            "Default: 20, or those of a distilled model."
         ),
     ] = None,
     levels: Annotated[
         str | None,
         typer.Option(
-            help="Their grid: uniform, quadratic, karras or log-snr. Default: the sampler's."
+            help="Noise schedule: uniform, quadratic, karras or log-snr. Default: the sampler's."
         ),
     ] = None,
     seed: SeedOption = 0,
     separate: Annotated[
-        bool, typer.Option("--separate", help="A file for each, in the folder OUT.")
+        bool, typer.Option("--separate", help="Write one file per sample, to the folder OUT.")
     ] = False,
     trajectory: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also a picture of how the first four came about."),
+        typer.Option(
+            metavar="FILE",
+            help="Also write the trajectories of the first four samples, as a picture.",
+        ),
     ] = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
+        bool, typer.Option("--overwrite", help="Overwrite existing files.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Draw pictures from the prior alone, by any sampler."""
+    """Draw samples from the unconditional prior, by any sampler."""
     from restore.jobs.samples import Request, sample_to
 
     shape = None if size is None else parse_size(size)

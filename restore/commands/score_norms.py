@@ -1,4 +1,4 @@
-"""`restore score-norms`: the size of a model's score."""
+"""`restore score-norms`: estimate the norm of a model's score."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from restore.commands.wording import say
 
 def score_norms(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs.")],
-    count: Annotated[int, typer.Option(help="How many squares of them.")] = 64,
+    count: Annotated[int, typer.Option(help="Number of random crops.")] = 64,
     size: Annotated[
-        int | None, typer.Option(help="Their side in pixels. Default: the model's own size, or 96.")
+        int | None,
+        typer.Option(help="Side of a crop in pixels. Default: the model's own size, or 96."),
     ] = None,
     levels: Annotated[
-        int, typer.Option("--noise-levels", help="How many; at each the network sees every square.")
+        int,
+        typer.Option(
+            "--noise-levels", help="Number of noise levels; the network sees every crop at each."
+        ),
     ] = 100,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.norms.json", help="Where to write. Default: the cache, for sampling."
+            metavar="FILE.norms.json",
+            help="Output file. Default: in the cache, where restore sample finds it.",
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -39,12 +44,12 @@ def score_norms(
     label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace FILE.norms.json.")
+        bool, typer.Option("--overwrite", help="Overwrite FILE.norms.json.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Estimate how large a model's score is, once, for analytic-ddpm and -ddim."""
+    """Estimate the mean squared norm of a model's score, for analytic-ddpm and analytic-ddim."""
     from restore.jobs.score_norms import Estimate, estimate_to
 
     wanted = Estimate(source, model, device, label, count, size, levels, seed)

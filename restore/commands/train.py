@@ -1,4 +1,4 @@
-"""`restore train`: a model from photographs."""
+"""`restore train`: train a model on photographs."""
 
 from __future__ import annotations
 
@@ -13,39 +13,36 @@ from restore.commands.wording import in_options, say
 
 def train(
     out: Annotated[
-        Path, typer.Option(help="The run's folder: recipe, log, samples, checkpoints, model.")
+        Path, typer.Option(help="Folder of the run: recipe, log, samples, checkpoints, model.")
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="A folder of photographs to learn from.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A TOML file; what it leaves out has defaults.")
+        Path | None, typer.Option(help="Recipe as a TOML file; keys left out have defaults.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Length of the run in steps, instead of minutes.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")
+        bool, typer.Option("--resume", help="Resume the run in --out exactly.")
     ] = False,
     init: Annotated[
-        str | None, typer.Option(help="Weights to start from: default, or a .safetensors file.")
+        str | None, typer.Option(help="Initial weights: default, or a .safetensors file.")
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="A folder of pictures for the sample sheet.")
+        Path | None, typer.Option(help="Folder of validation pictures, for the sample sheet.")
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="A folder to keep decoded pictures in.")
-    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that caches decoded pictures.")] = None,
     device: DeviceOption = "auto",
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress; notices and errors only.")
+        bool, typer.Option("--quiet", "-q", help="Show notices and errors only, no progress.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a model on your own photographs: prior and conditional model in one network.
+    """Train a model on your own photographs, prior and conditional model in one network.
 
-    Ctrl-C writes a checkpoint first. For several GPUs: torchrun --nproc-per-node N -m cli train …
+    Ctrl-C writes a checkpoint before it ends.
+    For several GPUs: torchrun --nproc-per-node N -m cli train …
     """
     from restore.runtime.devices import keep_freed_memory
     from restore.training.lines import TrainingLines

@@ -1,4 +1,4 @@
-"""`restore tune`: noise levels for few steps."""
+"""`restore tune`: search noise levels for few steps."""
 
 from __future__ import annotations
 
@@ -29,39 +29,46 @@ def tune(
     ],
     out: Annotated[
         Path,
-        typer.Option(metavar="FILE.json", help="For --levels; a search that was ended goes on."),
+        typer.Option(
+            metavar="FILE.json",
+            help="Output file, for --levels; an interrupted search resumes from it.",
+        ),
     ],
-    steps: Annotated[int, typer.Option(help="How many noise levels.")] = 10,
-    scale: Annotated[float, typer.Option(help="Of the super-resolution that they are for.")] = 4,
+    steps: Annotated[int, typer.Option(help="Number of noise levels.")] = 10,
+    scale: Annotated[
+        float, typer.Option(help="Scale factor of the super-resolution to tune for.")
+    ] = 4,
     kernel: Annotated[
         str,
-        typer.Option(help="Likewise: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS)),
+        typer.Option(
+            help="Downsampling kernel: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS)
+        ),
     ] = "bicubic",
     noise: Annotated[
-        float, typer.Option(help="Likewise: standard deviation for pixels in [0, 1].")
+        float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
     ] = 0.0,
     score: Annotated[
         str,
         typer.Option(
-            help="What is to be best: lpips or psnr.", autocompletion=words(("lpips", "psnr"))
+            help="Metric to optimise: lpips or psnr.", autocompletion=words(("lpips", "psnr"))
         ),
     ] = "lpips",
     size: Annotated[
-        int, typer.Option(help="Side of the middle square that is taken of each picture.")
+        int, typer.Option(help="Side of the centre crop of each picture, in pixels.")
     ] = 96,
-    count: Annotated[int, typer.Option(help="How many pictures, the first in name order.")] = 8,
+    count: Annotated[int, typer.Option(help="Number of pictures, the first by name.")] = 8,
     seed: SeedOption = 0,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew, whatever --out holds.")
+        bool, typer.Option("--overwrite", help="Start a new search, whatever --out holds.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The result only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find the few noise levels that serve SR3 best, on held-out pictures."""
+    """Search the noise levels that suit SR3 best with few steps, on held-out pictures."""
     from restore.evaluate.tune import Request, told, tune
     from restore.runtime.devices import keep_freed_memory
 
