@@ -1,6 +1,6 @@
-"""What people want done, as inverse problems: one file a task.
+"""Restoration tasks as inverse problems, one file each.
 
-Shells complete words from these modules, so they import PyTorch in functions alone.
+Shell completion reads these modules, so they import PyTorch inside functions only.
 """
 
 from restore.tasks.colorize import Colorization
@@ -15,7 +15,7 @@ TASKS: dict[str, type[Task]] = {
     task.name: task
     for task in (SuperResolution, Inpainting, Deblurring, Denoising, Colorization, Solving)
 }
-# Every kind of problem by name.
+# All kinds of problems by name.
 KINDS = {kind.name: kind for kind in RESEMBLED}
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Super-resolution in stages: which factors make the scale."""
+"""Super-resolution in stages: the factors that make the scale."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from restore.errors import BadArgument
 
-Factors = str | Sequence[float]
 # ``4x4``, ``4,4`` or ``auto``, or numbers.
+Factors = str | Sequence[float]
 
-# Largest factor of a stage that ``auto`` makes.
+# Largest factor of a stage that ``auto`` chooses.
 LARGEST_FACTOR = 4.0
 MAX_NOISE = 0.5
-# By which the product of the factors may differ from the scale, which cannot always be written
-# exactly.
+# Relative tolerance between the product of the factors and the scale, which cannot always be
+# written exactly.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """How a scale is reached.
+    """Stages of an enlargement.
 
     Attributes:
-        factors: of the stages, the first one first; each is above 1.
-        noise: standard deviation of the noise between two stages, for pixels in [0, 1]; None is the
-            method's, see `restore.methods.method.Method.stage_noise`.
+        factors: scale factor of each stage in order, each above 1.
+        noise: standard deviation of the noise between two stages, for pixels in [0, 1]; None takes
+            the method's, see `restore.methods.method.Method.stage_noise`.
     """
 
     factors: tuple[float, ...]
@@ -38,12 +38,12 @@ def read_cascade(scale: float, factors: Factors | None, noise: float | None) -> 
     """Check the options of a cascade.
 
     Args:
-        scale: of the whole enlargement.
+        scale: scale factor of the whole enlargement.
         factors: text (``4x4``, ``4,4``, or ``auto`` for factors of at most 4) or numbers.
         noise: see `Cascade`.
 
     Raises:
-        BadArgument: factors that are none or do not make the scale, or an unusable noise level.
+        BadArgument: factors that are invalid or do not make the scale, or an invalid noise level.
     """
     if factors is None:
         if noise is not None:

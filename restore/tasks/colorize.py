@@ -1,4 +1,4 @@
-"""Colourising."""
+"""The task of colourising."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.option import NOISE_OPTION, Noise
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _matches(operator: Operator) -> bool:
-    """One channel made of three, everywhere or where a mask lets it through."""
+    """Return True if one channel is made of three, everywhere or where a mask is open."""
     from operators import AxesOperator, MaskedColor
 
     if isinstance(operator, MaskedColor):
@@ -31,7 +31,7 @@ def _matches(operator: Operator) -> bool:
 
 
 def _is_grey(matrix: Any) -> bool:
-    """Return True if a colour matrix makes one channel that shows grey as it is."""
+    """Return True if a colour matrix makes one channel and keeps grey unchanged."""
     return matrix.shape[0] == 1 and abs(float(matrix.sum()) - 1) < 1e-3
 
 
@@ -54,27 +54,19 @@ GREYED = Kind(
 
 @dataclass(frozen=True)
 class Colorization(Task):
-    """Colour a grey picture; the result has three channels."""
+    """Colour a greyscale picture; the result has three channels."""
 
     name: ClassVar[str] = "colorize"
     title: ClassVar[str] = "Colourising"
-    about: ClassVar[str] = "Colourising: give a grey picture colours."
+    about: ClassVar[str] = "Colourising: add colours to a greyscale picture."
     kind: ClassVar[Kind] = GREYED
 
-    noise: Annotated[
-        Noise,
-        Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-            ("auto",),
-            parse_noise,
-            float,
-        ),
-    ] = field(default=0.0, kw_only=True)
+    noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that the colours of ``image`` [B, 3 or 1, H, W] in [0, 1] are unknown.
 
-        Of a colour picture the luma (ITU-R BT.601) is taken.
+        The luma (ITU-R BT.601) of a colour picture is used.
         """
         import operators
         from restore.tasks.problem import Problem, noise_levels, shown_grey

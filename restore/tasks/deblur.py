@@ -1,4 +1,4 @@
-"""Deblurring by a known kernel."""
+"""The task of deblurring with a known kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.option import NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
 
 
 def _matches(operator: Operator) -> bool:
-    """A convolution, or rows and columns mixed without a change of size."""
+    """Return True for a convolution, or rows and columns mixed without a change of size."""
     from operators import (
         AxesOperator,
         CircularConvolution,
@@ -66,38 +66,30 @@ BLURRED = Kind(
 
 @dataclass(frozen=True)
 class Deblurring(Task):
-    """Undo a blur whose kernel is known, with noise after it."""
+    """Undo a blur of known kernel, followed by noise."""
 
     name: ClassVar[str] = "deblur"
     title: ClassVar[str] = "Deblurring"
-    about: ClassVar[str] = "Deblurring: undo a blur whose kernel is known."
+    about: ClassVar[str] = "Deblurring: undo a blur of known kernel."
     kind: ClassVar[Kind] = BLURRED
     added_noise: ClassVar[float] = 0.01
 
     kernel: Annotated[
         Kernel,
         Option(
-            "gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, lengths in "
-            "pixels (restore operators lists all).",
+            "Blur kernel: gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, in "
+            "pixels (see restore operators).",
             BLURS,
             str,
             required=True,
         ),
     ] = "gaussian:2"
-    noise: Annotated[
-        Noise,
-        Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-            ("auto",),
-            parse_noise,
-            float,
-        ),
-    ] = field(default="auto", kw_only=True)
+    noise: Annotated[Noise, NOISE_OPTION] = field(default="auto", kw_only=True)
     boundary: Annotated[
         str,
         Option(
-            "What lies beyond the border: unknown, as for every photograph; or symmetric, mirror, "
-            "replicate, circular, zero.",
+            "Boundary: unknown, as in every photograph, symmetric, mirror, replicate, circular or "
+            "zero.",
             BOUNDARIES,
         ),
     ] = field(default="unknown", kw_only=True)
@@ -145,10 +137,10 @@ class Deblurring(Task):
         )
 
     def _blur(self, kernel: str) -> Degradation:
-        """Read ``gaussian:2`` as a degradation; a boundary in the text itself counts.
+        """Parse ``gaussian:2`` as a degradation; a boundary in the text takes precedence.
 
         Raises:
-            ValueError: the text is none, or more than one.
+            ValueError: the text is no blur kernel, or more than one.
         """
         import operators
 

@@ -1,4 +1,4 @@
-"""Degraded pictures for tests and benchmarks: what `restore solve` undoes."""
+"""Degraded pictures for tests and benchmarks, which `restore solve` restores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from restore.photo.pictures import Picture
 
 
-# Keeps the noise apart from the solvers' random numbers of the same seed.
+# Stream of random numbers for the noise, apart from that of the solvers for the same seed.
 _STREAM = 0x64656772
 
 
@@ -27,8 +27,8 @@ class Degraded(NamedTuple):
     Attributes:
         measurement: [B, *operator.output_shape], ``A x + noise`` for x in [0, 1]; neither clipped
             nor rounded.
-        picture: the measurement as a picture of the kind that came in; where it is none, its
-            pseudo-inverse.
+        picture: the measurement, or its pseudo-inverse if it is not a picture, in the type of the
+            input.
     """
 
     measurement: Tensor
@@ -50,10 +50,10 @@ def degrade(
 
     Args:
         picture: a PIL image, array or tensor, see `restore.photo.pictures.open_picture`; grey ones
-            are taken as three equal channels.
-        operator: as text (see `operators.text`), or an operator for the picture's shape.
-        noise: standard deviation of white Gaussian noise for pixels in [0, 1]. It is added to the
-            measurement; where there are parts that are not linear, before the first of those.
+            get three equal channels.
+        operator: text (see `operators.text`), or an operator for the picture's shape.
+        noise: standard deviation of white Gaussian noise for pixels in [0, 1], added to the
+            measurement, or before the first nonlinear part.
         seed: random seed for the noise; a solver with the same seed draws other numbers.
 
     Raises:

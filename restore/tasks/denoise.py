@@ -1,4 +1,4 @@
-"""Denoising."""
+"""The task of denoising."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from restore.errors import BadArgument
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.option import NOISE_OPTION, Noise
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _matches(operator: Operator) -> bool:
-    """The identity."""
+    """Return True for the identity."""
     from operators import AxesOperator
 
     return isinstance(operator, AxesOperator) and all(m is None for m in operator.matrices)
@@ -51,22 +51,14 @@ class Denoising(Task):
 
     name: ClassVar[str] = "denoise"
     title: ClassVar[str] = "Denoising"
-    about: ClassVar[str] = "Denoising: remove white noise."
+    about: ClassVar[str] = "Denoising: remove white Gaussian noise."
     kind: ClassVar[Kind] = NOISY
     added_noise: ClassVar[float] = 25 / 255
 
-    noise: Annotated[
-        Noise,
-        Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-            ("auto",),
-            parse_noise,
-            float,
-        ),
-    ] = "auto"
+    noise: Annotated[Noise, NOISE_OPTION] = "auto"
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
-        """State that ``image`` [B, 3, H, W] in [0, 1] has white noise.
+        """State that ``image`` [B, 3, H, W] in [0, 1] has white Gaussian noise.
 
         Raises:
             BadArgument: a noise level of 0, which would leave nothing to do.

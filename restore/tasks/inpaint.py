@@ -1,4 +1,4 @@
-"""Inpainting."""
+"""The task of inpainting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, check_within, parse_noise
+from restore.tasks.option import NOISE_OPTION, Noise, Option, check_within
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def known_pixels(operator: Operator) -> Tensor:
 
 
 def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
-    """Show what is known; nothing where the channels of a pixel differ in that."""
+    """Return the known pixels; None if a pixel is known in some channels only."""
     from restore.diffusion.denoiser import Condition
 
     known = known_pixels(operator)
@@ -66,7 +66,7 @@ class Inpainting(Task):
 
     name: ClassVar[str] = "inpaint"
     title: ClassVar[str] = "Inpainting"
-    about: ClassVar[str] = "Inpainting: fill what a mask marks; every other pixel stays as it is."
+    about: ClassVar[str] = "Inpainting: fill what a mask marks; all other pixels stay unchanged."
     kind: ClassVar[Kind] = FILLING
     companion: ClassVar[str | None] = "mask"
     estimates_noise: ClassVar[bool] = False
@@ -74,29 +74,21 @@ class Inpainting(Task):
     mask: Annotated[
         Picture | Path,
         Option(
-            "White where to fill. For a folder: one mask for all, or a folder of masks.",
+            "Mask, white where to fill. For a folder: one mask for all, or a folder of masks.",
             parse=Path,
             kind=Path,
         ),
     ]
-    noise: Annotated[
-        Noise,
-        Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-            ("auto",),
-            parse_noise,
-            float,
-        ),
-    ] = field(default=0.0, kw_only=True)
-    threshold: Annotated[float, Option("Brightness in [0, 1] above which a mask is white.")] = (
-        field(default=0.5, kw_only=True)
-    )
-    dilate: Annotated[int, Option("Grow what is filled by this many pixels.")] = field(
+    noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
+    threshold: Annotated[
+        float, Option("Brightness in [0, 1] above which a mask counts as white.")
+    ] = field(default=0.5, kw_only=True)
+    dilate: Annotated[int, Option("Grow the mask by this many pixels.")] = field(
         default=0, kw_only=True
     )
     feather: Annotated[
         float,
-        Option("Blend the fill with what IN shows inside the mask, over so many pixels."),
+        Option("Blend the fill with IN inside the mask, over this many pixels."),
     ] = field(default=0.0, kw_only=True)
 
     def check(self) -> None:
@@ -197,7 +189,7 @@ class Inpainting(Task):
 
 
 def _white(mask: Any, threshold: float) -> Tensor:
-    """Return True where a mask is brighter than the threshold.
+    """Return True at pixels of a mask that are brighter than the threshold.
 
     Returns:
         bool [H, W], or [B, 1, H, W] for a batch of masks.

@@ -1,6 +1,4 @@
-"""The evidence of a restoration problem: what `restore.diffusion.evidence` says of each operator's
-measurement.
-"""
+"""The evidence of a restoration problem, by `restore.diffusion.evidence` for each operator."""
 
 from __future__ import annotations
 
@@ -22,20 +20,20 @@ from restore.diffusion.evidence import (
 from restore.diffusion.predictor import Shown
 from restore.tasks.problem import Problem
 
-# Values of an impulse response below this fraction of its largest one are taken for zero.
+# Fraction of the largest value of an impulse response below which values count as zero.
 NEGLIGIBLE = 1e-4
 
 
 def has_evidence(problem: Problem) -> bool:
-    """Return True if predictors know such problems."""
+    """Return True if predictors are trained on such problems."""
     return problem.kind.predicted and problem.condition is not None
 
 
 def evidence_of(problem: Problem, shown: Shown = "deblurred") -> Evidence:
-    """Return what a predictor is shown of a problem, in the size of the visible result.
+    """Return the input of a predictor for a problem, in the size of the visible result.
 
     Args:
-        problem: of a kind that predictors know, see `has_evidence`.
+        problem: of a kind that predictors are trained on, see `has_evidence`.
         shown: see `restore.diffusion.predictor.PredictorConfig`.
 
     Raises:
@@ -74,7 +72,7 @@ def _enlarged(
     if shown != "inverse":
         return condition.picture, known
     if not bool(problem.noise.any()):
-        # by narrow bands, where rounding counts for nothing
+        # the same without noise, and faster by banded matrices
         return operator.pseudo_inverse(y), known
 
     return operator.V(inverse_gain(s, ratio) * operator.Ut(y)), known
@@ -83,7 +81,7 @@ def _enlarged(
 def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
     """Return the deconvolved picture, and the known fraction.
 
-    Whatever the boundary, it is treated as unknown.
+    Every boundary is treated as unknown.
     """
     operator = problem.model_operator
     y = problem.model_measurement
@@ -99,10 +97,10 @@ def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, T
 
 
 def impulse_response(operator: LinearOperator, count: int = 1) -> NDArray[np.float64]:
-    """Read the kernels [count, h, w] of a convolution, with odd sides, off one bright pixel.
+    """Return the kernels [count, h, w] of a convolution, with odd sides, from an impulse.
 
     Args:
-        count: of the pictures that the operator takes, each of which may have a kernel of its own.
+        count: number of pictures that the operator takes, each of which may have its own kernel.
     """
     channels, height, width = operator.input_shape
     x = torch.zeros(count, channels, height, width)

@@ -1,4 +1,4 @@
-"""Kinds of inverse problems: what decides how a problem is best solved, whoever stated it."""
+"""Kinds of inverse problems, which decide how a problem is best solved."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Kind:
     """A kind of inverse problem.
 
     Attributes:
-        name: by which methods keep their settings for it.
-        method: what measures best with the default model (docs/methods.md).
+        name: key of the settings that methods have for it.
+        method: method that measures best with the default model (docs/methods.md).
         sampler: the best method that draws samples of the posterior.
-        unconditional: the best method of a model that is a prior alone.
+        unconditional: the best method for an unconditional model.
         matches: ``matches(operator)`` is True if the operator makes problems of this kind.
-        condition: ``condition(operator, measurement)`` is what conditional networks are shown, None
-            if they don't know the degradation; pictures in the measurement are in [0, 1].
+        condition: ``condition(operator, measurement)`` is the condition of conditional networks,
+            None for degradations that they do not know; the measurement is in [0, 1].
         estimates_noise: True if the measurement is a picture whose noise can be estimated.
-        rounding_is_noise: True if the rounding to 8 bits counts as noise, as it does for blurs.
-        is_noisy_picture: True if the measurement is the picture with white noise, which is a state
-            of the reverse process.
+        rounding_is_noise: True if quantisation to 8 bits counts as noise, as it does for blurs.
+        is_noisy_picture: True if the measurement is the picture with white noise, a state of the
+            reverse process.
         is_blurred: True if the measurement is the picture, blurred.
         enlarges: True if the measurement is the picture in fewer pixels.
         fills_holes: True if whole pixels are unknown.
-        is_linear: False if what follows the noise is not linear.
-        predicted: True if predictors are trained on it.
-        needs_prior: False if models can do it that were trained with a condition alone.
+        is_linear: False if the operator is nonlinear after the noise.
+        predicted: True if predictors are trained on such problems.
+        needs_prior: False if purely conditional models can solve it.
     """
 
     name: str

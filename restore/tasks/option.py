@@ -1,4 +1,4 @@
-"""What a user must know of a task's option; the field's type and default stand beside it."""
+"""Documentation of a task's options, beside the type and default of each field."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from restore.errors import BadArgument
 if TYPE_CHECKING:
     from torch import Tensor
 
-Noise = float | Sequence[float] | Literal["auto"]
 # Standard deviation of the noise for pixels in [0, 1], or one for each picture of a batch; ``auto``
 # estimates it.
+Noise = float | Sequence[float] | Literal["auto"]
 
-# Types that the files of tasks import for type checkers alone, since they need PyTorch.
+# Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
     ("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Tensor"), Any
 )
@@ -28,11 +28,11 @@ class Option:
     """The documentation of a task's option, in the words of the command's help.
 
     Attributes:
-        help: a sentence.
+        help: one sentence; ``IN`` stands for the input.
         words: values that a shell completes.
         parse: reads the value from text; None leaves that to the field's type.
-        kind: the type that a file of options may give, besides text that ``parse`` reads.
-        required: the command has no default for it, even if Python has.
+        kind: type that a file of options may give, besides text that ``parse`` reads.
+        required: True if the command has no default, even if Python has one.
         metavar: placeholder of the value in the help.
     """
 
@@ -46,12 +46,12 @@ class Option:
 
 @dataclass(frozen=True)
 class OptionField:
-    """An option as the fields of a task's dataclass have it.
+    """An option as a field of a task's dataclass.
 
     Attributes:
-        name: of the parameter in Python.
-        type: of its value, without None.
-        default: in Python; ``MISSING`` where there is none.
+        name: name of the parameter in Python.
+        type: type of its value, without None.
+        default: default in Python; ``MISSING`` if there is none.
         option: its documentation.
     """
 
@@ -68,7 +68,7 @@ class OptionField:
 
 @cache
 def options_of(task: type) -> Mapping[str, OptionField]:
-    """The documented options of a task's dataclass by name, in their order."""
+    """Return the documented options of a task's dataclass by name, in order."""
     hints = get_type_hints(task, None, _ABSENT, include_extras=True)
     found = ((field, hints[field.name]) for field in fields(task))
     return {
@@ -98,6 +98,15 @@ def parse_noise(text: str) -> Noise:
         raise BadArgument(
             f"`noise`={text}: must be a standard deviation between 0 and 1, or auto"
         ) from None
+
+
+# Option of every task whose input may be noisy.
+NOISE_OPTION = Option(
+    "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
+    ("auto",),
+    parse_noise,
+    float,
+)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The inverse problem that a task states: operator, measurement, and what networks are shown."""
+"""The inverse problem that a task states: operator, measurement and condition."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Problem:
 
     Attributes:
         task: name of the task that states the problem.
-        kind: of the problem, whose settings suit it.
-        operator: A, for pictures in [0, 1] where it is not linear.
+        kind: kind of the problem, which decides the settings.
+        operator: A; a nonlinear one takes pictures in [0, 1].
         measurement: y = A x + noise with x in [0, 1], float32 [B, *operator.output_shape].
         noise: standard deviation of each measurement's noise in [0, 1] units, float32 [B].
-        condition: the degraded picture at full size in [-1, 1], if the networks know this
-            degradation.
-        keep: [B or 1, 1 or 3, H, W] in [0, 1], the fraction of ``original`` in the answer: 1 where
-            it must come through untouched.
+        condition: the degraded picture at full size in [-1, 1]; None if networks are not trained
+            on this degradation.
+        keep: [B or 1, 1 or 3, H, W] in [0, 1], the fraction of ``original`` in the result: 1 keeps
+            it exactly.
         original: [B, 3, H, W] in [0, 1].
         written: the operator as text, see `operators.text`; the name of its class if it has none.
-        remedy: what gives the operator an SVD if it has none, in words for an error.
+        remedy: advice for an error on how to get an operator with an SVD.
     """
 
     task: str
@@ -94,7 +94,7 @@ def noise_levels(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Te
     Args:
         noise: a standard deviation for pixels in [0, 1], one for each picture, or ``auto``.
         image: [B, C, H, W] in [0, 1].
-        least: the lowest level that an estimate can have.
+        least: lower bound of an estimate.
 
     Raises:
         BadArgument: a negative, infinite or too large number, or not one for each picture.
@@ -114,7 +114,7 @@ def noise_levels(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Te
 
 
 def check_pixels(shape: tuple[int, ...]) -> None:
-    """Refuse a picture that no computer here could hold.
+    """Refuse a picture of too many pixels.
 
     Raises:
         BadArgument: more than `MAX_OUTPUT_PIXELS`.
@@ -127,13 +127,15 @@ def check_pixels(shape: tuple[int, ...]) -> None:
 
 
 def all_known(image: Tensor) -> Condition:
-    """Show pictures [B, 3, H, W] in [0, 1] of which every pixel is known."""
+    """Return pictures [B, 3, H, W] in [0, 1] as a condition whose pixels are all known."""
     return Condition(2 * image - 1, torch.ones_like(image[:, :1]))
 
 
 def shown_blurred(operator: Operator, image: Tensor) -> Condition | None:
-    """Show blurred pictures at the size of the sharp ones; beyond an unknown border nothing is
-    known.
+    """Return blurred pictures as a condition, unknown beyond an unknown border.
+
+    Returns:
+        The condition at the size of the sharp pictures; None for a blur that changes the size.
     """
     if isinstance(operator, ValidConvolution):
         known = torch.ones_like(image[:, :1])
@@ -143,7 +145,7 @@ def shown_blurred(operator: Operator, image: Tensor) -> Condition | None:
 
 
 def shown_grey(operator: Operator, grey: Tensor) -> Condition:
-    """Show grey pictures in three equal channels; where a mask hides pixels, nothing is known."""
+    """Return grey pictures as a condition of three equal channels, unknown where masked."""
     known = torch.ones_like(grey)
     if isinstance(operator, MaskedColor):
         known = known * operator.known

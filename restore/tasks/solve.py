@@ -1,4 +1,4 @@
-"""Any problem: a measurement and the operator that made it."""
+"""The task of solving any inverse problem: a measurement and its operator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OTHER = Kind(
     matches=lambda operator: True,
 )
 
-# In the order in which they are tried: a mask of colours is a mask, too.
+# In the order in which they are tried, since a masked colour operator resembles two kinds.
 RESEMBLED = (COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING, OTHER)
 
 
@@ -54,16 +54,16 @@ def resembled_kind(operator: Operator) -> Kind:
 
 @dataclass(frozen=True)
 class Solving(Task):
-    """Restore what any operator measured.
+    """Restore the measurement of any operator.
 
-    The noise of None is ``auto`` for blurs, 0 for operators that can be inverted where they measure
-    (masks, downsampling, colours), and the rounding of 8-bit pictures for the others.
+    Noise of None is ``auto`` for blurs, 0 for well-conditioned operators (masks, downsampling,
+    colours), and the quantisation noise of 8-bit pictures for the others.
     """
 
     name: ClassVar[str] = "solve"
     title: ClassVar[str] = "Solving"
     about: ClassVar[str] = (
-        "Restore what any operator made: a picture, or a measurement of restore degrade (.npz)."
+        "Solve any inverse problem, from a picture or a measurement of restore degrade (.npz)."
     )
     kind: ClassVar[Kind] = OTHER
     takes_measurements: ClassVar[bool] = True
@@ -72,8 +72,7 @@ class Solving(Task):
     operator: Annotated[
         str | Degradation | Operator | None,
         Option(
-            "What made IN, as in blur:gaussian:2+down:bicubic:4. A .npz of restore degrade knows "
-            "it.",
+            "Degradation of IN, such as blur:gaussian:2+down:bicubic:4. Default: that of a .npz.",
             parse=str,
         ),
     ] = None
@@ -81,7 +80,7 @@ class Solving(Task):
         Noise | None,
         Option(
             "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto. Default: that "
-            "of a .npz; else auto for blurs, 0 or the rounding of 8 bits for others.",
+            "of a .npz; else auto for blurs, 0 or quantisation noise for others.",
             ("auto",),
             parse_noise,
             float,
@@ -90,7 +89,7 @@ class Solving(Task):
     size: Annotated[
         tuple[int, int] | None,
         Option(
-            "WIDTHxHEIGHT of the result, where IN does not tell, as for hadamard.",
+            "Size of the result, WIDTHxHEIGHT, if IN does not tell it, as for hadamard.",
             parse=parse_size,
         ),
     ] = field(default=None, kw_only=True)
@@ -209,7 +208,7 @@ class Solving(Task):
         """Return the operator whose measurements have a shape.
 
         Raises:
-            BadArgument: it has another one, or takes no pictures of three channels.
+            BadArgument: the shapes differ, or the operator does not take three channels.
         """
         import operators
         from restore.tasks.problem import check_pixels
@@ -268,10 +267,10 @@ def _is_nonlinear(operator: Any) -> bool:
 
 
 def _measured_channels(measurement: Tensor, operator: Any) -> Tensor:
-    """Return one channel of a grey picture, which is read as three, if the operator gives one.
+    """Return one channel of a grey picture, read as three, if the operator measures one.
 
     Raises:
-        BadArgument: the operator gives one, and the picture is in colour.
+        BadArgument: the operator measures one, and the picture is in colour.
     """
     one = operator.measured_channels if _is_written(operator) else operator.output_shape[0]
     if measurement.shape[1] != 3 or one != 1:
@@ -287,7 +286,7 @@ def _measured_channels(measurement: Tensor, operator: Any) -> Tensor:
 def _moved(operator: Operator, device: torch.device | str) -> Operator:
     """Return the operator on the device in single precision.
 
-    An operator in another precision stays as it is, and a copy is moved.
+    An operator in another precision is copied first.
     """
     import torch
 
@@ -296,7 +295,7 @@ def _moved(operator: Operator, device: torch.device | str) -> Operator:
 
 
 def _likely_noise(operator: Operator, kind: Kind) -> Noise:
-    """Return the noise of a measurement in 8 bits if nobody added any."""
+    """Return the noise to assume in a measurement in 8 bits if none was added."""
     from operators import SpectralOperator
     from restore.tasks.problem import QUANTISATION_NOISE
 

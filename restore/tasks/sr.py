@@ -1,4 +1,4 @@
-"""Super-resolution."""
+"""The task of super-resolution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from restore.errors import BadArgument
 from restore.tasks.cascade import Cascade, Factors, read_cascade
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, parse_noise
+from restore.tasks.option import NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ KERNELS = ("bicubic", "area", "lanczos")
 
 
 def _matches(operator: Operator) -> bool:
-    """Fewer rows or columns, colours as they are."""
+    """Return True for a change of size that keeps the colours."""
     from operators import AxesOperator
 
     if not isinstance(operator, AxesOperator):
@@ -37,7 +37,7 @@ def _matches(operator: Operator) -> bool:
 
 
 def _condition(operator: Operator, measurement: Tensor) -> Condition:
-    """Show the low-resolution pictures, enlarged bicubically."""
+    """Return the low-resolution pictures, enlarged bicubically."""
     from torch.nn.functional import interpolate
 
     from restore.tasks.problem import all_known
@@ -70,28 +70,20 @@ class SuperResolution(Task):
 
     name: ClassVar[str] = "sr"
     title: ClassVar[str] = "Super-resolution"
-    about: ClassVar[str] = "Super-resolution: enlarge a picture and bring back its detail."
+    about: ClassVar[str] = "Super-resolution: enlarge a picture and restore its detail."
     kind: ClassVar[Kind] = ENLARGING
 
     scale: Annotated[
-        float, Option("Enlarge by this factor, above 1 and up to 16; fractions too.")
+        float, Option("Scale factor, above 1 and up to 16; fractions are allowed.")
     ] = 4
-    noise: Annotated[
-        Noise,
-        Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-            ("auto",),
-            parse_noise,
-            float,
-        ),
-    ] = field(default=0.0, kw_only=True)
+    noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
     kernel: Annotated[
-        str, Option("How IN was downsampled: bicubic, area or lanczos, antialiased.", KERNELS)
+        str, Option("Downsampling kernel of IN, antialiased: bicubic, area or lanczos.", KERNELS)
     ] = field(default="bicubic", kw_only=True)
     cascade: Annotated[
         Factors | None,
         Option(
-            "Enlarge in stages whose factors make the scale, as in 4x4; auto: factors up to 4.",
+            "Enlarge in stages by these factors, such as 4x4; auto takes factors up to 4.",
             ("auto", "2x2", "4x2", "4x4"),
             str,
         ),
@@ -100,10 +92,10 @@ class SuperResolution(Task):
         float | None,
         Option(
             "Standard deviation of the noise between two stages, for pixels in [0, 1]. Default: "
-            "what measured best."
+            "the method's."
         ),
     ] = field(default=None, kw_only=True)
-    # (width, height) of the result where that is not the input's times the scale, rounded
+    # (width, height) of the result if it is not the size of the input times the scale, rounded
     size: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def check(self) -> None:
@@ -125,7 +117,7 @@ class SuperResolution(Task):
         return round(size[0] * self.scale), round(size[1] * self.scale)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
-        """State that ``image`` [B, 3, h, w] in [0, 1] is a larger picture, downsampled."""
+        """State that ``image`` [B, 3, h, w] in [0, 1] is a downsampled larger picture."""
         import operators
         from restore.tasks.problem import MAX_OUTPUT_PIXELS, Problem, noise_levels
 
@@ -157,7 +149,7 @@ class SuperResolution(Task):
         return f"down:{self.kernel}:{self.scale:g}"
 
     def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
-        """Downsample to what `problem` enlarges to the same size: the sizes' ratio is the scale."""
+        """Downsample to the size that `problem` enlarges back to this one."""
         import operators
 
         small = (self.reduced(shape[1]), self.reduced(shape[2]))
@@ -165,7 +157,7 @@ class SuperResolution(Task):
         return operator, f"down:{self.kernel}:{self.scale:.12g}"
 
     def reduced(self, side: int) -> int:
-        """Return the longest side whose enlargement is no longer than this one."""
+        """Return the largest side whose enlargement is at most this one."""
         candidates = range(int(side / self.scale) + 1, 0, -1)
         return next((n for n in candidates if round(n * self.scale) <= side), 0)
 

@@ -1,4 +1,4 @@
-"""What every task is: options in a frozen dataclass, and the inverse problem that they state."""
+"""Base of all tasks: options in a frozen dataclass, and the inverse problem they state."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One thing that people want done to a picture, with its options.
+    """One restoration task with its options.
 
     A subclass is a frozen dataclass in a file of its own. Its fields are the options, documented by
-    `restore.tasks.option.Option`; the command, the one-liners of Python and files of options all
-    read them there. Shells complete words from these files, so they import PyTorch in functions
-    alone.
+    `restore.tasks.option.Option`; the command, the one-liners of Python and config files all read
+    them there. Shell completion reads these files, so they import PyTorch inside functions only.
 
     Attributes:
-        name: of the sub-command and of the one-liner.
+        name: name of the sub-command and of the one-liner.
         title: heading of captions and pages.
         about: one line of help.
-        kind: of the problems that it states; of `solve` each operator decides.
+        kind: kind of the problems that it states; for `solve` the operator decides.
         companion: the option that takes a picture file beside each input, such as a mask.
-        takes_measurements: True if files of numbers count as inputs.
-        estimates_noise: True if ``noise="auto"`` is measured where an input is visible.
+        takes_measurements: True if measurements (.npz) count as inputs.
+        estimates_noise: True if ``noise="auto"`` is measured where the input is not transparent.
         added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
     """
 
@@ -61,43 +60,43 @@ class Task(ABC):
         """
 
     def check(self) -> None:
-        """Look at what can be judged without a picture.
+        """Check what can be checked without a picture.
 
         Raises:
-            BadArgument: an option that cannot be used; the text says what would be right.
+            BadArgument: an invalid option.
         """
         if (noise := getattr(self, "noise", None)) is not None:
             check_noise(noise)
 
     def missing_for(self, source: Path) -> str | None:
-        """Say which option is missing without which an input cannot be restored, by its name."""
+        """Return an error if an option is missing that the input needs, else None."""
         return None
 
     def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return height and width of the result for an input of this height and width.
+        """Return height and width of the result for an input of this (height, width).
 
         Raises:
-            BadArgument: an operator that does not fit what it measured.
+            BadArgument: an operator that does not fit the measurement.
         """
         return size
 
     @property
     def files(self) -> list[Path]:
-        """Files that options name in their text, such as a kernel's."""
+        """Files named by the text of options, such as that of a kernel."""
         return []
 
     @property
     def assumed_borders(self) -> list[str]:
-        """Blurs whose border is taken for mirrored because nothing says otherwise."""
+        """Blurs without a stated boundary, which is assumed to be symmetric."""
         return []
 
     @property
     def cascade_stages(self) -> Cascade | None:
-        """The stages in which the task is done; None for one."""
+        """Stages of the enlargement; None for a single one."""
         return None
 
     def given(self) -> dict[str, Any]:
-        """The documented options that have a value, without the companion's file, for records."""
+        """Return the options that have a value, without the companion, for records."""
         names = (name for name in options_of(type(self)) if name != self.companion)
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
@@ -113,23 +112,23 @@ class Task(ABC):
     def completed(
         self, operator: str | None, noise: float | None, size: tuple[int, int] | None
     ) -> Self:
-        """Return the task with what a measurement's file says of itself, where options do not."""
+        """Return the task with options that are not given taken from a measurement's file."""
         return self
 
     def opened(self, picture: Picture) -> Opened:
-        """Take the input apart into colours and alpha.
+        """Split the input into colour and alpha.
 
         Raises:
-            BadArgument: it is no picture.
+            BadArgument: the input is not a picture.
         """
         from restore.photo.pictures import open_picture
 
         return open_picture(picture)
 
     def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
-        """Return the colours to restore, continued where they are hidden, and the task for them.
+        """Return the colours to restore, continued where they are transparent, and their task.
 
-        Noise that is to be estimated is measured where the picture is visible.
+        Noise is estimated where the picture is not transparent.
         """
         from restore.photo.alpha import continue_colour, hidden, visible_noise
         from restore.tasks.problem import QUANTISATION_NOISE
@@ -146,10 +145,10 @@ class Task(ABC):
         return continue_colour(opened.color, opened.alpha), task
 
     def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
-        """Return the operator that makes test inputs of pictures [C, H, W], and its text."""
+        """Return the operator that degrades pictures [C, H, W] for tests, and its text."""
         raise NotImplementedError(f"{self.name} needs more than its options to degrade a picture")
 
     @property
     def degradation_title(self) -> str:
-        """The degradation of an evaluation in words, for a heading."""
+        """Description of the degradation, for the heading of an evaluation."""
         return ""
