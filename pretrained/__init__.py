@@ -9,11 +9,9 @@ of what it reads.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pretrained.catalogue import entries, nearest
 from pretrained.disk import digest_of
@@ -49,8 +47,8 @@ class Checkpoint(NamedTuple):
     sha256: str
 
 
-def refuse(source: Source) -> None:
-    """Refuse a missing checkpoint: the default, since nothing is downloaded unasked.
+def refuse(source: Source) -> NoReturn:
+    """Refuse a missing checkpoint, since nothing is downloaded unasked.
 
     Raises:
         CheckpointError: Always; the text says how to get it.
@@ -59,24 +57,6 @@ def refuse(source: Source) -> None:
     raise CheckpointError(
         f"{source.name} is not installed ({offer(source)});{offline} {how_to_get(source)}"
     )
-
-
-_when_missing: ContextVar[Callable[[Source], None]] = ContextVar("when_missing", default=refuse)
-
-
-@contextmanager
-def when_missing(act: Callable[[Source], None]) -> Iterator[None]:
-    """Handle missing checkpoints by ``act`` within this context.
-
-    Args:
-        act: Called with a known checkpoint that is not installed; installs it or raises
-            CheckpointError.
-    """
-    token = _when_missing.set(act)
-    try:
-        yield
-    finally:
-        _when_missing.reset(token)
 
 
 def offer(source: Source) -> str:
@@ -122,10 +102,9 @@ def checkpoint_path(model: str) -> Path:
         return _FOLDER / f"{model}.safetensors"
 
     if (source := source_of(model)) is not None:
-        if installed(source) is None:
-            _when_missing.get()(source)
         found = installed(source)
-        assert found is not None
+        if found is None:
+            refuse(source)
         return found.weights
 
     path = Path(model)

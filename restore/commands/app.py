@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pretrained import when_missing
 from restore import __version__
-from restore.commands import downloads, models
+from restore.commands import models
 from restore.commands.degrade import degrade
 from restore.commands.evaluate import evaluate
 from restore.commands.info import info
@@ -72,8 +71,7 @@ def exit_code(arguments: list[str]) -> int:
     failed = partial(_failed, debug="--debug" in arguments)
     try:
         use_flags(_flags(arguments))
-        with when_missing(downloads.ask):
-            return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
+        return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return INTERRUPTED
@@ -94,12 +92,13 @@ def exit_code(arguments: list[str]) -> int:
 
 def _flags(arguments: list[str]) -> dict[str, str]:
     """Return the options of the command that is meant, by their parameters' names."""
-    group: Any = typer.main.get_command(app)
-    command = next((group.commands[word] for word in arguments if word in group.commands), None)
-    parameters = [] if command is None else command.params
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+
     return {
         parameter.name: next(text for text in parameter.opts if text.startswith("--"))
-        for parameter in parameters
+        for parameter in command.params
         if parameter.param_type_name == "option"
     }
 

@@ -56,6 +56,25 @@ def known(name: str) -> Source:
     return source
 
 
+def ensure(model: str, *, yes: bool = False) -> None:
+    """Install a public checkpoint that is named and missing, before any work.
+
+    Args:
+        model: as a user gives it; files and what is installed are left alone.
+        yes: download at once instead of asking the person at the terminal.
+
+    Raises:
+        Unavailable: nobody is there, nobody agreed, or the download failed.
+    """
+    try:
+        source = store.source_of(model)
+        if source is not None and store.installed(source) is None:
+            (agree if yes else ask)(source)
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{model}: ")
+        raise Unavailable(f"`model`={model}: {reason}") from None
+
+
 def ask(source: Source) -> None:
     """Install a checkpoint that is missing if the person at the terminal agrees.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import (
     BLURS,
     BOUNDARIES,
@@ -117,6 +118,7 @@ def evaluate(
 ) -> None:
     """Degrade the pictures of a folder, restore them by every method and score them."""
     from restore.evaluate import Outputs, Settings, command
+    from restore.evaluate.run import uses_model
     from restore.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
@@ -138,6 +140,9 @@ def evaluate(
         device,
         label,
     )
+    if uses_model(settings):
+        ensure(model, yes=yes)
+
     command(
         source,
         settings,

@@ -129,8 +129,7 @@ def _device(name: str) -> dict[str, Any]:
 
 def _model(name: str) -> dict[str, Any]:
     try:
-        with pretrained.when_missing(pretrained.refuse):  # asking is for those who would use it
-            checkpoint = pretrained.load(name)
+        checkpoint = pretrained.load(name)
         config = ModelConfig.from_dict(checkpoint.config)
         build_denoiser(
             config, {key: tensor.to("meta") for key, tensor in checkpoint.state.items()}, "meta"

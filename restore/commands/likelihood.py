@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import (
     ClassOption,
     DebugOption,
@@ -49,6 +50,7 @@ def likelihood(
     """Measure how likely pictures are under the prior, in bits per dimension."""
     from restore.jobs.likelihood import Estimator, tell_all
 
+    ensure(model, yes=yes)
     estimator = Estimator(
         model, device, size=size, probes=probes, seed=seed, memory=memory, label=label
     )

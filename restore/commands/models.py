@@ -187,7 +187,7 @@ def convert(
     for each in (target, target.with_suffix(".json")):
         refuse_existing(each, overwrite)
 
-    with told(), pretrained.when_missing(pretrained.refuse):  # nothing is downloaded for that
+    with told():
         path = pretrained.checkpoint_path(source)
         layouts.convert(
             path, target, overwrite=overwrite, expected=pretrained.expected_config(source)

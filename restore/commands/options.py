@@ -37,16 +37,6 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def allow_downloads(context: typer.Context, yes: bool) -> bool:
-    """Have a model that is missing downloaded without a question, in this command."""
-    if yes and not context.resilient_parsing:
-        from pretrained import when_missing
-        from restore.commands.downloads import agree
-
-        context.with_resource(when_missing(agree))
-    return yes
-
-
 Input = Annotated[
     Path,
     typer.Argument(
@@ -76,11 +66,7 @@ ModelOption = Annotated[
 ]
 YesOption = Annotated[
     bool,
-    typer.Option(
-        "--yes/--no-yes",
-        help="Download a missing --model without asking.",
-        callback=allow_downloads,
-    ),
+    typer.Option("--yes/--no-yes", help="Download a missing --model without asking."),
 ]
 ClassOption = Annotated[
     int | None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import (
     ClassOption,
     DebugOption,
@@ -79,6 +80,7 @@ def sample(
     shape = None if size is None else parse_size(size)
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
+    ensure(model, yes=yes)
     sample_to(
         Request(target, separate, trajectory, overwrite, model, device, label),
         quiet=quiet,

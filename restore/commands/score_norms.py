@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import (
     ClassOption,
     DebugOption,
@@ -53,6 +54,7 @@ def score_norms(
     from restore.jobs.score_norms import Estimate, estimate_to
 
     wanted = Estimate(source, model, device, label, count, size, levels, seed)
+    ensure(model, yes=yes)
     path = estimate_to(wanted, out, overwrite=overwrite, quiet=quiet)
     if not quiet:
         say(f"restore: score norms of {model} at {path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import KINDS, Common, Input, Output, kind_of, words
 from restore.commands.wording import in_options
 from restore.errors import BadArgument
@@ -39,7 +40,10 @@ def command_of(task: type[Task]) -> Callable[..., None]:
             raise BadArgument(missing)
 
         try:
-            _run(_request(stated, source, target or common.output, common))
+            request = _request(stated, source, target or common.output, common)
+            if not common.dry_run:
+                ensure(common.model, yes=common.yes)
+            _run(request)
         except KeyboardInterrupt:
             raise typer.Abort from None
 

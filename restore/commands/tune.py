@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore.commands.downloads import ensure
 from restore.commands.options import (
     RESAMPLERS,
     ClassOption,
@@ -76,5 +77,6 @@ def tune(
     request = Request(
         source, steps, scale, kernel, noise, score, size, count, seed, model, device, label
     )
+    ensure(model, yes=yes)
     best = tune(request, out, overwrite=overwrite, tell=(lambda text: None) if quiet else say)
     typer.echo(f"{out}: {told(best)}")

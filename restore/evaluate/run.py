@@ -132,7 +132,7 @@ class _Run:
         self.outputs = outputs
         self.quiet = quiet
         self.wording = wording
-        learned = not settings.methods or any(is_learned(method) for method in settings.methods)
+        learned = uses_model(settings)
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
         if self.restorer is not None:
@@ -383,6 +383,11 @@ class _Run:
         about["versions"] = {"restore": __version__, **_versions()}
 
         return about
+
+
+def uses_model(settings: Settings) -> bool:
+    """Return True if one of the methods needs the model, or all that suit are wanted."""
+    return not settings.methods or any(is_learned(method) for method in settings.methods)
 
 
 def is_learned(method: str) -> bool:
