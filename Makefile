@@ -18,6 +18,7 @@ coverage: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 # What is in build/ of an earlier one would go into the wheel.
 wheel: $(VENV)/installed
