@@ -246,7 +246,7 @@ def test_models_without_it_are_refused(command, picture, tmp_path, monkeypatch, 
     outcome = command(*words, "--sampler", "ddpm-learned", "--device", "cpu")
     assert outcome.code == 1
     assert (
-        "`sampler`=ddpm-learned: this model has not learned the variance of its steps"
+        "--sampler ddpm-learned: this model has not learned the variance of its steps"
         in outcome.err
     )
     assert not (tmp_path / "out.png").exists()
