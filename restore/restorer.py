@@ -135,45 +135,53 @@ class Restorer:
         Raises:
             BadArgument: an option that cannot be used; the text says which and what would be right.
         """
+        return self.restore(task, image, check(task, Options(**options)), callback)
+
+    def restore(
+        self, task: Task, image: Picture, options: Options, callback: Callback | None = None
+    ) -> Result:
+        """Do a task with options that were looked at, see `check`.
+
+        Raises:
+            BadArgument: options that do not fit the picture or the model.
+        """
         opened = task.opened(image)
-        checked = check(task, Options(**options))
 
         with _enough_memory(opened.color):
             color, task = task.of_visible(opened)
             cascade = task.cascade_stages
             if cascade is not None:
                 problem, solutions, report = solve_in_stages(
-                    self, task, color, cascade, checked, callback
+                    self, task, color, cascade, options, callback
                 )
             else:
                 problem = self.problem(task, color)
-                solutions, report = self.solve_problem(problem, checked, callback)
+                solutions, report = self.solve_problem(problem, options, callback)
 
         return _packed(opened, problem, solutions, report)
 
-    def run_together(
+    def restore_together(
         self,
         task: Task,
         images: Sequence[Picture],
-        *,
+        options: Options,
         callback: Callback | None = None,
-        **options: Any,
     ) -> list[Result]:
-        """Restore pictures of equal size in one batch, each as `run` restores it alone.
+        """Restore pictures of equal size in one batch, each as `restore` restores it alone.
 
         Each has its own random numbers of the same seed, its own noise and its own report, whose
-        seconds are its part. The results are those of `run` but for the rounding of convolutions
-        and matrix products, which may depend on how many pictures there are. Pictures that alone
-        would go by other noise levels go in batches of their own.
+        seconds are its part. The results are those of `restore` but for the rounding of
+        convolutions and matrix products, which may depend on how many pictures there are. Pictures
+        that alone would go by other noise levels go in batches of their own.
 
         Args:
             task: the same for all, without a cascade.
             images: of one kind and size, without alpha.
-            callback: as for `run`.
-            options: as for `run`.
+            options: as for `restore`.
+            callback: as for `restore`.
 
         Raises:
-            BadArgument: as `run`, for whichever picture.
+            BadArgument: as `restore`, for whichever picture.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
 
         Where memory runs out the error is that of PyTorch, so that fewer can be tried.
@@ -182,23 +190,21 @@ class Restorer:
         one_size = (1, *opened[0].color.shape[1:])
         if any(one.alpha is not None or one.color.shape != one_size for one in opened):
             raise ValueError("pictures that are restored together have one size and no alpha")
-
-        checked = check(task, Options(**options))
         if task.cascade_stages is not None:
             raise ValueError("pictures go through a cascade one by one")
 
         problem = self.problem(task, torch.cat([one.color for one in opened]))
-        method, run = self._run(problem, checked, [_generator(checked) for _ in opened], callback)
+        method, run = self._run(problem, options, [_generator(options) for _ in opened], callback)
         if len(parts := _equal(run.trajectories)) > 1:
             del problem, run
             found: dict[int, Result] = {}
             for part in parts:
                 mine = [images[index] for index in part]
-                results = self.run_together(task, mine, callback=callback, **options)
+                results = self.restore_together(task, mine, options, callback)
                 found.update(zip(part, results, strict=True))
             return [found[index] for index in range(len(images))]
 
-        solutions, explained, report = self._solved(method, run, checked)
+        solutions, explained, report = self._solved(method, run, options)
 
         return [
             _packed(

@@ -322,9 +322,9 @@ class _Run:
         settings = self.settings
         one_answer = method in METHODS and not METHODS[method].stochastic
         steps = None if one_answer or method in self.networks else settings.steps
-        options = {"method": self.networks.get(method, method), "steps": steps}
-        options |= {"seed": settings.seed, "label": settings.label}
-        result = self.restorer.run(case.task, case.file, callback=callback, **options).mean
+        named = self.networks.get(method, method)
+        options = Options(named, steps, seed=settings.seed, label=settings.label)
+        result = self.restorer.restore(case.task, case.file, options, callback).mean
         if isinstance(result, Tensor):
             result = to_eight_bit(result.permute(1, 2, 0).float().cpu().numpy())
 

@@ -136,9 +136,11 @@ class Work:
         self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None
     ) -> Result:
         """Restore; the pictures are arrays [H, W, C]."""
-        options = vars(self.options) | ({} if loaded.start is None else {"start": loaded.start})
-        result = restorer.run(loaded.task, loaded.picture, callback=callback, **options)
-        return _as_arrays(result)
+        options = self.options
+        if loaded.start is not None:
+            options = replace(options, start=loaded.start)
+
+        return _as_arrays(restorer.restore(loaded.task, loaded.picture, options, callback))
 
     def solve_together(
         self,
@@ -148,8 +150,8 @@ class Work:
     ) -> list[Result]:
         """Restore pictures of one size, without alpha and for the same task, in one batch."""
         pictures = [one.picture for one in loaded]
-        options = asdict(self.options)
-        results = restorer.run_together(loaded[0].task, pictures, callback=callback, **options)
+        task = loaded[0].task
+        results = restorer.restore_together(task, pictures, self.options, callback)
         return [_as_arrays(result) for result in results]
 
     def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:

@@ -113,13 +113,13 @@ def test_another_seed_is_another_noise_and_the_same_name_the_same():
 
 def test_the_seed_and_the_steps_reach_the_samplers(folder, monkeypatch):
     taken = []
-    sound = run.Restorer.run
+    sound = run.Restorer.restore
 
-    def spy(self, task, image, **options):
-        taken.append((options.get("method"), options.get("steps"), options.get("seed")))
-        return sound(self, task, image, **options)
+    def spy(self, task, image, options, callback):
+        taken.append((options.method, options.steps, options.seed))
+        return sound(self, task, image, options, callback)
 
-    monkeypatch.setattr(run.Restorer, "run", spy)
+    monkeypatch.setattr(run.Restorer, "restore", spy)
     evaluate(
         folder, Settings("sr", size=16, count=1, methods=("ddrm", "one-step"), steps=3, seed=7)
     )

@@ -532,17 +532,19 @@ def restorer(loaded_once) -> Restorer:
 def test_pictures_of_any_kind_come_back_as_that_kind(restorer: Restorer) -> None:
     first, second = (np.asarray(piece(SIZE, crop)) for crop in "ab")
     pictures = [Image.fromarray(first), Image.fromarray(second).convert("L")]
-    found = restorer.run_together(Denoising(0.1), pictures)
+    found = restorer.restore_together(Denoising(0.1), pictures, Options())
     assert [result.mean.mode for result in found] == ["RGB", "L"]
     assert [result.report.noise for result in found] == pytest.approx([0.1, 0.1])
 
 
 def test_pictures_that_do_not_go_together_are_refused(restorer: Restorer) -> None:
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together(Denoising(0.1), [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)])
+        restorer.restore_together(
+            Denoising(0.1), [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], Options()
+        )
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together(Denoising(0.1), [torch.zeros(4, 8, 8)] * 2)
+        restorer.restore_together(Denoising(0.1), [torch.zeros(4, 8, 8)] * 2, Options())
     with pytest.raises(ValueError, match="one size and no alpha"):
-        restorer.run_together(Denoising(0.1), [torch.zeros(2, 3, 8, 8)] * 2)
-    with pytest.raises(BadArgument, match="--noise 2"):
-        restorer.run_together(Denoising(2), [torch.zeros(3, 8, 8)] * 2)
+        restorer.restore_together(Denoising(0.1), [torch.zeros(2, 3, 8, 8)] * 2, Options())
+    with pytest.raises(BadArgument, match="`noise`=2"):
+        restorer.restore_together(Denoising(2), [torch.zeros(3, 8, 8)] * 2, Options())
