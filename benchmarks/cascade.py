@@ -1,48 +1,41 @@
-"""Super-resolution in stages against the direct way: PSNR, LPIPS, and how the noise between two
-stages was chosen.
+"""Compare super-resolution in stages with one stage, by PSNR, LPIPS and seconds.
 
 python benchmarks/cascade.py CID22_VAL --count 4
-python benchmarks/cascade.py CID22_VAL --skip 20 --count 4 --noise 0 0.02 0.04 0.06      # other
-pictures, to choose by
+
+# noise between the stages, on other pictures to choose by
+python benchmarks/cascade.py CID22_VAL --skip 20 --count 4 --noise 0 0.02 0.04 0.06
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from problems import Case, Task, load_pictures, to_tensor
+from problems import Case, load_pictures, super_resolution, to_tensor
 from settings import score
 
-import operators
 from restore import Restorer
 from restore.methods import METHODS
 from restore.metrics.quality import load_lpips
 from restore.runtime.devices import keep_freed_memory
-from restore.tasks import SuperResolution
 
+# Stages to compare, by scale factor.
 STAGES = {4: ("2x2",), 8: ("4x2",), 16: ("4x4",)}
-
-
-def task_of(scale: int) -> Task:
-    arguments = {"scale": scale, "kernel": "bicubic"}
-    return Task(f"×{scale}", "sr", lambda shape, _: operators.downsample(shape, scale), arguments)
 
 
 def measured(
     restorer: Restorer, cases: Sequence[Case], lpips: Any, method: str, **cascade: Any
 ) -> str:
-    """PSNR, LPIPS and seconds in the solver, as cells of a table."""
+    """Return PSNR, LPIPS and seconds in the solver, as cells of a table."""
     scores = []
     seconds = []
     for case in cases:
-        result = restorer.run(
-            SuperResolution(**case.arguments, **cascade), case.file, method=method
-        )
+        result = restorer.run(replace(case.task, **cascade), case.file, method=method)
         scores.append(score(2 * to_tensor(result.mean.astype(np.float32) / 255) - 1, case, lpips))
         seconds.append(result.report.seconds)
 
@@ -79,7 +72,8 @@ def main() -> None:
     )
 
     for scale in arguments.scales:
-        cases = [task_of(scale).degrade(name, picture) for name, picture in pictures.items()]
+        problem = super_resolution(f"×{scale}", scale)
+        cases = [problem.degrade(name, picture) for name, picture in pictures.items()]
         for method in arguments.methods:
             print(
                 f"| ×{scale} | `{method}` | – | | {measured(restorer, cases, lpips, method)} |",

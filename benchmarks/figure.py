@@ -1,7 +1,9 @@
-"""The pictures of results: four tasks by the default methods, and eight crops enlarged four times
-by every method.
+"""Make the pictures of docs/results.md.
 
+# four tasks by the default methods
 python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
+
+# eight crops enlarged four times by every method
 python benchmarks/figure.py KODAK_FOLDER docs/results-x4.jpg --enlarged
 """
 
@@ -13,23 +15,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from problems import TASKS
+from problems import PROBLEMS
 
 from restore import Restorer
-from restore.tasks import TASKS as RECORDS
 
 SIDE = 256
 GAP = 6
 CAPTION = 24
+# Problem, picture, left and top of the crop, caption.
 ROWS = (
     ("sr4", "23.png", (330, 60), "super-resolution x4"),
     ("deblur-motion", "19.png", (180, 80), "deblurring, motion 15 px, noise 0.01"),
     ("inpaint-strokes", "4.png", (120, 130), "inpainting"),
     ("denoise-25", "5.png", (60, 130), "denoising, 25/255"),
 )
-"""Task, picture, left and top of the crop, caption."""
 
 SMALL_SIDE = 192
+# Picture, left and top of the crop.
 ENLARGED = (
     ("1.png", (300, 200)),
     ("4.png", (150, 150)),
@@ -40,7 +42,6 @@ ENLARGED = (
     ("19.png", (180, 80)),
     ("23.png", (330, 60)),
 )
-"""Picture, left and top of the crop."""
 METHODS = ("one-step", "ddrm", "sr3")
 
 
@@ -49,32 +50,27 @@ def crop_of(path: Path, corner: tuple[int, int], side: int) -> NDArray[np.uint8]
     return np.asarray(Image.open(path).convert("RGB"))[top : top + side, left : left + side]
 
 
-def row(
-    restorer: Restorer, task_name: str, path: Path, corner: tuple[int, int]
-) -> list[Image.Image]:
-    """Degraded, restored, truth."""
+def row(restorer: Restorer, problem: str, path: Path, corner: tuple[int, int]) -> list[Image.Image]:
+    """Return a crop degraded, restored, and as it was."""
     crop = crop_of(path, corner, SIDE)
-    task = TASKS[task_name]
-    case = task.degrade(path.name, crop)
-    result: NDArray[np.uint8] = restorer.run(
-        RECORDS[task.kind](**dict(case.arguments)), case.file
-    ).mean
+    case = PROBLEMS[problem].degrade(path.name, crop)
+    result: NDArray[np.uint8] = restorer.run(case.task, case.file).mean
     degraded = Image.fromarray(case.file).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return [degraded, Image.fromarray(result), Image.fromarray(np.ascontiguousarray(crop))]
 
 
 def tasks(restorer: Restorer, folder: Path) -> Image.Image:
-    """Four tasks, two beside each other."""
+    """Draw four tasks, two side by side."""
     width = 6 * SIDE + 5 * GAP
     height = 2 * (SIDE + CAPTION)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
 
-    for number, (task, name, corner, caption) in enumerate(ROWS):
+    for number, (problem, name, corner, caption) in enumerate(ROWS):
         x0 = (number % 2) * 3 * (SIDE + GAP)
         y0 = (number // 2) * (SIDE + CAPTION)
-        for column, picture in enumerate(row(restorer, task, folder / name, corner)):
+        for column, picture in enumerate(row(restorer, problem, folder / name, corner)):
             sheet.paste(picture, (x0 + column * (SIDE + GAP), y0))
         draw.text(
             (x0, y0 + SIDE + 3), f"{caption}: degraded, restored, truth", fill="black", font=font
@@ -84,7 +80,7 @@ def tasks(restorer: Restorer, folder: Path) -> Image.Image:
 
 
 def enlarged(restorer: Restorer, folder: Path) -> Image.Image:
-    """Eight crops enlarged four times: bicubic, the methods, the truth; a row each."""
+    """Draw a row for each of eight crops: bicubic enlargement, the methods, the truth."""
     titles = ("bicubic", *METHODS, "truth")
     step = SMALL_SIDE + GAP
     sheet = Image.new("RGB", (len(titles) * step - GAP, CAPTION + len(ENLARGED) * step), "white")
@@ -93,7 +89,7 @@ def enlarged(restorer: Restorer, folder: Path) -> Image.Image:
 
     for number, (name, corner) in enumerate(ENLARGED):
         crop = crop_of(folder / name, corner, SMALL_SIDE)
-        case = TASKS["sr4"].degrade(name, crop)
+        case = PROBLEMS["sr4"].degrade(name, crop)
         small = Image.fromarray(case.file)
         made = [restorer.sr(case.file, 4, method=method) for method in METHODS]
         pictures = [

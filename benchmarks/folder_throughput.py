@@ -1,8 +1,7 @@
-"""What a folder run costs beside the network: small pictures as a folder, one by one, and the bare
-network.
+"""Compare the time of a folder run with single runs and with bare calls of the network.
 
-    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] [--batch 1
-    16] [--ray]
+    python benchmarks/folder_throughput.py KODAK [--count 200] [--side 96] [--singles 5] \\
+        [--batch 1 16] [--ray]
 
 Every picture is enlarged twice with the defaults of the command. The bare network is called as
 often, on pictures of the size of the result. Single runs are processes, of which some are timed;
@@ -38,7 +37,7 @@ SCALE = 2
 
 
 def crops(folder: Path, target: Path, count: int, side: int) -> None:
-    """Write ``count`` squares of the pictures of a folder."""
+    """Write ``count`` square crops of the pictures of a folder."""
     target.mkdir()
     pictures = [Image.open(path).convert("RGB") for path in pictures_in(folder, SUFFIXES)]
     for index in range(count):
@@ -55,7 +54,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def bare_network(count: int, side: int) -> float:
-    """Seconds of the calls alone."""
+    """Return the seconds of the network calls alone."""
     restorer, (_, settings) = Restorer(), settings_for(KINDS["sr"])
     x = torch.rand(1, 3, SCALE * side, SCALE * side, device=restorer.device) * 2 - 1
 
@@ -71,10 +70,9 @@ def bare_network(count: int, side: int) -> float:
 def folder_run(
     source: Path, target: Path, cluster: Cluster | None = None, batch: int | None = None
 ) -> float:
-    """Seconds of a run in this process, the model loaded."""
-    run = Run(
-        Request(SuperResolution(SCALE), source, target, quiet=True, cluster=cluster, batch=batch)
-    )
+    """Return the seconds of a run in this process, with the model loaded."""
+    task = SuperResolution(SCALE)
+    run = Run(Request(task, source, target, quiet=True, cluster=cluster, batch=batch))
     if cluster is None:
         run.restorer.denoise(torch.rand(3, 16, 16), 0.1)
     return timed(run.go)

@@ -1,17 +1,22 @@
-"""Time for each megapixel and peak memory of large pictures, tiles against the whole, what a call
-of the network takes.
+"""Measure the time a megapixel and the peak memory of large pictures, and the effect of tiles.
 
-    python benchmarks/large_pictures.py                         # sr ×2, deblur and inpaint, 1 to 12
-    megapixels python benchmarks/large_pictures.py --megapixels 12 --memory 4GB python
-    benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024     # largest difference of a
-    result python benchmarks/large_pictures.py --overlaps 96 --tasks inpaint --tile 640 --hole 48
-    # where four tiles meet python benchmarks/large_pictures.py --network               # bytes for
-    each pixel, and whether batches pay
+    # sr ×2, deblur and inpaint, 1 to 12 megapixels
+    python benchmarks/large_pictures.py
+    python benchmarks/large_pictures.py --megapixels 12 --memory 4GB
+
+    # largest difference between a result in tiles and of the whole
+    python benchmarks/large_pictures.py --overlaps 32 64 96 128 --side 1024
+
+    # the same where four tiles meet
+    python benchmarks/large_pictures.py --overlaps 96 --tasks inpaint --tile 640 --hole 48
+
+    # bytes a pixel of the network, and whether batches pay
+    python benchmarks/large_pictures.py --network
 
 The picture is examples/parrots.png, continued by mirroring, 4:3. Megapixels are those of the
 result. Every restoration is made in a process of its own, so that none sees memory that another
-left behind. The peak is by how much the process grew while it restored, weights and libraries aside
-(on CUDA: what PyTorch had allocated).
+left behind. The peak is by how much the process grew while it restored, without weights and
+libraries (on CUDA: what PyTorch had allocated).
 """
 
 from __future__ import annotations
@@ -35,16 +40,16 @@ from restore.restorer import load_denoiser
 from restore.runtime.budget import LARGEST_TILE, network_bytes
 from restore.runtime.devices import choose_device, keep_freed_memory
 from restore.runtime.tiles import TiledDenoiser
-from restore.tasks import TASKS as RECORDS
+from restore.tasks import Deblurring, Inpainting, SuperResolution, Task
 
 TASKS = ("sr", "deblur", "inpaint")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "parrots.png"
+# Sides of pictures that go through the network whole, in pixels.
 SIDES = (256, 512, 1024)
-"""Of pictures that go through the network whole."""
 
 
 def picture(height: int, width: int) -> NDArray[np.float32]:
-    """[height, width, 3] in [0, 1]."""
+    """Return the example, continued by mirroring: [height, width, 3] in [0, 1]."""
     pixels = np.float32(read_photo(EXAMPLE).pixels[..., :3])
     pixels = pixels / (255 if pixels.max() > 1 else 1)
     more = [
@@ -54,15 +59,20 @@ def picture(height: int, width: int) -> NDArray[np.float32]:
 
 
 def problem(
-    task: str, height: int, width: int, hole_side: int | None = None
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """A picture and its task's arguments, for a result of this size; a hole of that side is in the
-    middle.
+    name: str, height: int, width: int, hole_side: int | None = None
+) -> tuple[NDArray[np.float32], Task]:
+    """Return a picture and its task, for a result of this size.
+
+    Args:
+        name: One of `TASKS`.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        hole_side: Side of a hole in the middle, in pixels; None is a twelfth of the picture.
     """
-    if task == "sr":
-        return picture(height // 2, width // 2), {"scale": 2.0}
-    if task == "deblur":
-        return picture(height, width), {"kernel": "gaussian:2", "noise": 0.01}
+    if name == "sr":
+        return picture(height // 2, width // 2), SuperResolution(2.0)
+    if name == "deblur":
+        return picture(height, width), Deblurring("gaussian:2", noise=0.01)
 
     hole = np.zeros((height, width), dtype=bool)
     if hole_side is None:
@@ -72,14 +82,14 @@ def problem(
         left = (width - hole_side) // 2
         hole[top : top + hole_side, left : left + hole_side] = True
 
-    return picture(height, width), {"mask": hole}
+    return picture(height, width), Inpainting(hole)
 
 
 def restore_one(arguments: argparse.Namespace) -> None:
-    """Restore in this process; print what it took as JSON."""
+    """Restore in this process, and print time and memory as JSON."""
     keep_freed_memory()
     height, width = size_of(arguments.megapixels[0])
-    image, of_task = problem(arguments.one, height, width)
+    image, task = problem(arguments.one, height, width)
     restorer = Restorer(
         arguments.model, arguments.device, tile=arguments.tile, memory=arguments.memory
     )
@@ -91,9 +101,7 @@ def restore_one(arguments: argparse.Namespace) -> None:
     calls.clear()
 
     with Meter(restorer.device) as meter:
-        report = restorer.run(
-            RECORDS[arguments.one](**of_task), image, steps=arguments.steps
-        ).report
+        report = restorer.run(task, image, steps=arguments.steps).report
 
     tile = "x".join(str(n) for n in reversed(calls[0]))
     found = {
@@ -157,20 +165,20 @@ def in_own_process(arguments: argparse.Namespace, task: str, megapixels: float) 
 
 
 def size_of(megapixels: float) -> tuple[int, int]:
-    """Height and width, 3:4, both even."""
+    """Return height and width in the ratio 3:4, both even."""
     half_width = round(math.sqrt(megapixels * 1e6 * 4 / 3) / 2)
     return 2 * round(half_width * 3 / 4), 2 * half_width
 
 
 def against_whole(arguments: argparse.Namespace) -> None:
-    """Print how far results in tiles are from the result of the whole picture, in levels of 255."""
+    """Print how far results in tiles are from the result of the whole picture."""
     side = arguments.side
     tile = arguments.tile or arguments.side // 2
     steps = arguments.steps
     restorer = Restorer(arguments.model, arguments.device, memory=arguments.memory)
-    exact = load_denoiser(
-        arguments.model, restorer.device, torch.float32
-    )  # bfloat16 rounds differently in every size
+
+    # bfloat16 rounds differently in every size
+    exact = load_denoiser(arguments.model, restorer.device, torch.float32)
     restorer.denoiser = TiledDenoiser(exact)
     print(f"{side}², {steps} steps, float32, tiles of at most {tile}²; in levels of 255\n")
     print(
@@ -179,12 +187,12 @@ def against_whole(arguments: argparse.Namespace) -> None:
     )
 
     for task in arguments.tasks:
-        asked = problem(task, side, side, arguments.hole)
-        whole, pixels = result_in_tiles(
-            restorer, task, asked, steps, side + 64
-        )  # also with a border that is unknown
+        image, record = problem(task, side, side, arguments.hole)
+
+        # larger than the picture, whose canvas has an unknown border around it
+        whole, pixels = result_in_tiles(restorer, record, image, steps, side + 64)
         for overlap in (None, *arguments.overlaps):
-            found, seen = result_in_tiles(restorer, task, asked, steps, tile, overlap)
+            found, seen = result_in_tiles(restorer, record, image, steps, tile, overlap)
             difference = 255 * (found - whole)
             largest = np.abs(difference).max()
             rms = np.sqrt(np.mean(difference**2))
@@ -197,29 +205,29 @@ def against_whole(arguments: argparse.Namespace) -> None:
 
 def result_in_tiles(
     restorer: Restorer,
-    task: str,
-    asked: tuple[NDArray[np.float32], dict[str, Any]],
+    task: Task,
+    image: NDArray[np.float32],
     steps: int,
     tile: int,
     overlap: int | None = None,
 ) -> tuple[NDArray[np.float32], int]:
-    """The result of a problem, and how many pixels went through the network."""
+    """Return the result of a task, and how many pixels went through the network."""
     restorer.denoiser.tile = tile
     restorer.denoiser.overlap = overlap
-    image, of_task = asked
     seen: list[int] = []
     hook = restorer.denoiser.denoise.network.register_forward_hook(
         lambda _, given, __: seen.append(given[0].shape[-1] * given[0].shape[-2])
     )
-    result = restorer.run(RECORDS[task](**of_task), image, steps=steps).mean
+    result = restorer.run(task, image, steps=steps).mean
     hook.remove()
 
     return result, sum(seen)
 
 
 def of_network(arguments: argparse.Namespace) -> None:
-    """Print what a call of the network takes at its peak, and the time of four pictures at once and
-    one by one.
+    """Print the peak memory of a call of the network, and the time of four pictures.
+
+    The four go through the network at once and one by one.
     """
     device = choose_device(arguments.device)
     print("| format | side | bytes a pixel | as expected | s, four one by one | s, four at once |")

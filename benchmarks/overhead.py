@@ -1,13 +1,16 @@
-"""What the methods cost beyond the network, what bfloat16 costs in quality, and what keeping memory
-saves.
+"""Measure what the methods cost beyond the network, what bfloat16 costs in PSNR, and allocators.
 
-    python benchmarks/overhead.py                       # DDRM against as many bare calls of the
-    network python benchmarks/overhead.py --bf16 DATA_FOLDER    # PSNR with float32 and with
-    bfloat16 python benchmarks/overhead.py --allocator --size 1024       # the network with freed
-    memory kept, and returned
+    # DDRM against as many bare calls of the network
+    python benchmarks/overhead.py
 
-Times are medians of rounds in which the rivals take turns, so that a machine's moods fall on all of
-them; the ratio is the median of the rounds' own. Operators are made beforehand
+    # PSNR with float32 and with bfloat16
+    python benchmarks/overhead.py --bf16 DATA_FOLDER
+
+    # the network with freed memory kept, and returned
+    python benchmarks/overhead.py --allocator --size 1024
+
+Times are medians of rounds in which the candidates take turns, so that a machine's varying speed
+falls on all of them; the ratio is the median of the rounds' own. Operators are made beforehand
 (benchmarks/operator_costs.py times that).
 """
 
@@ -23,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from problems import TASKS, load_pictures, to_tensor
+from problems import PROBLEMS, load_pictures, to_tensor
 from torch import Tensor
 
 import operators
@@ -35,13 +38,15 @@ from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 from restore.solvers import ddrm
-from restore.tasks import TASKS as RECORDS
 
-SIGMA, FACTOR, NOISE = 2.0, 4, 0.02
-"""Of the degradations; the noise is a standard deviation in the model's [-1, 1]."""
+# Degradations: standard deviation of the blur in pixels, scale factor, standard deviation of the
+# noise in [-1, 1].
+SIGMA = 2.0
+FACTOR = 4
+NOISE = 0.02
 
+# Problem and method for the comparison of number formats.
 PRECISION_RUNS = (("sr4", "one-step"), ("deblur-gaussian", "diffpir"), ("denoise-25", "one-step"))
-"""Task and method for the comparison of number formats."""
 
 
 def degradations(size: int) -> dict[str, AxesOperator]:
@@ -53,7 +58,7 @@ def degradations(size: int) -> dict[str, AxesOperator]:
 
 
 def bare_calls(denoiser: Denoiser, size: int, steps: int) -> Callable[[], None]:
-    """The network alone, on the very input that the denoiser gives it."""
+    """Return a function that calls the network alone, with the input that the denoiser gives it."""
     inputs: list[tuple[Tensor, ...]] = []
     hook = denoiser.network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments))
     denoiser(torch.zeros(1, 3, size, size, device=denoiser.device), 1.0)
@@ -67,7 +72,7 @@ def bare_calls(denoiser: Denoiser, size: int, steps: int) -> Callable[[], None]:
 
 
 def solver_run(denoiser: Denoiser, operator: AxesOperator, steps: int) -> Callable[[], None]:
-    """DDRM as a user has it: its own preparation, noise and every step."""
+    """Return a function that runs DDRM as users do, with its preparation and its noise."""
     device = denoiser.device
     operator = operator.to(device)
     generator = torch.Generator().manual_seed(0)
@@ -82,13 +87,13 @@ def solver_run(denoiser: Denoiser, operator: AxesOperator, steps: int) -> Callab
 
 
 def interleaved(
-    rivals: dict[str, Callable[[], None]], rounds: int, device: torch.device
+    candidates: dict[str, Callable[[], None]], rounds: int, device: torch.device
 ) -> list[dict[str, float]]:
-    """Seconds of each rival in each round; every other round goes backwards."""
+    """Time each candidate in each round, in seconds; every other round goes backwards."""
     times = []
     for index in range(rounds):
-        order = list(rivals) if index % 2 == 0 else list(reversed(rivals))
-        times.append({name: seconds(rivals[name], device) for name in order})
+        order = list(candidates) if index % 2 == 0 else list(reversed(candidates))
+        times.append({name: seconds(candidates[name], device) for name in order})
         say(
             f"round {index + 1}/{rounds}: "
             + ", ".join(f"{n} {t:.2f} s" for n, t in times[-1].items())
@@ -113,14 +118,14 @@ def compare_solvers(arguments: argparse.Namespace) -> None:
     size = arguments.size
     steps = arguments.steps
     bare = "network alone"
-    rivals = {bare: bare_calls(denoiser, size, steps)}
-    rivals |= {
+    candidates = {bare: bare_calls(denoiser, size, steps)}
+    candidates |= {
         name: solver_run(denoiser, operator, steps) for name, operator in degradations(size).items()
     }
 
     with torch.inference_mode():
         denoiser(torch.zeros(1, 3, size, size, device=device), 1.0)  # warm-up
-        times = interleaved(rivals, arguments.rounds, device)
+        times = interleaved(candidates, arguments.rounds, device)
 
     print(
         f"{steps} steps at {size}×{size}, {device}, {dtype}, {torch.get_num_threads()} threads, ",
@@ -131,7 +136,7 @@ def compare_solvers(arguments: argparse.Namespace) -> None:
         "|\n|---|---:|---:|"
     )
 
-    for name in rivals:
+    for name in candidates:
         ratio = statistics.median(of_round[name] / of_round[bare] for of_round in times)
         print(
             f"| {name} | {statistics.median(of_round[name] for of_round in times):.3f} | "
@@ -159,28 +164,30 @@ def compare_precision(arguments: argparse.Namespace) -> None:
         "|\n|---|---:|---:|---:|---:|"
     )
 
-    for task, method in PRECISION_RUNS:
+    for problem, method in PRECISION_RUNS:
         found = {dtype: [] for dtype in restorers}
         for name, picture in pictures.items():
-            case = TASKS[task].degrade(name, picture)
+            case = PROBLEMS[problem].degrade(name, picture)
             for dtype, restorer in restorers.items():
-                result = restorer.run(
-                    RECORDS[TASKS[task].kind](**dict(case.arguments)), case.file, method=method
-                ).mean
+                result = restorer.run(case.task, case.file, method=method).mean
                 estimate = to_tensor(np.float32(result) / 255)
                 found[dtype].append(float(psnr(estimate, case.truth)))
-            say(f"{task} {name}: " + ", ".join(f"{values[-1]:.3f} dB" for values in found.values()))
+            say(
+                f"{problem} {name}: "
+                + ", ".join(f"{values[-1]:.3f} dB" for values in found.values())
+            )
         full, half = (np.array(values) for values in found.values())
         cells = [full.mean(), half.mean(), (half - full).mean(), (half - full).min()]
         print(
-            f"| {task}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |",
+            f"| {problem}, {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |",
             flush=True,
         )
 
 
 def compare_allocators(arguments: argparse.Namespace) -> None:
-    """A call of the network with memory kept between calls and handed back, each in a process of
-    its own.
+    """Time a call of the network with freed memory kept between calls and returned.
+
+    Each call is in a process of its own.
     """
     seconds: dict[str, list[float]] = {"kept": [], "returned": []}
     for _ in range(arguments.rounds):
@@ -201,7 +208,7 @@ def compare_allocators(arguments: argparse.Namespace) -> None:
 
 
 def one_call(arguments: argparse.Namespace) -> None:
-    """Print the seconds of a call of the network, the second one."""
+    """Print the seconds of the second call of the network."""
     if arguments.call == "kept":
         keep_freed_memory()
 

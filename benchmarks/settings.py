@@ -1,19 +1,21 @@
-"""How settings were chosen, on a few pictures a task: DDRM's level grid, highest noise level and η;
-DiffPIR's λ and ζ.
+"""Compare settings of DDRM and DiffPIR, by PSNR and LPIPS on a few pictures for each task.
 
-python benchmarks/settings.py DATA_FOLDER --count 4
+    python benchmarks/settings.py DATA_FOLDER --count 4
+
+DDRM's settings are the grid of noise levels, the highest of them and η; DiffPIR's are λ and ζ.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from problems import TASKS, Case, EightBit, load_pictures, to_tensor
+from problems import PROBLEMS, Case, EightBit, load_pictures, to_tensor
 from torch import Tensor
 
 from restore import Restorer
@@ -24,10 +26,9 @@ from restore.methods.run import Run
 from restore.methods.settings import Defaults
 from restore.metrics.quality import load_lpips, psnr
 from restore.solvers import diffpir
-from restore.tasks import TASKS as RECORDS
-from restore.tasks import Deblurring
 
 PAPER = Defaults(20, "uniform", None, 0.85, 0.85)
+# Bold settings are those of the package. Noise levels are σ for pictures in [-1, 1].
 SETTINGS: dict[str, dict[str, Defaults]] = {
     "sr4": {
         "the paper's: uniform in t from σ 100, η 0.85": PAPER,
@@ -71,8 +72,8 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         ),
     },
 }
-"""In bold what the package uses. Noise levels are σ for pictures in [-1, 1]."""
 STRENGTH_TASKS = ("deblur-gaussian", "deblur-motion")
+# DiffPIR starts here from mid-grey instead of a smooth estimate.
 STRENGTHS = (
     ("λ 8, ζ 1", 8.0, 1.0),
     ("λ 4, ζ 1", 4.0, 1.0),
@@ -81,7 +82,6 @@ STRENGTHS = (
     ("**λ 1, ζ 1**", 1.0, 1.0),
     ("λ 0.5, ζ 1", 0.5, 1.0),
 )
-"""Of DiffPIR; the picture does not begin at a smooth estimate, but at mid-grey."""
 
 
 def main() -> None:
@@ -116,14 +116,11 @@ def main() -> None:
 
 def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
     for task_name, settings in SETTINGS.items():
-        task = TASKS[task_name]
-        cases = [task.degrade(name, picture) for name, picture in pictures.items()]
+        cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, defaults in settings.items():
             scores = []
             for case in cases:
-                problem = restorer.problem(
-                    RECORDS[task.kind](**dict(case.arguments)), to_tensor(case.photo)
-                )
+                problem = restorer.problem(case.task, to_tensor(case.photo))
                 generator = torch.Generator().manual_seed(0)
                 with torch.inference_mode():
                     solution = METHODS["ddrm"].solve(
@@ -135,7 +132,7 @@ def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) ->
 
 def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
     for task_name in STRENGTH_TASKS:
-        cases = [TASKS[task_name].degrade(name, picture) for name, picture in pictures.items()]
+        cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, strength, zeta in STRENGTHS:
             show(
                 task_name,
@@ -145,8 +142,8 @@ def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any)
 
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
-    """A blurred picture restored by DiffPIR with its λ and ζ, in [-1, 1]."""
-    problem = restorer.problem(Deblurring(**dict(case.arguments)), to_tensor(case.photo))
+    """Restore a blurred picture by DiffPIR with this λ and ζ, in [-1, 1]."""
+    problem = restorer.problem(case.task, to_tensor(case.photo))
     with torch.inference_mode():
         solution = diffpir(
             restorer.denoiser,
@@ -164,11 +161,11 @@ def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tens
 
 
 def score(solution: Tensor, case: Case, lpips: Any) -> tuple[float, float]:
-    """PSNR and LPIPS in 8 bits."""
+    """Return PSNR and LPIPS of a solution in [-1, 1], rounded to 8 bits; LPIPS may be NaN."""
     result = ((solution + 1) / 2).clamp(0, 1).mul(255).round().div(255).cpu()
-    return float(psnr(result, case.truth)), float(lpips(result, case.truth)) if lpips else float(
-        "nan"
-    )
+    distance = float(lpips(result, case.truth)) if lpips else math.nan
+
+    return float(psnr(result, case.truth)), distance
 
 
 def show(task: str, label: str, scores: list[tuple[float, float]]) -> None:

@@ -1,13 +1,13 @@
-"""How much noise a picture to begin with should be given (`--start-noise`): PSNR in dB and LPIPS,
-mean over the first pictures of a folder, from the answer of the one-step method, which is the
-predictor's where the model has one, or of a third-party network. The last column is the method
-without a start, in as many steps or in --reference steps.
+"""Compare noise levels for a starting picture (``--start-noise``), by PSNR in dB and LPIPS.
 
     python benchmarks/starts.py CID22_VAL --count 3 --size 128 --steps 10 [--start spandrel:FILE]
-    python benchmarks/starts.py CID22_VAL --only sr4 inpaint-random --methods ddrm --steps 8
-    --reference 20
+    python benchmarks/starts.py CID22_VAL --only sr4 inpaint-random --methods ddrm --steps 8 \\
+        --reference 20
 
-LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
+The start is the result of the one-step method, which is the predictor's where the model has one, or
+of a third-party network. The last column is the method without a start, in as many steps or in
+--reference steps. LPIPS needs AlexNet's weights, named in the environment variable
+RESTORE_LPIPS_TRUNK.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from problems import TASKS, Case, load_pictures, to_tensor
+from problems import PROBLEMS, Case, load_pictures, to_tensor
 from torch import Tensor
 
 from restore.metrics.quality import load_lpips, psnr
 from restore.restorer import Restorer
-from restore.tasks import TASKS as RECORDS
 
-PROBLEMS = ("sr4", "deblur-gaussian")
+DEFAULT_PROBLEMS = ("sr4", "deblur-gaussian")
 METHODS = ("ddrm", "diffpir", "sr3")
+# Standard deviations for pixels in [0, 1].
 NOISES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-"""In [0, 1] units."""
 
 
 def cell(results: Sequence[Tensor], cases: Sequence[Case], lpips: Any) -> str:
-    """The means of pictures [1, 3, H, W] in [0, 1]."""
+    """Format the mean PSNR and LPIPS of pictures [1, 3, H, W] in [0, 1]."""
     pairs = [(result, case.truth) for result, case in zip(results, cases, strict=True)]
     quality = np.mean([float(psnr(*pair)) for pair in pairs])
     return f"{quality:.2f} / {np.mean([float(lpips(*pair)) for pair in pairs]):.3f}"
@@ -41,22 +40,17 @@ def cell(results: Sequence[Tensor], cases: Sequence[Case], lpips: Any) -> str:
 def show(
     name: str, cases: Sequence[Case], restorer: Restorer, arguments: argparse.Namespace, lpips: Any
 ) -> None:
-    """The table of a problem."""
-    kind = TASKS[name].kind
+    """Print the table of a problem."""
 
     def restored(
         method: str, starts: Sequence[Tensor] | None = None, **options: Any
     ) -> list[Tensor]:
-        begun = [None] * len(cases) if starts is None else starts
+        given = [None] * len(cases) if starts is None else starts
         return [
             restorer.run(
-                RECORDS[kind](**dict(c.arguments)),
-                to_tensor(c.photo),
-                method=method,
-                start=begin,
-                **options,
+                case.task, to_tensor(case.photo), method=method, start=start, **options
             ).mean
-            for c, begin in zip(cases, begun, strict=True)
+            for case, start in zip(cases, given, strict=True)
         ]
 
     starts = [start.clamp(0, 1) for start in restored(arguments.start or "one-step")]
@@ -82,13 +76,15 @@ def show(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=3, help="of pictures, the first in name order")
+    parser.add_argument(
+        "--count", type=int, default=3, help="number of pictures, the first in name order"
+    )
     parser.add_argument("--size", type=int, default=128, help="the top-left square")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument(
         "--reference", type=int, help="steps without a start; the default is --steps"
     )
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=PROBLEMS, metavar="PROBLEM")
+    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=DEFAULT_PROBLEMS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--noises", nargs="+", type=float, default=NOISES)
     parser.add_argument("--start", help="spandrel:FILE, instead of the one-step method")
@@ -100,7 +96,7 @@ def main() -> None:
     lpips = load_lpips()
 
     for name in arguments.only:
-        cases = [TASKS[name].degrade(file, picture) for file, picture in pictures.items()]
+        cases = [PROBLEMS[name].degrade(file, picture) for file, picture in pictures.items()]
         show(name, cases, restorer, arguments, lpips)
 
 

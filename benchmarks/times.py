@@ -1,9 +1,9 @@
-"""Seconds of the network and of every task's defaults on this machine's device.
+"""Measure the seconds of the network and of every task's defaults on this machine's device.
 
     python benchmarks/times.py [--device cuda] [--model default] [--megapixels 12]
 
-Times are medians of three runs after a first one, model loaded, reading and writing of files left
-out. The last rows are large pictures, once each, in 10 steps.
+Times are medians of three runs after a first one, with the model loaded, without reading and
+writing files. The last rows are large pictures, once each, in 10 steps.
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ from restore.runtime.devices import (
     peak_memory,
     synchronize,
 )
-from restore.tasks import TASKS as RECORDS
-from restore.tasks import Inpainting
 
 HEIGHT = 512
 WIDTH = 768
+# Batch, height and width of the network's inputs.
 SIZES = ((1, 256, 256), (16, 256, 256), (1, 512, 768), (1, 1024, 1024), (1, 2048, 2048))
-"""Batch, height and width of what the network is called with."""
 
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """The median; one more run comes before."""
+    """Return the median time of a function, after one run that is not timed."""
     times = []
     for _ in range(repeats + 1):
         synchronize(device)
@@ -66,12 +64,13 @@ def of_network(restorer: Restorer) -> None:
 def of_tasks(restorer: Restorer) -> None:
     whole = picture(HEIGHT, WIDTH)
     small = picture(HEIGHT // 4, WIDTH // 4)
-    image, hole = problem("inpaint", HEIGHT, WIDTH)
+    blurred, deblurring = problem("deblur", HEIGHT, WIDTH)
+    image, inpainting = problem("inpaint", HEIGHT, WIDTH)
     runs: dict[str, Callable[[], object]] = {
         "sr ×4": lambda: restorer.sr(small, 4),
         "sr ×4, one step": lambda: restorer.sr(small, 4, method="one-step"),
-        "deblur": lambda: restorer.run("deblur", *problem("deblur", HEIGHT, WIDTH)),
-        "inpaint": lambda: restorer.run(Inpainting(**hole), image),
+        "deblur": lambda: restorer.run(deblurring, blurred),
+        "inpaint": lambda: restorer.run(inpainting, image),
         "denoise": lambda: restorer.denoise(whole, 0.1),
         "colorize": lambda: restorer.colorize(whole),
     }
@@ -84,14 +83,14 @@ def of_tasks(restorer: Restorer) -> None:
 def of_large(restorer: Restorer, megapixels: float) -> None:
     height, width = size_of(megapixels)
     print(f"\n| task, {width}×{height}, 10 steps | s | peak on the device, GiB |\n|---|---:|---:|")
-    for task in TASKS:
-        image, arguments = problem(task, height, width)
+    for name in TASKS:
+        image, task = problem(name, height, width)
         known = begin_peak_memory(restorer.device)
         start = time.perf_counter()
-        restorer.run(RECORDS[task](**arguments), image, steps=10)
+        restorer.run(task, image, steps=10)
         took = time.perf_counter() - start
         peak = f"{peak_memory(restorer.device) / 2**30:.2f}" if known else ""
-        print(f"| {task} | {took:.2f} | {peak} |", flush=True)
+        print(f"| {name} | {took:.2f} | {peak} |", flush=True)
 
 
 def main() -> None:
