@@ -1,4 +1,4 @@
-"""The methods that solve a problem: one file and one record each."""
+"""Methods that solve inverse problems, one file and one record each."""
 
 from restore.methods.ddrm import DDRM
 from restore.methods.diffpir import DIFFPIR
@@ -6,7 +6,7 @@ from restore.methods.method import Method
 from restore.methods.one_step import ONE_STEP
 from restore.methods.sr3 import SR3
 
-# Where several methods would do, the first one is taken.
+# In order of preference.
 METHODS: dict[str, Method] = {method.name: method for method in (DDRM, DIFFPIR, SR3, ONE_STEP)}
 
 __all__ = ["METHODS", "Method"]

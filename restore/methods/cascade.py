@@ -1,15 +1,15 @@
-"""Super-resolution in stages, each of which enlarges what the one before it made.
+"""Super-resolution in stages, each of which enlarges the result of the one before.
 
-SR3 reaches large factors so (Saharia et al. 2021, arXiv 2104.07636), and so do Cascaded Diffusion
-Models (CDM: Ho et al. 2021, arXiv 2106.15282). The input of a later stage is no photograph but a
-sample, and its faults would be taken for detail. So noise drowns them, and the stage is told its
-level: CDM's conditioning augmentation.
+SR3 (Saharia et al. 2021, arXiv 2104.07636) and Cascaded Diffusion Models (CDM: Ho et al. 2021,
+arXiv 2106.15282) reach large scale factors this way. The input of a later stage is a sample, whose
+artefacts would be taken for detail. Noise of a known level hides them, which is CDM's conditioning
+augmentation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,7 @@ from restore.tasks.sr import SuperResolution
 
 
 class Solver(Protocol):
-    """What a cascade needs of `restore.restorer.Restorer`."""
+    """The part of `restore.restorer.Restorer` that a cascade needs."""
 
     def problem(self, task: SuperResolution, color: Tensor) -> Problem:
         """State the inverse problem of a task on pictures [B, 3, H, W] in [0, 1]."""
@@ -38,7 +38,7 @@ class Solver(Protocol):
     def solve_problem(
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
-        """Return samples [K, B, 3, H, W] in [0, 1] on the CPU, and what was done."""
+        """Return samples [K, B, 3, H, W] in [0, 1] on the CPU, and a report."""
 
 
 def solve_in_stages(
@@ -49,68 +49,101 @@ def solve_in_stages(
     options: Options,
     callback: Callback | None = None,
 ) -> tuple[Problem, Tensor, Report]:
-    """Enlarge pictures in stages; the result explains them under the whole enlargement.
+    """Enlarge pictures in stages, consistent with the measurement at the whole scale.
 
     Args:
         solver: solves each stage.
-        task: its kernel holds for every stage, its noise for ``color``.
+        task: task of the whole enlargement; its kernel holds for every stage, its noise for
+            ``color``.
         color: [B, 3, h, w] in [0, 1].
         cascade: the stages.
-        options: of every stage; the first one has its seed, so that a cascade of one stage is the
-            same as none.
-        callback: counts the steps of all stages.
+        options: options of every stage; the first stage takes their seed, so that a cascade of one
+            stage equals none.
+        callback: called after each step, counted over all stages.
 
     Returns:
-        The problem of the whole scale, samples [K, B, 3, H, W] in [0, 1] on the CPU, what was done.
+        The problem of the whole scale, samples [K, B, 3, H, W] in [0, 1] on the CPU, and a report.
     """
     whole = replace(solver.problem(task, color), condition=None)  # the last stage has its own
     sizes = _sizes(color, whole, cascade.factors)
-    reports: list[Report] = []
+    stages = _Stages(solver, task, cascade.factors, sizes, callback)
 
-    def enlarged(picture: Tensor, stage: int, noise: Noise, of_stage: Options) -> Tensor:
-        stage_task = replace(task, scale=cascade.factors[stage], size=sizes[stage], noise=noise)
-        problem = solver.problem(replace(stage_task, cascade=None, cascade_noise=None), picture)
-        counting = _counting(callback, stage, len(sizes))
-        samples, report = solver.solve_problem(problem, of_stage, counting)
-        reports.append(report)
-        return samples
-
-    samples = enlarged(color, 0, task.noise, options)
-    method = METHODS[reports[0].method]
+    samples = stages.enlarge(0, color, task.noise, options)
+    method = METHODS[stages.reports[0].method]
     noise = method.stage_noise if cascade.noise is None else cascade.noise
     added = noise if method.noises_stages else 0.0
     later = replace(options, method=method.name, samples=1)
 
     for stage in range(1, len(sizes)):
-        seeds = [
-            [seed_of(options.seed, stage, number, use) for use in (0, 1)]
-            for number in range(len(samples))
-        ]
-        samples = torch.cat(
-            [
-                enlarged(
-                    _noised(sample, added, of_noise), stage, noise, replace(later, seed=of_stage)
-                )
-                for sample, (of_noise, of_stage) in zip(samples, seeds, strict=True)
-            ]
-        )
+        enlarged = []
+        for number, sample in enumerate(samples):
+            picture = _noised(sample, added, seed_of(options.seed, stage, number, 0))
+            own = replace(later, seed=seed_of(options.seed, stage, number, 1))
+            enlarged.append(stages.enlarge(stage, picture, noise, own))
+        samples = torch.cat(enlarged)
 
-    report = replace(
-        reports[0],
-        operator=whole.written,
-        steps=reports[0].steps * len(sizes),
-        seconds=sum(report.seconds for report in reports),
-        cascade=Cascade(cascade.factors, noise),
-    )
+    report = stages.report(whole.written, Cascade(cascade.factors, noise))
     if len(sizes) > 1:
-        samples, misfit = _explaining(whole, samples)
+        samples, misfit = _consistent(whole, samples)
         report = replace(report, consistency=misfit)
 
     return whole, samples, report
 
 
-def _explaining(whole: Problem, samples: Tensor) -> tuple[Tensor, float]:
-    """Return the nearest pictures that explain the measurement, and their mean's consistency."""
+@dataclass
+class _Stages:
+    """The stages of a cascade.
+
+    Attributes:
+        solver: solves each stage.
+        task: task of the whole enlargement.
+        factors: scale factor of each stage.
+        sizes: (width, height) of the result of each stage.
+        callback: called after each step, counted over all stages.
+        reports: one for each call of `enlarge`.
+    """
+
+    solver: Solver
+    task: SuperResolution
+    factors: Sequence[float]
+    sizes: Sequence[tuple[int, int]]
+    callback: Callback | None
+    reports: list[Report] = field(default_factory=list)
+
+    def enlarge(self, stage: int, picture: Tensor, noise: Noise, options: Options) -> Tensor:
+        """Return samples [K, B, 3, H, W] of a stage, and keep the report."""
+        task = replace(
+            self.task,
+            scale=self.factors[stage],
+            size=self.sizes[stage],
+            noise=noise,
+            cascade=None,
+            cascade_noise=None,
+        )
+        counting = _counting(self.callback, stage, len(self.sizes))
+        problem = self.solver.problem(task, picture)
+        samples, report = self.solver.solve_problem(problem, options, counting)
+        self.reports.append(report)
+        return samples
+
+    def report(self, operator: str, cascade: Cascade) -> Report:
+        """Return the report of the whole enlargement."""
+        first = self.reports[0]
+        return replace(
+            first,
+            operator=operator,
+            steps=first.steps * len(self.sizes),
+            seconds=sum(report.seconds for report in self.reports),
+            cascade=cascade,
+        )
+
+
+def _consistent(whole: Problem, samples: Tensor) -> tuple[Tensor, float]:
+    """Project samples onto the pictures that explain the measurement.
+
+    Returns:
+        The projected samples on the CPU, and the consistency of their mean.
+    """
     noise = 2 * whole.noise if bool(whole.noise.any()) else 0.0
 
     with torch.inference_mode():
@@ -125,7 +158,7 @@ def _explaining(whole: Problem, samples: Tensor) -> tuple[Tensor, float]:
 
 
 def _sizes(color: Tensor, whole: Problem, factors: Sequence[float]) -> list[tuple[int, int]]:
-    """Return (width, height) of each stage's result; the last is that of the whole."""
+    """Return (width, height) of the result of each stage; the last is that of the whole."""
     products = np.cumprod(factors)[:-1]
     height, width = whole.operator.input_shape[1:]
     between = [(round(color.shape[-1] * p), round(color.shape[-2] * p)) for p in products]
@@ -141,7 +174,7 @@ def _noised(pictures: Tensor, noise: float, seed: int) -> Tensor:
 
 
 def _counting(callback: Callback | None, stage: int, stages: int) -> Callback | None:
-    """Return a callback that counts on over stages, which have as many steps each."""
+    """Return a callback that counts steps over all stages, which have equally many."""
     if callback is None:
         return None
 

@@ -1,4 +1,4 @@
-"""What a conditional network is shown of a problem."""
+"""The condition of a conditional network for a problem."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from restore.diffusion.denoiser import Condition, enlarged
 from restore.errors import BadArgument
 from restore.methods.run import Run
 
-# Up to this noise, in [0, 1] units, the shipped predictor's answers are better than those of the
-# conditional network (docs/results.md has the measurements).
+# Noise level, in [0, 1] units, up to which the predictor of the default model beats its conditional
+# network (measured in docs/results.md).
 PREDICTED_NOISE = 0.02
 
 
 def condition_of(run: Run, method: str) -> Condition:
-    """Return the condition of a problem, or the predictor's answer to it.
+    """Return the condition of a problem, or the prediction for it.
 
     Raises:
-        BadArgument: the networks don't know such problems.
+        BadArgument: networks are not trained on such problems, or not at this scale.
     """
     condition = run.problem.condition
     if condition is None:
@@ -33,9 +33,7 @@ def condition_of(run: Run, method: str) -> Condition:
 
 
 def _predicted(run: Run) -> Condition:
-    """Show the predictor's answer, which has every pixel; beyond an unknown border nothing is
-    known.
-    """
+    """Return the prediction as a condition, unknown only beyond an unknown border."""
     operator = run.problem.operator
     known = torch.ones_like(run.evidence.known)
     known = operator.embed(known) if isinstance(operator, ValidConvolution) else known
@@ -43,7 +41,7 @@ def _predicted(run: Run) -> Condition:
 
 
 def _enlarged(run: Run, condition: Condition) -> Condition:
-    """Show the low-resolution picture at full size, enlarged as in the network's training."""
+    """Return the low-resolution picture, enlarged as in the training of the network."""
     problem = run.problem
     config = run.denoiser.config
     size = problem.operator.input_shape[-2:]

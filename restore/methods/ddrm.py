@@ -16,12 +16,12 @@ from restore.tasks.problem import Operator
 
 
 def takes(operator: Operator) -> bool:
-    """Return True if the operator has an SVD, or one beyond whose border nothing is known."""
+    """Return True if the operator has an SVD, or is a blur with an unknown border."""
     return operator.has_svd or isinstance(operator, ValidConvolution)
 
 
 def solve(run: Run) -> Tensor:
-    """Sample pictures that explain the measurement, in the operator's spectral coordinates."""
+    """Sample from the posterior in the spectral coordinates of the operator."""
     problem = run.problem
     operator = problem.model_operator
     if isinstance(operator, ValidConvolution):
@@ -29,7 +29,7 @@ def solve(run: Run) -> Tensor:
 
     return ddrm(
         run.denoiser,
-        cast(SpectralOperator, operator),  # as it looks for itself
+        cast(SpectralOperator, operator),  # which ddrm checks
         problem.model_measurement,
         run.noise_level,
         run.sigmas,

@@ -1,4 +1,4 @@
-"""The settings of a method on a kind of problem."""
+"""The settings of a method for a kind of problem."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Literal, NamedTuple
 
 
 class Defaults(NamedTuple):
-    """How a method is run on a kind of problem unless told otherwise.
+    """Default settings of a method for a kind of problem.
 
     Attributes:
-        steps: calls of the network.
-        levels: the grid of noise levels, see `restore.diffusion.schedule.LEVELS`.
-        highest: highest noise level; None is the schedule's. ``holes`` and ``filled holes`` rise
-            with the width of a mask's holes, these being empty at the start or filled by a
+        steps: number of network calls.
+        levels: grid of noise levels, see `restore.diffusion.schedule.LEVELS`.
+        highest: highest noise level; None is that of the schedule. ``holes`` and ``filled holes``
+            rise with the width of the holes of a mask, which are initially empty or filled by a
             classical method.
         eta: fraction of fresh noise in each step, η.
-        noisy_eta: η where the measurement has noise: a smaller one forgets less of it below its
-            noise.
-        classical_start: begin what the measurement does not tell at a classical estimate instead of
-            at mid-grey.
-        sampler: of SR3: one of `restore.samplers.catalogue.SAMPLERS` instead of its own.
-        sigmas: of SR3: these noise levels instead of a grid, without the final 0.
-        predicted: where the model has a predictor and the measurement no more noise than this, in
-            [0, 1] units, use its answer: as the start, as the answer of ``one-step``, or as the
-            condition of ``sr3`` if the denoiser takes such conditions
+        noisy_eta: η for a noisy measurement; a smaller one keeps more of the measurement.
+        classical_start: True to start unmeasured parts from a classical estimate instead of
+            mid-grey.
+        sampler: sampler of SR3, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
+        sigmas: noise levels of SR3 instead of a grid, without the final 0.
+        predicted: highest noise, in [0, 1] units, up to which the prediction is used if the model
+            has a predictor: as the start, as the result of ``one-step``, or as the condition of
+            ``sr3`` if the denoiser takes such conditions
             (`restore.diffusion.denoiser.ModelConfig.condition_picture`). None is never.
-        guidance: of SR3: the scale of `restore.diffusion.guidance.classifier_free`; 1 is none.
+        guidance: guidance scale of SR3, see `restore.diffusion.guidance.classifier_free`; 1 is
+            none.
     """
 
     steps: int

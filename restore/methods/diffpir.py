@@ -13,7 +13,7 @@ from restore.solvers import diffpir
 
 
 def solve(run: Run) -> Tensor:
-    """Alternate between the network's estimate and the picture near it that explains y."""
+    """Alternate between denoising and a proximal step towards the measurement."""
     problem = run.problem
     start = begun(run)
     return diffpir(

@@ -1,10 +1,9 @@
-"""Image-to-image networks that others trained, through spandrel: Real-ESRGAN, SwinIR, HAT, SCUNet,
-LaMa and the like.
+"""Third-party feed-forward networks through spandrel: Real-ESRGAN, SwinIR, HAT, SCUNet, LaMa, ….
 
-Spandrel (github.com/chaiNNer-org/spandrel, MIT licence) tells the architecture from the keys and
-shapes of a state dict and calls all of them alike. Files are read here: .safetensors, or pickles by
-PyTorch's reader that makes tensors only (``weights_only``), which takes no more than spandrel's own
-restricted one. TorchScript is code, and refused.
+Spandrel (github.com/chaiNNer-org/spandrel, MIT licence) detects the architecture from the keys and
+shapes of a state dict and gives all of them one interface. Files are read here: .safetensors, or
+pickles by ``torch.load`` with ``weights_only``, which accepts no more than spandrel's own
+restricted unpickler. TorchScript is code and therefore refused.
 """
 
 from __future__ import annotations
@@ -31,33 +30,31 @@ from restore.tasks.problem import Operator, Problem
 
 PREFIX = "spandrel:"
 PICKLES = (".pth", ".pt", ".ckpt")
+# First version of PyTorch whose ``weights_only`` is safe (CVE-2025-32434).
 SAFE_PICKLES = (2, 6)
-"""The first PyTorch whose ``weights_only`` keeps its promise: CVE-2025-32434."""
 INSTALL = "pip install 'restore-diffusion[spandrel]'"
 
+# Overlap of neighbouring tiles, in pixels of the input.
 OVERLAP = 64
-"""Pixels of the input by which neighbouring tiles overlap."""
+# Range of the side of a tile in pixels of the input, unless the user gives one.
 SMALLEST_TILE, LARGEST_TILE = 64, 1024
-"""Sides in pixels of the input, unless the user gives one."""
 
 
 def is_feed_forward(method: str) -> bool:
-    """Whether a method's name is ``spandrel:FILE``."""
+    """Return True if the name of a method is ``spandrel:FILE``."""
     return method.startswith(PREFIX)
 
 
 def short_name(method: str) -> str:
-    """``spandrel:FILE`` without the file's folder, for readers elsewhere; any other name as it
-    is.
-    """
+    """Return ``spandrel:FILE`` without the folder of the file; other names are unchanged."""
     return PREFIX + Path(method.removeprefix(PREFIX)).name if is_feed_forward(method) else method
 
 
 def check_file(method: str) -> Path:
-    """The file that ``spandrel:FILE`` names.
+    """Return the file that ``spandrel:FILE`` names.
 
     Raises:
-        Unavailable: there is none, or it is of a kind that is not read.
+        Unavailable: the file does not exist, or its suffix is not supported.
     """
     path = Path(method.removeprefix(PREFIX))
     if not path.is_file():
@@ -71,22 +68,22 @@ def check_file(method: str) -> Path:
 
 
 class FeedForward:
-    """A network that makes a picture of a picture in one call, whatever their size.
+    """An image-to-image network of one call, for pictures of any size.
 
-    It computes in float32, as published results do, and its answer is not fitted to the
-    measurement. A picture with more pixels than a tile goes through in overlapping tiles, one at a
-    time, blended as those of the denoiser are; when memory runs out, tiles of half the side are
-    taken, also of later pictures.
+    It computes in float32, as published results do, and its output is not projected onto the
+    measurement. Large pictures are processed in overlapping tiles, one at a time, blended like
+    those of the denoiser; when memory runs out, the side of a tile is halved from then on.
 
     Args:
         method: ``spandrel:FILE``.
-        tile: side of a tile in pixels of the input; None is what ``memory`` allows, by a guess.
-        memory: bytes that may be taken on the device.
-        notice: told what is done differently than expected.
+        device: device of the network.
+        tile: side of a tile in pixels of the input; None estimates what ``memory`` allows.
+        memory: bytes to use on the device.
+        notice: called with warnings.
 
     Raises:
-        Unavailable: spandrel is not installed, the file cannot be read or is refused, or no known
-            architecture fits it.
+        Unavailable: spandrel is not installed, the file cannot be read or is refused, or its
+            architecture is unknown.
     """
 
     def __init__(
@@ -109,15 +106,16 @@ class FeedForward:
         self.tile = tile or _side(memory, self.network.scale)
 
     def __call__(self, problem: Problem) -> Tensor:
-        """The network's answer, [B, 3, H, W] in [0, 1], of the size that is seen of a result, where
-        the problem lies.
+        """Return the output of the network, in the visible size, on the device of the problem.
 
-        Super-resolution by less than the network's own scale is its picture, down-sampled
-        bicubically.
+        Super-resolution by less than the scale of the network downsamples its output bicubically.
+
+        Returns:
+            Pictures [B, 3, H, W] in [0, 1].
 
         Raises:
             BadArgument: as `check`.
-            RestoreError: memory ran out with the smallest tiles, or the answer is not finite.
+            RestoreError: memory ran out with the smallest tiles, or the output is not finite.
         """
         self.check(problem)
         y = problem.measurement
@@ -135,7 +133,11 @@ class FeedForward:
         return _resampled(answer, seen_size(problem.operator))
 
     def check(self, problem: Problem) -> None:
-        """BadArgument where the network is for something else than the problem."""
+        """Refuse a problem that the network is not for.
+
+        Raises:
+            BadArgument: its task, scale or channels differ from those of the network.
+        """
         network = self.network
         measured = problem.measurement.shape[-2:]
         wanted = seen_size(problem.operator)
@@ -182,7 +184,7 @@ class FeedForward:
             )
 
     def _through(self, pictures: Tensor, holes: Tensor | None) -> Tensor:
-        """[N, C, h, w] through the network, in smaller tiles whenever memory runs out."""
+        """Return the output for pictures [N, C, h, w], in smaller tiles if memory runs out."""
         while True:
             try:
                 return self._in_tiles(pictures, holes)
@@ -210,8 +212,8 @@ class FeedForward:
         return answer
 
     def _call(self, picture: Tensor, holes: Tensor | None) -> Tensor:
-        """Answer one tile; spandrel mirrors it to a size that the network takes, and cuts."""
-        # a copy of its own, in the usual order: an architecture may work in place
+        """Return the output for a tile, which spandrel pads to a valid size and crops."""
+        # a contiguous copy, since an architecture may work in place
         inputs = [
             part.to(self.device, copy=True).contiguous()
             for part in (picture, holes)
@@ -229,7 +231,11 @@ class FeedForward:
         return bool(self.network.tiling.name == "INTERNAL")
 
     def _use_less(self, pictures: Tensor) -> None:
-        """RestoreError where tiles are as small as can be."""
+        """Halve the side of a tile.
+
+        Raises:
+            RestoreError: tiles cannot be smaller.
+        """
         area = tile_area(*self._spans(*pictures.shape[-2:]), grid=1)
         smaller = max(math.isqrt(area) // 2, SMALLEST_TILE)
         if smaller**2 >= area or self._tiles_itself:
@@ -243,9 +249,7 @@ class FeedForward:
 
 
 def on_canvas(operator: Operator, picture: Tensor) -> Tensor:
-    """A picture as the operator takes it: continued by its rim where the operator sees beyond what
-    is kept.
-    """
+    """Return a picture in the input size of an operator, padded by replication if it is larger."""
     if not isinstance(operator, ValidConvolution):
         return picture
     top, bottom, left, right = operator.margins
@@ -253,7 +257,7 @@ def on_canvas(operator: Operator, picture: Tensor) -> Tensor:
 
 
 def seen_size(operator: Operator) -> tuple[int, int]:
-    """Height and width of what a user gets."""
+    """Return height and width of the visible result."""
     shape = (
         operator.output_shape if isinstance(operator, ValidConvolution) else operator.input_shape
     )
@@ -261,7 +265,7 @@ def seen_size(operator: Operator) -> tuple[int, int]:
 
 
 def _known(problem: Problem) -> Tensor:
-    """[B or 1, 1, H, W]: 1 where a pixel is known, else 0."""
+    """Return 1 where a pixel is known, else 0, [B or 1, 1, H, W]."""
     assert problem.condition is not None
     return problem.condition.known
 
@@ -282,9 +286,8 @@ def _purpose(network: Any) -> str:
 
 
 def _side(memory: int, scale: int) -> int:
-    """Of tiles that fit a memory: a guess, half again what SwinIR takes for ×4 and three times what
-    RRDBNet does.
-    """
+    """Return the side of a tile for a memory in bytes."""
+    # a rough estimate: 1.5 times what SwinIR takes for ×4, three times what RRDBNet does
     per_pixel = 24e3 + 1e3 * scale**2
     return min(max(math.isqrt(int(memory / per_pixel)), SMALLEST_TILE), LARGEST_TILE)
 
@@ -294,12 +297,16 @@ def _place(span: Span, scale: int) -> slice:
 
 
 def _stretched(span: Span, scale: int) -> Tensor:
-    """The weights of a span for the enlarged picture; they still sum to 1."""
+    """Return the weights of a span for the enlarged picture, which still sum to 1."""
     return torch.from_numpy(span.weights).repeat_interleave(scale)
 
 
 def _load(path: Path, what: str) -> Any:
-    """A descriptor of spandrel's, on the host."""
+    """Return spandrel's descriptor of a network, on the host.
+
+    Raises:
+        Unavailable: spandrel is not installed, or its architectures do not fit the file.
+    """
     try:
         import spandrel
     except ImportError as error:
@@ -313,7 +320,7 @@ def _load(path: Path, what: str) -> Any:
             f"{what}: none of the architectures that spandrel {spandrel.__version__} knows; its "
             f"tensors are {', '.join(list(state)[:3])} …"
         ) from None
-    except Exception as error:  # an architecture meets weights that only resemble its own
+    except Exception as error:  # architectures raise anything for weights that only resemble theirs
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise Unavailable(
             f"{what}: the weights do not fit the architecture that they resemble ({reason})"
@@ -321,10 +328,10 @@ def _load(path: Path, what: str) -> Any:
 
 
 def _state(path: Path, what: str) -> dict[str, Any]:
-    """The tensors of a file by name.
+    """Return the tensors of a file by name.
 
     Raises:
-        Unavailable: it is damaged, or a pickle with something in it that could run code.
+        Unavailable: the file is damaged, or a pickle that could run code.
     """
     try:
         if path.suffix.lower() == ".safetensors":
@@ -333,7 +340,7 @@ def _state(path: Path, what: str) -> dict[str, Any]:
             state = load_file(path)
         else:
             state = _pickled(path)
-    except Exception as error:  # what comes of a file that is none of these is nowhere listed
+    except Exception as error:  # readers raise anything for other files
         raise Unavailable(f"{what}: {_why_unread(error)}") from None
 
     if not isinstance(state, Mapping) or not state:

@@ -1,4 +1,4 @@
-"""The holes of a mask, wherever it stands in an operator, and how wide they are."""
+"""The holes of a mask anywhere in an operator, and their width."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from restore.tasks.problem import Operator
 
 
 def level_for_holes(operator: Operator, filled: bool) -> float:
-    """Return the noise that hides the start of an inpainting.
+    """Return the noise level that hides the initial picture of an inpainting.
 
-    It is half the distance in pixels to the nearest known pixel, from 1 to 20, where holes are
-    empty; an eighth of it, from 0.2 to 5, where a classical method filled them.
+    It is half the largest distance in pixels to a known pixel, from 1 to 20, for empty holes, and
+    an eighth of it, from 0.2 to 5, for holes filled by a classical method.
     """
     factor, least, most = (1 / 8, 0.2, 5.0) if filled else (1 / 2, 1.0, 20.0)
     unknown = holes_of(operator)
@@ -26,7 +26,7 @@ def level_for_holes(operator: Operator, filled: bool) -> float:
 
 
 def holes_of(operator: Operator) -> Tensor | None:
-    """Return True where a mask among the factors of an operator lets nothing through."""
+    """Return True at pixels hidden by a mask among the factors of an operator."""
     if isinstance(operator, NonlinearChain):
         return None if operator.linear is None else holes_of(operator.linear)
     if isinstance(operator, Composition):

@@ -1,4 +1,4 @@
-"""What a method is: what runs, what it needs, and its settings on each kind of problem."""
+"""The record of a method: its function, requirements and settings by kind of problem."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ from restore.tasks.problem import Operator, Problem
 
 @dataclass(frozen=True)
 class Method:
-    """A method that solves inverse problems, with what it needs.
+    """A method that solves inverse problems, with its requirements.
 
-    The settings by kind are keyed by `restore.tasks.kind.Kind.name`. Their figures come from
-    docs/methods.md and docs/results.md, which have the measurements.
+    Settings by kind are keyed by `restore.tasks.kind.Kind.name`; docs/methods.md and
+    docs/results.md have the measurements behind them.
 
     Attributes:
-        name: as it is chosen.
-        about: its name in the literature, with the source.
+        name: name of the method in options.
+        about: name in the literature, with the source.
         solve: ``solve(run)`` returns pictures [B, *input_shape of the operator] in [-1, 1].
-        defaults: settings on every kind that is not below.
-        by_kind: settings on a kind.
-        for_samples: settings on a kind for several samples of the posterior: a start near one
-            answer would make them more alike than the posterior is.
-        with_predictor: settings on a kind for models with a predictor that knows the problem.
-        few_steps: noise levels found for a kind and up to so many steps (docs/samplers.md).
-        takes: ``takes(operator)`` is True if it can use the operator.
-        needs_svd: True if that takes a singular value decomposition.
-        needs_prior: True if the model must know pictures by themselves.
-        needs_condition: True if the model must be shown the degraded picture.
+        defaults: settings for every kind not listed below.
+        by_kind: settings for a kind.
+        for_samples: settings for a kind if several posterior samples are drawn, whose diversity an
+            initial picture near one solution would reduce.
+        with_predictor: settings for a kind if the model has a predictor for the problem.
+        few_steps: noise levels found for a kind and up to that many steps (docs/samplers.md).
+        takes: ``takes(operator)`` is True if the method can use the operator.
+        needs_svd: True if the operator needs a singular value decomposition.
+        needs_prior: True if the model needs an unconditional prior.
+        needs_condition: True if the model needs the degraded picture as a condition.
         needs_gradient: True if it differentiates through the network.
-        unconditional_kinds: kinds that it solves without a condition all the same.
-        stochastic: True if it draws samples of the posterior, with a start, steps and η.
-        refusals: options that it cannot take, each with the reason, for one that has one answer.
-        samplers: True if another reverse process, levels or guidance can be chosen for it.
+        unconditional_kinds: kinds that it solves without a condition even so.
+        stochastic: True if it draws posterior samples, with a start, steps and η.
+        refusals: options that a deterministic method cannot take, each with the reason.
+        samplers: True if another reverse process, noise levels or guidance can be chosen for it.
         stage_noise: standard deviation of the noise between two stages of a cascade, for pixels in
-            [0, 1], as it measures best.
-        noises_stages: True if the input of a later stage gets that noise. Networks that are not
-            told
-            how noisy their input is would take it for detail; their methods reckon with the level
-            all the same, as with that of the sample's own faults.
+            [0, 1], that measured best.
+        noises_stages: True if this noise is added to the input of a later stage. Networks that are
+            not told the noise level would take it for detail; their methods still assume the level,
+            as that of the artefacts of the sample.
     """
 
     name: str
@@ -69,12 +68,12 @@ class Method:
     noises_stages: bool = False
 
     def settings(self, kind: Kind, *, samples: int = 1, predictor: bool = False) -> Defaults:
-        """Return the settings on a kind of problem.
+        """Return the settings for a kind of problem.
 
         Args:
-            kind: of the problem.
-            samples: how many are drawn.
-            predictor: True if the model has a predictor that knows the problem.
+            kind: kind of the problem.
+            samples: number of posterior samples.
+            predictor: True if the model has a predictor for the problem.
         """
         found = self.by_kind.get(kind.name, self.defaults)
         if samples > 1:
@@ -85,16 +84,16 @@ class Method:
         return found
 
     def runs_without_condition(self, kind: Kind) -> bool:
-        """Return True if an unconditional model will do for a kind of problem."""
+        """Return True if an unconditional model can solve a kind of problem."""
         return not self.needs_condition or kind.name in self.unconditional_kinds
 
     def suits(self, problem: Problem, *, conditional: bool, prior: bool) -> bool:
         """Return True if a model can solve a problem by this method.
 
         Args:
-            problem: to solve.
-            conditional: True if the model can be shown a condition.
-            prior: True if it knows pictures by themselves.
+            problem: the problem to solve.
+            conditional: True if the model is conditional.
+            prior: True if the model has an unconditional prior.
         """
         shown = conditional and problem.condition is not None
         has_needs = (prior or not self.needs_prior) and self.takes(problem.operator)

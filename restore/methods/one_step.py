@@ -11,13 +11,13 @@ from restore.methods.method import Method
 from restore.methods.run import Run
 from restore.solvers import one_step
 
-# Errors of the default model's estimates in [-1, 1], by what measures best.
+# Standard deviations of the errors of the default model's estimates in [-1, 1], tuned.
 CONDITIONAL_ERROR = 0.1
 PREDICTED_ERROR = 0.02
 
 
 def solve(run: Run) -> Tensor:
-    """Answer with one call: of the prior, the predictor, or the conditional network."""
+    """Estimate the posterior mean by one call of the prior, predictor or conditional network."""
     if run.problem.kind.is_noisy_picture:
         return _denoised(run)
     if run.predicts:
@@ -36,7 +36,7 @@ def solve(run: Run) -> Tensor:
 
 
 def _predicted(run: Run) -> Tensor:
-    """Return the predictor's answer, moved to where it explains the measurement."""
+    """Return the prediction, projected onto the pictures that explain the measurement."""
     clean = run.consistent(PREDICTED_ERROR)(run.predicted)
     if run.callback is not None:
         run.callback(Step(0, 1, 0.0, clean))
@@ -45,7 +45,7 @@ def _predicted(run: Run) -> Tensor:
 
 
 def _denoised(run: Run) -> Tensor:
-    """Return E[x0 | y] of the prior: a noisy picture is a state of the reverse process."""
+    """Return E[x0 | y] by the prior, as a noisy picture is a state of the reverse process."""
     level = 2 * run.problem.noise
     clean = run.denoiser(run.problem.model_measurement, level).clean
     if run.callback is not None:

@@ -1,4 +1,4 @@
-"""What was done to a picture."""
+"""Results and reports of restorations."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from restore.tasks.cascade import Cascade
 
 @dataclass(frozen=True)
 class Report:
-    """What was done.
+    """How a picture was restored.
 
     Attributes:
-        task: its name.
-        operator: as text, see `operators.text`, or the name of its class where it has none.
-        method: its name.
-        steps: of every sample.
-        samples: how many were drawn.
+        task: name of the task.
+        operator: the operator as text, see `operators.text`, or the name of its class.
+        method: name of the method.
+        steps: number of steps for every sample, over all stages of a cascade.
+        samples: number of samples.
         seed: random seed.
-        noise: standard deviation of the measurement's noise that was assumed, in [0, 1] units; the
-            mean over a batch.
-        consistency: RMS of A x − y of the result (of the mean, for samples), in [0, 1] units.
+        noise: assumed standard deviation of the noise of the measurement, in [0, 1] units; the mean
+            over a batch.
+        consistency: RMS of A x − y for the result (the mean of samples), in [0, 1] units.
         seconds: time in the solver.
-        model: its name.
-        device: that computed.
+        model: name of the model.
+        device: name of the device.
         dtype: number format of the network.
-        cascade: the stages, if there were any; ``steps`` are those of all of them.
+        cascade: stages of the enlargement; None without a cascade.
     """
 
     task: str
@@ -45,12 +45,12 @@ class Report:
 
 
 class Samples(NamedTuple):
-    """Several samples of the posterior; pictures of the kind that came in.
+    """Posterior samples, pictures of the type of the input.
 
     Attributes:
-        mean: of the samples.
+        mean: mean of the samples.
         std: standard deviation over the samples, in the same units (255 of a uint8 picture is 1).
-        samples: one by one.
+        samples: the samples.
     """
 
     mean: Any
@@ -59,13 +59,13 @@ class Samples(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A restored picture of the kind that came in, and what was done.
+    """A restored picture of the type of the input, and its report.
 
     Attributes:
-        mean: the picture itself where one sample was drawn, else the mean.
-        std: standard deviation over the samples; None where one was drawn.
-        samples: one by one.
-        report: what was done.
+        mean: mean of the samples; the picture itself for a single one.
+        std: standard deviation over the samples; None for a single one.
+        samples: the samples.
+        report: how the picture was restored.
     """
 
     mean: Any

@@ -1,4 +1,4 @@
-"""What a method is given: the network, the problem, the settings, the random numbers."""
+"""The input of a method: network, problem, settings and random numbers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Run:
 
     Attributes:
         denoiser: the network.
-        problem: to solve.
-        settings: of the method.
-        generator: of the random numbers, on the CPU; or one for each picture.
+        problem: the problem to solve.
+        settings: settings of the method.
+        generator: random number generator on the CPU, or one for each picture.
         callback: called after each call of the network.
-        start: [B or 1, *input_shape of the operator] in [-1, 1], a picture to begin with instead of
-            the method's own.
+        start: initial picture instead of the method's own, [B or 1, *input_shape of the operator]
+            in [-1, 1].
     """
 
     denoiser: Denoiser | TiledDenoiser
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def sigmas(self) -> list[float]:
-        """Falling noise levels, with a final 0."""
+        """Decreasing noise levels, with a final 0."""
         if self.settings.sigmas:
             return [*self.settings.sigmas, 0.0]
 
@@ -58,9 +58,9 @@ class Run:
 
     @property
     def trajectories(self) -> list[Hashable]:
-        """What decides each picture's trajectory besides its own random numbers.
+        """One key for each picture, which decides its trajectory besides its random numbers.
 
-        Pictures that agree in it come out of a batch as each would alone.
+        Pictures with equal keys are restored in a batch as each would be alone.
         """
         levels = self.problem.noise.tolist()
         if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
@@ -69,10 +69,10 @@ class Run:
         return [(self._highest(level), level > 0, self._predicts(level)) for level in levels]
 
     def _highest(self, noise: float) -> float | None:
-        """Return the highest noise level for a measurement with that noise; None is the schedule's.
+        """Return the highest noise level for this noise; None is that of the schedule.
 
         Raises:
-            BadArgument: a start with less noise than the network knows.
+            BadArgument: a start with less noise than the lowest level of the model.
         """
         sigmas = self.denoiser.schedule.sigmas
         highest = self.settings.highest
@@ -81,7 +81,7 @@ class Run:
             return None
 
         if self.start is None and not self._predicts(noise):
-            # a start below the measurement's own noise would forget what was measured
+            # a start below the noise of the measurement would lose information
             highest = max(highest, 10 * noise)
         if highest <= sigmas[0]:
             raise BadArgument(
@@ -98,12 +98,12 @@ class Run:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What the model's predictor is shown."""
+        """Input of the predictor of the model."""
         return evidence_of(self.problem, self._predictor.config.shown)
 
     @cached_property
     def predicted(self) -> Tensor:
-        """The predictor's answer, [B, *input_shape of the operator] in [-1, 1]."""
+        """Prediction, [B, *input_shape of the operator] in [-1, 1]."""
         return on_canvas(self.problem.operator, self._predictor(self.evidence))
 
     @property
@@ -114,11 +114,11 @@ class Run:
 
     @property
     def predicts(self) -> bool:
-        """True if the method makes use of the predictor's answer."""
+        """True if the method uses the prediction."""
         return self._predicts(float(self.problem.noise.max()))
 
     def _predicts(self, noise: float) -> bool:
-        """Return `predicts` for a measurement with that noise."""
+        """Return `predicts` for a measurement with this noise."""
         most = self.settings.predicted
         if most is None or noise > most or self.start is not None:
             return False
@@ -127,7 +127,7 @@ class Run:
 
     @cached_property
     def noise_level(self) -> Tensor | float:
-        """σ_y [B] in the model's coordinates, where pictures span [-1, 1]; 0 where none has any."""
+        """Noise level σ_y [B] for pictures in [-1, 1]; 0 if no picture has noise."""
         return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0
 
     @property
@@ -140,8 +140,8 @@ class Run:
         """Return the projection of an estimate onto the pictures that explain the measurement.
 
         Args:
-            error: the estimate's own standard deviation from the truth, weighed against the
-                measurement's noise.
+            error: standard deviation of the error of the estimate, weighed against the noise of
+                the measurement.
         """
         problem = self.problem
 

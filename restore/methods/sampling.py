@@ -1,4 +1,4 @@
-"""Pictures from noise alone: what a prior thinks photographs look like, by any sampler."""
+"""Unconditional samples of a prior, by any sampler."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from restore.samplers import Step
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS, check_variance
 
+# Most pictures, and most pixels, in a batch. The random numbers of some samplers depend on the
+# batch, so its size does not depend on the machine.
 AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
-"""Pictures, and pixels of them, that go through the network together at most. Some samplers' random
-numbers depend on how many do, so it does not depend on the machine."""
+# Number of estimates along a trajectory that are shown.
 SHOWN = 8
-"""Estimates along a trajectory that are shown."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is sampled.
+    """Options of sampling from a prior.
 
     Attributes:
-        count: of pictures.
-        height, width: in pixels.
+        count: number of pictures.
+        height: height in pixels.
+        width: width in pixels.
         sampler: one of `restore.samplers.catalogue.SAMPLERS`.
-        steps: of the grid of noise levels.
-        levels: the grid, one of `restore.diffusion.schedule.LEVELS`, or the levels themselves
-            without the final 0; None is the sampler's own grid.
-        seed: of the random numbers.
+        steps: number of noise levels.
+        levels: grid of noise levels, one of `restore.diffusion.schedule.LEVELS`, or the levels
+            themselves without the final 0; None is the sampler's own grid.
+        seed: random seed.
 
     Raises:
-        BadArgument: what cannot be used, and what would be right.
+        BadArgument: an invalid option.
     """
 
     count: int = 9
@@ -75,14 +76,13 @@ class Sampling:
             )
 
     def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
-        """The same for a distilled model, which has DDIM's steps at its own levels unless something
-        else was chosen.
+        """Return the options with the defaults of a distilled model: DDIM at its own levels.
 
-        Any sampler with as many steps gets these levels, as the network knows no others.
+        Any sampler with as many steps gets these levels, since the network knows no others.
 
         Args:
-            own: its `ModelConfig.distilled_levels`.
-            chosen: the fields that are to stay as they are.
+            own: `ModelConfig.distilled_levels` of the model.
+            chosen: names of fields that stay unchanged.
         """
         sampler = self.sampler if "sampler" in chosen else "ddim"
         steps = len(own) if sampler == "ddim" and "steps" not in chosen else self.steps
@@ -91,7 +91,7 @@ class Sampling:
 
     @property
     def batches(self) -> list[int]:
-        """How many pictures each has."""
+        """Number of pictures in each batch."""
         at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (self.height * self.width)))
         whole, rest = divmod(self.count, at_once)
         return [at_once] * whole + [rest] * (rest > 0)
@@ -106,19 +106,22 @@ def sample_pictures(
     ways: int = 0,
     callback: Callable[[Step], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw pictures from a prior.
+    """Draw samples from a prior.
 
     Args:
-        norms: of this prior, for samplers that take `restore.samplers.analytic_dpm.ScoreNorms`.
-        ways: how many pictures' clean estimates along the way are kept, of the first batch at most.
+        denoise: the prior.
+        sampling: options of sampling.
+        device: device of the prior.
+        norms: score norms of this prior, for samplers that need them.
+        ways: number of pictures of the first batch whose trajectory is kept.
         callback: called with a `Step` after each step of each batch.
 
     Returns:
-        Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the way
-        [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
+        Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the
+        trajectories [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
 
     Raises:
-        BadArgument: a sampler that needs a learned variance, or score norms, which are not there.
+        BadArgument: a sampler that needs score norms or a learned variance, which are missing.
     """
     sampler = SAMPLERS[sampling.sampler]
     if sampler.learned_variance:
@@ -150,7 +153,7 @@ def sample_pictures(
 
 
 def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
-    """Noise levels with a final 0."""
+    """Return the noise levels with a final 0."""
     if isinstance(sampling.levels, tuple):
         return [*sampling.levels, 0.0]
     return noise_levels(
@@ -159,13 +162,17 @@ def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
 
 
 def _evenly(steps: int) -> list[int]:
-    """Up to `SHOWN` of the steps, the first and the last among them."""
+    """Return up to `SHOWN` evenly spaced steps, the first and the last included."""
     return torch.linspace(0, steps - 1, min(SHOWN, steps)).round().long().tolist()
 
 
 def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
-    """Pictures [N, 3, H, W] side by side on white, [3, …, …]; without ``columns`` about as many as
-    rows.
+    """Arrange pictures [N, 3, H, W] in a grid on white, [3, …, …].
+
+    Args:
+        pictures: pictures in [0, 1].
+        columns: number of columns; None takes about as many as rows.
+        gap: pixels between pictures.
     """
     count = len(pictures)
     columns = columns or math.ceil(math.sqrt(len(pictures)))

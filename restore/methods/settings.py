@@ -1,4 +1,4 @@
-"""How a user wants a picture restored, and the method and settings that follow from it."""
+"""Options of a restoration, and the method and settings that follow from them."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ from restore.tasks.problem import Problem
 if TYPE_CHECKING:
     from restore.photo.pictures import Picture
 
-# To this noise, in [0, 1] units, a start that is given is noised (docs/feed-forward.md has the
-# measurements).
+# Default noise level of a start, in [0, 1] units (measured in docs/feed-forward.md).
 START_NOISE = 0.2
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to restore, whatever the task.
+    """Options of a restoration for any task.
 
     Attributes:
         method: ``auto`` (the best for the kind of problem), a name of `restore.methods.METHODS`, or
             ``spandrel:FILE``, see `restore.methods.feed_forward`.
-        steps: calls of the network; None is the method's default.
+        steps: number of network calls; None is the method's default.
         eta: fraction of fresh noise in each step, in [0, 1]; None is the method's default.
         seed: random seed.
-        samples: how many samples of the posterior to draw.
-        sampler: the reverse process of ``sr3``, one of `restore.samplers.catalogue.SAMPLERS`; None
-            is its own.
-        start: a picture of the result's size that ddrm, diffpir and sr3 begin with instead of with
-            noise, or ``spandrel:FILE``, whose answer it is (Chung et al. 2022, arXiv 2112.05146).
-        start_noise: noise of the start, a standard deviation in [0, 1] units; None is
+        samples: number of posterior samples.
+        sampler: sampler of ``sr3``, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
+        start: initial picture of ddrm, diffpir and sr3 in the size of the result, or
+            ``spandrel:FILE``, whose output it is (Chung et al. 2022, arXiv 2112.05146); None starts
+            from noise.
+        start_noise: standard deviation of the noise added to the start, in [0, 1] units; None is
             `START_NOISE`.
-        label: the class that a class-conditional model is to see in the picture, by its number.
-        levels: falling noise levels for ``sr3``, σ for pictures in [-1, 1], without a final 0; see
-            `restore.evaluate.tune`. None is its own grid.
+        label: class label for a class-conditional model.
+        levels: decreasing noise levels for ``sr3``, σ for pictures in [-1, 1], without a final 0;
+            see `restore.evaluate.tune`. None is its own grid.
         guidance: scale of the classifier-free guidance of ``sr3``, at least 0, see
             `restore.diffusion.guidance`; None and 1 are none.
     """
@@ -64,21 +63,20 @@ class Options:
 
     @property
     def networks(self) -> list[str]:
-        """The feed-forward networks that are used, as ``spandrel:FILE``."""
+        """Feed-forward networks among the options, as ``spandrel:FILE``."""
         named = (self.method, self.start)
         return [text for text in named if isinstance(text, str) and is_feed_forward(text)]
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What a model can do, and what the operator of a problem allows.
+    """Capabilities of a model and of the operator of a problem.
 
     Attributes:
-        conditional: the model can be shown a condition.
-        prior: it knows pictures by themselves; one that does not does super-resolution alone.
-        predictor: it has a predictor that knows the problem, with no more noise than that one was
-            trained for.
-        svd: the method ``ddrm`` takes the operator.
+        conditional: True if the model is conditional.
+        prior: True if it has an unconditional prior; without one it does super-resolution only.
+        predictor: True if it has a predictor for the problem and its noise.
+        svd: True if the method ``ddrm`` takes the operator.
     """
 
     conditional: bool = True
@@ -93,15 +91,15 @@ ANY_MODEL = Knowledge()
 def settings_for(
     kind: Kind, options: Options | None = None, known: Knowledge = ANY_MODEL
 ) -> tuple[str, Defaults]:
-    """Return the name of the method and its settings on a kind of problem.
+    """Return the name of the method and its settings for a kind of problem.
 
-    ``auto`` is the best method for the kind, or its best sampler where several samples or several
-    steps are wanted of a method that takes one; a sampler, levels or guidance mean ``sr3``.
+    ``auto`` is the best method for the kind, or its best sampler if several samples or steps are
+    asked for; a sampler, levels or guidance imply ``sr3``.
 
     Args:
-        kind: of the problem.
-        options: what the user asked for; None is nothing in particular.
-        known: about model and operator.
+        kind: kind of the problem.
+        options: options of the user; None takes the defaults.
+        known: capabilities of model and operator.
 
     Raises:
         BadArgument: an unknown method, options that it cannot take, or a problem that the model
@@ -125,21 +123,12 @@ def settings_for(
         )
 
     settings = method.settings(kind, samples=options.samples, predictor=known.predictor)
-    if options.levels is not None:
-        sigmas = _levels(method, options, options.levels)
-        settings = settings._replace(sigmas=sigmas, steps=len(sigmas))
-    elif options.steps is not None:
-        if not 1 <= options.steps <= 1000:
-            raise BadArgument(f"`steps`={options.steps}: must be between 1 and 1000")
-        settings = settings._replace(steps=options.steps)
-
+    settings = _with_steps(settings, method, options)
     _refuse_for_one_answer(method, options)
     if known.prior:
         settings = _with_few_steps(settings, method, kind, options)
     if options.eta is not None:
-        if not 0 <= options.eta <= 1:
-            raise BadArgument(f"`eta`={options.eta}: must be between 0 and 1")
-        settings = settings._replace(eta=options.eta, noisy_eta=options.eta)
+        settings = _with_eta(settings, options.eta)
     if options.guidance is not None:
         settings = settings._replace(guidance=_guidance(method, options.guidance, known.prior))
     if options.sampler is not None:
@@ -151,10 +140,10 @@ def settings_for(
 
 
 def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
-    """Refuse a method that needs an SVD where the operator has none.
+    """Refuse a method that needs an SVD if the operator has none.
 
     Raises:
-        BadArgument: it does; the text has the methods that work.
+        BadArgument: the operator has none; the text names the methods that work.
     """
     chosen = METHODS.get(method)
     if chosen is None or chosen.takes(problem.operator):
@@ -170,10 +159,10 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
 
 
 def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
-    """Return the method that is chosen.
+    """Return the chosen method.
 
     Raises:
-        BadArgument: it is unknown, or the model cannot do it or the kind of problem.
+        BadArgument: it is unknown, or does not suit the model or the kind of problem.
     """
     if not known.prior:
         return _without_prior(kind, options.method)
@@ -194,7 +183,7 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
 
 
 def _without_prior(kind: Kind, method: str) -> Method:
-    """Return the method of a model that was trained with a low-resolution condition alone."""
+    """Return the method for a purely conditional super-resolution model."""
     if kind.needs_prior:
         raise BadArgument(
             f"`model`: this one was trained for super-resolution alone, which is not {kind.name}; "
@@ -223,10 +212,10 @@ def _best(kind: Kind, options: Options, known: Knowledge) -> str:
 
 
 def _refuse_for_feed_forward(options: Options) -> None:
-    """Refuse options of diffusion methods: a third-party network answers in one call.
+    """Refuse options of diffusion methods for a feed-forward network.
 
     Raises:
-        BadArgument: one is given.
+        BadArgument: such an option is given.
     """
     others = {
         "levels": options.levels is not None,  # before the η that their file may bring
@@ -245,10 +234,10 @@ def _refuse_for_feed_forward(options: Options) -> None:
 
 
 def _refuse_for_one_answer(method: Method, options: Options) -> None:
-    """Refuse what a method cannot take.
+    """Refuse options that a deterministic method cannot take.
 
     Raises:
-        BadArgument: it is given.
+        BadArgument: such an option is given.
     """
     given = {
         "start": ("`start`", options.start is not None),
@@ -263,10 +252,10 @@ def _refuse_for_one_answer(method: Method, options: Options) -> None:
 
 
 def _levels(method: Method, options: Options, levels: Sequence[float]) -> tuple[float, ...]:
-    """Return the noise levels that are given, as `Defaults.sigmas`.
+    """Return the given noise levels, as `Defaults.sigmas`.
 
     Raises:
-        BadArgument: they don't fall to 0, or go with something else that says how to sample.
+        BadArgument: they do not decrease to 0, or contradict other options.
     """
     if options.start is not None:
         raise BadArgument(
@@ -290,10 +279,34 @@ def _levels(method: Method, options: Options, levels: Sequence[float]) -> tuple[
     return sigmas
 
 
-def _with_few_steps(settings: Defaults, method: Method, kind: Kind, options: Options) -> Defaults:
-    """Return the settings with the levels that were found for so few steps.
+def _with_steps(settings: Defaults, method: Method, options: Options) -> Defaults:
+    """Return the settings with the noise levels or the number of steps that are given.
 
-    They hold where nothing else says how to sample.
+    Raises:
+        BadArgument: invalid levels, or a number of steps out of range.
+    """
+    if options.levels is not None:
+        sigmas = _levels(method, options, options.levels)
+        return settings._replace(sigmas=sigmas, steps=len(sigmas))
+    if options.steps is None:
+        return settings
+    if not 1 <= options.steps <= 1000:
+        raise BadArgument(f"`steps`={options.steps}: must be between 1 and 1000")
+
+    return settings._replace(steps=options.steps)
+
+
+def _with_eta(settings: Defaults, eta: float) -> Defaults:
+    if not 0 <= eta <= 1:
+        raise BadArgument(f"`eta`={eta}: must be between 0 and 1")
+
+    return settings._replace(eta=eta, noisy_eta=eta)
+
+
+def _with_few_steps(settings: Defaults, method: Method, kind: Kind, options: Options) -> Defaults:
+    """Return the settings with noise levels found for few steps.
+
+    They apply unless sampler, levels or start are given.
     """
     given = (options.sampler, options.levels, options.start)
     found = method.few_steps.get(kind.name, {})
@@ -320,7 +333,7 @@ def _guidance(method: Method, scale: float, prior: bool) -> float:
 
 
 def _with_sampler(settings: Defaults, method: Method, name: str, eta: float | None) -> Defaults:
-    """Return the settings with a sampler, and its own grid of noise levels."""
+    """Return the settings with a sampler and its grid of noise levels."""
     if not method.samplers:
         raise BadArgument(f"`sampler`={name}: is for `method`=sr3, not {method.name}")
     if name not in SAMPLERS:
@@ -343,7 +356,7 @@ def _with_sampler(settings: Defaults, method: Method, name: str, eta: float | No
 
 
 def _with_start(settings: Defaults, noise: float | None) -> Defaults:
-    """Return the settings from a given picture, noised to a standard deviation in [0, 1] units."""
+    """Return the settings for an initial picture with noise of a given level in [0, 1] units."""
     if noise is not None and not 0 < noise <= 1:
         raise BadArgument(
             f"`start_noise`={noise:g}: must be a standard deviation above 0 and at most 1"

@@ -18,15 +18,15 @@ from restore.methods.run import Run
 from restore.samplers.catalogue import SAMPLERS, Sampler
 from restore.solvers import sr3
 
-# Error of the default model's estimates of noisy pictures in [-1, 1], by what measures best.
+# Standard deviation of the error of the default model's estimates in [-1, 1], tuned.
 ESTIMATE_ERROR = 0.05
-# σ from which SR3 goes by another sampler: above it the degraded picture tells more than the noisy
-# one, and few steps are better spent below.
+# Highest σ of other samplers for SR3: above it the condition tells more than the noisy picture, and
+# few steps are better spent below.
 SAMPLED_FROM = 5.0
 
 
 def solve(run: Run) -> Tensor:
-    """Sample from the conditional network, each clean estimate explaining the measurement."""
+    """Sample from the conditional network, with estimates projected onto the measurement."""
     if run.settings.sampler is not None:
         return _sampled(run, SAMPLERS[run.settings.sampler])
 
@@ -44,7 +44,7 @@ def solve(run: Run) -> Tensor:
 
 
 def _sampled(run: Run, sampler: Sampler) -> Tensor:
-    """Sample by another reverse process."""
+    """Sample by one of the unconditional samplers."""
     condition = condition_of(run, "sr3")
     sigmas = run.sigmas
     own = run.denoiser.distilled_levels
@@ -64,7 +64,7 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
 
 
 def _guided(run: Run) -> Denoise:
-    """Return the network, pulled towards its condition by two calls where that is wanted."""
+    """Return the network, with classifier-free guidance if its scale is not 1."""
     scale = run.settings.guidance
     return run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
 

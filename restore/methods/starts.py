@@ -1,4 +1,4 @@
-"""Where reverse processes begin: a predicted, smooth or classical estimate of the picture."""
+"""Initial pictures of reverse processes: predicted, smooth or classical estimates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from restore.metrics.classical import inpaint
 from restore.solvers import project
 from restore.tasks.problem import Problem
 
-# Unknown pixels up to which a biharmonic fill, which solves a linear system of that size, is quick.
+# Largest number of unknown pixels for a biharmonic fill, which solves a system of that size.
 BIHARMONIC_LIMIT = 200_000
 
 
 def begun(run: Run) -> Tensor | None:
-    """Return the picture that the process begins with; None where that is the method's own."""
+    """Return the initial picture of the process; None leaves it to the method."""
     if run.predicts:
         return run.predicted
     if run.start is None and run.settings.classical_start:
@@ -29,7 +29,7 @@ def begun(run: Run) -> Tensor | None:
 
 
 def smooth_estimate(run: Run) -> Tensor:
-    """Return what the measurement tells without a prior; grey where it tells nothing."""
+    """Return a regularised estimate without a prior, grey where nothing was measured."""
     problem = run.problem
     operator = problem.model_operator
     y = problem.model_measurement
@@ -41,7 +41,7 @@ def smooth_estimate(run: Run) -> Tensor:
 
 
 def classical_estimate(problem: Problem) -> Tensor:
-    """Continue the known pixels smoothly into the holes; unknown colours are grey.
+    """Fill holes by a classical method; unknown colours are grey.
 
     Returns:
         Pictures [B, 3, H, W] in [-1, 1].
