@@ -1,4 +1,4 @@
-"""The toolkit from Python: a loaded model with one method for each task."""
+"""The Python interface: a loaded model with one method for each task."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Restorer:
     It has a method for each task of `restore.tasks.TASKS`: `sr`, `inpaint`, `deblur`, `denoise`,
     `colorize` and `solve`. They take a PIL image, a numpy array (uint8, uint16 or float in [0, 1])
     or a tensor (see `restore.photo.pictures.open_picture`), then the task's options, and return the
-    same kind, size and depth; alpha comes along. They accept the fields of
+    same type and depth, with alpha. They accept the fields of
     `restore.methods.settings.Options` as keywords, and ``callback``, called with a
     `restore.diffusion.stepping.Step` after each call of the network. With ``samples`` above 1 they
     return `Samples`.
@@ -75,14 +75,13 @@ class Restorer:
         model: ``default``, another name or the path of a checkpoint, see
             `pretrained.checkpoint_path`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        tile: side in pixels of the pieces in which the network sees large pictures; None is what
-            the memory allows.
-        memory: that may be used on the device in all, as in ``4GB``; None is most of what is free.
-        notice: called with a sentence when something is done differently than expected, such as
-            smaller tiles where memory ran out.
+        tile: side of a tile of a large picture, in pixels; None is what the memory allows.
+        memory: memory to use on the device, such as ``4GB``; None is most of what is free.
+        notice: called with warnings, such as that of smaller tiles after memory ran out.
 
     Raises:
-        BadArgument, Unavailable: no such model or device, or a tile or memory that is too small.
+        BadArgument: a tile or memory that is too small, or an unknown device.
+        Unavailable: no such model or device.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class Restorer:
         self._of_class: dict[int, TiledDenoiser] = {}
 
     def of_class(self, label: int | None) -> TiledDenoiser:
-        """Return the denoiser of a class, kept for later pictures; None is for models without.
+        """Return the denoiser of a class, cached for later pictures; None is for models without.
 
         Raises:
             BadArgument: there is no such class, or the model has classes and none is given.
@@ -126,21 +125,27 @@ class Restorer:
         callback: Callback | None = None,
         **options: Any,
     ) -> Result:
-        """Do a task and say how it went; what the methods by the tasks' names call.
+        """Restore a picture and report how; the methods named after tasks call this.
 
         >>> from restore.tasks import SuperResolution
         >>> result = restorer.run(SuperResolution(2), image, seed=3)  # doctest: +SKIP
         >>> result.report.consistency  # doctest: +SKIP
 
+        Args:
+            task: the task with its options.
+            image: a picture, see `restore.photo.pictures.open_picture`.
+            callback: called with a `Step` after each call of the network.
+            options: fields of `restore.methods.settings.Options`.
+
         Raises:
-            BadArgument: an option that cannot be used; the text says which and what would be right.
+            BadArgument: an invalid option.
         """
         return self.restore(task, image, check(task, Options(**options)), callback)
 
     def restore(
         self, task: Task, image: Picture, options: Options, callback: Callback | None = None
     ) -> Result:
-        """Do a task with options that were looked at, see `check`.
+        """Restore a picture with options that `check` accepted.
 
         Raises:
             BadArgument: options that do not fit the picture or the model.
@@ -169,22 +174,21 @@ class Restorer:
     ) -> list[Result]:
         """Restore pictures of equal size in one batch, each as `restore` restores it alone.
 
-        Each has its own random numbers of the same seed, its own noise and its own report, whose
-        seconds are its part. The results are those of `restore` but for the rounding of
-        convolutions and matrix products, which may depend on how many pictures there are. Pictures
-        that alone would go by other noise levels go in batches of their own.
+        Each picture has its own random numbers from the same seed, its own noise level and its own
+        report, with its part of the seconds. Results equal those of `restore` up to rounding in
+        convolutions and matrix products, which may depend on the batch size. Pictures that need
+        other noise levels go in batches of their own. If memory runs out, the error is that of
+        PyTorch, so that a caller can try fewer pictures.
 
         Args:
-            task: the same for all, without a cascade.
-            images: of one kind and size, without alpha.
+            task: one task for all, without a cascade.
+            images: pictures of one type and size, without alpha.
             options: as for `restore`.
             callback: as for `restore`.
 
         Raises:
-            BadArgument: as `restore`, for whichever picture.
+            BadArgument: as `restore`, for any of the pictures.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
-
-        Where memory runs out the error is that of PyTorch, so that fewer can be tried.
         """
         opened = [task.opened(image) for image in images]
         one_size = (1, *opened[0].color.shape[1:])
@@ -197,38 +201,31 @@ class Restorer:
         method, run = self._run(problem, options, [_generator(options) for _ in opened], callback)
         if len(parts := _equal(run.trajectories)) > 1:
             del problem, run
-            found: dict[int, Result] = {}
-            for part in parts:
-                mine = [images[index] for index in part]
-                results = self.restore_together(task, mine, options, callback)
-                found.update(zip(part, results, strict=True))
-            return [found[index] for index in range(len(images))]
+            return _in_parts(
+                lambda part: self.restore_together(task, part, options, callback), images, parts
+            )
 
         solutions, explained, report = self._solved(method, run, options)
+        reports = [_of_one(report, problem.noise, explained, index) for index in range(len(opened))]
 
         return [
-            _packed(
-                one,
-                problem,
-                solutions[:, [index]],
-                _of_one(report, problem.noise, explained, index),
-            )
+            _packed(one, problem, solutions[:, [index]], reports[index])
             for index, one in enumerate(opened)
         ]
 
     def pictures_at_once(self, task: Task, size: tuple[int, int], wanted: int | None = None) -> int:
-        """Return how many pictures of a size (height, width) are best restored together.
+        """Return the best batch size for pictures of a size (height, width).
 
         See `restore.runtime.budget.Budget.pictures`.
 
         Raises:
-            BadArgument: an operator that cannot be read, or does not fit what it measured.
+            BadArgument: an operator that cannot be parsed or does not fit the measurement.
         """
         height, width = task.result_size(size)
         return self.budget.pictures(height * width, wanted)
 
     def network(self, method: str) -> FeedForward:
-        """The network that ``spandrel:FILE`` names, loaded once.
+        """Return the feed-forward network of ``spandrel:FILE``, loaded once.
 
         Raises:
             Unavailable: see `FeedForward`.
@@ -240,12 +237,12 @@ class Restorer:
         return self._networks[method]
 
     def prepare(self, task: Task, options: Options) -> None:
-        """Load what the options name, and see whether the model suits them.
+        """Load the networks that options name, and check the options against the model.
 
-        So what suits no picture ends a run at once.
+        A run calls this first, to fail before any work.
 
         Raises:
-            BadArgument: a class, sampler, noise level, method or task that is not for this model.
+            BadArgument: a class, sampler, noise level, method or task that does not suit the model.
             Unavailable: a network that cannot be loaded.
         """
         for network in options.networks:
@@ -259,8 +256,7 @@ class Restorer:
     def problem(self, task: Task, color: Tensor) -> Problem:
         """State the inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
 
-        It lies on the device, or on the host if it is too large for the device, see
-        `restore.runtime.budget`.
+        It is on the device, or on the host if it is too large, see `restore.runtime.budget`.
         """
         height, width = task.result_size((color.shape[-2], color.shape[-1]))
         pixels = len(color) * height * width
@@ -273,7 +269,7 @@ class Restorer:
     def solve_problem(
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
-        """Return samples [K, B, 3, H, W] in [0, 1] on the CPU, and what was done."""
+        """Return samples [K, B, 3, H, W] in [0, 1] on the CPU, and a report."""
         method, run = self._run(problem, options, _generator(options), callback)
         solutions, _explained, report = self._solved(method, run, options)
         return solutions, report
@@ -281,7 +277,7 @@ class Restorer:
     def _run(
         self, problem: Problem, options: Options, generator: Generator, callback: Callback | None
     ) -> tuple[str, Run]:
-        """Return the method's name, and what it needs but for a start."""
+        """Return the name of the method, and its input without a start."""
         denoiser = self.of_class(options.label)
         check_model(denoiser, options)
         known = _known(denoiser, problem)
@@ -291,8 +287,10 @@ class Restorer:
         return method, Run(denoiser, problem, settings, generator, callback)
 
     def _solved(self, method: str, run: Run, options: Options) -> tuple[Tensor, Tensor, Report]:
-        """Samples as of `solve_problem`; how far each picture's result is from explaining its
-        measurement, [B].
+        """Run a method on a problem.
+
+        Returns:
+            Samples as from `solve_problem`, the consistency of each picture [B], and a report.
         """
         problem = run.problem
         started = time.perf_counter()
@@ -329,10 +327,10 @@ class Restorer:
         return solutions.cpu().clone(), explained, report  # no longer tied to the inference mode
 
     def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
-        """What `Run.start` is of `Options.start`.
+        """Return `Run.start` for `Options.start`.
 
         Raises:
-            BadArgument: a start that is no picture, not of the result's size, or not one for each
+            BadArgument: a start that is not a picture of the result's size, or not one for each
                 picture.
         """
         if start is None:
@@ -356,10 +354,10 @@ class Restorer:
 
 
 def check(task: Task, options: Options) -> Options:
-    """Look at everything that can be judged without a picture; returns the options.
+    """Check everything that can be checked without a picture, and return the options.
 
     Raises:
-        BadArgument: what cannot be used, and what would be right.
+        BadArgument: an invalid option.
     """
     if options.samples < 1:
         raise BadArgument(f"`samples`={options.samples}: must be at least 1")
@@ -381,7 +379,7 @@ def check(task: Task, options: Options) -> Options:
 
 
 def check_model(denoiser: TiledDenoiser, options: Options) -> None:
-    """Look at what a model must know for the options, whatever the task.
+    """Check options against a model, for any task.
 
     Raises:
         BadArgument: a sampler that needs a learned variance, or noise levels beyond the model's.
@@ -400,13 +398,12 @@ def check_model(denoiser: TiledDenoiser, options: Options) -> None:
 
 @cache
 def restorer(model: str = "default", device: str = "auto") -> Restorer:
-    """A `Restorer`, loaded once for each model and device."""
+    """Return a `Restorer`, loaded once for each model and device."""
     return Restorer(model, device)
 
 
 def model_digest(model: str) -> str:
-    """See `pretrained.identity`: what is known of a model belongs to it as long as this stays the
-    same.
+    """Return the identity of a model, see `pretrained.identity`.
 
     Raises:
         Unavailable: there is no such model.
@@ -418,7 +415,7 @@ def model_digest(model: str) -> str:
 
 
 def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """The denoiser of a checkpoint.
+    """Return the denoiser of a checkpoint.
 
     Raises:
         Unavailable: the checkpoint is missing, damaged or does not fit its description.
@@ -433,15 +430,15 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
 
 
 def of_model(model: str, error: Exception) -> str:
-    """What is wrong with a model, which may be named by the error, too."""
+    """Return the text of an error about a model, which the error may name itself."""
     return f"`model`={model}: {str(error).removeprefix(f'{model}: ')}"
 
 
 def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:
-    """See whether a model knows pictures by themselves.
+    """Refuse a model without an unconditional prior.
 
     Raises:
-        BadArgument: it was trained with a condition alone.
+        BadArgument: the model is purely conditional.
     """
     if not denoise.prior:
         raise BadArgument(
@@ -451,7 +448,7 @@ def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:
 
 
 def _method_of(task: type[Task]) -> Callable[..., Any]:
-    """Return a task as a method of `Restorer`, documented by its options."""
+    """Return the method of `Restorer` for a task, documented by its options."""
     names = {field.name for field in fields(task)}
 
     def method(self: Restorer, image: Picture, *values: Any, **options: Any) -> Any:
@@ -462,7 +459,7 @@ def _method_of(task: type[Task]) -> Callable[..., Any]:
 
 
 def _function_of(task: type[Task]) -> Callable[..., Any]:
-    """Return a task as a function that loads the model once."""
+    """Return the function for a task, which loads the model once."""
 
     def function(
         image: Picture, *values: Any, model: str = "default", device: str = "auto", **options: Any
@@ -507,7 +504,7 @@ def _documented(
 
 
 def _in_python(text: str) -> str:
-    """Name the input as the parameter is named, not as the command does."""
+    """Replace the name of the input in the command by that of the parameter."""
     return re.sub(r"\bIN\b", "image", text)
 
 
@@ -519,10 +516,10 @@ sr, inpaint, deblur, denoise, colorize, solve = (_function_of(task) for task in 
 
 @contextmanager
 def _enough_memory(picture: Tensor) -> Iterator[None]:
-    """For the operator and the solver, which act on the whole picture.
+    """Turn an out-of-memory error of operator or solver into an error for users.
 
     Raises:
-        RestoreError: it ran out.
+        RestoreError: memory ran out.
     """
     try:
         yield
@@ -537,7 +534,7 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
 
 
 def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge:
-    """Return what a model can do, for a problem if one is given."""
+    """Return the capabilities of a model, for a problem if one is given."""
     predictor = denoiser.predictor is not None
     if problem is None:
         return Knowledge(denoiser.conditional, denoiser.prior, predictor)
@@ -556,15 +553,29 @@ def _generator(options: Options) -> torch.Generator:
 
 
 def _equal(keys: Sequence[Hashable]) -> list[list[int]]:
-    """The places of equal keys, in the order of their first ones."""
+    """Return the indices of equal keys, in the order of first occurrence."""
     places: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         places.setdefault(key, []).append(index)
     return list(places.values())
 
 
+def _in_parts(
+    restore: Callable[[Sequence[Picture]], list[Result]],
+    images: Sequence[Picture],
+    parts: Sequence[Sequence[int]],
+) -> list[Result]:
+    """Restore parts of a batch one after the other; the results keep the order of the images."""
+    found: dict[int, Result] = {}
+    for part in parts:
+        results = restore([images[index] for index in part])
+        found.update(zip(part, results, strict=True))
+
+    return [found[index] for index in range(len(images))]
+
+
 def _of_one(report: Report, noise: Tensor, explained: Tensor, index: int) -> Report:
-    """Of one picture of a batch."""
+    """Return the report of one picture of a batch."""
     seconds = report.seconds / len(noise)
     found = _root_mean_square(explained[index])
     return replace(report, noise=float(noise[index]), consistency=found, seconds=seconds)
@@ -575,7 +586,7 @@ def _root_mean_square(values: Tensor) -> float:
 
 
 def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report) -> Result:
-    """Samples [K, B, 3, H, W] as pictures of the kind that came in."""
+    """Return samples [K, B, 3, H, W] as pictures of the type of the input."""
     alpha = None
     if opened.alpha is not None:
         alpha = _resized(opened.alpha, solutions.shape[-2:])
@@ -597,7 +608,7 @@ def _short(result: Result) -> Any:
 
 
 def _answer(network: FeedForward, run: Run) -> Tensor:
-    """Of a feed-forward network, as a method gives it."""
+    """Return the output of a feed-forward network in the form of a method."""
     answer = 2 * on_canvas(run.problem.operator, network(run.problem)) - 1
     if run.callback is not None:
         run.callback(Step(0, 1, 0.0, answer))
@@ -605,7 +616,7 @@ def _answer(network: FeedForward, run: Run) -> Tensor:
 
 
 def _finished(solution: Tensor, problem: Problem) -> Tensor:
-    """From the model's [-1, 1] to [0, 1], with what must come through untouched put back.
+    """Map a solution from [-1, 1] to [0, 1], and restore the pixels that must not change.
 
     Raises:
         RuntimeError: the result is not finite.
