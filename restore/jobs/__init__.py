@@ -1,1 +1,1 @@
-"""Many photographs: what to do, in which order, in which files, and what was done."""
+"""Restoration of many files: planning, order, output files and records."""

@@ -1,6 +1,4 @@
-"""Pictures of a run that are restored together: which, how many, and what is done when that
-fails.
-"""
+"""Batches of pictures that are restored together, with fallback to smaller ones."""
 
 from __future__ import annotations
 
@@ -22,14 +20,14 @@ from restore.runtime.tiles import Notice
 
 
 class Batches:
-    """Restores pictures, those of equal size together where that is faster.
+    """Restores pictures, in batches of equal size if that is faster.
 
     Args:
         work: what is done to every picture.
-        wanted: how many are restored together at most; None is as many as the device likes, one on
-            a CPU.
-        progress: shows what is under way.
-        notice: told in a sentence when memory does not suffice for as many.
+        restorer: the model.
+        wanted: maximum batch size; None is what suits the device, 1 on a CPU.
+        progress: shows the current pictures.
+        notice: called with a warning when a batch does not fit the memory.
     """
 
     def __init__(
@@ -40,13 +38,14 @@ class Batches:
         self.wanted = wanted
         self.progress = progress
         self.notice = notice
+        # batch size that fits the memory, as far as known
         self._most: float = math.inf
-        """What the memory was seen to suffice for."""
 
     def most(self, first: Loaded) -> int:
-        """How many pictures like this one are restored together; alone are a measurement, one with
-        alpha, and what begins with a picture of its own, goes in stages or by a network of
-        others."""
+        """Return the maximum batch size for pictures like this one.
+
+        It is 1 for measurements, pictures with alpha, a start, cascades and feed-forward networks.
+        """
         options = self.work.options
         in_stages = first.task.cascade_stages is not None
         if first.measurement is not None or first.photo.alpha is not None or in_stages:
@@ -58,15 +57,15 @@ class Batches:
 
         try:
             count = self.restorer.pictures_at_once(first.task, size, self.wanted)
-        except RestoreError:  # which comes again, and is reported, when the picture is restored
+        except RestoreError:  # raised again, and reported, when the picture is restored
             return 1
 
         return int(min(count, self._most))
 
     def alike(self, first: Loaded, other: Loaded) -> bool:
-        """Return True if two pictures are the same to the operator and the network.
+        """Return True if two pictures can be in one batch.
 
-        That is in size, colour or grey, the task's options and its companion, such as a mask.
+        They have the same size, channels, task options and companion, such as a mask.
         """
         return (
             other.measurement is None
@@ -80,10 +79,10 @@ class Batches:
     def solve(
         self, jobs: Sequence[Job], loaded: Sequence[Loaded]
     ) -> list[tuple[Loaded, Result] | Exception]:
-        """Restore pictures that are alike; for each its result or its error.
+        """Restore pictures that are alike, and return the result or the error of each.
 
-        Where memory runs out half as many are tried, now and later. Another error is that of some
-        picture: then they are restored one by one.
+        If memory runs out, the batch size is halved for good. After any other error the pictures
+        are restored one by one, to find the one that failed.
         """
         self.progress.picture(_named(jobs), len(jobs))
         try:
@@ -111,10 +110,10 @@ class Batches:
 
 
 def check_batch(batch: int | None) -> None:
-    """Look at what a user asks for.
+    """Check a batch size.
 
     Raises:
-        BadArgument: less than one picture.
+        BadArgument: a batch size below 1.
     """
     if batch is not None and batch < 1:
         raise BadArgument(

@@ -1,4 +1,4 @@
-"""`restore likelihood`: how many bits a model needs for a photograph's pixels."""
+"""`restore likelihood`: the bits that a model needs for the pixels of a photograph."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from restore.restorer import check_prior, load_denoiser
 from restore.runtime.budget import SOLVER_BYTES, Budget, check_sizes, derivative_bytes
 from restore.runtime.devices import choose_device, is_out_of_memory
 
+# Range of the side of a crop in pixels; the derivative of the network takes kilobytes per pixel.
 SMALLEST, LARGEST = 8, 1024
-"""Sides in pixels of the squares: the network's derivative keeps some kilobytes for each pixel."""
 
 
 class Likelihood(NamedTuple):
-    """Of one picture.
+    """Likelihood of one picture.
 
     Attributes:
-        bits: a number of a pixel, by the exact likelihood with uniform dequantisation; 8 says
-            nothing at all.
-        size: side of the square in pixels.
-        seconds: it took.
+        bits: bits per dimension by the exact likelihood with uniform dequantisation; 8 is that of a
+            uniform distribution.
+        size: side of the crop in pixels.
+        seconds: computing time.
     """
 
     bits: float
@@ -42,19 +42,20 @@ class Likelihood(NamedTuple):
 
 
 class Estimator:
-    """A model that tells how likely pictures are.
+    """A model that estimates the likelihood of pictures.
 
     Args:
-        model, device: as for `restore.Restorer`.
-        size: side of the square from the middle of each picture.
-        probes: of Hutchinson's estimate.
-        seed: of the dequantisation's noise and of the probes.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        size: side of the centre crop of each picture.
+        probes: number of random probes of Hutchinson's estimate.
+        seed: random seed for the noise of dequantisation and the probes.
         memory: as for `restore.Restorer`.
-        label: the class, of a class-conditional model.
+        label: class label for a class-conditional model.
 
     Raises:
-        BadArgument: a size, number of probes, memory or class that cannot be used.
-        Unavailable: no such model or device, or squares of this size take more than the memory.
+        BadArgument: an invalid size, number of probes, memory or class.
+        Unavailable: no such model or device, or crops of this size do not fit the memory.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class Estimator:
         )
 
     def __call__(self, path: Path) -> Likelihood:
-        """The likelihood of the middle of a picture.
+        """Return the likelihood of the centre crop of a picture.
 
         Raises:
-            UnreadableInput, FileAccess: no picture, or one smaller than the square.
+            UnreadableInput: not a picture, or one smaller than the crop.
+            FileAccess: the file cannot be read.
             Unavailable: not enough memory.
         """
         start = time.perf_counter()
@@ -129,7 +131,11 @@ class Estimator:
 
 
 def _check_fits(size: int, per_pixel: float, memory: int) -> None:
-    """Raises Unavailable where a square of ``size`` takes more than the memory in bytes."""
+    """Refuse a crop that takes more than the memory in bytes.
+
+    Raises:
+        Unavailable: it does.
+    """
     needed = size**2 * per_pixel
     largest = int((memory / per_pixel) ** 0.5)
     if needed > memory:
@@ -147,12 +153,17 @@ def tell_all(
     as_json: bool = False,
     wording: Callable[[str], str] = str,
 ) -> None:
-    """A line on stdout for each picture; one that cannot be used is told on stderr, and the others
-    follow.
+    """Print a line on stdout for each picture, and an error on stderr for each that failed.
+
+    Args:
+        estimator: the model.
+        pictures: picture files.
+        as_json: True to print JSON objects.
+        wording: puts error texts into the words of the caller.
 
     Raises:
-        RestoreError: of a single picture.
-        SomeFailed: some of several could not be used.
+        RestoreError: the only picture failed.
+        SomeFailed: some of several pictures failed.
     """
     failed = []
     for path in pictures:
@@ -175,7 +186,7 @@ def tell_all(
 
 
 def _middle(path: Path, size: int) -> Tensor:
-    """8-bit values of the middle square in three channels, [1, 3, size, size]."""
+    """Return 8-bit values of the centre crop in three channels, [1, 3, size, size]."""
     pixels = quantise(read_photo(path).pixels, 8)
     height, width = pixels.shape[:2]
     if min(height, width) < size:

@@ -1,8 +1,8 @@
-"""What a folder run has done: a line of JSON for each picture, in the output folder.
+"""The manifest of a folder run: a line of JSON for each picture, in the output folder.
 
-A picture is done when all its outputs were in place and its line was written after them, so that a
-run that was killed goes on where it was. Lines are only ever added; the last one of a picture
-counts, and a line that was cut off by a kill counts for nothing.
+The line of a picture is written after all its outputs, so that a run that was killed resumes where
+it stopped. Lines are only appended; the last line of a picture counts, and a truncated line is
+ignored.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from restore.errors import FileAccess
 
 NAME = "restore.jsonl"
 
+# State of a picture whose outputs exist: done; done from an input that has changed since; done with
+# other options; or not recorded in the manifest.
 State = Literal["done", "changed", "other options", "unknown"]
-"""Of a picture whose outputs are there: done; done from an input or with options that are others
-now; or not by us.
-"""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an input was when it was read."""
+    """Identity of the content of a file.
+
+    Attributes:
+        size: size in bytes.
+        mtime_ns: time of the last change in nanoseconds.
+        sha256: digest of the content.
+    """
 
     size: int
     mtime_ns: int
@@ -36,10 +41,10 @@ class Fingerprint:
 
     @classmethod
     def of(cls, path: Path) -> Fingerprint:
-        """Reads the whole file.
+        """Return the fingerprint of a file, which is read whole.
 
         Raises:
-            FileAccess: it cannot be read.
+            FileAccess: the file cannot be read.
         """
         try:
             with open(path, "rb") as file:
@@ -50,9 +55,7 @@ class Fingerprint:
         return cls(status.st_size, status.st_mtime_ns, digest)
 
     def still_holds(self, path: Path) -> bool:
-        """Whether the file's content is the same; it is read only where its size and time leave a
-        doubt.
-        """
+        """Return True if a file has the same content; it is read only if its time differs."""
         status = path.stat()
         if status.st_size != self.size:
             return False
@@ -61,17 +64,19 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture's line.
+    """The line of a picture.
 
     Attributes:
-        input: path below the input folder, with forward slashes; bytes that are no text as in
+        input: path below the input folder, with forward slashes; undecodable bytes as in
             `os.fsdecode`.
-        fingerprint: of the input.
-        options: everything that decides the result: task, arguments, method, seed, model, form of
-            the output.
+        fingerprint: fingerprint of the input.
+        options: everything that decides the result: task, arguments, method, seed, model, output
+            format.
         outputs: paths below the output folder.
-        seconds: that the picture took.
-        error: why it failed.
+        seconds: time in the solver.
+        status: ``done`` or ``failed``.
+        error: reason of a failure.
+        version: version of restore.
     """
 
     input: str
@@ -85,7 +90,7 @@ class Entry:
 
     @classmethod
     def read(cls, line: str) -> Entry | None:
-        """None where it is no whole line of ours."""
+        """Parse a line; None if it is not a complete line of a manifest."""
         try:
             table = json.loads(line)
             return cls(**{**table, "fingerprint": Fingerprint(**table["fingerprint"])})
@@ -97,12 +102,12 @@ class Entry:
 
 
 class Manifest:
-    """The lines of an output folder, those of all its shards.
+    """The manifest of an output folder, with the lines of all its shards.
 
     Args:
-        folder: of the outputs; it need not exist yet.
-        part: names the file that this run adds to, ``2of8`` of a shard; other runs at the same time
-            add to theirs.
+        folder: output folder, which need not exist yet.
+        part: name of the shard, such as ``2of8``, whose file this run appends to; concurrent runs
+            append to theirs.
 
     Raises:
         FileAccess: a manifest that cannot be read.
@@ -116,11 +121,12 @@ class Manifest:
             self._take(path)
 
     def state(self, name: str, source: Path, options: Mapping[str, Any]) -> State:
-        """What is known of a picture whose target exists.
+        """Return the state of a picture whose target exists.
 
         Args:
             name: as in `Entry.input`.
-            options: of this run, as in `Entry.options`.
+            source: the input file.
+            options: options of this run, as in `Entry.options`.
         """
         entry = self.entries.get(name)
         if entry is None or entry.status != "done" or not self._whole(entry):
@@ -130,7 +136,7 @@ class Manifest:
         return "done" if entry.fingerprint.still_holds(source) else "changed"
 
     def add(self, entry: Entry) -> None:
-        """Write a line and see it on the disk.
+        """Append a line and flush it to disk.
 
         Raises:
             FileAccess: it cannot be written.
@@ -168,5 +174,5 @@ def _ends_with_newline(file: Any) -> bool:
 
 
 def _as_read(options: Mapping[str, Any]) -> Any:
-    """As they are after a trip through JSON."""
+    """Return options as they are read back from JSON."""
     return json.loads(json.dumps(options))

@@ -1,4 +1,4 @@
-"""Measurements as files: the numbers themselves, beside the picture that a person can look at."""
+"""Measurement files, which hold the numbers of a degraded picture."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ MEASUREMENT_SUFFIXES = frozenset({".npz", ".npy"})
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an operator made of a picture, and how.
+    """A measurement of a picture and its operator.
 
     Attributes:
         values: float32 [C, h, w], ``A x + noise`` for a picture x in [0, 1]; neither clipped nor
             rounded.
-        operator: as text, see `operators.text`; None where it is not known.
-        noise: standard deviation of the noise, in the same units; None where it is not known.
-        size: (width, height) of the picture; None where it is not known.
-        bits: depth of the picture's file.
+        operator: the operator as text, see `operators.text`; None if unknown.
+        noise: standard deviation of the noise, in the same units; None if unknown.
+        size: (width, height) of the picture; None if unknown.
+        bits: bits per channel of the file of the picture.
     """
 
     values: Tensor
@@ -38,9 +38,7 @@ class Measurement:
 
 
 def encoded(measurement: Measurement) -> bytes:
-    """A numpy file .npz with the arrays ``measurement, operator, noise, size, bits``, those of them
-    that are known.
-    """
+    """Encode a measurement as .npz: ``measurement``, ``bits``, known operator, noise, size."""
     fields: dict[str, Any] = {
         "measurement": measurement.values.cpu().numpy(),
         "bits": np.int64(measurement.bits),
@@ -59,11 +57,11 @@ def encoded(measurement: Measurement) -> bytes:
 
 
 def read_measurement(path: Path) -> Measurement:
-    """Read what `encoded` made, or a plain array [C, h, w] or [h, w] from a .npy file.
+    """Read a measurement from .npz, or from .npy with a plain array [C, h, w] or [h, w].
 
     Raises:
         FileAccess: the file cannot be read.
-        UnreadableInput: it holds no measurement.
+        UnreadableInput: the file holds no measurement.
     """
     try:
         data = path.read_bytes()
@@ -83,7 +81,7 @@ def read_measurement(path: Path) -> Measurement:
             size=_size(fields.get("size")),
             bits=16 if int(fields.get("bits", 8)) == 16 else 8,
         )
-    except Exception as error:  # numpy and zipfile raise nearly every kind on a damaged file
+    except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise UnreadableInput(
             f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` "
             "writes them as .npz, and a .npy file with one array [C, h, w] or [h, w] is one, too, "
@@ -92,7 +90,7 @@ def read_measurement(path: Path) -> Measurement:
 
 
 def _text(operator: Any) -> str | None:
-    """As it is printed back."""
+    """Return the canonical text of an operator."""
     return None if operator is None else str(operators.parse(str(operator)))
 
 

@@ -1,4 +1,4 @@
-"""How outputs are written where the user says so: format, quality, depth."""
+"""Options of output files: format, quality, depth."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _WITH_QUALITY = {
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is asked of output files; None is as the input has it.
+    """Options of output files; None is as in the input.
 
     Attributes:
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``.
-        quality: of JPEG and WebP, 1 to 100; WebP is lossy then.
-        depth: bits a channel: 8; 16 in PNG and TIFF; 32 (floating point) in TIFF.
+        quality: JPEG or lossy WebP quality, 1 to 100.
+        depth: bits per channel: 8; 16 in PNG and TIFF; 32 (floating point) in TIFF.
 
     Raises:
-        BadArgument: a value that does not exist, or values that contradict each other.
+        BadArgument: an invalid value, or values that contradict each other.
     """
 
     format: str | None = None
@@ -53,24 +53,22 @@ class OutputOptions:
 
     @property
     def _format(self) -> str | None:
-        """Pillow's name of the format asked for."""
+        """Name in Pillow of the chosen format."""
         return None if self.format is None else _NAMES[self.format.lower()]
 
     def suffix(self, source: Path) -> str:
-        """Of the output of ``source`` where nobody named it: its own; .png for what is read but not
-        written.
-        """
+        """Return the suffix of an unnamed output: that of the input, or .png if it is only read."""
         own = source.suffix if source.suffix.lower() in FORMATS else ".png"
         if self._format in (None, FORMATS[own.lower()]):
             return own
         return _SUFFIXES[self._format]
 
     def check(self, target: Path) -> None:
-        """Whether an output can be written so.
+        """Check that an output can be written with these options.
 
         Raises:
-            BadArgument: a suffix of no format or of another one, or quality or depth that its
-                format has not.
+            BadArgument: a suffix of no format or of another one, or a quality or depth that the
+                format does not have.
         """
         format = written_format(target)
         if self._format not in (None, format):
@@ -82,7 +80,7 @@ class OutputOptions:
         self._check_format(format, str(target))
 
     def applied(self, photo: Photo) -> Photo:
-        """The photo to be written so; its arrays are shared."""
+        """Return the photo with these options; its arrays are shared."""
         encoding = (
             photo.encoding if self.quality is None else {**photo.encoding, "quality": self.quality}
         )

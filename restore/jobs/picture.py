@@ -1,4 +1,4 @@
-"""One picture file in its three stages: read, restored, written; and one that is degraded."""
+"""The three stages of a picture file, read, restore and write; and degrading one."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from restore.solvers import Step
 from restore.tasks import Task
 from restore.tasks.degradation import as_picture, degrade
 
+# Colour, alpha, and the bits per channel if they are not those of the input.
 Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
-"""Colour, alpha, and the depth where it is not the input's."""
 
+# Standard deviation, in [0, 1] units, that is white in a written map.
 STD_FULL_SCALE = 0.25
-"""The standard deviation, in [0, 1] units, that is white in a written map."""
 
 
 class Shown(NamedTuple):
-    """What can be seen of a job that is done.
+    """Pictures of a finished job for a report.
 
     Attributes:
-        before: the input; of a measurement that is no picture, its pseudo-inverse.
-        after: the result, of samples their mean.
-        std: the samples' standard deviation, float [H, W, 1 or 3] in [0, 1] units; None for a
+        before: the input, or its pseudo-inverse if it is a measurement but not a picture.
+        after: the result, or the mean of samples.
+        std: standard deviation of the samples, float [H, W, 1 or 3] in [0, 1] units; None for a
             single one.
     """
 
@@ -51,30 +51,33 @@ class Shown(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture's part of a report."""
+    """The part of a picture in a report.
+
+    Attributes:
+        name: name of the picture.
+        before: width and height of the input.
+        views: HTML of the pictures; empty if they are not shown.
+    """
 
     name: str
     before: tuple[int, int]
-    """Width and height of the input."""
     views: str
-    """HTML; empty where the pictures are not shown."""
 
 
+# ``draw(job, shown, description)`` is called when a picture is restored and written.
 Draw = Callable[[Job, Shown, Mapping[str, Any]], Drawn]
-"""``draw(job, shown, description)`` is called when a picture is restored and written."""
 
 
 class Loaded(NamedTuple):
-    """An input.
+    """An input that was read.
 
     Attributes:
-        photo: for what its file says beside the pixels; without pixels where the input is a
-            measurement.
-        picture: for `Restorer.run`.
-        task: to do, completed by what the files say.
-        measurement: None where the input is a picture.
-        fingerprint: of the input's file.
-        start: the picture to begin with, [H, W, C]; None where there is no file of it.
+        photo: the photo with its metadata; without pixels for a measurement.
+        picture: the input of `Restorer.restore`.
+        task: the task, completed from the files.
+        measurement: the measurement; None for a picture.
+        fingerprint: fingerprint of the input file.
+        start: the initial picture [H, W, C]; None without a file of it.
     """
 
     photo: Photo
@@ -86,25 +89,28 @@ class Loaded(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A picture that is done."""
+    """A finished picture.
+
+    Attributes:
+        fingerprint: fingerprint of the input.
+        description: record for the JSON line, with ``outputs``.
+        drawn: its part of the report; None without a report.
+    """
 
     fingerprint: Fingerprint
-    """Of its input."""
     description: dict[str, Any]
-    """For the JSON line: ``outputs`` and what else is told."""
     drawn: Drawn | None = None
-    """For the report, if there is one."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to every picture of a run.
+    """The work on every picture of a run.
 
     Attributes:
-        task: to do; each picture's companion takes the place of the file that it names.
-        options: how to restore.
-        output: how to write.
-        overwrite: whether outputs that exist are replaced.
+        task: the task; the companion of each picture replaces the file that it names.
+        options: options of the restoration.
+        output: options of output files.
+        overwrite: True to overwrite existing outputs.
     """
 
     task: Task
@@ -116,7 +122,7 @@ class Work:
         """Read the input, its mask and its start.
 
         Raises:
-            RestoreError: one that cannot be used, or an output that exists.
+            RestoreError: an unusable file, or an existing output.
         """
         refuse_existing_outputs(job, self.overwrite, self.options.samples)
         fingerprint = Fingerprint.of(job.source)
@@ -135,7 +141,7 @@ class Work:
     def solve(
         self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None
     ) -> Result:
-        """Restore; the pictures are arrays [H, W, C]."""
+        """Restore a picture; the results are arrays [H, W, C]."""
         options = self.options
         if loaded.start is not None:
             options = replace(options, start=loaded.start)
@@ -148,7 +154,7 @@ class Work:
         loaded: Sequence[Loaded],
         callback: Callable[[Step], None] | None = None,
     ) -> list[Result]:
-        """Restore pictures of one size, without alpha and for the same task, in one batch."""
+        """Restore pictures of one size and task, without alpha, in one batch."""
         pictures = [one.picture for one in loaded]
         task = loaded[0].task
         results = restorer.restore_together(task, pictures, self.options, callback)
@@ -158,12 +164,14 @@ class Work:
         """Write all outputs, or none, and describe what was done.
 
         Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX``
-        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. Before and
-        after go side by side where the job says so. The target is written last, so that it stands
-        for the whole set.
+        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target is
+        written last, so that its existence implies that of the other outputs.
 
         Args:
-            draw: makes the report's part of what was written.
+            job: paths of the outputs.
+            loaded: the input.
+            result: the restored picture.
+            draw: draws the part of the picture in a report.
         """
         shown = None
         if job.comparison is not None or draw is not None:
@@ -188,20 +196,17 @@ class Work:
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:
-    """Whether what `Work.write` tells of a picture says that it does not explain its input: A x − y
-    is far too large for the noise."""
+    """Return True if A x − y is far too large for the noise, in the record of a picture."""
     return done["consistency"] > max(0.02, 3 * done["noise"])
 
 
 def degrade_file(
     job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Degrade one picture file: the measurement goes beside the picture of it, which is written
-    last.
+    """Degrade a picture file, and write the measurement beside the degraded picture.
 
     Raises:
-        RestoreError: whatever keeps the picture from being degraded or written; nothing is written
-            then.
+        RestoreError: the picture cannot be degraded or written; nothing is written then.
     """
     refuse_existing_outputs(job, overwrite, 1)
     photo = read_photo(job.source)
@@ -226,7 +231,7 @@ def degrade_file(
 
 
 def _as_arrays(result: Result) -> Result:
-    """Of tensors [C, H, W], arrays [H, W, C]."""
+    """Return the result with arrays [H, W, C] instead of tensors [C, H, W]."""
 
     def array(picture: Any) -> Any:
         return (
@@ -241,7 +246,7 @@ def _as_arrays(result: Result) -> Result:
 
 
 def _pictured(measurement: Measurement, task: Task) -> Photo:
-    """Return what a person can see of a measurement."""
+    """Return a measurement as a picture."""
     problem = task.problem(measurement.values[None])
     with torch.no_grad():
         picture = as_picture(problem.measurement, problem.operator)[0].clamp(0, 1)
@@ -254,7 +259,7 @@ def _with_pixels(photo: Photo, array: NDArray[Any]) -> Photo:
 
 
 def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
-    """The file of before and after, if there is to be one."""
+    """Return path and content of the before-and-after picture, if the job has one."""
     if job.comparison is None or shown is None:
         return {}
     return {job.comparison: encoded_strip(compare(shown.before, shown.after), title)}
@@ -263,7 +268,7 @@ def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
 def _write_all(
     outputs: dict[Path, Pixels], like: Photo, overwrite: bool, others: dict[Path, bytes]
 ) -> None:
-    """Write every output, the ready ones too, or none, the first one last."""
+    """Write all outputs and other files, or none; the first one last."""
     files = {}
     for path, (pixels, alpha, bits) in outputs.items():
         files[path] = encoded_photo(
@@ -273,7 +278,7 @@ def _write_all(
 
 
 def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
-    """Write every file, or no new one, the first one last."""
+    """Write all files, or no new one; the first one last."""
     written: list[Path] = []
     try:
         for path, data in reversed(files.items()):
@@ -288,7 +293,7 @@ def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
 
 
 def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
-    """Every file to write, the target first."""
+    """Yield each file to write, the target first."""
     yield target, (*_split(result.mean), None)
     if result.std is None:
         return
@@ -309,7 +314,7 @@ def _array(photo: Photo) -> NDArray[Any]:
 
 
 def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Colour and alpha of [H, W, 1 … 4]."""
+    """Split an array [H, W, 1 … 4] into colour and alpha."""
     if array.shape[2] in (2, 4):
         return array[..., :-1], array[..., -1]
     return array, None

@@ -1,6 +1,4 @@
-"""Many pictures through one network: the next are read and the last are written while the network
-works.
-"""
+"""A pipeline that reads and writes pictures while the network works."""
 
 from __future__ import annotations
 
@@ -14,23 +12,23 @@ from typing import Generic, TypeVar
 
 Job, Loaded, Solved, Done = (TypeVar(name) for name in ("Job", "Loaded", "Solved", "Done"))
 
+# Number of groups that wait to be written, and of groups that are read ahead.
 AHEAD = 1
-"""Groups of pictures that wait to be written; as many are read before their turn."""
 
 
 @dataclass(frozen=True)
 class Stages(Generic[Job, Loaded, Solved, Done]):
-    """What happens to every job.
+    """The stages of every job.
 
     Attributes:
-        load: makes of a job what can be solved.
-        solve: takes the jobs of a group and what was loaded for each; answers for each with what
-            came of it, or with an error. An error that it raises is that of all.
-        write: takes a job and what came of it.
-        finished: called in the order of the jobs with what ``write`` returned, or with the error
-            that a stage raised; an error of its own ends the work.
-        most: how many jobs a group has at most, by what was loaded for its first one.
-        alike: whether what was loaded for another job goes into the group of the first.
+        load: reads the input of a job.
+        solve: takes the jobs of a group and their inputs, and returns a result or an error for
+            each; an error that it raises counts for the whole group.
+        write: writes the result of a job.
+        finished: called in the order of the jobs with the value of ``write``, or the error of a
+            stage; its own errors end the work.
+        most: ``most(loaded)`` is the maximum size of a group that begins with this input.
+        alike: ``alike(first, other)`` is True if an input belongs to the group of the first.
     """
 
     load: Callable[[Job], Loaded]
@@ -42,13 +40,12 @@ class Stages(Generic[Job, Loaded, Solved, Done]):
 
 
 def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]) -> None:
-    """Take every job through its stages: the next group is loaded and the last one written while
-    one is solved.
+    """Run all jobs through the stages, with loading and writing in parallel to solving.
 
-    Loading has a thread, writing and ``finished`` another one, solving is in this one.
+    Loading has one thread, writing and ``finished`` another, and solving runs in the caller's.
 
     Raises:
-        KeyboardInterrupt: when what was being written is written and reported.
+        KeyboardInterrupt: after pending outputs are written and reported.
     """
     reading, writing = (ThreadPoolExecutor(1, name) for name in ("reading", "writing"))
     under_way: deque[Future[None]] = deque()
@@ -71,9 +68,7 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
 
 
 def work_in_turn(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]) -> None:
-    """The same in this thread alone, one after the other: memory that one stage frees is there for
-    the next.
-    """
+    """Run all jobs through the stages in this thread, to free memory between stages."""
 
     def through(job: Job) -> Done:
         (solved,) = stages.solve([job], [stages.load(job)])
@@ -91,11 +86,13 @@ def groups(
     most: Callable[[Loaded], int],
     alike: Callable[[Loaded, Loaded], bool],
 ) -> Iterator[list[tuple[Job, Loaded | Exception]]]:
-    """Consecutive jobs that are solved together, with what was loaded for them; one that cannot be
-    loaded is alone.
+    """Yield groups of consecutive jobs with their inputs, or an error as a group of its own.
 
     Args:
-        load, most, alike: see `Stages`.
+        jobs: the jobs in order.
+        load: see `Stages`.
+        most: see `Stages`.
+        alike: see `Stages`.
     """
     group: list[tuple[Job, Loaded | Exception]] = []
     for job in jobs:
@@ -119,7 +116,7 @@ def solve_group(
     solve: Callable[[Sequence[Job], Sequence[Loaded]], Sequence[Solved | Exception]],
     group: Sequence[tuple[Job, Loaded | Exception]],
 ) -> Sequence[Solved | Exception]:
-    """What came of each job of a group, or its error."""
+    """Return the result of each job of a group, or its error."""
     jobs, loaded = zip(*group, strict=True)
     if isinstance(loaded[0], Exception):
         return loaded
@@ -128,7 +125,7 @@ def solve_group(
 
 
 def _made_ahead(thread: ThreadPoolExecutor, items: Iterator[Loaded]) -> Iterator[Loaded]:
-    """The items, each made in a thread while the one before is used."""
+    """Yield items, each made in a thread while the one before is used."""
     coming = thread.submit(next, items, None)
     while (item := coming.result()) is not None:
         coming = thread.submit(next, items, None)
@@ -145,7 +142,7 @@ def _finish(
 
 
 def _tried(function: Callable, *arguments: object) -> object:
-    """What a function returns, or the error that it raises."""
+    """Return the value of a function, or the error that it raises."""
     try:
         return function(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""``-`` for stdin and stdout: one picture through a pipe."""
+"""One picture through a pipe: ``-`` for stdin and stdout."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ PIPE = Path("-")
 def piped(
     request: Request, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
 ) -> Iterator[Request]:
-    """The request with files in a temporary folder in the place of ``-``; what is written there
-    goes to stdout at last.
+    """Replace ``-`` in a request by temporary files, and copy the output to stdout at the end.
 
-    Without an output, stdin goes to stdout. The output has the input's format unless another one is
-    asked for.
+    Without an output, stdin goes to stdout. The output has the format of the input unless another
+    one is chosen.
 
     Raises:
-        BadArgument: several outputs, or something else for stdout.
-        UnreadableInput: nothing on stdin.
+        BadArgument: several outputs, or other text on stdout.
+        UnreadableInput: stdin is empty.
         FileAccess: stdout is closed.
     """
     to_stdout = request.target == PIPE or (request.source == PIPE and request.target is None)
@@ -82,7 +81,7 @@ def _received(stdin: IO[bytes], folder: Path) -> Path:
     try:
         with Image.open(io.BytesIO(data)) as image:
             format = image.format
-    except Exception:  # whatever it is, reading it as a photograph says why
+    except Exception:  # any error: reading the photograph later reports it
         format = None
 
     suffix = next((suffix for suffix, known in FORMATS.items() if known == format), ".png")

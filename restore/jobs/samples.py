@@ -1,4 +1,4 @@
-"""`restore sample`: pictures from the prior, as files."""
+"""`restore sample`: write samples of the prior to files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.samplers.catalogue import SAMPLERS
 
+# Number of pictures whose trajectory is shown.
 TRAJECTORIES = 4
-"""Pictures whose way is shown."""
 
 
 class Request(NamedTuple):
-    """Where pictures go, and what draws them.
+    """Output files and model of a sampling run.
 
     Attributes:
-        target: a picture file; a folder where pictures are ``separate``.
-        trajectory: a picture file for clean estimates along the way.
-        label: the class, of a class-conditional model.
+        target: a picture file; a folder if ``separate``.
+        separate: True to write one file per picture.
+        trajectory: a picture file for clean estimates along the trajectories.
+        overwrite: True to overwrite existing files.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        label: class label for a class-conditional model.
     """
 
     target: Path
@@ -43,29 +47,23 @@ class Request(NamedTuple):
 
 
 def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list[Path]:
-    """Draw pictures and write them; returns the files.
+    """Draw samples, write them, and return the files.
 
     Args:
-        sampling: the fields of `restore.methods.sampling.Sampling`; what is None has its default,
-            or that of a distilled model. A model that knows one size alone draws that one where
-            neither height nor width is given.
+        request: output files and model.
+        quiet: True to show no progress.
+        sampling: fields of `restore.methods.sampling.Sampling`; None takes the default, or that of
+            a distilled model. Without height and width, a model of one size draws that size.
 
     Raises:
-        BadArgument: what cannot be used, and what would be right.
-        FileAccess: a file that exists or cannot be written; before any work.
-        Unavailable: no such model or device, or its score norms are not known.
+        BadArgument: an invalid option.
+        FileAccess: an existing or unwritable file; before any work.
+        Unavailable: no such model or device, or unknown score norms.
     """
     chosen = {name: value for name, value in sampling.items() if value is not None}
     wanted = Sampling(**chosen)
     files = _files(request, wanted.count)
-
-    for path in [*files, *([request.trajectory] if request.trajectory else [])]:
-        written_format(path)
-        refuse_existing(path, request.overwrite)
-        check_writable(path.parent)
-
-    if request.trajectory is not None and request.trajectory in files:
-        raise BadArgument(f"`trajectory`={request.trajectory}: is OUT as well; choose another file")
+    _check_files(files, request)
 
     norms = (
         find_score_norms(request.model, request.label)
@@ -101,12 +99,27 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     return files
 
 
-def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
-    """Pictures as large as the model knows them, unless larger ones are wanted, which go through in
-    tiles.
+def _check_files(files: list[Path], request: Request) -> None:
+    """Check that all files can be written.
 
     Raises:
-        BadArgument: smaller ones, which would be drawn as a corner of a picture mirrored in itself.
+        BadArgument: a suffix of no picture format, or one file for two outputs.
+        FileAccess: a file that exists or cannot be written.
+    """
+    for path in [*files, *([request.trajectory] if request.trajectory else [])]:
+        written_format(path)
+        refuse_existing(path, request.overwrite)
+        check_writable(path.parent)
+
+    if request.trajectory is not None and request.trajectory in files:
+        raise BadArgument(f"`trajectory`={request.trajectory}: is OUT as well; choose another file")
+
+
+def _at_least(size: int, wanted: Sampling, *, given: bool) -> Sampling:
+    """Return options with the size of the model, or a larger one, which is drawn in tiles.
+
+    Raises:
+        BadArgument: a smaller size, which would be a corner of a picture mirrored in itself.
     """
     if not given:
         return replace(wanted, height=size, width=size)

@@ -1,6 +1,4 @@
-"""Score norms of models: estimated on photographs by `restore score-norms`, kept, and found again
-for sampling.
-"""
+"""`restore score-norms`: estimate score norms of models, and find them for sampling."""
 
 from __future__ import annotations
 
@@ -23,25 +21,27 @@ from restore.runtime.devices import choose_device, keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.samplers.analytic_dpm import ScoreNorms, estimate_score_norms
 
+# Side of a crop in pixels, for models of any size.
 SIDE = 96
-"""Of the squares that are taken from photographs, for models that take any size."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is estimated.
+    """Options of an estimate.
 
     Attributes:
-        folder: of photographs like those that the model was trained on.
-        model, device: as for `restore.Restorer`.
-        label: the class, of a class-conditional model.
-        count: of squares, from random places of the photographs.
-        size: their side in pixels; None is the model's own, or `SIDE`.
-        levels: of noise, evenly in log σ over the model's schedule; at most as many as that has.
-        seed: of the places and of the noise.
+        folder: folder of photographs like those of the model's training.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        label: class label for a class-conditional model.
+        count: number of random crops.
+        size: side of a crop in pixels; None is the model's own size, or `SIDE`.
+        levels: number of noise levels, evenly spaced in log σ over the model's schedule; at most as
+            many as that has.
+        seed: random seed for crops and noise.
 
     Raises:
-        BadArgument: what cannot be used, and what would be right.
+        BadArgument: an invalid option.
     """
 
     folder: Path
@@ -65,17 +65,18 @@ class Estimate:
 def estimate_to(
     wanted: Estimate, target: Path | None = None, *, overwrite: bool = False, quiet: bool = False
 ) -> Path:
-    """Estimate a model's score norms and write them; returns the file.
+    """Estimate the score norms of a model, write them, and return the file.
 
     Args:
-        target: the file; None is where `find_score_norms` looks, over what is there.
-        overwrite: whether ``target`` may be replaced.
+        wanted: options of the estimate.
+        target: the file; None overwrites the one that `find_score_norms` finds.
+        overwrite: True to overwrite ``target``.
+        quiet: True to show no progress.
 
     Raises:
-        BadArgument: what cannot be used, and what would be right.
-        NothingToDo: no photograph that is readable and large enough.
-        FileAccess: a folder that cannot be read, or a file that exists or cannot be written; before
-            any work.
+        BadArgument: an invalid option.
+        NothingToDo: no readable photograph that is large enough.
+        FileAccess: an unreadable folder, or an existing or unwritable file; before any work.
         Unavailable: no such model or device.
     """
     identity = _identity(wanted.model, wanted.label)
@@ -107,13 +108,12 @@ def estimate_to(
 
 
 def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
-    """Those that were estimated here, else those that came with the weights, ``NAME.norms.json``
-    beside them.
+    """Return score norms estimated here, else those in ``NAME.norms.json`` beside the weights.
 
     Raises:
-        Unavailable: there are none, or no such model.
-        BadArgument: they are damaged.
-        FileAccess: they cannot be read.
+        Unavailable: no such model, or no score norms of it.
+        BadArgument: the file is damaged.
+        FileAccess: the file cannot be read.
     """
     identity = _identity(model, label)
     for path in (_kept(identity), _beside(model, label)):
@@ -130,11 +130,13 @@ def find_score_norms(model: str, label: int | None = None) -> ScoreNorms:
 
 
 def random_squares(folder: Path, count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Squares from random places of photographs, of all in turn in random order: [count, 3, side,
-    side] in [-1, 1].
+    """Return random crops of photographs, taken in turn in random order.
+
+    Returns:
+        Crops [count, 3, side, side] in [-1, 1].
 
     Raises:
-        NothingToDo: no photograph that is readable and large enough.
+        NothingToDo: no readable photograph that is large enough.
         FileAccess: the folder cannot be read.
     """
     if not folder.is_dir():
@@ -159,7 +161,7 @@ def random_squares(folder: Path, count: int, side: int, generator: torch.Generat
 
 
 def _square(path: Path, side: int, generator: torch.Generator) -> Tensor | None:
-    """[3, side, side] in [0, 1]; None of a file that is no picture, or smaller."""
+    """Return a random crop [3, side, side] in [0, 1]; None if the file has none."""
     try:
         pixels = read_photo(path).pixels
     except RestoreError:
@@ -176,7 +178,7 @@ def _square(path: Path, side: int, generator: torch.Generator) -> Tensor | None:
 
 
 def _identity(model: str, label: int | None) -> str:
-    """Whose norms they are: the model's digest and the class, if there is one."""
+    """Return the identity of a model and its class, for the name of a file."""
     digest = model_digest(model)
     return digest if label is None else f"{digest}-class-{label}"
 

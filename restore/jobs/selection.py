@@ -1,6 +1,4 @@
-"""Which pictures a run takes: all of a folder, those of a pattern or a list; and of these one
-machine's share.
-"""
+"""Selection of the pictures of a run, by folder, pattern, list and shard."""
 
 from __future__ import annotations
 
@@ -18,20 +16,22 @@ _MAGIC = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several runs that share a folder: it takes the pictures whose name falls to it,
-    whatever else is there.
+    """One of several runs on a folder, which takes pictures by a hash of their names.
+
+    Attributes:
+        number: number of the shard, from 1.
+        count: number of shards.
     """
 
     number: int
-    """From 1."""
     count: int
 
     @classmethod
     def read(cls, text: str) -> Shard:
-        """``2/8``.
+        """Parse ``2/8``.
 
         Raises:
-            BadArgument: not two whole numbers i/N with 1 ≤ i ≤ N.
+            BadArgument: not two integers i/N with 1 ≤ i ≤ N.
         """
         number, slash, count = text.partition("/")
         if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
@@ -39,27 +39,27 @@ class Shard:
         raise BadArgument(f"`shard`={text}: must be i/N with i from 1 to N, as in 2/8")
 
     def takes(self, name: str) -> bool:
-        """Whether a picture is this one's, by its path below the input folder."""
+        """Return True if a picture, by its path below the input folder, belongs to this shard."""
         return zlib.crc32(os.fsencode(name)) % self.count == self.number - 1
 
     @property
     def part(self) -> str:
-        """Names what is this one's own: ``2of8``."""
+        """Name of the shard in file names: ``2of8``."""
         return f"{self.number}of{self.count}"
 
 
 def is_pattern(source: Path) -> bool:
-    """Whether a path that is no file stands for several: it has ``*``, ``?`` or ``[`` in it."""
+    """Return True if a path does not exist and contains ``*``, ``?`` or ``[``."""
     return not os.path.lexists(source) and not _MAGIC.isdisjoint(str(source))
 
 
 def root_of(pattern: Path) -> Path:
-    """The folder above the first wildcard."""
+    """Return the folder above the first wildcard."""
     return Path(*pattern.parts[: _first_wildcard(pattern)])
 
 
 def matched(pattern: Path) -> list[Path]:
-    """The files that match, in name order; ``**`` stands for any folders.
+    """Return the files that match, in name order; ``**`` matches any folders.
 
     Raises:
         NothingToDo: no file matches.
@@ -74,16 +74,18 @@ def matched(pattern: Path) -> list[Path]:
 def listed(
     source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: sys.stdin.buffer.read()
 ) -> list[Path]:
-    """The files that a list names, relative to the folder ``source``.
+    """Return the files of a list, relative to the folder ``source``.
 
     Args:
-        names: a file with a name a line, or with NUL after each name, as ``find -print0`` writes;
-            ``-`` is stdin.
+        source: the input folder.
+        names: a file with one name per line, or NUL-terminated names as by ``find -print0``; ``-``
+            is stdin.
+        read_stdin: reads stdin.
 
     Raises:
-        FileAccess: the list cannot be read, or it names a file that is not there.
-        BadArgument: a name that leads out of ``source``.
-        NothingToDo: no name in it.
+        FileAccess: the list cannot be read, or names a missing file.
+        BadArgument: a name outside ``source``.
+        NothingToDo: an empty list.
     """
     try:
         data = read_stdin() if str(names) == "-" else names.read_bytes()
@@ -104,7 +106,7 @@ def listed(
 
 
 def shared_out(paths: Iterable[Path], root: Path, shard: Shard | None) -> list[Path]:
-    """Those of the paths below ``root`` that are this run's."""
+    """Return the paths below ``root`` that belong to a shard."""
     return [
         path for path in paths if shard is None or shard.takes(path.relative_to(root).as_posix())
     ]

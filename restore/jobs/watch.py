@@ -1,27 +1,25 @@
-"""New pictures of a folder, once whoever writes them has finished."""
+"""Detection of new files in a folder after they have been written completely."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+# Size and time of the last change.
 State = tuple[int, int]
-"""Size and time of the last change."""
 
 
 class Watch:
-    """Remembers from look to look what each file was."""
+    """Remembers the state of each file between scans."""
 
     def __init__(self) -> None:
         self.seen: dict[Path, State] = {}
         self.taken: dict[Path, State] = {}
 
     def settled(self, paths: Iterable[Path]) -> list[Path]:
-        """Of the files that are there now, those that were the same at the last look and have not
-        been taken so.
+        """Return files that have not changed since the last scan and were not returned yet.
 
-        A file that changes after it was taken comes again; one that failed does not come again by
-        itself.
+        A file that changes later is returned again; one whose restoration failed is not.
         """
         found = {path: state for path in paths if (state := _state(path)) is not None}
         ready = [
@@ -38,6 +36,6 @@ class Watch:
 def _state(path: Path) -> State | None:
     try:
         status = path.stat()
-    except OSError:  # gone between two looks
+    except OSError:  # removed between two scans
         return None
     return status.st_size, status.st_mtime_ns
