@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as
+# long. PyTorch reads it when it is imported, which the lines below do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,10 +18,6 @@ import pytest
 from support.pictures import Outcome, in_mode, piece, pixels_16bit
 
 import cli
-
-# On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as
-# long.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")  # some CI machines are taken for terminals
 

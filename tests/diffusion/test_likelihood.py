@@ -28,7 +28,7 @@ def _bits_apart(found: Tensor, expected: Tensor, dimensions: int) -> float:
     )
 
 
-@pytest.mark.parametrize(("dimensions", "count"), [(2, 200), (8, 50), (64, 6)])
+@pytest.mark.parametrize(("dimensions", "count"), [(2, 200), (8, 50), (64, 2)])
 def test_equals_the_exact_likelihood(dimensions: int, count: int) -> None:
     mixture = Mixture.random(dimensions)
     x = mixture.sample(count, torch.Generator().manual_seed(0))

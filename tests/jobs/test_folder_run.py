@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -267,6 +268,17 @@ def piped(data: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.fixture
+def from_stdin(command, monkeypatch):
+    """``from_stdin(data, "denoise", "-")`` runs the command in this process, with data on stdin."""
+
+    def run(data: bytes, *words: object):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return command(*words)
+
+    return run
+
+
 def test_stdin_to_stdout_is_what_a_file_gives(command, picture, tmp_path) -> None:
     source = picture("a.jpg")
     assert command("denoise", source, tmp_path / "out.jpg", *DENOISE).code == 0
@@ -279,29 +291,36 @@ def test_stdin_to_stdout_is_what_a_file_gives(command, picture, tmp_path) -> Non
     assert as_png.stderr == b""
 
 
-def test_a_file_to_stdout_and_stdin_to_a_file(picture, tmp_path) -> None:
+def test_a_file_to_stdout_and_stdin_to_a_file(picture, from_stdin, tmp_path) -> None:
     source = picture("a.png")
     to_stdout = piped(b"", "denoise", source, "-", *DENOISE)
     assert to_stdout.stdout.startswith(b"\x89PNG")
-    to_file = piped(source.read_bytes(), "denoise", "-", tmp_path / "b.png", *DENOISE)
-    assert (to_file.returncode, to_file.stdout) == (0, b"")
+    to_file = from_stdin(source.read_bytes(), "denoise", "-", tmp_path / "b.png", *DENOISE)
+    assert (to_file.code, to_file.out) == (0, "")
     assert (tmp_path / "b.png").read_bytes() == to_stdout.stdout
 
 
 @pytest.mark.parametrize(
     ("data", "words", "code", "text"),
     [
-        (b"", [], 2, b"stdin: nothing came"),
-        (b"no picture", [], 2, b"stdin"),
-        (b"x", ["--json"], 1, b"--json: stdout takes the one picture"),
-        (b"x", ["--samples", "2"], 1, b"--samples: stdout takes the one picture"),
-        (b"x", ["--watch"], 1, b"--watch"),
+        (b"", [], 2, "stdin: nothing came"),
+        (b"no picture", [], 2, "stdin"),
+        (b"x", ["--json"], 1, "--json: stdout takes the one picture"),
+        (b"x", ["--samples", "2"], 1, "--samples: stdout takes the one picture"),
+        (b"x", ["--watch"], 1, "--watch"),
     ],
 )
-def test_bad_pipes(data: bytes, words: list[str], code: int, text: bytes) -> None:
-    outcome = piped(data, "denoise", "-", *DENOISE, *words)
-    assert (outcome.returncode, outcome.stdout) == (code, b"")
-    assert text in outcome.stderr
+def test_bad_pipes(from_stdin, data: bytes, words: list[str], code: int, text: str) -> None:
+    outcome = from_stdin(data, "denoise", "-", *DENOISE, *words)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert text in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_process_with_a_bad_pipe() -> None:
+    outcome = piped(b"no picture", "denoise", "-", *DENOISE)
+    assert (outcome.returncode, outcome.stdout) == (2, b"")
+    assert b"stdin" in outcome.stderr
     assert b"Traceback" not in outcome.stderr
 
 

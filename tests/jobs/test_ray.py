@@ -20,56 +20,41 @@ def recorded(folder: Path) -> dict[str, dict]:
     return {e["input"]: {k: v for k, v in e.items() if k != "seconds"} for e in entries}
 
 
-def test_the_same_files_and_the_same_manifest(command, picture, tmp_path, monkeypatch) -> None:
+def test_the_same_files_manifest_and_report(command, picture, tmp_path, monkeypatch) -> None:
+    """As without Ray, but for what the page says of the place; in batches, from any folder."""
     pytest.importorskip("ray.data")
-    root = Path(__file__).parents[2]
-    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.chdir(tmp_path)  # paths are relative to it, and workers are elsewhere
-    picture("in/a.png")
+    picture("in/a.png", size=(40, 32))
     picture("in/sub/b.jpg", size=(32, 32))
     picture("in/c.png", "RGBA")
+    picture("in/sub/d.png", size=(40, 32), crop="b")
     Path("in/bad.png").write_bytes(b"no picture")
-    assert command("denoise", "in", "here", *DENOISE).code == 10
+    run = ("denoise", "in", *DENOISE, "--batch", 2)
+    assert command(*run[:2], "here", *run[2:], "--report", "here.html").code == 10
     ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
-    outcome = command("denoise", "in", "there", *DENOISE, *ray, "--json")
+    outcome = command(*run[:2], "there", *run[2:], *ray, "--json", "--report", "there.html")
     assert outcome.code == 10, outcome.err
     assert files(tmp_path / "there") == files(tmp_path / "here")
     assert recorded(tmp_path / "there") == recorded(tmp_path / "here")
     told = [json.loads(line) for line in outcome.out.splitlines()]
     assert {entry["input"]: entry["status"] for entry in told} == {
-        "in/a.png": "done", "in/sub/b.jpg": "done", "in/c.png": "done", "in/bad.png": "failed"
+        "in/a.png": "done", "in/sub/b.jpg": "done", "in/c.png": "done", "in/sub/d.png": "done",
+        "in/bad.png": "failed",
     }  # fmt: skip
-    again = command("denoise", "in", "there", *DENOISE)
-    assert "3 done before" in again.err, "and the other engine goes on with it"
 
-
-def test_batches_and_a_report(command, picture, tmp_path, monkeypatch) -> None:
-    """As without Ray, but for the order of the pictures and what else the page says of the
-    place.
-    """
-    pytest.importorskip("ray.data")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.chdir(tmp_path)
-    for name in ("a", "b", "c"):
-        picture(f"in/sub/{name}.png", size=(40, 32))
-    ray = ("--engine", "ray", "--workers", 1, "--worker-cpus", 0.5)
-    outcome = command(
-        "denoise", "in", "there", *DENOISE, *ray, "--batch", 2, "--report", "there.html"
-    )
-    assert outcome.code == 0, outcome.err
-    assert (
-        command("denoise", "in", "here", *DENOISE, "--batch", 2, "--report", "here.html").code == 0
-    )
     there, here = (Path(name).read_text(encoding="utf-8") for name in ("there.html", "here.html"))
-    assert files(tmp_path / "there").keys() == files(tmp_path / "here").keys()
     for text in (
-        "3 of 3 pictures of in/ restored",
-        "sub/a.png, whole, before",
-        "sub/c.png, difference",
+        "4 of 5 pictures of in/ restored",
+        "a.png, whole, before",
+        "sub/d.png, difference",
     ):
         assert text in there
         assert text in here
     assert "1 worker(s) of Ray with 0 GPU(s) and 0.5 processor(s) each" in there
+
+    again = command("denoise", "in", "there", *DENOISE)
+    assert "4 done before" in again.err, "and the other engine goes on with it"
 
 
 @pytest.mark.parametrize("more", [[], ["--report", "page.html"]])

@@ -267,10 +267,10 @@ def test_a_derivative_takes_what_is_expected() -> None:
         "import torch; from restore.runtime.budget import derivative_bytes\n"
         "from restore.evaluate.meter import Meter; from restore.restorer import load_denoiser\n"
         "denoise = load_denoiser('default', torch.device('cpu'), torch.float32)\n"
-        "expected, x = derivative_bytes(denoise), torch.zeros(1, 3, 640, 640, requires_grad=True)\n"
+        "expected, x = derivative_bytes(denoise), torch.zeros(1, 3, 448, 448, requires_grad=True)\n"
         "with Meter(torch.device('cpu')) as meter:\n"
         "    denoise(x, 1.0).noise.sum().backward()\n"
-        "print(2**20 * meter.memory / 640**2 / expected)"
+        "print(2**20 * meter.memory / 448**2 / expected)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
