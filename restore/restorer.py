@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pretrained
+from restore.diffusion import stepping
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
-from restore.diffusion.stepping import Callback, Generator, Step
+from restore.diffusion.protocol import DenoiserLike
+from restore.diffusion.stepping import Callback, Generator
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.methods import METHODS
 from restore.methods.cascade import solve_in_stages
@@ -434,7 +436,7 @@ def of_model(model: str, error: Exception) -> str:
     return f"`model`={model}: {str(error).removeprefix(f'{model}: ')}"
 
 
-def check_prior(denoise: Denoiser | TiledDenoiser, model: str) -> None:
+def check_prior(denoise: DenoiserLike, model: str) -> None:
     """Refuse a model without an unconditional prior.
 
     Raises:
@@ -610,8 +612,7 @@ def _short(result: Result) -> Any:
 def _answer(network: FeedForward, run: Run) -> Tensor:
     """Return the output of a feed-forward network in the form of a method."""
     answer = 2 * on_canvas(run.problem.operator, network(run.problem)) - 1
-    if run.callback is not None:
-        run.callback(Step(0, 1, 0.0, answer))
+    stepping.report(run.callback, 0, 1, 0.0, answer)
     return answer
 
 

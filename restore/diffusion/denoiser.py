@@ -82,6 +82,9 @@ class Denoiser(DenoiserLike):
         self.config = config
         self.label = label
         self.predictor = predictor
+        _ = (
+            self.schedule
+        )  # a description that names none is refused here, not in the middle of work
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None

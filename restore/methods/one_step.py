@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restore.diffusion.stepping import Step
+from restore.diffusion.stepping import report
 from restore.methods.conditions import PREDICTED_NOISE, condition_of
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
@@ -38,9 +38,7 @@ def solve(run: Run) -> Tensor:
 def _predicted(run: Run) -> Tensor:
     """Return the prediction, projected onto the pictures that explain the measurement."""
     clean = run.consistent(PREDICTED_ERROR)(run.predicted)
-    if run.callback is not None:
-        run.callback(Step(0, 1, 0.0, clean))
-
+    report(run.callback, 0, 1, 0.0, clean)
     return clean
 
 
@@ -48,9 +46,7 @@ def _denoised(run: Run) -> Tensor:
     """Return E[x0 | y] by the prior, as a noisy picture is a state of the reverse process."""
     level = 2 * run.problem.noise
     clean = run.denoiser(run.problem.model_measurement, level).clean
-    if run.callback is not None:
-        run.callback(Step(0, 1, float(level.max()), clean))
-
+    report(run.callback, 0, 1, float(level.max()), clean)
     return clean
 
 

@@ -8,16 +8,14 @@ from functools import cached_property
 
 from torch import Tensor
 
-from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.evidence import Evidence
-from restore.diffusion.protocol import PredictorLike
+from restore.diffusion.protocol import DenoiserLike, PredictorLike
 from restore.diffusion.schedule import noise_levels
 from restore.diffusion.stepping import Callback, Generator
 from restore.errors import BadArgument
 from restore.methods.defaults import Defaults
 from restore.methods.feed_forward import on_canvas
 from restore.methods.holes import level_for_holes
-from restore.runtime.tiles import TiledDenoiser
 from restore.samplers.catalogue import SAMPLERS
 from restore.solvers import project
 from restore.tasks.inverse import evidence_of, has_evidence
@@ -38,7 +36,7 @@ class Run:
             in [-1, 1].
     """
 
-    denoiser: Denoiser | TiledDenoiser
+    denoiser: DenoiserLike
     problem: Problem
     settings: Defaults
     generator: Generator

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.diffusion.denoiser import Denoiser
+from restore.diffusion.protocol import DenoiserLike
 from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
 from restore.diffusion.stepping import start
 from restore.errors import BadArgument
-from restore.runtime.tiles import TiledDenoiser
 from restore.samplers import Step
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS, check_variance
@@ -98,7 +97,7 @@ class Sampling:
 
 
 def sample_pictures(
-    denoise: Denoiser | TiledDenoiser,
+    denoise: DenoiserLike,
     sampling: Sampling,
     device: torch.device,
     *,
