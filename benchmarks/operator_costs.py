@@ -1,20 +1,21 @@
-"""Time and memory of every operator: set-up, every map, and the peak beyond the picture, beside a
-network call.
+"""Measure time and memory of every operator: set-up, every map, peak, beside a network call.
 
-    python benchmarks/operator_costs.py                     # every operator at 512², 1024² and
-    2048² python benchmarks/operator_costs.py --only blur mask    # those whose name has one of the
-    words
+    # every operator at 512², 1024² and 2048²
+    python benchmarks/operator_costs.py
+
+    # those whose name has one of the words
+    python benchmarks/operator_costs.py --only blur mask
 
 A pseudo-inverse that iterates runs to its end at the smallest size. At the others its first
 iterations are timed, and the time of as many as at the smallest is calculated (≈); with --whole it
 runs to its end everywhere.
 
 Every row is a fresh process. Memory is the growth of its peak resident set from after the imports,
-a small operator put through its paces and the picture in memory, to after the set-up (of the
-operator) and to the end (with the operator, the measurement, the spectrum and the result of the
-largest map). The network is the default one as the product runs it on a CPU, in tiles.
-docs/operator-costs.md says how to read the table. It has the file name that it has because a script
-named operators.py would hide the package from its neighbours.
+a trial of a small operator and the picture in memory, to after the set-up (of the operator) and to
+the end (with the operator, the measurement, the spectrum and the result of the largest map). The
+network is the default one as the product runs it on a CPU, in tiles. docs/operator-costs.md says
+how to read the table. The file is not named operators.py, which would hide the package from the
+other scripts.
 """
 
 from __future__ import annotations
@@ -33,28 +34,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from operators import LinearOperator, Shape
 
-SIGMA, LENGTH, FACTOR, SHARE = 2.0, 15, 4, 0.25
-"""Pixels of the Gaussian, pixels of the motion, of down-sampling, and measured by the sensing
-operators.
-"""
+# Standard deviation of the Gaussian and length of the motion in pixels, scale factor of
+# downsampling, and fraction of the numbers that the sensing operators measure.
+SIGMA = 2.0
+LENGTH = 15
+FACTOR = 4
+FRACTION = 0.25
 
 COLORS = ((0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.1, 0.2, 0.7))
 
 NETWORK = "network call"
 
+# Number of iterations of a pseudo-inverse that are timed, except at the smallest size, where it
+# runs to its end.
 FIRST_ITERATIONS = 20
-"""So many of an iterative pseudo-inverse are timed, except at the smallest size, where it runs to
-its end.
-"""
 
+# Makes an operator from the package `operators`, which the parent process never imports, and the
+# shape (C, H, W) of the picture.
 Build = Callable[[Any, "Shape"], "LinearOperator"]
-"""From the package `operators`, which the parent process never imports, and the shape (C, H, W) of
-the picture.
-"""
 
 
 def local_mean(x: Any) -> Any:
-    """Mean over 3 × 3 pixels, as somebody may write it who does not know the package."""
+    """Return the mean over 3 × 3 pixels, as a user may write it who does not know the package."""
     from torch.nn import functional as F
 
     return F.avg_pool2d(x, 3, stride=1, padding=1)
@@ -65,7 +66,7 @@ def half_known(ops: Any, s: Shape) -> LinearOperator:
 
 
 def hole_after_blur(ops: Any, s: Shape) -> LinearOperator:
-    """With a blur so mild that its inverse is a preconditioner."""
+    """Lose a box of a picture blurred so mildly that the blur's inverse is a preconditioner."""
     return ops.Mask(s, ops.masks.box(s[1:], s[1] // 4, s[2] // 4)) @ ops.gaussian_blur(s, 1.0)
 
 
@@ -109,8 +110,8 @@ KINDS: dict[str, Build] = {
     "circular Gaussian": lambda ops, s: ops.CircularConvolution(s, ops.kernels.gaussian(SIGMA)),
     "circular motion": lambda ops, s: ops.CircularConvolution(s, motion(ops)),
     "symmetric Gaussian": lambda ops, s: ops.SymmetricConvolution(s, ops.kernels.gaussian(SIGMA)),
-    "Hadamard": lambda ops, s: ops.Hadamard(s, SHARE),
-    "block sensing": lambda ops, s: ops.BlockSensing(s, SHARE),
+    "Hadamard": lambda ops, s: ops.Hadamard(s, FRACTION),
+    "block sensing": lambda ops, s: ops.BlockSensing(s, FRACTION),
     "DDRM's blur, mixed spectrum": lambda ops, s: ops.ddrm_reference(
         "deblur_gauss", s, mixed_spectrum=True
     ),
@@ -129,7 +130,7 @@ Row = dict[str, float]
 
 
 def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
-    """One row, to be run in a process of its own."""
+    """Measure one row, in a process of its own."""
     import torch
 
     import operators
@@ -141,9 +142,10 @@ def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
         if kind == NETWORK:
             return measure_network(size)
         picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-        exercise(
-            KINDS[kind](operators, (3, 64, 64)), picture[..., :64, :64], 0
-        )  # loads what is loaded when first used
+
+        # a small operator first, which loads what is loaded on first use
+        exercise(KINDS[kind](operators, (3, 64, 64)), picture[..., :64, :64], 0)
+
         before = peak()
         started = time.perf_counter()
         operator = KINDS[kind](operators, (3, size, size))
@@ -157,9 +159,7 @@ def measure(kind: str, size: int, seconds: float, iterations: int) -> Row:
 
 
 def measure_network(size: int) -> Row:
-    """One call of the default network as the product makes it; the weights are no part of its
-    memory.
-    """
+    """Measure one call of the default network in tiles; the peak does not count its weights."""
     import torch
 
     from restore.restorer import load_denoiser
@@ -177,8 +177,9 @@ def measure_network(size: int) -> Row:
 
 
 def exercise(operator: LinearOperator, picture: Any, seconds: float) -> Row:
-    """Median seconds of each map that there is; of an iteration also the ``iterations``, as
-    applications of A.
+    """Return the median seconds of each map that an operator has.
+
+    A pseudo-inverse that iterates also has ``iterations``, counted in applications of A.
     """
     measurement = operator.A(picture)
     inputs = {"A": picture, "Vt": picture}
@@ -189,9 +190,8 @@ def exercise(operator: LinearOperator, picture: Any, seconds: float) -> Row:
     row = {}
 
     for name in maps:
-        counted = (
-            "crop" if hasattr(operator, "crop") else "A"
-        )  # a canvas is cropped twice in an iteration
+        # a canvas is cropped twice in an iteration
+        counted = "crop" if hasattr(operator, "crop") else "A"
         applied, wrapped = count_calls(getattr(type(operator), counted).__get__(operator))
         setattr(operator, counted, wrapped)
         once = name == "pseudo_inverse" and not operator.has_svd
@@ -207,7 +207,7 @@ def exercise(operator: LinearOperator, picture: Any, seconds: float) -> Row:
 
 
 def count_calls(function: Callable[[Any], Any]) -> tuple[list[None], Callable[[Any], Any]]:
-    """A list that grows by one with each call, and the function that makes it grow."""
+    """Return a list that grows by one with each call, and the function that makes it grow."""
     calls: list[None] = []
 
     def counted(x: Any) -> Any:
@@ -218,7 +218,7 @@ def count_calls(function: Callable[[Any], Any]) -> tuple[list[None], Callable[[A
 
 
 def median_seconds(function: Callable[[Any], Any], argument: Any, seconds: float) -> float:
-    """Of as many calls as start within ``seconds``, at least one and at most five."""
+    """Return the median time of the calls that start within ``seconds``, one to five of them."""
     times: list[float] = []
     while not times or (len(times) < 5 and sum(times) < seconds):
         started = time.perf_counter()
@@ -228,14 +228,15 @@ def median_seconds(function: Callable[[Any], Any], argument: Any, seconds: float
 
 
 def peak() -> float:
-    """Peak resident set of this process so far, in MB (10⁶ bytes)."""
+    """Return the peak resident set of this process so far, in MB (10⁶ bytes)."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def in_fresh_process(kind: str, size: int, seconds: float, iterations: int = 0) -> Row:
-    """`measure` elsewhere. This process never imports PyTorch: on Linux a child's peak starts at
-    its parent's.
+    """Run `measure` in a process of its own.
+
+    This process never imports PyTorch: on Linux a child's peak starts at its parent's.
     """
     options = {"--row": kind, "--sizes": size, "--seconds": seconds, "--iterations": iterations}
     command = [
@@ -249,7 +250,7 @@ def in_fresh_process(kind: str, size: int, seconds: float, iterations: int = 0) 
 
 
 def rows_of(kind: str, sizes: list[int], seconds: float, whole: bool) -> dict[int, Row]:
-    """The rows of one operator, the smallest picture first."""
+    """Measure the rows of one operator, the smallest picture first."""
     rows: dict[int, Row] = {}
     for size in sorted(sizes):
         full = rows[min(rows)].get("iterations", 0) if rows and not whole else 0
@@ -267,21 +268,19 @@ def rows_of(kind: str, sizes: list[int], seconds: float, whole: bool) -> dict[in
 
 
 def growth(rows: dict[int, Row], key: str) -> str:
-    """The exponent p of N in ``time ~ N^p`` between the smallest and the largest picture of N
-    pixels.
-    """
+    """Return p of ``time ~ N^p`` between the smallest and the largest picture of N pixels."""
     small = min(rows)
     large = max(rows)
-    if (
-        small == large or rows[small][key] < 1e-3
-    ):  # below a millisecond the overhead of a call is what is measured
+
+    # below a millisecond the overhead of a call is what is measured
+    if small == large or rows[small][key] < 1e-3:
         return "–"
 
     return f"{math.log(rows[large][key] / rows[small][key]) / math.log((large / small) ** 2):.2f}"
 
 
 def cells(kind: str, rows: dict[int, Row], size: int, call: float) -> list[str]:
-    """Of the row of one operator at one size; its growth stands in the row of its largest."""
+    """Return the cells of one operator at one size; its growth is in the row of the largest."""
     row = rows[size]
     largest = size == max(rows)
     direct = [
@@ -324,7 +323,7 @@ def table_line(parts: Any) -> str:
     return "| " + " | ".join(parts) + " |"
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[512, 1024, 2048], help="sides of the picture"
@@ -350,13 +349,16 @@ def main() -> None:
         default=0,
         help="with --row: at most so many; 0 is the operator's own",
     )
-    arguments = parser.parse_args()
+
+    return parser
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
     if arguments.row:
-        print(
-            json.dumps(
-                measure(arguments.row, arguments.sizes[0], arguments.seconds, arguments.iterations)
-            )
-        )
+        size = arguments.sizes[0]
+        row = measure(arguments.row, size, arguments.seconds, arguments.iterations)
+        print(json.dumps(row))
         return
 
     calls = {size: in_fresh_process(NETWORK, size, 0) for size in sorted(arguments.sizes)}

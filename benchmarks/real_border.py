@@ -1,19 +1,18 @@
-"""Photographs whose border nobody knows: how much worse is a deblurred picture near its border than
-inside?
+"""Measure how much worse deblurred photographs are near their border, which is unknown.
 
     python benchmarks/real_border.py DATA_FOLDER --size 256 --count 12 --picture docs/border.jpg
 
-Each photograph is blurred as a camera blurs it: the measurement is the inside (the valid region) of
-a blur of a larger picture, so that what lies beyond its border has leaked in and is not known. It
-is rounded to 8 bits. Restored are it by default (``unknown`` border), under the assumption that the
-picture goes on as its mirror image, under the assumption that it repeats (FFT), and by total
-variation, which takes the border as unknown, too.
+Each photograph is blurred as a camera blurs it: the measurement is the valid region of a blur of a
+larger picture, so light from beyond its border is in it and the continuation is not known. It is
+rounded to 8 bits. It is restored with an ``unknown`` border (the default), as if the picture went
+on as its mirror image, as if it repeated (FFT), and by total variation with an unknown border.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -29,8 +28,8 @@ from restore import Restorer
 from restore.metrics import classical
 from restore.photo.photograph import SUFFIXES
 
+# Distance from the border in pixels that counts as near it.
 RIM = 24
-"""Pixels from the border that count as near it."""
 NOISE = 0.01
 KERNELS = {"motion, 15 px at 30°": "motion:15:30", "Gaussian, σ = 3 px": "gaussian:3"}
 METHODS = {
@@ -40,6 +39,8 @@ METHODS = {
 }
 
 EightBit = NDArray[np.uint8]
+# Scores of each photograph, by method.
+Scores = dict[str, list[dict[str, float]]]
 
 
 def taps(text: str) -> NDArray[np.float64]:
@@ -50,7 +51,7 @@ def taps(text: str) -> NDArray[np.float64]:
 def photographed(
     picture: EightBit, kernel: NDArray[np.float64], size: int, seed: int
 ) -> tuple[EightBit, EightBit]:
-    """The measurement and its truth, both [size, size, 3], from the middle of a photograph."""
+    """Return measurement and truth, both [size, size, 3], from the middle of a photograph."""
     height, width = (size + n - 1 for n in kernel.shape)
     top = (picture.shape[0] - height) // 2
     left = (picture.shape[1] - width) // 2
@@ -70,7 +71,7 @@ def psnr(errors: NDArray[np.float64]) -> float:
 
 
 def scores(result: EightBit, truth: EightBit) -> dict[str, float]:
-    """PSNR in dB of the whole, inside, and within `RIM` pixels of the border."""
+    """Return PSNR in dB of the whole, inside, and within `RIM` pixels of the border."""
     errors = ((result.astype(float) - truth) / 255) ** 2
     inside = np.zeros(errors.shape[:2], bool)
     inside[RIM:-RIM, RIM:-RIM] = True
@@ -86,6 +87,48 @@ def restored(measurement: EightBit, text: str, restorer: Restorer) -> dict[str, 
     return results
 
 
+def measured(
+    paths: Sequence[Path], text: str, size: int, restorer: Restorer
+) -> tuple[Scores, Image.Image]:
+    """Return the scores of all photographs by method, and a strip of the first one's results."""
+    rows: Scores = {}
+    strips = []
+    for index, path in enumerate(paths):
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        measurement, truth = photographed(picture, taps(text), size, index)
+        results = restored(measurement, text, restorer)
+        for method, result in results.items():
+            rows.setdefault(method, []).append(scores(result, truth))
+        if index == 0:
+            shown = [(method.split(" (")[0], result) for method, result in results.items()]
+            strips.append(strip([*shown, ("truth", truth)]))
+
+    return rows, strips[0]
+
+
+def show(kernel: str, rows: Scores) -> None:
+    """Print the table of a kernel."""
+    print(f"\n### {kernel}, noise {NOISE}\n")
+    print(f"| method | PSNR | inside | within {RIM} px of the border | border − inside |")
+    print("|---|---:|---:|---:|---:|")
+    for method, found in rows.items():
+        whole, inside, border = (
+            fmean(row[key] for row in found) for key in ("whole", "inside", "border")
+        )
+        cells = f"{whole:.2f} | {inside:.2f} | {border:.2f} | {border - inside:+.2f}"
+        print(f"| {method} | {cells} |", flush=True)
+
+
+def stacked(strips: Sequence[Image.Image]) -> Image.Image:
+    """Return the strips one below the other."""
+    size = max(one.width for one in strips), sum(one.height for one in strips)
+    sheet = Image.new("RGB", size, "white")
+    for index, one in enumerate(strips):
+        sheet.paste(one, (0, sum(above.height for above in strips[:index])))
+
+    return sheet
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, metavar="DATA_FOLDER")
@@ -98,49 +141,22 @@ def main() -> None:
         : arguments.count
     ]
     restorer = Restorer()
-    everything = {}
-    strips = []
     folder = arguments.folder.resolve().name
     print(
         f"{len(paths)} photographs of `{folder}`, the middle {arguments.size}x{arguments.size} "
         "pixels in 8 bits"
     )
-
+    everything: dict[str, Scores] = {}
+    strips = []
     for name, text in KERNELS.items():
-        rows: dict[str, list[dict[str, float]]] = {}
-        for index, path in enumerate(paths):
-            picture = np.asarray(Image.open(path).convert("RGB"))
-            measurement, truth = photographed(picture, taps(text), arguments.size, index)
-            results = restored(measurement, text, restorer)
-            for method, result in results.items():
-                rows.setdefault(method, []).append(scores(result, truth))
-            if index == 0:
-                strips.append(
-                    strip([(m.split(" (")[0], r) for m, r in results.items()] + [("truth", truth)])
-                )
-        print(f"\n### {name}, noise {NOISE}\n")
-        print(f"| method | PSNR | inside | within {RIM} px of the border | border − inside |")
-        print("|---|---:|---:|---:|---:|")
-        for method, of in rows.items():
-            whole, inside, border = (
-                fmean(row[key] for row in of) for key in ("whole", "inside", "border")
-            )
-            print(
-                f"| {method} | {whole:.2f} | {inside:.2f} | {border:.2f} | {border - inside:+.2f} "
-                "|",
-                flush=True,
-            )
-        everything[name] = rows
+        everything[name], first = measured(paths, text, arguments.size, restorer)
+        strips.append(first)
+        show(name, everything[name])
 
     if arguments.json:
         arguments.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
     if arguments.picture:
-        sheet = Image.new(
-            "RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white"
-        )
-        for index, one in enumerate(strips):
-            sheet.paste(one, (0, sum(s.height for s in strips[:index])))
-        sheet.save(arguments.picture, quality=88)
+        stacked(strips).save(arguments.picture, quality=88)
 
 
 if __name__ == "__main__":
