@@ -1,17 +1,20 @@
-"""Training on a GPU that is lent for a quarter of an hour, to a machine that can fetch nothing
-(docs/training.md).
+"""Train on a GPU that is lent for a quarter of an hour, in a machine without network.
 
+    # photographs, and the state of a run to continue, into files that can travel
     python benchmarks/short_gpu_run.py pack PHOTOGRAPHS PACKED --limit 30MiB
-    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 24MiB          # to go on with
-    a run python benchmarks/short_gpu_run.py run PACKED OUT --init default --minutes 13 \
-        --predictor-recipe benchmarks/recipes/gpu_predictor.toml --predictor-minutes 4 \
-        --recipe benchmarks/recipes/gpu_refiner.toml                                # on the GPU
+    python benchmarks/short_gpu_run.py pack-state RUN PACKED --limit 24MiB
+
+    # on the GPU
+    python benchmarks/short_gpu_run.py run PACKED OUT --init default --minutes 13 \\
+        --predictor-recipe benchmarks/recipes/gpu_predictor.toml --predictor-minutes 4 \\
+        --recipe benchmarks/recipes/gpu_refiner.toml
+
+    # back at home
     python benchmarks/short_gpu_run.py unpack-state OUT RUN --workers 0 --eager
     restore train --out RUN --data PHOTOGRAPHS --resume --minutes 300
 
-The time of `run` is that of everything from the start of the process on. What saving, packing and
-the samples need is tried beforehand with networks of the same size, and training ends so much
-earlier.
+The time of `run` counts from the start of the process. Saving, packing and the samples are timed
+beforehand with networks of the same size, and training ends so much earlier. See docs/training.md.
 """
 
 from __future__ import annotations
@@ -52,30 +55,31 @@ from restore.training.trainer import Options, train
 PREDICTOR_RUN = "predictor-run"
 RUN = "run"
 LIMIT = 60 * MIB
+# Seconds to spare beside the measured ones.
 SPARE = 3.0
-"""Seconds that are kept beside what was measured."""
+# Factor on the measured time of saving.
 SAFETY = 2.0
-"""How many times as long as it was measured saving may take."""
+# Number of pictures on the sheet of samples.
 SHOWN = 6
-"""Pictures on the sheet of samples."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What is done on the borrowed machine.
+    """Settings of a session on the borrowed machine.
 
     Attributes:
-        packed: the photographs and, to go on with a run, its state.
-        out: where the state is packed to; nothing else should be in it.
-        recipe: of the training, without a length.
-        seconds: from the start of the process to its end.
-        predictor_recipe, predictor_seconds: of the training of the predictor alone, before.
-        init: as of ``restore train``.
-        device: as of ``restore train``.
-        work: a folder for photographs and run folders; a run in it is gone on with. None is a
-            temporary one.
-        validation: as of ``restore train``.
-        limit: of the packed state in bytes.
+        packed: Folder of the photographs and, to continue a run, its state.
+        out: Folder for the packed state; nothing else should be in it.
+        recipe: Recipe of the training, without a length.
+        seconds: Time from the start of the process to its end.
+        predictor_recipe: Recipe of the training of the predictor alone, before the other.
+        predictor_seconds: Length of that training.
+        init: Initial weights, as for ``restore train``.
+        device: Device, as for ``restore train``.
+        work: Folder for photographs and run folders; a run in it is continued. None is a temporary
+            one.
+        validation: Pictures for the samples, as for ``restore train``.
+        limit: Limit of the packed state in bytes.
     """
 
     packed: Path
@@ -93,12 +97,12 @@ class Session:
 
 @dataclass(frozen=True)
 class Reserve:
-    """Seconds that are needed beside the steps, as they were measured.
+    """Measured seconds that are needed besides the steps.
 
     Attributes:
-        before: making networks and the first batch, before the first step.
-        saving: the checkpoint and its packing.
-        samples: drawing the sheet.
+        before: Making networks and the first batch, before the first step.
+        saving: Saving the checkpoint and packing it.
+        samples: Drawing the sheet of samples.
     """
 
     before: float
@@ -107,7 +111,7 @@ class Reserve:
 
     @property
     def after(self) -> float:
-        """From the last step to the end."""
+        """Seconds from the last step to the end."""
         return SAFETY * self.saving + self.samples + SPARE
 
 
@@ -115,9 +119,9 @@ class Packer:
     """Packs a run folder's state whenever there is a new checkpoint.
 
     Args:
-        out: the folder for the packed files.
-        limit: in bytes.
-        say: told what was packed.
+        out: Folder for the packed files.
+        limit: Limit in bytes.
+        say: Called with messages.
     """
 
     def __init__(self, out: Path, limit: int, say: Callable[[str], None]) -> None:
@@ -152,15 +156,15 @@ def session(
     """Unpack, train and pack within the time.
 
     Args:
-        asked: see `Session`.
-        say: told what is happening.
-        clock: in seconds.
-        started: the time on it at which the process began.
+        asked: Settings, see `Session`.
+        say: Called with messages.
+        clock: Returns the time in seconds.
+        started: Time at which the process began.
 
     Raises:
-        RestoreError: there was not enough time, or nothing was trained. Where training ended by an
-            error, the last good state is packed before that error is raised.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the last state is packed.
+        RestoreError: There was not enough time, or nothing was trained. If training failed, the
+            last good state is packed before its error is raised.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the last state has been packed.
     """
     _check(asked)
     work = asked.work or Path(tempfile.mkdtemp(prefix="restore-"))
@@ -197,13 +201,13 @@ class Training:
     """The training of a session, in one or two runs.
 
     Args:
-        asked: see `Session`.
-        work: the folder for everything that does not travel.
-        packer: of the states.
-        say: told what is happening.
-        clock: in seconds.
-        deadline: the time on it at which everything is to be over.
-        interruption: of the whole session.
+        asked: Settings, see `Session`.
+        work: Folder for everything that does not travel.
+        packer: Packs the states.
+        say: Called with messages.
+        clock: Returns the time in seconds.
+        deadline: Time at which everything is to be over.
+        interruption: Interruption of the whole session.
     """
 
     def __init__(
@@ -255,7 +259,7 @@ class Training:
         self._phase(replace(self.options, recipe=recipe, init=init))
 
     def _unpack(self) -> None:
-        """Photographs and state into the work folder, where they are not there yet."""
+        """Unpack photographs and state into the work folder, unless they are there."""
         if not self.options.data.is_dir():
             entries = unpack_pictures(self.asked.packed, self.options.data)
             self.say(f"{self._left()}: {len(entries)} photographs unpacked")
@@ -271,8 +275,15 @@ class Training:
             self.say(f"{self._left()}: the state after step {state.step} unpacked")
 
     def _phase(self, options: Options, until: float | None = None, before: float = 0.0) -> None:
-        """One run, which ends so early that everything after it fits in; it had ``before`` seconds
-        of training.
+        """Train one run, so long that everything after it still fits.
+
+        Args:
+            options: Options of the run, without a length.
+            until: Time at which it is to be over; None is the deadline.
+            before: Seconds of training that it had before.
+
+        Raises:
+            BadArgument: No time is left.
         """
         self._check_interruption()
         reserve = self._reserve(options)
@@ -313,7 +324,7 @@ class Training:
         )
 
     def _note(self, progress: Progress, options: Options, latest: float) -> None:
-        """After a step: pack a new checkpoint, and stop in time."""
+        """Pack a new checkpoint after a step, and stop in time."""
         self.packer.after(options.out)
         if self.clock() > latest:
             signal.raise_signal(signal.SIGTERM)
@@ -331,7 +342,7 @@ class Training:
         return f"{self.deadline - self.clock():.1f} s left"
 
     def _reserve(self, options: Options) -> Reserve:
-        """Try everything that is needed beside the steps once, with networks of the same size."""
+        """Time everything besides the steps, with networks of the same size."""
         recipe = options.recipe
         if recipe.model is None and options.init is not None:
             recipe = replace(recipe, model=initial_weights(options.init, None)[0])
@@ -377,8 +388,10 @@ class Training:
 
 
 def adopted(run: Path, recipe: Recipe) -> float:
-    """Let a run go on from its end with what a session may choose of the recipe; returns its
-    seconds of training.
+    """Let a finished run continue with the settings that a session may choose.
+
+    Returns:
+        Its seconds of training so far.
     """
     state = load_state(run)
     save_state(replace(state, recipe=as_here(state.recipe, recipe)), run)
@@ -387,9 +400,7 @@ def adopted(run: Path, recipe: Recipe) -> float:
 
 
 def as_here(recipe: Recipe, here: Recipe) -> Recipe:
-    """A recipe with what a session may choose from another one: what suits the machine, and the
-    cool-down.
-    """
+    """Return a recipe with another one's settings for the machine and its cool-down."""
     keys = ("compile", "workers", "checkpoint_minutes", "log_steps")
     run = replace(recipe.run, **{key: getattr(here.run, key) for key in keys})
     return replace(
@@ -398,7 +409,7 @@ def as_here(recipe: Recipe, here: Recipe) -> Recipe:
 
 
 def process_age() -> float:
-    """Seconds since this process began, imports included; 0 where the system does not tell."""
+    """Return the seconds since this process began, imports included; 0 if they are unknown."""
     try:
         began = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf(
             "SC_CLK_TCK"
@@ -409,7 +420,7 @@ def process_age() -> float:
 
 
 def _check(asked: Session) -> None:
-    """Refuse what does not go together before anything is unpacked."""
+    """Refuse settings that contradict each other, before anything is unpacked."""
     if (asked.predictor_recipe is None) != (not asked.predictor_seconds):
         raise BadArgument("--predictor-recipe and --predictor-minutes go together")
     if index_path(asked.packed, STATE).is_file() and (
@@ -422,7 +433,7 @@ def _check(asked: Session) -> None:
 
 
 def _changed(path: Path) -> int:
-    """When a file was last written, in nanoseconds; 0 where there is none."""
+    """Return when a file was last written, in nanoseconds; 0 if there is none."""
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
@@ -451,7 +462,18 @@ def _parser() -> argparse.ArgumentParser:
     state.add_argument("out", type=Path)
     state.add_argument("--limit", type=size_of, default=LIMIT)
 
-    run = commands.add_parser("run", help="unpack, train and pack within the time")
+    _add_run(commands.add_parser("run", help="unpack, train and pack within the time"))
+
+    unpack = commands.add_parser("unpack-state", help="a packed state into a run folder")
+    unpack.add_argument("packed", type=Path)
+    unpack.add_argument("run", type=Path)
+    unpack.add_argument("--workers", type=int, help="[run] workers here")
+    unpack.add_argument("--eager", action="store_true", help="[run] compile = false here")
+
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("packed", type=Path)
     run.add_argument("out", type=Path)
     run.add_argument("--recipe", type=Path, required=True)
@@ -471,17 +493,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--validation", type=Path, help="pictures for the samples")
     run.add_argument("--limit", type=size_of, default=LIMIT)
 
-    unpack = commands.add_parser("unpack-state", help="a packed state into a run folder")
-    unpack.add_argument("packed", type=Path)
-    unpack.add_argument("run", type=Path)
-    unpack.add_argument("--workers", type=int, help="[run] workers here")
-    unpack.add_argument("--eager", action="store_true", help="[run] compile = false here")
-
-    return parser
-
 
 def main() -> int:
-    """The command line; returns the exit code, which is 130 after an interruption."""
+    """Run the command line; return the exit code, which is 130 after an interruption."""
     started = time.monotonic() - process_age()
     arguments = _parser().parse_args()
     keep_freed_memory()
