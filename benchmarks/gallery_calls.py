@@ -1,19 +1,17 @@
-"""Quality against network calls of every sampler on the default prior: the figure and the table of
-docs/gallery.md.
+"""Measure the quality of every sampler by network calls on the default prior, for docs/gallery.md.
 
-RESTORE_LPIPS_TRUNK=alexnet_features.safetensors \\
-python benchmarks/gallery_calls.py PHOTOGRAPHS WORK --figure docs/gallery-calls.png [--calls 5 10 20
-50]
+    RESTORE_LPIPS_TRUNK=alexnet_features.safetensors python benchmarks/gallery_calls.py \\
+        PHOTOGRAPHS WORK --figure docs/gallery-calls.png [--calls 5 10 20 50]
 
-64 pictures of 48×48 pixels, from the same noise by all samplers. What has been drawn lies in the
-folder WORK and is not drawn again, so that a run that was stopped goes on. Two measures, which both
-fall as a sampler gets better:
+All samplers draw 64 pictures of 48×48 pixels from the same noise. What has been drawn is in the
+folder WORK and is not drawn again, so an interrupted run continues. Both measures fall as a sampler
+gets better:
 
-- of deterministic samplers, the root mean square distance in [-1, 1] to where the probability flow
-  leads from the same noise, which an adaptive solver with a tolerance of 1e-6 finds;
-- of all, the Fréchet distance (Heusel et al. 2017, arXiv 1706.08500, with AlexNet's second
-  convolution in place of Inception) to crops of photographs. Photographs that are not among these,
-  as many as there are samples, show how near samples of this number can come.
+- for deterministic samplers, the root mean square distance in [-1, 1] to the end of the probability
+  flow from the same noise, which an adaptive solver with a tolerance of 1e-6 finds;
+- for all, the Fréchet distance (Heusel et al. 2017, arXiv 1706.08500, with AlexNet's second
+  convolution in place of Inception) to crops of photographs. As many other photographs show the
+  least distance that so few samples can reach.
 """
 
 from __future__ import annotations
@@ -43,25 +41,32 @@ from restore.metrics.quality import Lpips, load_lpips
 from restore.restorer import load_denoiser
 from restore.samplers.catalogue import SAMPLERS
 
+# Number and side of the pictures.
 COUNT = 64
 SIDE = 48
+# Pictures in a batch; divides `COUNT`.
 AT_ONCE = 16
-"""Pictures; divides `COUNT`."""
+# Tolerances of the adaptive solver, which takes as many calls as it needs.
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
-"""Of the adaptive solver, which takes as many calls as it needs."""
 EXACT = 1e-6
+# Samplers for the default model, which has learned no variance.
 SUITABLE = [name for name, sampler in SAMPLERS.items() if not sampler.learned_variance]
-"""The default model has learned no variance."""
+# Crops of each photograph that samples are compared with.
 CROPS_EACH = 4
-"""Of each photograph that samples are compared with."""
+# Random divisions of the photographs into those compared and those compared with.
 DIVISIONS = 10
-"""Of the photographs into those that are compared and those that are compared with."""
 
 Array = NDArray[np.float64]
 
 
-class Walk(NamedTuple):
-    """One sampler with one number of steps, or for the adaptive solver one tolerance."""
+class Candidate(NamedTuple):
+    """A sampler with a number of steps, or for the adaptive solver with a tolerance.
+
+    Attributes:
+        sampler: Name in `SAMPLERS`.
+        steps: Number of steps.
+        tolerance: Relative and absolute tolerance of the adaptive solver; None for all others.
+    """
 
     sampler: str
     steps: int
@@ -83,11 +88,11 @@ class Walk(NamedTuple):
         )
 
 
-EXACT_WALK = Walk("ode", 2, EXACT)
+REFERENCE = Candidate("ode", 2, EXACT)
 
 
 class Counted:
-    """A denoiser that counts its calls; without one, an empty picture is its answer."""
+    """A denoiser that counts its calls; without a model it returns zeros."""
 
     def __init__(self, denoise: Denoiser | None = None) -> None:
         self.denoise = denoise
@@ -102,22 +107,22 @@ class Counted:
         )
 
 
-def walks(schedule: NoiseSchedule, most_calls: list[int]) -> Iterator[Walk]:
-    """All samplers with the most steps that each number of calls allows."""
-    yield EXACT_WALK
-    yield from (Walk("ode", 2, tolerance) for tolerance in TOLERANCES)
+def all_candidates(schedule: NoiseSchedule, most_calls: list[int]) -> Iterator[Candidate]:
+    """Yield all samplers with the most steps that each number of calls allows."""
+    yield REFERENCE
+    yield from (Candidate("ode", 2, tolerance) for tolerance in TOLERANCES)
     for calls in most_calls:
         for name in SUITABLE:
             if name != "ode" and (steps := _steps(name, schedule, calls)):
-                yield Walk(name, steps)
+                yield Candidate(name, steps)
 
 
 def _steps(name: str, schedule: NoiseSchedule, most: int) -> int | None:
-    """The most that take no more calls."""
+    """Return the most steps that take at most so many calls; None if there are none."""
     found = None
     for steps in range(SAMPLERS[name].least_steps, most + 1):
         counted = Counted()
-        draw(counted, Walk(name, steps), schedule, 1, 1)
+        draw(counted, Candidate(name, steps), schedule, 1, 1)
         if counted.calls > most:
             break
         found = steps
@@ -125,10 +130,12 @@ def _steps(name: str, schedule: NoiseSchedule, most: int) -> int | None:
     return found
 
 
-def draw(denoise: Counted, walk: Walk, schedule: NoiseSchedule, count: int, side: int) -> Tensor:
-    """Pictures [count, 3, side, side], about in [-1, 1]."""
-    sampler = SAMPLERS[walk.sampler]
-    sigmas = noise_levels(schedule, walk.steps, sampler.levels)
+def draw(
+    denoise: Counted, candidate: Candidate, schedule: NoiseSchedule, count: int, side: int
+) -> Tensor:
+    """Draw pictures [count, 3, side, side], about in [-1, 1]."""
+    sampler = SAMPLERS[candidate.sampler]
+    sigmas = noise_levels(schedule, candidate.steps, sampler.levels)
     pictures = []
 
     for seed in range(max(1, count // AT_ONCE)):
@@ -136,34 +143,39 @@ def draw(denoise: Counted, walk: Walk, schedule: NoiseSchedule, count: int, side
         random = {"generator": generator} if sampler.random else {}
         noise = start(torch.zeros(min(count, AT_ONCE), 3, side, side), sigmas[0], generator)
         with torch.inference_mode():
-            pictures.append(walk.run(denoise, noise, sigmas, **random))
+            pictures.append(candidate.run(denoise, noise, sigmas, **random))
 
     return torch.cat(pictures)
 
 
-def drawn(work: Path, denoise: Denoiser, walk: Walk) -> tuple[Tensor, float]:
-    """Pictures and calls of the network for each: from the folder, or made now and put there."""
-    file = work / f"{walk.name}.npz"
+def drawn(work: Path, denoise: Denoiser, candidate: Candidate) -> tuple[Tensor, float]:
+    """Return pictures and network calls a picture: from the folder, or drawn and saved there."""
+    file = work / f"{candidate.name}.npz"
     if not file.exists():
         counted = Counted(denoise)
-        pictures = draw(counted, walk, denoise.schedule, COUNT, SIDE)
+        pictures = draw(counted, candidate, denoise.schedule, COUNT, SIDE)
         unfinished = work / "unfinished.npz"
         np.savez(unfinished, pictures=pictures.numpy(), calls=counted.calls * AT_ONCE / COUNT)
         os.replace(unfinished, file)
-        print(walk.name, flush=True)
+        print(candidate.name, flush=True)
 
     with np.load(file) as kept:
         return torch.from_numpy(kept["pictures"]), float(kept["calls"])
 
 
 class Statistics(NamedTuple):
+    """Mean [n] and covariance [n, n] of features."""
+
     mean: Array
     covariance: Array
 
 
 def statistics(pictures: Tensor, lpips: Lpips) -> Statistics:
-    """Of AlexNet's 192 features after the second convolution, at all places of pictures [N, 3, H,
-    W] in [0, 1].
+    """Return statistics of AlexNet's 192 features after the second convolution, at all places.
+
+    Args:
+        pictures: [N, 3, H, W] in [0, 1].
+        lpips: Holds the network.
     """
     network = lpips.network
     features = network.net(network.scaling_layer(2 * pictures - 1)).relu2
@@ -172,13 +184,12 @@ def statistics(pictures: Tensor, lpips: Lpips) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), arXiv 1706.08500, eq. 6."""
-    shared = np.linalg.norm(
-        _root(a.covariance) @ _root(b.covariance), "nuc"
-    )  # the trace of (Σ_a Σ_b)^½
-    return float(
-        ((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance + b.covariance) - 2 * shared
-    )
+    """Return |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), arXiv 1706.08500, eq. 6."""
+    # the trace of (Σ_a Σ_b)^½
+    root_trace = np.linalg.norm(_root(a.covariance) @ _root(b.covariance), "nuc")
+    traces = np.trace(a.covariance + b.covariance) - 2 * root_trace
+
+    return float(((a.mean - b.mean) ** 2).sum() + traces)
 
 
 def _root(covariance: Array) -> Array:
@@ -187,7 +198,7 @@ def _root(covariance: Array) -> Array:
 
 
 def crops(photographs: list[EightBit], each: int, rng: np.random.Generator) -> Tensor:
-    """Squares from anywhere in pictures [H, W, 3], [N · each, 3, SIDE, SIDE] in [0, 1]."""
+    """Cut random squares from pictures [H, W, 3]: [N · each, 3, SIDE, SIDE] in [0, 1]."""
     made = []
     for photograph in photographs:
         for _ in range(each):
@@ -197,8 +208,11 @@ def crops(photographs: list[EightBit], each: int, rng: np.random.Generator) -> T
 
 
 def among_photographs(photographs: list[EightBit], lpips: Lpips) -> tuple[list[float], Statistics]:
-    """Distances of crops of `COUNT` photographs to crops of the others; and what samples are
-    compared with.
+    """Measure how far photographs are from other photographs.
+
+    Returns:
+        Distances of crops of `COUNT` photographs to crops of the others, and the statistics that
+        samples are compared with.
     """
     rng = np.random.default_rng(0)
     distances = []
@@ -215,31 +229,31 @@ def among_photographs(photographs: list[EightBit], lpips: Lpips) -> tuple[list[f
 
 
 def measure(work: Path, folder: Path, most_calls: list[int]) -> dict[str, Any]:
-    """All that the figure shows."""
+    """Draw and measure everything that the figure shows."""
     denoise = load_denoiser("default", torch.device("cpu"), torch.float32)
     lpips = load_lpips()
     schedule = denoise.schedule
-    exact, _ = drawn(work, denoise, EXACT_WALK)
-    all_walks = list(walks(schedule, most_calls))
+    exact, _ = drawn(work, denoise, REFERENCE)
+    candidates = list(all_candidates(schedule, most_calls))
 
-    for walk in all_walks:
-        drawn(work, denoise, walk)
+    for candidate in candidates:
+        drawn(work, denoise, candidate)
 
     floor, truth = among_photographs(list(load_pictures(folder, 0).values()), lpips)
     rows = []
 
-    for walk in all_walks:
-        pictures, calls = drawn(work, denoise, walk)
+    for candidate in candidates:
+        pictures, calls = drawn(work, denoise, candidate)
         distance = frechet_distance(statistics(((pictures + 1) / 2).clamp(0, 1), lpips), truth)
         row = {
-            "sampler": walk.sampler,
-            "steps": walk.steps,
-            "tolerance": walk.tolerance,
+            "sampler": candidate.sampler,
+            "steps": candidate.steps,
+            "tolerance": candidate.tolerance,
             "calls": calls,
         }
         error = (
             None
-            if SAMPLERS[walk.sampler].random
+            if SAMPLERS[candidate.sampler].random
             else float((pictures - exact).square().mean().sqrt())
         )
         rows.append({**row, "frechet": distance, "error": error})
@@ -248,14 +262,18 @@ def measure(work: Path, folder: Path, most_calls: list[int]) -> dict[str, Any]:
 
 
 def drawing(results: dict[str, Any]) -> Any:
-    """The solver's error of the deterministic samplers, and the distance to photographs of these
-    and of the others.
+    """Draw the figure of three parts.
+
+    The first is the error of deterministic samplers, the second their distance to photographs, and
+    the third that of the stochastic ones.
     """
-    figure, (errors, walked, drawn) = plt.subplots(1, 3, figsize=(16, 6.6), layout="constrained")
+    figure, (errors, deterministic, drawn) = plt.subplots(
+        1, 3, figsize=(16, 6.6), layout="constrained"
+    )
     exact = [row for row in results["rows"] if row["sampler"] != "ode" or row["tolerance"] != EXACT]
     fixed = [row for row in exact if row["error"] is not None]
     _curves(errors, fixed, "error", "RMS distance to the probability flow's end")
-    _curves(walked, fixed, "frechet", "Fréchet distance to photographs: deterministic")
+    _curves(deterministic, fixed, "frechet", "Fréchet distance to photographs: deterministic")
     _curves(
         drawn,
         [row for row in exact if row["error"] is None],
@@ -264,7 +282,7 @@ def drawing(results: dict[str, Any]) -> Any:
     )
     highest = max(row["frechet"] for row in exact)
 
-    for axes in (walked, drawn):
+    for axes in (deterministic, drawn):
         floor = results["floor"]
         spread = results["floor_std"]
         axes.axhspan(floor - spread, floor + spread, color="0.85")
@@ -299,7 +317,7 @@ def _curves(axes: Axes, rows: list[dict[str, Any]], value: str, title: str) -> N
 
 
 def table(rows: list[dict[str, Any]], most_calls: list[int]) -> str:
-    """Fréchet distance, and error in brackets, for each number of calls."""
+    """Return a table of the Fréchet distance, and the error in brackets, by number of calls."""
     cells: dict[tuple[str, int], str] = {}
     for row in rows:
         fitting = [calls for calls in most_calls if row["calls"] <= calls]

@@ -1,10 +1,10 @@
-"""Curves of points into noise and back, by the exact denoiser: two pictures of docs/gallery.md.
+"""Draw points diffused to noise and back by the exact denoiser, for docs/gallery.md.
 
-python benchmarks/gallery_curves.py docs/gallery-chain.png docs/gallery-samplers.png
+    python benchmarks/gallery_curves.py docs/gallery-chain.png docs/gallery-samplers.png
 
-A Swiss roll, as in Sohl-Dickstein et al. 2015 (arXiv 1503.03585, figure 1), and an S, both of 2000
-points. With noise on them they are a mixture of 2000 Gaussians, whose denoiser is known: no network
-is at work here.
+The points are a Swiss roll, as in Sohl-Dickstein et al. 2015 (arXiv 1503.03585, figure 1), and an
+S, of 2000 points each. With noise they are a mixture of 2000 Gaussians, whose denoiser is known: no
+network is at work here.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from restore.diffusion.stepping import start
 from restore.samplers.ancestral import diffuse
 from restore.samplers.catalogue import SAMPLERS
 
-POINTS, DRAWN, FOLLOWED = 2000, 500, 7
-"""Of each curve; by each sampler; whose ways are shown."""
+# Number of points of each curve, of those that each sampler draws, and of trajectories shown.
+POINTS = 2000
+DRAWN = 500
+FOLLOWED = 7
 LEVELS = (0.0, 0.1, 0.3, 0.7, 1.5, 5.0)
+# Highest σ of the trajectories; above it the stochastic ones are noise alone.
 FOLLOWED_FROM = 1.5
-"""σ: above it the random ways are noise alone."""
 SCHEDULE = NoiseSchedule.named("linear")
+# Title in the picture and number of noise levels, by name in `SAMPLERS`.
 NAMES = {
     "ddpm": ("DDPM", 20),
     "ddim": ("DDIM", 20),
@@ -41,36 +44,35 @@ NAMES = {
     "heun": ("Heun", 20),
     "langevin": ("annealed Langevin", 20),
 }
-"""Of `SAMPLERS`, as they are called in the picture, and with how many noise levels."""
 BLUE, GREY = "#1f5fa8", "#c4c4c4"
 
 Array = NDArray[np.float64]
 
 
 def s_curve(rng: np.random.Generator) -> Tensor:
-    """Two arcs, each three quarters of a circle."""
+    """Draw points on two arcs, each three quarters of a circle."""
     t = 1.5 * np.pi * rng.uniform(-1, 1, POINTS)
     return _points(np.sin(t), np.sign(t) * (np.cos(t) - 1))
 
 
 def swiss_roll(rng: np.random.Generator) -> Tensor:
-    """A spiral of one turn and a half."""
+    """Draw points on a spiral of one and a half turns."""
     t = 1.5 * np.pi * (1 + 2 * rng.random(POINTS))
     return _points(t * np.cos(t), t * np.sin(t))
 
 
 def _points(x: Array, y: Array) -> Tensor:
-    """Pictures of two numbers, [N, 1, 1, 2] with mean 0 and variance 1."""
+    """Return points as pictures of two numbers, [N, 1, 1, 2] with mean 0 and variance 1."""
     points = np.stack([x, y], axis=-1)
     points -= points.mean(axis=0)
     return torch.from_numpy(points / points.std()).reshape(-1, 1, 1, 2)
 
 
 class Empirical:
-    """The denoiser of points that are equally likely: their mean, weighed by how likely the noise
-    is that each needs.
+    """The exact denoiser of points that are equally likely.
 
-    It keeps where it was last asked at each level, which is the way that a sampler walks.
+    It returns their posterior mean: each weighted by the likelihood of the noise that it needs. It
+    keeps its last input at each level, which is the sampler's trajectory.
     """
 
     def __init__(self, points: Tensor) -> None:
@@ -88,18 +90,21 @@ class Empirical:
         return Prediction(clean, (x - clean) / sigma)
 
     def nearest(self, sigma: float) -> tuple[float, Tensor]:
-        """The level on the way that is nearest to one, and where the points were."""
+        """Return the visited level nearest to ``sigma``, and the points there."""
         return min(self.visited.items(), key=lambda step: abs(np.log(step[0] / sigma)))
 
-    def ways(self, count: int) -> Array:
-        """Of the first points, from `FOLLOWED_FROM` down, [steps, count, 2]."""
+    def trajectories(self, count: int) -> Array:
+        """Return where the first points were, from `FOLLOWED_FROM` down: [steps, count, 2]."""
         levels = sorted((sigma for sigma in self.visited if sigma <= FOLLOWED_FROM), reverse=True)
         return np.stack([_seen(self.visited[sigma][:count], sigma) for sigma in levels])
 
 
-def walked(curve: Tensor, name: str, steps: int) -> tuple[Tensor, Empirical]:
-    """Points that a sampler draws, and the denoiser that saw their ways; from the same noise
-    whatever the sampler.
+def sampled(curve: Tensor, name: str, steps: int) -> tuple[Tensor, Empirical]:
+    """Draw points by a sampler.
+
+    Returns:
+        The points, from the same noise whatever the sampler, and the denoiser with the
+        trajectories.
     """
     sampler = SAMPLERS[name]
     denoise = Empirical(curve)
@@ -111,7 +116,7 @@ def walked(curve: Tensor, name: str, steps: int) -> tuple[Tensor, Empirical]:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """The mean Wasserstein distance of projections onto 64 directions."""
+    """Return the mean Wasserstein distance of projections onto 64 directions."""
     angles = torch.arange(64) * torch.pi / 64
     lines = torch.stack([angles.cos(), angles.sin()]).double()
     pairs = zip((a.flatten(1) @ lines).T, (b.flatten(1) @ lines).T, strict=True)
@@ -121,9 +126,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 def _seen(x: Tensor, sigma: float) -> Array:
-    """[N, 2] in the chain's own coordinates, in which the noise fills no more than the pictures
-    did.
-    """
+    """Return points [N, 2] in the chain's coordinates, in which noise has variance at most 1."""
     return (x / (1 + sigma**2) ** 0.5).flatten(1).numpy()
 
 
@@ -137,13 +140,13 @@ def _frame(axes: Axes, title: str) -> None:
 
 
 def chain(curves: dict[str, Tensor]) -> Any:
-    """Forward along the chain, and back by 200 of DDPM's steps."""
+    """Draw the forward process, and the reverse process by 200 steps of DDPM."""
     figure, rows = plt.subplots(
         2 * len(curves), len(LEVELS), figsize=(12, 8.6), layout="constrained"
     )
     generator = torch.Generator().manual_seed(0)
     for (name, curve), forward, backward in zip(curves.items(), rows[::2], rows[1::2], strict=True):
-        drawn, seen = walked(curve, "ddpm", 200)
+        drawn, seen = sampled(curve, "ddpm", 200)
         x = curve
         below = 0.0
         for axes, sigma in zip(forward, LEVELS, strict=True):
@@ -162,7 +165,7 @@ def chain(curves: dict[str, Tensor]) -> Any:
 
 
 def samplers(curves: dict[str, Tensor], again: Callable[[str], Tensor]) -> Any:
-    """What each sampler draws from the same noise, and the ways of some points."""
+    """Draw the points of each sampler from the same noise, and some trajectories."""
     figure, rows = plt.subplots(len(curves), len(NAMES), figsize=(15, 6.9), layout="constrained")
     colors = plt.get_cmap("tab10").colors
     for (name, curve), row in zip(curves.items(), rows, strict=True):
@@ -170,13 +173,15 @@ def samplers(curves: dict[str, Tensor], again: Callable[[str], Tensor]) -> Any:
             f"{name}: {distance(again(name)[:DRAWN], curve):.3f} between two draws", fontsize=10
         )
         for axes, (sampler, (title, steps)) in zip(row, NAMES.items(), strict=True):
-            drawn, seen = walked(curve, sampler, steps)
-            ways = np.concatenate([seen.ways(FOLLOWED), _seen(drawn[:FOLLOWED], 0)[None]])
+            drawn, seen = sampled(curve, sampler, steps)
+            trajectories = np.concatenate(
+                [seen.trajectories(FOLLOWED), _seen(drawn[:FOLLOWED], 0)[None]]
+            )
             _dots(axes, _seen(curve, 0), GREY, 8)
             _dots(axes, _seen(drawn, 0), BLUE, 3)
             for number, color in zip(range(FOLLOWED), colors, strict=False):
-                axes.plot(*ways[:, number].T, color=color, linewidth=1.1)
-                axes.plot(*ways[0, number], "o", color=color, markersize=4)
+                axes.plot(*trajectories[:, number].T, color=color, linewidth=1.1)
+                axes.plot(*trajectories[0, number], "o", color=color, markersize=4)
             _frame(axes, f"{title}, {seen.calls} calls: {distance(drawn, curve):.3f}")
 
     return figure

@@ -1,8 +1,7 @@
-"""What the default prior draws, how it comes about, and photographs as noise and back: pictures of
-docs/gallery.md.
+"""Draw samples of the default prior, and photographs as noise and back, for docs/gallery.md.
 
-python benchmarks/gallery_prior.py examples/parrots.png docs/gallery-prior.jpg
-docs/gallery-inversion.jpg
+    python benchmarks/gallery_prior.py examples/parrots.png docs/gallery-prior.jpg \\
+        docs/gallery-inversion.jpg
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.samplers.ddim import ddim, ddim_invert
 
+# Samplers, and their numbers of noise levels.
 DRAWN = (
     ("ddpm", 100),
     ("ddim", 50),
@@ -30,22 +30,22 @@ DRAWN = (
     ("heun", 20),
     ("langevin", 20),
 )
-"""Samplers, and with how many noise levels."""
 COLUMNS = 8
 SIDE = 80
 GAP = 4
-LEFTS, CROP = (0, 90), 96
-"""Of two squares of the photograph, in pixels."""
+# Left edges and side of two squares of the photograph, in pixels.
+LEFTS = (0, 90)
+CROP = 96
+# Numbers of noise levels, and of network calls at each during the inversion.
 INVERSIONS = ((20, 1), (60, 1), (20, 3))
-"""Noise levels, and calls of the network at each on the way to the noise."""
+# Width of the captions beside the rows, in pixels.
 WORDS = 170
-"""Pixels beside a row for what it shows."""
+# Height of the captions above the columns, in pixels.
 HEADS = 34
-"""Pixels above the first row for what the columns show."""
 
 
 def drawn(denoise: Denoiser) -> list[tuple[str, Tensor]]:
-    """Rows of pictures by several samplers, and the ways of two pictures."""
+    """Draw rows of pictures by several samplers, and the trajectories of two pictures."""
     rows = []
     for sampler, steps in DRAWN:
         wanted = Sampling(COLUMNS, SIDE, SIDE, sampler, steps, seed=1)
@@ -63,7 +63,7 @@ def drawn(denoise: Denoiser) -> list[tuple[str, Tensor]]:
 
 
 def inverted(denoise: Denoiser, photograph: Tensor) -> tuple[list[str], list[Tensor]]:
-    """Squares of a photograph as noise and back: what the columns show, and rows of pictures."""
+    """Invert squares of a photograph to noise and back; return captions and rows of pictures."""
     squares = torch.cat([photograph[..., :CROP, left : left + CROP] for left in LEFTS])
     noises = []
     backs = []
@@ -87,7 +87,7 @@ def inverted(denoise: Denoiser, photograph: Tensor) -> tuple[list[str], list[Ten
 
 
 def under_heads(heads: list[str], rows: list[Tensor]) -> Image.Image:
-    """Rows of pictures [N, 3, H, W] in [0, 1] with words above the columns."""
+    """Draw rows of pictures [N, 3, H, W] in [0, 1] with captions above the columns."""
     pictures = _picture(rows)
     made = Image.new("RGB", (pictures.width, HEADS + pictures.height), "white")
     made.paste(pictures, (0, HEADS))
@@ -103,7 +103,7 @@ def under_heads(heads: list[str], rows: list[Tensor]) -> Image.Image:
 
 
 def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
-    """Rows of pictures [N, 3, H, W] in [0, 1] with words beside them."""
+    """Draw rows of pictures [N, 3, H, W] in [0, 1] with captions beside them."""
     side = rows[0][1].shape[-1]
     pictures = _picture([pictures for _, pictures in rows])
     made = Image.new("RGB", (WORDS + pictures.width, pictures.height), "white")
