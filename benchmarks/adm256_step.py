@@ -1,10 +1,10 @@
-"""The memory and the time that ADM's network for ImageNet at 256 × 256 takes in DDRM: 552,814,086
-random weights, as many steps as asked for of a ×4 problem, each with a call of the network
-(Dhariwal, Nichol 2021, arXiv 2105.05233).
+"""Measure the memory and time that DDRM takes with ADM's network for ImageNet at 256 × 256.
 
     python benchmarks/adm256_step.py [--steps 1] [--device cpu] [--dtype bfloat16]
 
-What is measured does not depend on what the weights are; the picture that comes out is noise.
+The network (Dhariwal, Nichol 2021, arXiv 2105.05233) has 552,814,086 parameters. Its weights are
+random, on which neither time nor memory depends; the result is noise. The problem is ×4
+super-resolution, with one network call a step.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ SIDE = 256
 
 
 def random_denoiser(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """A denoiser of random weights, which are nowhere in another format or place than where they
-    are used.
-    """
+    """Build a denoiser with random weights, directly on the device and in the format of use."""
     with torch.device("meta"):
         network = build_backbone(config.backbone)
     network.requires_grad_(False).set_compute_dtype(dtype).to(memory_format=torch.channels_last)
@@ -49,7 +47,7 @@ def random_denoiser(config: ModelConfig, device: torch.device, dtype: torch.dtyp
 
 
 def _filled(network: Backbone) -> Backbone:
-    """Weights of variance 1/fan-in, which keep the size of what passes; norms that leave it."""
+    """Fill weights with variance 1/fan-in, and norms with the identity."""
     for name, tensor in network.named_parameters():
         if tensor.ndim > 1:
             tensor.normal_(std=tensor[0].numel() ** -0.5)
@@ -59,29 +57,34 @@ def _filled(network: Backbone) -> Backbone:
 
 
 class Measured(NamedTuple):
-    """Bytes are GiB."""
+    """Time and memory of some steps of DDRM.
+
+    Attributes:
+        parameters: Number of parameters.
+        weights: Size of the weights in GiB.
+        peak: Peak memory in GiB of the process or device, beyond the weights and what it took
+            before the first step; None if it is not known.
+        calls: Seconds of each step, to the end of its network call.
+        processor: Processor seconds of all steps, which other programs do not lengthen.
+        answer: Result [1, 3, side, side] in [-1, 1].
+    """
 
     parameters: int
     weights: float
     peak: float | None
-    """Of the process or device, over what it took before the first step; weights aside."""
     calls: list[float]
-    """Seconds of each step, to the end of its call of the network."""
     processor: float
-    """Seconds that processors worked for all of them, which other programs do not lengthen."""
     answer: Tensor
 
 
 def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
-    """DDRM from σ ≈ 10 for a random picture, four times as small; its last estimate is made to
-    explain that.
+    """Run DDRM from σ ≈ 10 on a random measurement with a quarter of the side.
+
+    The last estimate is projected onto the measurement.
     """
     operator = operators.downsample((3, side, side), 4).to(denoise.device)
-    y = operator.A(
-        torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(denoise.device)
-        * 2
-        - 1
-    )
+    picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    y = operator.A(2 * picture.to(denoise.device) - 1)
     times = [time.perf_counter()]
 
     def note(step: Step) -> None:
@@ -92,7 +95,8 @@ def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
     generator = torch.Generator().manual_seed(1)
 
     with torch.inference_mode(), Meter(denoise.device) as meter:
-        times[0], worked = time.perf_counter(), time.process_time()
+        times[0] = time.perf_counter()
+        worked = time.process_time()
         answer = ddrm(
             denoise,
             operator,
@@ -109,7 +113,7 @@ def measured(denoise: Denoiser, side: int, steps: int) -> Measured:
     size = sum(w.numel() * w.element_size() for w in weights) / 2**30
     peak = None if meter.memory is None else meter.memory / 2**10
     if peak is not None and denoise.device.type != "cpu":
-        peak -= size  # of a device the weights are in it
+        peak -= size  # the memory of a device includes the weights
 
     seconds = [end - begin for begin, end in pairwise(times)]
 

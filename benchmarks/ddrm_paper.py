@@ -1,25 +1,25 @@
-"""The published protocol of DDRM (Kawar et al. 2022, arXiv 2201.11793) as one command, beside its
-published figures.
+"""Evaluate DDRM by the protocol of its paper, beside the published figures.
 
-    python benchmarks/ddrm_paper.py --model adm-imagenet256 --data IMAGENET_VAL --list
-    imagenet_val_1k.txt --out results
+    python benchmarks/ddrm_paper.py --model adm-imagenet256 --data IMAGENET_VAL \\
+        --list imagenet_val_1k.txt --out results
 
-Pictures are the middle square of each file, resized to 256 × 256 (bilinear, as Pillow does); the
-measurement is ``y = A x + σ_y n`` with σ_y 0 and 0.05 for pixels in [0, 1], neither clipped nor
-rounded; DDRM takes 20 steps uniform in t, η = 0.85, η_b = 1, from the chain's t = 950, and its
-answer is the network's last estimate, as published. The paper takes the 1000 pictures of ImageNet
-that github.com/XingangPan/deep-generative-prior lists, and ADM's unconditional network.
+The paper is Kawar et al. 2022, arXiv 2201.11793. Pictures are the middle square of each file,
+resized to 256 × 256 (bilinear, as Pillow does). The measurement is ``y = A x + σ_y n`` with σ_y 0
+and 0.05 for pixels in [0, 1], neither clipped nor rounded. DDRM takes 20 steps uniform in t, η =
+0.85, η_b = 1, from t = 950, and returns the network's last estimate, as published. The paper takes
+the 1000 pictures of ImageNet that github.com/XingangPan/deep-generative-prior lists, and ADM's
+unconditional network.
 
-``--degradations reference`` is what the published code does, faults included (`operators.reference`
-says which: blurs lose a tap and their singular values meet the wrong components, small ones are
-cut); ``named`` is what the degradations are called. They differ in the blurs, in bicubic
-down-sampling and in the weights of grey; block averages and lost pixels are the same, but that the
-published code loses the same pixels of all pictures.
+``--degradations reference`` is what the published code does, with its faults (`operators.reference`
+lists them: blurs lose a tap, their singular values meet the wrong components, small ones are cut);
+``named`` is what the degradations are called. They differ in the blurs, in bicubic downsampling and
+in the weights of grey. Block averages and lost pixels are the same, but the published code loses
+the same pixels of all pictures.
 
-Each picture is a line of OUT/results.jsonl, and an interrupted run goes on where it was;
-OUT/results.md is the table. LPIPS needs AlexNet's weights, named in the environment variable
-RESTORE_LPIPS_TRUNK. The paper also gives KID, which this does not: --pictures writes truth and
-result in 8 bits for a tool of yours.
+Each picture is a line of OUT/results.jsonl, and an interrupted run continues; OUT/results.md is the
+table. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. The
+paper also gives KID, which this script does not: --pictures writes truth and result in 8 bits for
+other tools.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Problem:
     """A degradation of the paper.
 
     Attributes:
-        about: its name for the table.
-        reference: of `operators.ddrm_reference`; empty where the published code has what the name
-            says.
-        named: makes what the name says, for pictures of a shape and a seed.
+        about: Name in the table.
+        reference: Name for `operators.ddrm_reference`; empty where the published code does what the
+            name says.
+        named: Makes the operator that the name says, for a picture's shape and a seed.
         published: PSNR in dB of the paper's tables 1 and 2 (DDRM, ImageNet 1K, 256 × 256) by σ_y.
-        baseline: the same of what is shown before restoration.
+        baseline: The same of the pictures before restoration.
     """
 
     about: str
@@ -87,13 +87,16 @@ class Problem:
 
 
 def _text(text: str) -> Callable[[Shape, int], SpectralOperator]:
-    """An operator in words; ``SEED`` stands for a number of its own for each picture."""
+    """Return a maker of an operator written as text, in which ``SEED`` is the picture's seed."""
     return lambda shape, seed: operators.parse(text.replace("SEED", str(seed))).operator(shape)
 
 
 def _gaussian(sigmas: tuple[float, float], radius: int) -> Callable[[Shape, int], SpectralOperator]:
-    """A separable blur of (2 radius + 1)² taps with these standard deviations along the height and
-    the width.
+    """Return a maker of a separable Gaussian blur of (2 radius + 1)² taps.
+
+    Args:
+        sigmas: Standard deviations along the height and the width.
+        radius: Half of the kernel's side, rounded down.
     """
 
     def build(shape: Shape, seed: int) -> SpectralOperator:
@@ -138,16 +141,20 @@ PROBLEMS = {
         "half of the pixels lost", "inp_random:0.5", _text("mask:random:0.5:seed=SEED"), {}, {}
     ),
 }
+# Name of the problem whose mask comes from a file.
 TEXT = "inpaint-text"
-"""The problem whose mask is a file's."""
 
 
 def with_text_mask(path: Path, side: int) -> Problem:
-    """Pixels lost under a text: a picture, white = lost, or one of the published code's arrays, 0 =
-    lost.
+    """Return the problem of pixels lost under a text.
+
+    Args:
+        path: A picture, white where pixels are lost, or an array of the published code, 0 where
+            they are lost.
+        side: Side that the mask must have, in pixels.
 
     Raises:
-        BadArgument: not of the side, or without a lost or a known pixel.
+        BadArgument: The mask has another side, or no lost or no known pixel.
     """
     if path.suffix == ".npy":
         lost = np.load(path, allow_pickle=False).reshape(-1) == 0
@@ -168,9 +175,7 @@ def with_text_mask(path: Path, side: int) -> Problem:
 
 
 def prepared(path: Path, side: int) -> Tensor:
-    """The middle square of a picture at the side that the network knows, [1, 3, side, side] in [0,
-    1].
-    """
+    """Read the middle square of a picture, resized: [1, 3, side, side] in [0, 1]."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
 
@@ -184,7 +189,7 @@ def prepared(path: Path, side: int) -> Tensor:
 
 
 def seed_of(name: str, seed: int) -> int:
-    """Of a picture's noise, mask and sampler."""
+    """Return the random seed for a picture's noise, mask and sampler."""
     return zlib.crc32(f"{seed}:{name}".encode(errors="surrogateescape"))
 
 
@@ -196,7 +201,15 @@ def restored(
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """DDRM's answer [1, 3, H, W] in [0, 1] to y, which measured a picture in [0, 1]."""
+    """Restore a picture by DDRM.
+
+    Args:
+        y: Measurement of pixels in [0, 1].
+        noise: Its σ_y, for pixels in [0, 1].
+
+    Returns:
+        [1, 3, H, W] in [0, 1].
+    """
     offset = operator.A(y.new_ones(len(y), *operator.input_shape))
     levels = noise_levels(denoise.schedule, steps, "uniform")
     x = ddrm(
@@ -214,8 +227,9 @@ def restored(
 
 
 def before(operator: SpectralOperator, y: Tensor) -> Tensor | None:
-    """What the paper calls the baseline: y, enlarged bicubically; None where y has other channels
-    or holes.
+    """Return the paper's baseline, y enlarged bicubically.
+
+    It is None where y has other channels than a picture, or holes.
     """
     if y.shape[1] != operator.input_shape[0] or isinstance(operator, operators.Mask):
         return None
@@ -230,7 +244,14 @@ Lpips = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Run:
-    """What all pictures of a run share."""
+    """Settings that all pictures of a run share.
+
+    Attributes:
+        denoise: The model.
+        device: Where the solver works.
+        arguments: Options of the command.
+        lpips: Distance of two pictures; None without its weights.
+    """
 
     denoise: Denoiser
     device: torch.device
@@ -239,7 +260,7 @@ class Run:
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """What a result must agree in to count as done."""
+        """Settings in which a result of an earlier run must agree to count as done."""
         a = self.arguments
         return {
             "model": a.digest,
@@ -250,7 +271,7 @@ class Run:
         }
 
     def one(self, problem: str, noise: float, path: Path, name: str) -> dict[str, Any]:
-        """Degrade and restore a picture; its line."""
+        """Degrade and restore a picture; return its line of results."""
         a = self.arguments
         truth = prepared(path, self.arguments.side)
         seed = seed_of(name, a.seed)
@@ -297,8 +318,9 @@ def _write(stem: Path, truth: Tensor, result: Tensor) -> None:
 def done_before(
     file: Path, made_by: dict[str, Any]
 ) -> dict[tuple[str, float, str], dict[str, Any]]:
-    """The lines of a file that were made in the same way; one that a killed run broke off is left
-    out.
+    """Read the lines of a file that were made with the same settings.
+
+    A last line that a killed run broke off is left out.
     """
     found = {}
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -313,11 +335,11 @@ def done_before(
 
 
 def pictures(data: Path, names: Path | None, count: int | None) -> list[tuple[str, Path]]:
-    """Name and file of each picture, in the order of the list, or of the names.
+    """Return name and file of each picture, in the order of the list, or of the names.
 
     Raises:
-        FileAccess, NothingToDo: no folder, no list, a picture of the list that is not there, or no
-            picture at all.
+        FileAccess: There is no folder or no list, or a picture of the list is missing.
+        NothingToDo: There is no picture.
     """
     if not data.is_dir():
         raise FileAccess(f"--data {data}: no such folder")
@@ -344,7 +366,7 @@ def pictures(data: Path, names: Path | None, count: int | None) -> list[tuple[st
 
 
 def table(entries: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> Iterator[str]:
-    """Means over the pictures, beside the published ones."""
+    """Return a table of the means over the pictures, beside the published ones."""
     name = Path(arguments.model).stem
     how = f"{arguments.steps} steps, η {ETA}, η_b {ETA_B:g}, degradations: {arguments.degradations}"
     yield f"DDRM's protocol, {name}, {how}."
@@ -430,7 +452,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def work(arguments: argparse.Namespace) -> str:
-    """Every picture of every problem that is not done; the table."""
+    """Restore all pictures that are not done yet, and write the table."""
     arguments.problems = dict(PROBLEMS)
     if arguments.text_mask is not None:
         arguments.problems[TEXT] = with_text_mask(arguments.text_mask, arguments.side)
