@@ -1,11 +1,11 @@
-"""What distillation brings: how far a few steps of DDIM end from where the teacher's many end, from
-the same noise.
+"""Measure how far few steps of a distilled DDIM end from the teacher's many, from equal noise.
 
-python benchmarks/distillation.py run/model-8.safetensors run/model.safetensors --pictures CID22_VAL
+    python benchmarks/distillation.py run/model-8.safetensors run/model.safetensors \\
+        --pictures CID22_VAL
 
-For each distilled model its own steps and, of the model that it was distilled from, as many at the
+Each distilled model takes its own steps; the model that it was distilled from takes as many, at the
 same levels and at each grid. The distance is the RMS over all pixels, for pixels in [0, 1]: of
-pictures from noise alone, and of pictures that are shown to the network enlarged ×4.
+pictures from noise alone, and of pictures whose ×4 enlargement is shown to the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AT_ONCE = 8
 def endpoints(
     denoise: Denoise, noise: Tensor, sigmas: Sequence[float], condition: Condition | None
 ) -> Tensor:
-    """Where DDIM ends from white noise [B, 3, n, n], in [0, 1]."""
+    """Return the pictures in [0, 1] that DDIM makes from white noise [B, 3, n, n]."""
     made = []
     for part in torch.arange(len(noise)).split(AT_ONCE):
         shown = None if condition is None else Condition(*(c[part] for c in condition))

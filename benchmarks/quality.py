@@ -1,13 +1,13 @@
-"""How well every method restores the pictures of a folder, the classical methods included: `restore
-evaluate` on each problem of docs/results.md, and above its tables the best learned method against
-the best classical one.
+"""Measure how well every method restores the pictures of a folder, classical methods included.
 
-    python benchmarks/quality.py KODAK --size 256 --markdown results.md [--only sr4 deblur-motion]
-    [--reports PAGES]
+    python benchmarks/quality.py KODAK --size 256 --markdown results.md \\
+        [--only sr4 deblur-motion] [--reports PAGES]
 
-Problems that are in the JSON file already are not measured again: an interrupted run goes on where
-it was. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK. For
-the times that the `restore` command has on a CPU, set THP_MEM_ALLOC_ENABLE=1 as it does.
+It runs `restore evaluate` on each problem of docs/results.md, and puts a table of the best learned
+method beside the best classical one above the tables. Problems that are in the JSON file already
+are not measured again, so an interrupted run continues. LPIPS needs AlexNet's weights, named in the
+environment variable RESTORE_LPIPS_TRUNK. For the times that the `restore` command has on a CPU, set
+THP_MEM_ALLOC_ENABLE=1 as it does.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ PROBLEMS = {
 }
 QUALITIES = {"psnr": max, "psnr_y": max, "lpips": min}
 
+# Mean over the pictures of each quality, by method.
 Means = Mapping[str, Mapping[str, Any]]
-"""Of each method, each quality's mean over the pictures."""
 
 
 def best(means: Means, quality: str, learned: bool) -> tuple[str, float] | None:
-    """The best method of its kind and its value; None where no such method was asked for."""
+    """Return the best method of a kind and its value; None if there is no such method."""
     values = {
         m: row[quality]
         for m, row in means.items()
@@ -68,7 +68,7 @@ def _cell(entry: tuple[str, float] | None, style: str, ahead: bool) -> str:
 
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """A line a problem."""
+    """Return a table with a line for each problem."""
     yield (
         "| problem | PSNR: learned | classical | LPIPS: learned | classical | largest colour "
         "shift |"

@@ -1,8 +1,6 @@
-"""Training recipes against each other: equal time on this machine each, then the same problems for
-each.
+"""Compare training recipes, each trained for equal time on this machine, on the same problems.
 
     python benchmarks/recipes.py PHOTOGRAPHS VALIDATION --out RUNS --minutes 10 base.toml muon.toml
-    …
 
 Runs that are complete are not trained again, so the baseline can be run twice (two files that
 differ in the seed) and others can be added later. Give every run the same number of threads, and
@@ -29,14 +27,12 @@ PROBLEMS = {
     "×4 one step": Settings("sr", scale=4, methods=("one-step",)),
     "×4 DDRM": Settings("sr", scale=4, methods=("ddrm",)),
 }
+# Number of pictures for the method that takes 20 network calls each.
 DDRM_COUNT = 12
-"""Pictures for the one method that takes 20 calls each."""
 
 
 def compared(recipe: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """PSNR in dB over RGB, mean over the pictures, for each of the problems; and the steps that
-    were taken.
-    """
+    """Return the mean PSNR in dB over RGB for each problem, and the steps that were taken."""
     run = arguments.out / recipe.stem
     kept = run / "compared.json"
     if not kept.exists():
@@ -52,7 +48,7 @@ def compared(recipe: Path, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def measured(run: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, float]]:
-    """Each problem's name and the mean over the pictures."""
+    """Yield each problem's name and the mean over the pictures."""
     for name, problem in PROBLEMS.items():
         method = problem.methods[0]
         count = DDRM_COUNT if method == "ddrm" else None

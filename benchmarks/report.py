@@ -1,4 +1,4 @@
-"""Pictures of a benchmark run, for people to look at."""
+"""Draw pictures of a benchmark run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def strip(panels: Sequence[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
-    """Captioned pictures side by side, enlarged by nearest neighbour to the size of the first."""
+    """Draw captioned pictures side by side, enlarged (nearest neighbour) to the first's size."""
     height, width = panels[0][1].shape[:2]
     font = ImageFont.load_default(size=max(9, min(16, width // 14)))
     gap = 4

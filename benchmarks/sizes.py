@@ -1,11 +1,11 @@
-"""Whether the quality depends on the size: the same content in pictures of 128, 512 and 1600
-pixels, and through tiles.
+"""Measure whether quality depends on the picture's size, and on tiles.
 
     python benchmarks/sizes.py KODAK
 
-A large measurement is cut into pieces, each is restored by itself, and every piece is compared with
-the same part of the large result on the same pixels: those further from the piece's border than
-MARGIN, since what lies beyond a border is information that a piece does not have.
+The same content is restored in pictures of 128, 512 and 1600 pixels, and through tiles. A large
+measurement is cut into pieces, each is restored alone, and every piece is compared with the same
+part of the large result on the same pixels: those further than MARGIN from the piece's border,
+since a piece lacks the information beyond its border.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Restore = Callable[[Tensor], Tensor]
 
 
 def mosaic(folder: Path) -> Tensor:
-    """The middles of 16 pictures, [1, 3, 1600, 1600] in [0, 1]."""
+    """Put the middles of 16 pictures together: [1, 3, 1600, 1600] in [0, 1]."""
     parts: list[Tensor] = []
     for path in pictures_in(folder, SUFFIXES):
         pixels = (
@@ -55,7 +55,7 @@ def mosaic(folder: Path) -> Tensor:
 
 
 def problems(truth: Tensor, restorer: Restorer) -> Iterator[tuple[str, int, Tensor, Restore]]:
-    """Name, scale, measurement and method."""
+    """Yield name, scale, measurement and method of each problem."""
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     noisy = (truth + NOISE * noise).clamp(0, 1).mul(255).round() / 255
     yield "denoise 25", 1, noisy, lambda y: restorer.denoise(y, NOISE, method="one-step")
@@ -77,7 +77,7 @@ def pieces(size: int, side: int) -> Iterator[tuple[slice, slice]]:
 def in_pieces(
     truth: Tensor, whole: Tensor, y: Tensor, scale: int, side: int, restore: Restore
 ) -> tuple[float, float]:
-    """PSNR of pieces of this side, and of the whole on the same pixels."""
+    """Return the PSNR of pieces of this side, and of the whole on the same pixels."""
     inside = (..., slice(MARGIN, side - MARGIN), slice(MARGIN, side - MARGIN))
     alone = []
     together = []

@@ -1,9 +1,9 @@
-"""How long the package and the command take to start, against Python and PyTorch alone.
+"""Measure how long the package and the command take to start, beside Python and PyTorch alone.
 
     python benchmarks/startup.py
 
-Wall-clock medians of fresh processes that take turns, after one round that only fills the disk's
-cache.
+Times are wall-clock medians of fresh processes that take turns, after one round that only fills the
+disk's cache.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""What making the training data costs, beside the training step of the default network that uses
-it.
+"""Measure what the training data costs, beside the training step of the default network.
 
     python benchmarks/training_data.py DATA_FOLDER [--cache FOLDER]
     python benchmarks/training_data.py DATA_FOLDER --both [--device cuda] [--predictor]
 
-The batches are made on one thread, the steps run on all that PyTorch has (``OMP_NUM_THREADS``). A
+The batches are made on one thread; the steps run on all that PyTorch has (``OMP_NUM_THREADS``). A
 step is forward, backward and AdamW, with autocast to bfloat16 where the machine multiplies it, in
 channels-last. Both take turns in every round; the ratio is the median of the rounds' own. The last
-rows are steps that are fed by `Batches.stream`: what it takes from them beyond the bare step is
-what the data really costs.
+rows are steps that are fed by `Batches.stream`: their time beyond the bare step is the real cost of
+the data.
 
-With ``--both`` the host's batches (`Batches`) stand beside those that are made on a device
-(`DeviceBatches`): pixels a second, what each costs a training step there, and for every degradation
-the mean and the standard deviation over pictures of the error of what is shown (RMS), of the known
+With ``--both`` the host's batches (`Batches`) are compared with those made on a device
+(`DeviceBatches`): pixels a second, the cost for a training step there, and for every degradation
+the mean and the standard deviation over pictures of the RMS error of what is shown, of the known
 fraction and, with ``--predictor``, of the noise level.
 """
 
@@ -41,7 +40,7 @@ from restore.training.run import BatchSource
 
 
 def training_step(device: torch.device = HOST) -> Callable[[Batch], None]:
-    """One step of the default network from random weights; its target is v."""
+    """Return a function that takes a step of the default network with random weights, for v."""
     config = ModelConfig.from_dict(pretrained.load("default").config)
     torch.manual_seed(0)
     network = build_backbone(config.backbone).to(device, memory_format=torch.channels_last)
@@ -62,7 +61,7 @@ def training_step(device: torch.device = HOST) -> Callable[[Batch], None]:
 
 
 def noised(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """What the network is given, its target v, and the times."""
+    """Return the network's input, its target v, and the times."""
     angle = torch.rand(len(batch.clean), 1, 1, 1, device=batch.clean.device) * torch.pi / 2
     noise = torch.randn_like(batch.clean)
     noisy = angle.cos() * batch.clean + angle.sin() * noise
@@ -86,7 +85,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
-    """Print the data's time, the step's, and their ratio."""
+    """Print the time of the data, of the step, and their ratio."""
     step = training_step()
     fixed = batches.at(0)
     pixels = batches.batch * batches.crop**2
@@ -131,7 +130,7 @@ def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
 
 
 def fed(step: Callable[[Batch], None], batches: BatchSource, workers: int, rounds: int) -> float:
-    """Median seconds of a step with its batch from the stream."""
+    """Return the median seconds of a step with its batch from the stream."""
     stream = batches.stream(workers=workers)
     step(next(stream))
     times = [seconds(lambda: step(next(stream))) for _ in range(2 * rounds)]
@@ -140,10 +139,15 @@ def fed(step: Callable[[Batch], None], batches: BatchSource, workers: int, round
 
 
 def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
-    """Print the time of each degradation, with the picture it is made of."""
-    print("| degradation | share, % | ms a picture |\n|---|---:|---:|")
-    kinds = {name: (share, Mixture.only(name), 0.0) for name, share in Mixture().shares.items()}
-    for name, (share, mixture, unconditional) in {"none": (0.0, Mixture(), 1.0), **kinds}.items():
+    """Print the time of each degradation, crop included."""
+    print("| degradation | fraction, % | ms a picture |\n|---|---:|---:|")
+    kinds = {
+        name: (fraction, Mixture.only(name), 0.0) for name, fraction in Mixture().shares.items()
+    }
+    for name, (fraction, mixture, unconditional) in {
+        "none": (0.0, Mixture(), 1.0),
+        **kinds,
+    }.items():
         batches = Batches(
             pictures,
             crop=crop,
@@ -156,13 +160,11 @@ def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
             took = min(
                 seconds(lambda batches=batches, step=step: batches.at(step)) for step in (1, 2, 3)
             )
-        print(f"| {name} | {100 * share:.0f} | {1e3 * took / count:.2f} |", flush=True)
+        print(f"| {name} | {100 * fraction:.0f} | {1e3 * took / count:.2f} |", flush=True)
 
 
 def compare_places(host: Batches, device: DeviceBatches, rounds: int, workers: int) -> None:
-    """Print how fast batches are made on the host and on the device, and what they cost a step
-    there.
-    """
+    """Print the speed of batches from the host and from the device, and their cost for a step."""
     step = training_step(device.device)
     fixed = host.at(0)
     pixels = host.batch * host.crop**2
@@ -181,10 +183,10 @@ def compare_places(host: Batches, device: DeviceBatches, rounds: int, workers: i
     for name, batches, processes in (("the host", host, workers), ("the device", device, 0)):
         made = fed(lambda _: synchronize(device.device), batches, processes, rounds)
         took = fed(step, batches, processes, rounds)
-        share = max(0.0, 1 - bare / took)
+        fraction = max(0.0, 1 - bare / took)
         print(
             f"| {name} | {1e3 * made:.1f} | {pixels / made / 1e6:.3f} | {1e3 * took:.1f} | "
-            f"{100 * share:.1f} |",
+            f"{100 * fraction:.1f} |",
             flush=True,
         )
 
@@ -194,7 +196,7 @@ def compare_places(host: Batches, device: DeviceBatches, rounds: int, workers: i
 def compare_statistics(
     host: Pictures, device: DevicePictures, crop: int, count: int, predictor: bool
 ) -> None:
-    """Print what both show of each degradation."""
+    """Print statistics of what both show of each degradation."""
     data = PredictorData("inverse", 1.0, True) if predictor else None
     columns = ("error", "known fraction", "noise")[: 3 if predictor else 2]
     print("| degradation |" + "".join(f" {name}, host | device |" for name in columns))
@@ -217,8 +219,10 @@ def compare_statistics(
 
 
 def seen_in(batch: Batch) -> list[Tensor]:
-    """Of each picture the RMS error where something is known, the known fraction, and the noise
-    level if it is told.
+    """Return statistics of each picture.
+
+    These are the RMS error where something is known, the known fraction, and the noise level if the
+    network is told it.
     """
     picture, known = batch.condition
     error = ((picture - batch.clean) * (known > 0)).square().flatten(1).mean(dim=1).sqrt()

@@ -1,12 +1,13 @@
-"""How much faster the trainer is than the plain way: pixels a second of the default network.
+"""Compare the speed of the trainer with a plain training loop, in pixels a second.
 
-    python benchmarks/training_speed.py [--recipe recipe.toml] [--batch 16] [--crop 64] [--rounds 5]
-    [--compile]
+    python benchmarks/training_speed.py [--recipe recipe.toml] [--batch 16] [--crop 64] \\
+        [--rounds 5] [--compile]
 
-Plain is float32 in the default memory format, with torch.optim.AdamW as it comes. The trainer's
-step has all that it does in a run: random numbers, both kinds of pictures, losses, clipping,
-averages. Both take turns in every round; the ratio is the median of the rounds' own. Pictures are
-random: benchmarks/training_data.py measures what real ones cost.
+The plain loop is float32 in the default memory format, with torch.optim.AdamW as it comes. The
+trainer's step has all that it does in a run: random numbers, both kinds of pictures, losses,
+clipping, averages. The network is the default one. Both take turns in every round; the ratio is the
+median of the rounds' own. Pictures are random: benchmarks/training_data.py measures what real ones
+cost.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Step = Callable[[Batch], object]
 
 
 def plain_step(model: ModelConfig, device: torch.device) -> Step:
-    """Float32, eager, NCHW; its target is v."""
+    """Return a function that takes a step in float32, eager, NCHW, for target v."""
     network = build_backbone(model.backbone).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
@@ -51,7 +52,7 @@ def plain_step(model: ModelConfig, device: torch.device) -> Step:
 
 
 def random_batch(count: int, crop: int, device: torch.device) -> Batch:
-    """A third without condition."""
+    """Return a batch of random pictures, a third of them without condition."""
     clean = torch.rand(count, 3, crop, crop, device=device) * 2 - 1
     known = (
         (torch.arange(count, device=device) >= count // 3)
