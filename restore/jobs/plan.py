@@ -1,4 +1,4 @@
-"""Which picture files a run takes and where they go, found out before any work."""
+"""The plan of a run: input files and output files, determined before any work."""
 
 from __future__ import annotations
 
@@ -17,52 +17,57 @@ from restore.photo.photograph import SUFFIXES, count_pages
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to restore, or to degrade."""
+    """One picture to restore or to degrade.
+
+    Attributes:
+        source: input file.
+        target: output file.
+        companion: file that goes with the input, such as a mask.
+        measurement: output file for the numbers of a degraded picture.
+        comparison: output file for before and after side by side.
+        page: page of the source, from 1; None if it has only one.
+        start: file of the initial picture.
+    """
 
     source: Path
     target: Path
     companion: Path | None = None
     measurement: Path | None = None
-    """Where the numbers of a degraded picture go."""
     comparison: Path | None = None
-    """Where before and after go, side by side."""
     page: int | None = None
-    """Of the source, from 1, where it has several."""
     start: Path | None = None
-    """A picture to begin with."""
 
     @property
     def source_name(self) -> str:
-        """For people: the file, and its page where it has several."""
+        """Name for messages: the file, and its page if it has several."""
         return str(self.source) if self.page is None else f"{self.source} (page {self.page})"
 
     def below(self, root: Path) -> str:
-        """The picture's path below a folder, with forward slashes, and its page."""
+        """Return the path of the picture below a folder, with forward slashes, and its page."""
         place = self.source.relative_to(root).as_posix()
         return place if self.page is None else f"{place}#page={self.page}"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a plan depends on besides input and output.
+    """Options of a plan besides input and output.
 
     Attributes:
-        companion: what goes with each picture, such as a mask: a file for all, or a folder of them.
-        overwrite: whether outputs that exist are replaced.
-        resume: whether pictures of a folder whose outputs exist are left out; it is an error
-            otherwise.
-        samples: how many are drawn of each picture.
-        strips: whether every target has its comparison beside it.
-        output: how pictures are written.
-        files_from: a list of the files of the folder that are taken, see
+        companion: companions of the pictures, such as masks: a file for all, or a folder of them.
+        overwrite: True to overwrite existing outputs.
+        resume: True to skip pictures of a folder whose outputs exist, which are an error otherwise.
+        samples: number of samples of each picture.
+        strips: True to write before and after beside every target.
+        output: options of output files.
+        files_from: a list of the files to take from the folder, see
             `restore.jobs.selection.listed`.
-        shard: the run's share of the folder.
-        state: what is known of a picture whose outputs exist.
-        pages: whether every page of a file is a picture of its own.
-        start: a picture to begin with: a file for all, or a folder of them.
-        reads_measurements: whether measurements count as pictures; a picture beside the measurement
-            of its name is left out then.
-        writes_measurements: whether every picture has its measurement beside it.
+        shard: the part of the folder that belongs to this run.
+        state: ``state(job)`` is the state of a picture whose outputs exist.
+        pages: True to treat every page of a file as a picture.
+        start: initial pictures: a file for all, or a folder of them.
+        reads_measurements: True if measurements count as pictures; a picture beside the measurement
+            of its name is then skipped.
+        writes_measurements: True to write a measurement beside every picture.
     """
 
     companion: Path | None = None
@@ -82,13 +87,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """The jobs of a run.
 
     Attributes:
-        jobs: the pictures to restore.
-        left: targets that exist already and stay as they are, with what is known of them.
-        root: the folder that is restored; None for a single picture, whose failure ends the run.
-        target: the output, or the folder of the outputs.
+        jobs: pictures to restore.
+        root: input folder; None for a single picture, whose failure ends the run.
+        target: output file, or output folder.
+        left: existing targets that stay unchanged, with their states.
     """
 
     jobs: list[Job]
@@ -101,15 +106,14 @@ class Plan:
         return self.root is not None
 
     def name(self, job: Job) -> str:
-        """See `Job.below`; of the input folder."""
+        """Return `Job.below` of the input folder."""
         return job.below(self.root or job.source.parent)
 
 
 def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path] | None:
-    """The folder that is restored and the one of the outputs, ``NAME-TASK`` beside it; None where
-    ``source`` is a file.
+    """Return input folder and output folder, ``NAME-TASK`` by default; None for a file.
 
-    A pattern (``photos/**/*.jpg``) is the folder above its first wildcard.
+    The input folder of a pattern (``photos/**/*.jpg``) is the one above its first wildcard.
     """
     root = root_of(source) if is_pattern(source) else source
     if not root.is_dir():
@@ -119,20 +123,23 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
 
 
 def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
-    """Find the pictures and where they go, before any work.
+    """Find input files and output files before any work.
 
     A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside
-    itself; where its pages are taken one by one, each goes to ``NAME.pageN.SUFFIX`` of that. A
-    folder is walked and mirrored into ``target``, or into ``NAME-TASK`` beside it; pictures whose
-    outputs exist are left out unless they may be replaced. For the task ``solve`` measurements
-    count as pictures, and a picture beside the measurement of its name is left out; of the task
-    ``degrade`` every picture has its measurement beside it.
+    itself; its pages go to ``NAME.pageN.SUFFIX``. A folder is traversed recursively and mirrored
+    into ``target``, or into ``NAME-TASK`` beside it; pictures whose outputs exist are skipped
+    unless they may be overwritten.
+
+    Args:
+        source: a file, folder or pattern.
+        target: a file or folder; None takes the default.
+        task: name of the task, for default names.
+        wanted: options of the plan.
 
     Raises:
         FileAccess: no such input, an existing or unwritable target, or a target that is an input.
-        BadArgument: a target of an unknown format or one that cannot be written as asked, a mask
-            that is missing, two pictures that would be written to one target, or a list or shard of
-            a single file.
+        BadArgument: a target of an unknown format or one that contradicts the options, a missing
+            mask, two pictures with one target, or a list or shard of a single file.
         NothingToDo: no picture in the folder, or all done already.
     """
     wanted = wanted or Wanted()
@@ -199,7 +206,7 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
 
 
 def redo(left: dict[Path, State]) -> str:
-    """What a user must know of pictures that are left as they are."""
+    """Return a message about pictures that are skipped."""
     states = list(left.values())
     differing = {
         "restored with other options": states.count("other options"),
@@ -210,7 +217,7 @@ def redo(left: dict[Path, State]) -> str:
 
 
 def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Sequence[Path]:
-    """The pictures of a folder, of a pattern or of a list."""
+    """Return the pictures of a folder, pattern or list."""
     suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if wanted.reads_measurements else SUFFIXES
     if wanted.files_from is not None:
         return listed(root, wanted.files_from)
@@ -220,7 +227,7 @@ def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -
 
 
 def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
-    """One, or one for each page."""
+    """Return the job of a file, or one for each page."""
     wanted.output.check(target)
     companion = companion_for(wanted.companion, source, root)
     start = companion_for(wanted.start, source, root, "start")
@@ -240,22 +247,27 @@ def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> 
 
 
 def page_file(target: Path, page: int, count: int) -> Path:
-    """``NAME.page2.SUFFIX``, with as many digits as the last of ``count`` pages has."""
+    """Return ``NAME.page2.SUFFIX``, with as many digits as ``count`` has."""
     return target.with_name(f"{target.stem}.page{page:0{len(str(count))}}{target.suffix}")
 
 
 def comparison_file(target: Path) -> Path:
-    """``NAME.compare.png`` beside the target."""
+    """Return ``NAME.compare.png`` beside the target."""
     return target.with_name(f"{target.stem}.compare.png")
 
 
 def pictures_in(
     folder: Path, suffixes: frozenset[str], leave_out: Path | None = None
 ) -> Iterator[Path]:
-    """Files of these suffixes below a folder in name order; links to folders, and out of the
-    folder, are not followed.
+    """Yield files with these suffixes below a folder, in name order.
 
-    A picture beside the measurement of its name is left out where measurements count.
+    Links to folders, and out of the folder, are not followed. A picture beside the measurement of
+    its name is skipped if measurements are among the suffixes.
+
+    Args:
+        folder: the folder.
+        suffixes: suffixes in lower case.
+        leave_out: a folder to skip, such as the outputs.
 
     Raises:
         FileAccess: a sub-folder cannot be read.
@@ -286,11 +298,11 @@ def _unreadable_folder(error: OSError) -> None:
 
 
 def companion_for(given: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
-    """Return the file itself, or the one in a folder with the picture's place and stem.
+    """Return the companion of a picture: a file for all, or the one with its place and stem.
 
     Args:
-        given: what a user named; None is nothing.
-        picture: that it goes with.
+        given: the file or folder of companions; None is none.
+        picture: the picture.
         root: the folder of the pictures.
         what: the parameter, for errors.
 
@@ -322,7 +334,7 @@ def _check_target(job: Job, wanted: Wanted) -> None:
 
 
 def _refuse_inputs(jobs: list[Job], samples: int) -> None:
-    """No output is a picture, a mask or a start of the run, under whatever name."""
+    """Refuse outputs that are a picture, mask or start of the run, under any name."""
     inputs = {
         identity(path)
         for job in jobs
@@ -338,7 +350,7 @@ def _refuse_inputs(jobs: list[Job], samples: int) -> None:
 
 
 def _refuse_shared(jobs: list[Job], samples: int) -> None:
-    """No two pictures have an output in common."""
+    """Refuse pictures that share an output."""
     owners: dict[Path, str] = {}
     for job in jobs:
         for path in _output_paths(job, samples):
@@ -351,22 +363,27 @@ def _refuse_shared(jobs: list[Job], samples: int) -> None:
 
 
 def refuse_existing_outputs(job: Job, overwrite: bool, samples: int) -> None:
-    """Raise FileAccess where an output exists and may not be replaced."""
+    """Refuse existing outputs unless they may be overwritten.
+
+    Raises:
+        FileAccess: an output exists.
+    """
     existing = [path for path in _output_paths(job, samples) if path.exists()]
     if existing and not overwrite:
         raise FileAccess(f"{existing[0]}: exists already; `overwrite` replaces it")
 
 
 def identity(path: Path) -> tuple[int, int]:
+    """Return device and inode of a file, which are equal for all its names."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 def check_writable(folder: Path) -> None:
-    """The folder, or the nearest one above it that exists, takes new files.
+    """Check that a folder, or the nearest existing one above it, is writable.
 
     Raises:
-        FileAccess: it does not.
+        FileAccess: it is not.
     """
     place = folder
     while not place.exists() and place != place.parent:
@@ -379,7 +396,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _output_paths(job: Job, samples: int) -> list[Path]:
-    """The target and what is written beside it."""
+    """Return all output files of a job, the target first."""
     if job.measurement is not None:
         return [job.target, job.measurement]
     return [
@@ -389,7 +406,7 @@ def _output_paths(job: Job, samples: int) -> list[Path]:
 
 
 def sample_paths(target: Path, samples: int) -> list[Path]:
-    """The target and, for several samples, what is written beside it."""
+    """Return the target and, for several samples, the files beside it."""
     if samples < 2:
         return [target]
     numbered = [

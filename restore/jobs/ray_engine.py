@@ -1,9 +1,8 @@
-"""The same folder run on a Ray cluster: pictures are read and written by tasks, models live in
-actors.
+"""Folder runs on a Ray cluster, with tasks that read and write pictures and actors with models.
 
-Ray Data moves the rows and holds back what would not fit its memory. Inputs and outputs are files
-that every machine sees under the same path. The manifest is written where the command runs, as rows
-come back, so a run that was ended goes on where it was, on the cluster or without it.
+Ray Data moves the rows and limits their memory. Inputs and outputs are files that all machines see
+under the same path. The manifest is written where the command runs, as rows come back, so that an
+interrupted run resumes on the cluster or without it.
 """
 
 from __future__ import annotations
@@ -29,29 +28,27 @@ from restore.restorer import Restorer, Result
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 
+# ``index`` of a job, and a pickled ``value``: the job, the output of a stage, or an error.
 Row = dict[str, Any]
-"""``index`` of a job, and a pickled ``value``: the job, what came of it, or the error that it ended
-with.
-"""
 
+# Maximum number of pictures per call of an actor, since a call costs some hundredths of a second
+# and a GPU restores small pictures in batches; fewer if the last calls would leave actors idle.
 AT_ONCE = 8
-"""So many pictures go to a model at once, fewer where the last ones would keep one model busy and
-the others waiting: a call costs some hundredths of a second, and a GPU restores small pictures of
-equal size together."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a run takes of a Ray cluster.
+    """Resources of a run on a Ray cluster.
 
     Attributes:
-        address: of a cluster that is there, as for ``ray.init``; None is ``RAY_ADDRESS``, or this
+        address: address of a running cluster, as for ``ray.init``; None is ``RAY_ADDRESS``, or this
             machine alone.
-        workers: how many models.
-        cpus, gpus: that each of them has to itself; on the CPU it computes with so many threads.
+        workers: number of models.
+        cpus: CPUs per model, which is also its number of threads.
+        gpus: GPUs per model.
 
     Raises:
-        BadArgument: a number that is not possible.
+        BadArgument: a number out of range.
     """
 
     address: str | None = None
@@ -73,7 +70,7 @@ class Cluster:
             )
 
     def __str__(self) -> str:
-        """For a report."""
+        """Return a description for a report."""
         where = "Ray" if self.address is None else f"the Ray cluster {self.address}"
         return (
             f"{self.workers} worker(s) of {where} with {self.gpus:g} GPU(s) and {self.cpus:g} "
@@ -83,7 +80,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Model:
-    """How each worker loads its model, see `restore.restorer.Restorer`."""
+    """Arguments of the `restore.restorer.Restorer` of each worker.
+
+    Attributes:
+        name: name or path of the model.
+        device: name of the device.
+        tile: side of a tile in pixels.
+        memory: memory to use on the device.
+    """
 
     name: str
     device: str
@@ -101,17 +105,20 @@ def work_through_on_ray(
     batch: int | None = None,
     draw: Draw | None = None,
 ) -> None:
-    """Take every job through its stages on the cluster.
+    """Run all jobs through the stages on a cluster.
 
     Args:
-        finished: called here with what each job came to, in the order in which they end.
-        batch: how many pictures of equal size a model restores together at most; None is what suits
-            its device.
-        draw: makes a report's part of each picture, on the machine that writes it.
+        jobs: the jobs.
+        work: the work on every picture.
+        model: the model of each worker.
+        cluster: resources of the run.
+        finished: called here with the outcome of each job, in the order of completion.
+        batch: maximum batch size; None is what suits the device.
+        draw: draws the part of each picture in a report, on the machine that writes it.
 
     Raises:
-        RestoreError: Ray is not installed, there is no cluster at the address, or a worker has no
-            model that suits.
+        RestoreError: Ray is not installed, there is no cluster at the address, or a worker cannot
+            load the model.
     """
     ray = _ray()
     _connect(ray, cluster)
@@ -130,7 +137,14 @@ def work_through_on_ray(
 
 @dataclass(frozen=True)
 class Order:
-    """What the cluster is to do, see `work_through_on_ray`. Errors travel along as values."""
+    """The stages on the cluster, which pass errors on as values.
+
+    Attributes:
+        work: see `work_through_on_ray`.
+        model: see `work_through_on_ray`.
+        batch: see `work_through_on_ray`.
+        draw: see `work_through_on_ray`.
+    """
 
     work: Work
     model: Model
@@ -138,16 +152,16 @@ class Order:
     draw: Draw | None = None
 
     def read(self, row: Row) -> Row:
-        """Of a job, the job and what was loaded for it."""
+        """Map a job to the job and its input."""
         return _through(lambda job: (job, self.work.load(job)), row)
 
     def write(self, row: Row) -> Row:
-        """Of a job, what was loaded for it and its result, what it came to."""
+        """Map a job, its input and its result to the outcome."""
         return _through(lambda solved: self.work.write(*solved, self.draw), row)
 
 
 class _NoModel(Exception):
-    """Around the error that keeps a worker from restoring any picture."""
+    """Wraps the error of a worker that cannot load the model."""
 
 
 class _Read(NamedTuple):
@@ -159,18 +173,18 @@ class _Read(NamedTuple):
 
 
 class Actor:
-    """Restores, with a model of its own, which it makes with its first picture.
+    """Restores pictures with its own model, which it loads with the first picture.
 
-    Ray Data may construct in another thread than it calls in. OpenMP would have threads for each of
-    the two, more than the actor has processors, and then lets them sleep between loops: a third of
-    the time of small pictures.
+    Ray Data may construct an actor in another thread than it calls it in. OpenMP would then have
+    threads for both, more than the CPUs of the actor, and let them sleep between loops, which takes
+    a third of the time of small pictures.
     """
 
     def __init__(self, order: Order) -> None:
         self.order = order
 
     def __call__(self, table: Any) -> Iterator[dict[str, list[Any]]]:
-        """An Arrow table of rows; each of them in a table of its own, as soon as it is restored."""
+        """Restore the rows of an Arrow table, and yield each as a table once it is restored."""
         columns = zip(table["index"], table["value"], strict=True)
         for row in self.restored(
             {"index": index.as_py(), "value": value.as_py()} for index, value in columns
@@ -178,9 +192,7 @@ class Actor:
             yield {name: [value] for name, value in row.items()}
 
     def restored(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Of jobs that were read, the job, what was loaded for it and its result, in the order in
-        which they end.
-        """
+        """Yield job, input and result of rows that were read, in the order of completion."""
         read = []
         for row in rows:
             value = pickle.loads(row["value"])
@@ -197,9 +209,8 @@ class Actor:
     def _solved(self, read: list[_Read]) -> Iterator[Row]:
         most = self.batches.most
         alike = self.batches.alike
-        read.sort(
-            key=lambda one: tuple(one.loaded.picture.shape)
-        )  # pictures of one size follow each other
+        # pictures of one size are consecutive
+        read.sort(key=lambda one: tuple(one.loaded.picture.shape))
 
         for group in groups(read, attrgetter("loaded"), most, alike):
             for (one, _), result in zip(group, solve_group(self._solve, group), strict=True):
@@ -238,21 +249,19 @@ class Actor:
 def _rows(ray: Any, jobs: Sequence[Job], order: Order, cluster: Cluster) -> Any:
     import ray.data as data
 
-    logging.getLogger("ray.data").setLevel(
-        logging.ERROR
-    )  # what a user wants to know is said by the run
+    # the run reports its own progress
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.memory_usage_poll_interval_s = (
-        None  # it walks through all of an actor's memory, each second
-    )
-    context.target_max_block_size = (
-        1  # what is done goes on at once, and does not wait for what comes after it
-    )
+    # polling would scan all memory of an actor each second
+    context.memory_usage_poll_interval_s = None
+    # finished rows go on at once
+    context.target_max_block_size = 1
+
     together = order.batch or max(1, min(AT_ONCE, len(jobs) // (4 * cluster.workers)))
     items = [_packed(index, job) for index, job in enumerate(jobs)]
     rows = data.from_items(items, override_num_blocks=-(-len(jobs) // together))
-    # Reading and writing wait for disks more than they compute.
+    # reading and writing wait for disks more than they compute
     rows = rows.map(order.read, num_cpus=0.25)
     rows = rows.map_batches(
         Actor,
@@ -272,7 +281,7 @@ def _packed(index: int, value: Any) -> Row:
 
 
 def _through(stage: Callable[[Any], Any], row: Row) -> Row:
-    """What a stage makes of what the one before made."""
+    """Apply a stage to the value of a row; errors pass through."""
     value = pickle.loads(row["value"])
     if isinstance(value, Exception):
         return row
@@ -284,7 +293,7 @@ def _through(stage: Callable[[Any], Any], row: Row) -> Row:
 
 
 def _as_travels(error: Exception) -> Exception:
-    """The error itself, or its text where it cannot be pickled."""
+    """Return an error that can be pickled, with the text of the original."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -293,7 +302,7 @@ def _as_travels(error: Exception) -> Exception:
 
 
 def _absolute(job: Job) -> Job:
-    """For machines with another working folder."""
+    """Return the job with absolute paths, for machines with another working folder."""
     paths: Mapping[str, Path | None] = {
         name: getattr(job, name)
         for name in ("source", "target", "companion", "measurement", "comparison", "start")
@@ -308,7 +317,7 @@ def _absolute(job: Job) -> Job:
 
 
 def _elsewhere(work: Work) -> Work:
-    """With the files of networks as absolute paths."""
+    """Return the work with absolute paths of network files."""
     texts = {"method": work.options.method, "start": work.options.start}
     found = {
         k: PREFIX + os.path.abspath(t.removeprefix(PREFIX))
@@ -319,7 +328,7 @@ def _elsewhere(work: Work) -> Work:
 
 
 def _as_asked(ended: Ended | Exception, sent: Job, job: Job) -> Ended | Exception:
-    """With the paths that the user gave."""
+    """Return the outcome with the paths of the user."""
     if isinstance(ended, RestoreError):
         return type(ended)(str(ended).replace(str(sent.source), str(job.source)))
     if isinstance(ended, Exception):
@@ -329,7 +338,7 @@ def _as_asked(ended: Ended | Exception, sent: Job, job: Job) -> Ended | Exceptio
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that it runs
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
         import ray.data

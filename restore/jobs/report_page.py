@@ -1,6 +1,4 @@
-"""A run as one HTML file: before and after with a slider, what changed, how sure it is, settings,
-failures.
-"""
+"""The HTML report of a run: before and after, differences, uncertainty, settings, failures."""
 
 from __future__ import annotations
 
@@ -42,25 +40,25 @@ from restore.runtime.devices import device_name
 from restore.tasks import TASKS
 
 SUFFIXES = (".html", ".htm")
+# Longest sides of the pictures and maps, in pixels.
 PREVIEW_SIDE, MAP_SIDE = 640, 320
-"""The longest sides of the pictures and maps of a page, in pixels."""
+# Side of the detail in pixels of the result, and its magnification.
 CROP_SIDE, CROP_ZOOM = 128, 3
-"""Of the detail, in pixels of the result, and how much it is enlarged."""
+# Pictures with a shorter longest side, in pixels, are enlarged by an integer factor.
 SMALL = 320
-"""Pictures below this many pixels are enlarged by whole numbers."""
 PREVIEW_QUALITY = 88
+# Maximum number of rows of the table, and of failures.
 ROW_LIMIT = 2000
-"""Of the table, and of the list of failures."""
+# Percentile of the values of a map that gets its brightest colour.
 BRIGHT_SHARE = 99.5
-"""Per cent of a map's pixels that are darker than its brightest colour."""
 
 
 def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
-    """Before any work: whether the page can be written.
+    """Check before any work that the report can be written.
 
     Raises:
         BadArgument: not the name of an HTML file.
-        FileAccess: it exists, is an input, or cannot be written.
+        FileAccess: the file exists, is an input, or cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise BadArgument(f"`report`={path}: its suffix must be .html")
@@ -85,12 +83,13 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
 def settings(
     task: str, given: Mapping[str, Any], model: str, place: Mapping[str, str]
 ) -> dict[str, str]:
-    """What a reader must know to do the same again.
+    """Return the settings that reproduce a run, for a table.
 
     Args:
+        task: name of the task.
         given: options by name; None is left out.
-        model: its name or file.
-        place: what it was done with, see `place_here`.
+        model: name or file of the model.
+        place: device and number format, see `place_here`.
     """
     return {
         "task": task,
@@ -103,24 +102,31 @@ def settings(
 
 
 def place_here(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """This machine's device, and the number format of the network."""
+    """Return the device of this process and the number format of the network."""
     return {"device": device_name(device), "number format": str(dtype).removeprefix("torch.")}
 
 
 class _Row(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        drawn: the part of the picture in the report.
+        done: the record of the picture.
+        anchor: anchor of its section; empty if the pictures are not shown.
+    """
+
     drawn: Drawn
     done: Mapping[str, Any]
     anchor: str
-    """Of its pictures; empty where they are not shown."""
 
 
 @dataclass(frozen=True)
 class Artist:
-    """Draws a picture's part of the page, where it is written; see `restore.jobs.picture.Draw`.
+    """Draws the part of a picture in the report, see `restore.jobs.picture.Draw`.
 
     Attributes:
-        root: the folder that is restored; None for a single picture.
-        views: whether the pictures are shown, or told only.
+        root: input folder; None for a single picture.
+        views: True to show the pictures.
     """
 
     root: Path | None
@@ -135,21 +141,22 @@ class Artist:
         return Drawn(name, (width, height), views)
 
     def elsewhere(self) -> Artist:
-        """For a machine with another working folder, which gets absolute paths."""
+        """Return the artist with absolute paths, for a machine with another working folder."""
         return replace(self, root=None if self.root is None else Path(os.path.abspath(self.root)))
 
     def name(self, job: Job) -> str:
+        """Return the name of a picture in the report."""
         return printable(job.below(self.root or job.source.parent))
 
 
 class RunPage:
-    """Collects what was drawn of pictures, up to a limit, and makes the page at the end.
+    """Collects the pictures of a report, up to a limit, and renders the page.
 
     Args:
-        plan: the run.
-        root: the folder that is restored; None for a single picture.
+        plan: the plan of the run.
+        root: input folder; None for a single picture.
         settings: see `settings`.
-        limit: of the embedded pictures, in bytes.
+        limit: maximum size of the embedded pictures in bytes.
     """
 
     def __init__(
@@ -167,18 +174,17 @@ class RunPage:
 
     @property
     def artist(self) -> Artist:
-        """Who draws the next picture."""
+        """Artist for the next picture."""
         return Artist(self.root, self.bytes < self.limit)
 
     def add(self, drawn: Drawn, done: Mapping[str, Any]) -> None:
-        """A picture is done."""
+        """Add a finished picture."""
         anchor = ""
         if self.bytes < self.limit and drawn.views:
             section = _section(f"picture-{len(self.rows) + 1}", drawn)
             grown = self.bytes + len(section)
-            self.bytes = min(
-                grown, self.limit
-            )  # those that follow are not shown either: the first ones, without gaps
+            # once the limit is reached, no later picture is shown
+            self.bytes = min(grown, self.limit)
             if grown <= self.limit:
                 self.sections.append(section)
                 anchor = f"picture-{len(self.rows) + 1}"
@@ -186,7 +192,7 @@ class RunPage:
         self.rows.append(_Row(drawn, done, anchor))
 
     def fail(self, job: Job, reason: str) -> None:
-        """List a picture that failed."""
+        """Add a picture that failed."""
         name = self.artist.name(job)
         if self.root is not None and self.root.name:
             reason = reason.replace(f"{self.root}/", "")
@@ -194,13 +200,12 @@ class RunPage:
 
     @contextmanager
     def written(self, path: Path, overwrite: bool) -> Iterator[None]:
-        """Write the page, whole or not at all, when the work inside ends: done, failed or
-        interrupted.
+        """Write the page atomically when the block ends, also by an error or interrupt.
 
-        Nothing is written where no picture was done and none failed.
+        Nothing is written if no picture was finished and none failed.
 
         Raises:
-            FileAccess: it cannot be written.
+            FileAccess: the file cannot be written.
         """
         try:
             yield
@@ -209,7 +214,7 @@ class RunPage:
                 write_atomically(self.render(), path, overwrite)
 
     def render(self) -> bytes:
-        """The page, UTF-8."""
+        """Return the page in UTF-8."""
         title = TASKS[self.settings["task"]].title
         body = [
             f"<header><h1>{title}</h1><p>{escape(self._lead())}</p></header>",
@@ -377,7 +382,7 @@ def _whole(comparison: Comparison, name: str) -> str:
 
 
 def _detail(comparison: Comparison, change: NDArray[np.float32], name: str) -> str:
-    """Where before and after differ most; nothing where that is nearly the whole picture."""
+    """Return the crop that differs most; empty if that is nearly the whole picture."""
     if min(change.shape) < CROP_SIDE or max(change.shape) < 2 * CROP_SIDE:
         return ""
 
@@ -394,9 +399,7 @@ def _detail(comparison: Comparison, change: NDArray[np.float32], name: str) -> s
 
 
 def _place_of_detail(change: NDArray[np.float32]) -> tuple[int, int]:
-    """(top, left) of the square with the largest mean, at some distance from the border, where some
-    methods ring.
-    """
+    """Return (top, left) of the crop with the largest mean, apart from borders that may ring."""
     means = cv2.boxFilter(change, cv2.CV_32F, (CROP_SIDE, CROP_SIDE), anchor=(0, 0))
     rim = min(CROP_RIM, (min(change.shape) - CROP_SIDE) // 2)
     inside = means[
@@ -407,7 +410,7 @@ def _place_of_detail(change: NDArray[np.float32]) -> tuple[int, int]:
 
 
 def _map(values: NDArray[np.float32], alt: str, about: str) -> str:
-    """[H, W] in [0, 1], dark where it is 0."""
+    """Render values [H, W] in [0, 1] as a colour map, dark at 0."""
     bright = max(float(np.percentile(values, BRIGHT_SHARE)), 1 / 255)
     scale = min(1.0, MAP_SIDE / max(values.shape))
     size = tuple(max(1, round(n * scale)) for n in values.shape[::-1])
@@ -425,7 +428,7 @@ def _map(values: NDArray[np.float32], alt: str, about: str) -> str:
 
 
 def _pair(sources: list[str], label: str, width: int, zoom: int) -> str:
-    """Two pictures beside each other, which the script lays over each other."""
+    """Return two pictures side by side, which the script overlays with a slider."""
     alt = escape(label)
     figures = "".join(
         f'<figure class="{kind}"><img src="{source}" alt="{alt}, {kind}" loading="lazy">'
@@ -442,14 +445,12 @@ def _pair(sources: list[str], label: str, width: int, zoom: int) -> str:
 
 
 def _sharp(zoom: int) -> str:
-    """Whole pixels where they are enlarged."""
+    """Return the class that shows enlarged pixels without smoothing."""
     return " sharp" if zoom > 1 else ""
 
 
 def _srgb(picture: EightBit, profile: bytes | None) -> EightBit:
-    """The look that a profile gives, for a page whose pictures carry none; an unusable profile
-    changes nothing.
-    """
+    """Convert a picture from an ICC profile to sRGB; an invalid profile is ignored."""
     if profile is None:
         return picture
     try:
@@ -461,7 +462,7 @@ def _srgb(picture: EightBit, profile: bytes | None) -> EightBit:
 
 
 def _written(value: Any) -> str:
-    """A size as ``640x480``, noise levels with commas."""
+    """Format a size as ``640x480`` and noise levels with commas."""
     if not isinstance(value, tuple):
         return str(value)
     whole = all(isinstance(number, int) for number in value)

@@ -1,6 +1,4 @@
-"""A run of a task's command: plan, load the model, restore every picture, say and record what was
-done.
-"""
+"""A run of a task: plan, load the model, restore every picture, report and record it."""
 
 from __future__ import annotations
 
@@ -35,21 +33,42 @@ from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.tasks import Task
 
+# Seconds between two scans of a watched folder.
 LOOK_SECONDS = 2.0
-"""Between two looks at a watched folder."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for: input, output and options, see `restore TASK --help`.
+    """Input, output and options of a run.
 
     Attributes:
-        task: to do; its companion's option names a file or folder.
-        cluster: where a folder is restored by Ray; None is this process.
-        shown: names that stand for paths in what is said.
-        batch: how many pictures of equal size are restored together at most; None is what suits the
-            device.
-        wording: puts texts into the words of whoever asks, such as the command's options.
+        task: the task, whose companion option names a file or folder.
+        source: a file, folder or pattern.
+        target: a file or folder; None takes the default.
+        options: options of the restoration.
+        output: options of output files.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        tile: as for `restore.Restorer`.
+        memory: as for `restore.Restorer`.
+        overwrite: True to overwrite existing outputs.
+        resume: True to skip finished pictures of a folder.
+        pages: True to restore each page of a file.
+        files_from: a list of the files to take from the folder.
+        shard: the part of the folder that belongs to this run.
+        dry_run: True to show what would be done.
+        watch: True to watch the folder for new pictures.
+        compare: True to write before and after side by side.
+        report: file of the HTML report.
+        cluster: Ray cluster that restores a folder; None is this process.
+        quiet: True to show errors only.
+        as_json: True to print a JSON object per picture.
+        shown: names of paths in messages.
+        batch: maximum batch size; None is what suits the device.
+        wording: puts messages into the words of the caller, such as the command's options.
+
+    Raises:
+        BadArgument: invalid options, or options that contradict each other.
     """
 
     task: Task
@@ -91,7 +110,7 @@ class Request:
 
 
 class Run:
-    """One request on its way."""
+    """The run of one request."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -102,10 +121,10 @@ class Run:
         self.manifest = None if folders is None else Manifest(folders[1], part)
 
     def go(self) -> None:
-        """Restore what is there; or, watching, whatever comes.
+        """Restore all pictures, or watch the folder for new ones.
 
         Raises:
-            RestoreError: with the exit code that fits; `SomeFailed` for pictures of a folder.
+            RestoreError: with its exit code; `SomeFailed` if pictures of a folder failed.
         """
         request = self.request
         if request.watch:
@@ -122,7 +141,7 @@ class Run:
         _finish(plan, self._through(plan), request.quiet, request.wording)
 
     def plan(self) -> Plan:
-        """See `plan_run`."""
+        """Return the plan, see `plan_run`."""
         request = self.request
         wanted = Wanted(
             self._companions,
@@ -142,13 +161,13 @@ class Run:
 
     @property
     def _companions(self) -> Path | None:
-        """The file or folder that the task's companion is read from."""
+        """File or folder of the companions of the task."""
         name = self.request.task.companion
         return None if name is None else getattr(self.request.task, name)
 
     @cached_property
     def restorer(self) -> Restorer:
-        """Loaded when it is first needed."""
+        """The model, loaded at first use."""
         request = self.request
         keep_freed_memory()
         restorer = Restorer(
@@ -181,7 +200,7 @@ class Run:
         ]
 
     def _decides(self, job: Job) -> dict[str, Any]:
-        """Everything that decides a picture's result, for the manifest."""
+        """Return everything that decides the result of a picture, for the manifest."""
         request = self.request
         return {
             "task": request.task.name,
@@ -197,7 +216,7 @@ class Run:
 
     @cached_property
     def _files(self) -> list[str]:
-        """Digests of the kernels and masks that the task's options name."""
+        """SHA-256 of the kernels and masks that the options of the task name."""
         return [Fingerprint.of(path).sha256 for path in self.request.task.files]
 
     def _state(self, job: Job) -> State:
@@ -206,7 +225,7 @@ class Run:
         return self.manifest.state(job.below(self.root), job.source, self._decides(job))
 
     def _tell(self, plan: Plan) -> None:
-        """What would be done."""
+        """Print the plan."""
         for job in plan.jobs:
             record = {
                 **_input(job, str(job.source)),
@@ -243,8 +262,13 @@ class Run:
             time.sleep(LOOK_SECONDS)
 
     def _through(self, plan: Plan) -> list[str]:
-        """Every picture through its stages; the names of those that failed. A single picture's
-        error is raised.
+        """Restore every picture of a plan.
+
+        Returns:
+            The names of pictures of a folder that failed.
+
+        Raises:
+            Exception: the error of a single picture.
         """
         if self.request.cluster is not None:
             _ = self._digest  # a model that is not there is told before a cluster is started
@@ -265,9 +289,8 @@ class Run:
             wording=request.wording,
         )
         samples = request.options.samples
-        here = (
-            None if request.cluster is not None else self.restorer
-        )  # before any bar: it may have to ask
+        # loaded before the progress bar begins
+        here = None if request.cluster is not None else self.restorer
 
         with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as recorder.progress:
             if here is not None:
@@ -288,7 +311,7 @@ class Run:
         return recorder.failures
 
     def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
-        """In this process."""
+        """Restore every picture in this process."""
         page = recorder.page
         batches = Batches(self.work, restorer, self.request.batch, recorder.progress, self._notice)
 
@@ -336,7 +359,7 @@ class Run:
         self.manifest.add(Entry(plan.name(job), fingerprint, self._decides(job), below, **facts))
 
     def _mention_borders(self, plan: Plan) -> None:
-        """Say where pictures are taken for blurred with a border that photographs don't have."""
+        """Warn if the border of a blur is assumed to be mirrored, which no photograph has."""
         blurs = [] if self.request.quiet else self.request.task.assumed_borders
         if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
             taken = f"the border of {' and '.join(blurs)} is taken for mirrored"
@@ -358,16 +381,16 @@ def degrade_all(
 
     Args:
         plan: the pictures.
-        operator: as text.
+        operator: the operator as text.
         noise: standard deviation for pixels in [0, 1].
-        seed: random seed for each picture's noise.
-        overwrite: replace files that exist.
-        quiet: no progress, no summary.
-        as_json: print an object for each picture.
+        seed: ``seed(job)`` is the random seed for the noise of a picture.
+        overwrite: True to overwrite existing files.
+        quiet: True to show errors only.
+        as_json: True to print a JSON object per picture.
         wording: see `Request`.
 
     Raises:
-        SomeFailed: for pictures of a folder.
+        SomeFailed: pictures of a folder failed.
     """
 
     def tell(target: str, done: Mapping[str, Any]) -> str:
@@ -406,15 +429,15 @@ def _finish(
 
 
 class Recorder:
-    """Says and records how each picture of a plan ended.
+    """Reports and records the outcome of each picture of a plan.
 
     Args:
-        plan: the run.
-        tell: makes a line of a target's name and of what was done.
-        as_json: whether stdout gets an object for each picture.
-        note: called with the job and with what the manifest should have of it.
-        page: of the run's report.
-        shown: names that stand for paths.
+        plan: the plan of the run.
+        tell: ``tell(target, record)`` is a line about a finished picture.
+        as_json: True to print a JSON object per picture on stdout.
+        note: called with each job and its fields of the manifest.
+        page: the HTML report.
+        shown: names of paths in messages.
         wording: see `Request`.
     """
 
@@ -440,7 +463,7 @@ class Recorder:
         self.progress: Progress | None = None
 
     def finished(self, job: Job, outcome: Ended | Exception) -> None:
-        """See `restore.jobs.pipeline.work_through`. The error of a single picture is raised."""
+        """Record the outcome of a job; raise the error of a single picture."""
         record = (
             self._failed(job, outcome)
             if isinstance(outcome, Exception)
@@ -485,12 +508,12 @@ class Recorder:
 
 
 def _input(job: Job, name: str) -> dict[str, Any]:
-    """Of a picture's JSON record."""
+    """Return the input of the JSON record of a job."""
     return {"input": name} if job.page is None else {"input": name, "page": job.page}
 
 
 def _fingerprint(path: Path) -> Fingerprint:
-    """Of a file that may be the very reason of a failure."""
+    """Return the fingerprint of a file, an empty one if it cannot be read."""
     try:
         return Fingerprint.of(path)
     except FileAccess:
@@ -498,7 +521,7 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 
 def summary(target: str, done: Mapping[str, Any]) -> str:
-    """A line about a picture that is done."""
+    """Return a line about a finished picture."""
     why = (
         "as the network gives it"
         if is_feed_forward(done["method"])
@@ -513,7 +536,7 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
 
 
 def start_file(options: Options) -> Path | None:
-    """The file or folder that ``--start`` names, if it names no network."""
+    """Return the file or folder of the option ``start``; None for a network."""
     return (
         None if options.start is None or options.start in options.networks else Path(options.start)
     )

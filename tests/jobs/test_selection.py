@@ -89,7 +89,7 @@ def test_bad_lists(tree: Path, text: str, error: type[Exception], words: str) ->
 
 
 def test_a_list_that_is_not_there(tree: Path) -> None:
-    with pytest.raises(FileAccess, match=r"--files-from .*nosuch\.txt: cannot be read"):
+    with pytest.raises(FileAccess, match=r"`files_from`=.*nosuch\.txt: cannot be read"):
         listed(tree, tree / "nosuch.txt")
 
 
