@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.networks import random_denoiser, tiny
-from test_every_operator import TABLE, pictures_of
+from support.operator_table import TABLE, pictures_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 import torch
-from test_every_operator import NOT_SPECTRAL, SPECTRAL, TABLE, pictures_of
+from support.operator_table import NOT_SPECTRAL, SPECTRAL, TABLE, pictures_of
 from torch import Tensor
 
 from operators import SpectralOperator, dense_matrix
