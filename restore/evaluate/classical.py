@@ -1,7 +1,6 @@
-"""The classical methods by name, and which of them suit a degraded picture.
+"""Classical methods by name, and their choice for a degraded picture.
 
-All are told the operator and the noise; `restore.metrics.classical` says how they are tuned, and on
-what.
+All of them know the operator and the noise; `restore.metrics.classical` documents their tuning.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from restore.metrics import classical
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
 
+# The degraded picture itself, if it has the size of the truth: the baseline.
 INPUT = "input"
-"""The degraded picture as it is, where it has the size of the truth: what a method must beat."""
+# Optional packages that methods need.
 OPTIONAL = {"bm3d": "bm3d", "bm3d-bicubic": "bm3d"}
-"""Methods that need a package which this one does not require."""
+# Maximum number of iterations of Richardson-Lucy, which rises as the noise falls.
 MOST_ITERATIONS = 200
-"""Of Richardson-Lucy, whose number rises as the noise falls."""
 
 
 def _enlarged(case: Case, kernel: str) -> Photo:
@@ -55,11 +54,11 @@ def _richardson_lucy(case: Case) -> Photo:
 
 
 def bm3d(image: Photo, noise: float) -> Photo:
-    """BM3D of the package ``bm3d``, for colour, its normal profile.
+    """Denoise by colour BM3D of the package ``bm3d``, in its normal profile.
 
     Args:
         image: [H, W, 3] in [0, 1].
-        noise: standard deviation in the same units.
+        noise: standard deviation of the noise in the same units.
 
     Raises:
         Unavailable: the package is not installed.
@@ -97,6 +96,7 @@ _DENOISING: dict[str, Method] = {
 _INPAINTING: dict[str, Method] = {
     name: partial(_filled, method=name) for name in ("telea", "navier-stokes", "biharmonic")
 }
+# Methods by kind of problem, see `restore.tasks.solve.resembled_kind`.
 _BY_KIND: dict[str, dict[str, Method]] = {
     "sr": _UPSCALING,
     "deblur": _DEBLURRING,
@@ -106,15 +106,12 @@ _BY_KIND: dict[str, dict[str, Method]] = {
     "solve": {"pseudo-inverse": _pseudo_inverse},
     "compressed": {},
 }
-"""By the task that the operator resembles, see `restore.tasks.problem.resembled_task`."""
 
 NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for name in methods)]))
 
 
 def suitable(case: Case) -> dict[str, Method]:
-    """The classical methods for a degraded picture, those included whose package is not
-    installed.
-    """
+    """Return the classical methods for a degraded picture, including those not installed."""
     methods = dict(_BY_KIND[case.kind.name])
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
@@ -130,7 +127,7 @@ def suitable(case: Case) -> dict[str, Method]:
 
 
 def installed(name: str) -> bool:
-    """Whether the package that a method needs is here."""
+    """Return True if the package that a method needs is installed."""
     return name not in OPTIONAL or find_spec(OPTIONAL[name]) is not None
 
 
@@ -139,7 +136,7 @@ def _as_it_is(case: Case) -> Photo:
 
 
 def _whole_pixels(case: Case) -> bool:
-    """Whether a mask loses all colours of a pixel or none."""
+    """Return True if a mask hides all channels of a pixel or none."""
     if not isinstance(case.operator, Mask):
         return False
     known = case.operator.singular_values.reshape(-1, *case.size)

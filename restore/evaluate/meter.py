@@ -1,4 +1,4 @@
-"""How long a piece of work takes, and how much memory."""
+"""Measurement of time and peak memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from restore.runtime.devices import begin_peak_memory, peak_memory, synchronize
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
+# Value that resets the peak, see proc(5) of Linux.
 _RESET_PEAK = "5"
-"""Of Linux's proc(5): the peak begins anew."""
 
 
 class Meter:
-    """``with Meter(device) as meter: …``; then ``meter.seconds`` and ``meter.memory``.
+    """Measures a block: ``with Meter(device) as meter: …``.
 
-    The memory is a peak in MiB: on CUDA what PyTorch had allocated, weights included; on a CPU by
-    how much the process grew, which Linux tells. None elsewhere.
+    Attributes:
+        seconds: wall-clock time.
+        memory: peak in MiB: on CUDA the memory allocated by PyTorch, weights included; on a CPU the
+            growth of the process, on Linux only; None elsewhere.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -57,9 +59,7 @@ class Meter:
 
 
 def _give_back_freed() -> None:
-    """Memory that the C library keeps for later would hide what the next work needs (glibc
-    only).
-    """
+    """Return freed memory to the system (glibc only), as it would hide later growth."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):
@@ -75,7 +75,7 @@ def _forget_peak() -> bool:
 
 
 def _resident(name: str) -> float | None:
-    """In MiB."""
+    """Return a field of ``/proc/self/status`` in MiB."""
     try:
         found = re.search(rf"^{name}:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     except OSError:

@@ -1,6 +1,4 @@
-"""The report as one HTML file: settings, table, thumbnails and zoomed crops; no scripts, nothing
-from elsewhere.
-"""
+"""The HTML report of an evaluation: settings, table, thumbnails and zoomed crops, no scripts."""
 
 from __future__ import annotations
 
@@ -15,20 +13,21 @@ from restore.evaluate.protocol import Case, EightBit
 from restore.evaluate.scores import COLUMNS, Score, Scores, cells
 from restore.report.html import BYTE_LIMIT, CROP_RIM, document, facts, jpeg, png
 
+# Side of a zoomed crop in pixels of the truth; larger for inpainting, to show around a hole.
 CROP_SIDE, HOLE_CROP_SIDE = 64, 96
-"""Of a zoomed crop, in pixels of the truth; larger for inpainting, to show what is around a hole.
-"""
 THUMBNAIL_SIDE = 120
 WHOLE_SIDE = 480
 
 
 class Text(NamedTuple):
-    """What the page says besides its pictures.
+    """Text of the page.
 
     Attributes:
-        facts: the settings and versions, for a table of two columns.
-        notes: about the table, a paragraph each.
-        problems: what was skipped or failed, a line each.
+        title: title of the page.
+        lead: summary line.
+        facts: settings and versions, for a table of two columns.
+        notes: paragraphs about the table.
+        problems: a line for each skipped picture and each failure.
     """
 
     title: str
@@ -39,10 +38,10 @@ class Text(NamedTuple):
 
 
 class Page:
-    """Collects pictures while they are restored, up to a limit, and makes the page at the end.
+    """Collects pictures while they are restored, up to a limit, and renders the page.
 
     Args:
-        limit: of the embedded pictures, in bytes.
+        limit: maximum size of the embedded pictures in bytes.
     """
 
     def __init__(self, limit: int = BYTE_LIMIT) -> None:
@@ -53,7 +52,7 @@ class Page:
         self.offered = 0
 
     def add(self, case: Case, results: Mapping[str, EightBit], scores: Mapping[str, Score]) -> None:
-        """One picture: the input, every method's result, the truth."""
+        """Add a picture: the input, the result of every method, the truth."""
         self.offered += 1
         if self.bytes >= self.limit:
             return
@@ -68,9 +67,8 @@ class Page:
         section = _section(anchor, case, results, scores)
         grown = self.bytes + len(thumbnail) + len(section)
         if grown > self.limit:
-            self.bytes = (
-                self.limit
-            )  # those that follow are not shown either: the first ones, without gaps
+            # once the limit is reached, no later picture is shown
+            self.bytes = self.limit
             return
 
         self.bytes = grown
@@ -78,7 +76,7 @@ class Page:
         self.sections.append(section)
 
     def render(self, text: Text, scores: Scores) -> bytes:
-        """The whole page, UTF-8."""
+        """Return the whole page in UTF-8."""
         shown = f"{len(self.sections)} of {self.offered} pictures are shown"
         if len(self.sections) < self.offered:
             shown += f", as many as fit into {self.limit / 1e6:.3g} MB"
@@ -108,12 +106,12 @@ class Page:
 
 
 def place_of_crop(results: Sequence[EightBit], truth: EightBit, side: int) -> tuple[int, int]:
-    """(top, left) of the square of that side where the results differ most; one result is compared
-    with the truth.
+    """Return (top, left) of the crop where results differ most; a single one from the truth.
 
     Args:
-        results: each [H, W, 3], as the truth.
-        side: at most the picture's shorter side.
+        results: pictures [H, W, 3].
+        truth: picture [H, W, 3].
+        side: side of the crop, at most the shorter side of the picture.
     """
     compared = np.stack([*results, truth] if len(results) < 2 else results).astype(np.float32)
     rim = min(CROP_RIM, (min(truth.shape[:2]) - side) // 2)
@@ -192,9 +190,7 @@ def _figure(method: str, crop: EightBit, name: str, score: Score | None, best: b
 
 
 def _region(picture: EightBit, size: tuple[int, int], top: int, left: int, side: int) -> EightBit:
-    """What a smaller or larger picture shows of the crop: sides in proportion, at least one
-    pixel.
-    """
+    """Return the crop from a picture of another size, scaled in proportion to at least 1 pixel."""
     down, across = (own / full for own, full in zip(picture.shape[:2], size, strict=True))
     first_row = int(top * down)
     first_column = int(left * across)

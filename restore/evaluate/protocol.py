@@ -1,13 +1,12 @@
-"""The fixed protocol: what is the truth of a picture, how it is degraded, and what the methods are
-told.
+"""The protocol of an evaluation: truth, degradation, and the information of the methods.
 
-- The truth is the picture, or its middle, in 8 bits. For super-resolution its sides are cut to what
-  the scale gives back; for a blur with an unknown border it is the inside, which the camera kept.
-- The degradation is one of this package's operators. Noise, and masks drawn by chance, come from a
-  seed made of the file's name and the run's seed, on the CPU: the same on every machine.
-- The measurement is what a person would have as a file: clipped, rounded to 8 bits. One that is no
-  picture (sums of pixels, as of ``hadamard``) stays as it is.
-- Every method is told the operator and the standard deviation of the noise.
+- The truth is the picture, or its centre crop, in 8 bits. For super-resolution it is cropped to a
+  size that the scale reproduces; for a blur with an unknown border, to the visible part.
+- The degradation is one of this package's operators. Noise and random masks have a seed made of the
+  file's name and the run's seed, on the CPU, so that they are the same on every machine.
+- The measurement is clipped and rounded to 8 bits, like a file. One that is not a picture (sums of
+  pixels, as of ``hadamard``) stays in floating point.
+- Every method knows the operator and the standard deviation of the noise.
 """
 
 from __future__ import annotations
@@ -43,30 +42,32 @@ from restore.tasks.solve import resembled_kind
 EightBit = NDArray[np.uint8]
 Operator = LinearOperator | NonlinearChain
 
-# Options that some tasks have and others don't.
+# Options of single tasks.
 _TASK_OPTIONS = ("scale", "kernel", "boundary", "mask", "operator")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is evaluated. None is the task's default.
+    """Settings of an evaluation. None is the default of the task.
 
     Attributes:
         task: one of `restore.tasks.TASKS`.
-        scale: of ``sr``; 4.
-        kernel: of ``sr`` bicubic, area or lanczos; of ``deblur`` as text, ``gaussian:2``.
-        boundary: of ``deblur``: what lies beyond the border, unknown unless it is given.
-        mask: of ``inpaint``: a picture, white = fill, or a folder of them; or ``random:SHARE``,
-            ``strokes``, ``box:N`` and the other masks of `operators.vocabulary`, whose seeds differ
-            from picture to picture.
-        operator: of ``solve``, as text.
-        noise: standard deviation for pixels in [0, 1]; None is what the task adds.
-        size: side of the middle square that is taken of every picture; 0 is the whole picture.
-        count: how many pictures, the first in name order.
-        methods: their names; empty for every method that suits.
-        steps: calls of the network for those methods that take several.
-        seed: of noise, masks and samplers.
-        label: the class, of a class-conditional model.
+        scale: scale factor for ``sr``.
+        kernel: kernel for ``sr`` (bicubic, area or lanczos) or ``deblur`` (text, ``gaussian:2``).
+        boundary: boundary for ``deblur``.
+        mask: mask for ``inpaint``: a picture, white = fill, or a folder of them; or a random mask
+            of `operators.vocabulary` such as ``random:0.5``, ``strokes`` or ``box:64``, whose seed
+            differs between pictures.
+        operator: operator for ``solve`` as text.
+        noise: standard deviation of added noise, for pixels in [0, 1].
+        size: side of the centre crop of every picture; 0 is the whole picture.
+        count: number of pictures, the first by name; None is all.
+        methods: names of methods; empty for all that apply.
+        steps: number of network calls for methods of several steps.
+        seed: random seed for noise, masks and samplers.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        label: class label for a class-conditional model.
     """
 
     task: str
@@ -86,11 +87,10 @@ class Settings:
     label: int | None = None
 
     def completed(self) -> Settings:
-        """With the task's defaults, after a look at everything that can be judged without a
-        picture.
+        """Return the settings with the defaults of the task, after checking them.
 
         Raises:
-            BadArgument: what cannot be used, and what would be right.
+            BadArgument: an invalid setting.
         """
         if self.task not in TASKS:
             raise BadArgument(f"`task`={self.task}: unknown; use {', '.join(TASKS)}")
@@ -120,8 +120,8 @@ class Settings:
         """Return the task for `restore.restorer.Restorer.run`.
 
         Args:
-            noise: that the methods are told.
-            of_picture: what a picture brings, such as its mask.
+            noise: noise level that the methods know.
+            of_picture: options of a picture, such as its mask.
         """
         own = options_of(TASKS[self.task])
         given = {name: getattr(self, name) for name in _TASK_OPTIONS if name in own}
@@ -160,9 +160,7 @@ class Settings:
 
     @property
     def cropped_border(self) -> int:
-        """Pixels that the numbers of the luma leave out on every side: the scale, in
-        super-resolution.
-        """
+        """Pixels on every side that scores of the luma leave out: the scale factor, for sr."""
         return math.ceil(self.scale) if self.scale else 0
 
 
@@ -171,15 +169,15 @@ class Case:
     """One degraded picture.
 
     Attributes:
-        name: of its file, to be printed.
+        name: printable name of its file.
         truth: [H, W, 3].
-        file: the measurement as the methods get it: 8 bits [h, w, 3] or grey [h, w], or float32 [C,
-            h, w] where it is no picture.
-        measurement: the same, float32 [1, C, h, w] with pictures in [0, 1].
+        file: the measurement for the methods: 8 bits [h, w, 3] or grey [h, w], or float32 [C, h, w]
+            if it is not a picture.
+        measurement: the same as float32 [1, C, h, w], with pictures in [0, 1].
         operator: A.
-        noise: that was added, a standard deviation in [0, 1] units.
-        kind: of the problem, see `restore.tasks.solve.resembled_kind`.
-        task: for `restore.restorer.Restorer.run`.
+        noise: standard deviation of the added noise in [0, 1] units.
+        kind: kind of the problem, see `restore.tasks.solve.resembled_kind`.
+        task: the task for `restore.restorer.Restorer.run`.
         written: the operator as text; empty for masks from files.
     """
 
@@ -200,34 +198,28 @@ class Case:
 
     @property
     def photo(self) -> NDArray[np.float32]:
-        """The measurement as the classical methods take it: [h, w, C] in [0, 1]."""
+        """The measurement for classical methods, [h, w, C] in [0, 1]."""
         return np.ascontiguousarray(self.measurement[0].permute(1, 2, 0).numpy())
 
     @property
     def comparable(self) -> bool:
-        """Whether the measurement is a picture like the truth, so that its own numbers mean
-        something.
-        """
+        """True if the measurement is a picture of the size of the truth, which can be scored."""
         return isinstance(self.file, np.ndarray) and self.file.shape == self.truth.shape
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """The pixels to fill, [H, W], where the operator is a mask: those of which a channel is
-        unknown.
-        """
+        """Pixels [H, W] with an unknown channel, for an operator that is a mask."""
         return _missing(self.operator)
 
     @cached_property
     def shown(self) -> EightBit:
-        """The measurement for people to look at, [h, w, 3]; where it is no picture, its
-        pseudo-inverse.
-        """
+        """The measurement, or its pseudo-inverse if it is not a picture, [h, w, 3]."""
         picture = as_picture(self.measurement, self.operator)[0].expand(3, -1, -1)
         return to_eight_bit(picture.permute(1, 2, 0).numpy())
 
     @cached_property
     def taps(self) -> NDArray[np.float32] | None:
-        """The kernel, [h, w] with odd sides, where the operator is one blur."""
+        """Kernel [h, w] with odd sides; None if the operator is not a single blur."""
         parts = operators.parse(self.written).parts if self.written else ()
         return (
             kernel_of(parts[0])
@@ -237,10 +229,10 @@ class Case:
 
     @cached_property
     def explained(self) -> tuple[Operator, Tensor] | None:
-        """The operator and the measurement that a result is compared with: A x − y.
+        """Operator and measurement for the consistency A x − y of a result.
 
-        Beyond an unknown border there is no result: left then is the part of the measurement to
-        which nothing from there has come. None where that is nothing.
+        For a blur with an unknown border it is the part of the measurement that depends on the
+        visible pixels only; None if there is none.
         """
         if tuple(self.operator.input_shape[1:]) == self.size:
             return self.operator, self.measurement
@@ -260,7 +252,13 @@ class Case:
 
 
 def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None = None) -> Case:
-    """Degrade a picture [H, W, 3]; ``settings`` are completed ones. The same in every run.
+    """Degrade a picture, in the same way in every run.
+
+    Args:
+        settings: settings from `Settings.completed`.
+        name: name of the picture, which decides the random seed.
+        picture: [H, W, 3].
+        mask: file of its mask.
 
     Raises:
         BadArgument: the picture is too small, or the operator or mask does not fit it.
@@ -305,31 +303,31 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
 
 
 def seed_of(name: str, seed: int) -> int:
-    """Of a picture's noise and mask, 32 bits."""
+    """Return the random seed for noise and mask of a picture, 32 bits."""
     return zlib.crc32(f"{seed}:".encode() + os.fsencode(name))
 
 
 def middle(picture: EightBit, height: int, width: int) -> EightBit:
-    """The middle of a picture [H, W, …]."""
+    """Return the centre crop of a picture [H, W, …]."""
     top = (picture.shape[0] - height) // 2
     left = (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
 
 
 def to_eight_bit(photo: NDArray[np.floating]) -> EightBit:
-    """[0, 1], clipped, to 8 bits."""
+    """Clip a photo to [0, 1] and quantise it to 8 bits."""
     return quantise(photo, 8)
 
 
 def to_tensor(picture: EightBit) -> Tensor:
-    """[H, W, C] in 8 bits to float32 [1, C, H, W] in [0, 1]."""
+    """Convert [H, W, C] in 8 bits to float32 [1, C, H, W] in [0, 1]."""
     return torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
 
 
 def kernel_of(part: Part) -> NDArray[np.float32]:
-    """The kernel of a ``blur:`` word, [h, w], which is what it makes of a point.
+    """Return the kernel [h, w] of a ``blur:`` word, its impulse response.
 
-    Where a side is even, zeros after its end make it odd, so that its middle stays its centre.
+    Sides are padded at the end to odd lengths, which keeps the centre.
     """
     values = {**part.values, "boundary": "unknown"}
     far = 1 << 14
@@ -343,10 +341,11 @@ def kernel_of(part: Part) -> NDArray[np.float32]:
 
 
 def mask_words(settings: Settings) -> Degradation | None:
-    """The mask that ``--mask`` describes; None where it names a file or folder.
+    """Parse the mask of the settings; None for a file or folder.
 
     Raises:
-        BadArgument, FileAccess: it is neither.
+        BadArgument: invalid text.
+        FileAccess: the file does not exist.
     """
     text = settings.mask or ""
     if Path(text).exists():
@@ -370,13 +369,13 @@ def mask_words(settings: Settings) -> Degradation | None:
 
 
 def _missing(operator: Operator) -> NDArray[np.bool_]:
-    """Return True [H, W] where a mask hides a channel of a pixel."""
+    """Return True at pixels [H, W] with a channel that a mask hides."""
     known = operator.singular_values.reshape(-1, *operator.input_shape[1:])
     return (known == 0).any(dim=0).numpy()
 
 
 def _refuse_small(operator: Operator, picture: EightBit) -> None:
-    """A blurred picture smaller than its kernel is no task for anyone."""
+    """Refuse a blurred picture that is smaller than its kernel."""
     if isinstance(operator, ValidConvolution):
         height, width = (1 + a + b for a, b in (operator.margins[:2], operator.margins[2:]))
         if height > operator.output_shape[1] or width > operator.output_shape[2]:
@@ -430,7 +429,7 @@ def _shape(color: Tensor) -> tuple[int, int, int]:
 
 
 def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
-    """Of a mask's file, of the size of the whole picture or of what is taken of it."""
+    """Return the operator of a mask file in the size of the picture or of its crop."""
     missing = read_mask(path)
     sides = tuple(color.shape[-2:])
     if missing.shape == whole:
@@ -453,10 +452,10 @@ def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
 
 
 def _told_noise(settings: Settings, kind: Kind) -> Noise | None:
-    """Return the noise that methods are told.
+    """Return the noise level that the methods know.
 
-    For blurs the rounding to 8 bits is noise, too. None is what `restore.tasks.solve.Solving` takes
-    for a clean measurement.
+    For blurs it includes the quantisation to 8 bits. None leaves it to
+    `restore.tasks.solve.Solving`, for a measurement without added noise.
     """
     noise = settings.noise or 0.0
     if kind.rounding_is_noise:

@@ -1,4 +1,4 @@
-"""What an evaluation found, and the files that say so."""
+"""Results of an evaluation, and their files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from restore.tasks import TASKS
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files to write, each one whole or not at all.
+    """Output files, each of which is written atomically.
 
     Attributes:
-        page_bytes: limit of the pictures in the HTML page.
+        report: HTML report.
+        json: settings and scores in JSON.
+        markdown: table in markdown.
+        overwrite: True to overwrite existing files.
+        page_bytes: maximum size of the pictures in the HTML report.
     """
 
     report: Path | None = None
@@ -33,7 +37,10 @@ class Outputs:
     page_bytes: int = BYTE_LIMIT
 
     def check(self, inputs: Iterable[Path]) -> None:
-        """Before any work.
+        """Check before any work that all files can be written.
+
+        Args:
+            inputs: files that must not be overwritten.
 
         Raises:
             BadArgument: one file for two outputs.
@@ -58,12 +65,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class PictureScores:
-    """One picture's numbers.
+    """Scores of one picture.
 
     Attributes:
+        name: name of the picture.
         size: (width, height) of the truth in pixels.
-        sha256: of the truth's bytes, row by row, RGB.
-        truth_consistency: RMS of A x − y of the truth itself.
+        sha256: SHA-256 of the bytes of the truth, row by row, RGB.
+        truth_consistency: RMS of A x − y for the truth itself.
+        scores: scores by method.
     """
 
     name: str
@@ -75,17 +84,17 @@ class PictureScores:
 
 @dataclass
 class Evaluation:
-    """What came out.
+    """Results of an evaluation.
 
     Attributes:
-        about: settings and versions, for JSON; names only, no paths.
-        methods: in the order of the table.
-        page: the pictures of the report, where one is wanted.
-        pictures: in name order, those that could be read and degraded.
-        skipped: name and reason of the others.
-        failures: picture, method and reason.
-        notices: what a reader must know, a sentence each.
-        interrupted: whether it was ended before the last picture.
+        about: settings and versions for JSON; names only, no paths.
+        methods: methods in the order of the table.
+        page: pictures of the report; None without a report.
+        pictures: scores of pictures that could be read and degraded, in name order.
+        skipped: name and reason for each other picture.
+        failures: picture, method and reason for each failure.
+        notices: notes for the reader, a sentence each.
+        interrupted: True if the evaluation ended before the last picture.
     """
 
     about: dict[str, Any]
@@ -98,7 +107,7 @@ class Evaluation:
     interrupted: bool = False
 
     def by_method(self) -> dict[str, list[Score]]:
-        """Of the pictures that each method restored."""
+        """Return the scores of the pictures that each method restored."""
         return {
             m: [picture.scores[m] for picture in self.pictures if m in picture.scores]
             for m in self.methods
@@ -106,7 +115,7 @@ class Evaluation:
 
     @property
     def truth_consistency(self) -> float | None:
-        """Mean over the pictures."""
+        """Mean consistency of the truth over the pictures."""
         values = [p.truth_consistency for p in self.pictures if p.truth_consistency is not None]
         return fmean(values) if values else None
 
@@ -116,7 +125,7 @@ class Evaluation:
 
     @property
     def lead(self) -> str:
-        """What was evaluated, in a line."""
+        """Summary of the evaluation in a line."""
         about = self.about
         part = f"the middle {about['size']}×{about['size']} pixels" if about["size"] else "whole"
         one = len(self.pictures) == 1
@@ -129,7 +138,7 @@ class Evaluation:
 
     @property
     def notes(self) -> list[str]:
-        """About the table."""
+        """Notes about the table."""
         border = self.about["luma_border"]
         floor = self.truth_consistency
         cropped = (
@@ -148,14 +157,14 @@ class Evaluation:
 
     @property
     def problems(self) -> list[str]:
-        """Pictures skipped and methods failed, a line each."""
+        """A line for each skipped picture and each failure."""
         skipped = [f"{name} was skipped: {reason}" for name, reason in self.skipped]
         return skipped + [
             f"{method} failed on {name}: {reason}" for name, method, reason in self.failures
         ]
 
     def markdown(self) -> str:
-        """The table with what belongs to it."""
+        """Return the table in markdown, with title, notes and problems."""
         text = f"## {_in_markdown(self.title)}\n\n{_in_markdown(self.lead)}\n\n"
         text += f"{scores.table(self.by_method())}\n"
         text += " ".join(_in_markdown(note) for note in self.notes) + "\n"
@@ -165,7 +174,7 @@ class Evaluation:
         )
 
     def plain(self) -> dict[str, Any]:
-        """For JSON. Two runs differ in `scores.MEASURED_BY_CLOCK` only."""
+        """Return the results for JSON; runs differ in `scores.MEASURED_BY_CLOCK` only."""
         return {
             **self.about,
             "notices": self.notices,
@@ -195,7 +204,7 @@ class Evaluation:
         }
 
     def text(self) -> Text:
-        """For the HTML page."""
+        """Return the text of the HTML report."""
         about = dict(self.about)
         versions = about.pop("versions")
         facts = {name.replace("_", " "): _shown(value) for name, value in about.items()}
@@ -203,10 +212,10 @@ class Evaluation:
         return Text(self.title, self.lead, facts, self.notes, self.problems)
 
     def write(self, outputs: Outputs) -> None:
-        """The files that are wanted, each one whole or not at all.
+        """Write the output files, each of them atomically.
 
         Raises:
-            FileAccess: one cannot be written.
+            FileAccess: a file cannot be written.
         """
         if outputs.markdown:
             write_atomically(
@@ -225,11 +234,11 @@ class Evaluation:
             )
 
     def raise_for_failures(self) -> None:
-        """End as a folder's run does.
+        """Raise the error of an evaluation with failures.
 
         Raises:
             SomeFailed: a picture was skipped, or a method failed on one.
-            KeyboardInterrupt: it was interrupted.
+            KeyboardInterrupt: the evaluation was interrupted.
         """
         if self.interrupted:
             raise KeyboardInterrupt
@@ -248,7 +257,7 @@ class Evaluation:
 
 
 def _in_markdown(text: str) -> str:
-    """With the signs that mean something in markdown, and in HTML, taken literally."""
+    """Escape characters with a meaning in markdown or HTML."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text)
 
 

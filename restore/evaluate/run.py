@@ -1,4 +1,4 @@
-"""`restore evaluate`: every method on every picture of a folder, in numbers and for the eye."""
+"""`restore evaluate`: run every method on every picture of a folder, and score the results."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from restore.solvers import Step
 from restore.tasks import TASKS
 from restore.tasks.problem import Problem
 
+# Methods of the package's own networks; third-party networks are ``spandrel:FILE``.
 LEARNED = ("auto", *METHODS)
-"""By the package's own network; those of others are ``spandrel:FILE``."""
 _PACKAGES = (
     "torch",
     "numpy",
@@ -59,20 +59,23 @@ _FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
 def evaluate(
     folder: Path, settings: Settings, outputs: Outputs | None = None, *, quiet: bool = True
 ) -> Evaluation:
-    """Degrade and restore every picture of a folder by every method, and write what is asked for.
+    """Degrade every picture of a folder, restore it by every method, and write the outputs.
 
-    A picture that cannot be used is left out, a method that fails on a picture has no number there,
-    and an interrupted run has the pictures that are done; all that is in the result, see
+    An unusable picture is skipped, a method that fails on a picture has no score there, and an
+    interrupted evaluation has the finished pictures; the result lists all this, see
     `Evaluation.raise_for_failures`.
 
     Args:
-        quiet: no progress on stderr.
+        folder: folder of pictures.
+        settings: settings of the evaluation.
+        outputs: output files; None writes none.
+        quiet: True to show no progress on stderr.
 
     Raises:
         FileAccess: no such folder, or an output that exists or cannot be written.
         NothingToDo: no picture in the folder.
-        BadArgument: settings that cannot be used, or methods that do not suit.
-        Unavailable: no such model or device, or a method's package is missing.
+        BadArgument: an invalid setting, or a method that does not apply.
+        Unavailable: no such model or device, or the package of a method is missing.
         SomeFailed: no picture could be read and degraded.
     """
     outputs = outputs or Outputs()
@@ -89,11 +92,11 @@ def command(
     quiet: bool = False,
     wording: Callable[[str], str] = str,
 ) -> None:
-    """`evaluate` as the command line has it: the table on stdout, before files are written.
+    """Run `evaluate` for the command line: print the table, then write the outputs.
 
     Raises:
-        SomeFailed: a picture was skipped, or a method failed on one; all that could be written is.
-        KeyboardInterrupt: after the first picture only when those that are done are written.
+        SomeFailed: a picture was skipped, or a method failed on one; after outputs are written.
+        KeyboardInterrupt: after the outputs of finished pictures are written.
         RestoreError: as `evaluate`.
     """
     result = _measured(folder, settings, outputs, quiet, wording)
@@ -117,7 +120,7 @@ def _measured(
 
 
 class _Run:
-    """One evaluation: what its pictures share."""
+    """One evaluation: model, networks and results."""
 
     def __init__(
         self,
@@ -136,9 +139,8 @@ class _Run:
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
         if self.restorer is not None:
-            self.restorer.of_class(
-                settings.label
-            )  # a class that is not there is not every picture's failure
+            # an unknown class fails here, not for every picture
+            self.restorer.of_class(settings.label)
 
         for network in self.networks.values():
             assert self.restorer is not None
@@ -150,7 +152,7 @@ class _Run:
         self.kind = TASKS[settings.task].kind
 
     def work(self, paths: list[Path]) -> Evaluation:
-        """Every picture; when interrupted, those that are done."""
+        """Evaluate every picture; an interrupt keeps the finished ones."""
         try:
             with Progress(len(paths), quiet=self.quiet) as progress:
                 for path in paths:
@@ -183,7 +185,7 @@ class _Run:
         self._restore_all(case, progress)
 
     def _case(self, path: Path, progress: Progress) -> Case | None:
-        """The degraded picture of a file; None where that cannot be."""
+        """Return the degraded picture of a file; None if it is skipped."""
         name = path.relative_to(self.folder).as_posix()
         try:
             mask = None
@@ -199,18 +201,16 @@ class _Run:
             return None
 
     def _reason(self, error: BaseException, name: str) -> str:
-        """Without places, which are the reader's own business, and without the name, which is said
-        already.
-        """
+        """Return the text of an error without folders, which are private, and without the name."""
         text = self.wording(str(error)) or type(error).__name__
         if self.settings.mask:
             text = text.replace(self.settings.mask, Path(self.settings.mask).name)
-        if self.folder.name:  # which "." has not
+        if self.folder.name:  # empty for "."
             text = text.replace(f"{self.folder}/", "")
         return printable(text.removeprefix(f"{name}: "))
 
     def _methods(self, case: Case) -> list[str]:
-        """Those that suit, or those of them that are wanted."""
+        """Return the methods that apply, or the chosen ones."""
         suitable = [*classical.suitable(case), *self._learned(case)]
         wanted = list(dict.fromkeys(short_name(method) for method in self.settings.methods))
         for name in wanted:
@@ -241,14 +241,12 @@ class _Run:
         return self.restorer.problem(case.task, case.task.opened(case.file).color)
 
     def _check_network(self, network: str, case: Case) -> None:
-        """BadArgument where a feed-forward network is for something else."""
+        """Refuse a feed-forward network that does not suit the problem."""
         assert self.restorer is not None
         self.restorer.network(network).check(self._problem(case))
 
     def _learned(self, case: Case) -> list[str]:
-        """The learned methods that can be used on a degraded picture. Without a model, those for
-        which any would do.
-        """
+        """Return the learned methods for a degraded picture; all of them without a model."""
         if self.restorer is None:
             return list(METHODS)
 
@@ -258,12 +256,12 @@ class _Run:
         return [name for name, method in METHODS.items() if method.suits(problem, **has)]
 
     def _warm_up(self, case: Case) -> None:
-        """What PyTorch does once only is no method's time."""
+        """Run the network once, to keep the set-up of PyTorch out of measured times."""
         if self.restorer is not None and self.restorer.denoiser.prior:
             self.restorer.denoise(case.truth, 0.1, method="one-step", label=self.settings.label)
 
     def _restore_all(self, case: Case, progress: Progress) -> None:
-        """Every method on one picture."""
+        """Restore a picture by every method, and keep the scores."""
         results: dict[str, EightBit] = {}
         of_methods: dict[str, Score] = {}
         name = case.name
@@ -274,7 +272,7 @@ class _Run:
                 with torch.inference_mode():
                     result, of_methods[method] = self._restore(method, case, progress.step)
                     results[method] = result
-            except Exception as error:  # other people's methods raise whatever they like
+            except Exception as error:  # third-party methods may raise anything
                 reason = self._reason(error, name)
                 self.result.failures.append((name, method, reason))
                 progress.say(f"{name} {method}: failed: {reason} (going on)")
@@ -295,7 +293,7 @@ class _Run:
     def _restore(
         self, method: str, case: Case, callback: Callable[[Step], None]
     ) -> tuple[EightBit, Score]:
-        """A method's result in 8 bits, and its numbers."""
+        """Return the result of a method in 8 bits, and its scores."""
         calls = 0
 
         def count(step: Step) -> None:
@@ -340,7 +338,7 @@ class _Run:
             return None
 
     def _about(self) -> dict[str, Any]:
-        """What a reader must know to get the same numbers; names only, no paths."""
+        """Return what reproduces the scores; names only, no paths."""
         settings = self.settings
         restorer = self.restorer
         shown = {
@@ -386,17 +384,17 @@ class _Run:
 
 
 def uses_model(settings: Settings) -> bool:
-    """Return True if one of the methods needs the model, or all that suit are wanted."""
+    """Return True if one of the methods needs the model, or none is chosen."""
     return not settings.methods or any(is_learned(method) for method in settings.methods)
 
 
 def is_learned(method: str) -> bool:
-    """Whether a method is a network's, and not a classical one."""
+    """Return True if a method uses a network."""
     return method in LEARNED or is_feed_forward(method)
 
 
 def _by_short_name(methods: Iterable[str]) -> dict[str, str]:
-    """The feed-forward networks among the methods, by the names under which results show them."""
+    """Return the feed-forward networks among the methods by their names in results."""
     named: dict[str, str] = {}
     for method in filter(is_feed_forward, methods):
         check_file(method)
@@ -440,12 +438,12 @@ def _refuse_unknown(methods: Iterable[str]) -> None:
 
 
 def _eight_bit(pixels: np.ndarray) -> EightBit:
-    """[H, W, 1 or 3] in [0, 1] as RGB in 8 bits."""
+    """Convert [H, W, 1 or 3] in [0, 1] to RGB in 8 bits."""
     return np.ascontiguousarray(np.broadcast_to(quantise(pixels, 8), (*pixels.shape[:2], 3)))
 
 
 def _degradation(settings: Settings) -> str:
-    """In words for a heading."""
+    """Describe the degradation for a heading."""
     if settings.mask:
         return f"mask {settings.mask if mask_words(settings) else 'from files'}"
 
@@ -453,7 +451,7 @@ def _degradation(settings: Settings) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages that the numbers depend on, those that are installed."""
+    """Return the versions of installed packages that scores depend on."""
     found = {}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The numbers of a restored picture, their means over pictures, and the table of them."""
+"""Scores of restored pictures, their means, and the table of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ Value = float | None
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one picture. None is what cannot be told, see `Column.about`.
+    """Scores of one method on one picture; None is not available, see `Column.about`.
 
     Attributes:
-        psnr, psnr_y: in dB; infinite where the pictures are equal.
-        ssim, ssim_y, lpips: None where the picture is too small for them.
-        consistency: RMS of A x − y, in [0, 1] units.
-        colour_shift: mean over the colours of the difference of their means, in 1/255.
-        calls: of the network.
-        seconds: wall-clock time from the measurement to the result, the operator's set-up included.
-        memory: peak, in MiB.
+        psnr: PSNR over R, G and B in dB; infinite for equal pictures.
+        psnr_y: PSNR of the luma in dB; infinite for equal pictures.
+        ssim: SSIM over R, G and B; None for a picture that is too small.
+        ssim_y: SSIM of the luma; None for a picture that is too small.
+        lpips: LPIPS; None for a picture that is too small, or without its network.
+        consistency: RMS of A x − y in [0, 1] units; None if a result cannot be compared.
+        colour_shift: mean over the channels of the difference of their means, in 1/255.
+        calls: number of network calls.
+        seconds: wall-clock time from measurement to result, with the set-up of the operator.
+        memory: peak memory in MiB.
     """
 
     psnr: float
@@ -45,13 +48,14 @@ class Score:
 
 
 class Column(NamedTuple):
-    """How the numbers of one kind are shown.
+    """A column of the table.
 
     Attributes:
-        style: a format.
-        best: which value is best; None where none is.
-        fold: from the pictures' numbers to the method's.
-        about: for the reader.
+        heading: heading of the column.
+        style: format specification of values.
+        best: function that returns the best value; None if no value is.
+        fold: function from the scores of pictures to that of the method.
+        about: explanation for the reader.
     """
 
     heading: str
@@ -65,7 +69,7 @@ COLUMNS: dict[str, Column] = {
     "psnr": Column("PSNR", ".2f", max, fmean, "dB over R, G and B, the whole picture"),
     "psnr_y": Column("PSNR-Y", ".2f", max, fmean, "dB of the luma (BT.601, as MATLAB's rgb2ycbcr)"),
     "ssim": Column("SSIM", ".4f", max, fmean, "over R, G and B, the whole picture"),
-    "ssim_y": Column("SSIM-Y", ".4f", max, fmean, "of the luma"),
+    "ssim_y": Column("SSIM-Y", ".4f", max, fmean, "over the luma"),
     "lpips": Column(
         "LPIPS", ".4f", min, fmean, "perceptual distance, AlexNet, version 0.1; lower is better"
     ),
@@ -79,7 +83,7 @@ COLUMNS: dict[str, Column] = {
     "colour_shift": Column(
         "shift", ".2f", min, fmean, "how far the mean colour is from the truth's, in 1/255"
     ),
-    "calls": Column("calls", ".0f", None, fmean, "of the network"),
+    "calls": Column("calls", ".0f", None, fmean, "number of network calls"),
     "seconds": Column(
         "seconds", ".3f", min, fmean, "wall-clock time, the operator's set-up included"
     ),
@@ -91,19 +95,22 @@ COLUMNS: dict[str, Column] = {
         "peak over the pictures: growth of the process on a CPU, what CUDA allocated",
     ),
 }
+# Scores that differ between runs.
 MEASURED_BY_CLOCK = ("seconds", "memory")
-"""What differs from run to run."""
 assert list(COLUMNS) == [field.name for field in fields(Score)]
 
+# Scores of the pictures that each method restored, by method.
 Scores = Mapping[str, Sequence[Score]]
-"""By method, of the pictures that it restored."""
 
 
 def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) -> Score:
-    """The numbers of a result [H, W, 3] in 8 bits.
+    """Return the scores of a result.
 
     Args:
-        border: pixels that the luma's numbers leave out on every side.
+        case: the degraded picture with its truth.
+        result: [H, W, 3] in 8 bits.
+        lpips: the LPIPS metric; None leaves it out.
+        border: pixels on every side that scores of the luma leave out.
 
     Raises:
         BadArgument: the result has another size than the truth, or the border leaves nothing.
@@ -127,9 +134,7 @@ def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) ->
 
 
 def consistency(case: Case, result: EightBit) -> Value:
-    """RMS of A x − y in [0, 1] units; None where a result cannot be compared, see
-    `Case.explained`.
-    """
+    """Return the RMS of A x − y in [0, 1] units; None if not comparable, see `Case.explained`."""
     if case.explained is None:
         return None
     operator, measurement = case.explained
@@ -137,7 +142,7 @@ def consistency(case: Case, result: EightBit) -> Value:
 
 
 def means(scores: Sequence[Score]) -> dict[str, Value]:
-    """Of every column, over the pictures that have a number there; None where none has."""
+    """Return the mean of every column over the pictures that have a score, None without any."""
     found: dict[str, Value] = {}
     for key, column in COLUMNS.items():
         values = [value for one in scores if (value := getattr(one, key)) is not None]
@@ -146,7 +151,7 @@ def means(scores: Sequence[Score]) -> dict[str, Value]:
 
 
 def cells(scores: Scores) -> dict[str, list[tuple[str, bool]]]:
-    """The table's body: by method, the text of each column and whether it is the best there."""
+    """Return the body of the table: by method, the text of each cell and True for the best."""
     rows = {method: means(of) for method, of in scores.items()}
     return {
         method: [_cell(key, row, rows.values()) for key in COLUMNS] for method, row in rows.items()
@@ -154,8 +159,9 @@ def cells(scores: Scores) -> dict[str, list[tuple[str, bool]]]:
 
 
 def table(scores: Scores) -> str:
-    """As markdown, the best value of each column in bold, and over how many pictures where methods
-    differ in that.
+    """Return the table in markdown, with the best value of each column in bold.
+
+    It states the number of pictures of each method if these numbers differ.
     """
     counts = {len(of) for of in scores.values()}
     lines = [
@@ -174,7 +180,7 @@ def table(scores: Scores) -> str:
 
 
 def plain(one: Score) -> dict[str, Any]:
-    """For JSON, which has no infinity: ``"inf"``."""
+    """Return scores for JSON, with ``"inf"`` for infinity."""
     found = {key: getattr(one, key) for key in COLUMNS}
     return {key: "inf" if value == math.inf else value for key, value in found.items()}
 
@@ -199,7 +205,7 @@ def _cell(
 
 
 def _luma_inside(picture: Tensor, border: int) -> Tensor:
-    """[1, 1, H − 2 border, W − 2 border]."""
+    """Return the luma without a border, [1, 1, H − 2 border, W − 2 border]."""
     height, width = picture.shape[-2:]
     return quality.luma(picture)[..., border : height - border, border : width - border]
 

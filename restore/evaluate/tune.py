@@ -1,6 +1,4 @@
-"""`restore tune`: the few noise levels of SR3 that serve held-out pictures best, and the file that
-they are kept in.
-"""
+"""`restore tune`: search noise levels of SR3 for few steps on held-out pictures."""
 
 from __future__ import annotations
 
@@ -29,18 +27,18 @@ from restore.restorer import Restorer, model_digest
 from restore.tasks import SuperResolution
 
 SCORES = ("lpips", "psnr")
+# Maximum number of pixels in a batch.
 BATCH_PIXELS = 2**19
-"""That the network sees together."""
+# Smallest side of a crop in pixels for both metrics.
 SMALLEST = 32
-"""Side in pixels of pictures of which both scores can tell something."""
 
 
 class Found(NamedTuple):
-    """What a file of levels says.
+    """Content of a file of noise levels.
 
     Attributes:
-        levels: falling, without a final 0; σ for pictures in [-1, 1].
-        eta: share of fresh noise in each step; None is SR3's default.
+        levels: decreasing noise levels σ for pictures in [-1, 1], without a final 0.
+        eta: fraction of fresh noise in each step; None is SR3's default.
     """
 
     levels: tuple[float, ...]
@@ -48,11 +46,11 @@ class Found(NamedTuple):
 
 
 def read_levels(path: Path) -> Found:
-    """A file of `tune`, or one written by hand: ``{"levels": [5.0, 1.0, 0.2], "eta": 0.8}``.
+    """Read a file of noise levels, such as ``{"levels": [5.0, 1.0, 0.2], "eta": 0.8}``.
 
     Raises:
-        FileAccess: it cannot be read.
-        BadArgument: it does not hold levels.
+        FileAccess: the file cannot be read.
+        BadArgument: the file does not hold noise levels.
     """
     table = _read(path)
     levels = table.get("levels")
@@ -69,17 +67,24 @@ def read_levels(path: Path) -> Found:
 
 @dataclass(frozen=True)
 class Request:
-    """What is searched for.
+    """Options of a search.
 
     Attributes:
-        folder: of sharp pictures that the model has not been trained on.
-        steps: how many noise levels.
-        scale, kernel, noise: of super-resolution, as for `restore.tasks.problem.super_resolution`.
-        score: ``lpips``, which is to be as small as possible, or ``psnr``, as large.
-        size: side in pixels of the middle square that is taken of each picture.
-        count: how many pictures, the first in name order.
-        seed: of the noise.
-        label: the class, of a class-conditional model.
+        folder: folder of sharp pictures that the model was not trained on.
+        steps: number of noise levels.
+        scale: as for `restore.tasks.sr.SuperResolution`.
+        kernel: as for `restore.tasks.sr.SuperResolution`.
+        noise: standard deviation of added noise, for pixels in [0, 1].
+        score: metric to optimise: ``lpips`` (minimised) or ``psnr`` (maximised).
+        size: side of the centre crop of each picture in pixels.
+        count: number of pictures, the first by name.
+        seed: random seed for the noise.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
+        label: class label for a class-conditional model.
+
+    Raises:
+        BadArgument: an invalid option.
     """
 
     folder: Path
@@ -105,7 +110,7 @@ class Request:
 
     @cached_property
     def protocol(self) -> Settings:
-        """How the pictures are degraded."""
+        """Settings of the degradation."""
         return Settings(
             "sr",
             self.scale,
@@ -125,20 +130,21 @@ def tune(
     halvings: int = 2,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Levels:
-    """Search, and keep what is found and all that was tried in a file, which is written anew after
-    each trial.
+    """Search noise levels, and write all trials and the best to a file after each trial.
 
-    A file of the same search is gone on with.
+    A file of the same search is resumed.
 
     Args:
-        overwrite: begin anew, whatever the file holds.
+        request: options of the search.
+        out: the file.
+        overwrite: True to start a new search, whatever the file holds.
         halvings: see `search`.
-        tell: takes a line whenever something better was found.
+        tell: called with a line for each improvement.
 
     Raises:
         FileAccess: the folder cannot be read, or the file holds something else.
         NothingToDo: no picture.
-        Unavailable: no such model or device, or LPIPS has no network.
+        Unavailable: no such model or device, or the network of LPIPS is missing.
     """
     measured = _Measured(request, out, overwrite, tell)
     best = search(measured, axes_for(measured.schedule), halvings)
@@ -147,7 +153,7 @@ def tune(
 
 
 class _Measured:
-    """Levels with what they make of the pictures; kept in the file."""
+    """The objective of the search, with its trials in the file."""
 
     def __init__(
         self, request: Request, out: Path, overwrite: bool, tell: Callable[[str], None]
@@ -189,7 +195,7 @@ class _Measured:
         return self.tried[levels]
 
     def _values(self, batch: Sequence[Case], levels: Levels) -> list[float]:
-        """Of each picture, the less the better."""
+        """Return the score of each picture, lower is better."""
         request = self.request
         sigmas = levels.sigmas(request.steps)
         options = Options(
@@ -255,7 +261,7 @@ def _case(request: Request, path: Path) -> Case:
 
 
 def told(levels: Levels) -> str:
-    """In a line."""
+    """Describe levels in a line."""
     return f"σ {levels.highest:g} to {levels.lowest:g}, ρ {levels.rho:g}, η {levels.eta:g}"
 
 
