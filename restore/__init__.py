@@ -34,24 +34,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Where other names than those of tasks are found.
 _LAZY = {
     "degrade": "restore.tasks.degradation",
-    **dict.fromkeys(
-        (
-            "Restorer",
-            "Result",
-            "Samples",
-            "colorize",
-            "deblur",
-            "denoise",
-            "inpaint",
-            "solve",
-            "sr",
-        ),
-        "restore.restorer",
-    ),
+    "Restorer": "restore.restorer",
+    "Result": "restore.restorer",
+    "Samples": "restore.restorer",
 }
-"""Where each name is found."""
 
 __all__ = [
     "RestoreError",
@@ -72,8 +61,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+
+    from restore.tasks import TASKS
+
+    if name in TASKS:
+        return getattr(import_module("restore.restorer"), name)
+
     raise AttributeError(f"module 'restore' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from restore.tasks import TASKS
+
+    return sorted({*__all__, *TASKS})

@@ -513,7 +513,7 @@ def _in_python(text: str) -> str:
 for _task in TASKS.values():
     setattr(Restorer, _task.name, _method_of(_task))
 
-sr, inpaint, deblur, denoise, colorize, solve = (_function_of(task) for task in TASKS.values())
+globals().update({name: _function_of(task) for name, task in TASKS.items()})
 
 
 @contextmanager
