@@ -1,14 +1,13 @@
-"""restore: super-resolution, inpainting, deblurring, denoising and colourising with one diffusion
-prior.
+"""Super-resolution, inpainting, deblurring, denoising and colourising with a diffusion prior.
 
-A PIL image, a numpy array or a tensor goes in, and the same kind comes out:
+Functions take a PIL image, a numpy array or a tensor, and return the same type:
 
 >>> import numpy as np, restore
 >>> image = np.full((8, 12, 3), 128, np.uint8)
 >>> restore.sr(image, scale=2).shape
 (16, 24, 3)
 
-Names are imported when they are first used, so that ``import restore`` is quick.
+Names are imported at first use, so that ``import restore`` is fast.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where other names than those of tasks are found.
+# Modules of names other than those of tasks.
 _LAZY = {
     "degrade": "restore.tasks.degradation",
     "Restorer": "restore.restorer",

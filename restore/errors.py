@@ -1,4 +1,4 @@
-"""Errors a user can meet. Each carries the exit code that the `restore` command ends with."""
+"""Errors for users, each with the exit code of the `restore` command."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from contextlib import contextmanager
 
 
 class RestoreError(Exception):
-    """Base of every error raised on purpose; its text is written for the user."""
+    """Base of all errors raised on purpose, whose text is for the user."""
 
     exit_code = 15
 
 
 class BadArgument(RestoreError, ValueError):
-    """An option or argument has a value that cannot be used."""
+    """An option or argument has an invalid value."""
 
     exit_code = 1
 
 
 class UnreadableInput(RestoreError, ValueError):
-    """A file is not a picture that can be read, or is damaged."""
+    """A file is not a readable picture, or is damaged."""
 
     exit_code = 2
 
 
 class Unavailable(RestoreError, RuntimeError):
-    """A model, device or optional package that was asked for is not here."""
+    """A requested model, device or optional package is missing."""
 
     exit_code = 3
 
@@ -37,24 +37,24 @@ class FileAccess(RestoreError, OSError):
 
 
 class NothingToDo(RestoreError):
-    """The input names no picture, or every output exists already."""
+    """The input has no picture, or all outputs exist."""
 
     exit_code = 6
 
 
 class SomeFailed(RestoreError):
-    """A folder was processed, but some of its pictures failed."""
+    """Some pictures of a folder failed."""
 
     exit_code = 10
 
 
 @contextmanager
 def of_option(name: str) -> Iterator[None]:
-    """What `operators` says of a text, for the person who wrote it.
+    """Turn errors of `operators` about a text into errors of an option.
 
     Raises:
         BadArgument: for a ValueError.
-        FileAccess: for an OSError, which names the file.
+        FileAccess: for an OSError.
     """
     try:
         yield

@@ -1,1 +1,1 @@
-"""The sub-commands of `restore`: options in, one call, an exit code out."""
+"""Sub-commands of `restore`: each parses options, makes one call and ends with an exit code."""

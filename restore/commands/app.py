@@ -66,7 +66,7 @@ def _version(
 
 
 def exit_code(arguments: list[str]) -> int:
-    """Run the command with these arguments; say on stderr what went wrong."""
+    """Run the command, report errors on stderr, and return the exit code."""
     usage_error: Any = typer.BadParameter.__mro__[1]
     failed = partial(_failed, debug="--debug" in arguments)
     try:
@@ -91,7 +91,7 @@ def exit_code(arguments: list[str]) -> int:
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:
-    """Return the options of the command that is meant, by their parameters' names."""
+    """Return the options of the sub-command in the arguments, by names of parameters."""
     command: Any = typer.main.get_command(app)
     for word in arguments:
         command = getattr(command, "commands", {}).get(word, command)

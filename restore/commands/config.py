@@ -2,8 +2,8 @@
 
 >>> options = read_options(Path("mine.toml"), "sr", commands)  # doctest: +SKIP
 
-A key is an option's name, with dashes or underscores. Keys at the top count for every command,
-those of a section ``[sr]`` for that one, before those at the top.
+A key is the name of an option, with dashes or underscores. Keys at the top are for every command;
+those of a section ``[sr]`` are for that command and take precedence.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _WANTED: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """What a file may set.
+    """An option that a file may set.
 
     Attributes:
-        name: as it is written after ``--``.
-        parameter: its name in Python.
-        kind: the type of its value.
-        number_or_text: whether a number stands for its text, as of ``--noise``.
+        name: name of the option after ``--``.
+        parameter: name of the parameter in Python.
+        kind: type of the value.
+        number_or_text: True if a number is allowed for its text, as for ``--noise``.
     """
 
     name: str
@@ -46,20 +46,24 @@ class Option:
     number_or_text: bool = False
 
 
+# Options of each command by name.
 Commands = Mapping[str, Mapping[str, Option]]
-"""Of each command its options by their names."""
 
 
 def read_options(path: Path, command: str, commands: Commands) -> dict[str, Any]:
-    """The values that a file sets for a command, by the names of their parameters.
+    """Return the values that a file sets for a command, by names of parameters.
 
-    Paths in it are relative to its folder; so are those in texts that name files, as in ``kernel =
-    "file:k.png"``. All sections are checked, whichever the command is.
+    Paths are relative to the folder of the file, also inside texts such as ``kernel =
+    "file:k.png"``. All sections are checked for any command.
+
+    Args:
+        path: the file.
+        command: name of the command.
+        commands: options of all commands.
 
     Raises:
-        FileAccess: no such file.
-        BadArgument: not TOML, a key that is no option, or a value of the wrong type; the text names
-            it.
+        FileAccess: the file does not exist or cannot be read.
+        BadArgument: invalid TOML, an unknown key, or a value of the wrong type.
     """
     sections = _checked(_table(path), path, commands)
     values = {**sections[""], **sections.get(command, {})}
@@ -84,7 +88,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
-    """Values by section and name; the section "" is the top."""
+    """Return checked values by section and name; the top is the section ""."""
     first, *others = commands.values()
     common = {
         name: option for name, option in first.items() if all(name in options for options in others)
@@ -111,7 +115,7 @@ def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[s
 def _refuse_misplaced(
     key: str, path: Path, commands: Commands, common: Mapping[str, Option]
 ) -> None:
-    """A section that is no command, and a key that not every command has."""
+    """Refuse a section that is no command, and a key that not every command has."""
     name = _name(key)
     owners = [
         command for command, options in commands.items() if name in options and name not in common
@@ -168,7 +172,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _placed(option: Option, value: Any, folder: Path) -> Any:
-    """With the files that it names as they are found from here."""
+    """Return the value of an option with files relative to the working folder."""
     if option.kind is Path or (option.name == "model" and value.endswith(".safetensors")):
         return str(folder / value)
     if option.name in ("method", "start"):
@@ -181,23 +185,19 @@ def _placed(option: Option, value: Any, folder: Path) -> Any:
     return value
 
 
+# Options in the syntax of `operators.text`, which may name files, and their implied prefix.
 _OPERATOR_TEXTS = {"operator": "", "kernel": "blur:"}
-"""Options that may name files in the language of `operators.text`, and what is left out before them
-there.
-"""
 
 
 def _placed_network(text: str, folder: Path, otherwise: str) -> str:
-    """``spandrel:FILE`` with its folder."""
+    """Return ``spandrel:FILE`` with the folder of the file, or another value."""
     from restore.methods.feed_forward import PREFIX, is_feed_forward
 
     return PREFIX + str(folder / text.removeprefix(PREFIX)) if is_feed_forward(text) else otherwise
 
 
 def _placed_text(text: str, before: str, folder: Path) -> str:
-    """``file:k.png`` with its folder; a text without files, or one that cannot be read, as it
-    is.
-    """
+    """Return text with the folder of files such as ``file:k.png``; invalid text is unchanged."""
     import operators
 
     try:

@@ -1,6 +1,4 @@
-"""Checkpoints of others, for the command: asking before a download, its progress, lists and
-cards.
-"""
+"""Public checkpoints for the command: prompts, downloads, lists and cards."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from restore.errors import BadArgument, FileAccess, Unavailable
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors of checkpoints as errors of the command.
+    """Turn errors of checkpoints into errors of the command.
 
     Raises:
         FileAccess: the cache folder cannot be used.
@@ -36,10 +34,10 @@ def told() -> Iterator[None]:
 
 
 def known(name: str) -> Source:
-    """A checkpoint by its name.
+    """Return a checkpoint by name.
 
     Raises:
-        BadArgument: there is none; the nearest names are offered.
+        BadArgument: there is none; the text suggests similar names.
     """
     with told():
         source = store.source_of(name)
@@ -64,7 +62,7 @@ def ensure(model: str, *, yes: bool = False) -> None:
         yes: download at once instead of asking the person at the terminal.
 
     Raises:
-        Unavailable: nobody is there, nobody agreed, or the download failed.
+        Unavailable: no terminal to ask, a refusal, or a failed download.
     """
     try:
         source = store.source_of(model)
@@ -76,10 +74,10 @@ def ensure(model: str, *, yes: bool = False) -> None:
 
 
 def ask(source: Source) -> None:
-    """Install a checkpoint that is missing if the person at the terminal agrees.
+    """Install a missing checkpoint if the person at the terminal agrees.
 
     Raises:
-        CheckpointError: nobody is there, nobody agreed, or the download failed.
+        CheckpointError: no terminal to ask, a refusal, or a failed download.
     """
     if is_offline() or not can_ask() or not _is_downloadable(source):
         pretrained.refuse(source)
@@ -89,7 +87,7 @@ def ask(source: Source) -> None:
 
 
 def agree(source: Source) -> None:
-    """Install a checkpoint that is missing, as ``--yes`` says.
+    """Install a missing checkpoint without asking.
 
     Raises:
         CheckpointError: the download failed, or there is no address.
@@ -100,12 +98,12 @@ def agree(source: Source) -> None:
 
 
 def can_ask() -> bool:
-    """Whether a person is at the terminal."""
+    """Return True if stdin and stderr are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def agreed(source: Source) -> bool:
-    """Show what would be downloaded and ask."""
+    """Show what would be downloaded, and ask for consent."""
     import typer
 
     say(f"{source.name}: {_size_of_hub(source)}{pretrained.offer(source)}")
@@ -113,7 +111,7 @@ def agreed(source: Source) -> bool:
 
 
 def install(source: Source, local: Path | None = None, *, quiet: bool = False) -> Installed:
-    """Download with a bar on a terminal; say where it is and how it was checked.
+    """Download a checkpoint with a progress bar, and report where it is and how it was checked.
 
     Raises:
         CheckpointError: see `pretrained.store.install`.
@@ -126,7 +124,7 @@ def install(source: Source, local: Path | None = None, *, quiet: bool = False) -
 
 
 def checked(found: Installed) -> str:
-    """How an installed checkpoint's files were checked."""
+    """Return how the files of an installed checkpoint were verified."""
     pinned = [name for name, facts in found.files.items() if facts["digest"] == "pinned"]
     if not pinned:
         return "compared with the published digest"
@@ -134,8 +132,7 @@ def checked(found: Installed) -> str:
 
 
 def table() -> list[dict[str, Any]]:
-    """Every checkpoint, for ``restore models``: shipped, of the catalogue, and what else is
-    installed.
+    """Return all checkpoints for ``restore models``: shipped, in the catalogue, installed.
 
     Raises:
         FileAccess: the cache folder cannot be read.
@@ -179,7 +176,7 @@ def _state(entry: Entry, found: Installed | None) -> str:
 
 
 def card(source: Source) -> dict[str, Any]:
-    """What is known of a checkpoint, for ``restore models show``.
+    """Return the card of a checkpoint for ``restore models show``.
 
     Raises:
         FileAccess: the cache folder cannot be read.
@@ -234,7 +231,7 @@ def _published(entry: Entry) -> dict[str, Any]:
 
 
 def shown(facts: Mapping[str, Any]) -> Iterator[str]:
-    """A card as lines for people."""
+    """Format a card as lines."""
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield f"{name:<12}  " + "; ".join(_pairs(value))
@@ -271,7 +268,7 @@ def _is_downloadable(source: Source) -> bool:
 
 
 def _size_of_hub(source: Source) -> str:
-    """What the hub says of the size of a repository that is not in the catalogue."""
+    """Return the size by the hub of a repository that is not in the catalogue."""
     if source.entry is not None:
         return ""
     sizes = [file.size for file in source.listing().files]
@@ -282,7 +279,7 @@ def _size_of_hub(source: Source) -> str:
 
 @contextmanager
 def _bar(name: str, quiet: bool) -> Iterator[Progress]:
-    """A bar with rate and time left on a terminal; nothing in a log."""
+    """Show a progress bar with rate and time left, on a terminal only."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""What would be used here: device, model, methods, versions; and what is missing."""
+"""Description of the installation: device, model, methods, versions, missing parts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ PACKAGES = (
     "tifffile",
     "kornia",
 )
+# Optional packages and their purpose.
 OPTIONAL = {
     "pillow-heif": "HEIC pictures",
     "ray": "folders on a cluster",
@@ -48,14 +49,14 @@ OPTIONAL = {
     "bm3d": "a classical method of restore evaluate",
     "spandrel": "feed-forward networks, --method spandrel:FILE",
 }
-"""Packages that are used where they are installed, and what for."""
 
 
 def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
-    """Everything, for JSON. What is not here has an ``error`` that says so, see `problems`.
+    """Return a description of the installation for JSON; unusable parts have an ``error``.
 
     Args:
-        model, device: as of `restore.restorer.Restorer`.
+        model: as for `restore.Restorer`.
+        device: as for `restore.Restorer`.
     """
     return {
         "restore": {
@@ -79,12 +80,12 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
 
 
 def problems(gathered: Mapping[str, Any]) -> list[str]:
-    """What keeps pictures from being restored."""
+    """Return the errors that prevent a restoration."""
     return [gathered[key]["error"] for key in ("device", "model") if "error" in gathered[key]]
 
 
 def text(gathered: Mapping[str, Any]) -> str:
-    """For people: a line for each fact."""
+    """Format a description with a line for each fact."""
     lines = []
     for name, table in gathered.items():
         lines += ["", f"{name}:"] if lines else [f"{name}:"]
@@ -154,7 +155,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _predictor(config: ModelConfig, state: Mapping[str, Any]) -> str | None:
-    """Of a model with a second network, how large that is and what it is shown."""
+    """Describe the size and input of the predictor of a model, if it has one."""
     if config.predictor is None:
         return None
     parameters = sum(tensor.numel() for name, tensor in state.items() if name.startswith(PREFIX))
@@ -162,7 +163,7 @@ def _predictor(config: ModelConfig, state: Mapping[str, Any]) -> str | None:
 
 
 def _models() -> dict[str, Any]:
-    """Of others: where they are kept, and which are here."""
+    """Describe the cache of public checkpoints and its content."""
     try:
         there = all_installed()
     except pretrained.CheckpointError as error:
@@ -174,7 +175,7 @@ def _models() -> dict[str, Any]:
 
 
 def _training(card: Path) -> str | None:
-    """The paragraph of a model card that begins with **Training.**"""
+    """Return the paragraph of a model card that begins with **Training.**"""
     try:
         paragraphs = card.read_text(encoding="utf-8").split("\n\n")
     except (OSError, UnicodeDecodeError):

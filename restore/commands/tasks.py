@@ -1,4 +1,4 @@
-"""`restore sr` and the other tasks: a command made of each record."""
+"""`restore sr` and the other tasks: one sub-command for each record of a task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def command_of(task: type[Task]) -> Callable[..., None]:
-    """Make a command of a task: its options, those that all tasks have, and the run itself."""
+    """Return the sub-command of a task, with its own options and those of all tasks."""
     own = options_of(task)
     common_hints = get_type_hints(Common, include_extras=True)
 
@@ -65,7 +65,7 @@ def command_of(task: type[Task]) -> Callable[..., None]:
 
 
 def _parameter(field: OptionField) -> inspect.Parameter:
-    """Return an option as the command has it: text where the task parses it."""
+    """Return an option as a parameter of the command, as text if the task parses it."""
     option = field.option
     kind: Any = field.type if option.parse is None else Path if option.kind is Path else str
     if not field.required and field.default is None:
@@ -98,10 +98,10 @@ def _read(field: OptionField, value: Any) -> Any:
 
 
 def _request(task: Task, source: Path, target: Path | None, common: Common) -> Request:
-    """Return what the options ask for.
+    """Return the request for the options.
 
     Raises:
-        BadArgument: options that cannot be used, or not together.
+        BadArgument: invalid options, or options that contradict each other.
     """
     from restore.jobs.output import OutputOptions
     from restore.jobs.run import Request
@@ -160,7 +160,7 @@ def _options(common: Common) -> Options:
 
 
 def _cluster(common: Common) -> Cluster | None:
-    """Return the cluster that restores a folder; None is this process."""
+    """Return the cluster that restores a folder; None for this process."""
     from restore.jobs.ray_engine import Cluster
 
     if common.engine not in ("local", "ray"):
@@ -178,10 +178,10 @@ def _cluster(common: Common) -> Cluster | None:
 
 
 def _run(request: Request) -> None:
-    """Restore what is asked for, through pipes if need be.
+    """Run a request, through pipes if it names ``-``.
 
     Raises:
-        RestoreError: with the exit code that fits.
+        RestoreError: with its exit code.
     """
     from restore.jobs.pipes import piped
     from restore.jobs.run import Run

@@ -13,13 +13,13 @@ _flags: dict[str, str] = {}
 
 
 def use_flags(flags: Mapping[str, str]) -> None:
-    """Name parameters by these options from now on, as ``{"label": "--class"}``."""
+    """Set the options that replace parameters from now on, such as ``{"label": "--class"}``."""
     _flags.clear()
     _flags.update(flags)
 
 
 def in_options(text: str) -> str:
-    """Put a text of the core into the words of the command: `scale`=3 becomes --scale 3."""
+    """Replace parameters in a message of the core by options: `scale`=3 becomes --scale 3."""
 
     def flag(found: re.Match[str]) -> str:
         written = f"--{found[1].replace('_', '-')}"

@@ -65,11 +65,8 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     files = _files(request, wanted.count)
     _check_files(files, request)
 
-    norms = (
-        find_score_norms(request.model, request.label)
-        if SAMPLERS[wanted.sampler].score_norms
-        else None
-    )
+    needed = SAMPLERS[wanted.sampler].score_norms
+    norms = find_score_norms(request.model, request.label) if needed else None
     keep_freed_memory()
     restorer = Restorer(request.model, request.device)
     if (own := restorer.denoiser.distilled_levels) is not None:
@@ -89,9 +86,9 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
         )
 
     shown = list(pictures) if request.separate else [grid(pictures)]
-    if seen is not None:
-        files = [*files, request.trajectory]
-        shown = [*shown, grid(seen.flatten(0, 1), columns=seen.shape[1])]
+    if seen is not None and request.trajectory is not None:
+        files.append(request.trajectory)
+        shown.append(grid(seen.flatten(0, 1), columns=seen.shape[1]))
 
     for path, picture in zip(files, shown, strict=True):
         _write(picture, path, request.overwrite)

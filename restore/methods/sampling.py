@@ -123,11 +123,7 @@ def sample_pictures(
         BadArgument: a sampler that needs score norms or a learned variance, which are missing.
     """
     sampler = SAMPLERS[sampling.sampler]
-    if sampler.learned_variance:
-        check_variance(sampling.sampler, denoise.learned_variance)
-    if sampler.score_norms and norms is None:
-        raise BadArgument(f"`sampler`={sampling.sampler}: it needs the model's score norms")
-
+    _check_needs(sampling.sampler, denoise, norms)
     sigmas = _sigmas(denoise.schedule, sampling)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
@@ -149,6 +145,14 @@ def sample_pictures(
             made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
 
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
+
+
+def _check_needs(name: str, denoise: Denoiser | TiledDenoiser, norms: ScoreNorms | None) -> None:
+    """Refuse a sampler that needs score norms or a learned variance, which are missing."""
+    if SAMPLERS[name].learned_variance:
+        check_variance(name, denoise.learned_variance)
+    if SAMPLERS[name].score_norms and norms is None:
+        raise BadArgument(f"`sampler`={name}: it needs the model's score norms")
 
 
 def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:

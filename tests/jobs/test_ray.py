@@ -103,5 +103,5 @@ def test_options_that_cannot_be_used(command, picture, tmp_path, words, text) ->
     "settings", [{"workers": 0}, {"cpus": -1}, {"gpus": float("nan")}, {"cpus": 0}]
 )
 def test_clusters_that_cannot_be(settings: dict) -> None:
-    with pytest.raises(BadArgument, match="--worker"):
+    with pytest.raises(BadArgument, match="`worker"):
         Cluster(**settings)

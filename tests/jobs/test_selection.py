@@ -106,5 +106,5 @@ def test_shards_share_everything_and_nothing_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b", "1.0/4"])
 def test_bad_shards(text: str) -> None:
-    with pytest.raises(BadArgument, match="--shard"):
+    with pytest.raises(BadArgument, match="`shard`"):
         Shard.read(text)
