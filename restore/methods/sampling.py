@@ -147,7 +147,7 @@ def sample_pictures(
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
 
 
-def _check_needs(name: str, denoise: Denoiser | TiledDenoiser, norms: ScoreNorms | None) -> None:
+def _check_needs(name: str, denoise: DenoiserLike, norms: ScoreNorms | None) -> None:
     """Refuse a sampler that needs score norms or a learned variance, which are missing."""
     if SAMPLERS[name].learned_variance:
         check_variance(name, denoise.learned_variance)

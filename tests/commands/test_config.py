@@ -11,6 +11,7 @@ from PIL import Image
 from support.pictures import files, piece
 
 from restore.commands import options as common_options
+from restore.tasks import TASKS
 
 
 @pytest.fixture
@@ -182,12 +183,12 @@ def test_values_out_of_range_are_refused_as_on_the_command_line(command, picture
 
 
 def test_every_option_of_every_task_can_be_set(command, picture, tmp_path, config, monkeypatch):
-    """What the help shows is known to the file, but the file itself and what ends the command."""
+    """A file can set every option in the help except the file itself and --help."""
     known = {}
     monkeypatch.setattr(
         common_options, "read_options", lambda path, task, commands: known.update(commands) or {}
     )
-    for task in common_options.TASKS:
+    for task in TASKS:
         command(task, tmp_path / "absent", "--config", "x.toml")
         shown = {
             word.strip(",") for word in command(task, "--help").out.split() if word.startswith("--")
