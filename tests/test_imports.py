@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"operators", "pretrained", "restore.errors"},
+    {"operators", "pretrained", "restore.errors", "restore.messages"},
     {"restore.files", "restore.backbone"},
     {"restore.metrics"},
     {"restore.photo"},

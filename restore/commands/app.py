@@ -20,8 +20,9 @@ from restore.commands.score_norms import score_norms
 from restore.commands.tasks import command_of
 from restore.commands.train import train
 from restore.commands.tune import tune
-from restore.commands.wording import complain, in_options, say, use_flags
+from restore.commands.wording import in_options, show_messages, use_flags
 from restore.errors import BadArgument, NothingToDo, RestoreError
+from restore.messages import complain, say
 from restore.tasks import TASKS
 
 EPILOG = (
@@ -70,6 +71,7 @@ def exit_code(arguments: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]
     failed = partial(_failed, debug="--debug" in arguments)
     try:
+        show_messages()
         use_flags(_flags(arguments))
         return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):

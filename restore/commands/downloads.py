@@ -15,6 +15,7 @@ from pretrained.download import CacheError, Progress, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.store import Installed, Source
 from restore.errors import BadArgument, FileAccess, Unavailable
+from restore.messages import say
 
 
 @contextmanager
@@ -256,11 +257,6 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def say(text: str) -> None:
-    """On stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _is_downloadable(source: Source) -> bool:

@@ -53,7 +53,8 @@ def models(
         return
 
     from pretrained.store import cache_folder
-    from restore.commands.downloads import say, table
+    from restore.commands.downloads import table
+    from restore.messages import say
 
     rows = table()
 

@@ -16,7 +16,7 @@ from restore.commands.options import (
     SeedOption,
     YesOption,
 )
-from restore.commands.wording import say
+from restore.messages import say
 
 
 def score_norms(

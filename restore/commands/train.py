@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from restore.commands.options import DebugOption, DeviceOption
-from restore.commands.wording import in_options, say
+from restore.commands.wording import in_options
+from restore.messages import say
 
 
 def train(

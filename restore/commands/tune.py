@@ -18,7 +18,7 @@ from restore.commands.options import (
     YesOption,
     words,
 )
-from restore.commands.wording import say
+from restore.messages import say
 
 
 def tune(

@@ -1,10 +1,13 @@
-"""What the command says, and how: on stderr, with parameters named as options."""
+"""The words of the command: messages on stderr, with parameters named as options."""
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Mapping
+
+from restore.messages import LOGGER
 
 # `scale`=3 or `scale` in a text of the core
 PARAMETER = re.compile(r"`([a-z_]+)`(=?)")
@@ -29,11 +32,17 @@ def in_options(text: str) -> str:
     return PARAMETER.sub(flag, text)
 
 
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+class StderrHandler(logging.Handler):
+    """Prints messages on whatever stderr is at the time, in the words of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = in_options(record.getMessage())
+        prefix = "restore: error: " if record.levelno >= logging.ERROR else ""
+        print(f"{prefix}{text}", file=sys.stderr, flush=True)
 
 
-def complain(text: str) -> None:
-    """Print an error on stderr."""
-    say(f"restore: error: {text}")
+def show_messages() -> None:
+    """Have the messages of the package printed on stderr."""
+    LOGGER.setLevel(logging.INFO)
+    if not any(isinstance(handler, StderrHandler) for handler in LOGGER.handlers):
+        LOGGER.addHandler(StderrHandler())

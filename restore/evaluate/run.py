@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
 from restore.jobs.manifest import Fingerprint
 from restore.jobs.plan import companion_for, pictures_in
+from restore.messages import say
 from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.settings import Knowledge, Options, settings_for
@@ -334,7 +334,7 @@ class _Run:
         except Unavailable as error:
             self.result.notices.append("The column LPIPS is empty: AlexNet's weights are not here.")
             if not self.quiet:
-                print(f"The column LPIPS stays empty. {error}", file=sys.stderr, flush=True)
+                say(f"The column LPIPS stays empty. {error}")
             return None
 
     def _about(self) -> dict[str, Any]:

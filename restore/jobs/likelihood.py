@@ -15,7 +15,7 @@ from torch import Tensor
 from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.likelihood import bits_per_dimension, log_likelihood
 from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
-from restore.jobs.run import complain
+from restore.messages import complain
 from restore.photo.encode import quantise
 from restore.photo.photograph import read_photo
 from restore.restorer import check_prior, load_denoiser

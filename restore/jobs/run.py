@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from restore.jobs.ray_engine import Cluster, Model, work_through_on_ray
 from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.selection import Shard
 from restore.jobs.watch import Watch
+from restore.messages import complain, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.report import Result
 from restore.methods.settings import Options
@@ -549,16 +549,6 @@ def _stages(done: Mapping[str, Any]) -> str:
         if cascade is None
         else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
     )
-
-
-def say(text: str) -> None:
-    """On stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def complain(text: str) -> None:
-    """An error, on stderr."""
-    say(f"restore: error: {text}")
 
 
 def _json(record: Mapping[str, Any]) -> str:
