@@ -1,6 +1,4 @@
-"""What cannot be done is refused: with the documented exit code, words that help, and nothing
-written.
-"""
+"""Invalid input is refused with the documented exit code, a helpful text and no output."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ DESCRIPTION = json.loads(WEIGHTS.with_suffix(".json").read_text())
 
 
 def declare_png(path: Path, width: int, height: int) -> None:
-    """A PNG of a few bytes that says it is very large."""
+    """Return a PNG of a few bytes whose header claims a very large picture."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return (
@@ -53,7 +51,7 @@ def declare_png(path: Path, width: int, height: int) -> None:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """The present folder, with good pictures and all sorts of bad ones."""
+    """Change to a folder with good pictures and many kinds of bad ones."""
     monkeypatch.chdir(tmp_path)
     piece((24, 16)).save("in.png")
     piece((24, 16), "b").save("other.png")
@@ -80,7 +78,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def refused(command, place: Path, words: str, code: int, *said: str) -> Outcome:
-    """Run the command in ``place`` and check how it refuses."""
+    """Run the command in ``place``, and check its refusal."""
     before = files(place)
     folders = sorted(place.rglob("*"))
     outcome = command(*words.split())
@@ -291,9 +289,7 @@ def test_transparency_that_the_output_cannot_keep(command, place):
 
 
 def copy_weights(name: str = "copy", **changes) -> Path:
-    """The shipped weights under another name; ``changes`` of the description, None takes an entry
-    out.
-    """
+    """Copy the shipped weights, with changes of the description; None removes an entry."""
     description = DESCRIPTION | changes
     Path(f"{name}.json").write_text(
         json.dumps({k: v for k, v in description.items() if v is not None})
@@ -336,7 +332,7 @@ def test_model(command, place, model, said):
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Makes a folder when unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("unpickled",)
@@ -411,7 +407,7 @@ def test_process_shows_no_traceback_and_no_other_noise(place):
 
 
 def test_exit_codes_are_the_documented_ones(command):
-    """The numbers that scripts rely on."""
+    """Exit codes stay fixed, since scripts rely on them."""
     errors = (
         BadArgument,
         UnreadableInput,

@@ -1,4 +1,4 @@
-"""The command on real files: what it writes, where, in which format, how well, and what it says."""
+"""The command on real files: outputs, formats, quality and messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from support.pictures import FIXTURES, files, piece, pixels_16bit
 from support.processes import run_process
 
+# Options of each task, without the mask.
 NEEDED = {
     "sr": ["--scale", "2"],
     "inpaint": [],
@@ -22,13 +23,12 @@ NEEDED = {
     "denoise": ["--noise", "0.05"],
     "colorize": [],
 }
-"""Options of each task, without the mask."""
 
 TWO_STEPS = ["--steps", "2"]
+# The same with few steps, for a fraction of a second on a small picture.
 FAST = {task: [*options, *TWO_STEPS] for task, options in NEEDED.items()} | {
     "denoise": NEEDED["denoise"]
 }
-"""The same, for a fraction of a second on a small picture."""
 
 EVERY_METHOD = ("ddrm", "diffpir", "sr3", "one-step")
 METHODS = [
@@ -36,9 +36,8 @@ METHODS = [
 ]
 METHODS += [("colorize", method) for method in ("ddrm", "diffpir", "sr3", "one-step")]
 
+# Width and height: one pixel, one row, one column, odd, prime, and a multiple of the network's.
 ODD_SIZES = [(1, 1), (1, 17), (17, 1), (7, 3), (13, 21), (24, 16)]
-"""Width and height: one pixel, one row, one column, odd, prime, and one that the network divides.
-"""
 
 JSON_KEYS = {
     *(
@@ -59,7 +58,7 @@ JSON_KEYS = {
 
 
 def pixels(path: Path) -> np.ndarray:
-    """As 8-bit integers, wide enough for differences."""
+    """Read 8-bit values as integers wide enough for differences."""
     return np.asarray(Image.open(path)).astype(int)
 
 
@@ -68,12 +67,12 @@ def pixels_of_16bit(path: Path) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Of 8-bit values, in dB."""
+    """Return the PSNR of 8-bit values in dB."""
     return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
 
 
 def write_mask(path: Path, size: tuple[int, int]) -> Path:
-    """White in its left half, at least one pixel wide; of a column, in its upper half."""
+    """Return a mask that is white in its left half, or in the upper half of a column."""
     white = np.zeros(size[::-1], dtype=np.uint8)
     white[:, : size[0] // 2] = 255
     if size[0] == 1:
@@ -134,7 +133,7 @@ def test_scale(command, picture, tmp_path, scale):
 @pytest.mark.parametrize("kernel", ["bicubic", "area", "lanczos"])
 @pytest.mark.parametrize("method", ["ddrm", "sr3", "one-step"])
 def test_sr_explains_its_input_by_the_named_kernel(command, tmp_path, kernel, method):
-    """Pillow's own filters, applied to the result, give the input back."""
+    """Pillow's own filters, applied to the result, reproduce the input."""
     filters = {"bicubic": Image.BICUBIC, "area": Image.BOX, "lanczos": Image.LANCZOS}
     source = tmp_path / "small.png"
     piece((96, 64), "b").resize((48, 32), filters[kernel]).save(source)
@@ -364,7 +363,7 @@ def test_help_where_nothing_is_asked(command):
 
 @pytest.mark.parametrize(("task", "factor"), [("sr", 2), ("denoise", 1)])
 class TestFormats:
-    """What a file is, its restored copy is too."""
+    """The output keeps format, depth, channels and metadata of the input."""
 
     def restored(self, command, task, source: Path, target: Path | None = None) -> Path:
         target = target or source.with_name(f"out{source.suffix}")
@@ -448,7 +447,7 @@ def test_inpaint_leaves_known_pixels_alone(command, picture, tmp_path, mode):
 
 @pytest.mark.parametrize("method", ["ddrm", "sr3", "one-step"])
 def test_inpaint_does_not_look_below_the_mask(command, tmp_path, method):
-    """What is painted under the mask cannot matter: it is unknown."""
+    """The pixels under the mask do not matter, as they are unknown."""
     hidden = np.array(piece())
     mask = write_mask(tmp_path / "mask.png", (24, 16))
     options = ["--mask", mask, "--method", method, *([] if method == "one-step" else TWO_STEPS)]
@@ -461,9 +460,7 @@ def test_inpaint_does_not_look_below_the_mask(command, tmp_path, method):
 
 
 def test_masks_of_a_folder_by_place_and_stem(command, picture, tmp_path):
-    """Left half of one picture, right half of the other; the masks' formats need not be the
-    pictures'.
-    """
+    """Masks are found by place and stem, in any format."""
     picture("in/a.png")
     picture("in/sub/a.jpg", quality=95)
     write_mask(tmp_path / "masks/a.bmp", (24, 16))
@@ -550,7 +547,7 @@ def test_one_broken_file_does_not_end_the_run(command, picture, tmp_path, bad):
 
 
 def test_a_mask_that_fits_only_some_pictures(command, picture, tmp_path):
-    """The one that it does not fit is named, though the trouble is not in its file."""
+    """The error names the picture that the mask does not fit."""
     mask = write_mask(tmp_path / "mask.png", (24, 16))
     picture("in/z.png")
     odd = picture("in/odd.png", size=(20, 16))
@@ -569,7 +566,7 @@ def test_output_inside_the_input_is_not_walked(command, picture, tmp_path):
 
 
 def test_a_broken_sample_set_of_a_folder_is_not_taken_for_done(command, picture, tmp_path):
-    """The picture that says that all is done is written last."""
+    """The target is written last, so that it stands for all outputs."""
     picture("in/a.png")
     blocker = picture("out/a.sample2.png", crop="b")
     before = blocker.read_bytes()
@@ -644,7 +641,7 @@ def test_deblurring_gains_one_and_a_half_db(command, tmp_path, crop):
 @pytest.mark.parametrize(("method", "gain"), [("one-step", 0.8), ("auto", -0.1)])
 @pytest.mark.parametrize("crop", ["a", "b"])
 def test_super_resolution_against_bicubic(command, tmp_path, crop, method, gain):
-    """One step is the most faithful; sampling pays for its detail with a little of the PSNR."""
+    """One step has the best PSNR; sampling pays for its detail with a little PSNR."""
     clean = piece((96, 96), crop)
     small = clean.resize((48, 48), Image.BICUBIC)
     small.save(tmp_path / "small.png")

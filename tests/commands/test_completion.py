@@ -1,4 +1,4 @@
-"""What a shell completes: commands, options, and the words that some options take."""
+"""Shell completion of commands, options, and words of options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASH = shutil.which("bash")
 
 
 def run_completion(**variables: str) -> str:
-    """What the command prints for a shell."""
+    """Return the completions that the command prints."""
     root = str(Path(cli.__file__).parent)
     environment = {**os.environ, "PYTHONPATH": root, **variables}
     done = subprocess.run(
@@ -37,7 +37,7 @@ def run_completion(**variables: str) -> str:
 
 
 def completed(*words: str) -> list[str]:
-    """What bash is offered for the last word."""
+    """Return the completions of the last word in bash."""
     line = {"COMP_WORDS": "\n".join(("restore", *words)), "COMP_CWORD": str(len(words))}
     return run_completion(_RESTORE_COMPLETE="complete_bash", **line).split()
 
@@ -97,7 +97,7 @@ def test_completing_does_not_wait_for_pytorch():
 
 @pytest.mark.skipif(BASH is None, reason="no bash")
 def test_bash_takes_the_script(tmp_path):
-    """The script that is shown, run in a bash with a `restore` on its path."""
+    """The printed script works in a bash with `restore` on its path."""
     script = run_completion(_RESTORE_COMPLETE="source_bash")
     (tmp_path / "complete.sh").write_text(script)
     command = tmp_path / "restore"

@@ -16,7 +16,7 @@ from restore.tasks import TASKS
 
 @pytest.fixture
 def config(tmp_path):
-    """``config(text, name)`` writes a file of options."""
+    """Return ``config(text, name)``, which writes a file of options."""
 
     def write(text: str, name: str = "mine.toml") -> Path:
         path = tmp_path / name
@@ -33,7 +33,7 @@ def told(outcome) -> dict:
 
 
 def test_options_of_a_file(command, picture, tmp_path, config):
-    """Those of the command's section before those at the top, with dashes or underscores."""
+    """Options in the section of the command precede those at the top; - and _ are equal."""
     path = config(
         "seed = 5\njson = true\nsteps = 3\n[sr]\nscale = 2\nsteps = 2\nmethod = "
         "'diffpir'\n[deblur]\nseed = 6"
@@ -144,7 +144,7 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_refused(command, picture, tmp_path, config, text):
-    """By name, whichever command is run, before any work."""
+    """Errors name the key, for any command, before any work."""
     path = config(text)
     outcome = command("sr", picture(), tmp_path / "out.png", "--config", path)
     assert outcome.code == 1

@@ -1,4 +1,4 @@
-"""`--guidance`: SR3 pulled further towards the picture that it is shown."""
+"""`--guidance`: classifier-free guidance of SR3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def enlarged(**options: object) -> np.ndarray:
 
 
 def calls(**options: object) -> int:
-    """Of the network, for one result."""
+    """Count the network calls of one result."""
     count = 0
 
     def note(*_: object) -> None:
@@ -47,9 +47,7 @@ def test_more_is_another_picture_at_two_calls_a_step(way) -> None:
 
 
 def test_none_at_all_is_the_prior_alone(monkeypatch) -> None:
-    """At scale 0 the network's answers are those without a condition; what explains the input is
-    the projection.
-    """
+    """At scale 0 the estimates are unconditional, and only the projection sees the input."""
     unshown = restorer("default", "cpu").denoiser
     call = type(unshown).__call__
 

@@ -1,4 +1,4 @@
-"""`restore info`: what would be used here, and what is missing."""
+"""`restore info`: the installation, and what is missing."""
 
 from __future__ import annotations
 

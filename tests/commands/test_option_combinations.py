@@ -1,6 +1,4 @@
-"""Options that were made apart from each other, together: each pair works, or is refused before
-anything is written.
-"""
+"""Each pair of independent options works, or is refused before anything is written."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ LARGE = (48, 32)
 
 @pytest.fixture
 def place(picture, tmp_path, monkeypatch) -> Path:
-    """A working folder with pictures of every kind, their starts, levels and two models of
-    others.
-    """
+    """Return a working folder with pictures, starts, levels and two third-party networks."""
     for name in ("in/a.png", "in/b.png", "one.png"):
         picture(name, size=SMALL)
     for name, crop in (("starts/a.png", "a"), ("starts/b.png", "b"), ("start.png", "a")):
@@ -45,7 +41,7 @@ def place(picture, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def network(place) -> Path:
-    """A denoiser of another project."""
+    """Write a denoiser of another project."""
     pytest.importorskip("spandrel")
     from spandrel.architectures.DnCNN import DnCNN
 
@@ -185,7 +181,7 @@ def test_together(command, place, line, told) -> None:
     ],
 )
 def test_refused(command, place, line, code, said) -> None:
-    """What suits no picture is told once, and not as the failure of every picture of a folder."""
+    """An option that suits no picture fails once, and not for every picture of a folder."""
     before = files(place)
     outcome = command(*line.split())
     assert (outcome.code, said in outcome.err) == (code, True), outcome.err
@@ -259,7 +255,7 @@ def test_the_manifest_knows_every_option_that_decides(command, place) -> None:
 
 
 def test_every_option_from_a_file(command, place, network) -> None:
-    """Paths in it are relative to its folder, those of starts and networks too."""
+    """Paths in a file of options are relative to its folder, also those of networks."""
     Path("conf").mkdir()
     for name in ("levels.json", "dn.pth", "starts", *map(str, Path().glob("classes.*"))):
         shutil.move(name, "conf")
@@ -296,13 +292,13 @@ def test_every_option_from_a_file(command, place, network) -> None:
 def test_a_ray_worker_without_its_model_ends_the_run(
     monkeypatch, place, name, options, error
 ) -> None:
-    """With the error that this machine would tell, and not as that of each picture."""
+    """The error is that of a local run, and not that of each picture."""
     job = Job(place / "one.png", place / "out.png")
     work = Work(SuperResolution(4), options)
     model = ray_engine.Model(name, "cpu")
 
     def rows(ray, jobs, order, cluster):
-        """The stages in this process."""
+        """Run the stages in this process."""
         read = [order.read(ray_engine._packed(index, sent)) for index, sent in enumerate(jobs)]
         for row in ray_engine.Actor(order).restored(read):
             yield order.write(row)

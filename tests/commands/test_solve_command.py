@@ -1,6 +1,4 @@
-"""`restore degrade`, `solve` and `operators` on real files, and the masks and kernels of other
-tasks.
-"""
+"""`restore degrade`, `solve` and `operators` on files, and masks and kernels of other tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ SIZE = (48, 40)
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """The present folder, with pictures."""
+    """Change to a folder with pictures."""
     monkeypatch.chdir(tmp_path)
     piece(SIZE).save("in.png")
     piece(SIZE, "b").convert("L").save("grey.png")
@@ -108,7 +106,7 @@ def test_the_noise_is_white_and_comes_from_the_seed(command, place):
 
 
 def test_noise_comes_before_what_is_not_linear(command, place):
-    """As in a camera: the file is saved last."""
+    """Quantisation comes after the noise, as in a camera."""
     assert (
         command(
             "degrade", "in.png", "out.png", "--operator", "blur:box:3+quantise:2", "--noise", 0.1
@@ -142,7 +140,7 @@ def test_degrades_a_folder_with_noise_of_its_own_for_each(command, place):
 
 
 def test_keeps_what_a_file_says(command, place):
-    """16 bits stay 16 bits, a grey picture stays grey, alpha comes along."""
+    """16 bits, grey and alpha are kept."""
     Image.fromarray(
         (np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[1], SIZE[0]) * 30).astype(np.uint16)
     ).save("deep.png")
@@ -159,7 +157,7 @@ def test_keeps_what_a_file_says(command, place):
 
 
 def test_nothing_is_half_written(command, place, monkeypatch):
-    """The numbers go with their picture or not at all; existing ones are not replaced unasked."""
+    """Picture and measurement are written together, and not overwritten by default."""
     assert command("degrade", "in.png", "out.png", "--operator", "identity").code == 0
     before = files(place)
     assert command("degrade", "in.png", "out.png", "--operator", "blur:box:3").code == 5
@@ -219,9 +217,7 @@ def test_solves_every_word(command, place, name):
 )
 @pytest.mark.parametrize("crop", ["a", "b"])
 def test_restores_well(command, place, text, noise, gain, crop):
-    """By so many dB over the measurement as `restore degrade` shows it, enlarged where it is
-    smaller.
-    """
+    """The gain in dB is over the picture of `restore degrade`, enlarged if it is smaller."""
     piece((96, 96), crop).save("truth.png")
     assert (
         command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", noise).code == 0
@@ -239,7 +235,7 @@ def test_restores_well(command, place, text, noise, gain, crop):
 
 
 def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
-    """The 8 bits of the picture are all that differs."""
+    """Picture and measurement differ by the quantisation to 8 bits only."""
     text = "blur:motion:7:30:boundary=unknown"
     command("degrade", "in.png", "out.png", "--operator", text, "--noise", 0.02)
     outcome = command("solve", "out.npz", "a.png", "--json")
@@ -301,7 +297,7 @@ def test_known_pixels_come_through_untouched(command, place):
 
 
 def test_own_operators_in_python():
-    """An operator with A alone, one with a batch of its own, a text, and a grey picture."""
+    """Operators with A alone, with their own batch, or as text, and a grey picture."""
     truth = torch.from_numpy(np.asarray(piece(SIZE)) / 255).float().permute(2, 0, 1)
     own = operators.FunctionOperator(lambda x: 0.5 * (x + x.roll(3, -1)), tuple(truth.shape))
     solved = restore.solve(own.A(truth[None]), own, noise=0.01, steps=4)
@@ -335,7 +331,7 @@ def test_degrade_in_python():
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_picture_and_its_restoration_of_one_seed_have_no_noise_in_common(monkeypatch, seed):
-    """Otherwise what is restored would not be independent of what restores it."""
+    """The noise must be independent of the random numbers of the solver."""
     drawn = []
     diffpir = sys.modules["restore.solvers.diffpir"]
 
@@ -430,9 +426,7 @@ def test_deblurs_every_kernel(command, place, kernel, boundary):
 
 
 def test_an_unknown_border_is_not_a_mirror(command, place):
-    """A photograph whose blur let in what lies outside: better by far near its border than
-    mirrored.
-    """
+    """With real surroundings, an unknown border beats a mirrored one near the border."""
     large = np.asarray(Image.open(FIXTURES / "crop_b.png").convert("RGB")).astype(float)
     kernel = kernels.motion(11, 0)
     blurred = np.stack(
@@ -692,7 +686,7 @@ def test_python_refuses_measurements_that_do_not_fit():
     ],
 )
 def test_what_is_not_linear_may_come_last(command, place, text, gain):
-    """Its error is noise to what is linear before it, not something to be inverted."""
+    """The error of quantisation counts as noise of the linear part before it."""
     piece((96, 96), "b").save("truth.png")
     assert (
         command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", 0.005).code == 0

@@ -1,6 +1,4 @@
-"""`restore evaluate`: its protocol, numbers, outputs and errors. The network takes few steps on
-small pictures.
-"""
+"""`restore evaluate`: protocol, scores, outputs and errors, with few steps on small pictures."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ def _without_lpips(monkeypatch, tmp_path, loaded_once):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two small pieces of photographs."""
+    """Return a folder with two small crops of photographs."""
     place = tmp_path / "photos"
     place.mkdir()
     for crop in "ab":
@@ -72,7 +70,7 @@ def case_of(
 
 
 def without_clocks(plain: dict) -> dict:
-    """What must not differ from run to run."""
+    """Return what must be equal in all runs."""
     records = [
         *plain["means"].values(),
         *(s for p in plain["pictures"] for s in p["scores"].values()),
@@ -196,7 +194,7 @@ def test_the_kernel_of_a_text(text, expected):
 
 @pytest.mark.parametrize("kernel", ["motion:7:30", "box:4"])
 def test_the_classical_deblurring_is_not_shifted(kernel):
-    """A kernel off its centre moves the picture; the better aligned, the larger the PSNR."""
+    """A kernel off centre shifts the picture, and better alignment raises the PSNR."""
     case = case_of("deblur", 96, kernel=kernel, noise=0.002)
     result = classical.suitable(case)["tv"](case)
     truth = case.truth / 255.0
@@ -550,7 +548,7 @@ def test_json_has_settings_versions_and_every_picture(folder, tmp_path):
 
 
 class Reader(HTMLParser):
-    """Checks that tags are balanced; collects what the page refers to."""
+    """Checks that tags are balanced, and collects references of the page."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,4 @@
-"""Pictures of equal size that a folder run restores together: the same files as one by one,
-whatever happens.
-"""
+"""Batches of a folder run write the same files as single pictures."""
 
 from __future__ import annotations
 
@@ -37,10 +35,9 @@ from restore.samplers.catalogue import SAMPLERS
 from restore.tasks import Denoising, Inpainting, Task
 
 SIZE = (24, 16)
+# 3 is wider and 4 is not a picture, so that batches of up to four are 0, 1, 2 and 5, 6; 7 has alpha
+# and is alone.
 ORDER = ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png"]
-"""3 is wider and 4 no picture, so that with four at once 0, 1, 2 and 5, 6 go together; 7 has alpha
-and is alone.
-"""
 
 TASKS = {
     "sr": ("sr", "--scale", 2, "--steps", 2),
@@ -57,10 +54,9 @@ TASKS = {
 }
 
 
+# Sizes of batches with one trajectory for all, and with trajectories by noise: 2 and 5 are so noisy
+# that they start at higher levels if their noise is estimated.
 ONE_WALK, OWN_WALKS = [3, 1, 2, 1], [2, 1, 1, 1, 1, 1]
-"""How many go together; 2 and 5 are so noisy that, the noise being estimated, they start at higher
-levels.
-"""
 TOGETHER = dict.fromkeys(TASKS, ONE_WALK) | {
     "sr-noise": OWN_WALKS,
     "deblur": OWN_WALKS,
@@ -74,7 +70,7 @@ TOGETHER = dict.fromkeys(TASKS, ONE_WALK) | {
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """Eight files of which some go together, beside a mask; the working folder."""
+    """Return a working folder with a mask and eight files, some of which form batches."""
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     random = np.random.default_rng(0)
@@ -102,9 +98,7 @@ def float32(monkeypatch) -> None:
 
 @pytest.fixture
 def one_by_one(float32, monkeypatch) -> None:
-    """A network whose convolutions see one picture at a time: a batch cannot change their
-    rounding.
-    """
+    """Run convolutions on one picture at a time, so that batches round equally."""
     whole = Denoiser._run
 
     def run(self: Denoiser, scaled: torch.Tensor, time: torch.Tensor, condition: Condition | None):
@@ -123,7 +117,7 @@ def one_by_one(float32, monkeypatch) -> None:
 
 @pytest.fixture
 def together(monkeypatch) -> list[int]:
-    """How many pictures each batch had whose pictures went the same way."""
+    """Record the sizes of batches with one trajectory."""
     sizes: list[int] = []
     solved = Restorer._solved
 
@@ -140,7 +134,7 @@ def told(outcome) -> list[dict]:
 
 
 def facts(record: dict) -> dict:
-    """What must not depend on the batch; the consistency to what a rounding moves it."""
+    """Return what must not depend on the batch, with the consistency rounded."""
     varying = {"seconds", "outputs", "consistency", "error"}
     return {k: v for k, v in record.items() if k not in varying} | {
         "about": round(record.get("consistency", 0), 4)
@@ -261,7 +255,7 @@ def test_pages_go_together(command, folder, together) -> None:
 
 
 def test_one_picture_that_fails_does_not_end_the_others(command, folder, one_by_one) -> None:
-    """An operator that measures one channel, and a picture in colour among grey ones."""
+    """Some pictures are in colour, and the operator measures one channel."""
     for index in (0, 2, 5, 6):
         Image.open(f"in/{index}.png").convert("L").convert("RGB").save(f"in/{index}.png")
     words = ("solve", "in", "--operator", "gray+blur:gaussian:1", "--steps", 2, "--json")
@@ -338,9 +332,7 @@ def test_the_option_in_a_file(command, folder, together) -> None:
 
 
 def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, together) -> None:
-    """In whatever order: those of one size follow each other; what could not be read goes on as its
-    error.
-    """
+    """A worker sorts rows by size, and passes errors of reading on."""
     names = [f"{index}.png" for index in range(8)]
     jobs = [Job(Path("in", name), Path("out", name)) for name in names]
     order = Order(Work(Denoising(0.1), Options(steps=2)), Model("default", "cpu"), batch=3)
@@ -357,9 +349,7 @@ def test_a_worker_restores_together_what_it_is_given_at_once(folder, float32, to
 
 
 def test_a_worker_makes_its_model_where_it_calls_it(folder, monkeypatch) -> None:
-    """And with the first picture that can be read: in another thread OpenMP would have more threads
-    than processors.
-    """
+    """The model is made with the first readable picture, as OpenMP has threads per caller."""
     made = []
 
     def no_model(*_: object, **__: object) -> None:
@@ -449,9 +439,7 @@ def test_how_many_go_together() -> None:
 def test_a_batch_fits_the_memory_as_one_picture_does(
     memory: int, side: int, wanted: int | None
 ) -> None:
-    """Together they lie where one would lie, and what goes through the network whole goes whole, in
-    one call.
-    """
+    """A batch has the place of a single picture, and is whole if that is, in one call."""
     gpu = Budget(memory, 700.0, batches=True)
     device = torch.device("meta")
     pixels = side**2
@@ -497,7 +485,7 @@ def test_each_picture_draws_what_it_would_draw_alone() -> None:
 def toy(
     x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition | None = None
 ) -> Prediction:
-    """The posterior mean where pixels are -1 or 1: not linear, and every picture for itself."""
+    """Posterior mean for pixels of -1 or 1: nonlinear, and independent for each picture."""
     clean = torch.tanh(x / torch.as_tensor(sigma) ** 2)
     return Prediction(clean, (x - clean) / sigma, torch.full_like(x, 0.5))
 

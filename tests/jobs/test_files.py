@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what a killed run leaves behind."""
+"""Atomic writing of files, and the leftovers of killed runs."""
 
 from __future__ import annotations
 

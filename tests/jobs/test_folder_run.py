@@ -1,4 +1,4 @@
-"""A folder run as people have it: resumed, shared out, listed, watched, killed."""
+"""Folder runs: resumed, sharded, listed, watched, killed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from restore.methods.settings import Options
 from restore.tasks import Denoising
 
 DENOISE = ("--noise", 0.1)
+# Seconds after which an expected event counts as missing.
 LONG = 90.0
-"""Seconds after which something that should have happened has not."""
 
 
 def lines(folder: Path, name: str = "restore.jsonl") -> list[dict]:
@@ -31,7 +31,7 @@ def lines(folder: Path, name: str = "restore.jsonl") -> list[dict]:
 
 
 def started(*words: object) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
+    """Run the command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, cli.__file__, *map(str, words)],
@@ -270,7 +270,7 @@ def piped(data: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.fixture
 def from_stdin(command, monkeypatch):
-    """``from_stdin(data, "denoise", "-")`` runs the command in this process, with data on stdin."""
+    """Return ``from_stdin(data, "denoise", "-")``, the command in this process."""
 
     def run(data: bytes, *words: object):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
@@ -347,7 +347,7 @@ def test_a_file_that_vanishes_does_not_end_the_run(picture, tmp_path, capsys) ->
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit of file sizes here")
 def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
-    """The limit of a file's size stands for the disk's: the write fails in the middle."""
+    """A limit of file sizes makes the write fail in the middle, like a full disk."""
     import resource
 
     source = picture("a.png", size=(64, 64))
@@ -372,9 +372,7 @@ def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
 
 
 def a_small_disk(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """The command where ``place`` is a disk of 200 kB of its own; what is on it is listed on stdout
-    at the end.
-    """
+    """Run the command with a disk of 200 kB at ``place``, and list its files on stdout."""
     script = 'mount -t tmpfs -o size=200k none "$0" && { "$@"; code=$?; ls -A "$0"; exit $code; }'
     return subprocess.run(
         [
@@ -395,7 +393,7 @@ def a_small_disk(place: Path, *words: object) -> subprocess.CompletedProcess[str
 
 
 def test_a_disk_that_fills_up_in_a_folder_run(picture, tmp_path) -> None:
-    """A real one: what fits is whole, what does not is said, and no stray file is left."""
+    """On a full disk, written files are whole, failures are reported, and nothing is left over."""
     out = tmp_path / "out"
     out.mkdir()
     try:
@@ -445,7 +443,7 @@ def test_a_hundred_kills(picture, tmp_path) -> None:
 
 
 def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
-    """SIGKILL at a random moment, again and again; then a run to the end."""
+    """Runs are killed at random moments, until one reaches the end."""
     for index in range(pictures):
         picture(f"in/{index:03}.png", size=(48, 48))
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The manifest of a folder run: what counts as done, and what a kill leaves of it."""
+"""The manifest of a folder run: states of pictures, and truncated lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = {"task": "sr", "arguments": {"scale": 2.0}, "size": (3, 4)}
 
 @pytest.fixture
 def done(tmp_path: Path) -> tuple[Path, Path, Entry]:
-    """An input, an output folder, and the line of what was done."""
+    """Return an input, an output folder and the line of the finished picture."""
     source = tmp_path / "a.png"
     out = tmp_path / "out"
     source.write_bytes(b"picture")

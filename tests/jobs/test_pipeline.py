@@ -1,4 +1,4 @@
-"""Reading, the network and writing at the same time, in order, whatever fails."""
+"""The pipeline overlaps its stages, keeps the order and survives errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from restore.jobs.pipeline import AHEAD, Stages, groups, work_in_turn, work_through
 
+# Seconds after which a wait has failed.
 LONG = 20.0
-"""Seconds after which a wait that should end has failed."""
 
 
 def singly(solve):
-    """A stage that takes groups of one."""
+    """Return a stage for groups of one."""
 
     def solve_group(jobs, loaded):
         assert len(jobs) == len(loaded) == 1
@@ -41,7 +41,7 @@ def test_every_job_goes_through_all_stages_in_order() -> None:
 
 
 def test_the_next_is_read_and_the_last_is_written_while_the_network_works() -> None:
-    """Each stage of one job waits for another job's stage that only overlap can bring."""
+    """Each stage waits for a stage of another job, which is only possible by overlap."""
     read, solving, written = (threading.Event() for _ in range(3))
 
     def load(job: int) -> int:
@@ -177,7 +177,7 @@ def grouped(jobs: list[int], stages: Stages) -> Iterator[list]:
 
 
 def parity(**changes) -> Stages:
-    """Jobs are numbers; even ones go together, and odd ones; 13 cannot be loaded."""
+    """Jobs are numbers; groups are even or odd, and 13 cannot be loaded."""
 
     def load(job: int) -> int:
         if job == 13:

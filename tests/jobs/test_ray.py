@@ -1,4 +1,4 @@
-"""A folder by Ray on one machine: the same files and the same manifest as without it."""
+"""Ray on one machine writes the same files and the same manifest as a local run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Score norms: estimated by a command, kept for their model, and found by the samplers that need
-them.
-"""
+"""Score norms: estimated, stored by model, and found by samplers."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from restore.samplers.analytic_dpm import ScoreNorms, analytic_dpm, estimate_sco
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty one."""
+    """Use an empty cache."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("RESTORE_CACHE", str(folder))
     return folder
@@ -71,7 +69,7 @@ def test_the_default_model_comes_with_its_own(command, tmp_path) -> None:
 
 
 def test_what_shipped_is_what_photographs_say() -> None:
-    """On two others than those it was estimated on: as nearly as photographs differ in detail."""
+    """The estimate holds for other photographs, up to their difference in detail."""
     denoise = load_denoiser("default", torch.device("cpu"), torch.float32)
     pictures = torch.cat([2 * _pixels(crop) - 1 for crop in "ab"])
     sigmas = [1.0, 0.3, 0.1, 0.0]

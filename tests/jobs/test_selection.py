@@ -1,4 +1,4 @@
-"""Which pictures a run takes."""
+"""Selection of the pictures of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are taken when they have come to rest, once."""
+"""Files are taken once, after they have stopped changing."""
 
 from __future__ import annotations
 

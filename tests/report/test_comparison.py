@@ -1,4 +1,4 @@
-"""`--compare`: before and after side by side, beside the output."""
+"""`--compare`: before and after side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAST = ["--steps", "2"]
 
 
 def halves(path, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures left and right of the line, without the captions."""
+    """Return the pictures left and right of the line, without captions."""
     sheet = np.asarray(Image.open(path)).astype(int)
     return sheet[:height, :width], sheet[:height, -width:]
 
@@ -130,7 +130,7 @@ def test_the_colour_profile_goes_along(command, picture, tmp_path):
 
 
 def test_captions_are_as_long_as_there_is_room():
-    """Of a tiny picture there are none, and no bar for them."""
+    """A tiny picture has no captions, and no bar for them."""
     pixels = np.full((20, 20, 3), 0.5, np.float32)
     for width, is_written in ((20, False), (400, True)):
         wide = np.broadcast_to(pixels[:, :1], (20, width, 3))

@@ -1,4 +1,4 @@
-"""`--report`: a run as one HTML file."""
+"""`--report`: the HTML report of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
 class Reader(HTMLParser):
-    """Checks that tags are balanced; collects what the page is made of."""
+    """Checks that tags are balanced, and collects the parts of the page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Reader(HTMLParser):
 
     @property
     def images(self) -> dict[str, Image.Image]:
-        """By their alternative texts."""
+        """Return pictures by their alternative texts."""
         return {a["alt"]: decoded(a["src"]) for tag, a in self.tags if tag == "img"}
 
 
@@ -293,9 +293,7 @@ def test_a_page_that_would_be_too_large_says_how_much_it_shows():
 
 
 def test_colours_are_those_of_the_profile():
-    """A picture in another space looks on the page, which carries no profile, as the profile
-    says.
-    """
+    """The page has no profile, so pictures are converted from theirs to sRGB."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = bytearray(srgb)  # red is blue, and blue is red
     red, blue = (swapped.index(tag, 128) for tag in (b"rXYZ", b"bXYZ"))
