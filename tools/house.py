@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import ast
 import io
-import shutil
 import statistics
 import subprocess
 import sys
@@ -301,11 +300,13 @@ def subjects(root: Path, commits: str) -> list[str]:
     return log.stdout.splitlines()
 
 
-# Runs `restore` with the words after the first two, the tree and the file for the answer. Functions
-# that run because a module is being imported do not count: the stack then holds importlib.
+# Runs `restore` with the words after the first three: the tree, the file for the answer, a picture.
+# Functions that run because a module is being imported do not count: the stack then holds importlib.
 TRACER = """
 import os, sys, threading
-tree, answer, *words = sys.argv[1:]
+from PIL import Image
+tree, answer, picture, *words = sys.argv[1:]
+Image.open(picture).resize((48, 32)).save("in.png")
 sys.path.insert(0, tree)
 seen, IS_FUNCTION = set(), 1  # of a code object's flags; the bodies of modules and classes lack it
 
@@ -339,16 +340,16 @@ finally:
 def traced(root: Path, command: str, picture: Path) -> list[str]:
     """Run ``restore`` with the words of ``command`` and return the files a function of which ran.
 
-    The command runs in an empty folder beside ``in.png``, a copy of ``picture``.
+    The command runs in an empty folder beside ``in.png``, a small copy of ``picture``.
 
     Raises:
         RuntimeError: If the command fails; the text is its stderr.
     """
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(picture, Path(folder, "in.png"))
         answer = Path(folder, "files")
+        given = (f"{root.resolve()}/", answer, picture.resolve(), *command.split())
         done = subprocess.run(
-            [sys.executable, "-c", TRACER, f"{root.resolve()}/", str(answer), *command.split()],
+            [sys.executable, "-c", TRACER, *map(str, given)],
             cwd=folder,
             capture_output=True,
             text=True,
