@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restore.commands.options import DebugOption, Input, Output
+from restore.commands.options import DebugOption, Input, Output, OverwriteOption
 from restore.commands.wording import in_options
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def degrade(
         float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Random seed for the noise.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Overwrite existing files.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show errors only, no summary.")
     ] = False,

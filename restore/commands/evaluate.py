@@ -1,4 +1,4 @@
-"""`restore evaluate`: how well every method does."""
+"""`restore evaluate`: compare methods on a folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from restore.commands.options import (
     DebugOption,
     DeviceOption,
     ModelOption,
+    OverwriteOption,
     SeedOption,
     YesOption,
     words,
@@ -23,97 +24,110 @@ from restore.commands.options import (
 from restore.commands.wording import in_options
 from restore.tasks import TASKS
 
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="A folder of sharp pictures, which are degraded first."),
+]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        help="Task: sr, inpaint, deblur, denoise, colorize or solve.",
+        autocompletion=words(TASKS),
+    ),
+]
+ScaleOption = Annotated[
+    float | None, typer.Option(help="Scale factor for sr, above 1 and up to 16. Default: 4.")
+]
+KernelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Kernel for sr (bicubic, area, lanczos) or deblur (gaussian:SIGMA, …). "
+        "Default: bicubic, gaussian:2.",
+        autocompletion=words((*RESAMPLERS, *BLURS)),
+    ),
+]
+BoundaryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Boundary for deblur: what lies beyond the border. Default: unknown.",
+        autocompletion=words(BOUNDARIES),
+    ),
+]
+MaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
+        "strokes or box:64."
+    ),
+]
+OperatorOption = Annotated[
+    str | None,
+    typer.Option(help="Degradation for solve, such as blur:gaussian:2+down:bicubic:4."),
+]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Standard deviation of added noise, for pixels in [0, 1]. Default: 0.01 for "
+        "deblur, 0.098 for denoise, else 0."
+    ),
+]
+SizeOption = Annotated[
+    int, typer.Option(help="Side of the centre crop, in pixels; 0 takes whole pictures.")
+]
+CountOption = Annotated[
+    int | None, typer.Option(help="Number of pictures, the first by name. Default: all.")
+]
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(help="Methods joined by commas, such as bicubic,ddrm. Default: all that apply."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Network calls of ddrm, diffpir or sr3. Default: the method's."),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(metavar="OUT.html", help="Write an HTML report with the table and pictures."),
+]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="OUT.json",
+        help="Write settings, versions and the scores of every picture.",
+    ),
+]
+MarkdownOption = Annotated[
+    Path | None, typer.Option(metavar="OUT.md", help="Write the table that is shown on stdout.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show the table and errors only, no progress.")
+]
+
 
 def evaluate(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A folder of sharp pictures, which are degraded first."),
-    ],
-    task: Annotated[
-        str,
-        typer.Option(
-            help="Task: sr, inpaint, deblur, denoise, colorize or solve.",
-            autocompletion=words(TASKS),
-        ),
-    ] = ...,  # type: ignore[assignment]
-    scale: Annotated[
-        float | None, typer.Option(help="Scale factor for sr, above 1 and up to 16. Default: 4.")
-    ] = None,
-    kernel: Annotated[
-        str | None,
-        typer.Option(
-            help="Kernel for sr (bicubic, area, lanczos) or deblur (gaussian:SIGMA, …). "
-            "Default: bicubic, gaussian:2.",
-            autocompletion=words((*RESAMPLERS, *BLURS)),
-        ),
-    ] = None,
-    boundary: Annotated[
-        str | None,
-        typer.Option(
-            help="Boundary for deblur: what lies beyond the border. Default: unknown.",
-            autocompletion=words(BOUNDARIES),
-        ),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            help="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
-            "strokes or box:64."
-        ),
-    ] = None,
-    operator: Annotated[
-        str | None,
-        typer.Option(help="Degradation for solve, such as blur:gaussian:2+down:bicubic:4."),
-    ] = None,
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            help="Standard deviation of added noise, for pixels in [0, 1]. Default: 0.01 for "
-            "deblur, 0.098 for denoise, else 0."
-        ),
-    ] = None,
-    size: Annotated[
-        int, typer.Option(help="Side of the centre crop, in pixels; 0 takes whole pictures.")
-    ] = 0,
-    count: Annotated[
-        int | None, typer.Option(help="Number of pictures, the first by name. Default: all.")
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Methods joined by commas, such as bicubic,ddrm. Default: all that apply."
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Network calls of ddrm, diffpir or sr3. Default: the method's."),
-    ] = None,
+    source: Source,
+    task: TaskOption = ...,  # type: ignore[assignment]
+    scale: ScaleOption = None,
+    kernel: KernelOption = None,
+    boundary: BoundaryOption = None,
+    mask: MaskOption = None,
+    operator: OperatorOption = None,
+    noise: NoiseOption = None,
+    size: SizeOption = 0,
+    count: CountOption = None,
+    methods: MethodsOption = None,
+    steps: StepsOption = None,
     seed: SeedOption = 0,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="OUT.html", help="Write an HTML report with the table and pictures."),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="OUT.json",
-            help="Write settings, versions and the scores of every picture.",
-        ),
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="OUT.md", help="Write the table that is shown on stdout.")
-    ] = None,
+    report: ReportOption = None,
+    json_file: JsonOption = None,
+    markdown: MarkdownOption = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Overwrite existing files.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show the table and errors only, no progress.")
-    ] = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Degrade the pictures of a folder, restore them by every method and score them."""
@@ -125,28 +139,23 @@ def evaluate(
     wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
     settings = Settings(
         task,
-        scale,
-        kernel,
-        boundary,
-        mask,
-        operator,
-        noise,
-        size,
-        count,
-        wanted,
-        steps,
-        seed,
-        model,
-        device,
-        label,
+        scale=scale,
+        kernel=kernel,
+        boundary=boundary,
+        mask=mask,
+        operator=operator,
+        noise=noise,
+        size=size,
+        count=count,
+        methods=wanted,
+        steps=steps,
+        seed=seed,
+        model=model,
+        device=device,
+        label=label,
     )
     if uses_model(settings):
         ensure(model, yes=yes)
 
-    command(
-        source,
-        settings,
-        Outputs(report, json_file, markdown, overwrite),
-        quiet=quiet,
-        wording=in_options,
-    )
+    outputs = Outputs(report, json_file, markdown, overwrite)
+    command(source, settings, outputs, quiet=quiet, wording=in_options)

@@ -74,6 +74,7 @@ ClassOption = Annotated[
         "--class", metavar="N", help="Class label for a class-conditional model, counted from 0."
     ),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")]
 DeviceOption = Annotated[
     str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
 ]

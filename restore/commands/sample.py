@@ -13,64 +13,70 @@ from restore.commands.options import (
     DebugOption,
     DeviceOption,
     ModelOption,
+    OverwriteOption,
     SeedOption,
     YesOption,
 )
 from restore.tasks.option import parse_size
 
+Target = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT", help="A picture of all samples in a grid; with --separate, a folder."
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Size of a sample in pixels, WIDTHxHEIGHT. Default: the model's own, or 128x128."
+    ),
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Sampler, such as ddim or heun; an unknown name lists all. Default: dpmpp-2m, or "
+        "ddim for a distilled model."
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of noise levels; some samplers call the network several times at each. "
+        "Default: 20, or those of a distilled model."
+    ),
+]
+LevelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Noise schedule: uniform, quadratic, karras or log-snr. Default: the sampler's."
+    ),
+]
+TrajectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the trajectories of the first four samples, as a picture.",
+    ),
+]
+
 
 def sample(
-    target: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="A picture of all samples in a grid; with --separate, a folder."
-        ),
-    ],
+    target: Target,
     count: Annotated[int, typer.Option(help="Number of samples.")] = 9,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Size of a sample in pixels, WIDTHxHEIGHT. Default: the model's own, or 128x128."
-        ),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="Sampler, such as ddim or heun; an unknown name lists all. Default: dpmpp-2m, or "
-            "ddim for a distilled model."
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of noise levels; some samplers call the network several times at each. "
-            "Default: 20, or those of a distilled model."
-        ),
-    ] = None,
-    levels: Annotated[
-        str | None,
-        typer.Option(
-            help="Noise schedule: uniform, quadratic, karras or log-snr. Default: the sampler's."
-        ),
-    ] = None,
+    size: SizeOption = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    levels: LevelsOption = None,
     seed: SeedOption = 0,
     separate: Annotated[
         bool, typer.Option("--separate", help="Write one file per sample, to the folder OUT.")
     ] = False,
-    trajectory: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also write the trajectories of the first four samples, as a picture.",
-        ),
-    ] = None,
+    trajectory: TrajectoryOption = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
     device: DeviceOption = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Overwrite existing files.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -82,7 +88,15 @@ def sample(
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     ensure(model, yes=yes)
     sample_to(
-        Request(target, separate, trajectory, overwrite, model, device, label),
+        Request(
+            target,
+            separate=separate,
+            trajectory=trajectory,
+            overwrite=overwrite,
+            model=model,
+            device=device,
+            label=label,
+        ),
         quiet=quiet,
         **sides,
         **wanted,

@@ -20,40 +20,46 @@ from restore.commands.options import (
 )
 from restore.messages import say
 
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="A folder of sharp pictures that the model was not trained on."
+    ),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE.json",
+        help="Output file, for --levels; an interrupted search resumes from it.",
+    ),
+]
+KernelOption = Annotated[
+    str,
+    typer.Option(
+        help="Downsampling kernel: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS)
+    ),
+]
+NoiseOption = Annotated[
+    float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
+]
+ScoreOption = Annotated[
+    str,
+    typer.Option(
+        help="Metric to optimise: lpips or psnr.", autocompletion=words(("lpips", "psnr"))
+    ),
+]
+
 
 def tune(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="A folder of sharp pictures that the model was not trained on."
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE.json",
-            help="Output file, for --levels; an interrupted search resumes from it.",
-        ),
-    ],
+    source: Source,
+    out: OutOption,
     steps: Annotated[int, typer.Option(help="Number of noise levels.")] = 10,
     scale: Annotated[
         float, typer.Option(help="Scale factor of the super-resolution to tune for.")
     ] = 4,
-    kernel: Annotated[
-        str,
-        typer.Option(
-            help="Downsampling kernel: bicubic, area or lanczos.", autocompletion=words(RESAMPLERS)
-        ),
-    ] = "bicubic",
-    noise: Annotated[
-        float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
-    ] = 0.0,
-    score: Annotated[
-        str,
-        typer.Option(
-            help="Metric to optimise: lpips or psnr.", autocompletion=words(("lpips", "psnr"))
-        ),
-    ] = "lpips",
+    kernel: KernelOption = "bicubic",
+    noise: NoiseOption = 0.0,
+    score: ScoreOption = "lpips",
     size: Annotated[
         int, typer.Option(help="Side of the centre crop of each picture, in pixels.")
     ] = 96,
@@ -75,7 +81,18 @@ def tune(
 
     keep_freed_memory()
     request = Request(
-        source, steps, scale, kernel, noise, score, size, count, seed, model, device, label
+        source,
+        steps=steps,
+        scale=scale,
+        kernel=kernel,
+        noise=noise,
+        score=score,
+        size=size,
+        count=count,
+        seed=seed,
+        model=model,
+        device=device,
+        label=label,
     )
     ensure(model, yes=yes)
     best = tune(request, out, overwrite=overwrite, tell=(lambda text: None) if quiet else say)
