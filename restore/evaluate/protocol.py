@@ -409,7 +409,7 @@ def _sides(settings: Settings, name: str, picture: EightBit) -> tuple[int, int]:
 def _operator(
     settings: Settings, color: Tensor, seed: int, mask: Path | None, whole: tuple[int, int]
 ) -> tuple[Operator, str]:
-    """The operator for the pictures ``color`` [1, 3, H, W], and its text."""
+    """Return the operator for pictures ``color`` [1, 3, H, W], and its text."""
     if not settings.mask:
         return settings.stated(settings.noise).degradation(_shape(color))
 

@@ -165,7 +165,13 @@ class _NoModel(Exception):
 
 
 class _Read(NamedTuple):
-    """A row that was read without error."""
+    """A row that was read without error.
+
+    Attributes:
+        index: index of the job.
+        job: the job.
+        loaded: its input.
+    """
 
     index: int
     job: Job

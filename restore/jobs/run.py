@@ -271,7 +271,7 @@ class Run:
             Exception: the error of a single picture.
         """
         if self.request.cluster is not None:
-            _ = self._digest  # a model that is not there is told before a cluster is started
+            _ = self._digest  # a missing model fails before a cluster is started
         if plan.is_folder:
             remove_leftovers(plan.target)
 
@@ -552,6 +552,6 @@ def _stages(done: Mapping[str, Any]) -> str:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    """A line of JSON; bytes of file names that are no text are escaped."""
+    """Format a record as a line of JSON; undecodable bytes of file names are escaped."""
     line = json.dumps(record, ensure_ascii=False)
     return line if line.isprintable() else json.dumps(record)
