@@ -13,11 +13,11 @@ from restore.photo.photograph import DEPTHS, FORMATS, Photo, written_format
 _WRITTEN = [format for format in PICTURE_FORMATS if format.writer is not None]
 _SUFFIXES = {format.name: format.suffixes[0] for format in _WRITTEN}
 
-# Words for `--format`: titles in lower case, and the usual suffixes without their dot.
+# Words for the parameter `format`: titles in lower case, and usual suffixes without the dot.
 _TITLES = {format.title.lower(): format.name for format in _WRITTEN}
 _NAMES = _TITLES | {suffix[1:]: name for name, suffix in _SUFFIXES.items()}
 
-# Titles of the formats that `--quality` is for, by name.
+# Titles of the formats with a `quality`, by name.
 _WITH_QUALITY = {
     format.name: format.title for format in _WRITTEN if WRITERS[format.name].takes_quality
 }
