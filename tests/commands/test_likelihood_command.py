@@ -91,10 +91,10 @@ def test_the_size_that_is_said_to_fit_fits(monkeypatch) -> None:
     monkeypatch.setattr("restore.runtime.budget.free_memory", lambda _: 500_000_000)
     with pytest.raises(Unavailable) as refused:
         Estimator(device="cpu", size=1024)
-    largest = int(str(refused.value).split()[-2])
+    largest = int(str(refused.value).split()[-2].removeprefix("`size`="))
     assert 128 < largest < 512
     Estimator(device="cpu", size=largest)
-    with pytest.raises(Unavailable, match=f"--size {largest + 1}: "):
+    with pytest.raises(Unavailable, match=f"`size`={largest + 1}: "):
         Estimator(device="cpu", size=largest + 1)
 
 

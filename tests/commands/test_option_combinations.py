@@ -143,10 +143,10 @@ def test_together(command, place, line, told) -> None:
         (
             "sr in out --levels levels.json --sampler ddim",
             1,
-            "--levels: are of --method sr3 and its own sampler",
+            "--levels: are for --method sr3 and its own sampler",
         ),
-        ("sr in out --levels levels.json --method ddrm", 1, "not of ddrm"),
-        ("sr in out --levels levels.json --method one-step", 1, "not of one-step"),
+        ("sr in out --levels levels.json --method ddrm", 1, "not for ddrm"),
+        ("sr in out --levels levels.json --method one-step", 1, "not for one-step"),
         ("sr in out --levels levels.json --steps 3", 1, "--steps 3: there are 2 --levels"),
         ("sr in out --levels high.json", 1, "--levels: 10000 is no noise level of this model"),
         ("sr in out --levels low.json", 1, "--levels: 1e-05 is no noise level of this model"),

@@ -350,7 +350,7 @@ def test_a_picture_and_its_restoration_of_one_seed_have_no_noise_in_common(monke
 
 
 def test_a_seed_of_degrade_below_zero():
-    with pytest.raises(BadArgument, match="--seed -1: must be 0 or more"):
+    with pytest.raises(BadArgument, match="`seed`=-1: must be 0 or more"):
         restore.degrade(piece(SIZE), "identity", noise=0.1, seed=-1)
 
 

@@ -612,7 +612,7 @@ def test_parents_are_made_and_mode_follows_the_umask(tmp_path):
 def test_existing_target_needs_overwrite(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
-    with pytest.raises(FileAccess, match="--overwrite"):
+    with pytest.raises(FileAccess, match="`overwrite`"):
         write_photo(photo_of(noise(3)), path)
     assert path.read_bytes() == b"precious"
     write_photo(photo_of(noise(3)), path, overwrite=True)
