@@ -83,8 +83,8 @@ def how_to_get(source: Source) -> str:
     assert entry.file is not None
 
     return (
-        f"its address is unknown: fetch {entry.file.name} from {entry.page} and give it as --model "
-        f"FILE, or once as restore models get {source.name} --from FILE"
+        f"its address is unknown: fetch {entry.file.name} from {entry.page} and give it as "
+        f"`model`=FILE, or once as restore models get {source.name} --from FILE"
     )
 
 

@@ -91,7 +91,7 @@ def _chosen(repository: str, names: list[str]) -> list[str]:
         found = ", ".join(weights[:6]) + (" …" if len(weights) > 6 else "") if weights else "none"
         raise CheckpointError(
             f"{repository} has not one file of weights, but {len(weights)} ({found}); fetch the "
-            "right one and give it as --model FILE"
+            "right one and give it as `model`=FILE"
         )
 
     description = str(PurePosixPath(weights[0]).with_suffix(".json"))

@@ -275,7 +275,7 @@ def remove(source: Source) -> int:
 def _only_file(source: Source) -> RemoteFile:
     if source.entry is None or source.entry.file is None:
         raise CheckpointError(
-            f"{source.name} is a repository; give its folder as --model FOLDER instead"
+            f"{source.name} is a repository; give its folder as `model`=FOLDER instead"
         )
     return source.entry.file
 

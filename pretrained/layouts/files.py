@@ -115,7 +115,7 @@ def write_pair(
     beside = path.with_suffix(".json")
     for target in (path, beside):
         if os.path.lexists(target) and not overwrite:
-            raise CheckpointError(f"{target}: exists already; pass --overwrite to replace it")
+            raise CheckpointError(f"{target}: exists already; pass `overwrite` to replace it")
 
     try:
         with written_whole(beside) as text, written_whole(path) as weights:

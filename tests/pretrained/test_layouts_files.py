@@ -511,7 +511,7 @@ def test_converted_weights_are_our_own(network, tmp_path) -> None:
     assert state.keys() == load_file(target).keys()
     before = target.read_bytes()
     with pytest.raises(
-        CheckpointError, match=r"faces\.safetensors: exists already; pass --overwrite"
+        CheckpointError, match=r"faces\.safetensors: exists already; pass `overwrite`"
     ):
         layouts.convert(source, target)
     layouts.convert(source, target, overwrite=True)
