@@ -88,7 +88,8 @@ def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
     """Print the time of the data, of the step, and their ratio."""
     step = training_step()
     fixed = batches.at(0)
-    pixels = batches.batch * batches.crop**2
+    settings = batches.settings
+    pixels = settings.batch * settings.crop**2
     made = []
     trained = []
 
@@ -106,7 +107,7 @@ def compare(batches: Batches, rounds: int, batches_a_round: int) -> None:
 
     ratio = statistics.median(data / took for data, took in zip(made, trained, strict=True))
     print(
-        f"{batches.batch} crops of {batches.crop}×{batches.crop}, {torch.get_num_threads()} "
+        f"{settings.batch} crops of {settings.crop}×{settings.crop}, {torch.get_num_threads()} "
         "threads, ",
         end="",
     )
@@ -167,12 +168,13 @@ def compare_places(host: Batches, device: DeviceBatches, rounds: int, workers: i
     """Print the speed of batches from the host and from the device, and their cost for a step."""
     step = training_step(device.device)
     fixed = host.at(0)
-    pixels = host.batch * host.crop**2
+    settings = host.settings
+    pixels = settings.batch * settings.crop**2
     step(fixed)
     bare = statistics.median(seconds(lambda: step(fixed)) for _ in range(2 * rounds))
     print(
-        f"{host.batch} crops of {host.crop}×{host.crop} on {device_name(device.device)}, medians; "
-        "a step that finds "
+        f"{settings.batch} crops of {settings.crop}×{settings.crop} on "
+        f"{device_name(device.device)}, medians; a step that finds "
     )
     print(f"its batch ready takes {1e3 * bare:.1f} ms, {pixels / bare / 1e6:.3f} Mpixel/s\n")
     print(

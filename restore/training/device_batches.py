@@ -1,8 +1,8 @@
-"""Training batches made on the device that trains, all pictures at once: a drop-in for
-`restore.training.pictures`.
+"""Training batches made on the training device, all pictures at once.
 
-The CPU's `Batches` make one picture after another, and a GPU waits for them. Here the photographs
-lie in the device's memory, and a batch is some dozens of operations on large tensors.
+`DeviceBatches` is a drop-in for `restore.training.pictures.Batches`, which makes one picture after
+another on the CPU, and for which a GPU waits. Here the photographs are in the device's memory, and
+a batch is a few dozen operations on large tensors.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,17 +25,14 @@ from torch import Tensor
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.seeds import seed_of
-from restore.errors import BadArgument
 from restore.runtime.devices import SideStream, works_beside
-from restore.training.degradations import Mixture
 from restore.training.device_degradations import FAMILIES, Family, Made, Setting
 from restore.training.device_pictures import DevicePictures, Dice
 from restore.training.pictures import (
-    Augmentation,
     Batch,
     Batches,
+    BatchSettings,
     Pictures,
-    PredictorData,
     Skipped,
     check_whole,
 )
@@ -42,62 +40,59 @@ from restore.training.run import BatchSource
 
 _BITS = 40
 _ONE = 1 << _BITS
+# Odd number near 2^40 times the golden ratio: its multiples modulo 2^40 are evenly spread, and
+# reach every number once.
 _GOLDEN = round((math.sqrt(5) - 1) / 2 * _ONE) | 1
-"""An odd number near the golden ratio: its multiples are evenly spread over [0, 2^40), and in the
-end hit each once.
-"""
 
+# First stream of random numbers, beyond those of the learner (its ranks and a few more).
 _STREAM = 1 << 20
-"""Of random numbers: beyond those of the learner, which are the ranks of its processes and a few
-more.
-"""
 
 
 class Slices:
-    """How a batch is divided into kinds: each has a contiguous slice, in a fixed order.
+    """Division of a batch into kinds: each has a contiguous slice, in a fixed order.
 
-    Where a kind's share of the batch is no whole number its count is rounded up in some steps and
-    down in others. For that the slices' edges are moved together by an offset in [0, 1) and rounded
-    down (systematic sampling): the counts of a step sum to the batch, each is its share rounded up
-    or down, and so is that of every run of kinds. The offset moves on by the golden ratio from step
-    to step, so that the mean count over the steps tends to the share exactly.
+    If a kind's fraction of the batch is no whole number, its count is rounded up in some steps and
+    down in others. The slices' edges are moved together by an offset in [0, 1) and rounded down
+    (systematic sampling): the counts of a step sum to the batch, and the count of each kind, and of
+    every run of kinds, is rounded up or down. The offset advances by the golden ratio from step to
+    step, so that the mean count over the steps tends to the exact fraction.
 
     Shapes must not change with the step, or CUDA graphs and kernels tuned for a shape are of no
-    use. So a family of kinds is always made in its `capacity`, at most one more than the step
-    needs. That costs a picture or less a family; a capacity for every kind would cost one for each
-    of the twenty kinds.
+    use. So a family of kinds is always made in its `capacity`, at most one picture more than the
+    step needs. A capacity for each of the twenty kinds would cost up to twenty pictures.
 
     Args:
-        shares: of each kind, in the order of the slices, a list for each family; they sum to 1.
-        batch: pictures.
-        seed: of the first offset.
+        fractions: Fraction of each kind, in the order of the slices, a list for each family; they
+            sum to 1.
+        batch: Number of pictures.
+        seed: Random seed for the first offset.
     """
 
-    def __init__(self, shares: Sequence[Sequence[float]], batch: int, seed: int) -> None:
-        edges = np.cumsum([0.0, *itertools.chain(*shares)])
+    def __init__(self, fractions: Sequence[Sequence[float]], batch: int, seed: int) -> None:
+        edges = np.cumsum([0.0, *itertools.chain(*fractions)])
         self._edges = [round(edge / edges[-1] * batch * _ONE) for edge in edges.tolist()]
-        self._first = np.cumsum([0, *map(len, shares)]).tolist()
+        self._first = np.cumsum([0, *map(len, fractions)]).tolist()
         self._offset = seed_of(seed, _STREAM) % _ONE
         self.batch = batch
 
     def capacity(self, family: int) -> int:
-        """The most pictures of a family in any step."""
+        """Return the most pictures of a family in any step."""
         start = self._edges[self._first[family]]
         end = self._edges[self._first[family + 1]]
         return _up(end - start)
 
     def ends(self, step: int) -> list[int]:
-        """Where each kind's slice ends, after a 0."""
+        """Return where each kind's slice ends, after a 0."""
         offset = (self._offset + step * _GOLDEN) % _ONE
         return [(edge + offset) >> _BITS for edge in self._edges]
 
     def of_family(self, step: int, family: int) -> tuple[int, int]:
-        """Where the slices of a family begin and end."""
+        """Return where the slices of a family begin and end."""
         ends = self.ends(step)
         return ends[self._first[family]], ends[self._first[family + 1]]
 
     def kinds(self, step: int, family: int) -> NDArray[np.int64]:
-        """Of each of a family's pictures, its kind's place in the family; `capacity` of them."""
+        """Return the kind of each of a family's `capacity` pictures, by its place in the family."""
         start = self.of_family(step, family)[0]
         capacity = self.capacity(family)
         ends = np.asarray(self.ends(step)[self._first[family] + 1 : self._first[family + 1] + 1])
@@ -109,8 +104,12 @@ class Slices:
         return np.minimum(found, wanted[-1])
 
     def window(self, family: int, begin: int, end: int) -> slice:
-        """Those of a family's pictures that pictures ``begin`` to ``end`` of a batch may be, in
-        whatever step.
+        """Return which of a family's pictures can be in a part of a batch, in any step.
+
+        Args:
+            family: Number of the family.
+            begin: First picture of the part.
+            end: End of the part.
         """
         edge = self._edges[self._first[family]]
         first = begin - _up(edge)
@@ -119,62 +118,45 @@ class Slices:
 
 
 class DeviceBatches:
-    """`Batches` made on a device: number ``step`` depends on the seed, the step and the kind of
-    device alone.
+    """`Batches` made on a device.
 
-    The distributions are those of `Batches`, with these differences: the kinds come in fixed
-    numbers, in slices (see `Slices`); kernels and masks come from large banks instead of without
-    end; and of the scales of down-sampling that are none of `SCALES` there are 16. Pictures of
-    another device are other pictures of the same distribution.
+    Batch number ``step`` depends on the seed, the step and the kind of device alone. The
+    distributions are those of `Batches`, with these differences: the kinds come in fixed numbers,
+    in slices (see `Slices`); kernels and masks come from large banks instead of without end; and
+    there are 16 scales of downsampling besides `SCALES`. Pictures of another device are other
+    pictures of the same distribution.
 
     Args:
-        folder, crop, batch, share_unconditional, seed, degradations, augmentation, cache,
-            predictor: see `Batches`; ``folder`` may be the `DevicePictures` of the same device.
-        device: where the batches are made and stay.
-        memory: bytes that are free on it for photographs; None asks the device. See
+        folder: See `Batches`; may be the `DevicePictures` of the same device.
+        device: Where the batches are made and stay.
+        settings: What is in a batch; None takes the defaults.
+        cache: See `Batches`.
+        memory: Free bytes on the device for photographs; None asks the device. See
             `DevicePictures`.
-        notice: told if they do not suffice.
+        notice: Called if they do not suffice.
+        options: Fields that replace those of the settings.
 
     Raises:
-        BadArgument, FileAccess, NothingToDo: see `Batches`.
+        BadArgument, FileAccess, NothingToDo: See `Batches`.
     """
 
     def __init__(
         self,
         folder: Path | str | Pictures | DevicePictures,
+        settings: BatchSettings | None = None,
         *,
         device: torch.device,
-        crop: int = 64,
-        batch: int = 32,
-        share_unconditional: float = 0.45,
-        seed: int = 0,
-        degradations: Mixture | Mapping[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
         cache: Path | str | None = None,
-        predictor: PredictorData | None = None,
         memory: int | None = None,
         notice: Callable[[str], None] = lambda _: None,
+        **options: Any,
     ) -> None:
-        known = folder.pictures if isinstance(folder, DevicePictures) else folder
-        self._settings = {
-            "share_unconditional": share_unconditional,
-            "seed": seed,
-            "degradations": degradations,
-            "augmentation": augmentation,
-            "predictor": predictor,
-        }
-        host = Batches(known, crop=crop, batch=batch, cache=cache, **self._settings)
-        self.crop = crop
-        self.batch = batch
+        self.settings = replace(settings or BatchSettings(), **options)
         self.device = device
-        self.seed = seed
-        self.share_unconditional = share_unconditional
-        self.predictor = predictor
-        self.mixture = host.mixture
-        self.augmentation = host.augmentation
         if isinstance(folder, DevicePictures):
-            self.pictures = folder.at_least(crop)
+            self.pictures = folder.at_least(self.settings.crop)
         else:
+            host = Batches(folder, self.settings, cache=cache)
             self.pictures = DevicePictures(host.pictures, device, memory=memory, notice=notice)
 
         self._families: dict[tuple[int, bool], Family] = {}
@@ -185,31 +167,32 @@ class DeviceBatches:
         return self.pictures.pictures.skipped
 
     def with_size(self, crop: int, batch: int) -> DeviceBatches:
-        """The same pictures in crops and batches of another size, sharing the memory.
+        """Return the same pictures in crops and batches of another size, sharing the memory.
 
         Raises:
-            BadArgument, NothingToDo: see above.
+            BadArgument, NothingToDo: See `DeviceBatches`.
         """
         return DeviceBatches(
-            self.pictures, device=self.device, crop=crop, batch=batch, **self._settings
+            self.pictures, self.settings, device=self.device, crop=crop, batch=batch
         )
 
     @torch.no_grad()
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Batch number ``step``, from 0, or of it the share of one process, on the device.
+        """Return batch number ``step``, from 0, or the part of one process, on the device.
 
         Args:
-            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the
-                whole batch.
+            step: Number of the batch.
+            part: (rank, world). The parts of ranks 0 to world − 1, one after another, are the whole
+                batch.
 
         Raises:
-            BadArgument: a negative step, no such rank, or more ranks than pictures.
+            BadArgument: A negative step, no such rank, or more ranks than pictures.
         """
         check_whole("step", step, 0)
-        begin, end = self._bounds(part)
-        sees = self.predictor is not None and self.predictor.sees(step)
+        begin, end = self.settings.bounds(part)
+        sees = self.settings.sees(step)
         slices = self.slices(step)
-        batch = _empty(end - begin, self.crop, self.device, sees)
+        batch = _empty(end - begin, self.settings.crop, self.device, sees)
 
         for number, kinds in enumerate(self._kinds(slices, step)):
             window = slices.window(number, begin, end)
@@ -228,16 +211,18 @@ class DeviceBatches:
         return batch
 
     def slices(self, step: int) -> Slices:
-        """How batch number ``step`` is divided; the same in all steps that train the same
-        network.
+        """Return the division of batch number ``step``.
+
+        It is the same in all steps that train the same network.
         """
-        trains = self.predictor is not None and self.predictor.trains_at(step)
-        unconditional = 0.0 if trains else self.share_unconditional
-        shares = {name: (1 - unconditional) * share for name, share in self.mixture.shares.items()}
-        shares["unconditional"] = unconditional
-        return Slices(
-            [[shares[kind] for kind in family.kinds] for family in FAMILIES], self.batch, self.seed
-        )
+        settings = self.settings
+        unconditional = settings.unconditional_at(step)
+        kinds = settings.degradations.shares.items()
+        fractions = {kind: (1 - unconditional) * fraction for kind, fraction in kinds}
+        fractions["unconditional"] = unconditional
+        by_family = [[fractions[kind] for kind in family.kinds] for family in FAMILIES]
+
+        return Slices(by_family, settings.batch, settings.seed)
 
     def stream(
         self,
@@ -248,27 +233,28 @@ class DeviceBatches:
         part: tuple[int, int] = (0, 1),
         pinned: bool = False,
     ) -> Iterator[Batch]:
-        """Batches ``first_step``, ``first_step + 1``, … without end.
+        """Yield batches ``first_step``, ``first_step + 1``, … without end.
 
-        On a device that works beside (CUDA) a thread queues the next ones on a second stream while
-        one is used, so that neither the device nor the queueing of the training waits for them. On
-        others each is made when it is taken.
+        On a device that works asynchronously (CUDA) a thread queues the next batches on a second
+        stream while one is used, so that neither the device nor the queueing of the training waits
+        for them. On others each is made when it is taken.
 
         Args:
-            prefetch: batches made ahead there, at least 1.
-            workers, pinned: not used; they are for batches from the CPU.
-            part: see `at`.
+            first_step: Number of the first batch.
+            prefetch: Batches made ahead there, at least 1.
+            part: See `at`.
+            workers, pinned: Not used; they are for batches from the CPU.
         """
         check_whole("first_step", first_step, 0)
         check_whole("prefetch", prefetch, 1, "batches")
-        self._bounds(part)
+        self.settings.bounds(part)
         if works_beside(self.device):
             return self._beside(first_step, prefetch, part)
         return (self.at(step, part) for step in itertools.count(first_step))
 
     def _beside(self, first_step: int, prefetch: int, part: tuple[int, int]) -> Iterator[Batch]:
-        # on the present stream, which the other one waits for, and in no graph that is being
-        # captured
+        # The banks are made on the present stream, which the other one waits for, and outside of
+        # any graph that is being captured.
         self._prepare()
         side = SideStream(self.device)
         executor = ThreadPoolExecutor(1, "training-data")
@@ -284,16 +270,8 @@ class DeviceBatches:
         finally:
             executor.shutdown(cancel_futures=True)
 
-    def _bounds(self, part: tuple[int, int]) -> tuple[int, int]:
-        rank, world = part
-        if not 0 <= rank < world <= self.batch:
-            raise BadArgument(
-                f"part {rank} of {world}: a batch of {self.batch} pictures has no such part"
-            )
-        return self.batch * rank // world, self.batch * (rank + 1) // world
-
     def _kinds(self, slices: Slices, step: int) -> Sequence[Tensor]:
-        """Of each family's pictures, their kinds: on the device, sent at once."""
+        """Return the kinds of each family's pictures, sent to the device together."""
         kinds = [
             slices.kinds(step, number) if slices.capacity(number) else []
             for number in range(len(FAMILIES))
@@ -302,39 +280,44 @@ class DeviceBatches:
         return together.to(self.device, non_blocking=True).split([len(k) for k in kinds])
 
     def _made(self, number: int, sees: bool, step: int, kinds: Tensor, window: slice) -> Made:
-        """Pictures ``window`` of a family; those of all sizes and ranks come from the same random
-        numbers.
+        """Make pictures ``window`` of a family.
+
+        The random numbers are drawn for all pictures, so that those of all ranks are the same.
         """
+        seed = self.settings.seed
         dice, places = (
-            Dice(self.device, seed_of(self.seed, step, _STREAM + number, use), len(kinds), window)
+            Dice(self.device, seed_of(seed, step, _STREAM + number, use), len(kinds), window)
             for use in (1, 2)
         )
 
         def squares(sides: Tensor, largest: int) -> Tensor:
-            return self.pictures.squares(sides, largest, places, self.augmentation)
+            return self.pictures.squares(sides, largest, places, self.settings.augmentation)
 
         return self._family(number, sees).make(squares, kinds[window], dice)
 
     def _prepare(self) -> None:
-        """Make the banks of all steps."""
-        predictor = self.predictor
+        """Make the banks that any step needs."""
+        predictor = self.settings.predictor
         seen = {False}
         if predictor is not None:
             seen = {True} if predictor.conditions else {True, False}
 
+        fractions = self.settings.degradations.shares
         for number, family in enumerate(FAMILIES):
             for sees in seen:
-                if any(self.mixture.shares.get(kind, 1) for kind in family.kinds):
+                if any(fractions.get(kind, 1) for kind in family.kinds):
                     self._family(number, sees)
 
     def _family(self, number: int, sees: bool) -> Family:
-        """Its banks are made when they are first needed."""
+        """Return a family, whose banks are made when they are first needed."""
         key = number, sees
         if key not in self._families:
-            shown = self.predictor.shown if sees else None
-            self._families[key] = FAMILIES[number](
-                Setting(self.crop, self.mixture, self.seed, self.device, shown)
+            settings = self.settings
+            shown = settings.predictor.shown if sees else None
+            setting = Setting(
+                settings.crop, settings.degradations, settings.seed, self.device, shown
             )
+            self._families[key] = FAMILIES[number](setting)
 
         return self._families[key]
 
@@ -342,31 +325,35 @@ class DeviceBatches:
 def batch_source(
     where: Literal["auto", "host", "device"],
     folder: Path | str | Pictures,
+    settings: BatchSettings | None = None,
     *,
     device: torch.device,
     notice: Callable[[str], None] = lambda _: None,
-    **settings: Any,
+    cache: Path | str | None = None,
+    **options: Any,
 ) -> BatchSource:
-    """Batches from the host or from the device.
+    """Return batches from the host or from the device.
 
     Args:
         where: ``auto`` takes the device if it makes them beside the training steps (CUDA), else the
             host.
-        folder: see `Batches`.
-        device: that trains.
-        notice: see `DeviceBatches`.
-        settings: all others, see `Batches`.
+        folder: See `Batches`.
+        settings: See `Batches`.
+        device: Training device.
+        notice: See `DeviceBatches`.
+        cache: See `Batches`.
+        options: See `Batches`.
 
     Raises:
-        BadArgument, FileAccess, NothingToDo: see `Batches`.
+        BadArgument, FileAccess, NothingToDo: See `Batches`.
     """
     if where == "device" or (where == "auto" and works_beside(device)):
-        return DeviceBatches(folder, device=device, notice=notice, **settings)
-    return Batches(folder, **settings)
+        return DeviceBatches(folder, settings, device=device, cache=cache, notice=notice, **options)
+    return Batches(folder, settings, cache=cache, **options)
 
 
 def _empty(count: int, crop: int, device: torch.device, sees: bool) -> Batch:
-    """Black pictures of which nothing is known."""
+    """Return a batch of grey pictures of which nothing is known."""
     clean, picture = (torch.zeros(count, 3, crop, crop, device=device) for _ in range(2))
     known, noise = (torch.zeros(count, 1, crop, crop, device=device) for _ in range(2))
     return Batch(
@@ -375,7 +362,7 @@ def _empty(count: int, crop: int, device: torch.device, sees: bool) -> Batch:
 
 
 def _fill(batch: Batch, rows: slice, made: Made, first: int) -> None:
-    """Write a family's pictures from number ``first`` on into these rows of a batch."""
+    """Write a family's pictures, from number ``first`` on, into these rows of a batch."""
     taken = slice(first, first + rows.stop - rows.start)
     if rows.stop <= rows.start:
         return
@@ -390,5 +377,5 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
 
 
 def _up(number: int) -> int:
-    """Of a fixed-point number, rounded up."""
+    """Round a fixed-point number up."""
     return -(-number >> _BITS)

@@ -1,6 +1,4 @@
-"""Pictures for training: a folder of photographs, decoded once, and batches of crops beside what is
-shown of them.
-"""
+"""Photographs for training, decoded once, and batches of crops with their conditions."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,27 +32,35 @@ from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.degradations import CONTEXT, Mixture, draw
 
+# Smallest side of a crop in pixels.
 SMALLEST_CROP = 8
+
+# Goes into the name of the cache, so that files of an older layout are not read.
 _CACHE_VERSION = 1
+
+# Skipped files that an error names.
 _NAMED = 3
 
 Random = np.random.Generator
+# uint8 ``[3, H, W]``, or the reason why a picture is skipped.
 Decoded = Tensor | str
-"""uint8 ``[3, H, W]``, or why there is none."""
 
 
 class Batch(NamedTuple):
-    """Pictures and what the network is shown of them, on the CPU in float32."""
+    """Pictures and what the network is shown of them, in float32.
+
+    Attributes:
+        clean: [B, 3, n, n] in [-1, 1].
+        condition: ``picture`` [B, 3, n, n] in [-1, 1] except for the overshoot of bicubic
+            enlargement, which tasks do not clip either; ``known`` [B, 1, n, n]. Both are zero for
+            pictures that train the unconditional prior.
+        evidence: What a predictor is shown, in batches in which one takes part. The condition is
+            then its first two parts, which the predictor's answer replaces.
+    """
 
     clean: Tensor
-    """[B, 3, n, n] in [-1, 1]."""
     condition: Condition
-    """``picture`` [B, 3, n, n] in [-1, 1] but for the overshoot of bicubic enlargement, which tasks
-    do not cut off either; ``known`` [B, 1, n, n]. Both are all zero for the pictures that train the
-    unconditional prior."""
     evidence: Evidence | None = None
-    """What a predictor is shown, in batches that one takes part in; the condition is then the first
-    two parts of it, which its answer is to replace."""
 
     def to(self, device: torch.device) -> Batch:
         clean, picture, known = (
@@ -65,29 +71,33 @@ class Batch(NamedTuple):
 
 
 class PredictorData(NamedTuple):
-    """Which batches a predictor takes part in, and what it is shown."""
+    """The part of a predictor in the batches.
+
+    Attributes:
+        shown: What it is shown.
+        fraction: Fraction of the batches that train it, which have no unconditional pictures.
+        conditions: True if the denoiser is shown its answers in all others.
+    """
 
     shown: Shown
     fraction: float
-    """Of the batches that train the predictor, which have no picture without a condition."""
     conditions: bool
-    """Whether the denoiser is shown the predictor's answers in all others."""
 
     def trains_at(self, step: int) -> bool:
-        """Whether a batch trains the predictor; evenly spread."""
+        """Return True if a batch trains the predictor; these are evenly spread."""
         return self.steps_until(step + 1) > self.steps_until(step)
 
     def steps_until(self, step: int) -> int:
-        """How many of the first ``step`` batches train it."""
+        """Return how many of the first ``step`` batches train it."""
         return math.floor(step * self.fraction + 1e-9)
 
     def sees(self, step: int) -> bool:
-        """Whether it takes part in a batch."""
+        """Return True if it takes part in a batch."""
         return self.conditions or self.trains_at(step)
 
 
 class Skipped(NamedTuple):
-    """A file that takes no part."""
+    """A file that is not used, and the reason."""
 
     path: Path
     reason: str
@@ -95,18 +105,18 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How crops are varied.
+    """Random variation of the crops.
 
     Attributes:
-        flips: mirror half of them.
-        rotations: turn them by quarters.
-        downscale: make them smaller by up to this factor, evenly in its logarithm, by antialiased
-            bicubic sampling. It varies the scale of textures, and averages away noise and JPEG of
+        flips: Mirror half of them.
+        rotations: Rotate them by multiples of 90°.
+        downscale: Downsample them by up to this factor, log-uniformly, by antialiased bicubic
+            sampling. It varies the scale of textures, and averages away noise and JPEG artefacts of
             the photographs themselves.
-        native: share of the crops that are not made smaller.
+        native: Fraction of the crops that are not downsampled.
 
     Raises:
-        BadArgument: a factor below 1 or a share outside [0, 1].
+        BadArgument: A factor is below 1 or a fraction outside [0, 1].
     """
 
     flips: bool = True
@@ -118,32 +128,31 @@ class Augmentation:
         if not 1 <= self.downscale <= 16:
             raise BadArgument(f"downscale {self.downscale:g}: must be a factor from 1 to 16")
         if not 0 <= self.native <= 1:
-            raise BadArgument(f"native {self.native:g}: must be a share from 0 to 1")
+            raise BadArgument(f"native {self.native:g}: must be a fraction from 0 to 1")
 
 
 class Pictures:
-    """Every picture below a folder, decoded once to 8 bits: 3 bytes a pixel, 0.7 GB for 240
-    megapixels.
+    """All pictures below a folder, decoded once to 8 bits: 0.7 GB for 240 megapixels.
 
-    Files whose suffix is one of `restore.photo.photograph.SUFFIXES` count, in the order of their
-    paths. Grey becomes three equal channels, 16 bits become 8, and transparent pictures are laid
-    over black. Colour profiles are not applied.
+    Files with a suffix of `restore.photo.photograph.SUFFIXES` count, in the order of their paths.
+    Grey becomes three equal channels, 16 bits become 8, and transparent pictures are laid over
+    black. Colour profiles are not applied.
 
     Args:
-        folder: searched with all folders in it.
-        smallest: pictures with a side below this are skipped.
-        cache: a folder for a file with all decoded pixels, made on the first run and mapped into
+        folder: Searched with all folders in it.
+        smallest: Pictures with a side below this are skipped.
+        cache: Folder for a file with all decoded pixels, made on the first run and mapped into
             memory afterwards, so that starting takes no time and several processes share the
             memory. Changed pictures make a new file.
 
     Attributes:
-        paths: of the pictures in use.
-        planes: theirs, uint8 [3, H, W].
-        skipped: unreadable and too small files.
+        paths: Paths of the pictures in use.
+        planes: Their pixels, uint8 [3, H, W].
+        skipped: Unreadable and too small files.
 
     Raises:
-        FileAccess: no such folder, or a cache that cannot be written.
-        NothingToDo: no picture in the folder, or all were skipped.
+        FileAccess: There is no such folder, or a cache cannot be written.
+        NothingToDo: There is no picture in the folder, or all were skipped.
     """
 
     def __init__(
@@ -182,19 +191,19 @@ class Pictures:
 
     @property
     def pixels(self) -> int:
-        """Of all pictures in use."""
+        """Number of pixels of all pictures in use."""
         return int(self._areas[-1])
 
     @property
     def bytes(self) -> int:
-        """Of memory, or of the mapped file."""
+        """Bytes of memory, or of the mapped file."""
         return 3 * self.pixels
 
     def at_least(self, smallest: int) -> Pictures:
-        """Those that are large enough, sharing the memory.
+        """Return the pictures that are large enough, sharing the memory.
 
         Raises:
-            NothingToDo: none is.
+            NothingToDo: There is none.
         """
         rest = copy(self)
         rest.skipped = list(self.skipped)
@@ -202,10 +211,12 @@ class Pictures:
         return rest
 
     def crop(self, side: int, random: Random, augmentation: Augmentation | None = None) -> Tensor:
-        """A random square of a random picture, chosen in proportion to its area: float32 [3, side,
-        side] in [0, 1].
+        """Cut a random square of a random picture, chosen in proportion to its area.
 
-        A picture that is smaller than ``side`` is mirrored at its right and its lower border.
+        A picture that is smaller than ``side`` is mirrored at its right and lower border.
+
+        Returns:
+            float32 [3, side, side] in [0, 1].
         """
         augmentation = augmentation or Augmentation()
         planes = self.planes[
@@ -217,7 +228,7 @@ class Pictures:
         left = int(random.integers(width - source + 1))
         square = planes[:, top : top + source, left : left + source].float().div_(255)
         if source > side:
-            # that of operators.downsample, without the zeros of its matrices
+            # equal to operators.downsample, without multiplying by the zeros of its matrices
             square = F.interpolate(square[None], size=(side, side), mode="bicubic", antialias=True)[
                 0
             ].clamp_(0, 1)
@@ -230,60 +241,95 @@ class Pictures:
         return square.rot90(int(random.integers(4)), (-2, -1)) if augmentation.rotations else square
 
 
-class Batches:
-    """Batches for training: number ``step`` depends on the seed and on ``step`` alone.
+@dataclass(frozen=True)
+class BatchSettings:
+    """Everything that decides what is in a batch, besides the photographs.
 
-    It is the same in every run, process and thread, so that resuming needs no state. Each picture
-    of it depends on its own number only, so that a rank's share is the same as that piece of the
-    whole.
-
-    Args:
-        folder: of pictures, see `Pictures`; or `Pictures` that were read before.
-        crop: side of the crops in pixels, at least 8.
-        batch: pictures a batch.
-        share_unconditional: of the pictures, those without a condition; of every batch, to within
+    Attributes:
+        crop: Side of the crops in pixels, at least 8.
+        batch: Number of pictures in a batch.
+        share_unconditional: Fraction of the pictures without a condition, in every batch to within
             one picture.
-        seed: not negative.
-        degradations: of the other pictures; a `Mixture`, or its settings by name.
-        augmentation: how crops are varied.
-        cache: see `Pictures`.
-        predictor: for a model with a predictor that takes part; None otherwise.
+        seed: Random seed, not negative.
+        degradations: Degradations of the other pictures; settings by name are read by `Mixture.of`.
+        augmentation: How crops are varied.
+        predictor: For a model with a predictor that takes part; None otherwise.
 
     Raises:
-        BadArgument: an option that cannot be used.
-        FileAccess, NothingToDo: see `Pictures`.
+        BadArgument: An option that cannot be used.
+    """
+
+    crop: int = 64
+    batch: int = 32
+    share_unconditional: float = 0.45
+    seed: int = 0
+    degradations: Mixture = field(default_factory=Mixture)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    predictor: PredictorData | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("crop", self.crop, SMALLEST_CROP, "pixels")
+        check_whole("batch", self.batch, 1, "pictures")
+        check_whole("seed", self.seed, 0)
+        if not 0 <= self.share_unconditional <= 1:
+            raise BadArgument(
+                f"share_unconditional {self.share_unconditional:g}: must be a fraction from 0 to 1"
+            )
+        if isinstance(self.degradations, Mapping):
+            object.__setattr__(self, "degradations", Mixture.of(self.degradations))
+
+    def sees(self, step: int) -> bool:
+        """Return True if a predictor takes part in a batch."""
+        return self.predictor is not None and self.predictor.sees(step)
+
+    def unconditional_at(self, step: int) -> float:
+        """Return the fraction of a batch without a condition; a predictor learns from none."""
+        trains = self.predictor is not None and self.predictor.trains_at(step)
+        return 0.0 if trains else self.share_unconditional
+
+    def bounds(self, part: tuple[int, int]) -> tuple[int, int]:
+        """Return begin and end of the part (rank, world) of a batch.
+
+        Raises:
+            BadArgument: There is no such rank, or there are more ranks than pictures.
+        """
+        rank, world = part
+        if not 0 <= rank < world <= self.batch:
+            raise BadArgument(
+                f"part {rank} of {world}: a batch of {self.batch} pictures has no such part"
+            )
+
+        return self.batch * rank // world, self.batch * (rank + 1) // world
+
+
+class Batches:
+    """Batches for training, made on the CPU.
+
+    Batch number ``step`` depends on the seed and on ``step`` alone. It is the same in every run,
+    process and thread, so that resuming needs no state. Each picture of it depends on its own
+    number only, so that the part of a rank is the same as that piece of the whole.
+
+    Args:
+        folder: Folder of pictures, see `Pictures`; or `Pictures` that were read before.
+        settings: What is in a batch; None takes the defaults.
+        cache: See `Pictures`.
+        options: Fields that replace those of the settings.
+
+    Raises:
+        BadArgument: An option that cannot be used.
+        FileAccess, NothingToDo: See `Pictures`.
     """
 
     def __init__(
         self,
         folder: Path | str | Pictures,
+        settings: BatchSettings | None = None,
         *,
-        crop: int = 64,
-        batch: int = 32,
-        share_unconditional: float = 0.45,
-        seed: int = 0,
-        degradations: Mixture | Mapping[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
         cache: Path | str | None = None,
-        predictor: PredictorData | None = None,
+        **options: Any,
     ) -> None:
-        check_whole("crop", crop, SMALLEST_CROP, "pixels")
-        check_whole("batch", batch, 1, "pictures")
-        check_whole("seed", seed, 0)
-        if not 0 <= share_unconditional <= 1:
-            raise BadArgument(
-                f"share_unconditional {share_unconditional:g}: must be a share from 0 to 1"
-            )
-
-        self.crop = crop
-        self.batch = batch
-        self.share_unconditional = share_unconditional
-        self.seed = seed
-        self.predictor = predictor
-        self.mixture = (
-            degradations if isinstance(degradations, Mixture) else Mixture.of(degradations or {})
-        )
-        self.augmentation = augmentation or Augmentation()
+        self.settings = replace(settings or BatchSettings(), **options)
+        crop = self.settings.crop
         if isinstance(folder, Pictures):
             self.pictures = folder.at_least(crop)
         else:
@@ -295,57 +341,43 @@ class Batches:
         return self.pictures.skipped
 
     def with_size(self, crop: int, batch: int) -> Batches:
-        """The same pictures in crops and batches of another size, sharing the memory.
+        """Return the same pictures in crops and batches of another size, sharing the memory.
 
         Raises:
-            BadArgument, NothingToDo: see above.
+            BadArgument, NothingToDo: See `Batches`.
         """
-        return Batches(
-            self.pictures,
-            crop=crop,
-            batch=batch,
-            share_unconditional=self.share_unconditional,
-            seed=self.seed,
-            degradations=self.mixture,
-            augmentation=self.augmentation,
-            predictor=self.predictor,
-        )
+        return Batches(self.pictures, self.settings, crop=crop, batch=batch)
 
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Batch number ``step``, from 0; or of it the share of one process.
+        """Return batch number ``step``, from 0, or the part of one process.
 
         Args:
-            part: (rank, world). The shares of ranks 0 to world − 1, one after another, are the
-                whole batch.
+            step: Number of the batch.
+            part: (rank, world). The parts of ranks 0 to world − 1, one after another, are the whole
+                batch.
 
         Raises:
-            BadArgument: a negative step, no such rank, or more ranks than pictures.
+            BadArgument: A negative step, no such rank, or more ranks than pictures.
         """
         check_whole("step", step, 0)
-        rank, world = part
-        if not 0 <= rank < world <= self.batch:
-            raise BadArgument(
-                f"part {rank} of {world}: a batch of {self.batch} pictures has no such part"
-            )
-
-        indices = range(self.batch * rank // world, self.batch * (rank + 1) // world)
-        sees = self.predictor is not None and self.predictor.sees(step)
-        share = 0.0 if sees and self.predictor.trains_at(step) else self.share_unconditional
-        clean = torch.empty(len(indices), 3, self.crop, self.crop)
+        crop = self.settings.crop
+        seed = self.settings.seed
+        indices = range(*self.settings.bounds(part))
+        sees = self.settings.sees(step)
+        fraction = self.settings.unconditional_at(step)
+        clean = torch.empty(len(indices), 3, crop, crop)
         shown = _empty(clean, sees)
-        offset = _random(self.seed, step, self.batch).random()
+        offset = _random(seed, step, self.settings.batch).random()
 
         for row, index in enumerate(indices):
-            random = _random(self.seed, step, index)
-            conditional = not _unconditional(index, offset, share)
+            random = _random(seed, step, index)
+            conditional = not _unconditional(index, offset, fraction)
             region, known = (
-                self._conditional(random, sees)
-                if conditional
-                else (self._crop(self.crop, random), ())
+                self._conditional(random, sees) if conditional else (self._crop(crop, random), ())
             )
             torch.sub(2 * region, 1, out=clean[row])
-            for part, value in zip(shown, known, strict=False):
-                part[row] = value
+            for target, value in zip(shown, known, strict=False):
+                target[row] = value
 
         return Batch(clean, Condition(*shown[:2]), shown if isinstance(shown, Evidence) else None)
 
@@ -358,18 +390,18 @@ class Batches:
         part: tuple[int, int] = (0, 1),
         pinned: bool = False,
     ) -> Iterator[Batch]:
-        """Batches ``first_step``, ``first_step + 1``, … without end, made ahead while others are
-        used.
+        """Yield batches ``first_step``, ``first_step + 1``, … without end, made ahead.
 
         An error in the making is raised where the batch is taken. Closing the iterator ends threads
         and processes.
 
         Args:
-            prefetch: batches made ahead, at least 1; with workers by each of them.
-            workers: processes that make them; 0 is one thread of this process. A thread is right
+            first_step: Number of the first batch.
+            prefetch: Batches made ahead, at least 1; with workers by each of them.
+            workers: Processes that make them; 0 is one thread of this process. A thread is right
                 for training on a CPU; a GPU may need several processes.
-            part: see `at`.
-            pinned: in memory from which a GPU copies while it computes; only batches made by
+            part: See `at`.
+            pinned: True for memory from which a GPU copies while it computes; only batches made by
                 processes are.
         """
         check_whole("first_step", first_step, 0)
@@ -380,17 +412,17 @@ class Batches:
         return _by_thread(self, first_step, prefetch, part)
 
     def _crop(self, side: int, random: Random) -> Tensor:
-        return self.pictures.crop(side, random, self.augmentation)
+        return self.pictures.crop(side, random, self.settings.augmentation)
 
     def _conditional(self, random: Random, sees: bool) -> tuple[Tensor, Condition | Evidence]:
-        """The clean crop in [0, 1], and what is shown of it: the evidence where a predictor
-        ``sees`` it.
-        """
-        degradation = draw(self.mixture, self.crop, random, CONTEXT if sees else 0)
+        """Return the clean crop in [0, 1], and its condition or a predictor's evidence."""
+        settings = self.settings
+        context = CONTEXT if sees else 0
+        degradation = draw(settings.degradations, settings.crop, random, context)
         region = self._crop(degradation.place.region, random)
         measured = degradation.measured(region, random)
         shown = (
-            degradation.evidence(measured, self.predictor.shown)
+            degradation.evidence(measured, settings.predictor.shown)
             if sees
             else degradation.condition(measured)
         )
@@ -399,24 +431,25 @@ class Batches:
 
 
 def _empty(clean: Tensor, sees: bool) -> Condition | Evidence:
-    """Of a batch: nothing is known."""
+    """Return the condition or evidence of a batch of which nothing is known."""
     count, _, height, width = clean.shape
     maps = (torch.zeros(count, 1, height, width) for _ in range(2))
     picture, known, noise = torch.zeros_like(clean), *maps
     return Evidence(picture, known, noise) if sees else Condition(picture, known)
 
 
-def _unconditional(index: int, offset: float, share: float) -> bool:
-    """Evenly spread over a batch; ``offset`` in [0, 1) rounds the batch's number up or down by
-    chance.
+def _unconditional(index: int, offset: float, fraction: float) -> bool:
+    """Return True for pictures without a condition, evenly spread over a batch.
+
+    ``offset`` in [0, 1) rounds their number up or down at random.
     """
-    return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
+    return math.floor((index + 1) * fraction + offset) > math.floor(index * fraction + offset)
 
 
 def _by_thread(
     batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]
 ) -> Iterator[Batch]:
-    torch.get_num_threads()  # fixes this thread's number before the other one sets its own
+    torch.get_num_threads()  # fixes the number of this thread before the other one sets its own
     executor = ThreadPoolExecutor(
         1, "training-data", initializer=torch.set_num_threads, initargs=(1,)
     )
@@ -432,8 +465,9 @@ def _by_thread(
 
 
 class _Steps(Dataset[Batch | Exception]):
-    """For the loader's processes; expected errors travel as values, so that they arrive as they
-    were raised.
+    """Batches as a data set for the loader's processes.
+
+    Expected errors are returned as values, so that they arrive as they were raised.
     """
 
     def __init__(self, batches: Batches, part: tuple[int, int]) -> None:
@@ -464,7 +498,7 @@ def _by_processes(
         prefetch_factor=prefetch,
         multiprocessing_context=context,
         pin_memory=pinned,
-        generator=torch.Generator(),  # or it would draw from the one of the training
+        generator=torch.Generator(),  # the default one belongs to the training
     )
     made = iter(loader)
 
@@ -482,7 +516,7 @@ def _random(seed: int, *key: int) -> Random:
 
 
 def _source_side(side: int, shortest: int, augmentation: Augmentation, random: Random) -> int:
-    """Of the square in the photograph that becomes ``side`` pixels wide."""
+    """Draw the side of the square in the photograph that becomes ``side`` pixels wide."""
     chance, size = random.random(2)
     most = min(augmentation.downscale, shortest / side)
     if chance < augmentation.native or most <= 1:
@@ -511,8 +545,9 @@ def _decode(path: Path) -> Decoded:
 
 
 def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decoded]:
-    """From two files, which are made if they are not there: all pixels, and each picture's size or
-    its fault.
+    """Return pictures from two files, which are made if they do not exist.
+
+    These hold all pixels, and each picture's size or the reason why it is skipped.
     """
     pixels = cache / f"pictures-{_fingerprint(found, folder)}.u8"
     index = pixels.with_suffix(".json")
@@ -553,7 +588,7 @@ def _views(
 
 
 def _write_cache(decoded: Iterable[Decoded], pixels: Path, index: Path) -> None:
-    """Each file appears whole or not at all, the index last."""
+    """Write the cache; each file appears whole or not at all, the index last."""
     temporary = [path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp") for path in (pixels, index)]
     entries: list[str | list[int]] = []
     try:
@@ -587,6 +622,11 @@ def _listed(skipped: Sequence[Skipped]) -> str:
 
 
 def check_whole(name: str, value: int, least: int, unit: str = "") -> None:
+    """Refuse a value that is no whole number of at least ``least``.
+
+    Raises:
+        BadArgument: The text names the value.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise BadArgument(
             f"{name} {value}: must be a whole number{' of ' + unit if unit else ''} of at least "

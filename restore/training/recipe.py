@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a training run learns, as a TOML file and as dataclasses.
+"""A recipe: everything that decides what a training run learns, as TOML and as dataclasses.
 
 Keys are checked where they are read: an unknown one, one of the wrong type and one with an
 impossible value are each refused with the file, the section and the key. What a recipe leaves out
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pretrained
-from restore.backbone import build_backbone
+from restore.backbone import BackboneConfig, build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess
@@ -29,22 +29,22 @@ from restore.training.rounds import DistillationRecipe
 
 
 def _setting(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
-    """A field with a range [low, high], which also binds every number of a tuple."""
+    """Return a field with a range [low, high], which also binds every number of a tuple."""
     return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """What the network is shown.
+    """Training pictures.
 
     Attributes:
-        crop: side of the training crops in pixels.
-        batch: pictures a step, over all processes.
-        share_unconditional: of the pictures, those shown without condition (the prior).
-        larger_crops: ``[from share of the run, side]``, rising; the batch then shrinks so that a
+        crop: Side of the training crops in pixels.
+        batch: Pictures a step, over all processes.
+        share_unconditional: Fraction of the pictures without condition (for the prior).
+        larger_crops: ``[from fraction of the run, side]``, rising; the batch then shrinks so that a
             step keeps its pixels.
-        augmentation, degradations: see `restore.training.pictures` and
-            `restore.training.degradations`.
+        augmentation: See `restore.training.pictures.Augmentation`.
+        degradations: See `restore.training.degradations.Mixture`.
     """
 
     crop: int = _setting(64, 8, 4096)
@@ -55,26 +55,24 @@ class DataRecipe:
     degradations: Mixture = field(default_factory=Mixture)
 
     def __post_init__(self) -> None:
-        shares = [0.0, *(s for s, _ in self.larger_crops)]
+        fractions = [0.0, *(s for s, _ in self.larger_crops)]
         sides = [self.crop, *(n for _, n in self.larger_crops)]
         if (
-            any(not 0 < s < 1 for s in shares[1:])
-            or sorted(set(shares)) != shares
+            any(not 0 < s < 1 for s in fractions[1:])
+            or sorted(set(fractions)) != fractions
             or sorted(sides) != sides
         ):
             raise ValueError(
-                "larger_crops must be pairs of a share in (0, 1) and a side, both rising, above "
+                "larger_crops must be pairs of a fraction in (0, 1) and a side, both rising, above "
                 "crop"
             )
 
     def stage(self, progress: float) -> int:
-        """Which of the crop sizes is used at this share of the run: 0 for `crop`, 1 for the first
-        larger one, …
-        """
-        return sum(progress >= share for share, _ in self.larger_crops)
+        """Return the crop size at this fraction of the run: 0 for `crop`, 1 for the next, …"""
+        return sum(progress >= fraction for fraction, _ in self.larger_crops)
 
     def size(self, stage: int) -> tuple[int, int]:
-        """(crop, batch) of a stage."""
+        """Return (crop, batch) of a stage."""
         if stage == 0:
             return self.crop, self.batch
         side = self.larger_crops[stage - 1][1]
@@ -86,19 +84,21 @@ class ObjectiveRecipe:
     """What is minimised; the terms are in `restore.training.objective`.
 
     Attributes:
-        levels: distribution of the noise levels.
-        log_normal_mean, log_normal_std: of log σ, pictures in [-1, 1]; the defaults are EDM's.
-        log_normal_uniform: share of the pictures whose level is uniform over the chain all the
+        levels: Distribution of the noise levels.
+        log_normal_mean: Mean of log σ, pictures in [-1, 1]; the default is EDM's.
+        log_normal_std: Standard deviation of log σ; the default is EDM's.
+        log_normal_uniform: Fraction of the pictures whose level is uniform over the chain all the
             same, so that none is left out.
-        loss_aware_history: losses that are kept for each step of the chain.
-        high_share: of the conditional pictures, those sent to the last steps of the chain instead.
-        high_from: where these last steps begin, as a share of the chain.
-        noiseless_share: of the conditional pictures, those shown at the highest level with zeros
-            for the noisy picture: above 0 for models whose ``one_step`` is ``zeros``, and 0 for all
-            others.
+        loss_aware_history: Losses that are kept for each step of the chain.
+        high_share: Fraction of the conditional pictures that are sent to the last steps of the
+            chain instead.
+        high_from: Where these last steps begin, as a fraction of the chain.
+        noiseless_share: Fraction of the conditional pictures that are shown at the highest level
+            with zeros for the noisy picture: above 0 for models whose ``one_step`` is ``zeros``,
+            and 0 for all others.
         loss: ``l2`` or ``l1``.
-        balance: divide by the running mean of the loss at that noise level, conditional or not.
-        balance_limit: the largest such factor, and the inverse of the smallest.
+        balance: Divide by the running mean of the loss at that noise level, conditional or not.
+        balance_limit: Largest such factor, and the inverse of the smallest.
         vlb_weight: λ of L_hybrid, for networks with a learned variance.
     """
 
@@ -118,14 +118,15 @@ class ObjectiveRecipe:
 
 @dataclass(frozen=True)
 class PredictorRecipe:
-    """How the second network of a model with a predictor learns, see `restore.diffusion.predictor`.
+    """How a model's predictor learns, see `restore.diffusion.predictor`.
 
     Attributes:
-        fraction: of the steps that train the predictor; the others train the denoiser. With 1 the
-            denoiser keeps the weights that the run starts from, with 0 the predictor does.
+        fraction: Fraction of the steps that train the predictor; the others train the denoiser.
+            With 1 the denoiser keeps the weights that the run starts from, with 0 the predictor
+            does.
         loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is
-            PSNR's and in which easy and hard pictures count alike; ``l1`` or ``l2``.
-        rate: its highest learning rate.
+            that of PSNR and in which easy and hard pictures count alike; ``l1`` or ``l2``.
+        rate: Highest learning rate of the predictor.
     """
 
     fraction: float = _setting(0.0, 0, 1)
@@ -135,15 +136,16 @@ class PredictorRecipe:
 
 @dataclass(frozen=True)
 class OptimiserRecipe:
-    """How it is minimised.
+    """The optimiser.
 
     Attributes:
         kind: ``adamw``, or ``muon`` for the hidden convolutions with AdamW for the rest.
-        rate: the highest learning rate.
-        betas: of AdamW.
-        weight_decay: of every weight that is no bias and no norm.
-        muon_momentum, newton_schulz_steps: of Muon.
-        gradient_norm: gradients are scaled down to this norm; 0 leaves them.
+        rate: Highest learning rate.
+        betas: β₁ and β₂ of AdamW.
+        weight_decay: Weight decay of every weight that is no bias and no norm.
+        muon_momentum: Momentum of Muon.
+        newton_schulz_steps: Newton-Schulz steps of Muon.
+        gradient_norm: Gradients are scaled down to this norm; 0 leaves them.
     """
 
     kind: Literal["adamw", "muon"] = "muon"
@@ -157,12 +159,13 @@ class OptimiserRecipe:
 
 @dataclass(frozen=True)
 class ScheduleRecipe:
-    """How long, and at what rate.
+    """Length of the run, and schedule of the learning rate.
 
     Attributes:
-        steps, minutes: length of the run; one of the two.
-        warmup_steps: over which the rate rises linearly.
-        cooldown: the last share of the run, over which the rate falls linearly to exactly zero.
+        steps: Length of the run in steps; exclusive with ``minutes``.
+        minutes: Length of the run in minutes.
+        warmup_steps: Steps over which the rate rises linearly.
+        cooldown: Last fraction of the run, over which the rate falls linearly to exactly zero.
     """
 
     steps: int | None = _setting(None, 1)
@@ -175,25 +178,23 @@ class ScheduleRecipe:
             raise ValueError("both steps and minutes are given; give one")
 
     def share(self, step: int, elapsed: float) -> float:
-        """How much of the run is over, in [0, 1], after so many steps and so many seconds of
-        training.
-        """
+        """Return the fraction of the run that is over after steps and seconds of training."""
         length = self.steps if self.steps is not None else 60 * self.minutes
         return min((step if self.steps is not None else elapsed) / length, 1.0)
 
     @property
     def cooldown_start(self) -> float:
-        """As a share of the run; infinite where there is no cool-down."""
+        """Start of the cool-down as a fraction of the run; infinite without a cool-down."""
         return 1 - self.cooldown if self.cooldown else math.inf
 
 
 @dataclass(frozen=True)
 class EmaRecipe:
-    """Averages of the weights.
+    """Exponential moving averages of the weights.
 
     Attributes:
-        decays: one average for each; the last is the one that is exported.
-        every: steps between updates.
+        decays: Decay of each average; the last one is exported.
+        every: Steps between updates.
     """
 
     decays: tuple[float, ...] = _setting((0.997, 0.9997), 0, 0.9999999)
@@ -206,19 +207,19 @@ class EmaRecipe:
 
 @dataclass(frozen=True)
 class RunRecipe:
-    """Everything else.
+    """Settings of the machine, the log and the random numbers.
 
     Attributes:
-        seed: of every random number.
-        mixed_precision: convolutions in bfloat16 on devices that are faster with it.
-        compile: compile the network.
-        workers: processes that prepare the pictures, in each process that trains; 0 is a thread.
-        data: where the pictures are cropped and degraded: on the ``host``, or on the ``device``
-            that trains, with the photographs in its memory; ``auto`` takes the device on CUDA, else
+        seed: Random seed for everything.
+        mixed_precision: Convolutions in bfloat16 on devices that are faster with it.
+        compile: Compile the network.
+        workers: Processes that prepare the pictures, in each training process; 0 is a thread.
+        data: Where the pictures are cropped and degraded: on the ``host``, or on the training
+            ``device``, with the photographs in its memory; ``auto`` takes the device on CUDA, else
             the host. The two draw other pictures of the same distribution, see
             `restore.training.device_batches`.
-        checkpoint_minutes: between checkpoints.
-        log_steps: between rows of the log.
+        checkpoint_minutes: Minutes between checkpoints.
+        log_steps: Steps between rows of the log.
     """
 
     seed: int = _setting(0, 0, 2**63 - 1)
@@ -232,11 +233,18 @@ class RunRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of a run's settings.
+    """All settings of a run.
 
-    ``model`` is None where the recipe leaves it to ``--init`` or to the default model,
-    ``distillation`` where the run does not distil; of the objective, a distillation takes
-    ``noiseless_share`` alone.
+    Attributes:
+        model: Description of the model; None takes that of ``--init`` or of the default model.
+        data: Training pictures.
+        objective: What is minimised; a distillation uses ``noiseless_share`` alone.
+        optimiser: The optimiser.
+        schedule: Length and learning rate.
+        ema: Averages of the weights.
+        run: Settings of the machine, the log and the random numbers.
+        distillation: Rounds of a distillation; None if the run does not distil.
+        predictor: How the predictor learns.
     """
 
     model: ModelConfig | None = None
@@ -250,10 +258,10 @@ class Recipe:
     predictor: PredictorRecipe = field(default_factory=PredictorRecipe)
 
     def with_length(self, steps: int | None, minutes: float | None) -> Recipe:
-        """The recipe with another length, if one is given.
+        """Return the recipe with another length, if one is given.
 
         Raises:
-            BadArgument: two lengths, or none here either.
+            BadArgument: Two lengths are given, or none here either.
         """
         if steps is not None and minutes is not None:
             raise BadArgument("both `steps` and `minutes`; give one")
@@ -277,27 +285,44 @@ class Recipe:
         return replace(self, schedule=schedule)
 
     def check(self) -> None:
-        """See whether model, crops and objective go together.
+        """Check that model, crops and objective fit together.
 
         Raises:
-            BadArgument: they do not.
+            BadArgument: They do not.
         """
         model = self.model or default_model()
-        backbone = model.backbone
-        try:
-            NoiseSchedule.named(**model.schedule)
-            with _meta():
-                build_backbone(backbone)
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise BadArgument(f"[model]: {error}") from None
-
-        if model.parameterization == "edm" or model.time == "log_sigma" or model.time_scale != 1:
+        _check_model(model)
+        self._check_data(model)
+        if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
+            wanted = "above 0" if model.one_step == "zeros" else "0"
             raise BadArgument(
-                "[model]: EDM's preconditioning and scaled steps are for networks of others; "
-                "train with parameterization epsilon, v or x0, and time step or "
-                "sqrt_alphas_cumprod"
+                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is "
+                f"{model.one_step!r}"
             )
 
+        self._check_predictor(model)
+        self._check_labels(model.backbone)
+        if self.distillation is not None:
+            self._check_distillation(self.distillation, model)
+
+    @property
+    def predictor_data(self) -> PredictorData | None:
+        """The part of the predictor in the batches; None if it takes no part in the run."""
+        model = self.model or default_model()
+        conditions = model.condition_picture == "predicted"
+        if model.predictor is None or not (self.predictor.fraction or conditions):
+            return None
+        return PredictorData(model.predictor.shown, self.predictor.fraction, conditions)
+
+    def exported_model(self, index: int) -> ModelConfig:
+        """Return the description of the exported weights, of this round in a distillation."""
+        model = self.model or default_model()
+        if self.distillation is None:
+            return model
+        return replace(model, distilled_levels=self.distillation.student_levels(model, index))
+
+    def _check_data(self, model: ModelConfig) -> None:
+        backbone = model.backbone
         for stage in range(len(self.data.larger_crops) + 1):
             crop, _ = self.data.size(stage)
             if crop % backbone.size_multiple:
@@ -310,14 +335,7 @@ class Recipe:
                     f"[data] crop {crop}: must be {model.size}, the model's only size, throughout"
                 )
 
-        if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
-            wanted = "above 0" if model.one_step == "zeros" else "0"
-            raise BadArgument(
-                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is "
-                f"{model.one_step!r}"
-            )
-
-        self._check_predictor(model)
+    def _check_labels(self, backbone: BackboneConfig) -> None:
         if not backbone.condition_channels and self.data.share_unconditional < 1:
             raise BadArgument(
                 "[data] share_unconditional: must be 1 for a model without condition_channels, "
@@ -328,29 +346,6 @@ class Recipe:
                 "[model.backbone] classes: must be 0; a folder of photographs has no labels to "
                 "learn"
             )
-
-        if self.distillation is not None:
-            self._check_distillation(self.distillation, model)
-
-    @property
-    def predictor_data(self) -> PredictorData | None:
-        """What the batches need to know of the predictor; None where it takes no part in the
-        run.
-        """
-        model = self.model or default_model()
-        conditions = model.condition_picture == "predicted"
-        if model.predictor is None or not (self.predictor.fraction or conditions):
-            return None
-        return PredictorData(model.predictor.shown, self.predictor.fraction, conditions)
-
-    def exported_model(self, index: int) -> ModelConfig:
-        """What describes the weights that come out of the run, or of this round of a
-        distillation.
-        """
-        model = self.model or default_model()
-        if self.distillation is None:
-            return model
-        return replace(model, distilled_levels=self.distillation.student_levels(model, index))
 
     def _check_predictor(self, model: ModelConfig) -> None:
         if model.predictor is None:
@@ -412,6 +407,7 @@ class Recipe:
             )
 
 
+# Backbone of a predictor that a recipe describes by ``[model.predictor]`` alone.
 PREDICTOR_BACKBONE: Mapping[str, Any] = {
     "layout": "lean",
     "condition_channels": 3,
@@ -427,7 +423,22 @@ PREDICTOR_BACKBONE: Mapping[str, Any] = {
     "norm_eps": 1e-6,
     "patch": 2,
 }
-"""Of the predictor that a recipe describes by ``[model.predictor]`` alone."""
+
+
+def _check_model(model: ModelConfig) -> None:
+    try:
+        NoiseSchedule.named(**model.schedule)
+        with _meta():
+            build_backbone(model.backbone)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise BadArgument(f"[model]: {error}") from None
+
+    if model.parameterization == "edm" or model.time == "log_sigma" or model.time_scale != 1:
+        raise BadArgument(
+            "[model]: EDM's preconditioning and scaled steps are for third-party networks; "
+            "train with parameterization epsilon, v or x0, and time step or "
+            "sqrt_alphas_cumprod"
+        )
 
 
 def _meta() -> Any:
@@ -438,7 +449,7 @@ def _meta() -> Any:
 
 @cache
 def default_model() -> ModelConfig:
-    """The description of the model that ships."""
+    """Return the description of the default model."""
     path = pretrained.checkpoint_path("default").with_suffix(".json")
     table = json.loads(path.read_text(encoding="utf-8"))
     return ModelConfig.from_dict({key: value for key, value in table.items() if key != "sha256"})
@@ -447,12 +458,12 @@ def default_model() -> ModelConfig:
 def read_recipe(path: Path) -> Recipe:
     """Read a TOML file.
 
-    A [model] takes from the model that ships what it leaves out, except [model.schedule], which is
+    A [model] takes from the default model what it leaves out, except [model.schedule], which is
     taken whole, and [model.predictor], without which there is none.
 
     Raises:
-        FileAccess: no such file.
-        BadArgument: not TOML, an unknown key, or a value that cannot be used; the text names it.
+        FileAccess: There is no such file.
+        BadArgument: It is not TOML, or has an unknown key or an impossible value, which is named.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -466,7 +477,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(text: str, source: str = "recipe") -> Recipe:
-    """The recipe that a TOML text describes; errors as `read_recipe`, which name ``source``."""
+    """Parse a recipe from TOML text; errors as for `read_recipe`, which name ``source``."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -478,13 +489,14 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """The TOML text that `parse_recipe` reads as the same recipe."""
+    """Return the TOML text that `parse_recipe` reads as the same recipe."""
     return "\n".join(_toml_lines(asdict(recipe), ())).lstrip("\n") + "\n"
 
 
 def differences(one: Any, other: Any, at: str = "") -> list[str]:
-    """The keys in which two recipes or model descriptions differ, with both values:
-    ``["optimiser.rate: 1 | 2"]``.
+    """Return the keys in which two recipes or model descriptions differ, with both values.
+
+    For example ``["optimiser.rate: 1 | 2"]``.
     """
     one, other = (asdict(x) if is_dataclass(x) else x for x in (one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -518,9 +530,7 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """A predictor's table with what every predictor has, and what the shipped one has, where it
-    leaves that out.
-    """
+    """Fill a predictor's table with the default model's, or with `PREDICTOR_BACKBONE`."""
     own = table.get("backbone", {})
     if not isinstance(own, dict):
         return table
@@ -529,7 +539,7 @@ def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict
 
 
 def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
-    """A dataclass from a TOML table."""
+    """Read a dataclass from a TOML table."""
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     values = {}
@@ -549,7 +559,7 @@ def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
 
 
 def _value(value: Any, hint: Any, at: str, source: str) -> Any:
-    """``value`` as the type that ``hint`` says, or BadArgument."""
+    """Return ``value`` as the type of ``hint``, or raise BadArgument."""
     origin = get_origin(hint)
     arguments = get_args(hint)
     if origin in (Union, types.UnionType):
@@ -623,7 +633,7 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _toml_lines(table: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[str]:
-    """Lines of a table: its own keys first, then the tables in it. What is None is left out."""
+    """Yield the lines of a table: its own keys, then the tables in it, without None."""
     inner = {k: v for k, v in table.items() if isinstance(v, Mapping)}
     own = [
         f"{_toml_key(k)} = {_toml(v)}" for k, v in table.items() if v is not None and k not in inner

@@ -1,9 +1,8 @@
-"""A training run: from a folder of pictures to a run folder with a model in it. `train` is the way
-in.
+"""A training run, from a folder of pictures to a run folder with a model in it.
 
 A run folder holds ``recipe.toml``, ``log.csv``, ``samples.png``, ``checkpoint.safetensors`` with
-its optimiser file, ``before-cooldown/`` (the checkpoint from which a longer run can go on) and the
-model: ``model.safetensors`` and ``model.json``.
+its optimiser file, ``before-cooldown/`` (the checkpoint from which a longer run can continue) and
+the model: ``model.safetensors`` and ``model.json``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from restore.errors import BadArgument, FileAccess
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
+from restore.training.pictures import BatchSettings
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model, differences, read_recipe
 from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
@@ -29,19 +29,19 @@ from restore.training.samples import SIDE, centre_crops
 
 @dataclass(frozen=True)
 class Options:
-    """What to train, and where.
+    """Options of a training run.
 
     Attributes:
-        out: the run folder.
-        data: a folder of photographs.
-        recipe: a TOML file or a recipe; None is the default recipe, or the run's own on resuming.
-        minutes, steps: length of the run; None is the recipe's. On resuming it may differ from what
-            it was.
-        resume: go on with the run in ``out``.
-        init: start from these weights: a shipped model's name or a .safetensors file.
-        device: as for `restore.runtime.devices.choose_device`.
-        validation: a folder of pictures for the samples; None takes training pictures.
-        cache: a folder for decoded pictures, see `restore.training.pictures.Pictures`.
+        out: The run folder.
+        data: Folder of photographs.
+        recipe: TOML file or recipe; None is the default recipe, or the run's own on resuming.
+        minutes: Length of the run; None is the recipe's. On resuming it may differ from before.
+        steps: Length in steps instead, likewise.
+        resume: True continues the run in ``out``.
+        init: Initial weights: a shipped model's name or a .safetensors file.
+        device: See `restore.runtime.devices.choose_device`.
+        validation: Folder of pictures for the samples; None takes training pictures.
+        cache: Folder for decoded pictures, see `restore.training.pictures.Pictures`.
     """
 
     out: Path
@@ -64,41 +64,33 @@ def train(
     notice: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
-    """Train, or go on training.
+    """Train, or continue training.
 
     Args:
-        options: see `Options`.
-        batches: used instead of ``options.data``; of any size, as `with_size` is called.
-        progress: called after each step, by the first process.
-        notice: called with what a person should know: skipped pictures, a checkpoint that could not
-            be written.
-        clock: in seconds.
+        options: See `Options`.
+        batches: Used instead of ``options.data``; of any size, as `with_size` is called.
+        progress: Called after each step, by the first process.
+        notice: Called with messages for the user, such as skipped pictures.
+        clock: Returns the time in seconds.
 
     Raises:
-        BadArgument: a recipe or option that cannot be used, or that does not fit the run that is
-            resumed.
-        FileAccess: a folder that cannot be read or written, a run folder in use, or none to resume.
-        NothingToDo: no picture that can be used.
-        TrainingDiverged: a loss or gradient that is not finite; the run folder keeps the last good
+        BadArgument: A recipe or option cannot be used, or does not fit the resumed run.
+        FileAccess: A folder cannot be read or written, holds a run already, or has none to resume.
+        NothingToDo: There is no picture that can be used.
+        TrainingDiverged: A loss or gradient is not finite; the run folder keeps the last good
             state.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the checkpoint is written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the checkpoint has been written.
     """
     with joined(options.device) as processes, Interruption() as interruption:
         recipe, state, weights = _beginning(options)
-        _check_share(recipe, processes.count)
+        _check_parts(recipe, processes.count)
         say = notice if processes.first else lambda _: None
         batches = _batches(options, recipe, processes.device, say) if batches is None else batches
-        if batches.skipped:
-            names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
-            say(
-                f"{len(batches.skipped)} picture(s) skipped: "
-                f"{names}{' …' if len(batches.skipped) > 3 else ''}"
-            )
-        shown = (
-            None
-            if options.validation is None
-            else centre_crops(options.validation, side=recipe.model.size or SIDE)
-        )
+        _tell_skipped(batches, say)
+        shown = None
+        if options.validation is not None:
+            shown = centre_crops(options.validation, side=recipe.model.size or SIDE)
+
         processes.wait()
         learner = Learner(recipe, processes)
         if weights is not None:
@@ -109,6 +101,13 @@ def train(
         return run.through(interruption, progress if processes.first else lambda _: None)
 
 
+def _tell_skipped(batches: BatchSource, say: Callable[[str], None]) -> None:
+    if batches.skipped:
+        names = ", ".join(f"{s.path} ({s.reason})" for s in batches.skipped[:3])
+        more = " …" if len(batches.skipped) > 3 else ""
+        say(f"{len(batches.skipped)} picture(s) skipped: {names}{more}")
+
+
 def _batches(
     options: Options, recipe: Recipe, device: torch.device, notice: Callable[[str], None]
 ) -> BatchSource:
@@ -116,24 +115,23 @@ def _batches(
         raise BadArgument("`data` is missing: which folder of photographs to learn from?")
 
     data = recipe.data
-    return batch_source(
-        recipe.run.data,
-        options.data,
-        device=device,
-        notice=notice,
+    settings = BatchSettings(
         crop=data.crop,
         batch=data.batch,
         share_unconditional=data.share_unconditional,
         seed=recipe.run.seed,
         degradations=data.degradations,
         augmentation=data.augmentation,
-        cache=options.cache,
         predictor=recipe.predictor_data,
+    )
+
+    return batch_source(
+        recipe.run.data, options.data, settings, device=device, notice=notice, cache=options.cache
     )
 
 
 def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Tensor] | None]:
-    """The recipe with its model, and what to start from: a saved state or weights, if anything."""
+    """Return the recipe with its model, and a saved state or weights to start from, if any."""
     recipe = options.recipe
     if isinstance(recipe, Path):
         recipe = read_recipe(recipe)
@@ -154,7 +152,7 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
         recipe = replace(recipe, model=model)
 
     recipe = replace(recipe, model=recipe.model or default_model())
-    if recipe.distillation is None:  # what learns at all levels is distilled for none
+    if recipe.distillation is None:  # trained at all levels
         recipe = replace(recipe, model=replace(recipe.model, distilled_levels=None))
     elif weights is None:
         raise BadArgument(
@@ -178,7 +176,7 @@ def _check_predictor_learns(recipe: Recipe, weights: Mapping[str, Tensor] | None
 
 
 def _resumed(options: Options, asked: Recipe | None) -> State:
-    """The saved state with its recipe in the length that is asked for now."""
+    """Return the saved state, with the length in its recipe that is wanted now."""
     if options.init is not None:
         raise BadArgument("`resume` and `init`; a run that is resumed has its weights")
 
@@ -208,14 +206,14 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
 
 
 def _before_cooldown(folder: Path, state: State, recipe: Recipe) -> State:
-    """The state before the cool-down, where the run has become longer after that began."""
+    """Return the state before the cool-down, if the run was lengthened after that began."""
     was, now = (r.schedule.share(state.step, state.elapsed) for r in (state.recipe, recipe))
     cooled = was > state.recipe.schedule.cooldown_start
     earlier = folder / BEFORE_COOLDOWN
     return load_state(earlier) if cooled and now < was and earlier.is_dir() else state
 
 
-def _check_share(recipe: Recipe, count: int) -> None:
+def _check_parts(recipe: Recipe, count: int) -> None:
     """Refuse batches that the processes cannot share evenly."""
     for stage in range(len(recipe.data.larger_crops) + 1):
         crop, batch = recipe.data.size(stage)

@@ -1,6 +1,4 @@
-"""Training: recipes, each equation against a statement of its own, and whole runs of a tiny
-network.
-"""
+"""Training: recipes, each equation against an independent statement, and whole tiny runs."""
 
 from __future__ import annotations
 
@@ -89,7 +87,7 @@ PLAIN = ObjectiveRecipe(
 
 
 def recipe(**sections) -> Recipe:
-    """A tiny one in float32, with some settings changed: ``recipe(optimiser={"rate": 0.1})``."""
+    """Return a tiny recipe in float32 with some settings changed."""
     base = Recipe(model=MODEL, objective=PLAIN, optimiser=OptimiserRecipe("adamw"))
     given = {
         "data": SIZED,
@@ -104,7 +102,7 @@ def recipe(**sections) -> Recipe:
 
 
 class FakeBatches:
-    """Smooth pictures from (step, size) alone; every second one has a condition: itself, dimmed."""
+    """Smooth pictures from (step, size) alone; every second one is its own condition, dimmed."""
 
     skipped = ()
 
@@ -259,9 +257,9 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
         ),
         (
             replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)),
-            "networks of others",
+            "third-party networks",
         ),
-        (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "networks of others"),
+        (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "third-party networks"),
         (
             replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)),
             "share_unconditional",
@@ -402,7 +400,7 @@ def test_conditional_pictures_have_their_own_levels() -> None:
 
 
 class Answer(nn.Module):
-    """Always the same output; remembers what it was asked."""
+    """A network with constant output, which records its inputs."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -432,7 +430,7 @@ def batch_and_noise(count: int = 6) -> tuple[Batch, Tensor]:
 def test_the_loss_is_the_error_of_what_the_denoiser_says(
     parameterization: str, skip: bool, time: str, loss: str
 ) -> None:
-    """Training and inference ask the network alike and read its answer alike."""
+    """Training and inference give the network the same input and read its output alike."""
     config = ModelConfig(TINY, LINEAR, parameterization, time, skip)
     (clean, condition, _), noise = batch_and_noise()
     network = Answer(torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5)))
@@ -601,7 +599,7 @@ def test_averages_equal_a_plain_loop() -> None:
 
 
 def test_averaging_every_few_steps_keeps_the_decay() -> None:
-    """While the weights stand still, one update of eight steps is eight updates."""
+    """While the weights stand still, one update for eight steps equals eight updates."""
     weight = torch.ones(1)
     often = Averages({"w": weight}, (0.99,))
     seldom = Averages({"w": weight}, (0.99,), every=8)
@@ -691,7 +689,7 @@ def test_the_rate_warms_up_holds_and_ends_at_exactly_zero() -> None:
 
 
 def fixed_loss(network: nn.Module) -> float:
-    """The loss of 64 pictures that are not trained on, at fixed levels and noise."""
+    """Return the loss of 64 pictures that are not trained on, at fixed levels and noise."""
     clean, condition, _ = FakeBatches(16, 64).at(12345)
     made = objective()
     random = torch.Generator().manual_seed(9)
@@ -751,8 +749,9 @@ def test_a_run_leaves_everything(tmp_path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> None:
-    """Bit for bit, with everything on that has a memory: Muon, loss history, balance, averages,
-    crops, dropout.
+    """Runs equal bit for bit, with everything on that has a memory.
+
+    These are Muon, the loss history, the balance, the averages, crops and dropout.
     """
     made = recipe(
         objective={
@@ -795,9 +794,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> 
 
 
 def test_memory_matters_to_the_comparison(tmp_path) -> None:
-    """The test above could fail: another seed is another run, and so is a resumed one without its
-    optimiser.
-    """
+    """Another seed makes another run, and so does resuming without the optimiser."""
     run(tmp_path / "a", recipe(), steps=3)
     run(tmp_path / "b", recipe(run={"seed": 1}), steps=3)
     with pytest.raises(AssertionError):
@@ -805,9 +802,7 @@ def test_memory_matters_to_the_comparison(tmp_path) -> None:
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
-    """As torchrun starts them, on the CPU; the same up to the order in which floating-point numbers
-    are added.
-    """
+    """Processes as torchrun starts them equal one, up to the order of floating-point additions."""
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom test_training import *\n"
@@ -858,7 +853,7 @@ def test_two_processes_equal_one(tmp_path) -> None:
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(BadArgument, match="multiple of 3 processes"):
-        trainer._check_share(recipe(), 3)
+        trainer._check_parts(recipe(), 3)
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch) -> None:
@@ -927,9 +922,7 @@ def test_a_non_finite_gradient_names_its_weight(tmp_path, monkeypatch) -> None:
 
 
 def test_a_run_by_minutes_follows_training_time(tmp_path) -> None:
-    """Each look at the clock is half a second later; what passes between two runs does not
-    count.
-    """
+    """Each reading of the clock is half a second later; time between two runs does not count."""
 
     def ticking(start: float) -> Callable[[], float]:
         now = [start]
@@ -1027,7 +1020,7 @@ def test_a_length_is_needed_and_one_only(tmp_path) -> None:
 
 
 def test_real_pictures_validation_and_mixed_precision(tmp_path, monkeypatch) -> None:
-    """From a folder, in bfloat16: the weights, their averages and the losses stay float32."""
+    """In bfloat16 the weights, their averages and the losses stay float32."""
     monkeypatch.setattr(learner, "network_dtype", lambda device: torch.bfloat16)
     made = replace(recipe(run={"mixed_precision": True}, optimiser={"kind": "muon"}), model=MODEL)
     crops = torch.zeros(2, 3, 16, 16)
@@ -1061,7 +1054,7 @@ def test_kernels_launched_as_a_graph_train_alike() -> None:
     def losses(compiled: bool) -> list[float]:
         learns = Learner(recipe(run={"compile": compiled}), Processes(0, 1, choose_device("cuda")))
         return [
-            float(learns.learn(FakeBatches().at(step), share=0.1).losses.mean())
+            float(learns.learn(FakeBatches().at(step), fraction=0.1).losses.mean())
             for step in range(6)
         ]
 
@@ -1103,7 +1096,7 @@ def test_tensorboard_gets_the_log_where_it_is_installed(tmp_path, monkeypatch) -
 
 
 def test_skipped_pictures_are_told(tmp_path) -> None:
-    """Unreadable ones, and those too small for the crops of a later stage."""
+    """Unreadable pictures are named, and those too small for the crops of a later stage."""
     data = tmp_path / "data"
     data.mkdir()
     for name, side in (("small", 24), ("large", 48)):

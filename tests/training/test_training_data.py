@@ -1,6 +1,4 @@
-"""Batches for training: the same everywhere, and made of what `restore.tasks.problem` would show
-the network.
-"""
+"""Batches for training: equal everywhere, and as `restore.tasks.problem` shows pictures."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ NOTHING_ELSE = {"noisy": 0, "noisy_masks": 0, "compressed": 0}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three textured pictures, one of them in a folder below."""
+    """Return a folder with three textured pictures, one of them in a folder below."""
     root = tmp_path_factory.mktemp("pictures")
     (root / "below").mkdir()
     for number, (name, size) in enumerate(
@@ -71,7 +69,7 @@ def batches(folder) -> Batches:
 
 
 def texture(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Smooth shapes with fine noise, uint8 [H, W, 3]."""
+    """Return smooth shapes with fine noise, uint8 [H, W, 3]."""
     random = np.random.default_rng(seed)
     smooth = cv2.resize(random.random((12, 12, 3)), size, interpolation=cv2.INTER_CUBIC)
     return np.uint8((200 * smooth + 40 * random.random((size[1], size[0], 3))).clip(0, 255))
@@ -84,7 +82,7 @@ def region_of(side: int, seed: int = 0) -> Tensor:
 def drawn(
     count: int, *names: str, crop: int = 32, **settings: float
 ) -> list[tuple[Degradation, np.random.Generator]]:
-    """Some degradations, each with the generator of its noise."""
+    """Yield some degradations, each with the generator of its noise."""
     mixture = Mixture.only(*names, **{**NOTHING_ELSE, **settings})
     generators = [np.random.default_rng((seed, 7)) for seed in range(count)]
     return [(draw(mixture, crop, random), random) for random in generators]
@@ -236,9 +234,7 @@ def test_crops_lie_in_their_regions(crop):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_clean_and_condition_show_the_same_place(kind):
-    """Without noise, what is known of a smooth picture is near the clean crop, and no nearer one
-    pixel beside it.
-    """
+    """Without noise a known smooth picture is nearest to the clean crop at no offset."""
     for degradation, random in drawn(12, kind, crop=64):
         side = degradation.place.region
         smooth = (
@@ -438,7 +434,7 @@ def test_small_pictures_are_softened_by_a_gaussian():
 
 
 def test_softening_changes_nothing_else():
-    """Mixtures from before it draw what they drew."""
+    """Mixtures without it draw what they drew before it existed."""
     settings = {"noisy": 0.5, "compressed": 0.5}
     always, never = (drawn(20, *SAMPLINGS, **settings, softened=share) for share in (1, 0))
     for (soft, _), (plain, _) in zip(always, never, strict=True):
@@ -555,7 +551,7 @@ def kind_of(degradation: Degradation) -> str:
         ({"disk": -1}, "disk = -1: must be a weight"),
         ({"disk": float("nan")}, "disk = nan"),
         ({"disk": "much"}, "disk = 'much'"),
-        ({"noisy": 1.5}, "noisy = 1.5: must be a share"),
+        ({"noisy": 1.5}, "noisy = 1.5: must be a fraction"),
     ],
 )
 def test_bad_mixtures_are_refused(folder, settings, message):
