@@ -301,7 +301,7 @@ def subjects(root: Path, commits: str) -> list[str]:
 
 
 # Runs `restore` with the words after the first three: the tree, the file for the answer, a picture.
-# Functions that run because a module is being imported do not count: the stack then holds importlib.
+# Functions that run because a module is being imported do not count: importlib is on their stack.
 TRACER = """
 import os, sys, threading
 from PIL import Image
