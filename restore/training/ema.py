@@ -13,15 +13,15 @@ class Averages:
     """Float32 averages of named tensors.
 
     After step n (counted from 1) an average becomes ``d_n ē + (1 − d_n) w`` with d_n = min(d, n/(9
-    + n)). The random start is so forgotten within a few steps, and the average of a young run spans
-    its last tenth. The other cure, dividing by 1 − Πd as Adam does, would weigh all early weights
-    alike, the useless first ones too.
+    + n)). So the random start is forgotten within a few steps, and the average of a young run spans
+    its last tenth. Dividing by 1 − Πd instead, as Adam does, would give all early weights equal
+    weight, the useless first ones too.
 
     With ``every`` = k, the averages are updated every k steps with the product of those steps'
-    decays: the same as updating at each step if the weights had stood still in between.
+    decays, as if the weights had not changed in between.
 
     Args:
-        weights: the tensors to average; their values are the averages' first.
+        weights: Tensors to average; the averages start from their values.
         decays: d of each average, in [0, 1).
         every: k.
     """
@@ -50,16 +50,16 @@ class Averages:
             torch._foreach_lerp_(list(average.values()), weights, 1 - kept)
 
     def state(self) -> dict[str, Tensor]:
-        """``{decay/name: tensor}``."""
+        """Return all averages as ``{decay/name: tensor}``."""
         return {f"{d}/{k}": w for d, average in self.averages.items() for k, w in average.items()}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`, into the tensors that are there."""
+        """Copy a state into the averages; the inverse of `state`."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 
 
 def effective_decay(decay: float, step: int) -> float:
-    """min(d, n/(9 + n)) at step n = 1, 2, …"""
+    """Return min(d, n/(9 + n)) at step n = 1, 2, …"""
     return min(decay, step / (9 + step))

@@ -1,6 +1,6 @@
-"""A network that learns: one step at a time, with everything that it remembers from step to step.
+"""The networks that learn, one step at a time, with everything that they remember between steps.
 
-Every random number comes from (seed, step), so that a learner that is saved and loaded goes on
+Every random number comes from (seed, step), so that a learner that is saved and loaded continues
 exactly as if nothing had happened.
 """
 
@@ -44,18 +44,21 @@ class TrainingDiverged(RestoreError):
 
 
 class Step(NamedTuple):
-    """What a step of training tells; tensors are [B] on the CPU, of the whole batch."""
+    """Result of a training step; tensors are [B] on the CPU, of the whole batch.
+
+    Attributes:
+        losses: Loss of each picture, without weights.
+        gamma: Noise level γ = ᾱ of each picture; None in a step of the predictor.
+        conditional: True for pictures with a condition; None in a step of the predictor.
+        gradient: Norm of the gradient before clipping.
+        rate: Learning rate.
+    """
 
     losses: Tensor
-    """Of each picture, without weights."""
     gamma: Tensor | None
-    """Its noise level γ = ᾱ; None in a step of the predictor."""
     conditional: Tensor | None
-    """Whether it had a condition, bool; None in a step of the predictor."""
     gradient: float
-    """The norm of the gradient before clipping."""
     rate: float
-    """The learning rate."""
 
 
 class Learner:
@@ -64,12 +67,12 @@ class Learner:
     A step trains the denoiser or, in the recipe's fraction of the steps, the predictor.
 
     Args:
-        recipe: see `Recipe`.
-        processes: those that share each batch.
+        recipe: See `Recipe`.
+        processes: Processes that share each batch.
 
     Attributes:
-        step: how many steps have been taken.
-        round: of a distillation, from 0.
+        step: Number of steps taken.
+        round: Round of a distillation, from 0.
     """
 
     def __init__(self, recipe: Recipe, processes: Processes) -> None:
@@ -90,23 +93,23 @@ class Learner:
         self.objective = Objective(self.model, recipe.objective)
         self.teacher: Denoiser | None = None
 
-    def learn(self, batch: Batch, share: float) -> Step:
+    def learn(self, batch: Batch, fraction: float) -> Step:
         """Take one step.
 
         Args:
-            batch: this process's part of it.
-            share: of the run that is over.
+            batch: This process's part of the batch.
+            fraction: Fraction of the run that is over, in [0, 1].
 
         Raises:
-            TrainingDiverged: a loss or gradient is not finite; the weights are those from before
+            TrainingDiverged: A loss or gradient is not finite; the weights are those from before
                 the step.
         """
         torch.compiler.cudagraph_mark_step_begin()
         batch = batch.to(self.processes.device)
         step = (
-            self._learn_predictor(batch, share)
+            self._learn_predictor(batch, fraction)
             if self.trains_predictor
-            else self._learn_denoiser(batch, share)
+            else self._learn_denoiser(batch, fraction)
         )
         self.step += 1
 
@@ -114,11 +117,11 @@ class Learner:
 
     @property
     def trains_predictor(self) -> bool:
-        """Whether the next step is the predictor's."""
+        """True if the next step trains the predictor."""
         data = self.recipe.predictor_data
         return data is not None and data.trains_at(self.step)
 
-    def _learn_denoiser(self, batch: Batch, share: float) -> Step:
+    def _learn_denoiser(self, batch: Batch, fraction: float) -> Step:
         processes = self.processes
         clean = batch.clean
         conditional = self._gathered_conditional(batch)
@@ -139,12 +142,12 @@ class Learner:
         (weights * losses).mean().backward()
         seen = processes.gather(losses.detach())
         self._check_losses(seen, draw, conditional)
-        gradient, rate = self._stepped(self.pupil, share)
+        gradient, rate = self._stepped(self.pupil, fraction)
         self.objective.learn(draw, conditional, seen)
 
         return Step(seen, draw.gamma, conditional, gradient, rate)
 
-    def _learn_predictor(self, batch: Batch, share: float) -> Step:
+    def _learn_predictor(self, batch: Batch, fraction: float) -> Step:
         losses = predictor_losses(
             self._predict(batch.evidence), batch.clean, self.recipe.predictor.loss
         )
@@ -153,13 +156,14 @@ class Learner:
         if not bool(torch.isfinite(seen).all()):
             raise TrainingDiverged(f"step {self.step}: a loss of the predictor is not finite")
 
-        gradient, rate = self._stepped(self.predictor, share)
+        gradient, rate = self._stepped(self.predictor, fraction)
 
         return Step(seen, None, None, gradient, rate)
 
     def _condition(self, batch: Batch) -> Condition:
-        """What the denoiser is shown: of the predictor its answer, which shows every pixel, if
-        anything is known.
+        """Return what the denoiser is shown: the predictor's answer, if a predictor takes part.
+
+        The answer shows every pixel, if anything is known.
         """
         if batch.evidence is None:
             return batch.condition
@@ -171,48 +175,48 @@ class Learner:
             )
 
     def _gathered_conditional(self, batch: Batch) -> Tensor:
-        """Which pictures of the whole batch have a condition, bool [B] on the CPU."""
+        """Return which pictures of the whole batch have a condition, bool [B] on the CPU."""
         return self.processes.gather(
             batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)
         ).bool()
 
-    def _stepped(self, pupil: Pupil, share: float) -> tuple[float, float]:
-        """Move a network's weights; returns the norm of the gradient and the learning rate."""
+    def _stepped(self, pupil: Pupil, fraction: float) -> tuple[float, float]:
+        """Step a network's optimiser; return the norm of the gradient and the learning rate."""
         gradient = self._clipped_norm(pupil)
         if self.recipe.distillation is not None:
-            share = self.recipe.distillation.share_of(self.round, share)
+            fraction = self.recipe.distillation.share_of(self.round, fraction)
 
         warm_up_start = max(self._round_start, self._warm_up_start)
-        factor = rate_factor(self.step - warm_up_start, share, self.recipe.schedule)
+        factor = rate_factor(self.step - warm_up_start, fraction, self.recipe.schedule)
         pupil.step(factor)
         return gradient, factor * pupil.optimiser_recipe.rate
 
     @property
     def exported_model(self) -> ModelConfig:
-        """The description of the model that comes out."""
+        """Description of the exported model."""
         return self.recipe.exported_model(self.round)
 
     @property
     def exported(self) -> Mapping[str, Tensor]:
-        """The weights of the model that comes out, of both networks."""
+        """Weights of the exported model, of both networks."""
         return joined_state(
             self.pupil.exported, {} if self.predictor is None else self.predictor.exported
         )
 
     @property
     def finite(self) -> bool:
-        """Whether all weights are."""
+        """True if all weights are finite."""
         return self.pupil.finite and (self.predictor is None or self.predictor.finite)
 
     def denoiser(self) -> Denoiser:
-        """The model that comes out, as it is now."""
+        """Return the exported model, as it is now."""
         predictor = None
         if self.predictor is not None:
             predictor = Predictor(self._with(self.predictor), self.model.predictor)
         return Denoiser(self._with(self.pupil), self.model, predictor=predictor)
 
     def _with(self, pupil: Pupil) -> Callable[..., Tensor]:
-        """A network with the weights that come out."""
+        """Return a network with the exported weights."""
 
         def network(*inputs: Tensor) -> Tensor:
             with self._precision():
@@ -221,10 +225,10 @@ class Learner:
         return network
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type; in a distillation, for the
-        teacher too.
+        """Start from weights of the right names and shapes, of any float type.
 
-        A predictor that the weights do not hold begins with random ones.
+        In a distillation the teacher takes them too. A predictor that the weights do not have keeps
+        its random ones.
         """
         own, of_predictor = split_state(weights)
         self.pupil.start_from(own)
@@ -240,7 +244,7 @@ class Learner:
         self.start_from(self.exported)
 
     def state(self, elapsed: float, log: Mapping[str, Tensor]) -> State:
-        """Everything that `load` needs, beside what is not the learner's own."""
+        """Return everything that `load` needs, with the run's time and log."""
         second = self.predictor
         return State(
             self.step,
@@ -261,7 +265,7 @@ class Learner:
         )
 
     def load(self, state: State) -> None:
-        """Go on from a saved state of the same recipe."""
+        """Continue from a saved state of the same recipe."""
         self.step = state.step
         self.round = state.round
         self._round_start = state.round_start
@@ -293,7 +297,7 @@ class Learner:
         return predicted(network, self.model.predictor, evidence)
 
     def _random(self, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
-        """The random numbers of this step; each stream has its own."""
+        """Return the generator for this step; each stream has its own."""
         return torch.Generator(device).manual_seed(seed_of(self.recipe.run.seed, self.step, stream))
 
     def _pupil(self, backbone: BackboneConfig, optimiser: OptimiserRecipe) -> Pupil:
@@ -301,7 +305,7 @@ class Learner:
         return Pupil(network, self.recipe, optimiser, self.processes, self._dtype)
 
     def _teach(self, weights: Mapping[str, Tensor]) -> None:
-        """Learn from a network with these weights, which stays as it is."""
+        """Make a network with these weights the teacher."""
         own = {name: weight.clone() for name, weight in weights.items()}
         alone = replace(self.model, predictor=None, condition_picture="degraded")
         self.teacher = build_denoiser(alone, own, self.processes.device, self._dtype)
@@ -332,14 +336,14 @@ class Learner:
 
 
 def new_network(config: BackboneConfig, seed: int) -> Backbone:
-    """A network with random weights that depend on the seed alone."""
+    """Build a network with random weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
         return build_backbone(config).train()
 
 
 def white_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Drawn where it is used: a training step's noise is too much to draw on the CPU for a GPU."""
+    """Draw noise on the generator's device: the CPU would be too slow for a GPU."""
     return torch.randn(shape, generator=generator, device=generator.device)
 
 

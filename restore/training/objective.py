@@ -1,9 +1,7 @@
-"""What training minimises, for one network that is both an unconditional prior and an SR3-style
-conditional model.
+"""The loss of one network that is an unconditional prior and an SR3-style conditional model.
 
 Coordinates are those of the networks: ``x_γ = √γ x0 + √(1−γ) ε`` with γ = ᾱ, pictures in [-1, 1].
-    Steps of the chain
-are counted as in the papers: t = 1 … T, γ_0 = 1.
+Steps of the chain are counted as in the papers: t = 1 … T, γ_0 = 1.
 """
 
 from __future__ import annotations
@@ -21,47 +19,54 @@ from restore.training.recipe import ObjectiveRecipe
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
-UNIFORM_SHARE = 1e-3
-"""Of the loss-aware distribution, so that no step is ever left out and its weights stay bounded."""
+# Uniform fraction of the loss-aware distribution, so that no step is ever left out and its weights
+# stay bounded.
+UNIFORM_FRACTION = 1e-3
+# Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is
+# good enough, and those that are almost perfect do not outweigh all others.
 LEAST_ERROR = 1e-4
-"""Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is
-good enough, and those that are almost whole do not outweigh all others."""
+# Number of bins of log σ of `LevelBalance`.
 BALANCE_BINS = 20
+# Factor by which a bin forgets with each loss.
 BALANCE_MEMORY = 0.99
 
 
 class Draw(NamedTuple):
-    """Noise levels of a batch, all [B]."""
+    """Noise levels of a batch, all [B].
+
+    Attributes:
+        gamma: γ in (0, 1), float32.
+        step: t in 1 … T with γ_t ≤ γ ≤ γ_{t−1}, int64.
+        weight: Importance weight, float32: 1/(T p_t) if t was drawn with probability p_t instead of
+            1/T, else 1.
+        elsewhere: True if the level is from the conditional pictures' own distribution.
+        noiseless: True if the noisy picture is replaced by zeros.
+    """
 
     gamma: Tensor
-    """γ in (0, 1), float32."""
     step: Tensor
-    """t in 1 … T with γ_t ≤ γ ≤ γ_{t−1}, int64."""
     weight: Tensor
-    """Importance weight, float32: 1/(T p_t) where t was drawn with probability p_t instead of 1/T,
-    else 1.
-    """
     elsewhere: Tensor
-    """Whether the level is from the conditional pictures' own distribution, bool."""
     noiseless: Tensor
-    """Whether the noisy picture is replaced by zeros, bool."""
 
-    def part(self, share: slice) -> Draw:
-        return Draw(*(value[share] for value in self))
+    def part(self, rows: slice) -> Draw:
+        return Draw(*(value[rows] for value in self))
 
     def to(self, device: torch.device) -> Draw:
         return Draw(*(value.to(device) for value in self))
 
 
 class Terms(NamedTuple):
-    """Losses of each picture, [B] in float32."""
+    """Losses of each picture, [B] in float32.
+
+    Attributes:
+        simple: Mean over channels and pixels of the squared or absolute error (L_simple).
+        bound: L_t of the variational bound in bits per dimension, without gradient to the mean;
+            None if the variance is not learned.
+    """
 
     simple: Tensor
-    """Mean over channels and pixels of the squared or absolute error (L_simple)."""
     bound: Tensor | None
-    """L_t of the variational bound in bits per dimension, without gradient to the mean; None if it
-    is not learned.
-    """
 
 
 class LossHistory:
@@ -69,7 +74,7 @@ class LossHistory:
 
     Steps are drawn with p_t ∝ √E[L_t²] over the last n losses of each, uniformly until all have n
     (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 18), mixed with a small uniform
-    share.
+    fraction.
     """
 
     def __init__(self, steps: int, length: int) -> None:
@@ -77,16 +82,16 @@ class LossHistory:
         self.counts = torch.zeros(steps, dtype=torch.int64)
 
     def probabilities(self) -> Tensor:
-        """p_t for t = 1 … T, float64 [T], sums to 1."""
+        """Return p_t for t = 1 … T, float64 [T], which sum to 1."""
         steps, length = self.losses.shape
         uniform = torch.full((steps,), 1 / steps, dtype=torch.float64)
         size = self.losses.square().mean(dim=1).sqrt()
         if bool((self.counts < length).any()) or not bool(size.any()):
             return uniform
-        return (1 - UNIFORM_SHARE) * size / size.sum() + UNIFORM_SHARE * uniform
+        return (1 - UNIFORM_FRACTION) * size / size.sum() + UNIFORM_FRACTION * uniform
 
     def learn(self, step: Tensor, loss: Tensor) -> None:
-        """Take in the losses [B] (without importance weights) at the steps [B] in 1 … T."""
+        """Add the losses [B] (without importance weights) at the steps [B] in 1 … T."""
         length = self.losses.shape[1]
         for t, value in zip((step - 1).tolist(), loss.tolist(), strict=True):
             self.losses[t, self.counts[t] % length] = value
@@ -94,8 +99,7 @@ class LossHistory:
 
 
 class LevelBalance:
-    """Weights that make every noise level weigh alike: the inverse of the running mean of the loss
-    there.
+    """Weights that equalise the loss over the noise levels: the inverse of its running mean there.
 
     Levels are put in `BALANCE_BINS` bins equal in log σ between the ends of the chain; conditional
     and unconditional pictures have their own means. The weight is (mean over all bins)/(mean of the
@@ -111,7 +115,7 @@ class LevelBalance:
         self.counts = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
 
     def weights(self, gamma: Tensor, conditional: Tensor) -> Tensor:
-        """float32 [B] for levels γ [B] of pictures with a condition or without (bool [B])."""
+        """Return float32 [B] for levels γ [B] and bool [B], True for conditional pictures."""
         seen = self.counts > 0
         means = self.sums / self.counts.clamp_min(1e-12)
         typical = means[seen].mean() if bool(seen.any()) else means.new_tensor(1.0)
@@ -120,7 +124,7 @@ class LevelBalance:
         return table[conditional.long(), self._bin(gamma)].float()
 
     def learn(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
-        """Take in losses [B]; a bin forgets by a factor for each loss that falls in it."""
+        """Add losses [B]; a bin forgets by a factor for each loss that falls in it."""
         index = conditional.long() * BALANCE_BINS + self._bin(gamma)
         hits = torch.bincount(index, minlength=2 * BALANCE_BINS).reshape(2, BALANCE_BINS)
         total = torch.bincount(index, loss.double(), minlength=2 * BALANCE_BINS).reshape(
@@ -136,12 +140,12 @@ class LevelBalance:
 
 
 class Objective:
-    """Noise levels, losses and what is remembered of them.
+    """Noise levels, losses and the statistics of past losses.
 
     Args:
-        config: the model; its parameterisation and its backbone's ``learned_variance`` decide the
-            targets.
-        recipe: see `ObjectiveRecipe`.
+        config: Description of the model; its parameterisation and its backbone's
+            ``learned_variance`` decide the targets.
+        recipe: See `ObjectiveRecipe`.
     """
 
     def __init__(self, config: ModelConfig, recipe: ObjectiveRecipe) -> None:
@@ -156,17 +160,15 @@ class Objective:
 
     @property
     def discrete(self) -> bool:
-        """Whether noise levels are the chain's own: the variational bound is defined at these
-        alone.
-        """
+        """True if levels are the chain's, at which alone the variational bound is defined."""
         return self.config.backbone.learned_variance
 
     def draw(self, conditional: Tensor, generator: torch.Generator) -> Draw:
-        """Noise levels for a batch.
+        """Draw noise levels for a batch.
 
         Args:
-            conditional: bool [B], which pictures have a condition.
-            generator: on the CPU.
+            conditional: True for pictures with a condition, bool [B].
+            generator: Generator on the CPU.
         """
         count = len(conditional)
         recipe = self.recipe
@@ -192,7 +194,8 @@ class Objective:
         elsewhere, high = self._high(conditional, generator)
         gamma = torch.where(elsewhere, self._within(high, generator), gamma)
         noiseless = conditional & (torch.rand(count, generator=generator) < recipe.noiseless_share)
-        gamma[noiseless], step = self.gammas[-1].float(), torch.where(elsewhere, high, step)
+        step = torch.where(elsewhere, high, step)
+        gamma[noiseless] = self.gammas[-1].float()
         step[noiseless] = last
         elsewhere = elsewhere | noiseless
 
@@ -201,14 +204,14 @@ class Objective:
     def terms(
         self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor
     ) -> Terms:
-        """The losses of each picture.
+        """Compute the losses of each picture.
 
         Args:
             network: ``network(x, time)``, as `Backbone`.
             clean: x0 [B, C, H, W] in [-1, 1].
-            condition: zero where the network is the prior.
-            draw: noise levels, on the device of ``clean``.
-            noise: ε [B, C, H, W], white.
+            condition: Zero where the network is the prior.
+            draw: Noise levels, on the device of ``clean``.
+            noise: White noise ε [B, C, H, W].
         """
         shown = (~draw.noiseless)[:, None, None, None]
         gamma = draw.gamma[:, None, None, None]
@@ -230,19 +233,18 @@ class Objective:
         return Terms(simple, bound * ~draw.noiseless)
 
     def total(self, terms: Terms) -> Tensor:
-        """Each picture's loss [B], before any weight: L_simple, or L_hybrid with a learned
-        variance.
+        """Return each picture's loss [B], without weights.
 
-        L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t L_t, of which T L_t for a random t is an
-        unbiased estimate (arXiv 2102.09672, eq. 16; λ = 0.001 there, L_vlb in bits per dimension
-        here).
+        It is L_simple or, with a learned variance, L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t
+        L_t, of which T L_t for a random t is an unbiased estimate (arXiv 2102.09672, eq. 16; λ =
+        0.001 there, L_vlb in bits per dimension here).
         """
         if terms.bound is None:
             return terms.simple
         return terms.simple + self.recipe.vlb_weight * len(self.schedule) * terms.bound
 
     def weights(self, draw: Draw, conditional: Tensor) -> Tensor:
-        """What each picture's loss counts in the mean, float32 [B]; all arguments on the CPU."""
+        """Return the weight of each picture's loss, float32 [B]; all arguments on the CPU."""
         return (
             draw.weight * self.balance.weights(draw.gamma, conditional)
             if self.recipe.balance
@@ -250,7 +252,7 @@ class Objective:
         )
 
     def learn(self, draw: Draw, conditional: Tensor, loss: Tensor) -> None:
-        """Remember the losses [B] of a batch, without weights; all arguments on the CPU."""
+        """Add the losses [B] of a batch, without weights; all arguments on the CPU."""
         if self.recipe.balance:
             self.balance.learn(draw.gamma, conditional, loss)
         if self.recipe.levels == "loss-aware":
@@ -258,7 +260,7 @@ class Objective:
             self.history.learn(draw.step[own], loss[own])
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs."""
+        """Return the statistics that a resumed run needs."""
         return {
             "history.losses": self.history.losses,
             "history.counts": self.history.counts,
@@ -267,24 +269,26 @@ class Objective:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Restore the statistics; the inverse of `state`."""
         self.history.losses = state["history.losses"]
         self.history.counts = state["history.counts"]
         self.balance.sums = state["balance.sums"]
         self.balance.counts = state["balance.counts"]
 
     def _within(self, step: Tensor, generator: torch.Generator) -> Tensor:
-        """γ ~ U(γ_t, γ_{t−1}) (SR3: Saharia et al. 2021, arXiv 2104.07636, section 2.4), or γ_t:
-        float32.
+        """Draw γ ~ U(γ_t, γ_{t−1}), or return γ_t if the levels are the chain's: float32.
+
+        SR3: Saharia et al. 2021, arXiv 2104.07636, section 2.4.
         """
-        share = torch.rand(len(step), generator=generator, dtype=torch.float64)
+        fraction = torch.rand(len(step), generator=generator, dtype=torch.float64)
         if self.discrete:
             return self.gammas[step].float()
-        return torch.lerp(self.gammas[step], self.gammas[step - 1], share).float()
+        return torch.lerp(self.gammas[step], self.gammas[step - 1], fraction).float()
 
     def _high(self, conditional: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Which pictures go to high noise levels (bool), and the steps that they get, uniform over
-        the last ones.
+        """Draw which pictures go to high noise levels (bool), and their steps.
+
+        The steps are uniform over the last ones of the chain.
         """
         last = len(self.schedule)
         count = len(conditional)
@@ -306,8 +310,9 @@ class Objective:
 
 
 def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
-    """Each picture's loss [B] of a predictor's answers, see
-    `restore.training.recipe.PredictorRecipe`.
+    """Return each picture's loss [B] for a predictor's answers.
+
+    See `restore.training.recipe.PredictorRecipe`.
     """
     error = answer - clean
     if kind == "l1":
@@ -319,20 +324,19 @@ def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
 def log_normal_levels(
     gammas: Tensor, mean: float, std: float, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """γ with log σ ~ N(mean, std²), cut off at the ends of the chain, and the step t that each
-    falls in.
+    """Draw γ with log σ ~ N(mean, std²), truncated to the chain, and the step t of each.
 
     EDM (Karras et al. 2022, arXiv 2206.00364, table 1): ln σ ~ N(P_mean, P_std²) for x = x0 + σ ε.
-    Its weight λ(σ) is 1 for v-networks, whose error is the clean estimate's over √(1−γ) (σ_data =
-    1).
+    Its weight λ(σ) is 1 for v-networks, whose error is that of the clean estimate over √(1−γ)
+    (σ_data = 1).
 
     Returns:
         γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
     """
     low, high = (((1 - gammas[end]) / gammas[end]).sqrt().log() for end in (1, -1))
     cdf = torch.special.ndtr((torch.stack([low, high]) - mean) / std)
-    share = torch.rand(count, generator=generator, dtype=torch.float64)
-    log_sigma = (mean + std * torch.special.ndtri(torch.lerp(cdf[0], cdf[1], share))).clamp(
+    fraction = torch.rand(count, generator=generator, dtype=torch.float64)
+    log_sigma = (mean + std * torch.special.ndtri(torch.lerp(cdf[0], cdf[1], fraction))).clamp(
         low, high
     )
     gamma = torch.sigmoid(-2 * log_sigma)
@@ -342,8 +346,9 @@ def log_normal_levels(
 
 
 def target(parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:
-    """What the network should answer: ε, x0, or v = √γ ε − √(1−γ) x0 (Salimans, Ho 2022, arXiv
-    2202.00512).
+    """Return the network's target: ε, x0, or v = √γ ε − √(1−γ) x0.
+
+    v: Salimans, Ho 2022, arXiv 2202.00512.
     """
     if parameterization == "epsilon":
         return noise
@@ -351,7 +356,7 @@ def target(parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor) -
 
 
 def clean_estimate(parameterization: str, answer: Tensor, noisy: Tensor, gamma: Tensor) -> Tensor:
-    """The estimate of x0 that an answer stands for."""
+    """Return the estimate of x0 that follows from a network's output."""
     if parameterization == "epsilon":
         return (noisy - (1 - gamma).sqrt() * answer) / gamma.sqrt()
     return (
@@ -362,25 +367,22 @@ def clean_estimate(parameterization: str, answer: Tensor, noisy: Tensor, gamma: 
 def variational_term(
     gammas: Tensor, clean: Tensor, noisy: Tensor, estimate: Tensor, variance: Tensor, step: Tensor
 ) -> Tensor:
-    """L_t of the variational bound (arXiv 2102.09672, eq. 4 to 6) with the learned variance of eq.
-    15.
+    """Return L_t of the variational bound with the learned variance, [B] in bits per dimension.
 
     KL(q(x_{t−1} | x_t, x0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and −log p_θ(x0 | x_1) over the 256
     levels of a pixel for t = 1 (DDPM: Ho et al. 2020, arXiv 2006.11239, eq. 13), with p_θ =
-    N(μ̃(x_t, estimate), Σ), log Σ = v log β_t + (1−v) log β̃_t.
+    N(μ̃(x_t, estimate), Σ), log Σ = v log β_t + (1−v) log β̃_t (arXiv 2102.09672, eq. 4 to 6 and
+    15).
 
     Args:
         gammas: float64 [T + 1], γ_0 = 1.
         clean, noisy, estimate: x0, x_t and the network's x0, [B, C, H, W].
-        variance: the network's 2v − 1, [B, C, H, W].
+        variance: The network's 2v − 1, [B, C, H, W].
         step: t [B].
-
-    Returns:
-        [B], mean over dimensions in bits.
     """
     beta, posterior, of_clean, of_noisy = (c.to(noisy) for c in _posterior(gammas, step.cpu()))
-    share = (variance + 1) / 2
-    log_variance = share * beta.log() + (1 - share) * posterior.log()
+    fraction = (variance + 1) / 2
+    log_variance = fraction * beta.log() + (1 - fraction) * posterior.log()
     true_mean = of_clean * clean + of_noisy * noisy
     mean = of_clean * estimate + of_noisy * noisy
     divergence = gaussian_kl(true_mean, posterior.log(), mean, log_variance)
@@ -391,10 +393,10 @@ def variational_term(
 
 
 def _posterior(gammas: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """β_t, β̃_t and the coefficients of x0 and x_t in μ̃_t (arXiv 2102.09672, eq. 9, 10), float64
-    [B, 1, 1, 1].
+    """Return β_t, β̃_t and the coefficients of x0 and x_t in μ̃_t, float64 [B, 1, 1, 1].
 
-    β̃_1 is 0; as there, it is replaced by β̃_2 where its logarithm is needed.
+    See arXiv 2102.09672, eq. 9 and 10. β̃_1 is 0; as there, it is replaced by β̃_2 where its
+    logarithm is needed.
     """
     now = gammas[step]
     before = gammas[step - 1]
@@ -413,8 +415,9 @@ def _posterior(gammas: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 def gaussian_kl(
     mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor
 ) -> Tensor:
-    """KL(N(mean, exp log_variance) ‖ N(other_mean, exp other_log_variance)) of each dimension, in
-    nats.
+    """Return the Kullback-Leibler divergence of each dimension, in nats.
+
+    KL(N(mean, exp log_variance) ‖ N(other_mean, exp other_log_variance)).
     """
     ratio = log_variance - other_log_variance
     return 0.5 * (
@@ -423,9 +426,10 @@ def gaussian_kl(
 
 
 def discretised_log_likelihood(clean: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log of the mass of N(mean, exp log_variance) within 1/255 of ``clean`` in [-1, 1], in nats.
+    """Return the log-likelihood of 8-bit pixels in [-1, 1], in nats.
 
-    The lowest and highest of the 256 levels take the tails (arXiv 2006.11239, eq. 13).
+    It is the log of the mass of N(mean, exp log_variance) within 1/255 of ``clean``. The lowest and
+    highest of the 256 levels take the tails (arXiv 2006.11239, eq. 13).
     """
     scale = (-0.5 * log_variance).exp()
     above = torch.where(clean > 0.999, math.inf, (clean - mean + 1 / 255) * scale)

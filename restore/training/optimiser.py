@@ -1,4 +1,4 @@
-"""AdamW, Muon, and the learning rate."""
+"""The optimisers AdamW and Muon, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import Tensor, nn
 
 from restore.training.recipe import OptimiserRecipe, ScheduleRecipe
 
+# Coefficients a, b, c of the Newton-Schulz step, see `orthogonalised` (Jordan 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal, for weights that act as matrices.
+    """Momentum with orthogonalised updates, for weights that act as matrices.
 
     Jordan 2024 (kellerjordan.github.io/posts/muon): M ← μ M + G, then W ← W − η O(G + μ M), where O
-    replaces all singular values by about 1 through a few Newton–Schulz steps. A convolution [out,
+    replaces all singular values by about 1 through a few Newton-Schulz steps. A convolution [out,
     in, k, k] is the matrix [out, in k k]. The update is scaled by 0.2 √max(rows, columns), which
     gives it the size of AdamW's, so that both share a learning rate (Liu et al. 2025, arXiv
     2502.16982, eq. 4). For diffusion U-Nets: arXiv 2510.19376.
 
     Args:
-        params: tensors of two or more dimensions.
+        params: Tensors of two or more dimensions.
         lr: η.
         momentum: μ.
-        weight_decay: the weights shrink by ``lr · weight_decay`` a step.
-        iterations: Newton–Schulz steps.
-        dtype: of the matrix products in these; bfloat16 is enough.
+        weight_decay: The weights shrink by ``lr · weight_decay`` a step.
+        iterations: Number of Newton-Schulz steps.
+        dtype: Type of the matrix products in these; bfloat16 is enough.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _step_alike(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
-        """One step for weights of one shape, orthogonalised together."""
+        """Take one step for weights of one shape, orthogonalised together."""
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
@@ -76,9 +77,9 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, grads)
         updates = torch._foreach_add(grads, momenta, alpha=group["momentum"])
-        stacked = torch.stack(
-            [u.movedim(1, -1) for u in updates]
-        )  # as channels-last weights lie in memory
+
+        # channels last, as the weights are in memory
+        stacked = torch.stack([u.movedim(1, -1) for u in updates])
         directions = orthogonalised(stacked.flatten(2), group["iterations"], self.dtype)
         size = 0.2 * max(directions.shape[-2:]) ** 0.5
         steps = [d.movedim(-1, 1) for d in directions.to(stacked.dtype).view_as(stacked)]
@@ -91,11 +92,10 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(
     matrices: Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """About U Vᵀ of matrices U S Vᵀ [..., m, n]: X ← a X + (b X Xᵀ + c (X Xᵀ)²) X from X = M/‖M‖
-    (Jordan 2024).
+    """Return about U Vᵀ of matrices U S Vᵀ [..., m, n].
 
-    Singular values above about 1e-2 of the norm come within 0.7 … 1.2 in five iterations; zero
-    stays zero.
+    X ← a X + (b X Xᵀ + c (X Xᵀ)²) X from X = M/‖M‖ (Jordan 2024). Singular values above about 1e-2
+    of the norm come within 0.7 … 1.2 in five iterations; zero stays zero.
 
     Returns:
         [..., m, n] in ``dtype``, in which the products are made.
@@ -117,12 +117,12 @@ def orthogonalised(
 
 
 class Optimisers:
-    """All weights of a network with their optimisers, driven by one learning rate.
+    """Optimisers of all weights of a network, driven by one learning rate.
 
     Args:
-        network: a `Backbone`.
-        recipe: see `OptimiserRecipe`.
-        dtype: of Muon's matrix products.
+        network: A `Backbone`.
+        recipe: See `OptimiserRecipe`.
+        dtype: Type of Muon's matrix products.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Optimisers:
             self.parts.append((names, muon))
 
     def step(self, factor: float) -> None:
-        """One step at ``factor`` times the recipe's rate; the gradients are dropped."""
+        """Take one step at ``factor`` times the recipe's rate; the gradients are dropped."""
         for _, optimiser in self.parts:
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.rate * factor
@@ -163,7 +163,7 @@ class Optimisers:
             optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """``{weight/quantity: tensor}``."""
+        """Return the state as ``{weight/quantity: tensor}``."""
         return {
             f"{names[index]}/{key}": torch.as_tensor(value)
             for names, optimiser in self.parts
@@ -172,7 +172,7 @@ class Optimisers:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Load a state; the inverse of `state`."""
         for names, optimiser in self.parts:
             places = {name: i for i, name in enumerate(names)}
             weights = [p for group in optimiser.param_groups for p in group["params"]]
@@ -187,7 +187,7 @@ class Optimisers:
 
 
 def adamw(groups: list[dict[str, Any]], recipe: OptimiserRecipe) -> torch.optim.AdamW:
-    """AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101), in one kernel on devices that have it."""
+    """Return AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101), fused on devices that can."""
     try:
         return torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
     except RuntimeError:
@@ -195,20 +195,20 @@ def adamw(groups: list[dict[str, Any]], recipe: OptimiserRecipe) -> torch.optim.
 
 
 def is_hidden_convolution(name: str, weight: Tensor) -> bool:
-    """Whether a weight of a `Backbone` is a convolution's other than the first and the last
-    one's.
-    """
+    """Return True for the weight of a convolution, except the first and last of a `Backbone`."""
     return weight.ndim > 2 and not name.startswith(("input_blocks.0.", "stem.", "out."))
 
 
 def rate_factor(step: int, progress: float, schedule: ScheduleRecipe) -> float:
-    """Share of the highest rate: up linearly, held, down linearly to exactly 0 at the end (held and
-    cooled down after Hägele et al. 2024, arXiv 2405.18392).
+    """Return the learning rate as a fraction of the highest.
+
+    It rises linearly, is held, and falls linearly to exactly 0 at the end (Hägele et al. 2024,
+    arXiv 2405.18392).
 
     Args:
-        step: how many steps have been taken.
-        progress: share of the run that is over, by steps or by time.
-        schedule: see `ScheduleRecipe`.
+        step: Number of steps taken.
+        progress: Fraction of the run that is over, by steps or by time.
+        schedule: See `ScheduleRecipe`.
     """
     warm = min(1.0, (step + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
     cool = min(1.0, (1 - min(progress, 1.0)) / schedule.cooldown) if schedule.cooldown else 1.0
@@ -216,7 +216,7 @@ def rate_factor(step: int, progress: float, schedule: ScheduleRecipe) -> float:
 
 
 def _laid_out_as(weight: Tensor, tensor: Tensor) -> Tensor:
-    """``tensor`` in the memory layout of ``weight``, where they have one shape."""
+    """Return ``tensor`` in the memory layout of ``weight``, if they have one shape."""
     return (
         torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
         if tensor.shape == weight.shape

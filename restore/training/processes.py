@@ -20,7 +20,13 @@ from restore.runtime.devices import choose_device, collective_backend
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all: number ``rank`` of ``count``, with its device."""
+    """This process among those that train together.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        count: Number of processes.
+        device: Device of this process.
+    """
 
     rank: int
     count: int
@@ -28,19 +34,19 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """True for the process that writes files."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """This process's part of a batch that all share evenly."""
+        """Return this process's part of a batch that all share evenly."""
         return slice(batch * self.rank // self.count, batch * (self.rank + 1) // self.count)
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over all processes."""
+        """Return the network with gradients averaged over all processes."""
         return network if self.count == 1 else nn.parallel.DistributedDataParallel(network)
 
     def gather(self, values: Tensor) -> Tensor:
-        """The tensors [b, …] of all processes in order, as one on the CPU."""
+        """Concatenate the tensors [b, …] of all processes in order, on the CPU."""
         if self.count == 1:
             return values.cpu()
         values = values.to(self.device)
@@ -49,14 +55,14 @@ class Processes:
         return torch.cat(parts).cpu()
 
     def agree(self, stop: bool, elapsed: float) -> tuple[bool, float]:
-        """Whether any process wants to stop, and the first one's clock."""
+        """Return whether any process wants to stop, and the first one's clock."""
         if self.count == 1:
             return stop, elapsed
         known = self.gather(torch.tensor([[float(stop), elapsed]], dtype=torch.float64))
         return bool(known[:, 0].any()), float(known[0, 1])
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             self.gather(torch.zeros(1))
 
@@ -65,14 +71,13 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did.
 
-    With several devices of a kind, each process of a machine gets
-    its own.
+    With several devices of a kind, each process of a machine gets its own.
 
     Args:
-        device: as for `choose_device`.
+        device: See `choose_device`.
 
     Raises:
-        RestoreError: as `choose_device`.
+        RestoreError: See `choose_device`.
     """
     rank, count, local = (
         int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))

@@ -1,4 +1,4 @@
-"""A network that learns, with its optimisers and the averages of its weights."""
+"""A network that is being trained, with its optimisers and the averages of its weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from restore.training.recipe import OptimiserRecipe, Recipe
 
 
 class Pupil:
-    """One of the networks of a run.
+    """One of the networks that a run trains.
 
     Args:
-        network: with its first weights; it is moved to the device.
-        recipe: of the run.
-        optimiser: of this network.
-        processes: those that share each batch.
-        dtype: of Muon's matrix products.
+        network: Network with its initial weights; it is moved to the device.
+        recipe: Recipe of the run.
+        optimiser: Recipe of this network's optimiser.
+        processes: Processes that share each batch.
+        dtype: Type of Muon's matrix products.
 
     Attributes:
-        steps: how many steps it has taken, which its averages count by.
+        steps: Number of steps it has taken, which its averages count by.
     """
 
     def __init__(
@@ -52,26 +52,27 @@ class Pupil:
 
     @property
     def exported(self) -> Mapping[str, Tensor]:
-        """The weights that come out: the last average."""
+        """The exported weights: the last average."""
         return self.averages.averages[self.recipe.ema.decays[-1]]
 
     @property
     def finite(self) -> bool:
-        """Whether all weights are."""
+        """True if all weights are finite."""
         return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the right names and shapes, of any float type; optimisers and averages
-        begin anew.
+        """Load weights of the right names and shapes, of any float type.
+
+        Optimisers and averages begin anew.
         """
         self.network.load_state_dict({name: w.float() for name, w in weights.items()})
         self._begin()
 
     def clipped_norm(self) -> float:
-        """Scale the gradient down to the recipe's norm; returns what it was.
+        """Scale the gradient down to the recipe's norm, and return what it was.
 
         Raises:
-            RuntimeError: it is not finite.
+            RuntimeError: It is not finite.
         """
         limit = self.optimiser_recipe.gradient_norm or math.inf
         return float(
@@ -80,14 +81,14 @@ class Pupil:
 
     @property
     def broken_gradients(self) -> list[str]:
-        """The weights whose gradient is not finite."""
+        """Names of the weights whose gradient is not finite."""
         grads = (
             (name, p.grad) for name, p in self.network.named_parameters() if p.grad is not None
         )
         return [name for name, grad in grads if not bool(torch.isfinite(grad).all())]
 
     def step(self, factor: float) -> None:
-        """One step at ``factor`` times the highest rate."""
+        """Take one step at ``factor`` times the highest rate."""
         self.optimisers.step(factor)
         self.steps += 1
         self.averages.update(self.steps)
@@ -99,7 +100,7 @@ class Pupil:
         averages: Mapping[str, Tensor],
         optimiser: Mapping[str, Tensor],
     ) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.steps = steps
         self.network.load_state_dict(network)
         self.averages.load_state(averages)

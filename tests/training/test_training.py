@@ -812,7 +812,7 @@ def test_two_processes_equal_one(tmp_path) -> None:
         "made = replace(made, model=replace(MODEL, schedule={'name': 'linear', 'timesteps': 8}))\n"
         "run(Path(sys.argv[1]), made, steps=6)\n"
     )
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    paths = os.pathsep.join(map(str, Path(__file__).parents[:3]))
     common = {
         **os.environ,
         "PYTHONPATH": paths,
