@@ -1,14 +1,13 @@
-"""Degradations for training: what the network is shown of a picture, drawn by chance, made of
-`operators`.
+"""Random degradations for training, made of `operators`.
 
 A degradation takes a square *region* of a photograph, larger than the training crop, as though it
 were the whole photograph; degrades it; shows it as `restore.tasks.problem` would; and cuts the crop
 out. So a crop is a piece of what the network sees of a large photograph: nothing at a crop's border
-is made up, while a photograph's own border, with what tasks do there, comes in the share of crops
-that lie at one. Crops start at multiples of 8, as tiles do: the pixels of small pictures and the
-blocks of JPEG lie to the network's grid as they do in whole photographs.
+is made up. A photograph's own border, with what tasks do there, comes in the fraction of crops that
+lie at one. Crops start at multiples of 8, as tiles do: the pixels of low-resolution pictures and
+the blocks of JPEG lie relative to the network's grid as they do in whole photographs.
 
-Every measurement is a file as people have it: clipped, rounded to 8 bits.
+Every measurement is what people have as a file: clipped and rounded to 8 bits.
 """
 
 from __future__ import annotations
@@ -44,63 +43,68 @@ from restore.errors import BadArgument
 Random = np.random.Generator
 Kernel = NDArray[np.float64]
 
+# Crops start at multiples of this, in pixels; see `restore.runtime.tiles`.
 GRID = 8
-"""Crops start at multiples of it, in pixels: see `restore.runtime.tiles`."""
+# Largest side of blur kernels, in pixels; for small crops about half of the crop's side.
 LARGEST_KERNEL = 41
-"""Sides of blur kernels, in pixels; with small crops at most about half of the crop's side."""
+# Scale factors of downsampling that are drawn with the chances below; otherwise any factor from the
+# first to the last, log-uniformly.
 SCALES = (2.0, 3.0, 4.0, 8.0)
 SCALE_CHANCES = (0.2, 0.15, 0.35, 0.1)
-"""Of the `SCALES`; otherwise any number from the first to the last, evenly in its logarithm."""
+# Noise beside another degradation: standard deviations for pixels in [0, 1], log-uniform.
 SIDE_NOISE = (0.002, 0.12)
-"""Noise beside another degradation: standard deviations in [0, 1] units, evenly in their logarithm.
-"""
+# Noise alone: standard deviations for pixels in [0, 1], uniform.
 MAIN_NOISE = (0.005, 0.3)
-"""Noise alone: standard deviations in [0, 1] units, evenly."""
+# Blur of a low-resolution picture: standard deviations of the Gaussian in its pixels, as in CDM.
 SMALL_BLUR = (0.4, 0.6)
-"""Of a small picture that is blurred: standard deviations of the Gaussian in its pixels, as CDM has
-them.
-"""
+# Part of a photograph's noise whose variance grows with brightness: standard deviation at white.
 SHOT_NOISE = (0.005, 0.08)
-"""Of a photograph's noise: the part whose variance grows with brightness, as standard deviation at
-white.
-"""
+# Qualities of JPEG files, both included.
 QUALITIES = (10, 95)
-"""Of JPEG files, both included."""
+# Pixels around a crop from which the inverse of a blurred photograph is made, since an inverse
+# reaches far.
 CONTEXT = 24
-"""Pixels of a blurred photograph around a crop that its inverse is made from, since an inverse
-reaches far.
-"""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each degradation comes, and what comes along with it.
+    """Weights of the degradations, and fractions of what comes along with them.
+
+    The weights, ``bicubic`` to ``photograph``, are relative to their sum. The rest are fractions.
 
     Attributes:
-        bicubic, area: down-sampling by ×2 to ×8, enlarged again by bicubic interpolation.
-        gaussian_sampling: the same with a Gaussian as the filter in front of the sub-sampling.
-        gaussian, anisotropic, motion, curved_motion, disk, random_kernel: blur.
-        noise: white Gaussian noise alone.
+        bicubic: Bicubic downsampling by ×2 to ×8, enlarged again by bicubic interpolation.
+        area: The same with block averages.
+        gaussian_sampling: The same with a Gaussian filter.
+        gaussian: Isotropic Gaussian blur.
+        anisotropic: Anisotropic Gaussian blur.
+        motion: Straight motion blur.
+        curved_motion: Curved motion blur.
+        disk: Blur by a disk.
+        random_kernel: Blur by a small random kernel.
+        noise: White Gaussian noise alone.
         jpeg: JPEG alone.
-        boxes, strokes, random_pixels, halves, border: masks, by what is unknown.
-        grey: loss of colour, shown in three equal channels.
-        photograph: blur, down-sampling, noise that grows with brightness, and JPEG, one after the
+        boxes: Masks of up to three boxes.
+        strokes: Masks of brush strokes.
+        random_pixels: Masks of random pixels.
+        halves: Masks of one half of the picture.
+        border: Masks of the border.
+        grey: Loss of colour, shown in three equal channels.
+        photograph: Blur, downsampling, noise that grows with brightness, and JPEG, one after the
             other.
-
-            All of these are relative to their sum.
-        noisy: share of blurred and of down-sampled pictures with noise.
-        noisy_masks: share of masked and of grey pictures with noise.
-        compressed: share of blurred, down-sampled and noisy pictures saved as JPEG.
-        softened: share of down-sampled pictures whose small picture is blurred a little, so that
-            the network is no stricter than the stages of a cascade deserve: SR3's Gaussian blur
-            augmentation (Saharia et al. 2021, arXiv 2104.07636), of half of the pictures in CDM (Ho
-            et al. 2021, arXiv 2106.15282). CDM's other augmentation, noise on the small picture, is
-            ``noisy``.
-        bordered: share of blurred and of down-sampled pictures whose crop lies at the photograph's
-            border, on each axis by itself.
+        noisy: Fraction of blurred and of downsampled pictures with noise.
+        noisy_masks: Fraction of masked and of grey pictures with noise.
+        compressed: Fraction of blurred, downsampled and noisy pictures saved as JPEG.
+        softened: Fraction of downsampled pictures whose low-resolution picture is blurred a little,
+            so that the network tolerates the output of a previous stage of a cascade: SR3's
+            Gaussian blur augmentation (Saharia et al. 2021, arXiv 2104.07636), of half of the
+            pictures in CDM (Ho et al. 2021, arXiv 2106.15282). CDM's other augmentation, noise on
+            the low-resolution picture, is ``noisy``.
+        bordered: Fraction of blurred and of downsampled pictures whose crop lies at the
+            photograph's border, on each axis independently.
 
     Raises:
-        BadArgument: a negative weight, none above 0, or a share outside [0, 1].
+        BadArgument: A weight is negative or none is above 0, or a fraction is outside [0, 1].
     """
 
     bicubic: float = 34
@@ -121,28 +125,30 @@ class Mixture:
     border: float = 1
     grey: float = 6
     photograph: float = 7
-    noisy: float = field(default=0.4, metadata={"share": True})
-    noisy_masks: float = field(default=0.15, metadata={"share": True})
-    compressed: float = field(default=0.1, metadata={"share": True})
-    softened: float = field(default=0.0, metadata={"share": True})
-    bordered: float = field(default=0.25, metadata={"share": True})
+    noisy: float = field(default=0.4, metadata={"fraction": True})
+    noisy_masks: float = field(default=0.15, metadata={"fraction": True})
+    compressed: float = field(default=0.1, metadata={"fraction": True})
+    softened: float = field(default=0.0, metadata={"fraction": True})
+    bordered: float = field(default=0.25, metadata={"fraction": True})
 
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value <= (1 if entry.metadata else 1e9):
-                allowed = "a share from 0 to 1" if entry.metadata else "a weight of at least 0"
+                allowed = "a fraction from 0 to 1" if entry.metadata else "a weight of at least 0"
                 raise BadArgument(f"degradations: {entry.name} = {value!r}: must be {allowed}")
         if not any(self.shares.values()):
             raise BadArgument("degradations: every weight is 0; give at least one above 0")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Mixture:
-        """From names and numbers, as a recipe has them; what is left out keeps its default.
+        """Make a mixture from names and numbers, as a recipe has them.
+
+        What is left out keeps its default.
 
         Raises:
-            BadArgument: an unknown name; and see above.
+            BadArgument: A name is unknown, or see `Mixture`.
         """
         known = [entry.name for entry in fields(cls)]
         if unknown := sorted(settings.keys() - set(known)):
@@ -153,7 +159,7 @@ class Mixture:
 
     @classmethod
     def only(cls, *names: str, **settings: float) -> Mixture:
-        """These degradations in equal parts."""
+        """Make a mixture of these degradations in equal parts."""
         weights = {
             entry.name: float(entry.name in names) for entry in fields(cls) if not entry.metadata
         }
@@ -161,7 +167,7 @@ class Mixture:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of all degraded pictures, each degradation's share; they sum to 1."""
+        """Each degradation's fraction of all degraded pictures; they sum to 1."""
         weights = {
             entry.name: float(getattr(self, entry.name))
             for entry in fields(self)
@@ -172,7 +178,14 @@ class Mixture:
 
 
 class Place(NamedTuple):
-    """Where a crop lies in its region, in pixels."""
+    """Position of a crop in its region, in pixels.
+
+    Attributes:
+        region: Side of the region.
+        top: First row of the crop.
+        left: First column of the crop.
+        crop: Side of the crop.
+    """
 
     region: int
     top: int
@@ -180,17 +193,22 @@ class Place(NamedTuple):
     crop: int
 
     def cut(self, picture: Tensor) -> Tensor:
-        """``[…, region, region]`` to ``[…, crop, crop]``."""
+        """Cut the crop ``[…, crop, crop]`` out of ``[…, region, region]``."""
         return picture[..., self.top : self.top + self.crop, self.left : self.left + self.crop]
 
     def moved(self, by: int, region: int) -> Place:
-        """The same crop in a region that lacks ``by`` pixels at its top and at its left."""
+        """Return the crop's place in a region that lacks ``by`` pixels at its top and left."""
         return Place(region, self.top - by, self.left - by, self.crop)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise of variance ``level² + shot² · x`` for pictures x in [0, 1]."""
+    """Gaussian noise of variance ``level² + shot² · x`` for pictures x in [0, 1].
+
+    Attributes:
+        level: Standard deviation of the part that does not depend on the picture.
+        shot: Standard deviation, at white, of the part whose variance grows with brightness.
+    """
 
     level: float = 0.0
     shot: float = 0.0
@@ -208,59 +226,63 @@ class Noise:
         )
 
     def overall(self, picture: Tensor) -> float:
-        """The standard deviation over a whole picture, as one number would tell it."""
+        """Return the standard deviation over a whole picture, as a single number."""
         return math.sqrt(self.level**2 + self.shot**2 * float(picture.mean().clamp(0, 1)))
 
 
 @dataclass(frozen=True)
 class Degradation(ABC):
-    """One picture's degradation, fully drawn but for the values of its noise.
+    """The degradation of one picture, fully drawn except for the values of its noise.
 
     Attributes:
-        place: of the crop in the region that `shown` takes.
-        noise: of the measurement.
+        place: Place of the crop in the region that `shown` takes.
+        noise: Noise of the measurement.
     """
 
     place: Place
     noise: Noise
 
     def clean(self, region: Tensor) -> Tensor:
-        """The crop as it should come out, of a region ``[3, R, R]``."""
+        """Return the crop that the network should restore, of a region ``[3, R, R]``."""
         return self.place.cut(region)
 
     @abstractmethod
     def measured(self, region: Tensor, random: Random) -> Tensor:
-        """The file of a region ``[3, R, R]`` in [0, 1], as `restore.tasks.problem` takes it."""
+        """Return the file of a region ``[3, R, R]`` in [0, 1], for `restore.tasks.problem`."""
 
     @abstractmethod
     def condition(self, measured: Tensor) -> Condition:
-        """What the network sees of a file: ``[3, crop, crop]`` in [-1, 1] and ``[1, crop,
-        crop]``.
+        """Return what the network sees of a file.
+
+        Returns:
+            The picture ``[3, crop, crop]`` in [-1, 1] and the known map ``[1, crop, crop]``.
         """
 
     @abstractmethod
     def evidence(self, measured: Tensor, shown: Shown) -> Evidence:
-        """What a predictor sees of a file, without the dimension of a batch; see
-        `restore.diffusion.evidence`.
+        """Return what a predictor sees of a file, without a batch dimension.
+
+        See `restore.diffusion.evidence`.
         """
 
     def shown(self, region: Tensor, random: Random) -> Condition:
-        """`condition` of `measured`."""
+        """Degrade a region and return its `condition`."""
         return self.condition(self.measured(region, random))
 
 
 @dataclass(frozen=True)
 class Capture(Degradation):
-    """Blur, down-sampling, noise and JPEG, each of them or none, in this order.
+    """Blur, downsampling, noise and JPEG, each of them optional, in this order.
 
     Attributes:
-        kernel: of the blur, odd sides; only what needs no pixel beyond the region is measured.
-        small: side of the down-sampled region.
+        kernel: Kernel of the blur, with odd sides; only what needs no pixel beyond the region is
+            measured.
+        small: Side of the downsampled region.
         sampling: ``bicubic``, ``area``, or ``gaussian:`` with a standard deviation in pixels of the
-            small picture.
-        softening: standard deviation of a Gaussian blur of the small picture, in its pixels; 0 is
-            none.
-        jpeg: the file's format, if it is JPEG.
+            low-resolution picture.
+        softening: Standard deviation of a Gaussian blur of the low-resolution picture, in its
+            pixels; 0 is none.
+        jpeg: Compression of the file, if it is JPEG.
     """
 
     kernel: Kernel | None = None
@@ -316,9 +338,9 @@ class Capture(Degradation):
         return _evidence(picture, known, sigma)
 
     def _enlarged(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-        """The crop of a small picture's inverse, and the known fraction.
+        """Return the crop of a low-resolution picture's inverse, and the known fraction.
 
-        Of a picture whose filter nobody knows it is the inverse of bicubic sampling.
+        If the filter is unknown to the user, it is the inverse of bicubic sampling.
         """
         sampling = (
             "bicubic"
@@ -339,7 +361,7 @@ class Capture(Degradation):
         return place.cut(right @ spectrum @ right.mT), known
 
     def _deblurred(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-        """The crop of a blurred picture's inverse, and the known fraction."""
+        """Return the crop of a blurred picture's inverse, and the known fraction."""
         picture, known = wiener(y[None], self.kernel, ratio)
         top, left = (
             start - reach for start, reach in zip(self.place[1:3], self._reach, strict=True)
@@ -349,14 +371,18 @@ class Capture(Degradation):
 
     @property
     def _reach(self) -> tuple[int, int]:
-        """By how much the measured part of a blurred region begins later than the region."""
+        """Offset of the measured part of a blurred region in that region."""
         rows, columns = (side // 2 for side in self.kernel.shape)
         return rows, columns
 
 
 @dataclass(frozen=True)
 class Masked(Degradation):
-    """Only some pixels are known: ``[crop, crop]`` bool, as from `operators.masks`."""
+    """A mask under which pixels are unknown.
+
+    Attributes:
+        known: Bool ``[crop, crop]``, as from `operators.masks`.
+    """
 
     known: Tensor
 
@@ -374,10 +400,10 @@ class Masked(Degradation):
 
 @dataclass(frozen=True)
 class Grey(Degradation):
-    """Only the luma (BT.601) is known; it is shown in three equal channels."""
+    """Loss of colour: only the luma (BT.601) is known, shown in three equal channels."""
 
     def measured(self, region: Tensor, random: Random) -> Tensor:
-        """``[1, R, R]``."""
+        """Return the noisy luma ``[1, R, R]``."""
         luma = (region * region.new_tensor(LUMA_BT601)[:, None, None]).sum(dim=0, keepdim=True)
         return _file(self.noise(luma, random))
 
@@ -392,19 +418,22 @@ class Grey(Degradation):
 
 
 def draw(mixture: Mixture, crop: int, random: Random, context: int = 0) -> Degradation:
-    """A degradation for a crop of this side, at least 8 pixels.
+    """Draw a degradation.
 
     Args:
-        context: pixels that are measured around the crop of a blurred picture. With 0 the crops at
-            the border lie partly beyond what was measured, as a denoiser's canvas does; with more
-            they end where that ends.
+        mixture: How often each degradation is drawn.
+        crop: Side of the crop, at least 8 pixels.
+        random: Source of random numbers.
+        context: Pixels that are measured around the crop of a blurred picture. With 0 the crops at
+            the border lie partly beyond the measurement, as a denoiser's canvas does; with more
+            they end where the measurement ends.
     """
-    shares = mixture.shares
-    chosen = np.searchsorted(np.cumsum(list(shares.values())), random.random(), side="right")
-    possible = [name for name, share in shares.items() if share]
-    name = (
-        list(shares)[chosen] if chosen < len(shares) else possible[-1]
-    )  # the sum may be just below 1
+    fractions = mixture.shares
+    chosen = np.searchsorted(np.cumsum(list(fractions.values())), random.random(), side="right")
+    possible = [name for name, fraction in fractions.items() if fraction]
+
+    # the sum of the fractions may be just below 1
+    name = list(fractions)[chosen] if chosen < len(fractions) else possible[-1]
     if context and _DRAWN[name] is _blurred:
         return _blurred(name, mixture, crop, random, context)
 
@@ -412,9 +441,7 @@ def draw(mixture: Mixture, crop: int, random: Random, context: int = 0) -> Degra
 
 
 def inside_of_convolution(picture: Tensor, kernel: Kernel) -> Tensor:
-    """What `operators.ValidConvolution` measures: ``[3, H, W]`` to ``[3, H − h + 1, W − w +
-    1]``.
-    """
+    """Convolve where no pixel is missing: ``[3, H, W]`` to ``[3, H − h + 1, W − w + 1]``."""
     (height, width), (rows, columns) = picture.shape[-2:], kernel.shape
     size = scipy.fft.next_fast_len(height, real=True), scipy.fft.next_fast_len(width, real=True)
     taps = torch.from_numpy(kernel).to(picture)
@@ -424,7 +451,7 @@ def inside_of_convolution(picture: Tensor, kernel: Kernel) -> Tensor:
 
 @lru_cache(maxsize=256)
 def sampling_matrix(size: int, new_size: int, sampling: str) -> Tensor:
-    """Down-sampling along one axis, float32 ``[new_size, size]``; see `Capture.sampling`."""
+    """Return downsampling along one axis, float32 ``[new_size, size]``; see `Capture.sampling`."""
     if not sampling.startswith("gaussian:"):
         return torch.from_numpy(resample_matrix(size, new_size, sampling)).float()
     ratio = size / new_size
@@ -435,8 +462,10 @@ def sampling_matrix(size: int, new_size: int, sampling: str) -> Tensor:
 
 @lru_cache(maxsize=256)
 def sampling_svd(size: int, new_size: int, sampling: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Of `sampling_matrix`: U, the singular values of sampling along both axes [new_size,
-    new_size], and V.
+    """Return the singular value decomposition of `sampling_matrix`.
+
+    Returns:
+        U, the singular values of sampling along both axes [new_size, new_size], and V.
     """
     matrix = sampling_matrix(size, new_size, sampling).double()
     left, s, right = torch.linalg.svd(matrix, full_matrices=False)
@@ -470,7 +499,7 @@ def _downsampled(name: str, mixture: Mixture, crop: int, random: Random) -> Capt
 
 
 def _photograph(name: str, mixture: Mixture, crop: int, random: Random) -> Capture:
-    """The blur is one of lens and hand, a few pixels of the small picture wide at most."""
+    """Draw a photograph: the blur of lens and hand is a few low-resolution pixels wide at most."""
     scale = _scale(random)
     place, small = _sampled_place(scale, mixture, crop, random)
     blur = random.choice(["gaussian", "anisotropic", "motion", "curved_motion", "disk"])
@@ -516,12 +545,12 @@ _DRAWN: dict[str, Callable[[str, Mixture, int, Random], Degradation]] = {
 
 
 def _sampled_place(scale: float, mixture: Mixture, crop: int, random: Random) -> tuple[Place, int]:
-    """A region, the crop in it, and the side of the small region.
+    """Draw a region, the crop in it, and the side of the downsampled region.
 
-    Four pixels of the small picture lie beyond a crop that is not at the border: two feel the
-    border in the down-sampling, and the enlargement reaches over two. Where the scale does not
-    divide the grid, the crop takes one of several places on it, so that the small pixels lie to it
-    in every way.
+    Four low-resolution pixels lie beyond a crop that is not at the border: two feel the border in
+    the downsampling, and the enlargement reaches over two. If the scale does not divide the grid,
+    the crop takes one of several places on it, so that all relative positions of low-resolution
+    pixels occur.
     """
     grid = sampled_grid(scale, crop)
     top, left = (
@@ -532,22 +561,25 @@ def _sampled_place(scale: float, mixture: Mixture, crop: int, random: Random) ->
 
 
 class SampledGrid(NamedTuple):
-    """How crops may lie in a region that is down-sampled, in pixels."""
+    """Places of crops in a region that is downsampled, in pixels.
+
+    Attributes:
+        margin: First place of a crop inside; the others follow at multiples of `GRID`.
+        places: Number of places on each axis.
+        last: Place of a crop at the region's end.
+        region: Side of the region.
+        small: Side of the downsampled region.
+    """
 
     margin: int
-    """Where the first place of a crop inside begins; the others follow at multiples of `GRID`."""
     places: int
-    """How many there are, on each axis."""
     last: int
-    """Where a crop at the region's end begins."""
     region: int
-    """Side of the region."""
     small: int
-    """Side of the down-sampled region."""
 
 
 def sampled_grid(scale: float, crop: int) -> SampledGrid:
-    """For crops of this side; see `_sampled_place`."""
+    """Return the places for crops of this side; see `_sampled_place`."""
     places = 1 if GRID % scale == 0 else 4
     margin = _up(4 * scale, GRID)
     small = math.ceil((margin + (places - 1) * GRID + crop + 4 * scale) / scale)
@@ -556,7 +588,7 @@ def sampled_grid(scale: float, crop: int) -> SampledGrid:
 
 
 def _start(inside: int, last: int, mixture: Mixture, random: Random) -> int:
-    """Where the crop begins: ``inside``, or at one end of the region."""
+    """Draw where the crop begins: ``inside``, or at one end of the region."""
     if random.random() >= mixture.bordered:
         return inside
     return last if random.random() < 0.5 else 0
@@ -567,22 +599,23 @@ def _scale(random: Random) -> float:
     return SCALES[chosen] if chosen < len(SCALES) else _log_uniform(random, SCALES[0], SCALES[-1])
 
 
-def _noise(share: float, random: Random) -> Noise:
-    return Noise(_log_uniform(random, *SIDE_NOISE)) if random.random() < share else Noise()
+def _noise(fraction: float, random: Random) -> Noise:
+    return Noise(_log_uniform(random, *SIDE_NOISE)) if random.random() < fraction else Noise()
 
 
-def _softening(share: float, random: Random) -> float:
-    """In steps of 1/20. Without a share no random number is drawn: mixtures from before it stay
-    what they were.
+def _softening(fraction: float, random: Random) -> float:
+    """Draw the standard deviation of the blur, in steps of 1/20.
+
+    With a fraction of 0 no random number is drawn, so that older recipes keep their pictures.
     """
-    if not share or random.random() >= share:
+    if not fraction or random.random() >= fraction:
         return 0.0
     low, high = (round(20 * sigma) for sigma in SMALL_BLUR)
     return int(random.integers(low, high + 1)) / 20
 
 
-def _jpeg(share: float, random: Random) -> Jpeg | None:
-    if random.random() >= share:
+def _jpeg(fraction: float, random: Random) -> Jpeg | None:
+    if random.random() >= fraction:
         return None
     return _jpeg_of(
         int(random.integers(QUALITIES[0], QUALITIES[1] + 1)),
@@ -596,8 +629,13 @@ def _jpeg_of(quality: int, subsampling: str) -> Jpeg:
 
 
 def draw_kernel(name: str, crop: int, random: Random, strength: float = 1.0) -> Kernel:
-    """A blur kernel with odd sides; ``strength`` shrinks the ranges of its lengths, as do small
-    crops.
+    """Draw a blur kernel with odd sides.
+
+    Args:
+        name: Kind of blur, as in `Mixture`.
+        crop: Side of the crop; small crops get small kernels.
+        random: Source of random numbers.
+        strength: Factor on the ranges of the kernel's lengths.
     """
     largest = min(LARGEST_KERNEL, crop // 2 + 1)
     largest -= 1 - largest % 2
@@ -625,7 +663,7 @@ def draw_kernel(name: str, crop: int, random: Random, strength: float = 1.0) -> 
 
 
 def _fitted(kernel: Kernel, largest: int) -> Kernel:
-    """The middle of a kernel with odd sides, at most ``largest`` wide and high."""
+    """Return the middle of a kernel with odd sides, at most ``largest`` wide and high."""
     y, x = (max(0, side - largest) // 2 for side in kernel.shape)
     kernel = kernel[y : kernel.shape[0] - y, x : kernel.shape[1] - x]
     return kernel / kernel.sum()
@@ -637,7 +675,7 @@ def _square(kernel: Kernel) -> Kernel:
 
 
 def draw_known(name: str, crop: int, random: Random) -> Tensor:
-    """Bool ``[crop, crop]``; something is always known, and something always unknown."""
+    """Draw a mask, bool ``[crop, crop]``, in which some pixels are known and some unknown."""
     size = (crop, crop)
     seed = int(random.integers(2**31))
     if name == "random_pixels":
@@ -660,7 +698,7 @@ def draw_known(name: str, crop: int, random: Random) -> Tensor:
 
 
 def _box(crop: int, random: Random) -> Tensor:
-    """At most half of the crop's side, so that three cannot cover all."""
+    """Draw a box of at most half of the crop's side, so that three cannot cover all."""
     height, width = (int(n) for n in random.integers(max(1, crop // 8), crop // 2 + 1, 2))
     top = int(random.integers(crop - height + 1))
     left = int(random.integers(crop - width + 1))

@@ -1,9 +1,8 @@
-"""What degradations on a device choose from: kernels, masks and sampling matrices, made once on the
-host.
+"""Banks of kernels, masks and sampling matrices that degradations on a device choose from.
 
-A bank depends on the seed and on the side of the crops alone. Its entries are those of
-`restore.training.degradations`, made by the same functions; turned and mirrored at random where
-they are used, each stands for eight.
+They are made once on the host, and depend on the seed and the side of the crops alone. Their
+entries are those of `restore.training.degradations`, made by the same functions; flipped and
+transposed at random where they are used, each stands for eight.
 """
 
 from __future__ import annotations
@@ -31,37 +30,46 @@ from restore.training.degradations import (
 )
 from restore.training.device_pictures import Dice
 
+# Number of blur kernels of each kind.
 KERNELS_OF_A_KIND = 256
+# Number of blur kernels for photographs of each scale.
 KERNELS_OF_A_SCALE = 48
+# Largest number of masks of each kind.
 MASKS_OF_A_KIND = 256
+# Limit of all masks together in bytes; large crops have fewer of them.
 MASK_BYTES = 2**27
-"""Of all masks together; large crops have fewer of them."""
+# Scales besides `SCALES`, evenly spaced in the logarithm. The CPU's batches have any number.
 OTHER_SCALES = 16
-"""Scales beside `SCALES`, evenly spread in the logarithm. The CPU's batches have any number."""
+# Standard deviations of Gaussian sampling, in low-resolution pixels.
 SIGMAS = tuple(n / 20 for n in range(6, 15))
-"""Of Gaussian sampling, in pixels of the small picture."""
+# Standard deviations of the blur of low-resolution pictures, in their pixels.
 SOFTENINGS = tuple(n / 20 for n in range(8, 13))
-"""Of small pictures, in their pixels."""
 
+# Streams of random numbers.
 _KERNELS, _MASKS, _PHOTOGRAPHS = range(1, 4)
 
 
 class KernelBank(NamedTuple):
-    """Blur kernels in the middle of squares with an odd side k."""
+    """Blur kernels, centred in squares with an odd side k.
+
+    Attributes:
+        taps: float32 [kinds, count, k, k].
+        rows: Half of each kernel's own height, rounded down: int64 [kinds, count].
+        columns: The same of its width.
+    """
 
     taps: Tensor
-    """float32 [kinds, count, k, k]"""
     rows: Tensor
-    """Half of each kernel's own height, rounded down: int64 [kinds, count]."""
     columns: Tensor
-    """And of its width."""
 
     def to(self, device: torch.device) -> KernelBank:
         return KernelBank(*(part.to(device) for part in self))
 
     def draw(self, kinds: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-        """A kernel [n, k, k] of each kind [n], turned and mirrored at random, and half of its
-        height and width, [n].
+        """Draw a kernel of each kind [n], flipped and transposed at random.
+
+        Returns:
+            Kernels [n, k, k], and half of their heights and of their widths, [n] each.
         """
         number = dice.whole(self.taps.shape[1])
         rows = self.rows[kinds, number]
@@ -71,7 +79,7 @@ class KernelBank(NamedTuple):
 
 
 def kernel_bank(kinds: Sequence[str], crop: int, seed: int) -> KernelBank:
-    """Of each kind `KERNELS_OF_A_KIND` kernels."""
+    """Make `KERNELS_OF_A_KIND` kernels of each kind."""
     random = [_random(seed, _KERNELS, crop, *name.encode()) for name in kinds]
     return _kernel_bank(
         [
@@ -84,7 +92,7 @@ def kernel_bank(kinds: Sequence[str], crop: int, seed: int) -> KernelBank:
 def photograph_bank(
     kinds: Sequence[str], scales: Sequence[float], crop: int, seed: int
 ) -> KernelBank:
-    """For photographs: of each scale `KERNELS_OF_A_SCALE` kernels, which grow with it."""
+    """Make `KERNELS_OF_A_SCALE` kernels for photographs of each scale, which grow with it."""
     random = _random(seed, _PHOTOGRAPHS, crop)
     drawn = [
         [
@@ -108,7 +116,7 @@ def _centred(kernel: Kernel, side: int) -> Kernel:
 
 
 def mask_bank(kinds: Sequence[str], crop: int, seed: int) -> Tensor:
-    """Maps of known pixels, bool [kinds, count, crop, crop]."""
+    """Make maps of known pixels, bool [kinds, count, crop, crop]."""
     count = max(16, min(MASKS_OF_A_KIND, MASK_BYTES // (len(kinds) * crop**2)))
     bank = []
     for name in kinds:
@@ -118,66 +126,76 @@ def mask_bank(kinds: Sequence[str], crop: int, seed: int) -> Tensor:
 
 
 class SamplingBank(NamedTuple):
-    """Down-sampling at G scales, padded with zeros to regions of R and small pictures of S pixels a
-    side.
+    """Downsampling at G scales, padded with zeros to regions of side R and S pixels after sampling.
+
+    Attributes:
+        scales: Fraction of each scale, float32 [G].
+        region: Side of the region, int64 [G]; see `SampledGrid`, as for the next four.
+        small: Side of the downsampled region.
+        margin: First place of a crop.
+        places: Number of places.
+        last: Last place of a crop.
+        down: Downsampling along one axis, [filters, G, S, R]; see `filters`.
+        enlarge: Bicubic interpolation, [G, R, S].
+        soften: Blur of the low-resolution picture; the first is none: [1 + softenings, G, S, S].
     """
 
     scales: Tensor
-    """The share of each scale, float32 [G]."""
     region: Tensor
-    """Side of the region, int64 [G], as the next four; see `SampledGrid`."""
     small: Tensor
     margin: Tensor
     places: Tensor
     last: Tensor
     down: Tensor
-    """[filters, G, S, R], see `filters`."""
     enlarge: Tensor
-    """Bicubic interpolation, [G, R, S]."""
     soften: Tensor
-    """Blur of the small picture; the first is none: [1 + softenings, G, S, S]."""
 
     def to(self, device: torch.device) -> SamplingBank:
         return SamplingBank(*(part.to(device) for part in self))
 
 
 class InverseBank(NamedTuple):
-    """The singular value decompositions of bicubic and of area sampling, padded as in
-    `SamplingBank`.
+    """Singular value decompositions of bicubic and area sampling, padded as in `SamplingBank`.
 
-    A Gaussian's inverse is that of bicubic sampling, since nobody knows the filter.
+    The inverse for a Gaussian is that of bicubic sampling, since the user does not know the filter.
+
+    Attributes:
+        left: U, [2, G, S, S].
+        singular: Singular values of sampling along both axes, [2, G, S, S].
+        right: V, [2, G, R, S].
     """
 
     left: Tensor
-    """U, [2, G, S, S]"""
     singular: Tensor
-    """Singular values of sampling along both axes, [2, G, S, S]."""
     right: Tensor
-    """V, [2, G, R, S]"""
 
     def to(self, device: torch.device) -> InverseBank:
         return InverseBank(*(part.to(device) for part in self))
 
 
-def scales_and_shares() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`SCALES` and `OTHER_SCALES` more between them, with the share of each."""
+def scales_and_fractions() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return `SCALES`, `OTHER_SCALES` more between them, and the fraction of each."""
     low = SCALES[0]
     high = SCALES[-1]
     others = tuple(low * (high / low) ** ((i + 0.5) / OTHER_SCALES) for i in range(OTHER_SCALES))
-    share = (1 - sum(SCALE_CHANCES)) / OTHER_SCALES
-    return (*SCALES, *others), (*SCALE_CHANCES, *(share,) * OTHER_SCALES)
+    fraction = (1 - sum(SCALE_CHANCES)) / OTHER_SCALES
+    return (*SCALES, *others), (*SCALE_CHANCES, *(fraction,) * OTHER_SCALES)
 
 
 def filters(gaussian: bool) -> tuple[str, ...]:
-    """Names for `sampling_matrix`: bicubic and area, then the Gaussians of all `SIGMAS` if there
-    are any.
-    """
+    """Return names for `sampling_matrix`: bicubic, area, and Gaussians of all `SIGMAS` if asked."""
     return ("bicubic", "area", *(f"gaussian:{sigma}" for sigma in SIGMAS if gaussian))
 
 
 def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) -> SamplingBank:
-    """For crops of this side; without what is not needed."""
-    scales, shares = scales_and_shares()
+    """Make the matrices for crops of this side.
+
+    Args:
+        crop: Side of the crops.
+        gaussian: False leaves out the Gaussian filters.
+        softened: False leaves out the blur of low-resolution pictures.
+    """
+    scales, fractions = scales_and_fractions()
     grids = [sampled_grid(scale, crop) for scale in scales]
     region = max(grid.region for grid in grids)
     small = max(grid.small for grid in grids)
@@ -190,7 +208,7 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
     ]
 
     return SamplingBank(
-        torch.tensor(shares),
+        torch.tensor(fractions),
         *(torch.tensor([getattr(grid, name) for grid in grids]) for name in _GRID),
         _stacked(down, small, region),
         _stacked([[_enlarging(grid) for grid in grids]], region, small)[0],
@@ -199,8 +217,8 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
 
 
 def inverse_bank(crop: int) -> InverseBank:
-    """For crops of this side."""
-    grids = [sampled_grid(scale, crop) for scale in scales_and_shares()[0]]
+    """Make the decompositions for crops of this side."""
+    grids = [sampled_grid(scale, crop) for scale in scales_and_fractions()[0]]
     region = max(grid.region for grid in grids)
     small = max(grid.small for grid in grids)
     svds = [
@@ -220,7 +238,7 @@ _GRID = ("region", "small", "margin", "places", "last")
 
 
 def _enlarging(grid: SampledGrid) -> Tensor:
-    """Bicubic interpolation along one axis as a matrix [region, small]."""
+    """Return bicubic interpolation along one axis as a matrix [region, small]."""
     identity = torch.eye(grid.small)[None, None]
     return F.interpolate(
         identity, size=(grid.region, grid.small), mode="bicubic", align_corners=False
@@ -228,7 +246,7 @@ def _enlarging(grid: SampledGrid) -> Tensor:
 
 
 def _stacked(matrices: Sequence[Sequence[Tensor]], rows: int, columns: int) -> Tensor:
-    """[…, rows, columns]"""
+    """Stack matrices, padded with zeros, to […, rows, columns]."""
     return torch.stack(
         [
             torch.stack([F.pad(m, (0, columns - m.shape[1], 0, rows - m.shape[0])) for m in row])
@@ -238,8 +256,10 @@ def _stacked(matrices: Sequence[Sequence[Tensor]], rows: int, columns: int) -> T
 
 
 def turned(squares: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Squares [n, k, k] in one of their eight positions; and whether rows and columns changed
-    places, bool [n].
+    """Flip and transpose squares [n, k, k] at random.
+
+    Returns:
+        The squares, and which of them were transposed, bool [n].
     """
     for axis in (-2, -1):
         squares = torch.where(dice.chance(0.5)[:, None, None], squares.flip(axis), squares)

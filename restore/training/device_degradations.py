@@ -1,10 +1,10 @@
-"""The degradations of `restore.training.degradations` for many pictures side by side, on a device.
+"""The degradations of `restore.training.degradations` for many pictures at once, on a device.
 
 A `Family` makes the pictures whose tensors have the same shapes. What differs from picture to
 picture is a tensor with one entry each: the kind, the scale, the kernel, the noise. Where sizes
 differ, all have the largest one, and matrices padded with zeros or clamped indices keep what lies
-beyond a picture's own out of it. Nothing is copied to the host, and no shape depends on a random
-number.
+beyond a picture's own size out of it. Nothing is copied to the host, and no shape depends on a
+random number.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from restore.training.device_banks import (
     mask_bank,
     photograph_bank,
     sampling_bank,
-    scales_and_shares,
+    scales_and_fractions,
     turned,
 )
 from restore.training.device_jpeg import JpegFiles
@@ -63,27 +63,26 @@ from restore.training.device_tensors import (
 )
 from restore.training.device_wiener import Axis, Canvases
 
+# Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see
+# `DevicePictures.squares`.
 Squares = Callable[[Tensor, int], Tensor]
-"""Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see
-`DevicePictures.squares`.
-"""
 
+# Fraction of 4:2:0 among JPEG files.
 HALVED_CHROMA = 0.7
-"""Share of 4:2:0 among JPEG files."""
+# Blurs of lens and hand.
 PHOTOGRAPH_BLURS = ("gaussian", "anisotropic", "motion", "curved_motion", "disk")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all families of a batch have in common.
+    """Settings that all families of a batch have in common.
 
     Attributes:
-        crop: side of the crops in pixels.
-        mixture: of the degradations.
-        seed: of the banks.
-        device: where everything happens.
-        shown: what a predictor is shown; None where no predictor takes part, and conditions are
-            made.
+        crop: Side of the crops in pixels.
+        mixture: How often each degradation is drawn.
+        seed: Random seed for the banks.
+        device: Where the pictures are made.
+        shown: What a predictor is shown; None if no predictor takes part, and conditions are made.
     """
 
     crop: int
@@ -99,19 +98,25 @@ class Setting:
 
 
 class Made(NamedTuple):
-    """Pictures of a family."""
+    """Pictures of a family.
+
+    Attributes:
+        clean: [n, 3, crop, crop] in [0, 1].
+        shown: Evidence; without a predictor its first two parts are the condition.
+    """
 
     clean: Tensor
-    """[n, 3, crop, crop] in [0, 1]."""
     shown: Evidence
-    """Without a predictor its first two parts are the condition."""
 
 
 class Family(ABC):
     """Degradations that are made together.
 
+    Args:
+        setting: See `Setting`.
+
     Attributes:
-        kinds: their names, as in `Mixture`; pictures name them by their place in it.
+        kinds: Their names, as in `Mixture`; pictures name them by their place in it.
     """
 
     kinds: ClassVar[tuple[str, ...]]
@@ -121,28 +126,26 @@ class Family(ABC):
 
     @abstractmethod
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        """Pictures with their degradations.
+        """Make pictures with their degradations.
 
         Args:
-            squares: takes regions out of photographs.
-            kinds: of each picture, int64 [n].
-            dice: for these n pictures.
+            squares: Cuts regions out of photographs.
+            kinds: Kind of each picture, int64 [n].
+            dice: Random numbers for these n pictures.
         """
 
-    def _side_noise(self, share: float, dice: Dice) -> Tensor:
-        """Standard deviations [n], 0 for all but this share."""
-        return dice.log_uniform(*SIDE_NOISE) * dice.chance(share)
+    def _side_noise(self, fraction: float, dice: Dice) -> Tensor:
+        """Draw standard deviations [n], 0 for all but this fraction."""
+        return dice.log_uniform(*SIDE_NOISE) * dice.chance(fraction)
 
     def _starts(self, inside: Tensor, last: Tensor, dice: Dice) -> Tensor:
-        """Where crops begin on one axis, [n]: ``inside``, or for some at one end of the region."""
+        """Draw where crops begin on an axis, [n]: ``inside``, or at an end of the region."""
         at_end = torch.where(dice.chance(0.5), last, 0)
         return torch.where(dice.chance(self.setting.mixture.bordered), at_end, inside)
 
 
 class Pixelwise(Family):
-    """What is shown pixel by pixel, or not at all: noise alone, JPEG alone, masks, loss of
-    colour.
-    """
+    """Noise alone, JPEG alone, masks, loss of colour, or no condition."""
 
     kinds = (
         "unconditional",
@@ -176,9 +179,7 @@ class Pixelwise(Family):
         compressed = (kinds == _JPEG) | (noisy & dice.chance(mixture.compressed))
 
         noise = dice.normal(3, crop, crop)
-        noise = torch.where(
-            grey, noise[:, :1], noise
-        )  # of luma, which is shown in three equal channels
+        noise = torch.where(grey, noise[:, :1], noise)  # luma has one channel, shown three times
         picture = torch.where(grey, (clean * self._luma).sum(dim=1, keepdim=True), clean)
         measured = _saved(self._jpeg, _file(picture + each(level) * noise), compressed, dice)
 
@@ -191,13 +192,13 @@ class Pixelwise(Family):
         )
 
     def _evidence(self, picture: Tensor, shown: Tensor, known: Tensor, level: Tensor) -> Evidence:
-        """What is known of pictures in [-1, 1].
+        """Return what is known of pictures in [-1, 1].
 
         Args:
             picture: [n, 3, crop, crop].
-            shown: which pixels are, bool [n, 1, crop, crop].
-            known: the known fraction of these without noise, [n, 1, 1, 1].
-            level: of the noise in [0, 1] units, [n].
+            shown: Which pixels are shown, bool [n, 1, crop, crop].
+            known: Known fraction of these without noise, [n, 1, 1, 1].
+            level: Standard deviation of the noise for pixels in [0, 1], [n].
         """
         sigma = each(shown_noise(level))
         known = known / (1 + noise_ratio(sigma)) if self.setting.shown else known
@@ -207,19 +208,19 @@ class Pixelwise(Family):
         )
 
 
+# Places in the kinds of `Pixelwise`; masks begin at the last one.
 _NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
-"""Places in the kinds of `Pixelwise`; from the last one on there are masks."""
 
 
 class Sampled(Family):
-    """Down-sampled pictures, enlarged again or inverted."""
+    """Downsampling; the pictures are shown enlarged or inverted."""
 
     kinds = ("bicubic", "area", "gaussian_sampling")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        shares = setting.mixture.shares
-        gaussian = "gaussian_sampling" in self.kinds and shares["gaussian_sampling"] > 0
+        fractions = setting.mixture.shares
+        gaussian = "gaussian_sampling" in self.kinds and fractions["gaussian_sampling"] > 0
         softened = setting.mixture.softened > 0
         self._filters = filters(gaussian)
         self._bank = sampling_bank(setting.crop, gaussian=gaussian, softened=softened).to(
@@ -260,7 +261,7 @@ class Sampled(Family):
         return self._bank.down.shape[-1]
 
     def _corner(self, scale: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-        """Where the crops begin, [n] each."""
+        """Draw where the crops begin, [n] each."""
         bank = self._bank
         starts = []
         for _ in range(2):
@@ -269,7 +270,7 @@ class Sampled(Family):
         return starts[0], starts[1]
 
     def _sampled(self, region: Tensor, filter_: Tensor, scale: Tensor) -> Tensor:
-        """[n, 3, R, R] to [n, 3, S, S]."""
+        """Downsample [n, 3, R, R] to [n, 3, S, S]."""
         matrix = self._bank.down[filter_, scale]
         return sandwiched(matrix, region, matrix)
 
@@ -282,7 +283,7 @@ class Sampled(Family):
         compressed: Tensor,
         dice: Dice,
     ) -> Tensor:
-        """The files of small pictures, continued by their rims."""
+        """Return the files of low-resolution pictures, continued by their edges."""
         side = self._bank.small[scale]
         measured = continued(_file(_noised(small, level, shot, dice)), side, side)
         return continued(_saved(self._jpeg, measured, compressed, dice), side, side)
@@ -296,10 +297,15 @@ class Sampled(Family):
         left: Tensor,
         level: Tensor,
     ) -> Evidence:
-        """The crops of small pictures at full size, and what is known of them.
+        """Return the crops of low-resolution pictures at full size, and what is known of them.
 
         Args:
-            filter_: 0 for bicubic and 1 for area, which the inverse is made for.
+            measured: Files [n, 3, S, S] in [0, 1].
+            filter_: 0 for the inverse of bicubic sampling and 1 for that of area sampling, [n].
+            scale: Number of the scale, [n].
+            top: First row of the crop, [n].
+            left: First column of the crop, [n].
+            level: Standard deviation of the noise for pixels in [0, 1], [n].
         """
         y = 2 * measured - 1
         crop = self.setting.crop
@@ -324,7 +330,7 @@ class Sampled(Family):
         return _filled(sandwiched(rows, spectrum, columns), known, sigma)
 
     def _enlarged(self, y: Tensor, scale: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """The crops of pictures that are enlarged bicubically."""
+        """Return the crops of pictures that are enlarged bicubically."""
         matrix = self._bank.enlarge[scale]
         rows, columns = (rows_from(matrix, start, self.setting.crop) for start in (top, left))
         return sandwiched(rows, y, columns)
@@ -337,7 +343,7 @@ class Photograph(Sampled):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        scales, _ = scales_and_shares()
+        scales, _ = scales_and_fractions()
         self._kernels = photograph_bank(PHOTOGRAPH_BLURS, scales, setting.crop, setting.seed).to(
             setting.device
         )
@@ -368,7 +374,7 @@ class Photograph(Sampled):
 
 
 class Blurred(Family):
-    """Blur with the light from outside in it."""
+    """Blur, into which light from outside of the picture leaks."""
 
     kinds = ("gaussian", "anisotropic", "motion", "curved_motion", "disk", "random_kernel")
 
@@ -408,9 +414,7 @@ class Blurred(Family):
         return self.setting.crop + 2 * self.setting.context + self._kernels.taps.shape[-1] - 1
 
     def _start(self, margin: Tensor, dice: Dice) -> Tensor:
-        """Where crops begin on one axis of their regions, [n]; see
-        `restore.training.degradations.draw`.
-        """
+        """Draw where crops begin on an axis, [n]; see `restore.training.degradations.draw`."""
         context = self.setting.context
         beyond = margin if context else 0
         start = self._starts(margin + context, 2 * (margin + context - beyond), dice)
@@ -419,7 +423,7 @@ class Blurred(Family):
     def _shown(
         self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis
     ) -> Evidence:
-        """The crops of blurred pictures in [-1, 1], or of their inverses."""
+        """Return the crops of blurred pictures in [-1, 1], or of their inverses."""
         crop = self.setting.crop
         sigma = each(shown_noise(level))
         degraded = cut(y, vertical.start, horizontal.start, crop)
@@ -435,8 +439,8 @@ class Blurred(Family):
         return _filled(degraded if self.setting.shown == "degraded" else inverse, known, sigma)
 
 
+# All families, in the order of their slices of a batch.
 FAMILIES: tuple[type[Family], ...] = (Pixelwise, Sampled, Photograph, Blurred)
-"""In the order of their slices of a batch."""
 
 _EIGHT_BIT = Quantise(8)
 
@@ -446,14 +450,15 @@ def _file(pictures: Tensor) -> Tensor:
 
 
 def _filled(picture: Tensor, known: Tensor, sigma: Tensor) -> Evidence:
-    """Maps [n, 1, crop, crop] of what may be the same for all pixels."""
+    """Return evidence with ``known`` and ``sigma`` expanded to maps [n, 1, crop, crop]."""
     one = torch.ones_like(picture[:, :1])
     return Evidence(picture, known * one, sigma * one)
 
 
 def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) -> Tensor:
-    """Gaussian noise of variance ``level² + shot² · x``, both [n]; see
-    `restore.training.degradations.Noise`.
+    """Add Gaussian noise of variance ``level² + shot² · x``, both [n].
+
+    See `restore.training.degradations.Noise`.
     """
     noise = dice.normal(*pictures.shape[1:])
     level = each(level)
@@ -463,7 +468,7 @@ def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) ->
 
 
 def _saved(jpeg: JpegFiles, pictures: Tensor, compressed: Tensor, dice: Dice) -> Tensor:
-    """Those that are ``compressed``, bool [n], as their JPEG files show them."""
+    """Compress the pictures for which ``compressed`` [n] is True, with random JPEG qualities."""
     quality = QUALITIES[0] + dice.whole(QUALITIES[1] - QUALITIES[0] + 1)
     saved = jpeg(pictures, quality, dice.chance(HALVED_CHROMA))
     return torch.where(each(compressed), saved, pictures)

@@ -1,4 +1,4 @@
-"""JPEG files of many pictures at once, each of its own quality: the codec of `operators.Jpeg`."""
+"""JPEG compression of many pictures at once, each of its own quality, as `operators.Jpeg`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from operators.jpeg import Jpeg, JpegTables, jpeg_tables
 
 
 class JpegFiles:
-    """What JPEG files of pictures show.
+    """JPEG compression followed by decompression.
 
     Args:
-        device: where the pictures lie.
+        device: Where the pictures are.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,12 +23,12 @@ class JpegFiles:
         )
 
     def __call__(self, pictures: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
-        """Save and open.
+        """Compress and decompress pictures.
 
         Args:
             pictures: [B, 3, H, W] in [0, 1].
             quality: int64 [B] from 1 to 100.
-            halved: bool [B], whether chroma has half the size (4:2:0) or the full one (4:4:4).
+            halved: bool [B], True for chroma of half the size (4:2:0) instead of full size (4:4:4).
 
         Returns:
             [B, 3, H, W]

@@ -1,6 +1,4 @@
-"""Photographs on a device, and random squares of many of them at once: `restore.training.pictures`
-without its loop.
-"""
+"""Photographs on a device, and random squares of many of them at once."""
 
 from __future__ import annotations
 
@@ -16,24 +14,25 @@ from restore.runtime.devices import copies_from_pinned_memory, free_memory
 from restore.training.device_tensors import sandwiched
 from restore.training.pictures import Augmentation, Pictures
 
-SHARE_OF_MEMORY = 0.5
-"""Of a device's free memory that photographs may fill; the rest is for the training."""
+# Fraction of a device's free memory that photographs may fill; the rest is for the training.
+MEMORY_FRACTION = 0.5
 
 
+# Random vectors that `Dice` draws at once.
 _POOL = 32
 
 
 class Dice:
-    """Random numbers for pictures side by side: drawn for all of them, of which ``rows`` are
-    wanted.
+    """Random numbers for pictures side by side.
 
-    So a part of a batch has the numbers that it has in the whole.
+    They are drawn for all pictures, of which ``rows`` are returned, so that a part of a batch has
+    the numbers that it has in the whole.
 
     Args:
-        device: where they are drawn.
-        seed: of all of them.
-        count: of all pictures.
-        rows: those that are wanted; n in the shapes below.
+        device: Where they are drawn.
+        seed: Random seed.
+        count: Number of all pictures.
+        rows: Pictures that are wanted; n in the shapes below.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Dice:
         return len(range(self.count)[self.rows])
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """[n] in [low, high)."""
+        """Draw [n] in [low, high), uniformly."""
         if not self._pool:  # many at once, since each operation of a device has its price
             drawn = torch.rand(_POOL, self.count, generator=self._generator, device=self.device)
             self._pool.extend(drawn[:, self.rows].unbind())
@@ -57,67 +56,75 @@ class Dice:
         return drawn if (low, high) == (0, 1) else low + (high - low) * drawn
 
     def log_uniform(self, low: float, high: float) -> Tensor:
-        """[n] in [low, high), evenly in the logarithm."""
+        """Draw [n] in [low, high), log-uniformly."""
         return low * (high / low) ** self.uniform()
 
-    def chance(self, share: float) -> Tensor:
-        """Bool [n], True for this share."""
-        return self.uniform() < share
+    def chance(self, fraction: float) -> Tensor:
+        """Draw bool [n], True with this probability."""
+        return self.uniform() < fraction
 
     def whole(self, count: int) -> Tensor:
-        """int64 [n] from 0 to count − 1."""
+        """Draw int64 [n] from 0 to count − 1."""
         return torch.randint(count, (self.count,), generator=self._generator, device=self.device)[
             self.rows
         ]
 
     def below(self, counts: Tensor) -> Tensor:
-        """int64 [n], each from 0 to its own count − 1; counts up to 2^20."""
+        """Draw int64 [n], each from 0 to its own count − 1; counts up to 2^20."""
         return torch.minimum((self.uniform() * counts).long(), counts - 1)
 
-    def one_of(self, shares: Tensor) -> Tensor:
-        """int64 [n], number i with probability ``shares[i]``."""
-        drawn = torch.searchsorted(shares.cumsum(0), self.uniform(), right=True)
-        return drawn.clamp(max=len(shares) - 1)
+    def one_of(self, fractions: Tensor) -> Tensor:
+        """Draw int64 [n], number i with probability ``fractions[i]``."""
+        drawn = torch.searchsorted(fractions.cumsum(0), self.uniform(), right=True)
+        return drawn.clamp(max=len(fractions) - 1)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers [n, *shape]."""
+        """Draw standard normal numbers [n, *shape]."""
         return torch.randn(self.count, *shape, generator=self._generator, device=self.device)[
             self.rows
         ]
 
 
 class Places(NamedTuple):
-    """Squares of photographs and how they are laid down, each [n]."""
+    """Squares of photographs and their orientations, each [n].
+
+    Attributes:
+        picture: Number of the photograph.
+        top: First row.
+        left: First column.
+        source: Side in the photograph, in pixels.
+        side: Side after resizing; a smaller source is mirrored instead.
+        flip_rows: Bool.
+        flip_columns: Bool.
+        transposed: Bool; the flips come first.
+    """
 
     picture: Tensor
     top: Tensor
     left: Tensor
     source: Tensor
-    """Side in the photograph, in pixels."""
     side: Tensor
-    """Side after resizing; a smaller source is mirrored instead."""
     flip_rows: Tensor
     flip_columns: Tensor
     transposed: Tensor
-    """Bool; the flips come first."""
 
 
 class DevicePictures:
     """The photographs of `Pictures` in the memory of a device, three bytes a pixel.
 
-    Where they would take more than `SHARE_OF_MEMORY` of what is free they stay on the host. Squares
+    If they would take more than `MEMORY_FRACTION` of the free memory they stay on the host. Squares
     are then cut there and sent from page-locked memory, in which the photographs themselves need
     not lie.
 
     Args:
-        pictures: decoded photographs.
-        device: where squares are made.
-        memory: bytes that are free there; None asks the device.
-        notice: told if the photographs stay on the host.
+        pictures: Decoded photographs.
+        device: Where squares are made.
+        memory: Free bytes there; None asks the device.
+        notice: Called if the photographs stay on the host.
 
     Attributes:
-        pictures: those in use.
-        resident: whether they lie on the device.
+        pictures: The photographs in use.
+        resident: True if they are on the device.
     """
 
     def __init__(
@@ -130,7 +137,7 @@ class DevicePictures:
     ) -> None:
         self.device = device
         free = free_memory(device) if memory is None else memory
-        self.resident = pictures.bytes <= SHARE_OF_MEMORY * free
+        self.resident = pictures.bytes <= MEMORY_FRACTION * free
         self._starts = {}
         self._pixels = torch.empty(0, 3, dtype=torch.uint8, device=device)
         if self.resident:
@@ -138,14 +145,14 @@ class DevicePictures:
         else:
             notice(
                 f"the photographs take {pictures.bytes / 1e9:.2f} GB, more than "
-                f"{100 * SHARE_OF_MEMORY:.0f} % of the {free / 1e9:.2f} GB that are free on the "
+                f"{100 * MEMORY_FRACTION:.0f} % of the {free / 1e9:.2f} GB that are free on the "
                 "device: they stay in the host's memory, which is slower"
             )
 
         self._use(pictures)
 
     def _upload(self, pictures: Pictures) -> None:
-        """One pixel after another, [pixels, 3], so that one index reads three colours."""
+        """Copy the pixels as [pixels, 3], so that one index reads three colours."""
         self._pixels = torch.empty(pictures.pixels, 3, dtype=torch.uint8, device=self.device)
         start = 0
         for path, planes in zip(pictures.paths, pictures.planes, strict=True):
@@ -165,10 +172,10 @@ class DevicePictures:
         )
 
     def at_least(self, smallest: int) -> DevicePictures:
-        """Those that are large enough, sharing the memory.
+        """Return the photographs that are large enough, sharing the memory.
 
         Raises:
-            NothingToDo: none is.
+            NothingToDo: There is none.
         """
         rest = copy(self)
         rest._use(self.pictures.at_least(smallest))
@@ -177,13 +184,13 @@ class DevicePictures:
     def squares(
         self, sides: Tensor, largest: int, dice: Dice, augmentation: Augmentation
     ) -> Tensor:
-        """Random squares of random photographs, with the distribution of `Pictures.crop`.
+        """Draw random squares of random photographs, with the distribution of `Pictures.crop`.
 
         Args:
-            sides: of each square, int64 [n], none above ``largest``.
-            largest: side of all results.
-            dice: for these n squares.
-            augmentation: how they are varied.
+            sides: Side of each square, int64 [n], none above ``largest``.
+            largest: Side of all results.
+            dice: Random numbers for these n squares.
+            augmentation: How they are varied.
 
         Returns:
             float32 [n, 3, largest, largest] in [0, 1]; beyond a square's own side its last row and
@@ -212,7 +219,7 @@ class DevicePictures:
         )
 
     def _cut(self, places: Places, span: int) -> Tensor:
-        """uint8 [n, 3, span, span]: each square, mirrored from its own end on."""
+        """Cut squares, mirrored beyond their own end: uint8 [n, 3, span, span]."""
         step = torch.arange(span, device=self.device) % (2 * places.source[:, None])
         step = torch.minimum(step, 2 * places.source[:, None] - 1 - step)
         rows = (places.top[:, None] + step) * self._width[places.picture][:, None]
@@ -226,7 +233,7 @@ class DevicePictures:
         )
 
     def _fetched(self, places: Places, span: int) -> Tensor:
-        """The same of photographs on the host."""
+        """Cut squares as `_cut` does, from photographs on the host."""
         pinned = copies_from_pinned_memory(self.device)
         squares = torch.empty(
             len(places.picture), 3, span, span, dtype=torch.uint8, pin_memory=pinned
@@ -247,7 +254,7 @@ class DevicePictures:
 def _source_sides(
     sides: Tensor, shortest: Tensor, dice: Dice, augmentation: Augmentation
 ) -> Tensor:
-    """Of the squares in the photographs, see `restore.training.pictures._source_side`."""
+    """Draw the sides in the photographs, as `restore.training.pictures._source_side`."""
     native = dice.chance(augmentation.native)
     size = dice.uniform()
     most = (shortest / sides).clamp(1, augmentation.downscale)
@@ -255,7 +262,7 @@ def _source_sides(
 
 
 def _laid(pixels: Tensor, places: Places, largest: int) -> Tensor:
-    """Squares [n, 3, span, span] resized, flipped and turned."""
+    """Resize, flip and transpose squares [n, 3, span, span]."""
     source, side = (length.repeat(2) for length in (places.source, places.side))
     flipped = torch.cat([places.flip_rows, places.flip_columns])
     vertical, horizontal = antialiased_weights(
@@ -268,15 +275,16 @@ def _laid(pixels: Tensor, places: Places, largest: int) -> Tensor:
 def antialiased_weights(
     size: Tensor, new_size: Tensor, span: int, largest: int, flipped: Tensor
 ) -> Tensor:
-    """Antialiased bicubic sampling along one axis, that of `operators.resample_matrix`, for
-    pictures side by side.
+    """Return antialiased bicubic sampling along one axis, for pictures side by side.
+
+    It is that of `operators.resample_matrix`.
 
     Args:
-        size, new_size: int64 [n]; where ``size`` is below ``new_size``, pixels are taken as they
-            are.
-        span: of the pixels that the weights are for, at least every ``size`` and ``new_size``.
-        largest: number of rows; those from ``new_size`` on repeat the last one.
-        flipped: bool [n], whether the result is mirrored.
+        size: Size before, int64 [n]; if it is below ``new_size``, pixels are taken as they are.
+        new_size: Size after, int64 [n].
+        span: Number of pixels that the weights are for, at least every ``size`` and ``new_size``.
+        largest: Number of rows; those from ``new_size`` on repeat the last one.
+        flipped: True if the result is mirrored, bool [n].
 
     Returns:
         float32 [n, largest, span]
@@ -298,7 +306,7 @@ def antialiased_weights(
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic convolution kernel with a = −1/2."""
+    """Return Keys' cubic convolution kernel with a = −1/2."""
     x = x.abs()
     inner = (1.5 * x - 2.5) * x * x + 1
     outer = ((-0.5 * x + 2.5) * x - 4) * x + 2

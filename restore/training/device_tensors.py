@@ -1,7 +1,6 @@
-"""Pictures of different sizes side by side in one tensor: what is done to each with numbers of its
-own, [n].
+"""Operations on pictures of different sizes side by side in one tensor, with parameters [n] each.
 
-No shape depends on these numbers, and nothing is copied to the host.
+No shape depends on these parameters, and nothing is copied to the host.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from restore.diffusion.evidence import centred
 
 
 def each(values: Tensor) -> Tensor:
-    """One number for each picture, [n], as a map of one pixel."""
+    """Reshape one number for each picture, [n], to maps of one pixel [n, 1, 1, 1]."""
     return values[:, None, None, None]
 
 
 def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
-    """Blur [n, C, H, H] by kernels [n, k, k] with odd k; right where no pixel beyond the picture is
-    needed.
+    """Blur [n, C, H, H] by kernels [n, k, k] with odd k.
+
+    The result is right where no pixel beyond the picture is needed.
     """
     side = pictures.shape[-1]
     size = (scipy.fft.next_fast_len(side, real=True),) * 2
@@ -29,8 +29,9 @@ def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
 
 
 def taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``, indices clamped to the
-    picture.
+    """Index the rows and columns of each picture, clamped to the picture.
+
+    ``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``
     """
     count, channels, height, width = pictures.shape
     picture, channel = (torch.arange(n, device=pictures.device) for n in (count, channels))
@@ -46,14 +47,18 @@ def taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def cut(pictures: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Squares [n, C, side, side] that begin at rows ``top`` and columns ``left``, [n] each."""
+    """Cut squares [n, C, side, side] that begin at rows ``top`` and columns ``left``, [n] each."""
     step = torch.arange(side, device=pictures.device)
     return taken(pictures, top[:, None] + step, left[:, None] + step)
 
 
 def continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Pictures of this height and width, [n] each, whose last row and column are repeated up to the
-    tensor's end.
+    """Repeat the last row and column of each picture up to the tensor's end.
+
+    Args:
+        pictures: [n, C, H, W].
+        height: Height of each picture, [n].
+        width: Width of each picture, [n].
     """
     rows, columns = (torch.arange(n, device=pictures.device) for n in pictures.shape[-2:])
     return taken(
@@ -64,28 +69,26 @@ def continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
 
 
 def rows_from(matrices: Tensor, start: Tensor, count: int) -> Tensor:
-    """Rows of [n, R, S] from ``start``, [n], on: [n, count, S]."""
+    """Return ``count`` rows of each matrix [n, R, S] from ``start`` [n] on: [n, count, S]."""
     index = start[:, None] + torch.arange(count, device=matrices.device)
     return matrices[torch.arange(len(matrices), device=matrices.device)[:, None], index]
 
 
 def within(start: Tensor, count: int, side: Tensor) -> Tensor:
-    """Which of ``count`` indices from ``start`` on lie from 0 to ``side``, both [n]: bool [n,
-    count].
-    """
+    """Return which of ``count`` indices from ``start`` [n] on are in [0, side): bool [n, count]."""
     index = start[:, None] + torch.arange(count, device=start.device)
     return (index >= 0) & (index < side[:, None])
 
 
 def mean_within(pictures: Tensor, side: Tensor) -> Tensor:
-    """The mean over the first ``side`` rows and columns, [n]."""
+    """Return the mean over the first ``side`` rows and columns, [n]."""
     there = within(torch.zeros_like(side), pictures.shape[-1], side).to(pictures)
     weighted = pictures.mean(dim=1) * there[:, :, None] * there[:, None, :]
     return weighted.sum(dim=(-2, -1)) / side.square()
 
 
 def sandwiched(left: Tensor, pictures: Tensor, right: Tensor) -> Tensor:
-    """``left · picture · rightᵀ`` for each channel.
+    """Return ``left · picture · rightᵀ`` for each channel.
 
     Args:
         left: [n, h, H].

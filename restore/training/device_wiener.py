@@ -1,10 +1,9 @@
-"""Wiener's inverse of blurred pictures side by side: `restore.diffusion.evidence.wiener`, each
-picture on a canvas of its own.
+"""Wiener deconvolution of pictures side by side, each on a canvas of its own size.
 
 How the border of a blurred picture shows in its inverse depends on the size of the canvas, which
-goes by the picture's size and the kernel's. So that a network learns from what it will be shown,
-every picture keeps its canvas here. Fast Fourier transforms would need one size for all; the
-transform as a matrix, padded with zeros, does not.
+follows from the sizes of picture and kernel (`restore.diffusion.evidence.wiener`). So that a
+network learns from what it will be shown, every picture keeps its canvas here. Fast Fourier
+transforms would need one size for all; the transform as a matrix, padded with zeros, does not.
 """
 
 from __future__ import annotations
@@ -20,22 +19,25 @@ from restore.training.device_tensors import sandwiched
 
 
 class Axis(NamedTuple):
-    """The rows of blurred pictures, or their columns, in pixels: int64 [n] each."""
+    """Rows or columns of blurred pictures, in pixels: int64 [n] each.
+
+    Attributes:
+        size: Number of rows or columns.
+        reach: Half of the kernel's own side, rounded down.
+        start: Where the crop begins; it may lie partly outside.
+    """
 
     size: Tensor
-    """How many there are."""
     reach: Tensor
-    """Half of the kernel's own side, rounded down."""
     start: Tensor
-    """Where the crop begins; it may lie partly outside."""
 
 
 class Canvases:
     """Canvases for pictures of many sizes.
 
     Args:
-        least: the largest sum of a picture's side and twice its kernel's.
-        device: where the pictures lie.
+        least: Largest sum of a picture's side and twice its kernel's.
+        device: Where the pictures are.
     """
 
     def __init__(self, least: int, device: torch.device) -> None:
@@ -46,14 +48,15 @@ class Canvases:
     def wiener(
         self, y: Tensor, kernels: Tensor, ratio: Tensor, vertical: Axis, horizontal: Axis, crop: int
     ) -> tuple[Tensor, Tensor]:
-        """Crops of the inverses.
+        """Return crops of the Wiener inverses, and the known fractions.
 
         Args:
-            y: [n, C, H, W] in [-1, 1], blurred; of each picture as much counts as its axes say.
-            kernels: [n, k, k] with odd k, in the middle.
+            y: [n, C, H, W] in [-1, 1], blurred; only the size that the axes give counts.
+            kernels: [n, k, k] with odd k, centred.
             ratio: r, [n, 1, 1, 1].
-            vertical, horizontal: the pictures' axes.
-            crop: side of the crops.
+            vertical: Rows of the pictures.
+            horizontal: Columns of the pictures.
+            crop: Side of the crops.
 
         Returns:
             [n, C, crop, crop], and the known fraction [n, 1, 1, 1].
@@ -90,8 +93,9 @@ class Canvases:
         )
 
     def _continued(self, y: Tensor, vertical: Axis, horizontal: Axis) -> Tensor:
-        """Pictures on canvases, continued by their rims, by `RIM` and the kernel's width; farther
-        below and right.
+        """Place pictures on canvases, continued by their edges.
+
+        They are continued by `RIM` and the kernel's width, and farther below and to the right.
         """
         pixel = torch.arange(self.largest, device=y.device)
         rows, columns = (
@@ -106,12 +110,11 @@ class Canvases:
         return y.gather(3, columns[:, None, None, :].expand(count, channels, self.largest, -1))
 
     def _transform(self, side: Tensor, places: Tensor | None = None) -> Tensor:
-        """The discrete Fourier transform of canvases with these sides [n], zero beyond: complex64
-        [n, largest, places].
+        """Return the discrete Fourier transform as a matrix: complex64 [n, largest, places].
 
         Args:
-            places: of the pixels, int64 [n, places]; None takes all from 0 on, those beyond the
-                canvas as zero.
+            side: Sides of the canvases, [n]; the matrix is zero beyond.
+            places: Pixels, int64 [n, places]; None takes all from 0 on.
         """
         side = side[:, None, None]
         frequency = torch.arange(self.largest, device=side.device)[:, None]
@@ -121,13 +124,14 @@ class Canvases:
         return torch.polar(within.float(), angle)
 
     def _frequencies(self, side: Tensor) -> Tensor:
-        """In cycles a pixel, [n, largest]; beyond the canvas any."""
+        """Return frequencies in cycles a pixel, [n, largest], arbitrary beyond the canvas."""
         index = torch.arange(self.largest, device=side.device)
         return torch.minimum(index, (side[:, None] - index).abs()) / side[:, None]
 
     def _known(self, explained: Tensor, height: Tensor, width: Tensor) -> Tensor:
-        """The mean over the frequencies of a real transform, as on the CPU: the columns up to the
-        middle.
+        """Return the mean over the frequencies of a real transform, as the CPU has it.
+
+        These are the columns up to the middle.
         """
         index = torch.arange(self.largest, device=height.device)
         rows, columns = (index < n[:, None] for n in (height, width // 2 + 1))

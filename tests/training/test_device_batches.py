@@ -1,5 +1,6 @@
-"""Batches made on a device, with the CPU as the device: like those of the CPU's own path, in slices
-of fixed shapes.
+"""Batches made on a device, with the CPU as the device.
+
+They are like those of the CPU's own path, in slices of fixed shapes.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ def test_shapes_stay_the_same_from_step_to_step(batches, monkeypatch):
     ],
 )
 def test_statistics_are_those_of_the_host(pictures, kind, shown):
-    """Within sampling error: the error of what is shown, the known fraction, and the noise."""
+    """The error of what is shown, the known fraction and the noise agree within sampling error."""
     predictor = None if shown is None else PredictorData(shown, 1.0, True)
     settings = {
         "crop": 24,
@@ -275,7 +276,7 @@ def test_statistics_are_those_of_the_host(pictures, kind, shown):
 
 
 def statistics_of(batch: Batch) -> list[Tensor]:
-    """Of each picture, [B]."""
+    """Return the statistics of each picture, [B]."""
     error = (batch.condition.picture - batch.clean) * (batch.condition.known > 0)
     found = [
         error.square().flatten(1).mean(dim=1).sqrt(),
@@ -458,7 +459,7 @@ def test_blur_is_scipys(kind):
 @pytest.mark.parametrize("shown", [None, "deblurred", "inverse", "degraded"])
 @pytest.mark.parametrize("place", ["inside", "start", "end"])
 def test_blurred_pictures_are_the_hosts(kind, shown, place):
-    """With kernels and pictures of different sizes, each on its own canvas."""
+    """Kernels and pictures have different sizes, each on its own canvas."""
     random = np.random.default_rng(2)
     setting = Setting(24, Mixture(), 0, CPU, shown)
     family = Blurred(setting)
@@ -575,7 +576,7 @@ def fake_dice(count: int) -> Dice:
 
 
 def on_fake_cuda(thing: Any, mode: FakeTensorMode) -> Any:
-    """A copy whose tensors are fake and on CUDA."""
+    """Return a copy whose tensors are fake and on CUDA."""
     if isinstance(thing, Tensor):
         return mode.from_tensor(thing, static_shapes=True).to("cuda")
     if isinstance(thing, nn.Module):
