@@ -1,3 +1,1 @@
-"""Training: pictures in, a run folder with a model out. `restore.training.trainer.train` is the way
-in.
-"""
+"""Train a model on a folder of pictures; `restore.training.trainer.train` starts a run."""

@@ -1,9 +1,9 @@
-"""A run's state on disk, and the model that comes out of it.
+"""Saving and loading the state of a run, and exporting its model.
 
-A checkpoint is ``checkpoint.safetensors`` (network, averages and, as metadata, everything that is
-no tensor) and an optimiser file beside it that it names. The optimiser file is written first and
-under a new name, so that putting the checkpoint in its place is the one moment at which the new
-state counts: a full disk or a killed process leaves the last good pair.
+A checkpoint is ``checkpoint.safetensors``, with the network, the averages and, as metadata,
+everything that is no tensor, and an optimiser file beside it that it names. The optimiser file is
+written first and under a new name, so that replacing the checkpoint is the one moment at which the
+new state counts: a full disk or a killed process leaves the last good pair.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ class BadWeights(RestoreError):
 
 @dataclass
 class State:
-    """All that a run needs to go on.
+    """Everything that a run needs to continue.
 
     Attributes:
-        step: how many steps have been taken.
-        elapsed: training time in seconds.
-        recipe: of the run, with its model.
-        network: the weights by name.
-        averages: as `Averages.state`.
-        optimiser: as `Optimisers.state`.
-        objective: as `Objective.state`.
-        log: what the next row of the log is the mean of.
-        round, round_start: of a distillation: which round it is in, and the step that this began
-            with.
-        teacher: its weights, of a distillation.
-        predictor, predictor_averages, predictor_optimiser: as those of the denoiser, of a model
-            with a predictor.
-        warm_up_start: the step from which the warm-up of the learning rate counts, where the
-            optimisers began anew.
+        step: Number of steps taken.
+        elapsed: Training time in seconds.
+        recipe: Recipe of the run, with its model.
+        network: Weights by name.
+        averages: See `Averages.state`.
+        optimiser: See `Optimisers.state`.
+        objective: See `Objective.state`.
+        log: Losses since the last row of the log.
+        round: Round of a distillation, from 0.
+        round_start: Step with which that round began.
+        teacher: Weights of a distillation's teacher.
+        predictor: Weights of the predictor, in a model that has one.
+        predictor_averages: Averages of the predictor.
+        predictor_optimiser: Optimiser of the predictor.
+        warm_up_start: Step from which the warm-up of the learning rate counts, if the optimisers
+            began anew.
     """
 
     step: int
@@ -77,7 +78,7 @@ def save_state(state: State, folder: Path) -> None:
     """Replace the checkpoint in a folder.
 
     Raises:
-        FileAccess: it cannot be written; the one before stays whole.
+        FileAccess: It cannot be written; the one before stays whole.
     """
     beside = f"optimiser-{state.step:08d}.safetensors"
     current = (
@@ -116,8 +117,8 @@ def load_state(folder: Path) -> State:
     """Read the checkpoint of a folder.
 
     Raises:
-        FileAccess: there is none, or its optimiser file is missing.
-        UnreadableInput: a file is damaged or no checkpoint.
+        FileAccess: There is none, or its optimiser file is missing.
+        UnreadableInput: A file is damaged or no checkpoint.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -159,13 +160,14 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
     """Write the model of a run folder's checkpoint as `pretrained.load` reads it.
 
     Args:
-        folder: the run.
-        target: the .safetensors file; its description goes beside it.
-        ema: decay of the average to export; None is the recipe's last.
+        folder: The run folder.
+        target: The .safetensors file; its description goes beside it.
+        ema: Decay of the average to export; None is the recipe's last.
 
     Raises:
-        BadArgument: the run has no such average.
-        FileAccess, UnreadableInput: as `load_state` and `write_model`.
+        BadArgument: The run has no such average.
+        FileAccess: See `load_state` and `write_model`.
+        UnreadableInput: See `load_state`.
     """
     state = load_state(folder)
     decays = state.recipe.ema.decays
@@ -181,12 +183,13 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
 
 
 def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
-    """Weights in float16 as safetensors, with their description (JSON, with the SHA-256) beside
-    them.
+    """Write weights in float16 as safetensors, with a description beside them.
+
+    The description is JSON, and has the SHA-256 of the weights.
 
     Raises:
-        BadWeights: a weight that is not finite in float16.
-        FileAccess: a file cannot be written.
+        BadWeights: A weight is not finite in float16.
+        FileAccess: A file cannot be written.
     """
     half = {
         name: weight.detach().to("cpu", torch.float16).contiguous()
@@ -214,14 +217,16 @@ def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path
 def initial_weights(
     model: str, config: ModelConfig | None
 ) -> tuple[ModelConfig, Mapping[str, Tensor]]:
-    """Weights to start from, by the name of a shipped model or the path of a .safetensors file.
+    """Read weights to start from.
 
     Args:
-        config: what the run trains, whatever it was distilled for; None takes the model's own.
+        model: Name of a shipped model, or path of a .safetensors file.
+        config: Description of the model to train, whatever it was distilled for; None takes that of
+            the weights.
 
     Raises:
-        BadArgument: another model than ``config`` describes; the first differences are named.
-        UnreadableInput: no such model, or a damaged one.
+        BadArgument: The weights are of another model than ``config``; names the first differences.
+        UnreadableInput: There is no such model, or it is damaged.
     """
     try:
         checkpoint = pretrained.load(model)
@@ -246,8 +251,11 @@ def initial_weights(
 
 
 def _comparable(config: ModelConfig, found: ModelConfig) -> ModelConfig:
-    """What a run trains, without what weights to start from need not have: levels that they were
-    distilled for, a predictor, and a condition that was one's answer."""
+    """Return a model without what its initial weights may lack or have otherwise.
+
+    These are the levels that they were distilled for, a predictor, and whether its answer is the
+    condition.
+    """
     config = replace(config, distilled_levels=found.distilled_levels)
     if config.predictor is None or found.predictor is None:
         predictor = None if config.predictor is None else found.predictor
@@ -275,7 +283,7 @@ def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _write(
     parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """The tensors of all parts in one file, as ``part/name``."""
+    """Write the tensors of all parts to one file, named ``part/name``."""
     plain = {
         f"{p}/{k}": t.detach().cpu().contiguous()
         for p, tensors in parts.items()

@@ -1,4 +1,4 @@
-"""How far a training run has come, as lines of text."""
+"""Progress of a training run, as lines of text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from restore.training.run import Progress
 
 
 class TrainingLines:
-    """A line about a training run now and then.
+    """Prints a line about a training run now and then.
 
     Args:
-        say: takes a line.
-        quiet: say nothing.
-        every: seconds between two lines.
+        say: Takes a line.
+        quiet: Say nothing.
+        every: Seconds between two lines.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class TrainingLines:
         self.next = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """After each step, see `restore.training.run.Progress`."""
+        """Take the progress after a step, and print a line if one is due."""
         if self.quiet or (progress.seconds < self.next and progress.share < 1):
             return
 

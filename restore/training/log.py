@@ -1,6 +1,4 @@
-"""The log of a run: a table for people and programs, and TensorBoard's files where it is
-installed.
-"""
+"""The log of a run: a CSV table, and TensorBoard files where TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ from torch import Tensor
 from restore.errors import FileAccess, UnreadableInput
 from restore.files import write_atomically
 
+# σ at the edges of the five columns of losses.
 NOISE_EDGES = (0.06, 0.25, 1.0, 4.0)
-"""σ between the five columns of losses."""
 _BINS = ("below 0.06", "0.06 to 0.25", "0.25 to 1", "1 to 4", "above 4")
 LOSS_COLUMNS = tuple(f"{kind} {name}" for kind in ("prior", "conditional") for name in _BINS)
 QUALITY_COLUMNS = ("psnr 15", "psnr 25", "psnr 50", "psnr x4")
@@ -34,8 +32,9 @@ COLUMNS = (
 
 
 class BinnedLosses:
-    """Means of the losses since the last row, for the prior and for conditional pictures, in five
-    bins of σ.
+    """Mean losses since the last row, in five bins of σ.
+
+    Unconditional and conditional pictures have their own bins.
     """
 
     def __init__(self) -> None:
@@ -46,28 +45,28 @@ class BinnedLosses:
         self.counts = torch.zeros(10, dtype=torch.float64)
 
     def add(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
-        """Levels γ, whether there is a condition, and losses; all [B] on the CPU."""
+        """Add levels γ, bool conditional, and losses; all [B] on the CPU."""
         sigma = ((1 - gamma) / gamma).clamp_min(0).sqrt()
         index = torch.bucketize(sigma, torch.tensor(NOISE_EDGES)) + 5 * conditional.long()
         self.counts += torch.bincount(index, minlength=10)
         self.sums += torch.bincount(index, loss.double(), minlength=10)
 
     def means(self) -> dict[str, float]:
-        """``{column: mean}`` of the bins that got a loss."""
+        """Return ``{column: mean}`` of the bins that are not empty."""
         found = zip(LOSS_COLUMNS, self.sums.tolist(), self.counts.tolist(), strict=True)
         return {name: total / count for name, total, count in found if count}
 
 
 class Log:
-    """``log.csv`` in a run folder, a row at a time, and TensorBoard's files beside it.
+    """``log.csv`` in a run folder, written row by row, and TensorBoard files beside it.
 
     Args:
-        folder: the run.
-        step: rows after this step are dropped, as they are about to be done again; 0 begins a log.
-        notice: told why there are no TensorBoard files.
+        folder: The run folder.
+        step: Rows after this step are dropped, as they are about to be done again; 0 begins a log.
+        notice: Called if there are no TensorBoard files, with the reason.
 
     Raises:
-        FileAccess: the folder cannot be written.
+        FileAccess: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int, notice: Callable[[str], None]) -> None:
@@ -80,7 +79,7 @@ class Log:
         """Append a row; columns without a value stay empty.
 
         Raises:
-            FileAccess: the file cannot be written.
+            FileAccess: The file cannot be written.
         """
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as file:
@@ -101,7 +100,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a log as numbers, without empty fields."""
+    """Read the rows of a log as numbers, without empty fields."""
     with open(path, encoding="utf-8", newline="") as file:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
@@ -116,7 +115,7 @@ def _tensorboard(folder: Path, step: int, notice: Callable[[str], None]) -> Any:
 
 
 def _rows(path: Path, step: int) -> list[list[str]]:
-    """What a log says of the steps up to ``step``; a row that was cut short is left out."""
+    """Read the rows up to ``step``, without a row that was cut short."""
     if not path.is_file():
         return []
 
@@ -132,9 +131,8 @@ def _rows(path: Path, step: int) -> list[list[str]]:
         if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step
     )
 
-    return [
-        row + [""] * (len(COLUMNS) - len(row)) for row in whole
-    ]  # a log of older versions has fewer columns
+    # logs of older versions have fewer columns
+    return [row + [""] * (len(COLUMNS) - len(row)) for row in whole]
 
 
 def _csv(rows: list[Any]) -> str:
@@ -146,10 +144,6 @@ def _csv(rows: list[Any]) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return (
-        str(value)
-        if isinstance(value, int)
-        else f"{value:.6g}"
-        if math.isfinite(value)
-        else str(value)
-    )
+    if isinstance(value, int) or not math.isfinite(value):
+        return str(value)
+    return f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""A run: a learner, its pictures and its clock, and what it writes into its folder."""
+"""A run: a learner, its pictures and its clock, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECIPE = "recipe.toml"
 
 
 class BatchSource(Protocol):
-    """What training needs of `restore.training.pictures.Batches`."""
+    """The part of `restore.training.pictures.Batches` that training uses."""
 
     @property
     def skipped(self) -> Sequence[Skipped]: ...
@@ -48,33 +48,36 @@ class BatchSource(Protocol):
 
 
 class Progress(NamedTuple):
-    """What is told after each step."""
+    """Progress of a run after a step.
+
+    Attributes:
+        step: Number of steps taken so far, those before resuming included.
+        steps: Number of steps in all; None in a run by minutes.
+        share: Fraction of the run that is over, in [0, 1].
+        seconds: Training time so far.
+        loss: Mean of the batch, without weights.
+        pixels_per_second: Mean since the start or resuming.
+    """
 
     step: int
-    """Steps taken so far, those before resuming included."""
     steps: int | None
-    """How many there will be; None in a run by minutes."""
     share: float
-    """Of the run that is over, in [0, 1]."""
     seconds: float
-    """Training time so far."""
     loss: float
-    """Mean of the batch, without weights."""
     pixels_per_second: float
-    """Since the start or resuming."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        steps: taken in all.
-        seconds: training time in all.
-        loss: mean of the last steps (as many as between two rows of the log), without weights; of
-            the denoiser, or of the predictor where that alone was trained.
-        pixels_per_second: of training pictures since the start or resuming.
-        model: the exported weights.
+        steps: Number of steps in all.
+        seconds: Training time in all.
+        loss: Mean of the last steps (as many as between two rows of the log), without weights; of
+            the denoiser, or of the predictor if that alone was trained.
+        pixels_per_second: Training pixels a second since the start or resuming.
+        model: File of the exported weights.
         quality: PSNR of the samples in dB, see `sample_sheet`.
     """
 
@@ -87,16 +90,16 @@ class Summary:
 
 
 class Run:
-    """What happens around the steps.
+    """A run in its folder.
 
     Args:
-        folder: of the run.
-        learner: what learns, with its recipe.
-        batches: its pictures.
-        shown: pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first
+        folder: The run folder.
+        learner: The networks, with their recipe.
+        batches: The pictures.
+        shown: Pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first
             batch.
-        notice: told what a person should know.
-        clock: in seconds.
+        notice: Called with messages for the user.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -130,11 +133,12 @@ class Run:
 
         self.shown = self._first_pictures() if shown is None else shown
         self.elapsed = 0.0
-        self.bins, self.recent = BinnedLosses(), deque[float](maxlen=self.recipe.run.log_steps)
+        self.bins = BinnedLosses()
+        self.recent = deque[float](maxlen=self.recipe.run.log_steps)
         self.recent_predictor = deque[float](maxlen=self.recipe.run.log_steps)
 
     def resume(self, state: State) -> None:
-        """Go on from a saved state of the same recipe."""
+        """Continue from a saved state of the same recipe."""
         self.elapsed = state.elapsed
         self.learner.load(state)
         self.bins.sums = state.log["sums"]
@@ -147,9 +151,9 @@ class Run:
         """Train to the end.
 
         Raises:
-            FileAccess: the folder cannot be written.
-            TrainingDiverged: something is not finite.
-            KeyboardInterrupt: an interruption was noted, and the checkpoint is written.
+            FileAccess: The folder cannot be written.
+            TrainingDiverged: A loss, gradient or weight is not finite.
+            KeyboardInterrupt: An interruption was noted, and the checkpoint is written.
         """
         if self.processes.first:
             write_atomically(
@@ -190,7 +194,7 @@ class Run:
         started = self.clock() - self.elapsed
         checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
         cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
-        cooling = cooling or self.recipe.distillation is not None  # which cannot become longer
+        cooling = cooling or self.recipe.distillation is not None  # a distillation keeps its length
         stage = None
         stream = iter(())
 
@@ -199,37 +203,35 @@ class Run:
                 stopped, self.elapsed = self.processes.agree(
                     interruption.wanted, self.clock() - started
                 )
-                share = self.share
+                fraction = self.share
                 if stopped:
                     return True
-                self._begin_rounds(share)
-                if share >= 1:
+                self._begin_rounds(fraction)
+                if fraction >= 1:
                     return False
-                if not cooling and share >= self.recipe.schedule.cooldown_start:
+                if not cooling and fraction >= self.recipe.schedule.cooldown_start:
                     cooling = True
                     self._quietly(lambda: self._save(self.folder / BEFORE_COOLDOWN))
-                if stage != self.recipe.data.stage(share):
+                if stage != self.recipe.data.stage(fraction):
                     _close(stream)
-                    stage = self.recipe.data.stage(share)
+                    stage = self.recipe.data.stage(fraction)
                     stream = self._stream(stage)
-                step = self.learner.learn(next(stream), share)
+                step = self.learner.learn(next(stream), fraction)
                 meter.add(self.recipe.data.size(stage))
-                self._note(step, share, meter, progress)
+                self._note(step, fraction, meter, progress)
                 if self.clock() >= checkpoint_due:
                     self.checkpoint()
                     checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
         finally:
             _close(stream)
 
-    def _begin_rounds(self, share: float) -> None:
-        """Of a distillation: write the student of each round that is over by now, and begin the
-        next one.
-        """
+    def _begin_rounds(self, fraction: float) -> None:
+        """Write the student of each distillation round that is over by now, and begin the next."""
         distillation = self.recipe.distillation
         if distillation is None:
             return
 
-        while self.learner.round < distillation.round_at(share):
+        while self.learner.round < distillation.round_at(fraction):
             if self.processes.first:
                 steps = len(self.learner.exported_model.distilled_levels)
                 self._write_model(self.folder / f"model-{steps}.safetensors")
@@ -241,15 +243,18 @@ class Run:
 
     @property
     def share(self) -> float:
-        """Of the run that is over, in [0, 1]."""
+        """Fraction of the run that is over, in [0, 1]."""
         return self.recipe.schedule.share(self.learner.step, self.elapsed)
 
     def checkpoint(self, last: bool = False, samples: bool = True) -> Mapping[str, float]:
-        """Save state, model and samples (the first process does); returns the samples' quality.
+        """Save state, model and samples, in the first process; return the samples' quality.
+
+        Args:
+            last: True at the end of the run; before, an error becomes a notice.
+            samples: False leaves the samples out.
 
         Raises:
-            FileAccess, BadWeights, TrainingDiverged: they cannot be written, and this is the last
-                time; before, a notice is given.
+            FileAccess, BadWeights, TrainingDiverged: They cannot be written at the end of the run.
         """
 
         def write() -> Mapping[str, float]:
@@ -267,7 +272,7 @@ class Run:
     def _quietly(
         self, write: Callable[[], Mapping[str, float] | None]
     ) -> Mapping[str, float] | None:
-        """Write what training can do without for now."""
+        """Write files; an error becomes a notice, since training does not need them yet."""
         try:
             return write()
         except RestoreError as error:
@@ -288,7 +293,7 @@ class Run:
         save_state(self.learner.state(self.elapsed, log), folder)
 
     def _kept(self, error: TrainingDiverged) -> TrainingDiverged:
-        """The error with what is left. The present state is saved only where there is no other."""
+        """Return the error with what is left; save the present state only if there is no other."""
         if (
             self.processes.first
             and not (self.folder / CHECKPOINT).is_file()
@@ -322,7 +327,7 @@ class Run:
         return clean
 
     def _sample(self) -> Mapping[str, float]:
-        """Write the sheet, made with the model that comes out."""
+        """Write the sheet of samples, made with the exported model."""
         self.learner.pupil.network.eval()
         shown = self.shown.to(self.processes.device)
         student = self.learner.denoiser()
@@ -340,9 +345,9 @@ class Run:
         return quality
 
     def _note(
-        self, step: Step, share: float, meter: _Meter, progress: Callable[[Progress], None]
+        self, step: Step, fraction: float, meter: _Meter, progress: Callable[[Progress], None]
     ) -> None:
-        """Tell and log a step."""
+        """Report and log a step."""
         loss = float(step.losses.mean())
         if step.gamma is None:
             self.recent_predictor.append(loss)
@@ -351,9 +356,9 @@ class Run:
             self.bins.add(step.gamma, step.conditional, step.losses)
 
         steps = self.recipe.schedule.steps
-        progress(Progress(self.learner.step, steps, share, self.elapsed, loss, meter.overall()))
+        progress(Progress(self.learner.step, steps, fraction, self.elapsed, loss, meter.overall()))
         if self.learner.step % self.recipe.run.log_steps == 0:
-            values = {"share": share, "rate": step.rate, "gradient": step.gradient}
+            values = {"share": fraction, "rate": step.rate, "gradient": step.gradient}
             values |= {"loss": _mean(self.recent), "predictor loss": _mean(self.recent_predictor)}
             self._row({**values, "pixels_per_second": meter.lap(), **self.bins.means()})
             self.bins.reset()
@@ -370,7 +375,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 class _Meter:
-    """Pixels a second, since the start and since the last lap."""
+    """Measures pixels a second, since the start and since the last lap."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -379,7 +384,7 @@ class _Meter:
         self.started = self.lap_started = clock()
 
     def add(self, size: tuple[int, int]) -> None:
-        """A batch of this (crop, batch)."""
+        """Add a batch of this (crop, batch)."""
         pixels = size[0] ** 2 * size[1]
         self.pixels += pixels
         self.lap_pixels += pixels

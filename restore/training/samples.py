@@ -1,4 +1,4 @@
-"""What a network makes of a few pictures in training: a sheet to look at, and PSNR for the log."""
+"""Samples in training: a sheet of pictures to look at, and PSNR for the log."""
 
 from __future__ import annotations
 
@@ -23,21 +23,29 @@ from restore.samplers.ddim import ddim
 from restore.solvers.sr3 import one_step
 from restore.training.degradations import Capture, Noise, Place
 
+# Standard deviations of the noise for pixels in 0 … 255.
 NOISE = (15, 25, 50)
-"""Standard deviations for pixels in 0 … 255."""
+# Scale factor of super-resolution.
 SCALE = 4
+# Largest number of steps of a student for the sheet.
 STEPS = 32
-"""Of a student, at most, on its way to the sheet."""
+# Side of the pictures for a model that takes any size.
 SIDE = 128
-"""Of the pictures that are shown to a model that takes any size."""
 
 
 def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
-    """The middle of the first pictures of a folder, float32 [count or less, 3, side, side] in [-1,
-    1].
+    """Read the middle of the first pictures of a folder.
+
+    Args:
+        folder: Searched with all folders in it.
+        count: Largest number of pictures.
+        side: Side of the crops in pixels.
+
+    Returns:
+        float32 [count or less, 3, side, side] in [-1, 1].
 
     Raises:
-        NothingToDo: no picture that is readable and large enough.
+        NothingToDo: No picture is readable and large enough.
     """
     crops = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
@@ -68,14 +76,14 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
     """Denoise and enlarge pictures; the noise is the same in every call.
 
     Args:
-        denoise: the network.
+        denoise: The network.
         clean: [N, 3, n, n] in [-1, 1] on the network's device, n a multiple of 4.
 
     Returns:
         [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at
-        three levels and, of a predictor, what it is shown of ×4 and its answer, and of a
-        conditional network ×4 enlarged bicubically (or by the predictor) and in one step. Mean PSNR
-        in dB, ``{"psnr 25": …}``.
+        three levels; with a predictor, its input at ×4 and its answer; with a conditional network,
+        the ×4 enlargement (bicubic, or by the predictor) and the result of one step. Mean PSNR in
+        dB, ``{"psnr 25": …}``.
     """
     generator = torch.Generator().manual_seed(0)
     columns = [clean]
@@ -109,19 +117,19 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
 def distillation_sheet(
     student: Denoiser, teacher: Denoiser, grid: Sequence[float], clean: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """Pictures by the last 32 or fewer of the student's steps of DDIM, and by its teacher's, twice
-    as many.
+    """Sample with the last 32 or fewer of the student's DDIM steps, and with the teacher's.
 
     Args:
-        student, teacher: the networks.
-        grid: the teacher's noise levels with a final 0; the student has every second one.
-        clean: as for `sample_sheet`. Where the student takes more steps, they are still to be seen
-            under the noise.
+        student: The student.
+        teacher: The teacher, which takes twice as many steps.
+        grid: The teacher's noise levels with a final 0; the student has every second one.
+        clean: As for `sample_sheet`. If the student takes more than 32 steps, the pictures are
+            still visible under the noise.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each picture with the truth and what student and
-        teacher make of the same noise and, of a conditional network, the picture enlarged ×4 and
-        what they make of that. PSNR in dB of the student's pictures against the teacher's.
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, what student and
+        teacher make of the same noise and, with a conditional network, the ×4 enlargement and what
+        they make of that. PSNR in dB of the student's pictures against the teacher's.
     """
     grid = grid[-2 * STEPS - 1 :]
     start = clean + grid[0] * gaussian_noise(
@@ -145,8 +153,9 @@ def distillation_sheet(
 
 
 def enlarged(clean: Tensor, scale: int) -> Condition:
-    """Pictures [-1, 1] made small by antialiased bicubic sampling, rounded to 8 bits, and enlarged
-    again.
+    """Return the condition of ×``scale`` super-resolution for pictures in [-1, 1].
+
+    They are downsampled by antialiased bicubic sampling, rounded to 8 bits, and enlarged again.
     """
     small = F.interpolate(clean, scale_factor=1 / scale, mode="bicubic", antialias=True)
     small = small.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
@@ -155,19 +164,17 @@ def enlarged(clean: Tensor, scale: int) -> Condition:
 
 
 def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
-    """What a predictor is shown of square pictures [-1, 1] that were made small and rounded to 8
-    bits.
-    """
+    """Return a predictor's evidence for square pictures in [-1, 1], downsampled to 8 bits."""
     side = clean.shape[-1]
     capture = Capture(Place(side, 0, 0, side), Noise(), None, side // scale)
-    random = np.random.default_rng(0)  # of noise, of which there is none
+    random = np.random.default_rng(0)  # for the noise, which is zero
     files = (capture.measured((picture + 1) / 2, random) for picture in clean.cpu())
     parts = zip(*(capture.evidence(file, shown) for file in files), strict=True)
     return Evidence(*(torch.stack(part) for part in parts)).to(clean.device)
 
 
 def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
-    """What a denoiser is shown of pictures that were made small."""
+    """Return a denoiser's condition for pictures that were downsampled."""
     if denoise.config.condition_picture == "degraded":
         return enlarged(clean, SCALE)
     predicted = denoise.predictor(enlarged_evidence(clean, SCALE, denoise.predictor.config.shown))
@@ -175,7 +182,7 @@ def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
 
 
 def png(picture: Tensor) -> bytes:
-    """A picture [3, H, W] in [0, 1] as a PNG file."""
+    """Encode a picture [3, H, W] in [0, 1] as PNG."""
     pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -183,7 +190,7 @@ def png(picture: Tensor) -> bytes:
 
 
 def _side_by_side(columns: Sequence[Tensor]) -> Tensor:
-    """Pictures [N, 3, n, n] in [-1, 1] as columns of a sheet, see `sample_sheet`."""
+    """Put pictures [N, 3, n, n] in [-1, 1] together as columns of a sheet."""
     rows = torch.cat(list(columns), dim=-1).clamp(-1, 1).add(1).div(2).float().cpu()
     return torch.cat(list(rows), dim=-2)
 
