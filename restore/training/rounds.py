@@ -1,6 +1,4 @@
-"""The rounds of a progressive distillation: from how many steps to how many, at which noise levels,
-and when.
-"""
+"""The rounds of a progressive distillation: their numbers of steps, noise levels and lengths."""
 
 from __future__ import annotations
 
@@ -20,18 +18,17 @@ class DistillationRecipe:
     """Rounds that each halve the steps of DDIM (Salimans, Ho 2022, arXiv 2202.00512, algorithm 2).
 
     Attributes:
-        start: steps of the first teacher, the model that the run starts from.
-        end: steps of the last student; ``start`` is that times 2, 4, 8, …
-        levels: the first teacher's grid of noise levels, one of
+        start: Steps of the first teacher, the model that the run starts from.
+        end: Steps of the last student; ``start`` is that times 2, 4, 8, …
+        levels: Grid of the first teacher's noise levels, one of
             `restore.diffusion.schedule.LEVELS`; None is ``karras``, or, for a model that is
             distilled already, its own levels. Every student has every second level of its teacher.
-        lengths: how long the rounds are in proportion to each other, one number for each; none
-            means equally long.
-        weighting: of the squared error of the clean picture, see
+        lengths: Relative lengths of the rounds, one number for each; none means equally long.
+        weighting: Weighting of the clean picture's squared error, see
             `restore.training.distillation.loss_weight`.
 
     Raises:
-        ValueError: what does not go together.
+        ValueError: Settings contradict each other.
     """
 
     start: int = 64
@@ -54,36 +51,37 @@ class DistillationRecipe:
 
     @property
     def rounds(self) -> int:
-        """How many there are."""
+        """Number of rounds."""
         return (self.start // self.end).bit_length() - 1
 
     @property
     def borders(self) -> list[float]:
-        """Shares of the run at which the rounds end, the last one 1."""
+        """Fractions of the run at which the rounds end, the last one 1."""
         lengths = self.lengths or (1.0,) * self.rounds
         total = sum(lengths)
         return [*(end / total for end in itertools.accumulate(lengths[:-1])), 1.0]
 
     @property
     def shortest(self) -> float:
-        """The shortest round as a share of the run."""
+        """The shortest round as a fraction of the run."""
         return min(end - begin for begin, end in itertools.pairwise([0.0, *self.borders]))
 
-    def round_at(self, share: float) -> int:
-        """The round (0, 1, …) that a run is in when this share of it is over."""
-        return min(bisect_right(self.borders, share), self.rounds - 1)
+    def round_at(self, fraction: float) -> int:
+        """Return the round (0, 1, …) when this fraction of the run is over."""
+        return min(bisect_right(self.borders, fraction), self.rounds - 1)
 
-    def share_of(self, index: int, share: float) -> float:
-        """How much of a round is over, in [0, 1], when so much of the run is."""
+    def share_of(self, index: int, fraction: float) -> float:
+        """Return the fraction of a round that is over, in [0, 1], from that of the run."""
         begin, end = ([0.0, *self.borders])[index : index + 2]
-        return min(max((share - begin) / (end - begin), 0.0), 1.0)
+        return min(max((fraction - begin) / (end - begin), 0.0), 1.0)
 
     def grid(self, model: ModelConfig, index: int) -> list[float]:
-        """The levels of a round's teacher, falling, with a final 0. Its student has those with even
-        indices.
+        """Return the noise levels of a round's teacher, falling, with a final 0.
+
+        Its student has those with even indices.
 
         Raises:
-            ValueError: the chain has not so many levels, or the model is distilled for others.
+            ValueError: The chain has fewer levels, or the model is distilled for others.
         """
         own = model.distilled_levels
         if own is not None and (len(own) != self.start or self.levels is not None):
@@ -102,5 +100,5 @@ class DistillationRecipe:
         return first[:: 2**index]
 
     def student_levels(self, model: ModelConfig, index: int) -> tuple[float, ...]:
-        """What a round's student is distilled for, see `ModelConfig.distilled_levels`."""
+        """Return the levels of a round's student, see `ModelConfig.distilled_levels`."""
         return tuple(self.grid(model, index)[:-1:2])

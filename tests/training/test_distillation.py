@@ -1,6 +1,4 @@
-"""Progressive distillation: its target and loss against closed forms, its rounds, and whole runs of
-a tiny network.
-"""
+"""Progressive distillation: target and loss against closed forms, rounds, and whole tiny runs."""
 
 from __future__ import annotations
 
@@ -81,7 +79,7 @@ def test_the_target_is_the_papers(sigma: float, middle: float, below: float) -> 
 
 @pytest.mark.parametrize("steps", [2, 8, 64])
 def test_a_student_that_hits_its_target_samples_as_its_teacher_does(steps: int) -> None:
-    """In half of the steps, the last one to the clean picture included."""
+    """The student takes half of the steps, up to the clean picture."""
     grid = noise_levels(SCHEDULE, steps, "log-snr")
     following = {sigma: levels_of(*grid[i : i + 3]) for i, sigma in enumerate(grid[:-2])}
 
@@ -108,7 +106,7 @@ def test_the_target_of_the_last_step_is_the_teachers_last_answer() -> None:
 
 
 def test_the_weights_are_the_errors_of_other_parameterisations() -> None:
-    """truncated-snr: of x0 or ε, the larger; snr+1: of v."""
+    """truncated-snr is the error of x0 or ε, the larger; snr+1 is that of v."""
     sigma = torch.tensor([0.05, 0.9, 1.1, 80.0]).double()
     random = torch.Generator().manual_seed(0)
     x, clean, other = torch.randn(3, 4, generator=random, dtype=torch.float64)
@@ -154,9 +152,7 @@ class LinearStudent:
 def test_the_minimiser_of_the_loss_samples_as_the_teacher_does(
     parameterization: str, weighting: str
 ) -> None:
-    """Of Gaussian data the exact denoiser is affine, and so is the target: one Newton step finds
-    it.
-    """
+    """For Gaussian data all is affine, and one Newton step finds the minimum."""
     world = Mixture.gaussian(2)
     random = torch.Generator().manual_seed(0)
     config = ModelConfig(POINTS, {"name": "linear"}, parameterization)
@@ -188,7 +184,7 @@ def test_the_minimiser_of_the_loss_samples_as_the_teacher_does(
 
 @pytest.mark.parametrize("parameterization", ["v", "x0"])
 def test_conditional_and_unconditional_pictures_learn_alike(parameterization: str) -> None:
-    """The teacher sees what the student sees; a network that answers the target has no loss."""
+    """A network that answers the target has no loss, if the teacher sees what the student sees."""
     config = ModelConfig(
         TINY, {"name": "linear"}, parameterization, condition_skip=parameterization == "v"
     )
@@ -227,7 +223,7 @@ def test_conditional_and_unconditional_pictures_learn_alike(parameterization: st
 
 
 def test_noiseless_pictures_still_ask_for_the_clean_picture() -> None:
-    """So that a model that restores in one step from zeros goes on to."""
+    """A model that restores in one step from zeros must keep doing so."""
     objective = Distillation(
         replace(MODEL, one_step="zeros"), recipe(objective={"noiseless_share": 1.0}).objective,
         DistillationRecipe(16, 4), 0, lambda x, sigma, condition: Prediction(x + 9, x),
@@ -357,9 +353,7 @@ def test_what_cannot_be_distilled_is_refused(made: Recipe, words: str) -> None:
 
 
 def distilling(distillation: DistillationRecipe, **sections) -> Recipe:
-    """A tiny recipe whose model is that of the start; all that a distillation has no use for is as
-    by default.
-    """
+    """Return a tiny recipe without a model, with all unused settings at their defaults."""
     made = recipe(**sections)
     plain = replace(made.objective, levels="log-normal", log_normal_uniform=0.2)
     return replace(made, model=None, objective=plain, distillation=distillation)
@@ -368,7 +362,7 @@ def distilling(distillation: DistillationRecipe, **sections) -> Recipe:
 def distil(
     out: Path, teacher: Path, *, crop: int = 16, batch: int = 4, kind: str = "muon", **options
 ) -> Summary:
-    """A distillation of it from 16 to 4 steps, or as ``distillation`` says."""
+    """Return a distillation of it from 16 to 4 steps, or as ``distillation`` says."""
     if options.get("resume"):
         return run(out, None, FakeBatches(crop, batch), **options)
     made = distilling(
@@ -399,7 +393,7 @@ def loaded(path: Path) -> Denoiser:
 
 
 def test_a_distilled_network_comes_nearer_to_its_teachers_many_steps(tmp_path) -> None:
-    """From the same noise, with as many calls of the network, without a condition and with one."""
+    """It starts from the same noise, with as many network calls, with and without a condition."""
     made = recipe(data={"crop": 8, "batch": 16}, optimiser={"rate": 3e-3}, ema={"decays": (0.98,)})
     made = replace(made, model=SMALL)
     teacher = run(tmp_path / "teacher", made, FakeBatches(8, 16), steps=120).model
@@ -450,9 +444,7 @@ def test_every_round_leaves_its_model_and_the_next_one_starts_from_it(tmp_path, 
 
 
 def test_a_round_that_learns_nothing_is_its_teacher(tmp_path, teacher) -> None:
-    """Its student starts from the teacher's weights, and the network that teaches stays as it
-    is.
-    """
+    """The student starts from the teacher's weights, and the teacher stays as it is."""
     made = distilling(HALVED_TWICE, optimiser={"rate": 0.0})
     done = run(tmp_path, made, init=str(teacher), steps=4)
     assert_same(
@@ -481,7 +473,7 @@ def test_each_round_has_its_own_rate_and_average(tmp_path, teacher, monkeypatch)
 def test_interrupted_and_resumed_equals_uninterrupted_across_rounds(
     tmp_path, teacher, stop: int
 ) -> None:
-    """Before, at and after the border between two rounds; bit for bit, the teacher included."""
+    """Runs equal bit for bit, interrupted before, at and after the border between two rounds."""
     distil(tmp_path / "whole", teacher, steps=8)
     with pytest.raises(KeyboardInterrupt):
         distil(tmp_path / "parts", teacher, steps=8, progress=interrupt_at(stop))
@@ -502,7 +494,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_across_rounds(
 
 
 def test_a_teacher_in_its_own_format_is_resumed_exactly(tmp_path, teacher, monkeypatch) -> None:
-    """In bfloat16 where the device is faster with it; the student's weights stay float32."""
+    """The teacher is in bfloat16 if the device is faster with it; the student stays float32."""
     monkeypatch.setattr(learner, "network_dtype", lambda device: torch.bfloat16)
     made = distilling(HALVED_TWICE, run={"mixed_precision": True})
     run(tmp_path / "whole", made, init=str(teacher), steps=4)
@@ -536,7 +528,7 @@ def test_distillations_that_cannot_begin_or_go_on_are_refused(tmp_path, teacher)
 
 
 def test_a_distilled_model_is_a_start(tmp_path, teacher) -> None:
-    """Of a further distillation, or of ordinary training, which it is no longer distilled after."""
+    """A further distillation starts from it, or ordinary training, which makes it undistilled."""
     first = distil(
         tmp_path / "first", teacher, steps=2, distillation=DistillationRecipe(8, 4, "karras")
     ).model
@@ -592,83 +584,63 @@ def place(tmp_path, monkeypatch, teacher) -> Path:
     return tmp_path
 
 
-def test_distils_and_samples_with_the_levels_it_was_distilled_for(command, place, teacher) -> None:
-    words = [
-        "train",
-        "--data",
-        "photos",
-        "--out",
-        "run",
-        "--recipe",
-        "distill.toml",
-        "--device",
-        "cpu",
-    ]
-    outcome = command(*words, "--init", teacher)
+@pytest.fixture
+def distilled(command, place, teacher) -> list[float]:
+    """Distil a model to run/model.safetensors; return the levels that it was distilled for."""
+    words = ("--data", "photos", "--out", "run", "--recipe", "distill.toml", "--device", "cpu")
+    outcome = command("train", *words, "--init", teacher)
     assert outcome.code == 0, outcome.err
     assert "run/model.safetensors: 2 steps" in outcome.err
     assert "like teacher" in outcome.err
-    highest, _, middle, _ = noise_levels(SCHEDULE, 4, "karras")[:-1]
-    assert json.loads(Path("run/model.json").read_text())["distilled_levels"] == [highest, middle]
-    network = loaded(Path("run/model.safetensors"))
-    asked = []
+    return list(loaded(Path("run/model.safetensors")).distilled_levels)
 
-    def ask(*sampler: object) -> list[float]:
-        asked.clear()
-        sampled = [
-            "sample",
-            "out.png",
-            "--model",
-            "run/model.safetensors",
-            "--count",
-            1,
-            "--size",
-            "16x16",
-        ]
-        outcome = command(*sampled, "--device", "cpu", "--overwrite", *sampler)
-        assert outcome.code == 0, outcome.err
-        return list(asked)
 
+@pytest.fixture
+def asked(monkeypatch) -> list[float]:
+    """Return a list that gets the noise level of each call of a denoiser."""
+    levels: list[float] = []
     call = Denoiser.__call__
 
     def noted(
         self: Denoiser, x: Tensor, sigma: float, condition: Condition | None = None
     ) -> Prediction:
-        asked.append(sigma)
+        levels.append(sigma)
         return call(self, x, sigma, condition)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Denoiser, "__call__", noted)
-        assert (
-            ask()
-            == ask("--sampler", "ddim", "--steps", 2)
-            == ask("--steps", 2)
-            == list(network.distilled_levels)
-        )
-        assert (
-            ask("--sampler", "ddim", "--levels", "karras")
-            == noise_levels(SCHEDULE, 2, "karras")[:-1]
-        )
-        assert ask("--steps", 3) == noise_levels(SCHEDULE, 3, "log-snr")[:-1]
-        assert ask("--sampler", "dpmpp-2m", "--steps", 2) == list(network.distilled_levels)
-        assert len(ask("--sampler", "dpmpp-2m")) == 20
+    monkeypatch.setattr(Denoiser, "__call__", noted)
+    return levels
+
+
+def test_distils_for_levels_of_the_teacher(distilled) -> None:
+    highest, _, middle, _ = noise_levels(SCHEDULE, 4, "karras")[:-1]
+    assert json.loads(Path("run/model.json").read_text())["distilled_levels"] == [highest, middle]
+    assert distilled == [highest, middle]
+
+
+def test_samples_with_the_levels_it_was_distilled_for(command, distilled, asked) -> None:
+    def ask(*sampler: object) -> list[float]:
         asked.clear()
-        sr = [
-            "sr",
-            "photos/a.png",
-            "big.png",
-            "--scale",
-            2,
-            "--method",
-            "sr3",
-            "--sampler",
-            "ddim",
-            "--steps",
-            2,
-        ]
-        assert command(*sr, "--model", "run/model.safetensors", "--device", "cpu").code == 0
-        assert asked == list(network.distilled_levels)
+        words = ("--model", "run/model.safetensors", "--count", 1, "--size", "16x16")
+        outcome = command("sample", "out.png", *words, "--device", "cpu", "--overwrite", *sampler)
+        assert outcome.code == 0, outcome.err
+        return list(asked)
+
+    assert ask() == distilled
+    assert ask("--sampler", "ddim", "--steps", 2) == distilled
+    assert ask("--steps", 2) == distilled
+    karras = noise_levels(SCHEDULE, 2, "karras")[:-1]
+    assert ask("--sampler", "ddim", "--levels", "karras") == karras
+    assert ask("--steps", 3) == noise_levels(SCHEDULE, 3, "log-snr")[:-1]
+    assert ask("--sampler", "dpmpp-2m", "--steps", 2) == distilled
+    assert len(ask("--sampler", "dpmpp-2m")) == 20
     assert Image.open("out.png").size == (16, 16)
+
+
+def test_restores_with_the_levels_it_was_distilled_for(command, distilled, asked) -> None:
+    words = ("--scale", 2, "--method", "sr3", "--sampler", "ddim", "--steps", 2)
+    model = ("--model", "run/model.safetensors", "--device", "cpu")
+    assert command("sr", "photos/a.png", "big.png", *words, *model).code == 0
+    assert asked == distilled
 
 
 @pytest.mark.parametrize(
