@@ -12,24 +12,23 @@ Names are imported at first use, so that ``import restore`` is fast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
-    from restore.restorer import (
-        Restorer,
-        Result,
-        Samples,
-        colorize,
-        deblur,
-        denoise,
-        inpaint,
-        solve,
-        sr,
-    )
+    from restore.restorer import Restorer, Result, Samples
     from restore.tasks.degradation import degrade
+
+    # made of the records of `restore.tasks`
+    sr: Callable[..., Any]
+    inpaint: Callable[..., Any]
+    deblur: Callable[..., Any]
+    denoise: Callable[..., Any]
+    colorize: Callable[..., Any]
+    solve: Callable[..., Any]
 
 __version__ = "0.1.0"
 
