@@ -1,11 +1,10 @@
-"""Photographs in as few bytes as can travel, without teaching a network the artefacts of stronger
-compression.
+"""Photographs in few bytes, without artefacts that a network would learn.
 
-By default every photograph gives a window of its middle at full resolution, as large as all can be:
-compressed again with the JPEG's own quantisation tables, and cut where its blocks end, it stays
-what it was (about 60 dB). A photograph that lies within the window stays the file that it is.
-Halving them instead keeps what they show, costs their finest detail, and more bytes for the same
-quality.
+By default every photograph gives a window of its middle at full resolution, as large as fits for
+all. Compressed again with the JPEG's own quantisation tables, and cut where its blocks end, it
+stays what it was (about 60 dB). A photograph that lies within the window stays the file that it is.
+Halving the photographs instead keeps the whole scene but costs its finest detail, and takes more
+bytes for the same quality.
 """
 
 from __future__ import annotations
@@ -29,25 +28,36 @@ from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
 
 PICTURES = "photographs.zip"
+# JPEG qualities, best first, of halved photographs; the first is that of what was no JPEG before.
 QUALITIES = (98, 95, 92)
-"""Of JPEG, best first: of halved photographs, and the first of what was no JPEG before."""
+# Side of the smallest window in pixels: crops of 96 that augmentation takes from squares up to 2.5
+# times as wide.
 SMALLEST = 256
-"""Side of the smallest window in pixels: crops of 96 that augmentation takes from squares up to 2.5
-times as wide.
-"""
+# Windows begin and end at multiples of this many pixels, as the blocks of JPEG do.
 BLOCK = 16
-"""Windows begin and end at multiples of this many pixels, as the blocks of JPEG do."""
 
 Reduce = Literal["window", "halve"]
+# Licence and source of each file.
+Origins = Mapping[str, tuple[str, str]]
 _JPEG = (".jpg", ".jpeg")
+# Bytes of a picture's entries in the archive and in the index, besides four times its name.
 _OVERHEAD = 400
-"""Bytes of a picture's entries in the archive and in the index, beside four times its name."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A photograph that was packed: its name in the archive, where it is from, and what was done to
-    it.
+    """A packed photograph.
+
+    Attributes:
+        name: Name in the archive.
+        original: Path below the folder.
+        licence: Licence, or empty if it is unknown.
+        source: Source, or empty if it is unknown.
+        done: What was done to it.
+        size: Width and height in pixels.
+        bytes: Size of the file.
+        psnr: PSNR in dB against the same pixels of the original (or of its half); None if the file
+            is unchanged.
     """
 
     name: str
@@ -58,14 +68,19 @@ class Entry:
     size: tuple[int, int]
     bytes: int
     psnr: float | None = None
-    """In dB, against the same pixels of the original (or of its half); None where the file is as it
-    was.
-    """
 
 
 @dataclass(frozen=True)
 class PackedPictures:
-    """What was packed: the entries, the files written, and what was done in all."""
+    """A packed folder of photographs.
+
+    Attributes:
+        entries: Its photographs.
+        files: Files written.
+        done: What was done to the photographs in all.
+        left_out: Number of photographs that did not fit.
+        skipped: Reasons of unreadable files.
+    """
 
     entries: list[Entry]
     files: list[Path]
@@ -75,7 +90,7 @@ class PackedPictures:
 
     @property
     def psnr(self) -> float | None:
-        """Mean over the photographs that were compressed again, in dB."""
+        """Mean over the photographs that were compressed again, in dB; None without any."""
         values = [entry.psnr for entry in self.entries if entry.psnr is not None]
         return fmean(values) if values else None
 
@@ -95,7 +110,14 @@ class PackedPictures:
 
 
 class _Coded(NamedTuple):
-    """A photograph as it is packed."""
+    """An encoded photograph.
+
+    Attributes:
+        data: Content of the file.
+        size: Width and height in pixels.
+        done: What was done to it.
+        psnr: PSNR in dB against the same pixels of the original; None if the file is unchanged.
+    """
 
     data: bytes
     size: tuple[int, int]
@@ -116,61 +138,34 @@ def pack_pictures(
     """Write the photographs of a folder as pieces of one archive, with an index.
 
     Args:
-        limit: of all files together, in bytes.
-        reduce: what is done where the files as they are do not fit, see above. ``halve`` takes the
-            highest quality at which all fit in half their size, then leaves as many as possible
-            whole.
-        licences: a CSV table with the columns file, source and licence.
-        count: so many photographs at most, evenly from all of them.
-        notice: told what is being tried.
+        folder: Folder of photographs.
+        out: Where the pieces go.
+        limit: Limit of all files together, in bytes.
+        reduce: How photographs are made to fit. ``window`` cuts windows out, see above. ``halve``
+            takes the highest quality at which all fit in half their size, then leaves as many as
+            possible whole.
+        licences: A CSV table with the columns file, source and licence.
+        count: Largest number of photographs, evenly from all of them.
+        notice: Called with what is being tried.
 
     Raises:
-        BadArgument: not even one photograph fits.
-        FileAccess: a folder or the table cannot be read, or the files cannot be written.
-        NothingToDo: no photograph that can be read.
+        BadArgument: Not even one photograph fits.
+        FileAccess: A folder or the table cannot be read, or the files cannot be written.
+        NothingToDo: There is no readable photograph.
     """
-    found = (
-        [path for path in pictures_in(folder, SUFFIXES) if path.is_file()]
-        if folder.is_dir()
-        else []
-    )
-    if not found:
-        raise NothingToDo(f"{folder}: no photograph in it")
-
-    found = _spread(found, len(found) if count is None else count)
+    found = _found(folder, count)
     known = _licences(licences)
-    table = sum(_OVERHEAD + 4 * len(path.relative_to(folder).as_posix()) for path in found)
-    table += sum(len(text) for path in found for text in _origin(path, folder, known))
-
     skipped: list[str] = []
-    chosen, done = (_windows if reduce == "window" else _halves)(
-        found, limit - table - 2 * KIB, skipped, notice
-    )
+    encode = _windows if reduce == "window" else _halves
+    chosen, done = encode(found, limit - _overhead(found, folder, known), skipped, notice)
     if not chosen:
         raise BadArgument(
             f"{mebibytes(limit)} are too little for even one of the photographs; raise the limit"
         )
 
-    entries = []
     archive = io.BytesIO()
-
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        for path, coded in chosen.items():
-            name = path.relative_to(folder)
-            renamed = coded.psnr is not None and name.suffix.lower() not in _JPEG
-            inside = f"{name.as_posix()}.jpg" if renamed else name.as_posix()
-            file.writestr(zipfile.ZipInfo(inside), coded.data)
-            of_file = (len(coded.data), None if coded.psnr is None else round(coded.psnr, 2))
-            entries.append(
-                Entry(
-                    inside,
-                    name.as_posix(),
-                    *_origin(path, folder, known),
-                    coded.done,
-                    coded.size,
-                    *of_file,
-                )
-            )
+        entries = [_added(file, path, folder, coded, known) for path, coded in chosen.items()]
 
     index = {"done": done, "photographs": [asdict(entry) for entry in entries]}
     files = write_pieces(archive.getvalue(), out, PICTURES, index)
@@ -178,12 +173,50 @@ def pack_pictures(
     return PackedPictures(entries, files, done, len(found) - len(skipped) - len(chosen), skipped)
 
 
+def _found(folder: Path, count: int | None) -> list[Path]:
+    """Return ``count`` photographs of a folder, evenly from all of them."""
+    found: list[Path] = []
+    if folder.is_dir():
+        found = [path for path in pictures_in(folder, SUFFIXES) if path.is_file()]
+    if not found:
+        raise NothingToDo(f"{folder}: no photograph in it")
+
+    return _spread(found, len(found) if count is None else count)
+
+
+def _overhead(found: Sequence[Path], folder: Path, known: Origins) -> int:
+    """Return the bytes of the archive and the index besides the photographs."""
+    table = sum(_OVERHEAD + 4 * len(path.relative_to(folder).as_posix()) for path in found)
+    table += sum(len(text) for path in found for text in _origin(path, folder, known))
+    return table + 2 * KIB
+
+
+def _added(file: zipfile.ZipFile, path: Path, folder: Path, coded: _Coded, known: Origins) -> Entry:
+    """Add a photograph to the archive."""
+    name = path.relative_to(folder)
+    renamed = coded.psnr is not None and name.suffix.lower() not in _JPEG
+    inside = f"{name.as_posix()}.jpg" if renamed else name.as_posix()
+    file.writestr(zipfile.ZipInfo(inside), coded.data)
+    licence, source = _origin(path, folder, known)
+
+    return Entry(
+        name=inside,
+        original=name.as_posix(),
+        licence=licence,
+        source=source,
+        done=coded.done,
+        size=coded.size,
+        bytes=len(coded.data),
+        psnr=None if coded.psnr is None else round(coded.psnr, 2),
+    )
+
+
 def unpack_pictures(packed: Path, folder: Path) -> list[Entry]:
     """Write the photographs into a folder, which is made.
 
     Raises:
-        FileAccess: files are missing or cannot be written.
-        UnreadableInput: the packed files are damaged.
+        FileAccess: Files are missing or cannot be written.
+        UnreadableInput: The packed files are damaged.
     """
     data, index = read_pieces(packed, PICTURES)
     try:
@@ -208,7 +241,7 @@ def unpack_pictures(packed: Path, folder: Path) -> list[Entry]:
 def _windows(
     found: Sequence[Path], limit: int, skipped: list[str], notice: Callable[[str], None]
 ) -> tuple[dict[Path, _Coded], str]:
-    """The largest windows that fit, or of the smallest ones as many as fit; and what was done."""
+    """Return the largest windows that fit, or as many as fit of the smallest; and a description."""
     sizes = dict(_sizes(found, skipped))
     best: dict[Path, _Coded] = {}
     factor = 1.0
@@ -239,8 +272,9 @@ def _windows(
 def _halves(
     found: Sequence[Path], limit: int, skipped: list[str], notice: Callable[[str], None]
 ) -> tuple[dict[Path, _Coded], str]:
-    """Halved photographs at the highest quality that fits, and as many whole ones as possible; and
-    what was done.
+    """Return halved photographs at the highest quality that fits, and a description.
+
+    As many as possible stay whole.
     """
     sizes = dict(_sizes(found, skipped))
     for quality in QUALITIES:
@@ -268,7 +302,7 @@ def _halves(
 def _sizes(
     found: Iterable[Path], skipped: list[str]
 ) -> Iterable[tuple[Path, tuple[int, int, int]]]:
-    """Width, height and bytes of each file that can be read."""
+    """Yield width, height and bytes of each file that can be read."""
     for path in found:
         try:
             height, width = read_photo(path).pixels.shape[:2]
@@ -279,27 +313,25 @@ def _sizes(
 
 
 def _expected(sizes: Iterable[tuple[int, int, int]], side: int) -> float:
-    """Bytes of windows, in proportion to their area."""
+    """Return the expected bytes of windows, in proportion to their area."""
     return sum(size * min(w, side) * min(h, side) / (w * h) for w, h, size in sizes)
 
 
 def _largest_side(sizes: Iterable[tuple[int, int, int]], limit: float, most: int) -> int:
-    """The largest side below ``most``, in whole blocks, of windows that are expected to fit."""
+    """Return the largest side below ``most``, in whole blocks, of windows expected to fit."""
     known = list(sizes)
     return max((s for s in range(BLOCK, most, BLOCK) if _expected(known, s) <= limit), default=0)
 
 
 def _window(path: Path, side: int) -> _Coded:
-    """The middle of a photograph, or the file as it is where that lies within the window."""
+    """Encode the middle of a photograph; a file that lies within the window stays as it is."""
     pixels, options = _pixels(path)
     height, width = pixels.shape[:2]
     if max(height, width) <= side:
-        whole, again = _whole(path), _as_jpeg(pixels, options, "whole")
-        return (
-            again
-            if path.suffix.lower() not in _JPEG and len(again.data) < len(whole.data)
-            else whole
-        )
+        whole = _whole(path)
+        again = _as_jpeg(pixels, options, "whole")
+        smaller = path.suffix.lower() not in _JPEG and len(again.data) < len(whole.data)
+        return again if smaller else whole
 
     top, left = (max(0, length - side) // 2 // BLOCK * BLOCK for length in (height, width))
     shown = pixels[top : top + side, left : left + side]
@@ -323,8 +355,10 @@ def _whole(path: Path) -> _Coded:
 
 
 def _pixels(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """A photograph as training sees it, uint8 [H, W, 3] or [H, W], and what keeps the quality of
-    its JPEG.
+    """Read a photograph as training sees it.
+
+    Returns:
+        uint8 [H, W, 3] or [H, W], and encoder options that keep the quality of its JPEG.
     """
     photo = read_photo(path)
     values = photo.pixels if photo.alpha is None else photo.pixels * photo.alpha[..., None]
@@ -336,7 +370,7 @@ def _pixels(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _as_jpeg(pixels: np.ndarray, options: Mapping[str, Any], done: str) -> _Coded:
-    """Pixels as a JPEG without chroma subsampling, with its PSNR in dB."""
+    """Encode pixels as a JPEG without chroma subsampling."""
     options = {
         **(options or {"quality": QUALITIES[0]}),
         "subsampling": 0,
@@ -356,7 +390,7 @@ def _as_jpeg(pixels: np.ndarray, options: Mapping[str, Any], done: str) -> _Code
 
 
 def _fitting(coded: Mapping[Path, _Coded], limit: int) -> dict[Path, _Coded]:
-    """As many as fit, evenly from all of them."""
+    """Return as many as fit, evenly from all of them."""
     paths = list(coded)
     low = 0
     high = len(paths)
@@ -370,13 +404,13 @@ def _fitting(coded: Mapping[Path, _Coded], limit: int) -> dict[Path, _Coded]:
 
 
 def _spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of them at most, evenly from all."""
+    """Return at most ``count`` paths, evenly from all."""
     count = min(count, len(paths))
     return [paths[index * len(paths) // count] for index in range(count)]
 
 
 def _licences(table: Path | None) -> dict[str, tuple[str, str]]:
-    """Licence and source of each file that the table names."""
+    """Read licence and source of each file that a table names."""
     if table is None:
         return {}
     try:
@@ -390,6 +424,6 @@ def _licences(table: Path | None) -> dict[str, tuple[str, str]]:
         ) from None
 
 
-def _origin(path: Path, folder: Path, known: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Licence and source; empty where the table does not name the photograph."""
+def _origin(path: Path, folder: Path, known: Origins) -> tuple[str, str]:
+    """Return licence and source, empty for a photograph that the table does not name."""
     return known.get(path.relative_to(folder).as_posix(), known.get(path.name, ("", "")))

@@ -1,8 +1,8 @@
-"""A run's state in a few small files, and a run folder again.
+"""The state of a run packed into a few small files, and unpacked into a run folder.
 
 What is kept, and how exactly, is the first of `PLANS` that fits. The exported average in float16 is
-the model that comes out, so that this needs no place of its own. Tensors of up to `SMALL` elements,
-counters, and what the log and the objective remember are always exact.
+the exported model, which so needs no space of its own. Tensors of up to `SMALL` elements, counters,
+and the statistics of the log and the objective are always exact.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ from restore.training.recipe import Recipe, parse_recipe, write_recipe
 from restore.training.run import MODEL, RECIPE
 
 STATE = "state.safetensors"
+# Files of a run folder that are copied unchanged.
 BESIDE = ("log.csv", "samples.png", "predictor-log.csv")
-"""Files of a run folder that travel as they are."""
+# Tensors of up to this many elements are always exact.
 SMALL = 4096
-SHARE_BESIDE = 1 / 8
-"""Of the limit, for the files that travel as they are; one that does not fit into it stays behind.
-"""
+# Fraction of the limit for the files that are copied unchanged; one that does not fit is left out.
+BESIDE_FRACTION = 1 / 8
 
+# ``difference``: difference from the exported average, in 8 bits with a scale for each output
+# channel. ``rounded``, for optimisers: Muon's momentum in 8 bits with such scales, AdamW's moments
+# in bfloat16.
 Precision = Literal["exact", "float16", "difference", "rounded"]
-"""``difference``: from the exported average, in 8 bits with a scale for each output channel.
-``rounded``, of optimisers: Muon's momentum in 8 bits with such scales, AdamW's moments in
-bfloat16."""
 
+# Plans, best first. Weights and averages are those of both networks (a distillation's teacher
+# counts as weights).
 PLANS: tuple[dict[str, Precision], ...] = (
     {
         "weights": "exact",
@@ -69,13 +71,10 @@ PLANS: tuple[dict[str, Precision], ...] = (
     {"weights": "difference", "exported average": "float16"},
     {"weights": "float16"},
 )
-"""Best first. Weights and averages are those of both networks (of a distillation, the teacher
-counts as weights).
-"""
 
 _FORMAT = "restore-packed-state-1"
+# Largest header of a tensor in bytes, without its name.
 _HEADER = 128
-"""Bytes of the file's header for each tensor, without its name, at most."""
 _SECTIONS = {
     "network": "network",
     "ema": "averages",
@@ -104,13 +103,13 @@ _AVERAGE_OF = {
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed.
+    """A packed state.
 
     Attributes:
-        files: that were written.
-        kept: how exactly each part was kept, see `PLANS`.
-        left_out: parts that did not fit.
-        step: of the state.
+        files: Files written.
+        kept: Precision of each part, see `PLANS`.
+        left_out: Parts that did not fit.
+        step: Step of the state.
     """
 
     files: list[Path]
@@ -136,12 +135,14 @@ def pack_state(run: Path, out: Path, limit: int, *, ended: str = "") -> Packed:
     """Write the state of a run folder as files of at most `restore.training.pieces.PIECE` bytes.
 
     Args:
-        limit: of all files together, in bytes.
-        ended: why the run ended, for people.
+        run: The run folder.
+        out: Where the files go.
+        limit: Limit of all files together, in bytes.
+        ended: Why the run ended, as text.
 
     Raises:
-        BadArgument: not even the weights fit.
-        FileAccess, UnreadableInput: the state cannot be read, or the files cannot be written.
+        BadArgument: Not even the weights fit.
+        FileAccess, UnreadableInput: The state cannot be read, or the files cannot be written.
     """
     state = load_state(run)
     beside = _beside(run, limit)
@@ -176,21 +177,23 @@ def pack_state(run: Path, out: Path, limit: int, *, ended: str = "") -> Packed:
 def unpack_state(
     packed: Path, run: Path, change: Callable[[Recipe], Recipe] = lambda recipe: recipe
 ) -> State:
-    """Make a run folder that ``restore train --resume`` goes on with.
+    """Make a run folder that ``restore train --resume`` continues.
 
     Averages that were left out begin at what was kept of the exported one or of the weights, and
-    the counts go on. Optimisers that were left out begin anew, and so does the warm-up of the
+    their counts continue. Optimisers that were left out begin anew, and so does the warm-up of the
     learning rate.
 
     Args:
-        change: of the recipe, in what does not decide what is learnt (its ``run``).
+        packed: Folder of the packed files.
+        run: The run folder to make.
+        change: Changes the recipe, in what does not decide what is learned (its ``run``).
 
     Returns:
         The state that was written.
 
     Raises:
-        FileAccess: there is a run already, or a file is missing or cannot be written.
-        UnreadableInput: the packed files are damaged.
+        FileAccess: There is a run already, or a file is missing or cannot be written.
+        UnreadableInput: The packed files are damaged.
     """
     taken = next((name for name in (RECIPE, CHECKPOINT) if (run / name).exists()), None)
     if taken:
@@ -222,9 +225,9 @@ def unpack_state(
 
 
 def _beside(run: Path, limit: int) -> dict[str, bytes]:
-    """The files that travel as they are, as long as they fit into their share."""
+    """Read the files that are copied unchanged, as long as they fit into their fraction."""
     found = {}
-    rest = limit * SHARE_BESIDE
+    rest = limit * BESIDE_FRACTION
     for name in BESIDE:
         path = run / name
         if path.is_file() and path.stat().st_size <= rest:
@@ -235,7 +238,7 @@ def _beside(run: Path, limit: int) -> dict[str, bytes]:
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
-    """All of a state as ``section/name``."""
+    """Return all tensors of a state as ``section/name``."""
     return {
         f"{s}/{name}": t
         for s, field in _SECTIONS.items()
@@ -244,8 +247,9 @@ def _tensors(state: State) -> dict[str, Tensor]:
 
 
 def _parts(tensors: Mapping[str, Tensor], average: str) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each part of a plan, the exported average first; ``always`` is kept whatever
-    the plan.
+    """Return the tensors of each part of a plan, the exported average first.
+
+    The part ``always`` is kept by every plan.
     """
     names = ("exported average", "weights", "optimisers", "other averages", "always")
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
@@ -260,10 +264,10 @@ def _parts(tensors: Mapping[str, Tensor], average: str) -> dict[str, dict[str, T
 def _plan(
     parts: Mapping[str, Mapping[str, Tensor]], limit: int, where: str
 ) -> dict[str, Precision]:
-    """The first plan that fits.
+    """Return the first plan that fits.
 
     Raises:
-        BadArgument: none does.
+        BadArgument: There is none.
     """
     for plan in PLANS:
         whole: dict[str, Precision] = {**plan, "always": "exact"}
@@ -277,7 +281,7 @@ def _plan(
 
 
 def _size(key: str, tensor: Tensor, precision: Precision) -> int:
-    """Bytes of a coded tensor, at most."""
+    """Return the most bytes of an encoded tensor."""
     width = _width(key, tensor, precision)
     header = _HEADER + len(key)
     scales = 4 * len(tensor) + header if width == 1 else 0
@@ -285,7 +289,7 @@ def _size(key: str, tensor: Tensor, precision: Precision) -> int:
 
 
 def _width(key: str, tensor: Tensor, precision: Precision) -> int:
-    """Bytes of an element."""
+    """Return the bytes of an element."""
     if precision == "exact" or tensor.numel() <= SMALL or not tensor.is_floating_point():
         return tensor.element_size()
     differs = precision == "difference" and key.split("/", 1)[0] in _AVERAGE_OF
@@ -296,10 +300,10 @@ def _width(key: str, tensor: Tensor, precision: Precision) -> int:
 def _coded(
     parts: Mapping[str, Mapping[str, Tensor]], plan: Mapping[str, Precision], average: str
 ) -> dict[str, Tensor]:
-    """The tensors as they are written.
+    """Encode the tensors.
 
     Raises:
-        RestoreError: one is not finite in half precision.
+        RestoreError: One is not finite in half precision.
     """
     coded: dict[str, Tensor] = {}
     for part, precision in (
@@ -323,7 +327,7 @@ def _coded(
 
 
 def _average_key(key: str, average: str) -> str:
-    """Of a weight or of another average, the tensor of the exported average."""
+    """Return the key of the exported average, for a weight or another average."""
     section, name = key.split("/", 1)
     plain = name.split("/", 1)[1] if section.endswith("ema") else name
     return f"{_AVERAGE_OF[section]}/{average}{plain}"
@@ -339,8 +343,9 @@ def _in_16_bits(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _in_8_bits(key: str, tensor: Tensor, base: Tensor | None) -> dict[str, Tensor]:
-    """A tensor, or how it differs from ``base``, as whole numbers in [−127, 127] times a scale for
-    each row.
+    """Encode a tensor, or its difference from ``base``, in 8 bits.
+
+    The numbers are in [−127, 127], with a scale for each row.
     """
     what = tensor if base is None else tensor - base
     rows = what.flatten(1)
@@ -354,7 +359,7 @@ def _in_8_bits(key: str, tensor: Tensor, base: Tensor | None) -> dict[str, Tenso
 
 
 def _decoded(coded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `_coded`, in float32."""
+    """Decode tensors to float32; the inverse of `_coded`."""
     tensors = {
         k: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for k, t in coded.items()
     }
@@ -377,13 +382,13 @@ def _decoded(coded: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _without_decay(key: str) -> str:
-    """Of a weight or an average of it, the section of the averages and the weight's name."""
+    """Return the averages' section and the weight's name, for a weight or its average."""
     section, name = key.split("/", 1)
     return f"{_AVERAGE_OF[section]}/{name.split('/', 1)[1] if section.endswith('ema') else name}"
 
 
 def _state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], recipe: Recipe) -> State:
-    """The state with what was left out begun anew."""
+    """Return the state; what was left out begins anew."""
     sections = {field: _section(tensors, section) for section, field in _SECTIONS.items()}
     decays = [str(decay) for decay in recipe.ema.decays]
     sections["averages"] = _averages(decays, sections["network"], sections["averages"])
@@ -402,7 +407,7 @@ def _state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], recipe: Reci
 def _averages(
     decays: list[str], weights: Mapping[str, Tensor], kept: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """All averages; one that is missing is the exported one or, without that, the weights."""
+    """Return all averages; a missing one is the exported one or, without that, the weights."""
     exported = {name: kept.get(f"{decays[-1]}/{name}", weight) for name, weight in weights.items()}
     return {
         f"{d}/{name}": kept.get(f"{d}/{name}", exported[name]).clone()

@@ -1,6 +1,4 @@
-"""Files that are cut into pieces small enough to travel; ``cat NAME.* > NAME`` puts one together as
-well.
-"""
+"""Files split into pieces small enough to travel; ``cat NAME.* > NAME`` joins them too."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ from restore.files import write_atomically
 
 KIB = 1 << 10
 MIB = 1 << 20
+# Size of the largest piece in bytes.
 PIECE = 16 * MIB
-"""The largest piece in bytes."""
 
 _UNITS = {
     "": 1,
@@ -33,10 +31,10 @@ _UNITS = {
 
 
 def size_of(text: str) -> int:
-    """Bytes of a size such as ``30MiB`` or ``500 kB``.
+    """Return the bytes of a size such as ``30MiB`` or ``500 kB``.
 
     Raises:
-        BadArgument: no size, or none above zero.
+        BadArgument: It is not a size, or not above zero.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
     if found is None or found[2].upper() not in _UNITS or not float(found[1]):
@@ -45,22 +43,25 @@ def size_of(text: str) -> int:
 
 
 def mebibytes(size: int) -> str:
-    """A size for people."""
+    """Format a size in MiB or KiB."""
     return f"{size / MIB:.1f} MiB" if size >= MIB / 10 else f"{size / KIB:.1f} KiB"
 
 
 def write_pieces(data: bytes, folder: Path, name: str, index: Mapping[str, Any]) -> list[Path]:
-    """Write data as ``NAME.01``, ``NAME.02``, … and then ``STEM.json``, which says what they are.
+    """Write data as ``NAME.01``, ``NAME.02``, … and an index ``STEM.json``.
 
     Args:
-        index: what else the JSON file is to say; it gets the keys ``file``, ``pieces``, ``bytes``
-            and ``sha256``.
+        data: Content of the file.
+        folder: Where the pieces go.
+        name: Name of the file.
+        index: More entries for the index; it also gets ``file``, ``pieces``, ``bytes`` and
+            ``sha256``.
 
     Returns:
         The pieces and the index. Pieces of an earlier, longer file are removed.
 
     Raises:
-        FileAccess: the folder cannot be written.
+        FileAccess: The folder cannot be written.
     """
     count = max(1, math.ceil(len(data) / PIECE))
     pieces = [folder / f"{name}.{number + 1:02d}" for number in range(count)]
@@ -86,11 +87,11 @@ def write_pieces(data: bytes, folder: Path, name: str, index: Mapping[str, Any])
 
 
 def read_pieces(folder: Path, name: str) -> tuple[bytes, dict[str, Any]]:
-    """The data and the index that `write_pieces` wrote.
+    """Read the data and the index that `write_pieces` wrote.
 
     Raises:
-        FileAccess: the index or a piece is missing.
-        UnreadableInput: the pieces are not those that the index tells of.
+        FileAccess: The index or a piece is missing.
+        UnreadableInput: The pieces do not match the index.
     """
     index = read_index(folder, name)
     pieces = [folder / f"{name}.{number + 1:02d}" for number in range(index["pieces"])]
@@ -108,7 +109,7 @@ def read_pieces(folder: Path, name: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def read_index(folder: Path, name: str) -> dict[str, Any]:
-    """The index alone; errors as `read_pieces`."""
+    """Read the index alone; errors as for `read_pieces`."""
     path = index_path(folder, name)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -124,5 +125,5 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
 
 
 def index_path(folder: Path, name: str) -> Path:
-    """Where the index of a file in pieces is."""
+    """Return the path of the index of a file in pieces."""
     return folder / f"{name.split('.')[0]}.json"

@@ -1,6 +1,4 @@
-"""What travels to a borrowed GPU and back: photographs, states, and a session there, with tiny
-networks.
-"""
+"""Packing for a borrowed GPU and back: photographs, states, and a session, with tiny networks."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ MODEL = ModelConfig(
 
 
 def recipe(**sections) -> Recipe:
-    """A tiny one, of which some settings are changed."""
+    """Return a tiny recipe with some settings changed."""
     given = {
         "data": {"crop": 16, "batch": 2},
         "objective": {"noiseless_share": 0.0},
@@ -74,7 +72,7 @@ def recipe(**sections) -> Recipe:
 
 
 def photograph(path: Path, width: int, height: int, seed: int = 0) -> Path:
-    """Smooth, with some texture, as a JPEG of high quality or what the suffix says."""
+    """Write a smooth picture with some texture, as a JPEG of high quality or by the suffix."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize(
         (width, height), 3
@@ -96,7 +94,7 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, photographs) -> Path:
-    """A run folder after six steps, three of them the predictor's."""
+    """Return a run folder after six steps, three of them of the predictor."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     train(Options(folder, photographs, recipe(), steps=6, device="cpu"))
     return folder
@@ -132,7 +130,7 @@ def test_pieces_make_the_file_again(tmp_path):
 
 
 def full_size() -> State:
-    """Random tensors of the networks of the recipe for a GPU, trained with Muon."""
+    """Return random tensors of the networks of the recipe for a GPU, trained with Muon."""
     taken = read_recipe(RECIPES / "gpu_refiner.toml").with_length(100, None)
     random = torch.Generator().manual_seed(0)
     parts = []
@@ -204,14 +202,15 @@ def test_a_state_that_fits_comes_back_bit_for_bit(tmp_path, run):
 
 
 def rows(tensor: Tensor) -> Tensor:
-    """The largest value of each row, in the shape of the tensor."""
+    """Return the largest value of each row, in the shape of the tensor."""
     return tensor.flatten(1).abs().amax(dim=1).view(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor)
 
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_what_is_rounded_stays_within_its_tolerance(tmp_path, monkeypatch, run, plan):
-    """float16: 2^-11 of a value; bfloat16: 2^-8; 8 bits: half of a 127th of the row's largest value
-    or difference.
+    """Errors stay within the rounding of each format.
+
+    float16: 2^-11 of a value; bfloat16: 2^-8; 8 bits: half of a 127th of the row's largest value.
     """
     monkeypatch.setattr(packed_state, "PLANS", (plan,))
     pack_state(run, tmp_path / "packed", 60 * MIB)
@@ -242,9 +241,7 @@ def test_what_is_rounded_stays_within_its_tolerance(tmp_path, monkeypatch, run, 
 
 @pytest.mark.parametrize("plan", [PLANS[5], PLANS[6], PLANS[7]])
 def test_training_goes_on(tmp_path, monkeypatch, run, photographs, plan):
-    """The counters go on; what is left out of averages is the weights, and what is left out of
-    optimisers warms up.
-    """
+    """Counters continue; missing averages are the weights, and missing optimisers warm up."""
     monkeypatch.setattr(packed_state, "PLANS", (plan,))
     packed = pack_state(run, tmp_path / "packed", 60 * MIB)
     state = unpack_state(tmp_path / "packed", again := tmp_path / "again")
@@ -282,9 +279,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_photographs_stay_what_they_were(tmp_path, photographs):
-    """Windows of them, within a limit that they do not fit into, at above 45 dB; with their
-    licences.
-    """
+    """Windows within a limit have above 45 dB, and their licences."""
     whole = sum(file.stat().st_size for file in photographs.iterdir())
     table = tmp_path / "licences.csv"
     table.write_text("file,source,licence\n0.jpg,garden,CC0-1.0\n")
@@ -347,7 +342,7 @@ def test_a_limit_that_is_too_small_for_all(tmp_path, photographs):
 
 
 class Ticking:
-    """A clock that goes on by a second whenever it is read; at one reading something happens."""
+    """A clock that advances by a second with each reading; at one reading something happens."""
 
     def __init__(self, at: int | None = None, happens: Callable[[], None] = lambda: None) -> None:
         self.now = 0
@@ -383,9 +378,7 @@ def facts(folder: Path) -> dict[str, object]:
 
 
 def test_a_session_from_beginning_to_end(tmp_path, packed, photographs):
-    """It ends in time, leaves what it should, and training goes on from there, here and in a second
-    session.
-    """
+    """It ends in time, and training continues from it, here and in a second session."""
     clock = Ticking()
     said = []
     done = script.session(asked(tmp_path, packed, recipe()), said.append, clock, 0.0)
@@ -410,7 +403,7 @@ def test_a_session_from_beginning_to_end(tmp_path, packed, photographs):
 
 
 def test_a_session_in_two_phases(tmp_path, packed):
-    """The predictor alone, then the denoiser with the predictor's answers."""
+    """The predictor trains alone, then the denoiser with the predictor's answers."""
     init = write_model(
         replace(MODEL, predictor=None, condition_picture="degraded"),
         build_backbone(MODEL.backbone).state_dict(),
@@ -452,13 +445,13 @@ def test_an_interrupted_session_is_packed(tmp_path, packed):
 
 
 def test_an_error_leaves_the_last_good_state(tmp_path, packed, monkeypatch):
-    """Packed at a checkpoint before; what is packed at the end says what went wrong."""
+    """The state is packed at a checkpoint before; the last packing names the error."""
     learn = Learner.learn
 
-    def failing(self, batch, share):
+    def failing(self, batch, fraction):
         if self.step == 9:
             raise RuntimeError("out of memory")
-        return learn(self, batch, share)
+        return learn(self, batch, fraction)
 
     monkeypatch.setattr(Learner, "learn", failing)
     said = []
@@ -492,9 +485,7 @@ def test_a_session_chooses_the_machine_and_the_cool_down_alone():
 
 
 def test_a_second_call_on_the_same_machine(tmp_path, packed):
-    """The run in the work folder goes on from its end, also after it has cooled down, for as long
-    as there is time.
-    """
+    """The run in the work folder continues from its end, also after its cool-down."""
     taken = recipe(schedule={"cooldown": 0.5})
     first = script.session(asked(tmp_path, packed, taken), print, Ticking(), 0.0)
     assert (tmp_path / "work" / "run" / "before-cooldown").is_dir()
