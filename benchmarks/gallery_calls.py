@@ -164,7 +164,12 @@ def drawn(work: Path, denoise: Denoiser, candidate: Candidate) -> tuple[Tensor, 
 
 
 class Statistics(NamedTuple):
-    """Mean [n] and covariance [n, n] of features."""
+    """Statistics of features.
+
+    Attributes:
+        mean: [n].
+        covariance: [n, n].
+    """
 
     mean: Array
     covariance: Array

@@ -224,7 +224,7 @@ def result_in_tiles(
     return result, sum(seen)
 
 
-def of_network(arguments: argparse.Namespace) -> None:
+def measure_network(arguments: argparse.Namespace) -> None:
     """Print the peak memory of a call of the network, and the time of four pictures.
 
     The four go through the network at once and one by one.
@@ -282,7 +282,7 @@ def main() -> None:
     if arguments.one:
         return restore_one(arguments)
     if arguments.network:
-        return of_network(arguments)
+        return measure_network(arguments)
 
     return (against_whole if arguments.overlaps else by_size)(arguments)
 

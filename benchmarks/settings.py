@@ -105,16 +105,16 @@ def main() -> None:
     )
     if arguments.only != "diffpir":
         print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
-        of_ddrm(restorer, pictures, lpips)
+        measure_ddrm(restorer, pictures, lpips)
     if arguments.only != "ddrm":
         print(
             "\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS "
             "|\n|---|---|---:|---:|"
         )
-        of_diffpir(restorer, pictures, lpips)
+        measure_diffpir(restorer, pictures, lpips)
 
 
-def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+def measure_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
     for task_name, settings in SETTINGS.items():
         cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, defaults in settings.items():
@@ -130,7 +130,7 @@ def of_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) ->
             show(task_name, label, scores)
 
 
-def of_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+def measure_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
     for task_name in STRENGTH_TASKS:
         cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for label, strength, zeta in STRENGTHS:

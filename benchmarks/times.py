@@ -44,7 +44,7 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int = 3) -
     return statistics.median(times[1:])
 
 
-def of_network(restorer: Restorer) -> None:
+def measure_network(restorer: Restorer) -> None:
     network = restorer.denoiser.denoise.network
     device = restorer.device
     channels = network.config.in_channels
@@ -61,7 +61,7 @@ def of_network(restorer: Restorer) -> None:
         print(f"| {batch} | {width}×{height} | {1e3 * took:.1f} | {speed:.1f} |", flush=True)
 
 
-def of_tasks(restorer: Restorer) -> None:
+def measure_tasks(restorer: Restorer) -> None:
     whole = picture(HEIGHT, WIDTH)
     small = picture(HEIGHT // 4, WIDTH // 4)
     blurred, deblurring = problem("deblur", HEIGHT, WIDTH)
@@ -80,7 +80,7 @@ def of_tasks(restorer: Restorer) -> None:
         print(f"| {name} | {seconds(run, restorer.device):.3f} |", flush=True)
 
 
-def of_large(restorer: Restorer, megapixels: float) -> None:
+def measure_large(restorer: Restorer, megapixels: float) -> None:
     height, width = size_of(megapixels)
     print(f"\n| task, {width}×{height}, 10 steps | s | peak on the device, GiB |\n|---|---:|---:|")
     for name in TASKS:
@@ -104,10 +104,10 @@ def main() -> None:
     keep_freed_memory()
     restorer = Restorer(arguments.model, arguments.device)
     print(f"{device_name(restorer.device)}, {restorer.dtype}, {torch.get_num_threads()} threads\n")
-    of_network(restorer)
-    of_tasks(restorer)
+    measure_network(restorer)
+    measure_tasks(restorer)
     if arguments.megapixels:
-        of_large(restorer, arguments.megapixels)
+        measure_large(restorer, arguments.megapixels)
 
 
 if __name__ == "__main__":

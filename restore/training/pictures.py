@@ -97,7 +97,12 @@ class PredictorData(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A file that is not used, and the reason."""
+    """A file that is not used.
+
+    Attributes:
+        path: The file.
+        reason: Why it is not used.
+    """
 
     path: Path
     reason: str
