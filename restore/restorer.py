@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -296,7 +296,7 @@ class Restorer:
         """
         problem = run.problem
         started = time.perf_counter()
-        with torch.inference_mode():
+        with _mode(method):
             run = replace(run, start=self._start(problem, options.start))
             solve = (
                 partial(_answer, self.network(method))
@@ -326,7 +326,8 @@ class Restorer:
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
         )
 
-        return solutions.cpu().clone(), explained, report  # no longer tied to the inference mode
+        # no longer tied to the mode
+        return solutions.detach().cpu().clone(), explained.detach(), report
 
     def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
         """Return `Run.start` for `Options.start`.
@@ -533,6 +534,12 @@ def _enough_memory(picture: Tensor) -> Iterator[None]:
             "close other programs or restore it in parts; on a GPU a smaller `memory` keeps the "
             "picture in the memory of the host"
         ) from error
+
+
+def _mode(method: str) -> AbstractContextManager[Any]:
+    """Return the mode in which PyTorch runs a method: without gradients if it needs none."""
+    known = METHODS.get(method)
+    return torch.enable_grad() if known and known.needs_gradient else torch.inference_mode()
 
 
 def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge:

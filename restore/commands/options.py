@@ -87,9 +87,7 @@ class Common:
     method: Annotated[
         str,
         typer.Option(
-            help=(
-                "Method: auto (best for the task), ddrm, diffpir, sr3, one-step or spandrel:FILE."
-            ),
+            help=(f"Method: auto (best for the task), {', '.join(METHODS[1:])} or spandrel:FILE."),
             autocompletion=words(METHODS),
         ),
     ] = "auto"

@@ -112,7 +112,7 @@ NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for 
 
 def suitable(case: Case) -> dict[str, Method]:
     """Return the classical methods for a degraded picture, including those not installed."""
-    methods = dict(_BY_KIND[case.kind.name])
+    methods = dict(_BY_KIND.get(case.kind.name, {}))
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
             methods.pop(name, None)

@@ -35,7 +35,8 @@ class Method:
         needs_svd: True if the operator needs a singular value decomposition.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
-        needs_gradient: True if it differentiates through the network.
+        needs_gradient: True if it differentiates through the network, which otherwise runs in
+            PyTorch's inference mode.
         unconditional_kinds: kinds that it solves without a condition even so.
         stochastic: True if it draws posterior samples, with a start, steps and η.
         refusals: options that a deterministic method cannot take, each with the reason.

@@ -140,10 +140,10 @@ def settings_for(
 
 
 def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
-    """Refuse a method that needs an SVD if the operator has none.
+    """Refuse a method that cannot use the operator of a problem.
 
     Raises:
-        BadArgument: the operator has none; the text names the methods that work.
+        BadArgument: it cannot; the text names the methods that can.
     """
     chosen = METHODS.get(method)
     if chosen is None or chosen.takes(problem.operator):
@@ -151,10 +151,16 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
 
     has = {"conditional": known.conditional, "prior": known.prior}
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]
+    name = type(problem.operator).__name__
+    if not chosen.needs_svd:
+        raise BadArgument(
+            f"`method`={method}: it cannot use the operator {name}; these can: {', '.join(working)}"
+        )
+
     remedy = f"; or {problem.remedy}" if problem.remedy else ""
     raise BadArgument(
-        f"`method`={method}: it needs an operator with an SVD, and "
-        f"{type(problem.operator).__name__} has none; without one work {', '.join(working)}{remedy}"
+        f"`method`={method}: it needs an operator with an SVD, and {name} has none; without one "
+        f"work {', '.join(working)}{remedy}"
     )
 
 

@@ -428,5 +428,5 @@ def _is_finite(prediction: Prediction) -> bool:
 
     Fake tensors, which have no values, count as finite.
     """
-    total = sum(part.sum() for part in prediction if part is not None)
+    total = sum(part.detach().sum() for part in prediction if part is not None)
     return type(total) is not Tensor or math.isfinite(total)

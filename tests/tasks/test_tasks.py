@@ -109,13 +109,13 @@ def test_estimated_noise(sigma: float) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_its_methods(task: str) -> None:
-    assert settings_for(KINDS[task])[0] == KINDS[task].method
-    name, settings = settings_for(KINDS[task], Options(samples=4))
+    assert settings_for(TASKS[task].kind)[0] == TASKS[task].kind.method
+    name, settings = settings_for(TASKS[task].kind, Options(samples=4))
     assert name != "one-step"
     assert settings.steps > 1
-    assert KINDS[task].sampler in METHODS
-    assert settings_for(KINDS[task], Options("ddrm", 7, 0.3))[1][0] == 7
-    assert settings_for(KINDS[task], Options("ddrm", eta=0.3))[1].eta == 0.3
+    assert TASKS[task].kind.sampler in METHODS
+    assert settings_for(TASKS[task].kind, Options("ddrm", 7, 0.3))[1][0] == 7
+    assert settings_for(TASKS[task].kind, Options("ddrm", eta=0.3))[1].eta == 0.3
 
 
 def test_every_method_has_its_settings() -> None:
@@ -177,5 +177,5 @@ def test_guidance_that_cannot_be(options: dict, said: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_prior_alone_gets_methods_that_it_can_do(task: str, samples: int) -> None:
-    name, _ = settings_for(KINDS[task], Options(samples=samples), Knowledge(conditional=False))
+    name, _ = settings_for(TASKS[task].kind, Options(samples=samples), Knowledge(conditional=False))
     assert name in ("ddrm", "diffpir") or (name, task) == ("one-step", "denoise")

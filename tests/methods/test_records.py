@@ -1,0 +1,69 @@
+"""What a method's record says is what is done with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from restore import Restorer
+from restore.errors import BadArgument
+from restore.methods import METHODS
+from restore.methods.run import Run
+from restore.tasks import TASKS, SuperResolution
+
+IMAGE = np.random.default_rng(0).random((8, 12, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def restorer(loaded_once) -> Restorer:
+    return Restorer(device="cpu")
+
+
+def test_a_method_that_needs_gradients_has_them(restorer, monkeypatch) -> None:
+    """It gets d clean / d x of the network, and its answer leaves no graph behind."""
+    seen: list[float] = []
+
+    def solve(run: Run) -> torch.Tensor:
+        x = torch.randn(1, *run.problem.operator.input_shape, requires_grad=True)
+        clean = run.denoiser(x, 1.0).clean
+        (gradient,) = torch.autograd.grad(clean.square().sum(), x)
+        seen.append(float(gradient.abs().sum()))
+        return clean
+
+    toy = replace(METHODS["diffpir"], name="toy", solve=solve, needs_gradient=True)
+    monkeypatch.setitem(METHODS, "toy", toy)
+    result = restorer.run(
+        SuperResolution(2), torch.from_numpy(IMAGE).permute(2, 0, 1), method="toy"
+    )
+    assert seen[0] > 0
+    assert not result.mean.requires_grad
+
+
+def test_a_method_that_needs_none_runs_without(restorer, monkeypatch) -> None:
+    modes: list[bool] = []
+
+    def solve(run: Run) -> torch.Tensor:
+        modes.append(torch.is_inference_mode_enabled())
+        return METHODS["diffpir"].solve(run)
+
+    monkeypatch.setitem(METHODS, "toy", replace(METHODS["diffpir"], name="toy", solve=solve))
+    restorer.run(SuperResolution(2), IMAGE, method="toy", steps=2)
+    assert modes == [True]
+
+
+def test_a_method_that_cannot_use_an_operator_says_which_can(restorer, monkeypatch) -> None:
+    picky = replace(METHODS["diffpir"], name="toy", takes=lambda operator: False)
+    monkeypatch.setitem(METHODS, "toy", picky)
+    with pytest.raises(BadArgument, match=r"`method`=toy: it cannot use .*; these can: ddrm, dif"):
+        restorer.run(SuperResolution(2), IMAGE, method="toy")
+
+
+def test_every_kind_of_a_task_has_methods_that_suit_it() -> None:
+    for task in TASKS.values():
+        kind = task.kind
+        assert {kind.method, kind.sampler, kind.unconditional} <= METHODS.keys()
+        assert METHODS[kind.sampler].stochastic
+        assert METHODS[kind.unconditional].runs_without_condition(kind)
