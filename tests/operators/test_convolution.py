@@ -369,6 +369,8 @@ def test_stays_on_the_device(boundary: str, per_picture: bool) -> None:
     operator = convolution((3, 12, 9), np.stack([kernel] * 2) if per_picture else kernel, boundary)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         operator = _fake(operator, mode)
+        operator.iterations = 3  # without values no iteration ends early
+        operator.max_iterations = 3
         x = torch.empty(2, *operator.input_shape, device="cuda")
         y = torch.empty(2, *operator.output_shape, device="cuda")
         results = [(operator.A(x), y), (operator.At(y), x)]

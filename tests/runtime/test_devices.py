@@ -334,17 +334,7 @@ def test_a_picture_that_is_too_large_for_the_device_stays_on_the_host(
     asked = []
     restorer.device = torch.device("cuda")
     restorer.budget = Budget(memory, per_pixel=1000.0)
-    for name in (
-        "super_resolution",
-        "inpainting",
-        "deblurring",
-        "denoising",
-        "colorization",
-        "solving",
-    ):
-        monkeypatch.setattr(
-            f"restore.tasks.problem.{name}", lambda *_, device, **__: asked.append(device)
-        )
+    monkeypatch.setattr(TASKS[task], "problem", lambda *_, device: asked.append(device))
     restorer.problem(TASKS[task](**arguments), torch.zeros(1, 3, 8, 12))
     assert asked == [torch.device(place)]
 
