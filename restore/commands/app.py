@@ -72,8 +72,10 @@ def exit_code(arguments: list[str]) -> int:
     failed = partial(_failed, debug="--debug" in arguments)
     try:
         show_messages()
-        use_flags(_flags(arguments))
-        return app(arguments or ["--help"], prog_name="restore", standalone_mode=False) or 0
+        command = typer.main.get_command(app)
+        use_flags(_flags(command, arguments))
+        words = arguments or ["--help"]
+        return command.main(words, prog_name="restore", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return INTERRUPTED
@@ -92,9 +94,8 @@ def exit_code(arguments: list[str]) -> int:
         return failed(error, text, RestoreError.exit_code)
 
 
-def _flags(arguments: list[str]) -> dict[str, str]:
-    """Return the options of the sub-command in the arguments, by names of parameters."""
-    command: Any = typer.main.get_command(app)
+def _flags(command: Any, arguments: list[str]) -> dict[str, str]:
+    """Return the options of the command in use, keyed by the names of their parameters."""
     for word in arguments:
         command = getattr(command, "commands", {}).get(word, command)
 

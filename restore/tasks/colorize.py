@@ -69,7 +69,7 @@ class Colorization(Task):
         The luma (ITU-R BT.601) of a colour picture is used.
         """
         import operators
-        from restore.tasks.problem import Problem, noise_levels, shown_grey
+        from restore.tasks.problem import Problem, measurement_noise, shown_grey
 
         image = image.to(device)
         operator = operators.gray((3, *image.shape[-2:])).to(device)
@@ -79,7 +79,7 @@ class Colorization(Task):
             self.kind,
             operator,
             grey,
-            noise_levels(self.noise, grey),
+            measurement_noise(self.noise, grey),
             shown_grey(operator, grey),
             written="gray",
         )

@@ -109,7 +109,12 @@ class Deblurring(Task):
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] was blurred."""
         import operators
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem, noise_levels, shown_blurred
+        from restore.tasks.problem import (
+            QUANTISATION_NOISE,
+            Problem,
+            measurement_noise,
+            shown_blurred,
+        )
 
         self.check()
         shape = (3, *image.shape[-2:])
@@ -130,7 +135,7 @@ class Deblurring(Task):
             self.kind,
             operator,
             image,
-            noise_levels(self.noise, image, least=QUANTISATION_NOISE),
+            measurement_noise(self.noise, image, least=QUANTISATION_NOISE),
             shown_blurred(operator, image),
             written=written,
             remedy="`boundary`=unknown or circular, whatever the kernel",

@@ -64,11 +64,11 @@ class Denoising(Task):
             BadArgument: a noise level of 0, which would leave nothing to do.
         """
         import operators
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem, all_known, noise_levels
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem, all_known, measurement_noise
 
         image = image.to(device)
         operator = operators.identity((3, *image.shape[-2:])).to(device)
-        level = noise_levels(self.noise, image)
+        level = measurement_noise(self.noise, image)
         if self.noise != "auto" and not bool(level.all()):
             raise BadArgument(
                 "`noise`=0: denoising needs the noise's standard deviation, above 0, or auto"

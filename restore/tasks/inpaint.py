@@ -108,7 +108,7 @@ class Inpainting(Task):
         """State that ``image`` [B, 3, H, W] in [0, 1] is unknown where the mask is True."""
         from operators import Mask
         from restore.diffusion.denoiser import Condition
-        from restore.tasks.problem import Problem, noise_levels
+        from restore.tasks.problem import Problem, measurement_noise
 
         self.check()
         if self.noise == "auto":
@@ -120,7 +120,7 @@ class Inpainting(Task):
         weights = self._weights(known).to(device)
         known = known.to(device)
         image = image.to(device)
-        level = noise_levels(self.noise, image)
+        level = measurement_noise(self.noise, image)
         if self.feather and bool(level.any()):
             raise BadArgument(
                 f"`feather`={self.feather:g}: it blends with what IN shows, and its noise; leave "

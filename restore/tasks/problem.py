@@ -26,7 +26,7 @@ __all__ = [
     "Problem",
     "all_known",
     "check_pixels",
-    "noise_levels",
+    "measurement_noise",
     "shown_blurred",
     "shown_grey",
 ]
@@ -88,7 +88,7 @@ class Problem:
         return 2 * y - operator.A(y.new_ones(len(y), *operator.input_shape))
 
 
-def noise_levels(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Tensor:
+def measurement_noise(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Tensor:
     """Return one noise level for each picture, [B] on the picture's device.
 
     Args:

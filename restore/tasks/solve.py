@@ -162,7 +162,7 @@ class Solving(Task):
         Raises:
             BadArgument: an operator that cannot be read or does not fit the measurement.
         """
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem, noise_levels
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem, measurement_noise
 
         self.check()
         if self.operator is None:
@@ -183,7 +183,7 @@ class Solving(Task):
                 "would count as noise; give a number"
             )
 
-        level = noise_levels(noise, measurement, least=QUANTISATION_NOISE)
+        level = measurement_noise(noise, measurement, least=QUANTISATION_NOISE)
         keep = None
         original = None
         if kind.fills_holes:

@@ -119,7 +119,7 @@ class SuperResolution(Task):
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, h, w] in [0, 1] is a downsampled larger picture."""
         import operators
-        from restore.tasks.problem import MAX_OUTPUT_PIXELS, Problem, noise_levels
+        from restore.tasks.problem import MAX_OUTPUT_PIXELS, Problem, measurement_noise
 
         self.check()
         height, width = image.shape[-2:]
@@ -139,7 +139,7 @@ class SuperResolution(Task):
             self.kind,
             operator,
             image,
-            noise_levels(self.noise, image),
+            measurement_noise(self.noise, image),
             _condition(operator, image),
             written=self._written,
         )
