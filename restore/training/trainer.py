@@ -7,7 +7,6 @@ the model: ``model.safetensors`` and ``model.json``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
+from restore.training.clock import RunningClock
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
 from restore.training.pictures import BatchSettings
@@ -62,7 +62,7 @@ def train(
     batches: BatchSource | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] | None = None,
 ) -> Summary:
     """Train, or continue training.
 
@@ -71,7 +71,7 @@ def train(
         batches: Used instead of ``options.data``; of any size, as `with_size` is called.
         progress: Called after each step, by the first process.
         notice: Called with messages for the user, such as skipped pictures.
-        clock: Returns the time in seconds.
+        clock: Returns the time in seconds; None does not count while the process is stopped.
 
     Raises:
         BadArgument: A recipe or option cannot be used, or does not fit the resumed run.
@@ -81,7 +81,11 @@ def train(
             state.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the checkpoint has been written.
     """
-    with joined(options.device) as processes, Interruption() as interruption:
+    with (
+        joined(options.device) as processes,
+        Interruption() as interruption,
+        RunningClock() as running,
+    ):
         recipe, state, weights = _beginning(options)
         _check_parts(recipe, processes.count)
         say = notice if processes.first else lambda _: None
@@ -95,7 +99,7 @@ def train(
         learner = Learner(recipe, processes)
         if weights is not None:
             learner.start_from(weights)
-        run = Run(options.out, learner, batches, shown, say, clock)
+        run = Run(options.out, learner, batches, shown, say, clock or running)
         if state is not None:
             run.resume(state)
         return run.through(interruption, progress if processes.first else lambda _: None)
