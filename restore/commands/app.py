@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 import typer
@@ -72,7 +72,7 @@ def exit_code(arguments: list[str]) -> int:
     failed = partial(_failed, debug="--debug" in arguments)
     try:
         show_messages()
-        command = typer.main.get_command(app)
+        command = _command()
         use_flags(_flags(command, arguments))
         words = arguments or ["--help"]
         return command.main(words, prog_name="restore", standalone_mode=False) or 0
@@ -92,6 +92,12 @@ def exit_code(arguments: list[str]) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {error} (--debug shows where)"
         return failed(error, text, RestoreError.exit_code)
+
+
+@cache
+def _command() -> Any:
+    """Build the command from its functions, once in a process."""
+    return typer.main.get_command(app)
 
 
 def _flags(command: Any, arguments: list[str]) -> dict[str, str]:
