@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 import uuid
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from pretrained.disk import lock, written_whole
 from restore.errors import FileAccess
@@ -16,6 +18,51 @@ PREFIX, SUFFIX = ".restore-", ".tmp"
 
 # Age in seconds from which a temporary file is a leftover even where no lock tells it.
 OLD = 24 * 3600.0
+
+
+# What `open_regular` refuses, by the type of file.
+_IRREGULAR = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    Anything else is refused without being waited for: a named pipe would block until somebody
+    writes to it, and opening a device can have effects.
+
+    Raises:
+        FileAccess: It is a folder, a named pipe, a socket or a device, or cannot be opened.
+    """
+    try:
+        _refuse_irregular(path, path.stat())
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(path, flags), "rb")
+    except FileAccess:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileAccess(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+    try:  # another file may have taken the name since
+        _refuse_irregular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+
+    return file
+
+
+def _refuse_irregular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _IRREGULAR.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
+        raise FileAccess(f"{path}: cannot be read: {kind}, not a regular file")
 
 
 def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
-from restore.files import refuse_existing, write_atomically
+from restore.files import open_regular, refuse_existing, write_atomically
 from restore.photo import formats
 from restore.photo.decode import decode
 from restore.photo.encode import quantise
@@ -212,14 +211,11 @@ def written_format(path: Path) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("a folder or a device, not a picture file")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise FileAccess(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    with open_regular(path) as file:
+        try:
+            data = file.read()
+        except OSError as error:
+            raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
 
     if not data:
         raise UnreadableInput(f"{path}: the file is empty. {_ACCEPTED}.")

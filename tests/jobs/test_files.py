@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,34 @@ def test_old_leftovers_go_where_locks_tell_nothing(tmp_path: Path, monkeypatch) 
     assert remove_leftovers(tmp_path) == 1
     assert young.exists()
     assert not old.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and sockets")
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch, linked: bool) -> None:
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+    (tmp_path / "file").write_bytes(b"data")
+    kinds = {"pipe": "a named pipe", "socket": "a socket", "": "a folder"}
+    places = {kind: tmp_path / name for name, kind in kinds.items()}
+    places["a device"] = Path(os.devnull)
+    for kind, place in {**places, "data": tmp_path / "file"}.items():
+        path = place
+        if linked:
+            path = tmp_path / f"link to {kind}"
+            path.symlink_to(place)
+        if kind == "data":
+            with files.open_regular(path) as file:
+                assert file.read() == b"data"
+            continue
+        with pytest.raises(FileAccess, match=f"{kind}, not a regular file"):
+            files.open_regular(path)
+
+
+def test_a_missing_file_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(FileAccess, match=r"a\.png: cannot be read: No such file"):
+        files.open_regular(tmp_path / "a.png")
+    with pytest.raises(FileAccess, match="cannot be read"):
+        files.open_regular(Path("a\0.png"))
