@@ -206,7 +206,7 @@ def _random_pixels(input_shape: Shape, share: float, seed: int) -> Tensor:
     """Draw a map in which exactly this fraction of the pixels, rounded down, is unknown."""
     _, height, width = input_shape
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
-    known = torch.ones(height * width)
+    known = torch.ones(height * width, dtype=torch.float32)
     known[order[: int(share * height * width)]] = 0
     return known.reshape(height, width)
 

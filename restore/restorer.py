@@ -38,6 +38,7 @@ from restore.methods.settings import Knowledge, Options, check_suited, settings_
 from restore.metrics.quality import consistency
 from restore.photo.alpha import put_back
 from restore.photo.pictures import open_picture
+from restore.precision import single_precision
 from restore.runtime.budget import Budget, check_sizes
 from restore.runtime.devices import (
     HOST,
@@ -86,6 +87,7 @@ class Restorer:
         Unavailable: no such model or device.
     """
 
+    @single_precision()
     def __init__(
         self,
         model: str = "default",
@@ -144,6 +146,7 @@ class Restorer:
         """
         return self.restore(task, image, check(task, Options(**options)), callback)
 
+    @single_precision()
     def restore(
         self, task: Task, image: Picture, options: Options, callback: Callback | None = None
     ) -> Result:
@@ -167,6 +170,7 @@ class Restorer:
 
         return _packed(opened, problem, solutions, report)
 
+    @single_precision()
     def restore_together(
         self,
         task: Task,
@@ -226,6 +230,7 @@ class Restorer:
         height, width = task.result_size(size)
         return self.budget.pictures(height * width, wanted)
 
+    @single_precision()
     def network(self, method: str) -> FeedForward:
         """Return the feed-forward network of ``spandrel:FILE``, loaded once.
 
@@ -255,6 +260,7 @@ class Restorer:
         if not task.takes_measurements:  # else each picture's operator decides the kind
             settings_for(task.kind, options, _known(denoiser))
 
+    @single_precision()
     def problem(self, task: Task, color: Tensor) -> Problem:
         """State the inverse problem of a task on pictures [B, 3, H, W] in [0, 1].
 
@@ -268,6 +274,7 @@ class Restorer:
 
         return task.problem(color, device=place)
 
+    @single_precision()
     def solve_problem(
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
@@ -417,6 +424,7 @@ def model_digest(model: str) -> str:
         raise Unavailable(of_model(model, error)) from None
 
 
+@single_precision()
 def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
     """Return the denoiser of a checkpoint.
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"operators", "pretrained", "restore.errors", "restore.messages"},
-    {"restore.files", "restore.backbone"},
+    {"restore.files", "restore.precision", "restore.backbone"},
     {"restore.metrics"},
     {"restore.photo"},
     {"restore.diffusion"},

@@ -325,5 +325,5 @@ def _per_picture(sigma: Tensor | float, x: Tensor) -> Tensor:
     A number is embedded once, with the same result for any batch size.
     """
     if not isinstance(sigma, Tensor):
-        return torch.full((1, 1, 1, 1), float(sigma), device=x.device)
+        return torch.full((1, 1, 1, 1), float(sigma), device=x.device, dtype=torch.float32)
     return sigma.to(x.device, torch.float32).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import noise_like
+from restore.precision import single_precision
 
 Density = Callable[[Tensor], Tensor]
 
@@ -23,6 +24,7 @@ PROBES = ("rademacher", "gaussian")
 MOST_EXACT_DIMENSIONS = 4096
 
 
+@single_precision()
 def log_likelihood(
     denoise: Denoise,
     x: Tensor,

@@ -332,7 +332,7 @@ def kernel_of(part: Part) -> NDArray[np.float32]:
     values = {**part.values, "boundary": "unknown"}
     far = 1 << 14
     height, width = (side - far + 1 for side in part.word.grow((1, far, far), **values)[1:])
-    point = torch.zeros(1, 1, 2 * height - 1, 2 * width - 1)
+    point = torch.zeros(1, 1, 2 * height - 1, 2 * width - 1, dtype=torch.float32)
     point[..., height - 1, width - 1] = 1
     taps = part.word.build(tuple(point.shape[1:]), **values).A(point)[0, 0].numpy()
     taps = np.pad(taps, ((0, 1 - height % 2), (0, 1 - width % 2)))

@@ -31,6 +31,7 @@ from restore.methods.settings import Knowledge, Options, settings_for
 from restore.metrics import quality
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
+from restore.precision import single_precision
 from restore.report.html import printable
 from restore.restorer import Restorer
 from restore.runtime.devices import device_name
@@ -105,6 +106,7 @@ def command(
     result.raise_for_failures()
 
 
+@single_precision()
 def _measured(
     folder: Path,
     settings: Settings,

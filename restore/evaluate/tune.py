@@ -22,6 +22,7 @@ from restore.methods.settings import Options, settings_for
 from restore.metrics.quality import load_lpips, psnr
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
+from restore.precision import single_precision
 from restore.report.html import printable
 from restore.restorer import Restorer, model_digest
 from restore.tasks import SuperResolution
@@ -122,6 +123,7 @@ class Request:
         ).completed()
 
 
+@single_precision()
 def tune(
     request: Request,
     out: Path,

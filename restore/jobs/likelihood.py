@@ -104,7 +104,8 @@ class Estimator:
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(self.seed)
         values = _middle(path, self.size)
-        pictures = (values + torch.rand(values.shape, generator=generator)) / 128 - 1
+        dither = torch.rand(values.shape, generator=generator, dtype=values.dtype)
+        pictures = (values + dither) / 128 - 1
         levels = self.denoise.schedule.sigmas
 
         try:

@@ -16,6 +16,7 @@ from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, U
 from restore.files import refuse_existing
 from restore.jobs.plan import check_writable, pictures_in
 from restore.photo.photograph import SUFFIXES, read_photo
+from restore.precision import single_precision
 from restore.restorer import load_denoiser, model_digest
 from restore.runtime.devices import choose_device, keep_freed_memory
 from restore.runtime.progress import Progress
@@ -62,6 +63,7 @@ class Estimate:
             raise BadArgument(f"`size`={self.size}: must be between 8 and 1024 pixels")
 
 
+@single_precision()
 def estimate_to(
     wanted: Estimate, target: Path | None = None, *, overwrite: bool = False, quiet: bool = False
 ) -> Path:

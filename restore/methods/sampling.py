@@ -15,6 +15,7 @@ from restore.diffusion.protocol import DenoiserLike
 from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
 from restore.diffusion.stepping import start
 from restore.errors import BadArgument
+from restore.precision import single_precision
 from restore.samplers import Step
 from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS, check_variance
@@ -96,6 +97,7 @@ class Sampling:
         return [at_once] * whole + [rest] * (rest > 0)
 
 
+@single_precision()
 def sample_pictures(
     denoise: DenoiserLike,
     sampling: Sampling,
@@ -140,7 +142,8 @@ def sample_pictures(
 
     with torch.inference_mode():
         for count in sampling.batches:
-            x = torch.zeros(count, 3, sampling.height, sampling.width, device=device)
+            shape = (count, 3, sampling.height, sampling.width)
+            x = torch.zeros(shape, dtype=torch.float32, device=device)
             noise = start(x, sigmas[0], generator)
             made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
 

@@ -166,7 +166,7 @@ def derivative_bytes(denoise: Denoiser) -> float:
         return tensor
 
     shape = (1, denoise.config.backbone.image_channels, side, side)
-    x = torch.zeros(shape, device=denoise.device, requires_grad=True)
+    x = torch.zeros(shape, dtype=torch.float32, device=denoise.device, requires_grad=True)
     counted = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
 
     with torch.enable_grad(), counted:

@@ -69,7 +69,7 @@ def ddrm_unknown_border(
         grey = measurement.new_zeros(shape)
         start = project(operator, grey, measurement, noise_level, prior_std=0.5)
 
-    noise = torch.as_tensor(noise_level, device=measurement.device).clamp_min(LEAST_NOISE)
+    noise = torch.as_tensor(noise_level).to(measurement).clamp_min(LEAST_NOISE)
     process = SpectralProcess(operator.circular, completed(operator, measurement, start), noise)
     x = process.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start

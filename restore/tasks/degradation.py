@@ -12,6 +12,7 @@ from operators import Degradation, LinearOperator, NonlinearChain, NonlinearOper
 from restore.diffusion.seeds import seed_of
 from restore.errors import BadArgument, of_option
 from restore.photo.pictures import open_picture
+from restore.precision import single_precision
 
 if TYPE_CHECKING:
     from restore.photo.pictures import Picture
@@ -35,6 +36,7 @@ class Degraded(NamedTuple):
     picture: Any
 
 
+@single_precision()
 def degrade(
     picture: Picture,
     operator: str | Degradation | LinearOperator,
@@ -129,7 +131,7 @@ def _measure(
         x = part.A(x)
 
     if noise:
-        x = x + noise * torch.randn(x.shape, generator=generator)
+        x = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
     for part in parts[before:]:
         x = part.A(x)

@@ -103,7 +103,7 @@ def impulse_response(operator: LinearOperator, count: int = 1) -> NDArray[np.flo
         count: number of pictures that the operator takes, each of which may have its own kernel.
     """
     channels, height, width = operator.input_shape
-    x = torch.zeros(count, channels, height, width)
+    x = torch.zeros(count, channels, height, width, dtype=torch.float32)
     row = height // 2
     column = width // 2
     x[..., row, column] = 1

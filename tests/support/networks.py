@@ -24,7 +24,10 @@ def random_state(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         shapes = {name: t.shape for name, t in build_backbone(config.backbone).state_dict().items()}
-    return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return {
+        name: 0.1 * torch.randn(shape, generator=generator, dtype=torch.float32)
+        for name, shape in shapes.items()
+    }
 
 
 def random_denoiser(config: ModelConfig) -> Denoiser:
