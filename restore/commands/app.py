@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from restore.commands.wording import in_options, show_messages, use_flags
 from restore.errors import BadArgument, NothingToDo, RestoreError
 from restore.messages import complain, say
 from restore.tasks import TASKS
+from restore.text import visible
 
 EPILOG = (
     "Exit codes: 0 done; 1 bad arguments; 2 unreadable input; 3 missing device or model; 5 a file "
@@ -90,7 +92,8 @@ def exit_code(arguments: list[str]) -> int:
     except MemoryError as error:
         return failed(error, "not enough memory for a picture of this size", RestoreError.exit_code)
     except Exception as error:
-        text = f"{type(error).__name__}: {error} (--debug shows where)"
+        reason = " ".join(str(error).splitlines())  # PyTorch explains in several lines
+        text = f"{type(error).__name__}: {reason} (--debug shows where)"
         return failed(error, text, RestoreError.exit_code)
 
 
@@ -116,7 +119,8 @@ def _failed(error: Exception, text: str, code: int, debug: bool) -> int:
     if debug:
         import traceback
 
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).split("\n"):
+            print(visible(line), file=sys.stderr)
 
     complain(text)
     return code

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from restore.commands.options import DebugOption, DeviceOption, ModelOption
 from restore.errors import Unavailable
+from restore.messages import put_json
 
 
 def info(
@@ -23,6 +23,9 @@ def info(
     from restore.commands.installation import gather, problems, text
 
     gathered = gather(model, device)
-    typer.echo(json.dumps(gathered, ensure_ascii=False, indent=1) if as_json else text(gathered))
+    if as_json:
+        put_json(gathered, indent=1)
+    else:
+        typer.echo(text(gathered))
     if found := problems(gathered):
         raise Unavailable("; ".join(found))

@@ -30,6 +30,7 @@ from restore.runtime.devices import (
     why_dtype,
 )
 from restore.tasks import TASKS
+from restore.text import visible
 
 PACKAGES = (
     "torchvision",
@@ -89,7 +90,7 @@ def text(gathered: Mapping[str, Any]) -> str:
     lines = []
     for name, table in gathered.items():
         lines += ["", f"{name}:"] if lines else [f"{name}:"]
-        lines += [f"  {key:<14} {value}" for key, value in _lines(name, table)]
+        lines += [visible(f"  {key:<14} {value}") for key, value in _lines(name, table)]
     return "\n".join(lines)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from restore.errors import BadArgument, FileAccess, NothingToDo, Unavailable
+from restore.messages import put, put_json, say
 
 app = typer.Typer(
     help="List public checkpoints and which are installed; show, get, verify, remove, convert.",
@@ -54,12 +54,14 @@ def models(
 
     from pretrained.store import cache_folder
     from restore.commands.downloads import table
-    from restore.messages import say
 
     rows = table()
 
     for row in rows:
-        typer.echo(json.dumps(row, ensure_ascii=False) if as_json else _line(row))
+        if as_json:
+            put_json(row)
+        else:
+            put(_line(row))
 
     if not as_json:
         say(
@@ -76,17 +78,19 @@ def show(name: Name, as_json: Json = False, debug: Debug = False) -> None:
 
     if name in SHIPPED:
         text = checkpoint_path(name).with_suffix(".md").read_text(encoding="utf-8")
-        typer.echo(
-            json.dumps({"name": name, "card": text}, ensure_ascii=False, indent=1)
-            if as_json
-            else text
-        )
+        if as_json:
+            put_json({"name": name, "card": text}, indent=1)
+        else:
+            typer.echo(text)
         return
 
     facts = card(known(name))
-    typer.echo(
-        json.dumps(facts, ensure_ascii=False, indent=1) if as_json else "\n".join(shown(facts))
-    )
+    if as_json:
+        put_json(facts, indent=1)
+        return
+
+    for line in shown(facts):
+        put(line)
 
 
 @app.command()
@@ -139,7 +143,7 @@ def verify(name: Name, debug: Debug = False) -> None:
                 f"{'; '.join(wrong)}; restore models remove {name} makes room for a good one"
             )
 
-    typer.echo(f"{name}: whole, {found.size:,} bytes; {checked(found)}")
+    put(f"{name}: whole, {found.size:,} bytes; {checked(found)}")
 
 
 @app.command()
@@ -153,7 +157,7 @@ def remove(name: Name, debug: Debug = False) -> None:
         raise NothingToDo(f"{name} is not installed")
 
     with told():
-        typer.echo(f"{name}: removed, {store.remove(source) / 1e6:,.0f} MB")
+        put(f"{name}: removed, {store.remove(source) / 1e6:,.0f} MB")
 
 
 @app.command()
@@ -194,7 +198,7 @@ def convert(
             path, target, overwrite=overwrite, expected=pretrained.expected_config(source)
         )
 
-    typer.echo(str(target))
+    put(str(target))
 
 
 def _here(source: Any) -> Any:

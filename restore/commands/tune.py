@@ -18,7 +18,7 @@ from restore.commands.options import (
     YesOption,
     words,
 )
-from restore.messages import say
+from restore.messages import put, say
 
 Source = Annotated[
     Path,
@@ -96,4 +96,4 @@ def tune(
     )
     ensure(model, yes=yes)
     best = tune(request, out, overwrite=overwrite, tell=(lambda text: None) if quiet else say)
-    typer.echo(f"{out}: {told(best)}")
+    put(f"{out}: {told(best)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -42,7 +43,11 @@ class StderrHandler(logging.Handler):
 
 
 def show_messages() -> None:
-    """Have the messages of the package printed on stderr."""
+    """Have the messages of the package printed on stderr, and no text fail for its letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
     LOGGER.setLevel(logging.INFO)
     if not any(isinstance(handler, StderrHandler) for handler in LOGGER.handlers):
         LOGGER.addHandler(StderrHandler())

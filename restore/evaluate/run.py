@@ -39,6 +39,7 @@ from restore.runtime.progress import Progress
 from restore.solvers import Step
 from restore.tasks import TASKS
 from restore.tasks.problem import Problem
+from restore.text import visible
 
 # Methods of the package's own networks; third-party networks are ``spandrel:FILE``.
 LEARNED = ("auto", *METHODS)
@@ -206,10 +207,10 @@ class _Run:
         """Return the text of an error without folders, which are private, and without the name."""
         text = self.wording(str(error)) or type(error).__name__
         if self.settings.mask:
-            text = text.replace(self.settings.mask, Path(self.settings.mask).name)
+            text = text.replace(visible(self.settings.mask), visible(Path(self.settings.mask).name))
         if self.folder.name:  # empty for "."
-            text = text.replace(f"{self.folder}/", "")
-        return printable(text.removeprefix(f"{name}: "))
+            text = text.replace(visible(f"{self.folder}/"), "")
+        return printable(text.removeprefix(f"{visible(name)}: "))
 
     def _methods(self, case: Case) -> list[str]:
         """Return the methods that apply, or the chosen ones."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.likelihood import bits_per_dimension, log_likelihood
 from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
-from restore.messages import complain
+from restore.messages import complain, put, put_json
 from restore.photo.encode import quantise
 from restore.photo.photograph import read_photo
 from restore.restorer import check_prior, load_denoiser
@@ -180,7 +179,10 @@ def tell_all(
             f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, "
             f"{found.seconds:.1f} s)"
         )
-        print(json.dumps({"input": str(path), **found._asdict()}) if as_json else shown, flush=True)
+        if as_json:
+            put_json({"input": str(path), **found._asdict()})
+        else:
+            put(shown)
 
     if failed:
         raise SomeFailed(f"{len(failed)} of {len(pictures)} pictures failed: {', '.join(failed)}")

@@ -27,6 +27,7 @@ from restore.methods.feed_forward import PREFIX, is_feed_forward
 from restore.restorer import Restorer, Result
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
+from restore.text import visible
 
 # ``index`` of a job, and a pickled ``value``: the job, the output of a stage, or an error.
 Row = dict[str, Any]
@@ -336,7 +337,7 @@ def _elsewhere(work: Work) -> Work:
 def _as_asked(ended: Ended | Exception, sent: Job, job: Job) -> Ended | Exception:
     """Return the outcome with the paths of the user."""
     if isinstance(ended, RestoreError):
-        return type(ended)(str(ended).replace(str(sent.source), str(job.source)))
+        return type(ended)(str(ended).replace(visible(str(sent.source)), str(job.source)))
     if isinstance(ended, Exception):
         return ended
     outputs = [str(job.target.parent / Path(path).name) for path in ended.description["outputs"]]

@@ -38,6 +38,7 @@ from restore.report.html import (
 )
 from restore.runtime.devices import device_name
 from restore.tasks import TASKS
+from restore.text import visible
 
 SUFFIXES = (".html", ".htm")
 # Longest sides of the pictures and maps, in pixels.
@@ -146,7 +147,14 @@ class Artist:
 
     def name(self, job: Job) -> str:
         """Return the name of a picture in the report."""
-        return printable(job.below(self.root or job.source.parent))
+        return printable(self._below(job))
+
+    def about(self, job: Job, reason: str) -> str:
+        """Return the text of an error without the name of its picture, which is beside it."""
+        return printable(reason.removeprefix(f"{visible(self._below(job))}: "))
+
+    def _below(self, job: Job) -> str:
+        return job.below(self.root or job.source.parent)
 
 
 class RunPage:
@@ -193,10 +201,10 @@ class RunPage:
 
     def fail(self, job: Job, reason: str) -> None:
         """Add a picture that failed."""
-        name = self.artist.name(job)
+        artist = self.artist
         if self.root is not None and self.root.name:
-            reason = reason.replace(f"{self.root}/", "")
-        self.failures.append((name, printable(reason.removeprefix(f"{name}: "))))
+            reason = reason.replace(visible(f"{self.root}/"), "")
+        self.failures.append((artist.name(job), artist.about(job, reason)))
 
     @contextmanager
     def written(self, path: Path, overwrite: bool) -> Iterator[None]:

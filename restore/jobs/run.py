@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from restore.jobs.ray_engine import Cluster, Model, work_through_on_ray
 from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.selection import Shard
 from restore.jobs.watch import Watch
-from restore.messages import complain, say
+from restore.messages import complain, put, put_json, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.report import Result
 from restore.methods.settings import Options
@@ -32,6 +31,7 @@ from restore.restorer import Restorer, check, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.tasks import Task
+from restore.text import visible
 
 # Seconds between two scans of a watched folder.
 LOOK_SECONDS = 2.0
@@ -232,10 +232,10 @@ class Run:
                 "status": "planned",
                 "outputs": [str(job.target)],
             }
-            print(
-                _json(record) if self.request.as_json else f"{job.source_name} -> {job.target}",
-                flush=True,
-            )
+            if self.request.as_json:
+                put_json(record)
+            else:
+                put(f"{job.source_name} -> {job.target}")
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
@@ -470,7 +470,7 @@ class Recorder:
             else self._done(job, outcome)
         )
         if self.as_json:
-            print(_json({**_input(job, self._name(job.source)), **record}), flush=True)
+            put_json({**_input(job, self._name(job.source)), **record})
 
     def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
         done = ended.description
@@ -495,7 +495,7 @@ class Recorder:
 
         reason = self.wording(str(error)) or type(error).__name__
         self.failures.append(job.source_name)
-        about = "" if job.source_name in reason else f"{job.source_name}: "
+        about = "" if visible(job.source_name) in reason else f"{job.source_name}: "
         complain(f"{about}{reason} (going on)")
         self.note(
             job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason
@@ -549,9 +549,3 @@ def _stages(done: Mapping[str, Any]) -> str:
         if cascade is None
         else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
     )
-
-
-def _json(record: Mapping[str, Any]) -> str:
-    """Format a record as a line of JSON; undecodable bytes of file names are escaped."""
-    line = json.dumps(record, ensure_ascii=False)
-    return line if line.isprintable() else json.dumps(record)

@@ -22,6 +22,7 @@ from rich.table import Column
 from rich.text import Text
 
 from restore.solvers import Step
+from restore.text import visible
 
 # Columns, so that a line fits into 80.
 _NAME_WIDTH = 24
@@ -95,8 +96,7 @@ class Progress:
         """Begin a picture, or so many together; those before are done."""
         self._picture_done()
         self.begun = count
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-        self.bars.reset(self.part, description=shown, total=None)
+        self.bars.reset(self.part, description=visible(name), total=None)
         self._line()
 
     def drop(self) -> None:
@@ -113,7 +113,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line above the bars."""
         if not self.quiet:
-            self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.bars.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def _picture_done(self) -> None:
         if self.begun and self.whole is not None:
