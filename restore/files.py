@@ -6,7 +6,9 @@ import os
 import stat
 import time
 import uuid
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,6 +76,7 @@ def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
         FileAccess: The target exists and ``overwrite`` is False, or it cannot be written.
     """
     temporary = path.parent / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
+    refuse_long(path)
     check = partial(refuse_existing, path, overwrite)
     try:
         with written_whole(path, temporary, before_rename=check):
@@ -84,12 +87,73 @@ def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
         raise FileAccess(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+@contextmanager
+def looked_up(path: Path) -> Iterator[None]:
+    """Turn errors of looking a file up, such as a name that is too long, into those for users.
+
+    Raises:
+        FileAccess: for an OSError.
+    """
+    try:
+        yield
+    except FileAccess:
+        raise
+    except OSError as error:
+        raise FileAccess(f"{_cut(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def refuse_long(path: Path, remedy: str = "choose a shorter one") -> None:
+    """Refuse to write a file whose name, or whose path, is too long for the file system.
+
+    Args:
+        path: The file, which need not exist, as its folders need not.
+        remedy: Ends the error: what to do.
+
+    Raises:
+        FileAccess: It is too long, or has a null byte.
+    """
+    if "\0" in str(path):
+        raise FileAccess(f"{path}: the name holds a null byte; {remedy}")
+
+    name = len(os.fsencode(path.name))
+    temporary = len(os.fsencode(path.parent)) + 1 + len(PREFIX) + len(uuid.UUID(int=0).hex)
+    whole = max(len(os.fsencode(path)), temporary + len(SUFFIX))
+    longest_name, longest_path = _longest(path.parent)
+    if name > longest_name:
+        raise FileAccess(
+            f"{_cut(path)}: the name is too long, {name} bytes, at most {longest_name} are "
+            f"possible; {remedy}"
+        )
+    if whole > longest_path:
+        raise FileAccess(
+            f"{_cut(path)}: the path is too long, {whole} bytes with a temporary name, at most "
+            f"{longest_path} are possible; {remedy}"
+        )
+
+
+@lru_cache(maxsize=1024)
+def _longest(folder: Path) -> tuple[int, float]:
+    """Return the bytes that a name in a folder, and a path in it, may have."""
+    place = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
+    try:
+        return os.pathconf(place, "PC_NAME_MAX"), os.pathconf(place, "PC_PATH_MAX") - 1
+    except (AttributeError, OSError, ValueError):  # Windows, or a file system that does not tell
+        return 255, float("inf")
+
+
+def _cut(path: Path) -> str:
+    """Return a path for an error, without the middle of one that fills a page."""
+    text = str(path)
+    return text if len(text) <= 400 else f"{text[:200]}…{text[-100:]}"
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Refuse to replace what is at ``path``, a dangling link included, unless it may be.
 
     Raises:
-        FileAccess: Something is there and ``overwrite`` is False.
+        FileAccess: Something is there and ``overwrite`` is False, or the name is too long.
     """
+    refuse_long(path)
     if os.path.lexists(path) and not overwrite:
         raise FileAccess(f"{path}: exists already; pass `overwrite` to replace it")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.files import looked_up, refuse_long
 from restore.jobs.manifest import State
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.output import AS_INPUT, OutputOptions
@@ -116,8 +117,10 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
     The input folder of a pattern (``photos/**/*.jpg``) is the one above its first wildcard.
     """
     root = root_of(source) if is_pattern(source) else source
-    if not root.is_dir():
-        return None
+    with looked_up(root):
+        if not root.is_dir():
+            return None
+
     place = Path(os.path.abspath(root))
     return root, target or place.with_name(f"{place.name}-{task}")
 
@@ -146,28 +149,35 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
     folders = folder_of(source, target, task)
     if folders is not None:
         return _plan_folder(source, *folders, task, wanted)
-    if not source.exists():
-        raise FileAccess(f"{source}: no such file or folder")
+    with looked_up(source):
+        if not source.exists():
+            raise FileAccess(f"{source}: no such file or folder")
 
     for option, given in (("`files_from`", wanted.files_from), ("`shard`", wanted.shard)):
         if given is not None:
             raise BadArgument(f"{option}: is for a folder, and {source} is a file")
 
-    suffix = wanted.output.suffix(source)
-    if target is None:
-        target = source.with_name(f"{source.stem}-{task}{suffix}")
-    elif target.is_dir():
-        target = target / f"{source.stem}{suffix}"
-
-    jobs = _jobs(source, target, source.parent, task, wanted)
+    place = _place_of(source, target, task, wanted)
+    jobs = _jobs(source, place, source.parent, task, wanted)
+    _refuse_long(jobs, wanted, "give OUT, a shorter one" if target is None else "give another OUT")
 
     for job in jobs:
         _check_target(job, wanted)
 
-    return Plan(jobs, None, target)
+    return Plan(jobs, None, place)
+
+
+def _place_of(source: Path, target: Path | None, task: str, wanted: Wanted) -> Path:
+    """Return the output of a file."""
+    suffix = wanted.output.suffix(source)
+    if target is None:
+        return source.with_name(f"{source.stem}-{task}{suffix}")
+    with looked_up(target):
+        return target / f"{source.stem}{suffix}" if target.is_dir() else target
 
 
 def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Plan:
+    refuse_long(target, "give another OUT")
     if target.exists() and not target.is_dir():
         raise FileAccess(
             f"{target}: the input is a folder, so the output must be one too, and this is a file"
@@ -180,6 +190,7 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
         place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
         found += _jobs(path, place, root, task, wanted)
 
+    _refuse_long(found, wanted, "rename the picture or give another OUT")
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
     left = (
@@ -310,9 +321,13 @@ def companion_for(given: Path | None, picture: Path, root: Path, what: str = "ma
         FileAccess: there is no such file or folder.
         BadArgument: the folder has none for the picture, or several.
     """
-    if given is None or not given.is_dir():
-        if given is not None and not given.exists():
-            raise FileAccess(f"`{what}`={given}: no such file or folder")
+    if given is None:
+        return None
+    with looked_up(given):
+        is_folder = given.is_dir()
+    if not is_folder and not given.exists():
+        raise FileAccess(f"`{what}`={given}: no such file or folder")
+    if not is_folder:
         return given
 
     place = given / picture.relative_to(root).parent
@@ -331,6 +346,13 @@ def _check_target(job: Job, wanted: Wanted) -> None:
     _refuse_inputs([job], wanted.samples)
     refuse_existing_outputs(job, wanted.overwrite, wanted.samples)
     check_writable(job.target.parent)
+
+
+def _refuse_long(jobs: list[Job], wanted: Wanted, remedy: str) -> None:
+    """Refuse outputs whose names are too long, those of samples and comparisons included."""
+    for job in jobs:
+        for path in _output_paths(job, wanted.samples):
+            refuse_long(path, remedy)
 
 
 def _refuse_inputs(jobs: list[Job], samples: int) -> None:

@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 import pretrained
 from restore import __version__
 from restore.errors import BadArgument, FileAccess
-from restore.files import refuse_existing, write_atomically
+from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.picture import Drawn, Shown, unexplained
 from restore.jobs.plan import Job, Plan, check_writable, identity
 from restore.report.comparison import Comparison, compare
@@ -63,6 +63,7 @@ def check_report(path: Path, plan: Plan, overwrite: bool) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise BadArgument(f"`report`={path}: its suffix must be .html")
+    refuse_long(path)
     if path.is_dir():
         raise FileAccess(f"`report`={path}: is a folder; give the name of a file")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
+from restore.files import looked_up
 
 _MAGIC = frozenset("*?[")
 
@@ -123,7 +124,8 @@ def _inside(source: Path, name: str, names: Path) -> Path:
         raise BadArgument(
             f"`files_from`={names}: {name} is not below {source}; names are relative to it"
         )
-    if not (source / path).is_file():
-        raise FileAccess(f"`files_from`={names}: {source / path}: no such file")
+    with looked_up(source / path):
+        if not (source / path).is_file():
+            raise FileAccess(f"`files_from`={names}: {source / path}: no such file")
 
     return source / path
