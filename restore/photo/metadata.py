@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from restore.photo.exif import Tags, exif_of, read_tags, short
 from restore.photo.xmp import kept_xmp
 
 # The EXIF tag that says which way up the stored pixels are.
@@ -16,10 +16,11 @@ ORIENTATION = ExifTags.Base.Orientation.value
 # Tags of the first directory that are about the photograph; the others describe how the old file
 # stores it.
 _EXIF_TAGS = {
-    *(270, 271, 272, ORIENTATION),  # ImageDescription, Make, Model
+    *(269, 270, 285),  # DocumentName, ImageDescription, PageName
+    *(271, 272, ORIENTATION),  # Make, Model
     *(282, 283, 296),  # resolution
     *(305, 306, 315, 316),  # Software, DateTime, Artist, HostComputer
-    *(18246, 33432),  # Rating, Copyright
+    *(18246, 18249, 33432),  # Rating, RatingPercent, Copyright
     *range(40091, 40096),  # title, comment, author, keywords and subject of Windows
 }
 _EXIF_FOLDERS = (ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value)
@@ -64,28 +65,44 @@ def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
     if im.mode == "CMYK" or not isinstance(profile, bytes) or not profile:
         profile = None
     return Metadata(
-        profile, kept_exif(im), kept_xmp(im.info.get("xmp")), _iptc(im, data), resolution(im)
+        profile, kept_exif(im, data), kept_xmp(im.info.get("xmp")), _iptc(im, data), resolution(im)
     )
 
 
-def kept_exif(im: Image.Image) -> bytes | None:
-    """EXIF without what only held for the old file; None if there is none or it is damaged."""
+def kept_exif(im: Image.Image, data: bytes = b"") -> bytes | None:
+    """EXIF without what only held for the old file; None if there is none or it is damaged.
+
+    Values keep their types and bytes, whatever encoding their text is in.
+    """
     try:
-        old = im.getexif()
-        new = Image.Exif()
-        for tag in sorted(_EXIF_TAGS.intersection(old)):
-            new[tag] = old[tag]
-        for tag in _EXIF_FOLDERS:
-            entries = {k: v for k, v in old.get_ifd(tag).items() if k not in _EXIF_STALE}
-            if entries:
-                new[tag] = entries
-        if new.get(ORIENTATION) in _LYING and {_X_RESOLUTION, _Y_RESOLUTION}.issubset(new):
-            new[_X_RESOLUTION], new[_Y_RESOLUTION] = new[_Y_RESOLUTION], new[_X_RESOLUTION]
-        if ORIENTATION in new:
-            new[ORIENTATION] = 1
-        return new.tobytes() if len(new) else None
+        return _kept(read_tags(_stored_exif(im, data), _EXIF_FOLDERS))
     except Exception:  # damaged metadata must not cost the picture
         return None
+
+
+def _stored_exif(im: Image.Image, data: bytes) -> bytes:
+    """The bytes that hold EXIF: of a TIFF all, since the tags are its own."""
+    if im.format == "TIFF":
+        return data
+    if "exif" in im.info:
+        return bytes(im.info["exif"])
+    lines = im.info["Raw profile type exif"].split("\n")  # text in a PNG, as ImageMagick writes it
+    return bytes.fromhex("".join(lines[3:]))
+
+
+def _kept(old: Tags) -> bytes | None:
+    main = {code: tag for code, tag in old.main.items() if code in _EXIF_TAGS}
+    below = {
+        pointer: {code: tag for code, tag in tags.items() if code not in _EXIF_STALE}
+        for pointer, tags in old.below.items()
+    }
+    if old.number(ORIENTATION) in _LYING and {_X_RESOLUTION, _Y_RESOLUTION}.issubset(main):
+        main[_X_RESOLUTION], main[_Y_RESOLUTION] = main[_Y_RESOLUTION], main[_X_RESOLUTION]
+    if ORIENTATION in main:
+        main[ORIENTATION] = short(old.order, 1)
+
+    new = Tags(old.order, main, {pointer: tags for pointer, tags in below.items() if tags})
+    return exif_of(new) if new.main or new.below else None
 
 
 def _iptc(im: Image.Image, data: bytes) -> bytes | None:
@@ -110,13 +127,9 @@ def _tiff_tag(data: bytes, code: int) -> bytes:
         return data[tag.valueoffset : tag.valueoffset + tag.valuebytecount]
 
 
-def exif_tags(exif: bytes | None) -> dict[int, Any]:
-    """Tags of EXIF bytes and their values; the value of a directory is a mapping again."""
-    if not exif:
-        return {}
-    parsed = Image.Exif()
-    parsed.load(exif)
-    return {tag: parsed.get_ifd(tag) if tag in _EXIF_FOLDERS else parsed[tag] for tag in parsed}
+def exif_tags(exif: bytes | None) -> Tags:
+    """Tags of EXIF bytes, in their byte order; none for no bytes."""
+    return read_tags(exif, _EXIF_FOLDERS) if exif else Tags()
 
 
 def resolution(im: Image.Image) -> tuple[float, float] | None:

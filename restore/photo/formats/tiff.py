@@ -1,17 +1,19 @@
 """TIFF; Pillow decodes its 8-bit pixels, `restore.photo.formats.deep_tiff` the deeper ones.
 
-It is written here: deflated strips, and horizontal differences where the numbers are whole.
+It is written here: deflated strips, and horizontal differences where the numbers are whole. The
+byte order is that of the EXIF, in which Unicode comments and makers' notes are written, too.
 """
 
 from __future__ import annotations
 
-import io
+import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
-from PIL import TiffImagePlugin
 
 from restore.photo.encode import ZLIB_LEVEL
+from restore.photo.exif import BYTE, RATIONAL, UNDEFINED, Order, Tag, directory_of, long, short
 from restore.photo.formats.deep_tiff import deep_samples, stored_bits
 from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
 from restore.photo.metadata import Metadata, exif_tags
@@ -32,6 +34,9 @@ _HORIZONTAL_DIFFERENCES = 2
 _UNPREMULTIPLIED_ALPHA = 2
 _FLOATING = 3
 
+# By byte order; the directory lies right behind it.
+_HEADERS = {"<": b"II*\0" + struct.pack("<I", 8), ">": b"MM\0*" + struct.pack(">I", 8)}
+
 # Bytes of a strip before it is compressed.
 _STRIP = 2**20
 
@@ -43,24 +48,23 @@ def encode(samples: np.ndarray, source: Source) -> bytes:
 
     floating = samples.dtype.kind == "f"
     stored = np.ascontiguousarray(samples) if floating else _differences(samples)
-    stored = stored.astype(samples.dtype.newbyteorder("<"), copy=False)
+    tags = exif_tags(source.metadata.exif)
+    stored = stored.astype(samples.dtype.newbyteorder(tags.order), copy=False)
     rows = max(1, _STRIP // stored[0].nbytes)
     strips = [
         zlib.compress(stored[y : y + rows].tobytes(), ZLIB_LEVEL)
         for y in range(0, len(stored), rows)
     ]
 
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in exif_tags(source.metadata.exif).items():
-        tags[tag] = value
-    _describe_pixels(tags, samples)
-    _describe_strips(tags, rows, [len(strip) for strip in strips])
-    _add_metadata(tags, source.metadata)
+    tags.main |= _pixel_tags(samples, tags.order) | _metadata_tags(source.metadata, tags.order)
+    # Offsets of the strips count from the end of the directory, whose length they do not change.
+    sizes = [len(strip) for strip in strips]
+    tags.main |= _strip_tags(rows, sizes, 0, tags.order)
+    header = _HEADERS[tags.order]
+    end = len(header) + len(directory_of(tags, len(header)))
+    tags.main |= _strip_tags(rows, sizes, end, tags.order)
 
-    file = io.BytesIO()
-    tags.save(file)  # adds the length of what it writes to the strips' offsets
-
-    return file.getvalue() + b"".join(strips)
+    return b"".join([header, directory_of(tags, len(header)), *strips])
 
 
 def _differences(samples: np.ndarray) -> np.ndarray:
@@ -70,41 +74,54 @@ def _differences(samples: np.ndarray) -> np.ndarray:
     return differences
 
 
-def _describe_pixels(tags: TiffImagePlugin.ImageFileDirectory_v2, samples: np.ndarray) -> None:
+def _pixel_tags(samples: np.ndarray, order: Order) -> dict[int, Tag]:
     height, width, channels = samples.shape
-    tags[_WIDTH] = width
-    tags[_HEIGHT] = height
-    tags[_BITS_PER_SAMPLE] = (8 * samples.itemsize,) * channels
-    tags[_PHOTOMETRIC] = _RGB if channels > 2 else _GREY
-    tags[_SAMPLES_PER_PIXEL] = channels
-    tags[_PLANES] = _INTERLEAVED
-
+    tags = {
+        _WIDTH: long(order, width),
+        _HEIGHT: long(order, height),
+        _BITS_PER_SAMPLE: short(order, *(8 * samples.itemsize,) * channels),
+        _PHOTOMETRIC: short(order, _RGB if channels > 2 else _GREY),
+        _SAMPLES_PER_PIXEL: short(order, channels),
+        _PLANES: short(order, _INTERLEAVED),
+    }
     if samples.dtype.kind == "f":
-        tags[_SAMPLE_FORMAT] = (_FLOATING,) * channels
+        tags[_SAMPLE_FORMAT] = short(order, *(_FLOATING,) * channels)
     else:
-        tags[_PREDICTOR] = _HORIZONTAL_DIFFERENCES
+        tags[_PREDICTOR] = short(order, _HORIZONTAL_DIFFERENCES)
     if channels in (2, 4):
-        tags[_EXTRA_SAMPLES] = _UNPREMULTIPLIED_ALPHA
+        tags[_EXTRA_SAMPLES] = short(order, _UNPREMULTIPLIED_ALPHA)
+
+    return tags
 
 
-def _describe_strips(
-    tags: TiffImagePlugin.ImageFileDirectory_v2, rows: int, sizes: list[int]
-) -> None:
-    tags[_COMPRESSION] = _DEFLATE
-    tags[_ROWS_PER_STRIP] = rows
-    tags[_STRIP_OFFSETS] = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
-    tags[_STRIP_BYTES] = tuple(sizes)
+def _strip_tags(rows: int, sizes: list[int], start: int, order: Order) -> dict[int, Tag]:
+    """Tags of strips that lie one behind the other from `start`."""
+    return {
+        _COMPRESSION: short(order, _DEFLATE),
+        _ROWS_PER_STRIP: long(order, rows),
+        _STRIP_OFFSETS: long(order, *(start + np.cumsum([0, *sizes[:-1]])).tolist()),
+        _STRIP_BYTES: long(order, *sizes),
+    }
 
 
-def _add_metadata(tags: TiffImagePlugin.ImageFileDirectory_v2, metadata: Metadata) -> None:
+def _metadata_tags(metadata: Metadata, order: Order) -> dict[int, Tag]:
+    tags = {}
     if metadata.dpi:
-        tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = metadata.dpi
-        tags[_RESOLUTION_UNIT] = _INCH
+        for code, dpi in zip((_X_RESOLUTION, _Y_RESOLUTION), metadata.dpi, strict=True):
+            largest = min(10**6, int(2**32 / (dpi + 1)))
+            exact = Fraction(dpi).limit_denominator(largest)
+            tags[code] = Tag(
+                RATIONAL, struct.pack(f"{order}II", exact.numerator, exact.denominator)
+            )
+        tags[_RESOLUTION_UNIT] = short(order, _INCH)
+    if metadata.xmp:
+        tags[_XMP] = Tag(BYTE, metadata.xmp)
+    if metadata.iptc:
+        tags[_IPTC] = Tag(UNDEFINED, metadata.iptc)
+    if metadata.icc_profile:
+        tags[_ICC_PROFILE] = Tag(UNDEFINED, metadata.icc_profile)
 
-    contents = {_XMP: metadata.xmp, _IPTC: metadata.iptc, _ICC_PROFILE: metadata.icc_profile}
-    for tag, content in contents.items():
-        if content:
-            tags[tag] = content
+    return tags
 
 
 TIFF = PictureFormat(
