@@ -201,24 +201,24 @@ def test_solves_every_word(command, place, name):
 
 
 @pytest.mark.parametrize(
-    ("text", "noise", "gain"),
+    ("text", "noise", "gain", "side"),
     [
-        ("blur:gaussian:1.6", 0.01, 1.2),
-        ("blur:motion:9:30:boundary=unknown", 0.01, 3),
-        ("blur:motion:9:30:boundary=replicate", 0.01, 3),
-        ("blur:gaussian:1+mask:random:0.8", 0.01, 10),
-        ("bayer", 0.0, 10),
-        ("hadamard:0.5", 0.02, 8),
-        ("blocks:0.5", 0.02, 8),
-        ("mask:lines:2", 0.0, 10),
-        ("blur:gaussian:1+down:bicubic:2", 0.01, 0.5),
-        ("quantise:3", 0.0, 1),
+        ("blur:gaussian:1.6", 0.01, 1.2, 64),
+        ("blur:motion:9:30:boundary=unknown", 0.01, 3, 64),
+        ("blur:motion:9:30:boundary=replicate", 0.01, 3, 64),
+        ("blur:gaussian:1+mask:random:0.8", 0.01, 10, 64),
+        ("bayer", 0.0, 10, 96),
+        ("hadamard:0.5", 0.02, 8, 64),
+        ("blocks:0.5", 0.02, 8, 64),
+        ("mask:lines:2", 0.0, 10, 64),
+        ("blur:gaussian:1+down:bicubic:2", 0.01, 0.5, 64),
+        ("quantise:3", 0.0, 1, 64),
     ],
 )
 @pytest.mark.parametrize("crop", ["a", "b"])
-def test_restores_well(command, place, text, noise, gain, crop):
+def test_restores_well(command, place, text, noise, gain, side, crop):
     """The gain in dB is over the picture of `restore degrade`, enlarged if it is smaller."""
-    piece((96, 96), crop).save("truth.png")
+    piece((side, side), crop).save("truth.png")
     assert (
         command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", noise).code == 0
     )
@@ -229,7 +229,7 @@ def test_restores_well(command, place, text, noise, gain, crop):
         truth = truth[rows : rows + good.shape[0], columns : columns + good.shape[1]]
     if bad.shape != good.shape:
         bad = np.asarray(
-            Image.open("bad.png").convert("RGB").resize((96, 96), Image.BICUBIC)
+            Image.open("bad.png").convert("RGB").resize((side, side), Image.BICUBIC)
         ).astype(float)
     assert psnr(good, truth) > psnr(bad, truth) + gain
 
@@ -687,7 +687,7 @@ def test_python_refuses_measurements_that_do_not_fit():
 )
 def test_what_is_not_linear_may_come_last(command, place, text, gain):
     """The error of quantisation counts as noise of the linear part before it."""
-    piece((96, 96), "b").save("truth.png")
+    piece((64, 64), "b").save("truth.png")
     assert (
         command("degrade", "truth.png", "bad.png", "--operator", text, "--noise", 0.005).code == 0
     )
