@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.pictures import files
+from support.processes import Forked
 
 import cli
 from restore.jobs.run import Request, Run
@@ -28,19 +30,6 @@ LONG = 90.0
 
 def lines(folder: Path, name: str = "restore.jsonl") -> list[dict]:
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
-
-
-def started(*words: object) -> subprocess.Popen[str]:
-    """Run the command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, cli.__file__, *map(str, words)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def wait_for(condition) -> None:
@@ -286,18 +275,19 @@ def test_stdin_to_stdout_is_what_a_file_gives(command, picture, tmp_path) -> Non
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout == (tmp_path / "out.jpg").read_bytes()
     assert outcome.stderr.startswith(b"stdout: ")
-    as_png = piped(source.read_bytes(), "denoise", "-", "-", *DENOISE, "--format", "png", "-q")
-    assert as_png.stdout.startswith(b"\x89PNG")
-    assert as_png.stderr == b""
+    words = ("denoise", "-", "-", *DENOISE, "--format", "png", "-q")
+    out, err = Forked(*words, stdin=source.read_bytes()).output()
+    assert out.startswith(b"\x89PNG")
+    assert err == b""
 
 
 def test_a_file_to_stdout_and_stdin_to_a_file(picture, from_stdin, tmp_path) -> None:
     source = picture("a.png")
-    to_stdout = piped(b"", "denoise", source, "-", *DENOISE)
-    assert to_stdout.stdout.startswith(b"\x89PNG")
+    to_stdout, _ = Forked("denoise", source, "-", *DENOISE).output()
+    assert to_stdout.startswith(b"\x89PNG")
     to_file = from_stdin(source.read_bytes(), "denoise", "-", tmp_path / "b.png", *DENOISE)
     assert (to_file.code, to_file.out) == (0, "")
-    assert (tmp_path / "b.png").read_bytes() == to_stdout.stdout
+    assert (tmp_path / "b.png").read_bytes() == to_stdout
 
 
 @pytest.mark.parametrize(
@@ -318,10 +308,11 @@ def test_bad_pipes(from_stdin, data: bytes, words: list[str], code: int, text: s
 
 
 def test_a_process_with_a_bad_pipe() -> None:
-    outcome = piped(b"no picture", "denoise", "-", *DENOISE)
-    assert (outcome.returncode, outcome.stdout) == (2, b"")
-    assert b"stdin" in outcome.stderr
-    assert b"Traceback" not in outcome.stderr
+    process = Forked("denoise", "-", *DENOISE, stdin=b"no picture")
+    out, err = process.output()
+    assert (process.returncode, out) == (2, b"")
+    assert b"stdin" in err
+    assert b"Traceback" not in err
 
 
 def test_a_folder_does_not_fit_through_a_pipe(command, picture, tmp_path) -> None:
@@ -351,23 +342,13 @@ def test_a_full_disk_leaves_nothing_half_written(picture, tmp_path) -> None:
     import resource
 
     source = picture("a.png", size=(64, 64))
-    words = [
-        sys.executable,
-        cli.__file__,
-        "denoise",
-        source,
-        tmp_path / "out" / "a.png",
-        *map(str, DENOISE),
-    ]
-    outcome = subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    process = Forked(
+        *("denoise", source, tmp_path / "out" / "a.png", *DENOISE),
+        prepare=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000)),
     )
-    assert outcome.returncode == 5
-    assert "cannot be written: File too large" in outcome.stderr
+    _, err = process.output()
+    assert process.returncode == 5
+    assert b"cannot be written: File too large" in err
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -421,12 +402,12 @@ def test_an_interrupted_folder_is_whole_and_goes_on(picture, tmp_path) -> None:
     for index in range(30):
         picture(f"in/{index:02}.png", size=(64, 64))
     out = tmp_path / "out"
-    process = started("denoise", tmp_path / "in", out, *DENOISE)
+    process = Forked("denoise", tmp_path / "in", out, *DENOISE)
     wait_for(lambda: (out / "restore.jsonl").exists())
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=LONG)
+    _, err = process.output(timeout=LONG)
     assert process.returncode == 130, err
-    assert "Traceback" not in err
+    assert b"Traceback" not in err
     done = {line["input"] for line in lines(out)}
     assert done == set(files(out))
     assert 0 < len(done) < 30
@@ -449,18 +430,18 @@ def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
     out = tmp_path / "out"
     random = np.random.default_rng(0)
     for _ in range(count):
-        process = started("denoise", tmp_path / "in", out, *DENOISE)
+        process = Forked("denoise", tmp_path / "in", out, *DENOISE)
         before = len(files(out)) if out.exists() else 0
         wait_for(
             lambda p=process, n=before: (
-                p.poll() is not None or (out.exists() and len(files(out)) > n)
+                p.returncode is not None or (out.exists() and len(files(out)) > n)
             )
         )
         time.sleep(random.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-    process = started("denoise", tmp_path / "in", out, *DENOISE)
-    _, err = process.communicate(timeout=LONG + pictures)
+        process.send_signal(signal.SIGKILL)
+        process.output()
+    process = Forked("denoise", tmp_path / "in", out, *DENOISE)
+    _, err = process.output(timeout=LONG + pictures)
     assert process.returncode in (0, 6), err
     assert set(files(out)) == {f"{i:03}.png" for i in range(pictures)}
     for path in out.glob("*.png"):
@@ -473,19 +454,19 @@ def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
 def test_a_watched_folder(picture, tmp_path) -> None:
     first = picture("in/a.png", size=(16, 16))
     out = tmp_path / "out"
-    process = started("denoise", tmp_path / "in", out, *DENOISE, "--watch")
+    process = Forked("denoise", tmp_path / "in", out, *DENOISE, "--watch")
     try:
-        wait_for(lambda: (out / "a.png").exists() or process.poll() is not None)
+        wait_for(lambda: (out / "a.png").exists() or process.returncode is not None)
         (tmp_path / "in" / "b.png").write_bytes(first.read_bytes()[:100])
         time.sleep(0.5)
         (tmp_path / "in" / "b.png").write_bytes(first.read_bytes())
-        wait_for(lambda: (out / "b.png").exists() or process.poll() is not None)
+        wait_for(lambda: (out / "b.png").exists() or process.returncode is not None)
     finally:
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=LONG)
+        _, err = process.output(timeout=LONG)
     assert process.returncode == 130, err
     assert set(files(out)) == {"a.png", "b.png"}
-    assert "error" not in err.replace("error: interrupted", "")
+    assert b"error" not in err.replace(b"error: interrupted", b"")
     assert {line["status"] for line in lines(out)} == {"done"}
 
 
