@@ -25,9 +25,9 @@ from PIL import Image
 
 import cli
 from restore import Restorer
-from restore.jobs.plan import pictures_in
 from restore.jobs.ray_engine import Cluster
 from restore.jobs.run import Request, Run
+from restore.jobs.walk import pictures_in
 from restore.methods.settings import settings_for
 from restore.photo.photograph import SUFFIXES
 from restore.runtime.devices import keep_freed_memory

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from operators import downsample
 from restore import Restorer
-from restore.jobs.plan import pictures_in
+from restore.jobs.walk import pictures_in
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.runtime.devices import keep_freed_memory
 

@@ -348,7 +348,7 @@ def mask_words(settings: Settings) -> Degradation | None:
         FileAccess: the file does not exist.
     """
     text = settings.mask or ""
-    if Path(text).exists():
+    if os.path.exists(text):
         return None
 
     try:

@@ -22,8 +22,9 @@ from restore.evaluate.page import Page
 from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, to_eight_bit
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
+from restore.jobs.companions import Companions
 from restore.jobs.manifest import Fingerprint
-from restore.jobs.plan import companion_for, pictures_in
+from restore.jobs.walk import pictures_in
 from restore.messages import say
 from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
@@ -153,6 +154,7 @@ class _Run:
         self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
         self.lpips = self._lpips()
         self.kind = TASKS[settings.task].kind
+        self.masks = _masks(settings)
 
     def work(self, paths: list[Path]) -> Evaluation:
         """Evaluate every picture; an interrupt keeps the finished ones."""
@@ -193,7 +195,7 @@ class _Run:
         try:
             mask = None
             if self.settings.mask and mask_words(self.settings) is None:
-                mask = companion_for(Path(self.settings.mask), path, self.folder)
+                mask = self.masks.of(path, path.relative_to(self.folder))
             picture = _eight_bit(read_photo(path).pixels)
             with torch.inference_mode():
                 return degraded(self.settings, name, picture, mask)
@@ -409,20 +411,19 @@ def _by_short_name(methods: Iterable[str]) -> dict[str, str]:
     return named
 
 
+def _masks(settings: Settings) -> Companions:
+    return Companions(Path(settings.mask) if settings.mask else None)
+
+
 def _find(folder: Path, settings: Settings) -> list[Path]:
     if not folder.exists():
         raise FileAccess(f"{folder}: no such folder")
     if not folder.is_dir():
         raise FileAccess(f"{folder}: a file; give a folder of pictures")
 
-    mask = Path(settings.mask) if settings.mask else None
-    paths = list(
-        pictures_in(
-            folder, SUFFIXES, leave_out=mask if mask is not None and mask.is_dir() else None
-        )
-    )
-    if mask is not None and mask.is_file():
-        paths = [path for path in paths if not path.samefile(mask)]
+    masks = _masks(settings)
+    leave_out = [] if masks.given is None else [masks.given]
+    paths = [p for p in pictures_in(folder, SUFFIXES, leave_out) if not masks.takes(p)]
     if not paths:
         raise NothingToDo(
             f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})"

@@ -17,7 +17,7 @@ from restore.diffusion.level_search import Levels, axes_for, search
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.evaluate.protocol import Case, Settings, degraded, to_tensor
 from restore.files import refuse_existing, write_atomically
-from restore.jobs.plan import pictures_in
+from restore.jobs.walk import pictures_in
 from restore.methods.settings import Options, settings_for
 from restore.metrics.quality import load_lpips, psnr
 from restore.photo.encode import quantise

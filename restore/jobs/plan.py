@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.files import looked_up, refuse_long
+from restore.jobs.companions import NO_MASKS, NO_STARTS, Companions
 from restore.jobs.manifest import State
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.selection import Shard, is_pattern, listed, matched, root_of, shared_out
+from restore.jobs.walk import PassedOver, pictures_in, why_unread
 from restore.photo.photograph import SUFFIXES, count_pages
 
 
@@ -54,7 +56,7 @@ class Wanted:
     """Options of a plan besides input and output.
 
     Attributes:
-        companion: companions of the pictures, such as masks: a file for all, or a folder of them.
+        masks: companions of the pictures, such as masks.
         overwrite: True to overwrite existing outputs.
         resume: True to skip pictures of a folder whose outputs exist, which are an error otherwise.
         samples: number of samples of each picture.
@@ -65,13 +67,13 @@ class Wanted:
         shard: the part of the folder that belongs to this run.
         state: ``state(job)`` is the state of a picture whose outputs exist.
         pages: True to treat every page of a file as a picture.
-        start: initial pictures: a file for all, or a folder of them.
+        starts: initial pictures.
         reads_measurements: True if measurements count as pictures; a picture beside the measurement
             of its name is then skipped.
         writes_measurements: True to write a measurement beside every picture.
     """
 
-    companion: Path | None = None
+    masks: Companions = NO_MASKS
     overwrite: bool = False
     resume: bool = True
     samples: int = 1
@@ -81,7 +83,7 @@ class Wanted:
     shard: Shard | None = None
     state: Callable[[Job], State] = lambda job: "unknown"
     pages: bool = False
-    start: Path | None = None
+    starts: Companions = NO_STARTS
     reads_measurements: bool = False
     writes_measurements: bool = False
 
@@ -95,12 +97,14 @@ class Plan:
         root: input folder; None for a single picture, whose failure ends the run.
         target: output file, or output folder.
         left: existing targets that stay unchanged, with their states.
+        passed_over: what the folder holds that was not taken, such as hidden folders, as text.
     """
 
     jobs: list[Job]
     root: Path | None
     target: Path
     left: dict[Path, State] = field(default_factory=dict)
+    passed_over: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -185,8 +189,10 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
 
     check_writable(target)
     found = []
+    passed = PassedOver()
+    chosen = _chosen(source, root, target, wanted, passed)
 
-    for path in shared_out(_chosen(source, root, target, task, wanted), root, wanted.shard):
+    for path in shared_out(chosen, root, wanted.shard):
         place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
         found += _jobs(path, place, root, task, wanted)
 
@@ -209,11 +215,13 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
 
     if not jobs:
         share = f" for shard {wanted.shard.part}" if wanted.shard else ""
+        over = f"; passed over: {passed}" if passed else ""
         raise NothingToDo(
             f"{source}: no picture in this folder{share} (looked for {', '.join(sorted(SUFFIXES))})"
+            f"{over}"
         )
 
-    return Plan(jobs, root, target, left)
+    return Plan(jobs, root, target, left, str(passed))
 
 
 def redo(left: dict[Path, State]) -> str:
@@ -227,21 +235,31 @@ def redo(left: dict[Path, State]) -> str:
     return f"{', '.join(said)}{': ' if said else ''}`overwrite` redoes them"
 
 
-def _chosen(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Sequence[Path]:
-    """Return the pictures of a folder, pattern or list."""
+def _chosen(
+    source: Path, root: Path, target: Path, wanted: Wanted, passed: PassedOver
+) -> list[Path]:
+    """Return the pictures of a folder, pattern or list, and count what is passed over."""
     suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if wanted.reads_measurements else SUFFIXES
     if wanted.files_from is not None:
-        return listed(root, wanted.files_from)
-    if is_pattern(source):
-        return [path for path in matched(source) if path.suffix.lower() in suffixes]
-    return list(pictures_in(root, suffixes, leave_out=target))
+        found = listed(root, wanted.files_from)
+    elif is_pattern(source):
+        files = matched(source)
+        unread = [why_unread(path) for path in files if path.suffix.lower() not in suffixes]
+        passed.update(reason for reason in unread if reason is not None)
+        found = [path for path in files if path.suffix.lower() in suffixes]
+    else:
+        own = [c.given for c in (wanted.masks, wanted.starts) if c.given is not None]
+        found = list(pictures_in(root, suffixes, [target, *own], passed))
+
+    return [p for p in found if not wanted.masks.takes(p) and not wanted.starts.takes(p)]
 
 
 def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
     """Return the job of a file, or one for each page."""
     wanted.output.check(target)
-    companion = companion_for(wanted.companion, source, root)
-    start = companion_for(wanted.start, source, root, "start")
+    below = source.relative_to(root)
+    companion = wanted.masks.of(source, below)
+    start = wanted.starts.of(source, below)
 
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None
@@ -265,81 +283,6 @@ def page_file(target: Path, page: int, count: int) -> Path:
 def comparison_file(target: Path) -> Path:
     """Return ``NAME.compare.png`` beside the target."""
     return target.with_name(f"{target.stem}.compare.png")
-
-
-def pictures_in(
-    folder: Path, suffixes: frozenset[str], leave_out: Path | None = None
-) -> Iterator[Path]:
-    """Yield files with these suffixes below a folder, in name order.
-
-    Links to folders, and out of the folder, are not followed. A picture beside the measurement of
-    its name is skipped if measurements are among the suffixes.
-
-    Args:
-        folder: the folder.
-        suffixes: suffixes in lower case.
-        leave_out: a folder to skip, such as the outputs.
-
-    Raises:
-        FileAccess: a sub-folder cannot be read.
-    """
-    root = folder.resolve()
-    skipped = None if leave_out is None else leave_out.resolve()
-    for parent, folders, files in os.walk(folder, onerror=_unreadable_folder):
-        folders[:] = sorted(name for name in folders if (Path(parent) / name).resolve() != skipped)
-        for name in sorted(files):
-            path = Path(parent) / name
-            inside = not path.is_symlink() or path.resolve().is_relative_to(root)
-            shadowed = (
-                ".npz" in suffixes
-                and path.suffix != ".npz"
-                and path.with_suffix(".npz").name in files
-            )
-            if (
-                path.suffix.lower() in suffixes
-                and not name.startswith(".")
-                and inside
-                and not shadowed
-            ):
-                yield path
-
-
-def _unreadable_folder(error: OSError) -> None:
-    raise FileAccess(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-
-def companion_for(given: Path | None, picture: Path, root: Path, what: str = "mask") -> Path | None:
-    """Return the companion of a picture: a file for all, or the one with its place and stem.
-
-    Args:
-        given: the file or folder of companions; None is none.
-        picture: the picture.
-        root: the folder of the pictures.
-        what: the parameter, for errors.
-
-    Raises:
-        FileAccess: there is no such file or folder.
-        BadArgument: the folder has none for the picture, or several.
-    """
-    if given is None:
-        return None
-    with looked_up(given):
-        is_folder = given.is_dir()
-    if not is_folder and not given.exists():
-        raise FileAccess(f"`{what}`={given}: no such file or folder")
-    if not is_folder:
-        return given
-
-    place = given / picture.relative_to(root).parent
-    found = sorted(
-        p for p in place.glob("*") if p.stem == picture.stem and p.suffix.lower() in SUFFIXES
-    )
-    if len(found) != 1:
-        raise BadArgument(
-            f"`{what}`={given}: {f'several {what}s' if found else f'no {what}'} for {picture} there"
-        )
-
-    return found[0]
 
 
 def _check_target(job: Job, wanted: Wanted) -> None:

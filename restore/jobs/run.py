@@ -14,6 +14,7 @@ from typing import Any
 from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
 from restore.files import remove_leftovers
 from restore.jobs.batches import Batches, check_batch
+from restore.jobs.companions import Companions
 from restore.jobs.manifest import Entry, Fingerprint, Manifest, State
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.picture import Ended, Loaded, Work, degrade_file, unexplained
@@ -144,7 +145,7 @@ class Run:
         """Return the plan, see `plan_run`."""
         request = self.request
         wanted = Wanted(
-            self._companions,
+            Companions(self._companions, needed=request.task.companion is not None),
             request.overwrite,
             request.resume,
             request.options.samples,
@@ -154,7 +155,7 @@ class Run:
             request.shard,
             self._state,
             request.pages,
-            start=start_file(request.options),
+            starts=Companions(start_file(request.options), "start"),
             reads_measurements=request.task.takes_measurements,
         )
         return plan_run(request.source, request.target, request.task.name, wanted)
@@ -239,6 +240,7 @@ class Run:
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
+            _mention_passed_over(plan)
 
     def _watch(self) -> None:
         if self.root is None:
@@ -422,10 +424,17 @@ def _finish(
 ) -> None:
     if plan.left and not quiet:
         say(wording(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})"))
+    if not quiet:
+        _mention_passed_over(plan)
     if failures:
         raise SomeFailed(
             f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}"
         )
+
+
+def _mention_passed_over(plan: Plan) -> None:
+    if plan.passed_over:
+        say(f"passed over: {plan.passed_over}")
 
 
 class Recorder:

@@ -14,7 +14,8 @@ from pretrained.store import cache_folder
 from restore.diffusion.schedule import noise_levels
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
 from restore.files import refuse_existing
-from restore.jobs.plan import check_writable, pictures_in
+from restore.jobs.plan import check_writable
+from restore.jobs.walk import pictures_in
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
 from restore.restorer import load_denoiser, model_digest

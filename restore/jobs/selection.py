@@ -62,11 +62,19 @@ def root_of(pattern: Path) -> Path:
 def matched(pattern: Path) -> list[Path]:
     """Return the files that match, in name order; ``**`` matches any folders.
 
+    As in a shell, hidden files and folders match only where the pattern has their dot.
+
     Raises:
         NothingToDo: no file matches.
     """
+    root = root_of(pattern)
     rest = Path(*pattern.parts[_first_wildcard(pattern) :])
-    found = sorted(path for path in root_of(pattern).glob(str(rest)) if path.is_file())
+    dotted = any(part.startswith(".") for part in rest.parts)
+    found = sorted(
+        path
+        for path in root.glob(str(rest))
+        if (dotted or not _is_hidden(path.relative_to(root))) and path.is_file()
+    )
     if not found:
         raise NothingToDo(f"{pattern}: no file matches")
     return found
@@ -115,6 +123,11 @@ def shared_out(paths: Iterable[Path], root: Path, shard: Shard | None) -> list[P
 
 def _first_wildcard(pattern: Path) -> int:
     return next(i for i, part in enumerate(pattern.parts) if not _MAGIC.isdisjoint(part))
+
+
+def _is_hidden(place: Path) -> bool:
+    """Return True for a file that is hidden, or in a hidden folder."""
+    return any(part.startswith(".") for part in place.parts)
 
 
 def _inside(source: Path, name: str, names: Path) -> Path:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, UnreadableInput
-from restore.jobs.plan import pictures_in
+from restore.jobs.walk import pictures_in
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces

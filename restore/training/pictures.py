@@ -27,7 +27,7 @@ from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Shown
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
-from restore.jobs.plan import pictures_in
+from restore.jobs.walk import pictures_in
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.degradations import CONTEXT, Mixture, draw

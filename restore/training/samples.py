@@ -17,6 +17,7 @@ from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Shown
 from restore.diffusion.stepping import gaussian_noise
 from restore.errors import NothingToDo, RestoreError
+from restore.jobs.walk import pictures_in
 from restore.metrics.quality import psnr
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.samplers.ddim import ddim
@@ -48,7 +49,7 @@ def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
         NothingToDo: No picture is readable and large enough.
     """
     crops = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in sorted(pictures_in(folder, SUFFIXES)):
         try:
             pixels = read_photo(path).pixels
         except RestoreError:

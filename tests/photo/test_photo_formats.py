@@ -14,7 +14,7 @@ from support.pictures import files, piece
 from test_photo import HEIGHT, SRGB, WIDTH, noise, photo_of, tiff
 
 from restore.errors import Unavailable, UnreadableInput
-from restore.jobs.plan import pictures_in
+from restore.jobs.walk import pictures_in
 from restore.photo.formats.avif import opencv_has_avif
 from restore.photo.photograph import SUFFIXES, Photo, read_photo, write_photo
 
