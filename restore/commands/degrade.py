@@ -9,6 +9,7 @@ import typer
 
 from restore.commands.options import DebugOption, Input, Output, OverwriteOption
 from restore.commands.wording import in_options
+from restore.jobs.selection import check_input
 
 if TYPE_CHECKING:
     from restore.jobs.plan import Job
@@ -37,6 +38,8 @@ def degrade(
     debug: DebugOption = False,
 ) -> None:
     """Make test inputs: a degraded picture, and the measurement as numbers (.npz) beside it."""
+    check_input(source)
+
     from restore.jobs.plan import Wanted, plan_run
     from restore.jobs.run import degrade_all
     from restore.tasks import Solving

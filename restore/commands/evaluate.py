@@ -22,6 +22,7 @@ from restore.commands.options import (
     words,
 )
 from restore.commands.wording import in_options
+from restore.jobs.selection import check_folder
 from restore.tasks import TASKS
 
 Source = Annotated[
@@ -131,6 +132,8 @@ def evaluate(
     debug: DebugOption = False,
 ) -> None:
     """Degrade the pictures of a folder, restore them by every method and score them."""
+    check_folder(source)
+
     from restore.evaluate import Outputs, Settings, command
     from restore.evaluate.run import uses_model
     from restore.runtime.devices import keep_freed_memory

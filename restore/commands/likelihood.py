@@ -17,6 +17,7 @@ from restore.commands.options import (
     YesOption,
 )
 from restore.commands.wording import in_options
+from restore.jobs.selection import check_input
 
 
 def likelihood(
@@ -48,6 +49,9 @@ def likelihood(
     debug: DebugOption = False,
 ) -> None:
     """Measure how likely pictures are under the prior, in bits per dimension."""
+    if len(pictures) == 1:
+        check_input(pictures[0])
+
     from restore.jobs.likelihood import Estimator, tell_all
 
     ensure(model, yes=yes)

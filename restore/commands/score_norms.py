@@ -16,6 +16,7 @@ from restore.commands.options import (
     SeedOption,
     YesOption,
 )
+from restore.jobs.selection import check_folder
 from restore.messages import say
 
 
@@ -51,6 +52,8 @@ def score_norms(
     debug: DebugOption = False,
 ) -> None:
     """Estimate the mean squared norm of a model's score, for analytic-ddpm and analytic-ddim."""
+    check_folder(source)
+
     from restore.jobs.score_norms import Estimate, estimate_to
 
     wanted = Estimate(source, model, device, label, count, size, levels, seed)

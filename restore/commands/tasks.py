@@ -13,9 +13,13 @@ import typer
 from restore.commands.downloads import ensure
 from restore.commands.options import KINDS, Common, Input, Output, kind_of, words
 from restore.commands.wording import in_options
-from restore.errors import BadArgument
+from restore.errors import BadArgument, FileAccess
+from restore.files import looked_up
+from restore.jobs.selection import check_input
 from restore.tasks import Task
 from restore.tasks.option import OptionField, options_of
+
+STDIN = Path("-")
 
 if TYPE_CHECKING:
     from restore.jobs.ray_engine import Cluster
@@ -38,6 +42,7 @@ def command_of(task: type[Task]) -> Callable[..., None]:
         stated = task(**{name: _read(own[name], value) for name, value in values.items()})
         if missing := stated.missing_for(source):
             raise BadArgument(missing)
+        _check_inputs(source, stated)
 
         try:
             request = _request(stated, source, target or common.output, common)
@@ -62,6 +67,21 @@ def command_of(task: type[Task]) -> Callable[..., None]:
     KINDS[task.name] = {p.name: kind_of(p.annotation) for p in parameters}
 
     return command
+
+
+def _check_inputs(source: Path, task: Task) -> None:
+    """Refuse missing files before PyTorch is imported, which takes seconds.
+
+    Raises:
+        FileAccess: the input, or the file or folder of its companions, is not there.
+    """
+    if source != STDIN:
+        check_input(source)
+    companion = None if task.companion is None else getattr(task, task.companion)
+    if isinstance(companion, Path):
+        with looked_up(companion):
+            if not companion.exists():
+                raise FileAccess(f"`{task.companion}`={companion}: no such file or folder")
 
 
 def _parameter(field: OptionField) -> inspect.Parameter:

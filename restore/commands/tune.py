@@ -18,6 +18,7 @@ from restore.commands.options import (
     YesOption,
     words,
 )
+from restore.jobs.selection import check_folder
 from restore.messages import put, say
 
 Source = Annotated[
@@ -76,6 +77,8 @@ def tune(
     debug: DebugOption = False,
 ) -> None:
     """Search the noise levels that suit SR3 best with few steps, on held-out pictures."""
+    check_folder(source)
+
     from restore.evaluate.tune import Request, told, tune
     from restore.runtime.devices import keep_freed_memory
 

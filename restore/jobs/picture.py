@@ -20,7 +20,7 @@ from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.methods.report import Result
 from restore.methods.settings import Options
-from restore.photo.photograph import Photo, read_photo
+from restore.photo.photograph import Photo, check_held, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.report.comparison import compare, encoded_strip
 from restore.restorer import Restorer
@@ -122,7 +122,7 @@ class Work:
         """Read the input, its mask and its start.
 
         Raises:
-            RestoreError: an unusable file, or an existing output.
+            RestoreError: an unusable file, an existing output, or one that cannot hold the result.
         """
         refuse_existing_outputs(job, self.overwrite, self.options.samples)
         fingerprint = Fingerprint.of(job.source)
@@ -132,11 +132,32 @@ class Work:
             measurement = read_measurement(job.source)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
             task = task.completed(measurement.operator, measurement.noise, measurement.size)
+            self._check_held(job, task, measurement.values.shape[-2:], None)
             return Loaded(photo, measurement.values, task, measurement, fingerprint, start)
 
         photo = read_photo(job.source, page=job.page)
         task = task.completed(None, None, None)
+        self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
         return Loaded(photo, _array(photo), task, None, fingerprint, start)
+
+    def _check_held(
+        self, job: Job, task: Task, size: tuple[int, int], alpha: NDArray[Any] | None
+    ) -> None:
+        """Refuse outputs whose format cannot hold the result, before it is computed.
+
+        Args:
+            job: paths of the outputs.
+            task: the task with all options.
+            size: height and width of the input.
+            alpha: its transparency.
+
+        Raises:
+            BadArgument: transparency or sides that a format does not have.
+        """
+        target, *others = sample_paths(job.target, self.options.samples)
+        check_held(target, task.result_size(size), alpha)
+        for path in others:
+            check_held(path, task.result_size(size), None)
 
     def solve(
         self, restorer: Restorer, loaded: Loaded, callback: Callable[[Step], None] | None = None

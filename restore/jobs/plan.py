@@ -13,7 +13,15 @@ from restore.jobs.companions import NO_MASKS, NO_STARTS, Companions
 from restore.jobs.manifest import State
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.output import AS_INPUT, OutputOptions
-from restore.jobs.selection import Shard, is_pattern, listed, matched, root_of, shared_out
+from restore.jobs.selection import (
+    Shard,
+    check_input,
+    is_pattern,
+    listed,
+    matched,
+    root_of,
+    shared_out,
+)
 from restore.jobs.walk import PassedOver, pictures_in, why_unread
 from restore.photo.photograph import SUFFIXES, count_pages
 
@@ -153,9 +161,9 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
     folders = folder_of(source, target, task)
     if folders is not None:
         return _plan_folder(source, *folders, task, wanted)
-    with looked_up(source):
-        if not source.exists():
-            raise FileAccess(f"{source}: no such file or folder")
+    if is_pattern(source):
+        raise FileAccess(f"{source}: no such file or folder")
+    check_input(source)
 
     for option, given in (("`files_from`", wanted.files_from), ("`shard`", wanted.shard)):
         if given is not None:

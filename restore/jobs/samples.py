@@ -13,8 +13,8 @@ from restore.errors import BadArgument
 from restore.files import refuse_existing
 from restore.jobs.plan import check_writable
 from restore.jobs.score_norms import find_score_norms
-from restore.methods.sampling import Sampling, grid, sample_pictures
-from restore.photo.photograph import Photo, write_photo, written_format
+from restore.methods.sampling import Sampling, grid, grid_size, sample_pictures
+from restore.photo.photograph import Photo, check_held, write_photo, written_format
 from restore.restorer import Restorer, check_prior
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -78,6 +78,10 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
         wanted = _at_least(denoise.size, wanted, given="height" in sampling or "width" in sampling)
 
     ways = 0 if request.trajectory is None else TRAJECTORIES
+    shape = (wanted.height, wanted.width)
+    size = shape if request.separate else grid_size(wanted.count, *shape)
+    for path in files:
+        check_held(path, size, None)
 
     with Progress(1, len(wanted.batches), quiet=quiet) as progress:
         progress.picture(wanted.sampler)

@@ -49,6 +49,35 @@ class Shard:
         return f"{self.number}of{self.count}"
 
 
+def check_input(source: Path) -> None:
+    """Refuse an input that is not there, and one that can be read only once, before any work.
+
+    Raises:
+        FileAccess: no such file or folder, or a named pipe, socket or device.
+    """
+    if is_pattern(source):
+        return
+    with looked_up(source):
+        if not source.exists():
+            raise FileAccess(f"{source}: no such file or folder")
+        if not source.is_file() and not source.is_dir():
+            raise FileAccess(
+                f"{source}: a named pipe, socket or device, not a file; - as IN reads a picture "
+                "from stdin"
+            )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not there, before any work.
+
+    Raises:
+        FileAccess: no such folder.
+    """
+    with looked_up(folder):
+        if not folder.exists():
+            raise FileAccess(f"{folder}: no such folder")
+
+
 def is_pattern(source: Path) -> bool:
     """Return True if a path does not exist and contains ``*``, ``?`` or ``[``."""
     return not os.path.lexists(source) and not _MAGIC.isdisjoint(str(source))

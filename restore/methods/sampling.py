@@ -191,5 +191,17 @@ def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
     return rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)[:, :-gap, :-gap]
 
 
+def grid_size(
+    count: int, height: int, width: int, columns: int | None = None, gap: int = 2
+) -> tuple[int, int]:
+    """Return height and width of the `grid` of pictures.
+
+    >>> grid_size(5, 32, 48), tuple(grid(torch.zeros(5, 3, 32, 48)).shape[1:])
+    ((66, 148), (66, 148))
+    """
+    columns = columns or math.ceil(math.sqrt(count))
+    return math.ceil(count / columns) * (height + gap) - gap, columns * (width + gap) - gap
+
+
 def _visible(pictures: Tensor) -> Tensor:
     return ((pictures + 1) / 2).clamp(0, 1).float().cpu().clone()

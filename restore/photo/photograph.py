@@ -210,6 +210,38 @@ def written_format(path: Path) -> str:
     return format
 
 
+def check_held(path: Path, size: tuple[int, int], alpha: np.ndarray | None) -> None:
+    """Check that the format of a file holds a picture, which can be known before it is made.
+
+    Args:
+        path: The file, whose suffix decides about the format.
+        size: Height and width of the picture.
+        alpha: [h, w] in [0, 1]; None without transparency. It may be that of a smaller picture.
+
+    Raises:
+        BadArgument: The sides are too long for the format, it would lose the transparency, or no
+            format has this suffix.
+    """
+    format = written_format(path)
+    try:
+        _check_held(format, size, alpha)
+    except BadArgument as error:
+        raise BadArgument(f"{path}: {error}") from None
+
+
+def _check_held(format: str, size: tuple[int, int], alpha: np.ndarray | None) -> None:
+    writer = formats.WRITERS[format]
+    if max(size) > writer.longest_side:
+        raise BadArgument(
+            f"{format} has at most {writer.longest_side} pixels a side, and the result has "
+            f"{size[1]}x{size[0]}; write .png or .tif"
+        )
+    if alpha is not None and not writer.keeps_alpha and quantise(alpha, 8).min() < 255:
+        raise BadArgument(
+            f"{format} would lose its transparency; write .png, .tif or .webp to keep it"
+        )
+
+
 def _read_bytes(path: Path) -> bytes:
     with open_regular(path) as file:
         try:
@@ -277,16 +309,12 @@ def _check(photo: Photo, path: Path) -> None:
 
 
 def _encode(photo: Photo, format: str) -> bytes:
+    _check_held(format, photo.pixels.shape[:2], photo.alpha)
     writer = formats.WRITERS[format]
     bits = max(depth for depth in writer.depths if depth <= photo.bits)
     samples = quantise(photo.pixels, bits)
-    if photo.alpha is not None:
-        if writer.keeps_alpha:
-            samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
-        elif quantise(photo.alpha, 8).min() < 255:
-            raise BadArgument(
-                f"{format} would lose its transparency; write .png, .tif or .webp to keep it"
-            )
+    if photo.alpha is not None and writer.keeps_alpha:
+        samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
 
     profile = photo.icc_profile
     if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):

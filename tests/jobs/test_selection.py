@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import cli
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.jobs.selection import Shard, is_pattern, listed, matched, root_of, shared_out
+from restore.jobs.selection import (
+    Shard,
+    check_folder,
+    check_input,
+    is_pattern,
+    listed,
+    matched,
+    root_of,
+    shared_out,
+)
 
 
 @pytest.fixture
@@ -108,3 +120,46 @@ def test_shards_share_everything_and_nothing_twice(tmp_path: Path) -> None:
 def test_bad_shards(text: str) -> None:
     with pytest.raises(BadArgument, match="`shard`"):
         Shard.read(text)
+
+
+def test_inputs_are_looked_up_before_any_work(tree: Path) -> None:
+    for good in (tree, tree / "a.png", tree / "*.png", tree / "odd [1].png"):
+        check_input(good)
+    with pytest.raises(FileAccess, match=r"nosuch\.png: no such file or folder"):
+        check_input(tree / "nosuch.png")
+    check_folder(tree)
+    with pytest.raises(FileAccess, match=r"nosuch: no such folder"):
+        check_folder(tree / "nosuch")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_named_pipe_is_told_to_come_by_stdin(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(FileAccess, match=r"pipe: a named pipe.*; - as IN reads a picture"):
+        check_input(tree / "pipe")
+
+
+def test_a_missing_input_is_told_before_anything_heavy_is_imported(tmp_path) -> None:
+    lines = (
+        "sr nosuch",
+        "inpaint . --mask nosuch",
+        "degrade nosuch --operator gray",
+        "likelihood nosuch",
+        "evaluate nosuch --task sr",
+        "tune nosuch --out levels.json",
+        "score-norms nosuch",
+    )
+    code = (
+        "import sys, cli; "
+        f"print([cli.exit_code(line.split()) for line in {lines}], 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)},
+        timeout=60,
+    )
+    assert done.stdout == f"{[5] * len(lines)} False\n"
+    assert done.stderr.count("nosuch: no such") == len(lines)

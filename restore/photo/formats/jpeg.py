@@ -16,6 +16,8 @@ _SEGMENT_LIMIT = 65533
 _XMP_LIMIT = _SEGMENT_LIMIT - len(b"http://ns.adobe.com/xap/1.0/\0")
 # Mean step of the luminance table at about quality 75: coarser ones would undo the restoration.
 _COARSEST_STEP = 30.0
+# JPEG_MAX_DIMENSION of libjpeg; the 16 bits of a file would hold 65535.
+_LONGEST_SIDE = 65500
 
 
 def encoding(im: Image.Image, data: bytes) -> dict[str, Any]:
@@ -72,6 +74,6 @@ JPEG = PictureFormat(
     "JPEG",
     (".jpg", ".jpeg", ".jfif"),
     PillowReader(encoding=encoding),
-    Writer((8,), encode, keeps_alpha=False, takes_quality=True),
+    Writer((8,), encode, keeps_alpha=False, takes_quality=True, longest_side=_LONGEST_SIDE),
     is_lossy=True,
 )

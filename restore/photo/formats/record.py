@@ -89,12 +89,14 @@ class Writer:
             [H, W, 1, 2, 3 or 4], any alpha last.
         keeps_alpha: True if the format has transparency.
         takes_quality: True if `Source.encoding` may hold a `quality`, 1 to 100.
+        longest_side: Pixels that a side may have.
     """
 
     depths: tuple[int, ...]
     encode: Callable[[np.ndarray, Source], bytes]
     keeps_alpha: bool = True
     takes_quality: bool = False
+    longest_side: int = 2**31 - 1
 
 
 @dataclass(frozen=True)

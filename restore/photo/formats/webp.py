@@ -13,6 +13,8 @@ from restore.photo.formats.record import PictureFormat, PillowReader, Source, Wr
 # Quality of lossy files where none is asked for, and Pillow's effort for lossless ones.
 _QUALITY = 90
 _LOSSLESS_EFFORT = 75
+# WEBP_MAX_DIMENSION of libwebp.
+_LONGEST_SIDE = 16383
 
 
 def encoding(im: Image.Image, data: bytes) -> dict[str, Any]:
@@ -45,5 +47,5 @@ WEBP = PictureFormat(
     "WebP",
     (".webp",),
     PillowReader(encoding=encoding),
-    Writer((8,), encode, takes_quality=True),
+    Writer((8,), encode, takes_quality=True, longest_side=_LONGEST_SIDE),
 )
