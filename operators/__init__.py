@@ -9,7 +9,8 @@
 """
 
 from operators import kernels, masks
-from operators.axes import AxesOperator, identity
+from operators.axes import AlongAxes, AxesOperator, identity
+from operators.banded_axes import BandedAxesOperator, along_axes
 from operators.base import (
     RANK_TOLERANCE,
     Composition,
@@ -60,7 +61,9 @@ __all__ = [
     "LUMA_BT601",
     "RANK_TOLERANCE",
     "RESAMPLERS",
+    "AlongAxes",
     "AxesOperator",
+    "BandedAxesOperator",
     "BatchOperator",
     "Bayer",
     "BlockSensing",
@@ -84,6 +87,7 @@ __all__ = [
     "SymmetricConvolution",
     "ValidConvolution",
     "adjoint_of",
+    "along_axes",
     "batch_of",
     "blur_matrix",
     "box_blur",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from operators.base import (
@@ -28,7 +30,51 @@ BAND_ROWS = 32
 _AXES = ("channel", "height", "width")
 
 
-class AxesOperator(SpectralOperator):
+class AlongAxes(LinearOperator):
+    """An operator that multiplies by one matrix along each of channel, height and width.
+
+    Args:
+        input_shape: (C, H, W) of the picture.
+        channel: Matrix ``[C', C]``; None leaves the axis as it is.
+        height: Matrix ``[H', H]`` or None.
+        width: Matrix ``[W', W]`` or None.
+
+    Attributes:
+        matrices: The three matrices in float64, or None, as given.
+
+    Raises:
+        ValueError: A matrix is not two-dimensional, not finite, zero, or does not fit
+            ``input_shape``.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        channel: Matrix | None = None,
+        height: Matrix | csr_array | None = None,
+        width: Matrix | csr_array | None = None,
+    ) -> None:
+        matrices = [
+            _checked(name, matrix, size)
+            for name, matrix, size in zip(_AXES, (channel, height, width), input_shape, strict=True)
+        ]
+        rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
+        super().__init__(input_shape, (rows[0], rows[1], rows[2]))
+        self.matrices: tuple[Any, Any, Any] = (matrices[0], matrices[1], matrices[2])
+
+    @property
+    def is_identity(self) -> bool:
+        """True if every axis is left as it is."""
+        return all(matrix is None for matrix in self.matrices)
+
+    @property
+    def color_matrix(self) -> Matrix | None:
+        """Matrix ``[C', C]`` if every pixel's colour is multiplied by it and nothing else done."""
+        channel, height, width = self.matrices
+        return channel if height is None and width is None else None
+
+
+class AxesOperator(AlongAxes, SpectralOperator):
     """``A = A_c ⊗ A_h ⊗ A_w``.
 
     Separable blur with any boundary, antialiased resampling by any factor, mixing of colours and
@@ -66,18 +112,13 @@ class AxesOperator(SpectralOperator):
         *,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        matrices = [
-            _checked(name, matrix, size)
-            for name, matrix, size in zip(_AXES, (channel, height, width), input_shape, strict=True)
-        ]
-        rows = [n if m is None else m.shape[0] for m, n in zip(matrices, input_shape, strict=True)]
-        super().__init__(input_shape, (rows[0], rows[1], rows[2]))
-        self.matrices: tuple[Matrix | None, ...] = tuple(matrices)
-        self._bands = {("matrix", axis): pair for axis, pair in _bands_by_axis(matrices).items()}
+        super().__init__(input_shape, channel, height, width)
+        bands = _bands_by_axis(self.matrices)
+        self._bands = {("matrix", axis): pair for axis, pair in bands.items()}
         # Says where and in which type buffers belong.
         self.register_buffer("_anchor", torch.empty(0, dtype=dtype))
 
-        for axis, matrix in enumerate(matrices):
+        for axis, matrix in enumerate(self.matrices):
             self.register_buffer(
                 f"matrix_{axis}", None if matrix is None else torch.from_numpy(matrix).to(dtype)
             )
@@ -94,17 +135,6 @@ class AxesOperator(SpectralOperator):
         if self._singular_values is None:
             self._singular_values = self._decompose()
         return self._singular_values
-
-    @property
-    def is_identity(self) -> bool:
-        """True if every axis is left as it is."""
-        return all(matrix is None for matrix in self.matrices)
-
-    @property
-    def color_matrix(self) -> Matrix | None:
-        """Matrix ``[C', C]`` if every pixel's colour is multiplied by it and nothing else done."""
-        channel, height, width = self.matrices
-        return channel if height is None and width is None else None
 
     @torch.inference_mode(False)  # what stays must be usable outside of it
     def _decompose(self) -> Tensor:
@@ -231,23 +261,16 @@ def _without_identity(second: LinearOperator, first: LinearOperator) -> LinearOp
     return None
 
 
-@composition_rule
-def _product_along_axes(second: LinearOperator, first: LinearOperator) -> AxesOperator | None:
-    if not (isinstance(second, AxesOperator) and isinstance(first, AxesOperator)):
-        return None
-
-    products = [_product(b, a) for b, a in zip(second.matrices, first.matrices, strict=True)]
-    return AxesOperator(first.input_shape, *products, dtype=second._anchor.dtype)
-
-
-def _checked(name: str, matrix: Matrix | None, size: int) -> Matrix | None:
+def _checked(name: str, matrix: Matrix | csr_array | None, size: int) -> Matrix | csr_array | None:
     if matrix is None:
         return None
 
-    matrix = np.asarray(matrix, dtype=np.float64)
+    matrix = matrix if issparse(matrix) else np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != size or matrix.shape[0] < 1:
         raise ValueError(f"the {name} matrix must be [m, {size}], not {matrix.shape}")
-    if not np.isfinite(matrix).all() or not matrix.any():
+
+    entries = np.asarray(matrix.data if issparse(matrix) else matrix)
+    if not np.isfinite(entries).all() or not entries.any():
         raise ValueError(f"the {name} matrix must be finite and not all zero")
 
     return matrix
@@ -366,10 +389,3 @@ def _kronecker(values: Sequence[Matrix]) -> Matrix:
     product: Matrix = np.einsum("c,h,w->chw", *values)
     product[product < RANK_TOLERANCE * product.max()] = 0
     return product
-
-
-def _product(second: Matrix | None, first: Matrix | None) -> Matrix | None:
-    """``second @ first`` where None is the identity."""
-    if second is None or first is None:
-        return first if second is None else second
-    return second @ first

@@ -24,6 +24,14 @@ RANK_TOLERANCE = 1e-6
 # components (measured).
 KEPT = 0.7
 
+# Conjugate gradients of a regularised inverse end at this relative residual, or after so many
+# iterations. Deblurring with 50 iterations and 1e-4 gains 0.03 dB, with 8 iterations it loses 0.3
+# dB (3 photographs, two kernels). A circulant preconditioner saves little for blurs with an unknown
+# border, and costs iterations with all other operators.
+RIDGE_ITERATIONS = 25
+RIDGE_TOLERANCE = 1e-3
+LEAST_RATIO = 1e-6
+
 Shape = tuple[int, int, int]
 
 
@@ -73,6 +81,27 @@ class LinearOperator(nn.Module):
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         """Moore–Penrose inverse ``A⁺ y``: ``[B, *output_shape]`` to ``[B, *input_shape]``."""
         raise NotImplementedError(f"{type(self).__name__} does not define pseudo_inverse")
+
+    def regularised_inverse(self, y: Tensor, ratio: Tensor) -> Tensor:
+        """Return ``Aᵀ (A Aᵀ + ratio)⁻¹ y``, which minimises ``‖y − A x‖² + ratio ‖x‖²``.
+
+        Without a decomposition, conjugate gradients solve ``(AᵀA + ratio) x = Aᵀ y``. They stop at
+        a relative residual of 1e-3, before they fit noise.
+
+        Args:
+            y: ``[B, *output_shape]``.
+            ratio: ``[B or 1, 1, 1, 1]``, above 0.
+
+        Returns:
+            ``[B, *input_shape]``.
+        """
+        shift = ratio.clamp_min(LEAST_RATIO)
+        return conjugate_gradient(
+            lambda x: torch.addcmul(self.At(self.A(x)), shift, x),
+            self.At(y),
+            rtol=RIDGE_TOLERANCE,
+            iterations=RIDGE_ITERATIONS,
+        )
 
     def visible(self, x: Tensor) -> Tensor:
         """Crop pictures ``[…, *input_shape]`` to what a person wants to see: no unknown border."""
@@ -152,6 +181,11 @@ class SpectralOperator(LinearOperator):
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return self.V(self.inverse_singular_values() * self.Ut(y))
+
+    def regularised_inverse(self, y: Tensor, ratio: Tensor) -> Tensor:
+        s = self.singular_values
+        gain = torch.where(s > 0, s / (s**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
+        return self.V(gain * self.Ut(y))
 
     def onto_row_space(self, x: Tensor) -> Tensor:
         """Project ``[B, *input_shape]`` onto what the operator sees: ``A⁺A x``."""

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
 
 from operators.axes import AxesOperator
+from operators.banded_axes import BandedAxesOperator, along_axes
 from operators.base import Shape
 
 Array = NDArray[np.float64]
@@ -80,21 +82,30 @@ def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symme
     Raises:
         ValueError: The boundary is unknown, there are no taps, or taps are not finite.
     """
+    matrix: Array = blur_weights(size, taps, boundary).toarray()
+    return matrix
+
+
+def blur_weights(
+    size: int, taps: Sequence[float] | Array, boundary: str = "symmetric"
+) -> csr_array:
+    """Make the matrix of `blur_matrix` with its few entries alone, for long axes."""
     taps = np.asarray(taps, dtype=np.float64)
     if taps.ndim != 1 or taps.size == 0 or not np.isfinite(taps).all():
         raise ValueError("the kernel must be a non-empty list of finite numbers")
 
-    matrix = np.zeros((size, size))
-    rows = np.arange(size)
-
-    for k, tap in enumerate(taps):
-        columns, inside = _beyond_border(rows + taps.size // 2 - k, size, boundary)
-        np.add.at(matrix, (rows[inside], columns[inside]), tap)
+    rows = np.arange(size)[:, None]
+    index = rows + taps.size // 2 - np.arange(taps.size)
+    columns, inside = _beyond_border(index, size, boundary)
+    entries = np.broadcast_to(taps, index.shape)[inside]
+    row, _ = np.nonzero(inside)
+    matrix = coo_array((entries, (row, columns[inside])), (size, size)).tocsr()
+    matrix.eliminate_zeros()
 
     return matrix
 
 
-def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array:
+def extension_weights(size: int, before: int, after: int, boundary: str) -> csr_array:
     """Make the matrix that continues one axis beyond its border.
 
     Args:
@@ -104,15 +115,14 @@ def extension_matrix(size: int, before: int, after: int, boundary: str) -> Array
         boundary: One of `BOUNDARIES`.
 
     Returns:
-        float64 ``[before + size + after, size]``.
+        Sparse float64 ``[before + size + after, size]``.
 
     Raises:
         ValueError: The boundary is unknown.
     """
     columns, inside = _beyond_border(np.arange(-before, size + after), size, boundary)
-    matrix = np.zeros((before + size + after, size))
-    matrix[np.nonzero(inside)[0], columns[inside]] = 1
-    return matrix
+    rows = np.nonzero(inside)[0]
+    return csr_array((np.ones(len(rows)), (rows, columns[inside])), (len(inside), size))
 
 
 def _beyond_border(
@@ -144,7 +154,7 @@ def separable_blur(
     *,
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
-) -> AxesOperator:
+) -> AxesOperator | BandedAxesOperator:
     """Make the operator of a blur along the height and along the width.
 
     >>> separable_blur((3, 8, 8), [0.25, 0.5, 0.25], boundary="circular").output_shape
@@ -161,9 +171,9 @@ def separable_blur(
         ValueError: The boundary is unknown, or a kernel is empty, not finite or all zero.
     """
     _, height, width = input_shape
-    rows = blur_matrix(height, taps, boundary)
-    columns = blur_matrix(width, taps if horizontal_taps is None else horizontal_taps, boundary)
-    return AxesOperator(input_shape, None, rows, columns, dtype=dtype)
+    rows = blur_weights(height, taps, boundary)
+    columns = blur_weights(width, taps if horizontal_taps is None else horizontal_taps, boundary)
+    return along_axes(input_shape, None, rows, columns, dtype=dtype)
 
 
 def gaussian_blur(
@@ -172,7 +182,7 @@ def gaussian_blur(
     *,
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
-) -> AxesOperator:
+) -> AxesOperator | BandedAxesOperator:
     """Make the operator of a Gaussian blur, cut at 4 σ as by scipy.ndimage.
 
     >>> round(float(gaussian_blur((1, 9, 9), sigma=1.0).A(torch.ones(1, 1, 9, 9)).mean()), 4)
@@ -196,7 +206,7 @@ def box_blur(
     *,
     boundary: str = "symmetric",
     dtype: torch.dtype = torch.float32,
-) -> AxesOperator:
+) -> AxesOperator | BandedAxesOperator:
     """Make the operator of the mean over ``size`` × ``size`` pixels.
 
     >>> box_blur((3, 8, 8), 3).output_shape

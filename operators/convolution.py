@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from operators.axes import AxesOperator
+from operators.banded_axes import along_axes
 from operators.base import (
     RANK_TOLERANCE,
     IterativeOperator,
@@ -18,7 +18,7 @@ from operators.base import (
     Shape,
     SpectralOperator,
 )
-from operators.blur import BOUNDARIES, extension_matrix
+from operators.blur import BOUNDARIES, extension_weights
 from operators.iterative import conjugate_gradient
 from operators.overlap_save import OverlapSave
 
@@ -331,9 +331,9 @@ class PaddedConvolution(IterativeOperator):
         self.inside = ValidConvolution(self.output_shape, kernel, dtype=dtype)
         top, bottom, left, right = self.inside.margins
         _, height, width = self.input_shape
-        rows = extension_matrix(height, top, bottom, boundary)
-        columns = extension_matrix(width, left, right, boundary)
-        self.extend = AxesOperator(self.input_shape, None, rows, columns, dtype=dtype)
+        rows = extension_weights(height, top, bottom, boundary)
+        columns = extension_weights(width, left, right, boundary)
+        self.extend = along_axes(self.input_shape, None, rows, columns, dtype=dtype)
 
     def A(self, x: Tensor) -> Tensor:
         return self.inside.A(self.extend.A(x))

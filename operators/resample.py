@@ -8,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from operators.axes import AxesOperator
+from operators.banded_axes import BandedAxesOperator, along_axes
 from operators.base import Shape
 
 Array = NDArray[np.float64]
@@ -62,10 +64,16 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     Raises:
         ValueError: A size is not positive, or the kernel is unknown.
     """
+    matrix: Array = resample_weights(size, new_size, kernel).toarray()
+    return matrix
+
+
+def resample_weights(size: int, new_size: int, kernel: str = "bicubic") -> csr_array:
+    """Make the matrix of `resample_matrix` with its few entries alone, for long axes."""
     if size < 1 or new_size < 1:
         raise ValueError(f"sizes must be positive, not {size} -> {new_size}")
     if kernel == "area":
-        return _area_matrix(size, new_size)
+        return _area_weights(size, new_size)
     if kernel not in KERNELS:
         raise ValueError(f"unknown resampling kernel {kernel!r}; known are {', '.join(RESAMPLERS)}")
 
@@ -78,25 +86,34 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     first = np.floor(np.maximum(centres - radius * stretch + 0.5, 0)).astype(int)
     last = np.floor(np.minimum(centres + radius * stretch + 0.5, size)).astype(int)
 
-    columns = np.arange(size)
+    columns = first[:, None] + np.arange((last - first).max())
     weights = function((columns + 0.5 - centres[:, None]) / stretch)
-    weights[(columns < first[:, None]) | (columns >= last[:, None])] = 0
+    weights[columns >= last[:, None]] = 0
 
-    return _rows_to_one(weights)
+    return _rows_to_one(columns, weights, size)
 
 
-def _area_matrix(size: int, new_size: int) -> Array:
+def _area_weights(size: int, new_size: int) -> csr_array:
     """Make the matrix of means over the interval that each new pixel covers."""
     edges = np.arange(new_size + 1) * (size / new_size)
-    columns = np.arange(size)
-    overlap = np.minimum(edges[1:, None], columns + 1) - np.maximum(edges[:-1, None], columns)
-    return _rows_to_one(np.clip(overlap, 0, None))
+    start = edges[:-1, None]
+    end = edges[1:, None]
+
+    columns = np.floor(start).astype(int) + np.arange(math.ceil(size / new_size) + 1)
+    overlap = np.minimum(end, columns + 1) - np.maximum(start, columns)
+    overlap[columns >= size] = 0
+
+    return _rows_to_one(columns, np.clip(overlap, 0, None), size)
 
 
-def _rows_to_one(weights: Array) -> Array:
-    """Divide each row by its sum."""
-    normalised: Array = weights / weights.sum(axis=1, keepdims=True)
-    return normalised
+def _rows_to_one(columns: NDArray[np.int64], weights: Array, size: int) -> csr_array:
+    """Make the matrix ``[m, size]`` of weights at columns ``[m, k]``, each row divided by its sum.
+
+    Columns beyond the axis have no weight.
+    """
+    normalised = weights / weights.sum(axis=1, keepdims=True)
+    rows, taps = np.nonzero(normalised)
+    return csr_array((normalised[rows, taps], (rows, columns[rows, taps])), (len(columns), size))
 
 
 def reduced_size(size: int, factor: float) -> int:
@@ -111,7 +128,7 @@ def downsample(
     size: tuple[int, int] | None = None,
     kernel: str = "bicubic",
     dtype: torch.dtype = torch.float32,
-) -> AxesOperator:
+) -> AxesOperator | BandedAxesOperator:
     """Make the operator of downsampling by a factor, whole or fractional, or to a given size.
 
     >>> downsample((3, 48, 65), 4).output_shape
@@ -140,10 +157,10 @@ def downsample(
             f"cannot downsample {height}x{width} (height x width) to {size[0]}x{size[1]}"
         )
 
-    rows = None if size[0] == height else resample_matrix(height, size[0], kernel)
-    columns = None if size[1] == width else resample_matrix(width, size[1], kernel)
+    rows = None if size[0] == height else resample_weights(height, size[0], kernel)
+    columns = None if size[1] == width else resample_weights(width, size[1], kernel)
 
-    return AxesOperator(input_shape, None, rows, columns, dtype=dtype)
+    return along_axes(input_shape, None, rows, columns, dtype=dtype)
 
 
 def _reduced_shape(height: int, width: int, factor: float | tuple[float, float]) -> tuple[int, int]:

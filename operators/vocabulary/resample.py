@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from operators.axes import AxesOperator
+from operators.axes import AlongAxes
 from operators.base import Shape
 from operators.grammar import Parameter, Word
 from operators.parameters import number_from, one_or_two, pair
@@ -19,7 +19,7 @@ FACTOR = Parameter(
 
 
 def _down_word(kernel: str, about: str) -> Word:
-    def build(shape: Shape, *, factor: Any) -> AxesOperator:
+    def build(shape: Shape, *, factor: Any) -> AlongAxes:
         across, down = pair(factor)
         _check_factor(down, shape[1], "high")
         _check_factor(across, shape[2], "wide")

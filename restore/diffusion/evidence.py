@@ -109,7 +109,7 @@ def inverse_gain(s: Tensor, ratio: Tensor, largest: Tensor | None = None) -> Ten
 
 
 def known_fraction(
-    s: Tensor, ratio: Tensor, dimensions: int | Tensor, largest: Tensor | None = None
+    s: Tensor, ratio: Tensor, dimensions: float | Tensor, largest: Tensor | None = None
 ) -> Tensor:
     """Fraction of a picture's variance that is explained: the mean of ``t²/(t² + r)``.
 

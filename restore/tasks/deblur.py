@@ -26,7 +26,7 @@ BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
 def _matches(operator: Operator) -> bool:
     """Return True for a convolution, or rows and columns mixed without a change of size."""
     from operators import (
-        AxesOperator,
+        AlongAxes,
         CircularConvolution,
         PaddedConvolution,
         SymmetricConvolution,
@@ -36,7 +36,7 @@ def _matches(operator: Operator) -> bool:
     convolutions = (CircularConvolution, SymmetricConvolution, PaddedConvolution, ValidConvolution)
     if isinstance(operator, convolutions):
         return operator.input_shape[0] == operator.output_shape[0] == 3
-    if not isinstance(operator, AxesOperator):
+    if not isinstance(operator, AlongAxes):
         return False
 
     channel, height, width = operator.matrices

@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators import LinearOperator, SpectralOperator, ValidConvolution
+from operators import BandedAxesOperator, LinearOperator, SpectralOperator, ValidConvolution
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import (
     Evidence,
-    inverse_gain,
     known_fraction,
     noise_ratio,
     shown_noise,
@@ -64,18 +63,24 @@ def _enlarged(
     """Return the low-resolution picture at full size, and the known fraction."""
     operator = problem.model_operator
     y = problem.model_measurement
-    if not isinstance(operator, SpectralOperator):
+    if isinstance(operator, BandedAxesOperator):
+        s = operator.typical_singular_values().to(y)
+    elif isinstance(operator, SpectralOperator):
+        s = operator.singular_values
+    else:
         raise TypeError(f"downsampling has an SVD, {type(operator).__name__} has none")
 
-    s = operator.singular_values
-    known = known_fraction(s, ratio, int(np.prod(operator.input_shape)))
+    # values of a long picture stand for more than there are of them
+    dimensions = int(np.prod(operator.input_shape)) * s.numel() / np.prod(operator.output_shape)
+    known = known_fraction(s, ratio, dimensions)
     if shown != "inverse":
         return condition.picture, known
     if not bool(problem.noise.any()):
         # the same without noise, and faster by banded matrices
         return operator.pseudo_inverse(y), known
 
-    return operator.V(inverse_gain(s, ratio) * operator.Ut(y)), known
+    # the regularised inverse, for singular values in units of the largest
+    return (1 + ratio) * operator.regularised_inverse(y, ratio * s.amax() ** 2), known
 
 
 def _deblurred(problem: Problem, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:

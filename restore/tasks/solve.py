@@ -296,17 +296,20 @@ def _moved(operator: Operator, device: torch.device | str) -> Operator:
 
 def _likely_noise(operator: Operator, kind: Kind) -> Noise:
     """Return the noise to assume in a measurement in 8 bits if none was added."""
-    from operators import SpectralOperator
+    from operators import BandedAxesOperator, SpectralOperator
     from restore.tasks.problem import QUANTISATION_NOISE
 
     if kind.rounding_is_noise:
         return "auto"
     if _is_nonlinear(operator):
         return 0.0
-    if not isinstance(operator, SpectralOperator):
+    if isinstance(operator, BandedAxesOperator):
+        s = operator.typical_singular_values()
+    elif isinstance(operator, SpectralOperator):
+        s = operator.singular_values
+    else:
         return QUANTISATION_NOISE
 
-    s = operator.singular_values
     return 0.0 if bool(s[s > 0].min() > 0.1 * s.max()) else QUANTISATION_NOISE
 
 

@@ -25,9 +25,9 @@ KERNELS = ("bicubic", "area", "lanczos")
 
 def _matches(operator: Operator) -> bool:
     """Return True for a change of size that keeps the colours."""
-    from operators import AxesOperator
+    from operators import AlongAxes
 
-    if not isinstance(operator, AxesOperator):
+    if not isinstance(operator, AlongAxes):
         return False
 
     channel, height, width = operator.matrices
@@ -142,6 +142,7 @@ class SuperResolution(Task):
             measurement_noise(self.noise, image),
             _condition(operator, image),
             written=self._written,
+            remedy="" if operator.has_svd else "a picture whose sides are less unequal",
         )
 
     @property

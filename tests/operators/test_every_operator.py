@@ -16,6 +16,7 @@ from support.operator_table import NOT_SPECTRAL, TABLE, pictures_of, random_pict
 
 import operators
 from operators import (
+    AlongAxes,
     IterativeOperator,
     LinearOperator,
     SpectralOperator,
@@ -134,7 +135,7 @@ def _public_operators() -> set[type[LinearOperator]]:
 
 def test_every_operator_is_in_the_table() -> None:
     found = {type(part) for case in TABLE.values() for part in case.largest().modules()}
-    abstract = {LinearOperator, SpectralOperator, IterativeOperator, OrthonormalRows}
+    abstract = {LinearOperator, SpectralOperator, IterativeOperator, AlongAxes, OrthonormalRows}
     assert _public_operators() - found - abstract == set()
 
 
@@ -169,6 +170,8 @@ def test_operators_with_and_without_an_svd_are_told_apart() -> None:
         operator = case.largest()
         assert operator.has_svd == isinstance(operator, SpectralOperator), name
     assert {name.split(",")[0] for name in NOT_SPECTRAL} == {
+        "blur without an SVD",
+        "down-sampling without an SVD",
         "valid convolution",
         "padded convolution",
         "composition",

@@ -13,7 +13,7 @@ import operators
 from operators import BatchOperator, Mask, dense_matrix, kernels
 from restore.diffusion.denoiser import Condition, Prediction
 from restore.diffusion.schedule import NoiseSchedule, noise_levels
-from restore.solvers import consistency, ddrm, diffpir, project
+from restore.solvers import ddrm, diffpir, project
 
 SHAPE = (3, 9, 8)
 LEVELS = noise_levels(NoiseSchedule.named("linear"), 6, "log-snr", highest=2.0)
@@ -46,8 +46,8 @@ def to_the_end(monkeypatch) -> None:
     """Conjugate gradients that do not stop early: what is compared is the method, not its
     patience.
     """
-    monkeypatch.setattr(consistency, "ITERATIONS", 1000)
-    monkeypatch.setattr(consistency, "TOLERANCE", 1e-7)
+    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
+    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
 
 
 def _denoiser(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:

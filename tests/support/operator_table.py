@@ -35,6 +35,7 @@ from operators import (
 )
 from operators.overlap_save import OverlapSave
 from operators.reference import REFERENCE_NAMES
+from operators.resample import reduced_size
 
 Size = tuple[int, int]
 Build = Callable[[tuple[int, int, int], torch.dtype], LinearOperator]
@@ -109,6 +110,29 @@ def _axes() -> Iterator[tuple[str, Case]]:
         Case(
             lambda shape, dtype: operators.AxesOperator(
                 shape, None, *_enlarging(shape), dtype=dtype
+            )
+        ),
+    )
+    for boundary in operators.BOUNDARIES:
+        yield (
+            f"blur without an SVD, {boundary}",
+            Case(
+                lambda shape, dtype, b=boundary: operators.BandedAxesOperator(
+                    shape,
+                    None,
+                    *(operators.blur_matrix(n, (0.1, 0.75, 0.15), b) for n in shape[1:]),
+                    dtype=dtype,
+                )
+            ),
+        )
+    yield (
+        "down-sampling without an SVD",
+        Case(
+            lambda shape, dtype: operators.BandedAxesOperator(
+                shape,
+                None,
+                *(operators.resample_matrix(n, reduced_size(n, 2)) for n in shape[1:]),
+                dtype=dtype,
             )
         ),
     )
