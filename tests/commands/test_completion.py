@@ -21,7 +21,7 @@ BASH = shutil.which("bash")
 
 
 def run_completion(**variables: str) -> str:
-    """Return the completions that the command prints."""
+    """Return the completions that a new interpreter prints."""
     root = str(Path(cli.__file__).parent)
     environment = {**os.environ, "PYTHONPATH": root, **variables}
     done = subprocess.run(
@@ -36,13 +36,31 @@ def run_completion(**variables: str) -> str:
     return done.stdout
 
 
-def completed(*words: str) -> list[str]:
-    """Return the completions of the last word in bash."""
+def as_bash_asks(*words: str) -> dict[str, str]:
+    """Return the environment in which bash asks for completions of the last word."""
     line = {"COMP_WORDS": "\n".join(("restore", *words)), "COMP_CWORD": str(len(words))}
-    return run_completion(_RESTORE_COMPLETE="complete_bash", **line).split()
+    return {"_RESTORE_COMPLETE": "complete_bash", **line}
 
 
-def test_commands_and_options():
+@pytest.fixture
+def completed(capsys, monkeypatch):
+    """Return ``completed("sr", "--co")``, the completions of the last word in bash."""
+
+    def run(*words: str) -> list[str]:
+        for name, value in as_bash_asks(*words).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit):
+            cli.exit_code([])
+        return capsys.readouterr().out.split()
+
+    return run
+
+
+def test_a_new_interpreter_completes():
+    assert {"sr", "solve", "info", "train"} <= set(run_completion(**as_bash_asks("")).split())
+
+
+def test_commands_and_options(completed):
     assert {"sr", "solve", "info", "train"} <= set(completed(""))
     assert set(completed("de")) == {"deblur", "denoise", "degrade"}
     assert set(completed("sr", "--co")) == {"--compare", "--config"}
@@ -65,7 +83,7 @@ def test_commands_and_options():
         (("sr", ""), ()),
     ],
 )
-def test_words_of_options(words, offered):
+def test_words_of_options(completed, words, offered):
     assert completed(*words) == list(offered)
 
 
