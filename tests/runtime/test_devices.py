@@ -157,6 +157,7 @@ BUILT = {
     dtype: build_denoiser(CONFIG, CHECKPOINT.state, "cpu", dtype)
     for dtype in (torch.float32, torch.bfloat16)
 }
+SMALL = random_denoiser(tiny(channel_multipliers=(1,)))
 OF_ONE_SIZE = random_denoiser(tiny(16, attention_factors=(2,), learned_variance=True, classes=3))
 BUILT_OPERATORS = {name: build() for name, build in OPERATORS.items()}
 for built in BUILT_OPERATORS.values():
@@ -171,8 +172,8 @@ for built in BUILT_WITHOUT_SVD.values():
 LEVELS = noise_levels(BUILT[torch.float32].schedule, 3)
 
 
-def _denoiser(mode: FakeTensorMode, dtype: torch.dtype = torch.float32) -> Denoiser:
-    built = copy.copy(BUILT[dtype])
+def _moved(denoiser: Denoiser, mode: FakeTensorMode) -> Denoiser:
+    built = copy.copy(denoiser)
     built.network = _on_fake_cuda(built.network, mode)
     return built
 
@@ -240,7 +241,7 @@ def test_an_operator_from_a_function(fake: FakeTensorMode) -> None:
 def test_denoiser(
     dtype: torch.dtype, conditional: bool, per_picture: bool, fake: FakeTensorMode
 ) -> None:
-    denoise = _denoiser(fake, dtype)
+    denoise = _moved(BUILT[dtype], fake)
     x = _cuda(2, 3, 13, 22)
     condition = Condition(_cuda(2, 3, 13, 22), _cuda(2, 1, 13, 22)) if conditional else None
     prediction = denoise(x, _cuda(2) if per_picture else 0.5, condition)
@@ -252,7 +253,7 @@ def test_denoiser(
 @pytest.mark.parametrize("noise", ["zero", "number", "per picture"])
 def test_ddrm(name: str, noise: str, fake: FakeTensorMode) -> None:
     operator = _on_fake_cuda(BUILT_OPERATORS[name], fake)
-    denoise = _denoiser(fake)
+    denoise = _moved(SMALL, fake)
     level = {"zero": 0.0, "number": 0.1, "per picture": _cuda(2)}[noise]
     y = _cuda(2, *operator.output_shape)
     result = ddrm(
@@ -265,7 +266,7 @@ def test_ddrm(name: str, noise: str, fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("variance", ["posterior", "forward"])
 def test_sr3(variance: str, fake: FakeTensorMode) -> None:
     condition = Condition(_cuda(2, *SHAPE), _cuda(2, 1, *SHAPE[1:]))
-    denoise = _denoiser(fake)
+    denoise = _moved(BUILT[torch.float32], fake)
     generator = torch.Generator()
     _all_on_cuda(
         sr3(denoise, condition, LEVELS, generator=generator, variance=variance),
@@ -281,7 +282,7 @@ def test_tiles_travel_and_come_back(
 ) -> None:
     """The network is on a GPU; what it answers is where the picture is."""
     seen: list[str] = []
-    denoise = _denoiser(fake)
+    denoise = _moved(BUILT[torch.float32], fake)
     denoise.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].device.type))
     x = torch.empty(2, 3, *size, device=place)
     levels = torch.empty(2, device=place)
@@ -302,8 +303,7 @@ def test_tiles_travel_and_come_back(
 def test_classes_and_learned_variance_in_tiles_of_one_size(
     size: tuple[int, int], place: str, fake: FakeTensorMode
 ) -> None:
-    denoise = copy.copy(OF_ONE_SIZE)
-    denoise.network = _on_fake_cuda(denoise.network, fake)
+    denoise = _moved(OF_ONE_SIZE, fake)
     x = torch.empty(2, 3, *size, device=place)
     prediction = TiledDenoiser(denoise).of_class(1)(x, 0.5)
     assert {part.device.type for part in prediction} == {place}
