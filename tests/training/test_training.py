@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
+from support.processes import FORKS
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
@@ -801,43 +801,36 @@ def test_memory_matters_to_the_comparison(tmp_path) -> None:
         assert_same(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
 
 
-def test_two_processes_equal_one(tmp_path) -> None:
-    """Processes as torchrun starts them equal one, up to the order of floating-point additions."""
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom test_training import *\n"
-        "torch.set_num_threads(1)\n"
-        "made = recipe(objective={'levels': 'loss-aware', 'loss_aware_history': 1, 'balance': "
-        "True})\n"
-        "made = replace(made, model=replace(MODEL, schedule={'name': 'linear', 'timesteps': 8}))\n"
-        "run(Path(sys.argv[1]), made, steps=6)\n"
-    )
-    paths = os.pathsep.join(map(str, Path(__file__).parents[:3]))
-    common = {
-        **os.environ,
-        "PYTHONPATH": paths,
-        "OMP_NUM_THREADS": "1",
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-    }
-    common["MASTER_PORT"] = str(29500 + os.getpid() % 2000)
-    commands = [[sys.executable, str(script), str(tmp_path / "two")] for _ in range(2)]
-    started = [
-        subprocess.Popen(
-            c,
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, c in enumerate(commands)
-    ]
+def shared_run(out: Path) -> None:
+    """Train, in each process of a group or in a single one."""
     made = recipe(objective={"levels": "loss-aware", "loss_aware_history": 1, "balance": True})
     made = replace(made, model=replace(MODEL, schedule={"name": "linear", "timesteps": 8}))
+    run(out, made, steps=6)
+
+
+def as_torchrun_starts(environment: dict[str, str], out: Path) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    shared_run(out)
+
+
+def test_two_processes_equal_one(tmp_path) -> None:
+    """Processes as torchrun starts them equal one, up to the order of floating-point additions."""
+    common = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(29500 + os.getpid() % 2000),
+    }
+    started = []
+    for rank in ("0", "1"):
+        place = {**common, "RANK": rank, "LOCAL_RANK": rank}
+        started.append(FORKS.Process(target=as_torchrun_starts, args=(place, tmp_path / "two")))
+        started[-1].start()
     try:
-        run(tmp_path / "one", made, steps=6)
+        shared_run(tmp_path / "one")
         for process in started:
-            _, errors = process.communicate(timeout=100)
-            assert process.returncode == 0, errors
+            process.join(100)
+            assert process.exitcode == 0
     finally:
         for process in started:
             process.kill()
