@@ -12,7 +12,7 @@ import pytest
 import scipy.ndimage
 import torch
 from PIL import Image
-from support.pictures import FIXTURES, files, piece
+from support.pictures import files, piece
 
 import operators
 import restore
@@ -427,7 +427,7 @@ def test_deblurs_every_kernel(command, place, kernel, boundary):
 
 def test_an_unknown_border_is_not_a_mirror(command, place):
     """With real surroundings, an unknown border beats a mirrored one near the border."""
-    large = np.asarray(Image.open(FIXTURES / "crop_b.png").convert("RGB")).astype(float)
+    large = np.asarray(piece((128, 64), "b")).astype(float)
     kernel = kernels.motion(11, 0)
     blurred = np.stack(
         [scipy.ndimage.convolve(large[..., c], kernel, mode="mirror") for c in range(3)], axis=-1
