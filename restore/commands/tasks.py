@@ -88,7 +88,7 @@ def _parameter(field: OptionField) -> inspect.Parameter:
     """Return an option as a parameter of the command, as text if the task parses it."""
     option = field.option
     kind: Any = field.type if option.parse is None else Path if option.kind is Path else str
-    if not field.required and field.default is None:
+    if not field.required and field.default in (None, MISSING):
         kind = kind | None
 
     described = typer.Option(
@@ -107,7 +107,9 @@ def _parameter(field: OptionField) -> inspect.Parameter:
 def _default(field: OptionField) -> Any:
     if field.required:
         return ...
-    if field.option.parse is None or field.default is None or field.default is MISSING:
+    if field.default is MISSING:  # to be found beside the input
+        return None
+    if field.option.parse is None or field.default is None:
         return field.default
 
     return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)

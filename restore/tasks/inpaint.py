@@ -74,15 +74,23 @@ class Inpainting(Task):
     mask: Annotated[
         Picture | Path,
         Option(
-            "Mask, white where to fill. For a folder: one mask for all, or a folder of masks.",
+            "Mask, white where to fill. For a folder: one mask for all, or a folder of masks, with "
+            "the names of the pictures or NAME_mask. Default: NAME_mask.png beside each picture.",
             parse=Path,
             kind=Path,
+            beside=True,
         ),
     ]
     noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
     threshold: Annotated[
         float, Option("Brightness in [0, 1] above which a mask counts as white.")
     ] = field(default=0.5, kw_only=True)
+    invert_mask: Annotated[bool, Option("Fill what is black in the mask, not white.")] = field(
+        default=False, kw_only=True
+    )
+    fit_mask: Annotated[
+        bool, Option("Resize a mask of another size to that of IN, by nearest neighbour.")
+    ] = field(default=False, kw_only=True)
     dilate: Annotated[int, Option("Grow the mask by this many pixels.")] = field(
         default=0, kw_only=True
     )
@@ -98,6 +106,11 @@ class Inpainting(Task):
 
         check_within("dilate", self.dilate, 0, MAX_RADIUS, " pixels")
         check_within("feather", self.feather, 0, MAX_RADIUS, " pixels")
+
+    def missing_for(self, source: Path) -> str | None:
+        if self.mask is None and str(source) == "-":
+            return "Missing option `mask`: stdin brings the picture alone"
+        return None
 
     def accompanied(self, path: Path) -> Self:
         from restore.photo.photograph import read_mask
@@ -150,22 +163,7 @@ class Inpainting(Task):
 
         import operators
 
-        mask = _white(self.mask, self.threshold)
-        if mask.shape[-2:] != image.shape[-2:]:
-            raise BadArgument(
-                f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels and the picture "
-                f"{image.shape[-1]}x{image.shape[-2]}; they must be of the same size"
-            )
-        if bool(mask.all()):
-            raise BadArgument(
-                "the mask is white everywhere: no pixel of the picture would be known (white = "
-                "fill)"
-            )
-        if not bool(mask.any()):
-            raise BadArgument(
-                "the mask is black everywhere: there is nothing to fill (white = fill)"
-            )
-
+        mask = self._marked((image.shape[-2], image.shape[-1]))
         known = ~mask.cpu().reshape(-1, 1, *mask.shape[-2:])
         if len(known) not in (1, len(image)):
             raise BadArgument(
@@ -181,11 +179,56 @@ class Inpainting(Task):
             ]
         return torch.stack([one[None] for one in grown])
 
+    def _marked(self, size: tuple[int, int]) -> Tensor:
+        """Return True where to fill pictures of this (height, width), [H, W] or [B, 1, H, W].
+
+        Raises:
+            BadArgument: a mask of another size, without any pixel to fill, or without a known one.
+        """
+        filled, kept = ("black", "white") if self.invert_mask else ("white", "black")
+        meaning = f"{filled} = fill{', by `invert_mask`' if self.invert_mask else ''}"
+        mask = _white(self.mask, self.threshold) ^ self.invert_mask
+        if self.fit_mask:
+            mask = _nearest(mask, size)
+
+        if tuple(mask.shape[-2:]) != size:
+            raise BadArgument(
+                f"the mask is {mask.shape[-1]}x{mask.shape[-2]} pixels and the picture "
+                f"{size[1]}x{size[0]}; they must be of the same size; `fit_mask` resizes the mask"
+            )
+        if bool(mask.all()):
+            raise BadArgument(
+                f"the mask is {filled} everywhere: no pixel of the picture would be known "
+                f"({meaning})"
+            )
+        if not bool(mask.any()):
+            raise BadArgument(
+                f"the mask is {kept} everywhere: there is nothing to fill ({meaning})"
+            )
+
+        return mask
+
     def _weights(self, known: Tensor) -> Tensor:
         """Return the fraction of the original in the answer, [B or 1, 1, H, W]."""
         import operators
 
         return operators.masks.feather(known, self.feather) if self.feather else known.float()
+
+
+def _nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a mask [..., h, w] in another (height, width), each pixel that whose middle is near.
+
+    >>> import torch
+    >>> _nearest(torch.tensor([[True, False, False]]), (2, 6)).int().tolist()
+    [[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]
+    """
+    import torch
+
+    rows, columns = (
+        (2 * torch.arange(new) + 1) * old // (2 * new)
+        for old, new in zip(mask.shape[-2:], size, strict=True)
+    )
+    return mask[..., rows[:, None], columns]
 
 
 def _white(mask: Any, threshold: float) -> Tensor:

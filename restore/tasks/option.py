@@ -33,6 +33,7 @@ class Option:
         parse: reads the value from text; None leaves that to the field's type.
         kind: type that a file of options may give, besides text that ``parse`` reads.
         required: True if the command has no default, even if Python has one.
+        beside: True if the command may leave it out, because it finds a file beside the input.
         metavar: placeholder of the value in the help.
     """
 
@@ -41,6 +42,7 @@ class Option:
     parse: Callable[[str], Any] | None = None
     kind: type = str
     required: bool = False
+    beside: bool = False
     metavar: str | None = None
 
 
@@ -63,7 +65,7 @@ class OptionField:
     @property
     def required(self) -> bool:
         """True if the command has no default."""
-        return self.option.required or self.default is MISSING
+        return self.option.required or (self.default is MISSING and not self.option.beside)
 
 
 @cache

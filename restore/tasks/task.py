@@ -96,10 +96,13 @@ class Task(ABC):
         return None
 
     def given(self) -> dict[str, Any]:
-        """Return the options that have a value, without the companion, for records."""
+        """Return the options that have a value, or are switched on, for records.
+
+        The companion is left out.
+        """
         names = (name for name in options_of(type(self)) if name != self.companion)
         values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        return {n: value for n, value in values.items() if value is not None and value is not False}
 
     def accompanied(self, path: Path) -> Self:
         """Return the task with the companion's picture read from a file.
