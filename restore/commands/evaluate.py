@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from restore.commands.downloads import ensure
 from restore.commands.options import (
-    BLURS,
-    BOUNDARIES,
-    RESAMPLERS,
     ClassOption,
     DebugOption,
     DeviceOption,
@@ -24,6 +22,7 @@ from restore.commands.options import (
 from restore.commands.wording import in_options
 from restore.jobs.selection import check_folder
 from restore.tasks import TASKS
+from restore.tasks.option import OptionField, evaluated_options_of
 
 Source = Annotated[
     Path,
@@ -32,44 +31,20 @@ Source = Annotated[
 TaskOption = Annotated[
     str,
     typer.Option(
-        help="Task: sr, inpaint, deblur, denoise, colorize or solve.",
+        help=f"Task: {', '.join(TASKS)}.",
         autocompletion=words(TASKS),
     ),
-]
-ScaleOption = Annotated[
-    float | None, typer.Option(help="Scale factor for sr, above 1 and up to 16. Default: 4.")
-]
-KernelOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Kernel for sr (bicubic, area, lanczos) or deblur (gaussian:SIGMA, …). "
-        "Default: bicubic, gaussian:2.",
-        autocompletion=words((*RESAMPLERS, *BLURS)),
-    ),
-]
-BoundaryOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Boundary for deblur: what lies beyond the border. Default: unknown.",
-        autocompletion=words(BOUNDARIES),
-    ),
-]
-MaskOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
-        "strokes or box:64."
-    ),
-]
-OperatorOption = Annotated[
-    str | None,
-    typer.Option(help="Degradation for solve, such as blur:gaussian:2+down:bicubic:4."),
 ]
 NoiseOption = Annotated[
     float | None,
     typer.Option(
-        help="Standard deviation of added noise, for pixels in [0, 1]. Default: 0.01 for "
-        "deblur, 0.098 for denoise, else 0."
+        help="Standard deviation of added noise, for pixels in [0, 1]. Default: "
+        + "".join(
+            f"{task.added_noise:.2g} for {name}, "
+            for name, task in TASKS.items()
+            if task.added_noise
+        )
+        + "else 0."
     ),
 ]
 SizeOption = Annotated[
@@ -108,12 +83,8 @@ QuietOption = Annotated[
 
 def evaluate(
     source: Source,
-    task: TaskOption = ...,  # type: ignore[assignment]
-    scale: ScaleOption = None,
-    kernel: KernelOption = None,
-    boundary: BoundaryOption = None,
-    mask: MaskOption = None,
-    operator: OperatorOption = None,
+    *,
+    task: TaskOption,
     noise: NoiseOption = None,
     size: SizeOption = 0,
     count: CountOption = None,
@@ -130,6 +101,7 @@ def evaluate(
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
+    **of_task: Any,
 ) -> None:
     """Degrade the pictures of a folder, restore them by every method and score them."""
     check_folder(source)
@@ -142,11 +114,6 @@ def evaluate(
     wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
     settings = Settings(
         task,
-        scale=scale,
-        kernel=kernel,
-        boundary=boundary,
-        mask=mask,
-        operator=operator,
         noise=noise,
         size=size,
         count=count,
@@ -156,9 +123,58 @@ def evaluate(
         model=model,
         device=device,
         label=label,
+        **{name: _read(task, name, value) for name, value in of_task.items()},
     )
     if uses_model(settings):
         ensure(model, yes=yes)
 
     outputs = Outputs(report, json_file, markdown, overwrite)
     command(source, settings, outputs, quiet=quiet, wording=in_options)
+
+
+def _read(task: str, name: str, value: str | float | None) -> Any:
+    """Read the value of a task's option; its picture files are read for each picture."""
+    record = TASKS.get(task)
+    field = None if record is None else evaluated_options_of(record).get(name)
+    if value is None or field is None or field.option.parse is None or name == record.companion:
+        return value
+
+    return field.option.parse(value)
+
+
+def _parameter(name: str, fields: list[OptionField]) -> inspect.Parameter:
+    """Return an option of one or several tasks as a parameter of the command."""
+    kind = fields[0].type if fields[0].type in (int, float) else str
+    offered = tuple(dict.fromkeys(word for field in fields for word in field.option.words))
+    described = typer.Option(
+        help=" ".join(field.option.evaluated or "" for field in fields),
+        autocompletion=words(offered) if offered else None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind | None, described],
+        default=None,
+    )
+
+
+def _with_options_of_tasks() -> inspect.Signature:
+    """Return the signature of `evaluate` with the options of the tasks in place of ``of_task``."""
+    found: dict[str, list[OptionField]] = {}
+    for task in TASKS.values():
+        for name, field in evaluated_options_of(task).items():
+            found.setdefault(name, []).append(field)
+
+    hints = get_type_hints(evaluate, include_extras=True)
+    source, task_option, *others, _ = inspect.signature(evaluate).parameters.values()
+    own = [p.replace(annotation=hints[p.name]) for p in (source, task_option, *others)]
+    of_tasks = [_parameter(name, fields) for name, fields in found.items()]
+
+    return inspect.Signature([*own[:2], *of_tasks, *own[2:]])
+
+
+evaluate.__signature__ = _with_options_of_tasks()  # type: ignore[attr-defined]
+evaluate.__annotations__ = {
+    p.name: p.annotation
+    for p in evaluate.__signature__.parameters.values()  # type: ignore[attr-defined]
+}

@@ -12,13 +12,13 @@ import typer
 
 from restore.commands.config import Commands, Option, read_options
 from restore.commands.models import names as model_names
+from restore.methods import NAMES
 from restore.tasks.deblur import BLURS, BOUNDARIES
 from restore.tasks.sr import KERNELS
 
 __all__ = ["BLURS", "BOUNDARIES", "RESAMPLERS"]
 
-# Written down here so that completion need not wait for the import of PyTorch.
-METHODS = ("auto", "ddrm", "diffpir", "sr3", "one-step")
+METHODS = ("auto", *NAMES)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RESAMPLERS = KERNELS
 

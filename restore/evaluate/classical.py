@@ -17,6 +17,13 @@ from operators import LinearOperator, Mask
 from restore.errors import Unavailable
 from restore.evaluate.protocol import Case
 from restore.metrics import classical
+from restore.tasks.colorize import GREYED
+from restore.tasks.deblur import BLURRED
+from restore.tasks.denoise import NOISY
+from restore.tasks.inpaint import FILLING
+from restore.tasks.kind import Kind
+from restore.tasks.solve import OTHER
+from restore.tasks.sr import ENLARGING
 
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
@@ -97,14 +104,13 @@ _INPAINTING: dict[str, Method] = {
     name: partial(_filled, method=name) for name in ("telea", "navier-stokes", "biharmonic")
 }
 # Methods by kind of problem, see `restore.tasks.solve.resembled_kind`.
-_BY_KIND: dict[str, dict[str, Method]] = {
-    "sr": _UPSCALING,
-    "deblur": _DEBLURRING,
-    "denoise": _DENOISING,
-    "inpaint": _INPAINTING,
-    "colorize": {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
-    "solve": {"pseudo-inverse": _pseudo_inverse},
-    "compressed": {},
+_BY_KIND: dict[Kind, dict[str, Method]] = {
+    ENLARGING: _UPSCALING,
+    BLURRED: _DEBLURRING,
+    NOISY: _DENOISING,
+    FILLING: _INPAINTING,
+    GREYED: {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
+    OTHER: {"pseudo-inverse": _pseudo_inverse},
 }
 
 NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for name in methods)]))
@@ -112,7 +118,7 @@ NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for 
 
 def suitable(case: Case) -> dict[str, Method]:
     """Return the classical methods for a degraded picture, including those not installed."""
-    methods = dict(_BY_KIND.get(case.kind.name, {}))
+    methods = dict(_BY_KIND.get(case.kind, {}))
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
             methods.pop(name, None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, dataclass, field, make_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from restore.report.html import printable
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.degradation import as_picture, degrade, operator_of
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, options_of
+from restore.tasks.option import Noise, evaluated_options_of, options_of
 from restore.tasks.problem import QUANTISATION_NOISE
 from restore.tasks.solve import resembled_kind
 
@@ -43,12 +43,22 @@ EightBit = NDArray[np.uint8]
 Operator = LinearOperator | NonlinearChain
 
 # Options of single tasks.
-_TASK_OPTIONS = ("scale", "kernel", "boundary", "mask", "operator")
+_TASK_OPTIONS = tuple(
+    dict.fromkeys(name for task in TASKS.values() for name in evaluated_options_of(task))
+)
+_OfTasks: Any = make_dataclass(
+    "_OfTasks",
+    [(name, Any, field(default=None, kw_only=True)) for name in _TASK_OPTIONS],
+    frozen=True,
+)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(_OfTasks):
     """Settings of an evaluation. None is the default of the task.
+
+    It has the options that the records of tasks give to evaluations, as keywords; they are those
+    from ``scale`` to ``operator``.
 
     Attributes:
         task: one of `restore.tasks.TASKS`.
@@ -71,11 +81,6 @@ class Settings:
     """
 
     task: str
-    scale: float | None = None
-    kernel: str | None = None
-    boundary: str | None = None
-    mask: str | None = None
-    operator: str | None = None
     noise: float | None = None
     size: int = 0
     count: int | None = None
@@ -95,20 +100,21 @@ class Settings:
         if self.task not in TASKS:
             raise BadArgument(f"`task`={self.task}: unknown; use {', '.join(TASKS)}")
 
-        own = options_of(TASKS[self.task])
+        own = evaluated_options_of(TASKS[self.task])
         for name in _TASK_OPTIONS:
             if getattr(self, name) is not None and name not in own:
-                users = [task for task, record in TASKS.items() if name in options_of(record)]
+                users = [
+                    name_of for name_of, task in TASKS.items() if name in evaluated_options_of(task)
+                ]
                 raise BadArgument(
                     f"`{name}`: the task {self.task} has no such option; it is for "
                     f"{', '.join(users)}"
                 )
 
-        defaults = {name: own[name].default for name in _TASK_OPTIONS if name in own}
         missing = {
-            name: default
-            for name, default in defaults.items()
-            if not getattr(self, name) and default is not MISSING
+            name: option.default
+            for name, option in own.items()
+            if not getattr(self, name) and option.default is not MISSING
         }
         noise = TASKS[self.task].added_noise if self.noise is None else self.noise
         full = replace(self, noise=noise, **missing)
@@ -123,8 +129,8 @@ class Settings:
             noise: noise level that the methods know.
             of_picture: options of a picture, such as its mask.
         """
-        own = options_of(TASKS[self.task])
-        given = {name: getattr(self, name) for name in _TASK_OPTIONS if name in own}
+        own = evaluated_options_of(TASKS[self.task])
+        given = {name: getattr(self, name) for name in own}
         return TASKS[self.task](**{**given, "noise": noise, **of_picture})
 
     def _check(self) -> None:

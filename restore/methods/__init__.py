@@ -1,12 +1,37 @@
-"""Methods that solve inverse problems, one file and one record each."""
+"""Methods that solve inverse problems, one file and one record each.
 
-from restore.methods.ddrm import DDRM
-from restore.methods.diffpir import DIFFPIR
-from restore.methods.method import Method
-from restore.methods.one_step import ONE_STEP
-from restore.methods.sr3 import SR3
+Shell completion reads `NAMES`, so the records, which need PyTorch, are imported at first use.
+"""
 
-# In order of preference.
-METHODS: dict[str, Method] = {method.name: method for method in (DDRM, DIFFPIR, SR3, ONE_STEP)}
+from __future__ import annotations
 
-__all__ = ["METHODS", "Method"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restore.methods.method import Method
+
+    METHODS: dict[str, Method]
+
+# In order of preference. The record of `one-step` is ONE_STEP in one_step.py.
+NAMES = ("ddrm", "diffpir", "sr3", "one-step")
+
+__all__ = ["METHODS", "NAMES", "Method"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "METHODS":
+        globals()[name] = {method: _record(method) for method in NAMES}
+        return globals()[name]
+    if name == "Method":
+        from restore.methods.method import Method
+
+        return Method
+
+    raise AttributeError(f"module 'restore.methods' has no attribute {name!r}")
+
+
+def _record(name: str) -> Method:
+    module = name.replace("-", "_")
+    record: Method = getattr(import_module(f"restore.methods.{module}"), module.upper())
+    return record

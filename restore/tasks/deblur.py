@@ -82,6 +82,7 @@ class Deblurring(Task):
             BLURS,
             str,
             required=True,
+            evaluated="Kernel for deblur: gaussian:SIGMA, …. Default: gaussian:2.",
         ),
     ] = "gaussian:2"
     noise: Annotated[Noise, NOISE_OPTION] = field(default="auto", kw_only=True)
@@ -91,6 +92,7 @@ class Deblurring(Task):
             "Boundary: unknown, as in every photograph, symmetric, mirror, replicate, circular or "
             "zero.",
             BOUNDARIES,
+            evaluated="Boundary for deblur: what lies beyond the border. Default: unknown.",
         ),
     ] = field(default="unknown", kw_only=True)
 

@@ -79,6 +79,8 @@ class Inpainting(Task):
             parse=Path,
             kind=Path,
             beside=True,
+            evaluated="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
+            "strokes or box:64.",
         ),
     ]
     noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)

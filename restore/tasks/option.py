@@ -35,6 +35,8 @@ class Option:
         required: True if the command has no default, even if Python has one.
         beside: True if the command may leave it out, because it finds a file beside the input.
         metavar: placeholder of the value in the help.
+        evaluated: help in ``restore evaluate``, which takes the option if there is one, since it
+            says how test images are degraded.
     """
 
     help: str
@@ -44,6 +46,7 @@ class Option:
     required: bool = False
     beside: bool = False
     metavar: str | None = None
+    evaluated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ def options_of(task: type) -> Mapping[str, OptionField]:
         for field, hint in found
         if get_origin(hint) is Annotated
     }
+
+
+def evaluated_options_of(task: type) -> Mapping[str, OptionField]:
+    """Return the options of a task that evaluations take, by name, in order."""
+    own = options_of(task).items()
+    return {name: field for name, field in own if field.option.evaluated is not None}
 
 
 def _described(field: Field[Any], hint: Any) -> OptionField:

@@ -74,6 +74,7 @@ class Solving(Task):
         Option(
             "Degradation of IN, such as blur:gaussian:2+down:bicubic:4. Default: that of a .npz.",
             parse=str,
+            evaluated="Degradation for solve, such as blur:gaussian:2+down:bicubic:4.",
         ),
     ] = None
     noise: Annotated[

@@ -74,11 +74,20 @@ class SuperResolution(Task):
     kind: ClassVar[Kind] = ENLARGING
 
     scale: Annotated[
-        float, Option("Scale factor, above 1 and up to 16; fractions are allowed.")
+        float,
+        Option(
+            "Scale factor, above 1 and up to 16; fractions are allowed.",
+            evaluated="Scale factor for sr, above 1 and up to 16. Default: 4.",
+        ),
     ] = 4
     noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
     kernel: Annotated[
-        str, Option("Downsampling kernel of IN, antialiased: bicubic, area or lanczos.", KERNELS)
+        str,
+        Option(
+            "Downsampling kernel of IN, antialiased: bicubic, area or lanczos.",
+            KERNELS,
+            evaluated="Kernel for sr: bicubic, area or lanczos. Default: bicubic.",
+        ),
     ] = field(default="bicubic", kw_only=True)
     cascade: Annotated[
         Factors | None,

@@ -26,12 +26,14 @@ from restore.evaluate import Outputs, Settings, classical, command, evaluate, ru
 from restore.evaluate.meter import Meter
 from restore.evaluate.page import place_of_crop
 from restore.evaluate.protocol import degraded, kernel_of, middle, seed_of
+from restore.methods import METHODS
 from restore.methods.settings import Options
 from restore.metrics import quality
 from restore.report.html import CROP_RIM
 from restore.restorer import check
 from restore.tasks import SuperResolution
 from restore.tasks.problem import QUANTISATION_NOISE
+from restore.tasks.solve import OTHER
 
 SIDE = 48
 CLASSICAL_ONLY = {"methods": ("bicubic", "lanczos")}
@@ -276,47 +278,42 @@ def test_the_noise_that_methods_are_told(task, options, told):
 
 # The methods
 
+WITHOUT_CONDITION = [
+    name for name, method in METHODS.items() if method.runs_without_condition(OTHER)
+]
+WITHOUT_SVD = [name for name in WITHOUT_CONDITION if not METHODS[name].needs_svd]
 ALL_CASES = [
     (
         "sr",
         {"scale": 2},
-        ["bicubic", "lanczos", "pseudo-inverse", "ddrm", "diffpir", "sr3", "one-step"],
+        ["bicubic", "lanczos", "pseudo-inverse", *METHODS],
     ),
     (
         "sr",
         {"scale": 2, "noise": 0.05},
-        [
-            "bicubic",
-            "lanczos",
-            "pseudo-inverse",
-            "nlm-bicubic",
-            "ddrm",
-            "diffpir",
-            "sr3",
-            "one-step",
-        ],
+        ["bicubic", "lanczos", "pseudo-inverse", "nlm-bicubic", *METHODS],
     ),
     (
         "deblur",
         {},
-        ["input", "wiener", "richardson-lucy", "tv", "ddrm", "diffpir", "sr3", "one-step"],
+        ["input", "wiener", "richardson-lucy", "tv", *METHODS],
     ),
     (
         "deblur",
         {"boundary": "symmetric"},
-        ["input", "wiener", "richardson-lucy", "tv", "ddrm", "diffpir", "sr3", "one-step"],
+        ["input", "wiener", "richardson-lucy", "tv", *METHODS],
     ),
-    ("denoise", {}, ["input", "tv", "nlm", "ddrm", "diffpir", "sr3", "one-step"]),
+    ("denoise", {}, ["input", "tv", "nlm", *METHODS]),
     (
         "inpaint",
         {"mask": "strokes"},
-        ["input", "telea", "navier-stokes", "biharmonic", "ddrm", "diffpir", "sr3", "one-step"],
+        ["input", "telea", "navier-stokes", "biharmonic", *METHODS],
     ),
-    ("colorize", {}, ["grey", "ddrm", "diffpir", "sr3", "one-step"]),
-    ("solve", {"operator": "hadamard:0.5"}, ["pseudo-inverse", "ddrm", "diffpir"]),
-    ("solve", {"operator": "jpeg:20"}, ["input", "diffpir"]),
-    ("solve", {"operator": "blur:gaussian:1+jpeg:40"}, ["input", "diffpir"]),
-    ("solve", {"operator": "bayer"}, ["pseudo-inverse", "ddrm", "diffpir"]),
+    ("colorize", {}, ["grey", *METHODS]),
+    ("solve", {"operator": "hadamard:0.5"}, ["pseudo-inverse", *WITHOUT_CONDITION]),
+    ("solve", {"operator": "jpeg:20"}, ["input", *WITHOUT_SVD]),
+    ("solve", {"operator": "blur:gaussian:1+jpeg:40"}, ["input", *WITHOUT_SVD]),
+    ("solve", {"operator": "bayer"}, ["pseudo-inverse", *WITHOUT_CONDITION]),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -430,6 +431,19 @@ def test_names():
         restore.sharpen  # noqa: B018
     with pytest.raises(ImportError):
         from restore import sharpen  # noqa: F401
+
+
+def test_type_checkers_know_every_task():
+    """What `restore/__init__.py` declares for them is what the records make."""
+    tree = ast.parse(Path(restore.__file__).read_text(encoding="utf-8"))
+    declared = [
+        node.target.id
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.AnnAssign)
+    ]
+    assert declared == list(RECORDS)
 
 
 def test_weights_are_loaded_once():
