@@ -112,7 +112,7 @@ class Settings(_OfTasks):
                 )
 
         missing = {
-            name: option.default
+            name: option.option.implied if option.default is None else option.default
             for name, option in own.items()
             if not getattr(self, name) and option.default is not MISSING
         }
@@ -402,7 +402,7 @@ def _sides(settings: Settings, name: str, picture: EightBit) -> tuple[int, int]:
     width = settings.size or width
     if settings.scale:
         task = SuperResolution(settings.scale)
-        height, width = (round(task.reduced(side) * task.scale) for side in (height, width))
+        height, width = (round(task.reduced(side) * task.factor) for side in (height, width))
         if min(height, width) == 0:
             raise BadArgument(
                 f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, too small for a scale of "

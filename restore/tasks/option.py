@@ -37,6 +37,7 @@ class Option:
         metavar: placeholder of the value in the help.
         evaluated: help in ``restore evaluate``, which takes the option if there is one, since it
             says how test images are degraded.
+        implied: what a default of None means; None if that depends on the input.
     """
 
     help: str
@@ -47,6 +48,7 @@ class Option:
     beside: bool = False
     metavar: str | None = None
     evaluated: str | None = None
+    implied: Any = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.errors import BadArgument
 from restore.tasks.cascade import Cascade, Factors, read_cascade
+from restore.tasks.enlargement import DEFAULT_SCALE, Enlargement
 from restore.tasks.kind import Kind
 from restore.tasks.option import NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from restore.diffusion.denoiser import Condition
     from restore.tasks.problem import Operator, Problem
 
-MAX_SCALE = 16
 KERNELS = ("bicubic", "area", "lanczos")
 
 
@@ -64,8 +64,11 @@ ENLARGING = Kind(
 class SuperResolution(Task):
     """Enlarge a picture that was downsampled by a kernel.
 
-    >>> SuperResolution(2).result_size((48, 64))
-    (96, 128)
+    The operator is the downsampling from the size of the result to that of the input, also where
+    that size is given in pixels: it is reached exactly, and the result is not resized.
+
+    >>> SuperResolution(2).result_size((48, 64)), SuperResolution(width=100).result_size((48, 64))
+    ((96, 128), (75, 100))
     """
 
     name: ClassVar[str] = "sr"
@@ -74,12 +77,24 @@ class SuperResolution(Task):
     kind: ClassVar[Kind] = ENLARGING
 
     scale: Annotated[
-        float,
+        float | None,
         Option(
-            "Scale factor, above 1 and up to 16; fractions are allowed.",
+            "Scale factor, above 1 and up to 16; fractions are allowed. Default: 4.",
             evaluated="Scale factor for sr, above 1 and up to 16. Default: 4.",
+            implied=DEFAULT_SCALE,
         ),
-    ] = 4
+    ] = None
+    width: Annotated[
+        int | None,
+        Option("Width of the result in pixels instead of a scale; its shape is that of IN."),
+    ] = field(default=None, kw_only=True)
+    height: Annotated[
+        int | None,
+        Option("Height of the result in pixels; with a width, the largest size within both."),
+    ] = field(default=None, kw_only=True)
+    megapixels: Annotated[
+        float | None, Option("Size of the result in millions of pixels instead of a scale.")
+    ] = field(default=None, kw_only=True)
     noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
     kernel: Annotated[
         str,
@@ -109,21 +124,39 @@ class SuperResolution(Task):
 
     def check(self) -> None:
         super().check()
-        if not (math.isfinite(self.scale) and 1 < self.scale <= MAX_SCALE):
-            raise BadArgument(f"`scale`={self.scale:g}: must be above 1 and at most {MAX_SCALE}")
+        self.enlargement.check()
+        if self.cascade is not None and self.enlargement.in_pixels:
+            raise BadArgument(
+                f"`cascade` and {self.enlargement.asked}: its factors make a scale; give `scale`"
+            )
         if self.kernel not in KERNELS:
             raise BadArgument(f"`kernel`={self.kernel}: unknown; use {', '.join(KERNELS)}")
 
-        read_cascade(self.scale, self.cascade, self.cascade_noise)
+        read_cascade(self.factor, self.cascade, self.cascade_noise)
+
+    @property
+    def enlargement(self) -> Enlargement:
+        """The options that decide the size of the result."""
+        return Enlargement(self.scale, self.width, self.height, self.megapixels)
+
+    @property
+    def factor(self) -> float:
+        """The scale if no size in pixels is given."""
+        return self.enlargement.factor
 
     @property
     def cascade_stages(self) -> Cascade | None:
-        return read_cascade(self.scale, self.cascade, self.cascade_noise)
+        return read_cascade(self.factor, self.cascade, self.cascade_noise)
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that have a value, and the scale where it has its default."""
+        default = {} if self.enlargement.in_pixels else {"scale": self.factor}
+        return default | super().given()
 
     def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.size is not None:
             return self.size[1], self.size[0]
-        return round(size[0] * self.scale), round(size[1] * self.scale)
+        return self.enlargement.size(size)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, h, w] in [0, 1] is a downsampled larger picture."""
@@ -135,8 +168,8 @@ class SuperResolution(Task):
         size = self.result_size((height, width))
         if math.prod(size) > MAX_OUTPUT_PIXELS:
             raise BadArgument(
-                f"`scale`={self.scale:g}: too large for a picture of {width}x{height} pixels; the "
-                f"result would have {math.prod(size) / 1e6:.0f} million pixels, at most "
+                f"{self.enlargement.asked}: too large for a picture of {width}x{height} pixels; "
+                f"the result would have {math.prod(size) / 1e6:.0f} million pixels, at most "
                 f"{MAX_OUTPUT_PIXELS / 1e6:.0f} million are allowed"
             )
 
@@ -150,13 +183,9 @@ class SuperResolution(Task):
             image,
             measurement_noise(self.noise, image),
             _condition(operator, image),
-            written=self._written,
+            written=f"down:{self.kernel}:{self.enlargement.text((height, width))}",
             remedy="" if operator.has_svd else "a picture whose sides are less unequal",
         )
-
-    @property
-    def _written(self) -> str:
-        return f"down:{self.kernel}:{self.scale:g}"
 
     def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
         """Downsample to the size that `problem` enlarges back to this one."""
@@ -164,13 +193,13 @@ class SuperResolution(Task):
 
         small = (self.reduced(shape[1]), self.reduced(shape[2]))
         operator = operators.downsample(shape, size=small, kernel=self.kernel)
-        return operator, f"down:{self.kernel}:{self.scale:.12g}"
+        return operator, f"down:{self.kernel}:{self.factor:.12g}"
 
     def reduced(self, side: int) -> int:
         """Return the largest side whose enlargement is at most this one."""
-        candidates = range(int(side / self.scale) + 1, 0, -1)
-        return next((n for n in candidates if round(n * self.scale) <= side), 0)
+        candidates = range(int(side / self.factor) + 1, 0, -1)
+        return next((n for n in candidates if round(n * self.factor) <= side), 0)
 
     @property
     def degradation_title(self) -> str:
-        return f"×{self.scale:g}, {self.kernel}"
+        return f"×{self.factor:g}, {self.kernel}"
