@@ -43,6 +43,15 @@ Input = Annotated[
         metavar="IN", help="A picture, a folder of pictures, a quoted pattern, or - for stdin."
     ),
 ]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IN… [OUT]",
+        help="A picture, a folder of pictures, a quoted pattern, or - for stdin; then the output "
+        "file or folder, or - for stdout. Default: IN-TASK beside IN. Several inputs need "
+        "--output FOLDER.",
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Argument(

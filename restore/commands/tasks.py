@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from restore.commands.downloads import ensure
-from restore.commands.options import KINDS, Common, Input, Output, kind_of, words
+from restore.commands.options import KINDS, Common, Paths, kind_of, words
+from restore.commands.paths import STDIN, read_paths
 from restore.commands.wording import in_options
 from restore.errors import BadArgument, FileAccess
 from restore.files import looked_up
@@ -19,9 +20,8 @@ from restore.jobs.selection import check_input
 from restore.tasks import Task
 from restore.tasks.option import OptionField, options_of
 
-STDIN = Path("-")
-
 if TYPE_CHECKING:
+    from restore.jobs.inputs import Source
     from restore.jobs.ray_engine import Cluster
     from restore.jobs.run import Request
     from restore.methods.settings import Options
@@ -33,19 +33,18 @@ def command_of(task: type[Task]) -> Callable[..., None]:
     common_hints = get_type_hints(Common, include_extras=True)
 
     def command(**values: Any) -> None:
-        source = values.pop("source")
-        target = values.pop("target")
+        paths = values.pop("paths")
         common = Common(**{f.name: values.pop(f.name) for f in fields(Common)})
-        if target is not None and common.output is not None:
-            raise BadArgument(f"two outputs, {target} and --output {common.output}; give one")
+        source, target = read_paths(paths, common.output, overwrite=common.overwrite)
 
         stated = task(**{name: _read(own[name], value) for name, value in values.items()})
-        if missing := stated.missing_for(source):
-            raise BadArgument(missing)
-        _check_inputs(source, stated)
+        for one in [source] if isinstance(source, Path) else source:
+            if missing := stated.missing_for(one):
+                raise BadArgument(missing)
+            _check_inputs(one, stated)
 
         try:
-            request = _request(stated, source, target or common.output, common)
+            request = _request(stated, source, target, common)
             if not common.dry_run:
                 ensure(common.model, yes=common.yes)
             _run(request)
@@ -54,8 +53,7 @@ def command_of(task: type[Task]) -> Callable[..., None]:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        inspect.Parameter("source", keyword, annotation=Input),
-        inspect.Parameter("target", keyword, annotation=Output, default=None),
+        inspect.Parameter("paths", keyword, annotation=Paths),
         *(_parameter(option) for option in own.values()),
         *(
             inspect.Parameter(f.name, keyword, annotation=common_hints[f.name], default=f.default)
@@ -119,7 +117,7 @@ def _read(field: OptionField, value: Any) -> Any:
     return value if value is None or field.option.parse is None else field.option.parse(value)
 
 
-def _request(task: Task, source: Path, target: Path | None, common: Common) -> Request:
+def _request(task: Task, source: Source, target: Path | None, common: Common) -> Request:
     """Return the request for the options.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore.jobs.inputs import named
 from restore.jobs.run import Request
 from restore.photo.photograph import FORMATS
 
@@ -47,6 +48,7 @@ def piped(
             source = _received(stdin or sys.stdin.buffer, Path(place))
             request, names[source] = replace(request, source=source), "stdin"
         if to_stdout:
+            assert isinstance(request.source, Path)
             target = Path(place, f"stdout{request.output.suffix(request.source)}")
             request, names[target] = replace(request, target=target), "stdout"
         yield replace(request, shown=names)
@@ -55,9 +57,11 @@ def piped(
 
 
 def _refuse_more(request: Request) -> None:
-    if request.source != PIPE and request.source.is_dir():
+    source = request.source
+    if isinstance(source, tuple) or (source != PIPE and source.is_dir()):
+        what = "a folder" if isinstance(source, Path) else "several pictures"
         raise BadArgument(
-            f"{request.source}: a folder cannot be written to stdout; give an output folder"
+            f"{named(source)}: {what} cannot be written to stdout; give an output folder"
         )
 
     wanted: dict[str, Any] = {

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.files import looked_up, refuse_long
 from restore.jobs.companions import NO_MASKS, NO_STARTS, Companions
+from restore.jobs.inputs import Source, named, pictures_of, root_of_all
 from restore.jobs.manifest import State
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.output import AS_INPUT, OutputOptions
-from restore.jobs.selection import (
-    Shard,
-    check_input,
-    is_pattern,
-    listed,
-    matched,
-    root_of,
-    shared_out,
-)
-from restore.jobs.walk import PassedOver, pictures_in, why_unread
+from restore.jobs.selection import Shard, check_input, is_pattern, root_of, shared_out
+from restore.jobs.walk import PassedOver
 from restore.photo.photograph import SUFFIXES, count_pages
 
 
@@ -38,6 +31,7 @@ class Job:
         comparison: output file for before and after side by side.
         page: page of the source, from 1; None if it has only one.
         start: file of the initial picture.
+        place: path of the source below the input folder, where it is not in one.
     """
 
     source: Path
@@ -47,6 +41,7 @@ class Job:
     comparison: Path | None = None
     page: int | None = None
     start: Path | None = None
+    place: PurePath | None = None
 
     @property
     def source_name(self) -> str:
@@ -55,8 +50,9 @@ class Job:
 
     def below(self, root: Path) -> str:
         """Return the path of the picture below a folder, with forward slashes, and its page."""
-        place = self.source.relative_to(root).as_posix()
-        return place if self.page is None else f"{place}#page={self.page}"
+        place = self.place or self.source.relative_to(root)
+        name = place.as_posix()
+        return name if self.page is None else f"{name}#page={self.page}"
 
 
 @dataclass(frozen=True)
@@ -123,11 +119,21 @@ class Plan:
         return job.below(self.root or job.source.parent)
 
 
-def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path] | None:
+def folder_of(source: Source, target: Path | None, task: str) -> tuple[Path, Path] | None:
     """Return input folder and output folder, ``NAME-TASK`` by default; None for a file.
 
-    The input folder of a pattern (``photos/**/*.jpg``) is the one above its first wildcard.
+    The input folder of a pattern (``photos/**/*.jpg``) is the one above its first wildcard, that of
+    several inputs the one that holds them all.
+
+    Raises:
+        BadArgument: several inputs without an output folder, or with stdin among them.
+        FileAccess: one of several inputs is not there.
     """
+    if isinstance(source, tuple):
+        if target is None:
+            raise BadArgument(f"{named(source)}: need a folder for the results; give `output`")
+        return root_of_all(source), target
+
     root = root_of(source) if is_pattern(source) else source
     with looked_up(root):
         if not root.is_dir():
@@ -137,16 +143,16 @@ def folder_of(source: Path, target: Path | None, task: str) -> tuple[Path, Path]
     return root, target or place.with_name(f"{place.name}-{task}")
 
 
-def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
+def plan_run(source: Source, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
     """Find input files and output files before any work.
 
     A file goes to ``target``, or into it if that is a folder, or to ``NAME-TASK.SUFFIX`` beside
     itself; its pages go to ``NAME.pageN.SUFFIX``. A folder is traversed recursively and mirrored
     into ``target``, or into ``NAME-TASK`` beside it; pictures whose outputs exist are skipped
-    unless they may be overwritten.
+    unless they may be overwritten. Several files go into the folder ``target``, under their names.
 
     Args:
-        source: a file, folder or pattern.
+        source: a file, folder or pattern, or several of them.
         target: a file or folder; None takes the default.
         task: name of the task, for default names.
         wanted: options of the plan.
@@ -159,24 +165,37 @@ def plan_run(source: Path, target: Path | None, task: str, wanted: Wanted | None
     """
     wanted = wanted or Wanted()
     folders = folder_of(source, target, task)
+    if isinstance(source, tuple):
+        _refuse_of_folders(wanted, f"there are {named(source)}")
     if folders is not None:
-        return _plan_folder(source, *folders, task, wanted)
+        return _plan_folder(source, *folders, wanted)
+
+    assert isinstance(source, Path)
     if is_pattern(source):
         raise FileAccess(f"{source}: no such file or folder")
     check_input(source)
 
-    for option, given in (("`files_from`", wanted.files_from), ("`shard`", wanted.shard)):
-        if given is not None:
-            raise BadArgument(f"{option}: is for a folder, and {source} is a file")
+    _refuse_of_folders(wanted, f"{source} is a file")
 
     place = _place_of(source, target, task, wanted)
-    jobs = _jobs(source, place, source.parent, task, wanted)
+    jobs = _jobs(source, place, PurePath(source.name), wanted)
     _refuse_long(jobs, wanted, "give OUT, a shorter one" if target is None else "give another OUT")
 
     for job in jobs:
         _check_target(job, wanted)
 
     return Plan(jobs, None, place)
+
+
+def _refuse_of_folders(wanted: Wanted, why: str) -> None:
+    """Refuse options that are for a folder.
+
+    Raises:
+        BadArgument: one is given.
+    """
+    for option, given in (("`files_from`", wanted.files_from), ("`shard`", wanted.shard)):
+        if given is not None:
+            raise BadArgument(f"{option}: is for a folder, and {why}")
 
 
 def _place_of(source: Path, target: Path | None, task: str, wanted: Wanted) -> Path:
@@ -188,11 +207,12 @@ def _place_of(source: Path, target: Path | None, task: str, wanted: Wanted) -> P
         return target / f"{source.stem}{suffix}" if target.is_dir() else target
 
 
-def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Wanted) -> Plan:
+def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Plan:
     refuse_long(target, "give another OUT")
     if target.exists() and not target.is_dir():
         raise FileAccess(
-            f"{target}: the input is a folder, so the output must be one too, and this is a file"
+            f"{target}: the input is a folder, or several pictures, so the output must be a "
+            "folder, and this is a file"
         )
 
     check_writable(target)
@@ -201,8 +221,9 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
     chosen = _chosen(source, root, target, wanted, passed)
 
     for path in shared_out(chosen, root, wanted.shard):
-        place = (target / path.relative_to(root)).with_suffix(wanted.output.suffix(path))
-        found += _jobs(path, place, root, task, wanted)
+        output = (target / chosen[path]).with_suffix(wanted.output.suffix(path))
+        place = None if isinstance(source, Path) else chosen[path]
+        found += [replace(job, place=place) for job in _jobs(path, output, chosen[path], wanted)]
 
     _refuse_long(found, wanted, "rename the picture or give another OUT")
     _refuse_inputs(found, wanted.samples)
@@ -218,14 +239,15 @@ def _plan_folder(source: Path, root: Path, target: Path, task: str, wanted: Want
     jobs = [job for job in found if job.target not in left]
     if not jobs and left:
         raise NothingToDo(
-            f"all {len(left)} pictures of {source} are in {target} already; {redo(left)}"
+            f"all {len(left)} pictures of {named(source)} are in {target} already; {redo(left)}"
         )
 
     if not jobs:
         share = f" for shard {wanted.shard.part}" if wanted.shard else ""
         over = f"; passed over: {passed}" if passed else ""
         raise NothingToDo(
-            f"{source}: no picture in this folder{share} (looked for {', '.join(sorted(SUFFIXES))})"
+            f"{named(source)}: no picture in this folder{share} (looked for "
+            f"{', '.join(sorted(SUFFIXES))})"
             f"{over}"
         )
 
@@ -244,30 +266,28 @@ def redo(left: dict[Path, State]) -> str:
 
 
 def _chosen(
-    source: Path, root: Path, target: Path, wanted: Wanted, passed: PassedOver
-) -> list[Path]:
-    """Return the pictures of a folder, pattern or list, and count what is passed over."""
+    source: Source, root: Path, target: Path, wanted: Wanted, passed: PassedOver
+) -> dict[Path, PurePath]:
+    """Return the pictures to restore with their places, and count what is passed over."""
     suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if wanted.reads_measurements else SUFFIXES
-    if wanted.files_from is not None:
-        found = listed(root, wanted.files_from)
-    elif is_pattern(source):
-        files = matched(source)
-        unread = [why_unread(path) for path in files if path.suffix.lower() not in suffixes]
-        passed.update(reason for reason in unread if reason is not None)
-        found = [path for path in files if path.suffix.lower() in suffixes]
-    else:
-        own = [c.given for c in (wanted.masks, wanted.starts) if c.given is not None]
-        found = list(pictures_in(root, suffixes, [target, *own], passed))
+    companions = (wanted.masks, wanted.starts)
+    own = [one.given for one in companions if one.given is not None]
+    found = pictures_of(
+        source,
+        root,
+        suffixes,
+        leave_out=[target, *own],
+        files_from=wanted.files_from,
+        passed=passed,
+    )
+    return {p: place for p, place in found.items() if not any(one.takes(p) for one in companions)}
 
-    return [p for p in found if not wanted.masks.takes(p) and not wanted.starts.takes(p)]
 
-
-def _jobs(source: Path, target: Path, root: Path, task: str, wanted: Wanted) -> list[Job]:
+def _jobs(source: Path, target: Path, place: PurePath, wanted: Wanted) -> list[Job]:
     """Return the job of a file, or one for each page."""
     wanted.output.check(target)
-    below = source.relative_to(root)
-    companion = wanted.masks.of(source, below)
-    start = wanted.starts.of(source, below)
+    companion = wanted.masks.of(source, place)
+    start = wanted.starts.of(source, place)
 
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None

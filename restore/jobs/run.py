@@ -15,6 +15,7 @@ from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
 from restore.files import remove_leftovers
 from restore.jobs.batches import Batches, check_batch
 from restore.jobs.companions import Companions
+from restore.jobs.inputs import Source, named
 from restore.jobs.manifest import Entry, Fingerprint, Manifest, State
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.picture import Ended, Loaded, Work, degrade_file, unexplained
@@ -44,7 +45,7 @@ class Request:
 
     Attributes:
         task: the task, whose companion option names a file or folder.
-        source: a file, folder or pattern.
+        source: a file, folder or pattern, or several of them.
         target: a file or folder; None takes the default.
         options: options of the restoration.
         output: options of output files.
@@ -73,7 +74,7 @@ class Request:
     """
 
     task: Task
-    source: Path
+    source: Source
     target: Path | None
     options: Options = field(default_factory=Options)
     output: OutputOptions = AS_INPUT
@@ -108,6 +109,8 @@ class Request:
 
         if self.cluster is not None and self.watch:
             raise BadArgument("`engine`=ray and `watch`; that is for `engine`=local")
+        if isinstance(self.source, tuple) and self.watch:
+            raise BadArgument(f"`watch`: is for a folder, and there are {named(self.source)}")
 
 
 class Run:
