@@ -23,6 +23,24 @@ from pretrained.store import Source, installed, source_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = [
+    "DESCRIPTIONS",
+    "SHIPPED",
+    "Checkpoint",
+    "CheckpointError",
+    "checkpoint_path",
+    "digest",
+    "entries",
+    "expected_config",
+    "how_to_get",
+    "identity",
+    "load",
+    "nearest",
+    "offer",
+    "refuse",
+    "short_name",
+]
+
 SHIPPED = ("default",)
 
 # Suffixes of the files beside weights that may describe them.

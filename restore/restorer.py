@@ -50,7 +50,7 @@ from restore.runtime.devices import (
 )
 from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.samplers.catalogue import check_variance
-from restore.tasks import TASKS, Task
+from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.inverse import has_evidence
 from restore.tasks.option import options_of
 from restore.tasks.problem import Problem
@@ -161,6 +161,7 @@ class Restorer:
             color, task = task.of_visible(opened)
             cascade = task.cascade_stages
             if cascade is not None:
+                assert isinstance(task, SuperResolution)
                 problem, solutions, report = solve_in_stages(
                     self, task, color, cascade, options, callback
                 )
@@ -641,7 +642,7 @@ def _finished(solution: Tensor, problem: Problem) -> Tensor:
         raise RuntimeError(f"the {problem.task} result is not finite (NaN or infinity)")
 
     result = ((solution + 1) / 2).clamp(0, 1)
-    if problem.keep is None:
+    if problem.keep is None or problem.original is None:
         return result
 
     return torch.where(

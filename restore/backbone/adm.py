@@ -7,7 +7,7 @@ same with other options; `pretrained.layouts` renames their tensors.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -151,8 +151,11 @@ class AttentionBlock(nn.Module):
         return x + self.proj_out(h).reshape(batch, channels, height, width)
 
 
-class Stage(nn.Sequential):
+class Stage(nn.ModuleList):
     """A sequence of layers that passes the embedding to its residual blocks."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(layers)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for layer in self:
@@ -204,7 +207,8 @@ class AdmBackbone(Backbone):
 
     @property
     def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
-        return self.input_blocks[0][0], self.out[-1]
+        first = cast(Stage, self.input_blocks[0])[0]
+        return cast(nn.Conv2d, first), cast(nn.Conv2d, self.out[-1])
 
     def _way_down(self, widths: list[int], embedding: int) -> tuple[nn.ModuleList, list[int]]:
         config = self.config
@@ -238,8 +242,9 @@ class AdmBackbone(Backbone):
 
         for level in reversed(range(len(widths))):
             for block in range(config.blocks + 1):
-                layers = [self.block(config, channels + remaining.pop(), widths[level], embedding)]
+                block_channels = channels + remaining.pop()
                 channels = widths[level]
+                layers: list[nn.Module] = [self.block(config, block_channels, channels, embedding)]
                 layers += self._attention_up(level, block, channels)
                 if level and block == config.blocks:
                     layers.append(self._resizer("up", channels, embedding))

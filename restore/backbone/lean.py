@@ -9,6 +9,7 @@ added once per level instead of concatenated after every block; 2×2 convolution
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,15 @@ class LeanBlock(nn.Module):
         scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
 
         return x + self.conv_out(F.silu(torch.addcmul(shift, h, 1 + scale)))
+
+
+class LeanLevel(nn.ModuleList):
+    """The blocks of a level, one after the other."""
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        for block in self:
+            h = block(h, embedding)
+        return h
 
 
 class LeanBackbone(Backbone):
@@ -76,29 +86,23 @@ class LeanBackbone(Backbone):
 
         for level, blocks in enumerate(self.encoder):
             h = self.down[level - 1](h) if level else h
-            h = _run(blocks, h, embedding)
+            h = blocks(h, embedding)
             skips.append(h)
 
-        h = _run(self.middle, h, embedding)
+        h = self.middle(h, embedding)
 
         for level in reversed(range(len(skips))):
             h = F.pixel_shuffle(self.up[level](h), 2) if level < len(self.up) else h
-            h = _run(self.decoder[level], h + skips[level], embedding)
+            h = self.decoder[level](h + skips[level], embedding)
 
         return self.out(h)
 
     @property
     def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
-        return self.stem, self.out[-1]
+        return self.stem, cast(nn.Conv2d, self.out[-1])
 
-    def _level(self, channels: int, blocks: int) -> nn.ModuleList:
-        return nn.ModuleList(LeanBlock(self.config, channels) for _ in range(blocks))
-
-
-def _run(blocks: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
-    for block in blocks:
-        h = block(h, embedding)
-    return h
+    def _level(self, channels: int, blocks: int) -> LeanLevel:
+        return LeanLevel(LeanBlock(self.config, channels) for _ in range(blocks))
 
 
 def _check(config: BackboneConfig) -> None:

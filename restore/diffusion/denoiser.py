@@ -6,8 +6,8 @@ See `restore.diffusion.protocol` for the coordinates, which are the same for eve
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -73,12 +73,12 @@ class Denoiser(DenoiserLike):
 
     def __init__(
         self,
-        network: Backbone,
+        network: Callable[..., Tensor],
         config: ModelConfig,
         label: int | None = None,
         predictor: Predictor | None = None,
     ) -> None:
-        self.network = network
+        self.network = cast(Backbone, network)  # of which functions have the call alone
         self.config = config
         self.label = label
         self.predictor = predictor

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -57,6 +57,9 @@ QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
 GREY = 1 / 3
 
 
+Level = TypeVar("Level", float, Tensor)
+
+
 class Evidence(NamedTuple):
     """What is known of pictures.
 
@@ -85,7 +88,7 @@ def shown_noise(noise: Tensor | float) -> Tensor:
     return 2 * torch.as_tensor(noise, dtype=torch.float32).clamp_min(QUANTISATION_NOISE)
 
 
-def noise_ratio(sigma: Tensor | float) -> Tensor | float:
+def noise_ratio(sigma: Level) -> Level:
     """``r = σ_y²/τ²``."""
     return (sigma / PRIOR_STD) ** 2
 

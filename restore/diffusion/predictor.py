@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,8 +34,8 @@ class Predictor:
         config: Its description.
     """
 
-    def __init__(self, network: Backbone, config: PredictorConfig) -> None:
-        self.network = network
+    def __init__(self, network: Callable[..., Tensor], config: PredictorConfig) -> None:
+        self.network = cast(Backbone, network)  # of which functions have the call alone
         self.config = config
 
     def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:

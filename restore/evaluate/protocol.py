@@ -376,6 +376,7 @@ def mask_words(settings: Settings) -> Degradation | None:
 
 def _missing(operator: Operator) -> NDArray[np.bool_]:
     """Return True at pixels [H, W] with a channel that a mask hides."""
+    assert isinstance(operator, Mask)
     known = operator.singular_values.reshape(-1, *operator.input_shape[1:])
     return (known == 0).any(dim=0).numpy()
 
@@ -437,9 +438,9 @@ def _shape(color: Tensor) -> tuple[int, int, int]:
 def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
     """Return the operator of a mask file in the size of the picture or of its crop."""
     missing = read_mask(path)
-    sides = tuple(color.shape[-2:])
+    sides = color.shape[-2], color.shape[-1]
     if missing.shape == whole:
-        missing = middle(missing, *sides)  # type: ignore[arg-type]
+        missing = middle(missing, *sides)
     if missing.shape != sides:
         raise BadArgument(
             f"the mask {path} is {missing.shape[1]}x{missing.shape[0]} pixels and the picture "
@@ -454,7 +455,7 @@ def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
         )
         raise BadArgument(f"the mask {path} is white {where} (white = fill)")
 
-    return Mask(tuple(color.shape[1:]), torch.from_numpy(~missing))
+    return Mask(_shape(color), torch.from_numpy(~missing))
 
 
 def _told_noise(settings: Settings, kind: Kind) -> Noise | None:

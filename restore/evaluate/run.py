@@ -38,7 +38,7 @@ from restore.restorer import Restorer
 from restore.runtime.devices import device_name
 from restore.runtime.progress import Progress
 from restore.solvers import Step
-from restore.tasks import TASKS
+from restore.tasks import TASKS, Denoising
 from restore.tasks.problem import Problem
 from restore.text import visible
 
@@ -263,7 +263,9 @@ class _Run:
     def _warm_up(self, case: Case) -> None:
         """Run the network once, to keep the set-up of PyTorch out of measured times."""
         if self.restorer is not None and self.restorer.denoiser.prior:
-            self.restorer.denoise(case.truth, 0.1, method="one-step", label=self.settings.label)
+            self.restorer.run(
+                Denoising(0.1), case.truth, method="one-step", label=self.settings.label
+            )
 
     def _restore_all(self, case: Case, progress: Progress) -> None:
         """Restore a picture by every method, and keep the scores."""

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-Job, Loaded, Solved, Done = (TypeVar(name) for name in ("Job", "Loaded", "Solved", "Done"))
+Job = TypeVar("Job")
+Loaded = TypeVar("Loaded")
+Solved = TypeVar("Solved")
+Done = TypeVar("Done")
 
 # Number of groups that wait to be written, and of groups that are read ahead.
 AHEAD = 1

@@ -13,6 +13,7 @@ from restore.diffusion.seeds import seed_of
 from restore.errors import BadArgument, of_option
 from restore.photo.pictures import open_picture
 from restore.precision import single_precision
+from restore.tasks.problem import Operator
 
 if TYPE_CHECKING:
     from restore.photo.pictures import Picture
@@ -39,7 +40,7 @@ class Degraded(NamedTuple):
 @single_precision()
 def degrade(
     picture: Picture,
-    operator: str | Degradation | LinearOperator,
+    operator: str | Degradation | Operator,
     *,
     noise: float = 0.0,
     seed: int = 0,
@@ -86,9 +87,7 @@ def degrade(
     return Degraded(measurement, opened.pack(shown.clamp(0, 1), alpha, gray))
 
 
-def operator_of(
-    operator: str | Degradation | LinearOperator, color: Tensor
-) -> LinearOperator | NonlinearChain:
+def operator_of(operator: str | Degradation | Operator, color: Tensor) -> Operator:
     """Return the operator for pictures of this shape [B, 3, H, W].
 
     Raises:

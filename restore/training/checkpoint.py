@@ -281,7 +281,7 @@ def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(
-    parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: Mapping[str, str] | None = None
+    parts: Mapping[str, Mapping[str, Tensor]], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
     """Write the tensors of all parts to one file, named ``part/name``."""
     plain = {

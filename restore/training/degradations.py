@@ -362,6 +362,7 @@ class Capture(Degradation):
 
     def _deblurred(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
         """Return the crop of a blurred picture's inverse, and the known fraction."""
+        assert self.kernel is not None
         picture, known = wiener(y[None], self.kernel, ratio)
         top, left = (
             start - reach for start, reach in zip(self.place[1:3], self._reach, strict=True)
@@ -372,6 +373,7 @@ class Capture(Degradation):
     @property
     def _reach(self) -> tuple[int, int]:
         """Offset of the measured part of a blurred region in that region."""
+        assert self.kernel is not None
         rows, columns = (side // 2 for side in self.kernel.shape)
         return rows, columns
 

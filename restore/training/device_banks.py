@@ -208,11 +208,11 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
     ]
 
     return SamplingBank(
-        torch.tensor(fractions),
-        *(torch.tensor([getattr(grid, name) for grid in grids]) for name in _GRID),
-        _stacked(down, small, region),
-        _stacked([[_enlarging(grid) for grid in grids]], region, small)[0],
-        _stacked(soften, small, small),
+        scales=torch.tensor(fractions),
+        **{name: torch.tensor([getattr(grid, name) for grid in grids]) for name in _GRID},
+        down=_stacked(down, small, region),
+        enlarge=_stacked([[_enlarging(grid) for grid in grids]], region, small)[0],
+        soften=_stacked(soften, small, small),
     )
 
 

@@ -272,7 +272,7 @@ class DeviceBatches:
 
     def _kinds(self, slices: Slices, step: int) -> Sequence[Tensor]:
         """Return the kinds of each family's pictures, sent to the device together."""
-        kinds = [
+        kinds: list[Sequence[int] | NDArray[np.int64]] = [
             slices.kinds(step, number) if slices.capacity(number) else []
             for number in range(len(FAMILIES))
         ]
@@ -313,7 +313,8 @@ class DeviceBatches:
         key = number, sees
         if key not in self._families:
             settings = self.settings
-            shown = settings.predictor.shown if sees else None
+            predictor = settings.predictor if sees else None
+            shown = None if predictor is None else predictor.shown
             setting = Setting(
                 settings.crop, settings.degradations, settings.seed, self.device, shown
             )

@@ -215,7 +215,7 @@ _NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
 class Sampled(Family):
     """Downsampling; the pictures are shown enlarged or inverted."""
 
-    kinds = ("bicubic", "area", "gaussian_sampling")
+    kinds: ClassVar[tuple[str, ...]] = ("bicubic", "area", "gaussian_sampling")
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

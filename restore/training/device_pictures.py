@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -138,7 +139,7 @@ class DevicePictures:
         self.device = device
         free = free_memory(device) if memory is None else memory
         self.resident = pictures.bytes <= MEMORY_FRACTION * free
-        self._starts = {}
+        self._starts: dict[Path, int] = {}
         self._pixels = torch.empty(0, 3, dtype=torch.uint8, device=device)
         if self.resident:
             self._upload(pictures)

@@ -148,6 +148,8 @@ class Learner:
         return Step(seen, draw.gamma, conditional, gradient, rate)
 
     def _learn_predictor(self, batch: Batch, fraction: float) -> Step:
+        assert self.predictor is not None
+        assert batch.evidence is not None
         losses = predictor_losses(
             self._predict(batch.evidence), batch.clean, self.recipe.predictor.loss
         )
@@ -211,7 +213,7 @@ class Learner:
     def denoiser(self) -> Denoiser:
         """Return the exported model, as it is now."""
         predictor = None
-        if self.predictor is not None:
+        if self.predictor is not None and self.model.predictor is not None:
             predictor = Predictor(self._with(self.predictor), self.model.predictor)
         return Denoiser(self._with(self.pupil), self.model, predictor=predictor)
 
@@ -290,11 +292,16 @@ class Learner:
             return self.pupil.run(x.contiguous(memory_format=torch.channels_last), time)
 
     def _predict(self, evidence: Evidence) -> Tensor:
+        pupil = self.predictor
+        config = self.model.predictor
+        assert pupil is not None
+        assert config is not None
+
         def network(x: Tensor, numbers: Tensor) -> Tensor:
             with self._precision():
-                return self.predictor.run(x.contiguous(memory_format=torch.channels_last), numbers)
+                return pupil.run(x.contiguous(memory_format=torch.channels_last), numbers)
 
-        return predicted(network, self.model.predictor, evidence)
+        return predicted(network, config, evidence)
 
     def _random(self, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return the generator for this step; each stream has its own."""
@@ -310,6 +317,7 @@ class Learner:
         alone = replace(self.model, predictor=None, condition_picture="degraded")
         self.teacher = build_denoiser(alone, own, self.processes.device, self._dtype)
         recipe = self.recipe
+        assert recipe.distillation is not None
         self.objective = Distillation(
             self.model, recipe.objective, recipe.distillation, self.round, self.teacher
         )

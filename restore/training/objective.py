@@ -107,9 +107,8 @@ class LevelBalance:
     """
 
     def __init__(self, schedule: NoiseSchedule, limit: float) -> None:
-        self.edges = torch.linspace(*schedule.log_sigmas[[0, -1]].tolist(), BALANCE_BINS + 1)[
-            1:-1
-        ].double()
+        lowest, highest = schedule.log_sigmas[[0, -1]].tolist()
+        self.edges = torch.linspace(lowest, highest, BALANCE_BINS + 1)[1:-1].double()
         self.limit = limit
         self.sums = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
         self.counts = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)

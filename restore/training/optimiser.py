@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,12 @@ class Muon(torch.optim.Optimizer):
         )
         self.dtype = dtype
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None if closure is None else closure()
@@ -73,7 +79,7 @@ class Muon(torch.optim.Optimizer):
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
 
         momenta = [self.state[w]["momentum"] for w in weights]
-        grads = [w.grad for w in weights]
+        grads = [w.grad for w in weights if w.grad is not None]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, grads)
         updates = torch._foreach_add(grads, momenta, alpha=group["momentum"])

@@ -309,7 +309,9 @@ def _coded(
     for part, precision in (
         {"exported average": plan.get("exported average"), **plan, "always": "exact"}
     ).items():
-        for key, tensor in parts[part].items() if precision else ():
+        if not precision:
+            continue
+        for key, tensor in parts[part].items():
             width = _width(key, tensor, precision)
             if width == tensor.element_size():
                 coded[key] = tensor.contiguous()
@@ -389,7 +391,9 @@ def _without_decay(key: str) -> str:
 
 def _state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], recipe: Recipe) -> State:
     """Return the state; what was left out begins anew."""
-    sections = {field: _section(tensors, section) for section, field in _SECTIONS.items()}
+    sections: dict[str, Any] = {
+        field: _section(tensors, section) for section, field in _SECTIONS.items()
+    }
     decays = [str(decay) for decay in recipe.ema.decays]
     sections["averages"] = _averages(decays, sections["network"], sections["averages"])
     sections["predictor_averages"] = _averages(

@@ -422,14 +422,15 @@ class Batches:
     def _conditional(self, random: Random, sees: bool) -> tuple[Tensor, Condition | Evidence]:
         """Return the clean crop in [0, 1], and its condition or a predictor's evidence."""
         settings = self.settings
-        context = CONTEXT if sees else 0
+        predictor = settings.predictor if sees else None
+        context = 0 if predictor is None else CONTEXT
         degradation = draw(settings.degradations, settings.crop, random, context)
         region = self._crop(degradation.place.region, random)
         measured = degradation.measured(region, random)
         shown = (
-            degradation.evidence(measured, settings.predictor.shown)
-            if sees
-            else degradation.condition(measured)
+            degradation.condition(measured)
+            if predictor is None
+            else degradation.evidence(measured, predictor.shown)
         )
 
         return degradation.clean(region), shown

@@ -41,7 +41,7 @@ class Pupil:
         self.recipe = recipe
         self.optimiser_recipe = optimiser
         self._dtype = dtype
-        self.network = network.to(processes.device, memory_format=torch.channels_last)
+        self.network = network.to(processes.device).to(memory_format=torch.channels_last)
         run: nn.Module = self.network
         if recipe.run.compile:
             run = compiled(self.network, processes.device, alone=processes.count == 1)

@@ -179,8 +179,11 @@ class ScheduleRecipe:
 
     def share(self, step: int, elapsed: float) -> float:
         """Return the fraction of the run that is over after steps and seconds of training."""
-        length = self.steps if self.steps is not None else 60 * self.minutes
-        return min((step if self.steps is not None else elapsed) / length, 1.0)
+        if self.steps is not None:
+            return min(step / self.steps, 1.0)
+
+        assert self.minutes is not None  # a run has a length, see `Recipe.with_length`
+        return min(elapsed / (60 * self.minutes), 1.0)
 
     @property
     def cooldown_start(self) -> float:
@@ -498,7 +501,9 @@ def differences(one: Any, other: Any, at: str = "") -> list[str]:
 
     For example ``["optimiser.rate: 1 | 2"]``.
     """
-    one, other = (asdict(x) if is_dataclass(x) else x for x in (one, other))
+    one, other = (
+        asdict(x) if is_dataclass(x) and not isinstance(x, type) else x for x in (one, other)
+    )
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(k for k in other if k not in one)]
         return [
@@ -564,7 +569,7 @@ def _value(value: Any, hint: Any, at: str, source: str) -> Any:
     arguments = get_args(hint)
     if origin in (Union, types.UnionType):
         return _value(value, next(a for a in arguments if a is not type(None)), at, source)
-    if is_dataclass(hint) and isinstance(value, Mapping):
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
         return _section(hint, value, at, source)
     if origin is tuple and isinstance(value, list | tuple):
         items = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)

@@ -196,7 +196,7 @@ class Run:
         cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
         cooling = cooling or self.recipe.distillation is not None  # a distillation keeps its length
         stage = None
-        stream = iter(())
+        stream: Iterator[Batch] = iter(())
 
         try:
             while True:
@@ -212,9 +212,10 @@ class Run:
                 if not cooling and fraction >= self.recipe.schedule.cooldown_start:
                     cooling = True
                     self._quietly(lambda: self._save(self.folder / BEFORE_COOLDOWN))
-                if stage != self.recipe.data.stage(fraction):
+                wanted = self.recipe.data.stage(fraction)
+                if stage is None or stage != wanted:
                     _close(stream)
-                    stage = self.recipe.data.stage(fraction)
+                    stage = wanted
                     stream = self._stream(stage)
                 step = self.learner.learn(next(stream), fraction)
                 meter.add(self.recipe.data.size(stage))
@@ -233,7 +234,7 @@ class Run:
 
         while self.learner.round < distillation.round_at(fraction):
             if self.processes.first:
-                steps = len(self.learner.exported_model.distilled_levels)
+                steps = len(self.learner.exported_model.distilled_levels or ())
                 self._write_model(self.folder / f"model-{steps}.safetensors")
                 self.notice(
                     f"step {self.learner.step}: distilled to {steps} steps of DDIM; halving them "
@@ -332,10 +333,11 @@ class Run:
         shown = self.shown.to(self.processes.device)
         student = self.learner.denoiser()
         teacher = self.learner.teacher
-        if teacher is None:
+        distillation = self.recipe.distillation
+        if teacher is None or distillation is None:
             sheet, quality = sample_sheet(student, shown)
         else:
-            grid = self.recipe.distillation.grid(self.learner.model, self.learner.round)
+            grid = distillation.grid(self.learner.model, self.learner.round)
             sheet, quality = distillation_sheet(student, teacher, grid, shown)
 
         self.learner.pupil.network.train()
@@ -349,7 +351,7 @@ class Run:
     ) -> None:
         """Report and log a step."""
         loss = float(step.losses.mean())
-        if step.gamma is None:
+        if step.gamma is None or step.conditional is None:
             self.recent_predictor.append(loss)
         else:
             self.recent.append(loss)
@@ -358,12 +360,16 @@ class Run:
         steps = self.recipe.schedule.steps
         progress(Progress(self.learner.step, steps, fraction, self.elapsed, loss, meter.overall()))
         if self.learner.step % self.recipe.run.log_steps == 0:
-            values = {"share": fraction, "rate": step.rate, "gradient": step.gradient}
+            values: dict[str, float | None] = {
+                "share": fraction,
+                "rate": step.rate,
+                "gradient": step.gradient,
+            }
             values |= {"loss": _mean(self.recent), "predictor loss": _mean(self.recent_predictor)}
             self._row({**values, "pixels_per_second": meter.lap(), **self.bins.means()})
             self.bins.reset()
 
-    def _row(self, values: Mapping[str, float]) -> None:
+    def _row(self, values: Mapping[str, float | None]) -> None:
         if self.processes.first:
             self._quietly(
                 lambda: self.log.row({"step": self.learner.step, "seconds": self.elapsed, **values})

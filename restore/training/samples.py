@@ -178,7 +178,10 @@ def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
     """Return a denoiser's condition for pictures that were downsampled."""
     if denoise.config.condition_picture == "degraded":
         return enlarged(clean, SCALE)
-    predicted = denoise.predictor(enlarged_evidence(clean, SCALE, denoise.predictor.config.shown))
+
+    predictor = denoise.predictor
+    assert predictor is not None  # whose answer is the condition
+    predicted = predictor(enlarged_evidence(clean, SCALE, predictor.config.shown))
     return Condition(predicted, torch.ones_like(predicted[:, :1]))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
@@ -93,7 +94,8 @@ def train(
         _tell_skipped(batches, say)
         shown = None
         if options.validation is not None:
-            shown = centre_crops(options.validation, side=recipe.model.size or SIDE)
+            side = None if recipe.model is None else recipe.model.size
+            shown = centre_crops(options.validation, side=side or SIDE)
 
         processes.wait()
         learner = Learner(recipe, processes)
@@ -153,26 +155,29 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     weights = None
     if options.init is not None:
         model, weights = initial_weights(options.init, recipe.model)
-        recipe = replace(recipe, model=model)
+    else:
+        model = recipe.model or default_model()
 
-    recipe = replace(recipe, model=recipe.model or default_model())
     if recipe.distillation is None:  # trained at all levels
-        recipe = replace(recipe, model=replace(recipe.model, distilled_levels=None))
+        model = replace(model, distilled_levels=None)
     elif weights is None:
         raise BadArgument(
             "[distillation]: which model is to be distilled? Pass `init`, as in `init` default"
         )
 
+    recipe = replace(recipe, model=model)
     recipe.check()
-    _check_predictor_learns(recipe, weights)
+    _check_predictor_learns(recipe, model, weights)
 
     return recipe, None, weights
 
 
-def _check_predictor_learns(recipe: Recipe, weights: Mapping[str, Tensor] | None) -> None:
+def _check_predictor_learns(
+    recipe: Recipe, model: ModelConfig, weights: Mapping[str, Tensor] | None
+) -> None:
     """Refuse to write a model whose predictor has random weights."""
     known = weights is not None and any(name.startswith(PREFIX) for name in weights)
-    if recipe.model.predictor is not None and not recipe.predictor.fraction and not known:
+    if model.predictor is not None and not recipe.predictor.fraction and not known:
         raise BadArgument(
             "[predictor] fraction = 0: the model's predictor would stay random; give a fraction "
             "above 0, or `init` from a model that has one"
@@ -188,8 +193,10 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
     recipe = state.recipe
     if asked is not None:
         asked = replace(asked, model=asked.model or recipe.model)
-        length = {"steps": recipe.schedule.steps, "minutes": recipe.schedule.minutes}
-        same_length = replace(asked, schedule=replace(asked.schedule, **length))
+        schedule = replace(
+            asked.schedule, steps=recipe.schedule.steps, minutes=recipe.schedule.minutes
+        )
+        same_length = replace(asked, schedule=schedule)
         if different := differences(recipe, same_length):
             raise BadArgument(
                 f"{options.out}: another recipe than the run's; run | recipe: "
