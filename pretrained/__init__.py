@@ -9,6 +9,7 @@ of what it reads.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -126,12 +127,12 @@ def checkpoint_path(model: str) -> Path:
         return found.weights
 
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         from pretrained.layouts.files import in_folder
 
         return in_folder(path)
 
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     if path.suffix not in WEIGHT_SUFFIXES:
         known = [*SHIPPED, *entries()]
@@ -204,7 +205,7 @@ def expected_config(model: str) -> Mapping[str, Any] | None:
         return None if source.entry is None else source.entry.config
 
     path = Path(model)
-    if any(path.with_suffix(suffix).exists() for suffix in DESCRIPTIONS):
+    if any(os.path.exists(path.with_suffix(suffix)) for suffix in DESCRIPTIONS):
         return None
 
     for entry in entries().values():

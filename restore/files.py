@@ -115,7 +115,7 @@ def refuse_long(path: Path, remedy: str = "choose a shorter one") -> None:
     if "\0" in str(path):
         raise FileAccess(f"{path}: the name holds a null byte; {remedy}")
 
-    name = len(os.fsencode(path.name))
+    name = max((len(os.fsencode(part)) for part in path.parts), default=0)
     temporary = len(os.fsencode(path.parent)) + 1 + len(PREFIX) + len(uuid.UUID(int=0).hex)
     whole = max(len(os.fsencode(path)), temporary + len(SUFFIX))
     longest_name, longest_path = _longest(path.parent)

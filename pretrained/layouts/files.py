@@ -54,8 +54,8 @@ def opened(path: Path) -> Source:
     Raises:
         CheckpointError: No such file, a damaged one, or one without weights.
     """
-    weights = in_folder(path) if path.is_dir() else path
-    if not weights.is_file():
+    weights = in_folder(path) if os.path.isdir(path) else path
+    if not os.path.isfile(weights):
         raise CheckpointError(f"{path}: no such file")
 
     return Source(weights, _tensors(weights), _description(weights))

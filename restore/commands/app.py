@@ -22,7 +22,7 @@ from restore.commands.tasks import command_of
 from restore.commands.train import train
 from restore.commands.tune import tune
 from restore.commands.wording import in_options, show_messages, use_flags
-from restore.errors import BadArgument, NothingToDo, RestoreError
+from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
 from restore.messages import complain, say
 from restore.tasks import TASKS
 from restore.text import visible
@@ -92,9 +92,19 @@ def exit_code(arguments: list[str]) -> int:
     except MemoryError as error:
         return failed(error, "not enough memory for a picture of this size", RestoreError.exit_code)
     except Exception as error:
-        reason = " ".join(str(error).splitlines())  # PyTorch explains in several lines
-        text = f"{type(error).__name__}: {reason} (--debug shows where)"
-        return failed(error, text, RestoreError.exit_code)
+        return failed(error, *_foreign(error))
+
+
+def _foreign(error: Exception) -> tuple[str, int]:
+    """Return the text and the exit code of an error that is not raised on purpose."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror or error} (--debug shows where)",
+            FileAccess.exit_code,
+        )
+
+    reason = " ".join(str(error).splitlines())  # PyTorch explains in several lines
+    return f"{type(error).__name__}: {reason} (--debug shows where)", RestoreError.exit_code
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,7 +113,7 @@ def get(
     from restore.commands.downloads import agreed, can_ask, install, known, told
 
     source = known(name)
-    if local is not None and not local.is_file():
+    if local is not None and not os.path.isfile(local):
         raise FileAccess(f"--from {local}: no such file")
 
     with told():

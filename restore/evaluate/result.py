@@ -13,7 +13,7 @@ from restore.errors import BadArgument, FileAccess, SomeFailed
 from restore.evaluate import scores
 from restore.evaluate.page import BYTE_LIMIT, Page, Text
 from restore.evaluate.scores import Score
-from restore.files import refuse_existing, write_atomically
+from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.plan import check_writable, identity
 from restore.tasks import TASKS
 
@@ -47,6 +47,9 @@ class Outputs:
             FileAccess: a file that exists, is an input, or cannot be written.
         """
         paths = [path for path in (self.report, self.json, self.markdown) if path is not None]
+        for path in paths:
+            refuse_long(path)
+
         if len({path.resolve() for path in paths}) < len(paths):
             raise BadArgument("`report`, `json` and `markdown`: two of them name the same file")
 

@@ -16,7 +16,7 @@ import torch
 from restore.diffusion.level_search import Levels, axes_for, search
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.evaluate.protocol import Case, Settings, degraded, to_tensor
-from restore.files import refuse_existing, write_atomically
+from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.walk import pictures_in
 from restore.methods.settings import Options, settings_for
 from restore.metrics.quality import load_lpips, psnr
@@ -228,6 +228,7 @@ class _Measured:
         write_atomically((json.dumps(table, indent=1) + "\n").encode(), self.out, overwrite=True)
 
     def _tried_before(self) -> dict[Levels, float]:
+        refuse_long(self.out)
         if not self.out.exists():
             return {}
 

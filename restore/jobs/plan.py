@@ -132,6 +132,7 @@ def folder_of(source: Source, target: Path | None, task: str) -> tuple[Path, Pat
     if isinstance(source, tuple):
         if target is None:
             raise BadArgument(f"{named(source)}: need a folder for the results; give `output`")
+        refuse_long(target, "give another OUT")
         return root_of_all(source), target
 
     root = root_of(source) if is_pattern(source) else source
@@ -140,7 +141,9 @@ def folder_of(source: Source, target: Path | None, task: str) -> tuple[Path, Pat
             return None
 
     place = Path(os.path.abspath(root))
-    return root, target or place.with_name(f"{place.name}-{task}")
+    target = target or place.with_name(f"{place.name}-{task}")
+    refuse_long(target, "give another OUT")
+    return root, target
 
 
 def plan_run(source: Source, target: Path | None, task: str, wanted: Wanted | None = None) -> Plan:
@@ -208,7 +211,6 @@ def _place_of(source: Path, target: Path | None, task: str, wanted: Wanted) -> P
 
 
 def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Plan:
-    refuse_long(target, "give another OUT")
     if target.exists() and not target.is_dir():
         raise FileAccess(
             f"{target}: the input is a folder, or several pictures, so the output must be a "

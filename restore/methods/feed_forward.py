@@ -9,6 +9,7 @@ restricted unpickler. TorchScript is code and therefore refused.
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
 import warnings
@@ -57,7 +58,7 @@ def check_file(method: str) -> Path:
         Unavailable: the file does not exist, or its suffix is not supported.
     """
     path = Path(method.removeprefix(PREFIX))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise Unavailable(f"{method}: there is no such file")
     if path.suffix.lower() not in (".safetensors", *PICKLES):
         raise Unavailable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -102,7 +103,8 @@ class Solving(Task):
                 _parsed(self.operator)
 
     def missing_for(self, source: Path) -> str | None:
-        if self.operator is not None or source.is_dir() or source.suffix.lower() == ".npz":
+        measured = source.suffix.lower() == ".npz" or os.path.isdir(source)
+        if self.operator is not None or measured:
             return None
 
         return (

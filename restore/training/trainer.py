@@ -17,6 +17,7 @@ from torch import Tensor
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
+from restore.files import refuse_long
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.clock import RunningClock
 from restore.training.device_batches import batch_source
@@ -145,6 +146,7 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
         state = _resumed(options, recipe)
         return state.recipe, state, None
 
+    refuse_long(options.out / CHECKPOINT, "give another `out`")
     recipe = (recipe or Recipe()).with_length(options.steps, options.minutes)
     taken = next((n for n in (RECIPE, CHECKPOINT) if (options.out / n).exists()), None)
     if taken:

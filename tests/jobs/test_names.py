@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -99,6 +100,41 @@ def test_arguments_that_no_file_can_have(command, picture, tmp_path, option: str
     assert outcome.code == 5
     assert "too long" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("sr IN LONG", 5),
+        ("sr IN LONG/out.png", 5),
+        ("sr IN --report LONG/out.html", 5),
+        ("sr IN --model LONG", 3),
+        ("sr IN --model LONG.safetensors", 3),
+        ("sr IN --method spandrel:LONG.pth", 3),
+        ("sr IN IN --output LONG", 5),
+        ("solve LONG.npz", 5),
+        ("evaluate IN --task sr --json LONG.json", 5),
+        ("evaluate IN --task inpaint --mask LONG", 5),
+        ("train --data IN --out LONG --steps 1", 5),
+        ("sample LONG.png", 5),
+        ("models convert LONG out.safetensors", 3),
+    ],
+)
+def test_every_door_knows_names_that_no_file_can_have(command, picture, tmp_path, line, code):
+    picture("in/a.png")
+    line = line.replace("IN", str(tmp_path / "in")).replace("LONG", str(tmp_path / ("a" * 300)))
+    outcome = command(*line.split())
+    assert (outcome.code, "Error" in outcome.err) == (code, False), outcome.err
+
+
+def test_an_error_of_the_system_about_a_file_has_the_code_of_files(command, monkeypatch) -> None:
+    def locked(*arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "a\x1b.png")
+
+    monkeypatch.setattr("restore.jobs.selection.is_pattern", locked)
+    outcome = command("sr", "a.png")
+    assert outcome.code == 5
+    assert "a\\x1b.png: Permission denied" in outcome.err
 
 
 def test_a_list_that_names_what_no_file_can_be_called(tmp_path) -> None:
