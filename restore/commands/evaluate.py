@@ -135,11 +135,12 @@ def evaluate(
 def _read(task: str, name: str, value: str | float | None) -> Any:
     """Read the value of a task's option; its picture files are read for each picture."""
     record = TASKS.get(task)
-    field = None if record is None else evaluated_options_of(record).get(name)
-    if value is None or field is None or field.option.parse is None or name == record.companion:
+    if record is None or name == record.companion or not isinstance(value, str):
         return value
 
-    return field.option.parse(value)
+    field = evaluated_options_of(record).get(name)
+    parse = None if field is None else field.option.parse
+    return value if parse is None else parse(value)
 
 
 def _parameter(name: str, fields: list[OptionField]) -> inspect.Parameter:

@@ -87,7 +87,7 @@ def problems(gathered: Mapping[str, Any]) -> list[str]:
 
 def text(gathered: Mapping[str, Any]) -> str:
     """Format a description with a line for each fact."""
-    lines = []
+    lines: list[str] = []
     for name, table in gathered.items():
         lines += ["", f"{name}:"] if lines else [f"{name}:"]
         lines += [visible(f"  {key:<14} {value}") for key, value in _lines(name, table)]
