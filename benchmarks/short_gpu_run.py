@@ -330,7 +330,7 @@ class Training:
             signal.raise_signal(signal.SIGTERM)
         if progress.step % 200 == 0:
             self.say(
-                f"{self._left()}: step {progress.step}, {progress.share:.0%}, loss "
+                f"{self._left()}: step {progress.step}, {progress.fraction:.0%}, loss "
                 f"{progress.loss:.4f}"
             )
 
@@ -360,7 +360,7 @@ class Training:
                 Pictures(options.data, cache=options.cache),
                 crop=recipe.data.crop,
                 batch=recipe.data.batch,
-                share_unconditional=recipe.data.share_unconditional,
+                unconditional_fraction=recipe.data.unconditional_fraction,
                 degradations=recipe.data.degradations,
                 predictor=recipe.predictor_data,
             )

@@ -143,7 +143,7 @@ def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
     """Print the time of each degradation, crop included."""
     print("| degradation | fraction, % | ms a picture |\n|---|---:|---:|")
     kinds = {
-        name: (fraction, Mixture.only(name), 0.0) for name, fraction in Mixture().shares.items()
+        name: (fraction, Mixture.only(name), 0.0) for name, fraction in Mixture().fractions.items()
     }
     for name, (fraction, mixture, unconditional) in {
         "none": (0.0, Mixture(), 1.0),
@@ -153,7 +153,7 @@ def list_degradations(pictures: Pictures, crop: int, count: int) -> None:
             pictures,
             crop=crop,
             batch=count,
-            share_unconditional=unconditional,
+            unconditional_fraction=unconditional,
             degradations=mixture,
         )
         with one_thread():
@@ -204,11 +204,11 @@ def compare_statistics(
     print("| degradation |" + "".join(f" {name}, host | device |" for name in columns))
     print("|---|" + "---:|---:|" * len(columns))
 
-    for name in Mixture().shares:
+    for name in Mixture().fractions:
         settings = {
             "crop": crop,
             "batch": count,
-            "share_unconditional": 0,
+            "unconditional_fraction": 0,
             "degradations": Mixture.only(name),
         }
         ours = DeviceBatches(device, device=device.device, predictor=data, **settings).at(1)

@@ -138,7 +138,7 @@ class Mixture:
             if not number or not 0 <= value <= (1 if entry.metadata else 1e9):
                 allowed = "a fraction from 0 to 1" if entry.metadata else "a weight of at least 0"
                 raise BadArgument(f"degradations: {entry.name} = {value!r}: must be {allowed}")
-        if not any(self.shares.values()):
+        if not any(self.fractions.values()):
             raise BadArgument("degradations: every weight is 0; give at least one above 0")
 
     @classmethod
@@ -166,7 +166,7 @@ class Mixture:
         return cls.of({**weights, **dict.fromkeys(names, 1.0), **settings})
 
     @property
-    def shares(self) -> dict[str, float]:
+    def fractions(self) -> dict[str, float]:
         """Each degradation's fraction of all degraded pictures; they sum to 1."""
         weights = {
             entry.name: float(getattr(self, entry.name))
@@ -430,7 +430,7 @@ def draw(mixture: Mixture, crop: int, random: Random, context: int = 0) -> Degra
             the border lie partly beyond the measurement, as a denoiser's canvas does; with more
             they end where the measurement ends.
     """
-    fractions = mixture.shares
+    fractions = mixture.fractions
     chosen = np.searchsorted(np.cumsum(list(fractions.values())), random.random(), side="right")
     possible = [name for name, fraction in fractions.items() if fraction]
 

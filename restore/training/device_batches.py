@@ -217,7 +217,7 @@ class DeviceBatches:
         """
         settings = self.settings
         unconditional = settings.unconditional_at(step)
-        kinds = settings.degradations.shares.items()
+        kinds = settings.degradations.fractions.items()
         fractions = {kind: (1 - unconditional) * fraction for kind, fraction in kinds}
         fractions["unconditional"] = unconditional
         by_family = [[fractions[kind] for kind in family.kinds] for family in FAMILIES]
@@ -302,7 +302,7 @@ class DeviceBatches:
         if predictor is not None:
             seen = {True} if predictor.conditions else {True, False}
 
-        fractions = self.settings.degradations.shares
+        fractions = self.settings.degradations.fractions
         for number, family in enumerate(FAMILIES):
             for sees in seen:
                 if any(fractions.get(kind, 1) for kind in family.kinds):

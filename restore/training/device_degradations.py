@@ -219,7 +219,7 @@ class Sampled(Family):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        fractions = setting.mixture.shares
+        fractions = setting.mixture.fractions
         gaussian = "gaussian_sampling" in self.kinds and fractions["gaussian_sampling"] > 0
         softened = setting.mixture.softened > 0
         self._filters = filters(gaussian)

@@ -68,7 +68,7 @@ class Distillation(Objective):
 
     Args:
         config: Description of the model.
-        recipe: Recipe of the objective, of which ``noiseless_share`` counts.
+        recipe: Recipe of the objective, of which ``noiseless_fraction`` counts.
         distillation: See `DistillationRecipe`.
         index: Number of the round, from 0.
         teacher: A `restore.diffusion.denoiser.Denoise`.
@@ -92,7 +92,7 @@ class Distillation(Objective):
         count = len(conditional)
         step = torch.randint(len(self.grid) // 2, (count,), generator=generator)
         noiseless = conditional & (
-            torch.rand(count, generator=generator) < self.recipe.noiseless_share
+            torch.rand(count, generator=generator) < self.recipe.noiseless_fraction
         )
         gamma = torch.where(noiseless, self.gammas[-1], 1 / (1 + self.grid[2 * step] ** 2)).float()
         return Draw(gamma, step, torch.ones(count), noiseless, noiseless)

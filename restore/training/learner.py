@@ -186,7 +186,7 @@ class Learner:
         """Step a network's optimiser; return the norm of the gradient and the learning rate."""
         gradient = self._clipped_norm(pupil)
         if self.recipe.distillation is not None:
-            fraction = self.recipe.distillation.share_of(self.round, fraction)
+            fraction = self.recipe.distillation.fraction_of(self.round, fraction)
 
         warm_up_start = max(self._round_start, self._warm_up_start)
         factor = rate_factor(self.step - warm_up_start, fraction, self.recipe.schedule)

@@ -26,12 +26,12 @@ class TrainingLines:
 
     def __call__(self, progress: Progress) -> None:
         """Take the progress after a step, and print a line if one is due."""
-        if self.quiet or (progress.seconds < self.next and progress.share < 1):
+        if self.quiet or (progress.seconds < self.next and progress.fraction < 1):
             return
 
         self.next = progress.seconds + self.every
-        left = progress.seconds * (1 / progress.share - 1) if progress.share > 0 else 0.0
+        left = progress.seconds * (1 / progress.fraction - 1) if progress.fraction > 0 else 0.0
         self.say(
-            f"step {progress.step}: {100 * progress.share:.0f} %, loss {progress.loss:.4f}, "
+            f"step {progress.step}: {100 * progress.fraction:.0f} %, loss {progress.loss:.4f}, "
             f"{progress.pixels_per_second / 1e3:.0f} thousand pixels/s, {left / 60:.1f} min left"
         )

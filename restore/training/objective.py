@@ -192,7 +192,9 @@ class Objective:
 
         elsewhere, high = self._high(conditional, generator)
         gamma = torch.where(elsewhere, self._within(high, generator), gamma)
-        noiseless = conditional & (torch.rand(count, generator=generator) < recipe.noiseless_share)
+        noiseless = conditional & (
+            torch.rand(count, generator=generator) < recipe.noiseless_fraction
+        )
         step = torch.where(elsewhere, high, step)
         gamma[noiseless] = self.gammas[-1].float()
         step[noiseless] = last
@@ -292,7 +294,7 @@ class Objective:
         last = len(self.schedule)
         count = len(conditional)
         first = min(math.floor(self.recipe.high_from * last) + 1, last)
-        chosen = conditional & (torch.rand(count, generator=generator) < self.recipe.high_share)
+        chosen = conditional & (torch.rand(count, generator=generator) < self.recipe.high_fraction)
         return chosen, torch.randint(first, last + 1, (count,), generator=generator)
 
     def _input(self, noisy: Tensor, condition: Condition) -> Tensor:

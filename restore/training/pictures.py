@@ -253,8 +253,8 @@ class BatchSettings:
     Attributes:
         crop: Side of the crops in pixels, at least 8.
         batch: Number of pictures in a batch.
-        share_unconditional: Fraction of the pictures without a condition, in every batch to within
-            one picture.
+        unconditional_fraction: Fraction of the pictures without a condition, in every batch to
+            within one picture.
         seed: Random seed, not negative.
         degradations: Degradations of the other pictures; settings by name are read by `Mixture.of`.
         augmentation: How crops are varied.
@@ -266,7 +266,7 @@ class BatchSettings:
 
     crop: int = 64
     batch: int = 32
-    share_unconditional: float = 0.45
+    unconditional_fraction: float = 0.45
     seed: int = 0
     degradations: Mixture = field(default_factory=Mixture)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -276,9 +276,10 @@ class BatchSettings:
         check_whole("crop", self.crop, SMALLEST_CROP, "pixels")
         check_whole("batch", self.batch, 1, "pictures")
         check_whole("seed", self.seed, 0)
-        if not 0 <= self.share_unconditional <= 1:
+        if not 0 <= self.unconditional_fraction <= 1:
             raise BadArgument(
-                f"share_unconditional {self.share_unconditional:g}: must be a fraction from 0 to 1"
+                f"unconditional_fraction {self.unconditional_fraction:g}: must be a fraction from "
+                "0 to 1"
             )
         if isinstance(self.degradations, Mapping):
             object.__setattr__(self, "degradations", Mixture.of(self.degradations))
@@ -290,7 +291,7 @@ class BatchSettings:
     def unconditional_at(self, step: int) -> float:
         """Return the fraction of a batch without a condition; a predictor learns from none."""
         trains = self.predictor is not None and self.predictor.trains_at(step)
-        return 0.0 if trains else self.share_unconditional
+        return 0.0 if trains else self.unconditional_fraction
 
     def bounds(self, part: tuple[int, int]) -> tuple[int, int]:
         """Return begin and end of the part (rank, world) of a batch.

@@ -40,7 +40,7 @@ class DataRecipe:
     Attributes:
         crop: Side of the training crops in pixels.
         batch: Pictures a step, over all processes.
-        share_unconditional: Fraction of the pictures without condition (for the prior).
+        unconditional_fraction: Fraction of the pictures without condition (for the prior).
         larger_crops: ``[from fraction of the run, side]``, rising; the batch then shrinks so that a
             step keeps its pixels.
         augmentation: See `restore.training.pictures.Augmentation`.
@@ -49,7 +49,7 @@ class DataRecipe:
 
     crop: int = _setting(64, 8, 4096)
     batch: int = _setting(16, 1)
-    share_unconditional: float = _setting(0.45, 0, 1)
+    unconditional_fraction: float = _setting(0.45, 0, 1)
     larger_crops: tuple[tuple[float, int], ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     degradations: Mixture = field(default_factory=Mixture)
@@ -90,10 +90,10 @@ class ObjectiveRecipe:
         log_normal_uniform: Fraction of the pictures whose level is uniform over the chain all the
             same, so that none is left out.
         loss_aware_history: Losses that are kept for each step of the chain.
-        high_share: Fraction of the conditional pictures that are sent to the last steps of the
+        high_fraction: Fraction of the conditional pictures that are sent to the last steps of the
             chain instead.
         high_from: Where these last steps begin, as a fraction of the chain.
-        noiseless_share: Fraction of the conditional pictures that are shown at the highest level
+        noiseless_fraction: Fraction of the conditional pictures that are shown at the highest level
             with zeros for the noisy picture: above 0 for models whose ``one_step`` is ``zeros``,
             and 0 for all others.
         loss: ``l2`` or ``l1``.
@@ -107,9 +107,9 @@ class ObjectiveRecipe:
     log_normal_std: float = _setting(1.2, 1e-3, 20)
     log_normal_uniform: float = _setting(0.2, 0, 1)
     loss_aware_history: int = _setting(10, 1, 1000)
-    high_share: float = _setting(0.0, 0, 1)
+    high_fraction: float = _setting(0.0, 0, 1)
     high_from: float = _setting(0.8, 0, 0.999)
-    noiseless_share: float = _setting(0.3, 0, 1)
+    noiseless_fraction: float = _setting(0.3, 0, 1)
     loss: Literal["l1", "l2"] = "l2"
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
@@ -177,7 +177,7 @@ class ScheduleRecipe:
         if self.steps is not None and self.minutes is not None:
             raise ValueError("both steps and minutes are given; give one")
 
-    def share(self, step: int, elapsed: float) -> float:
+    def fraction_after(self, step: int, elapsed: float) -> float:
         """Return the fraction of the run that is over after steps and seconds of training."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
@@ -241,7 +241,7 @@ class Recipe:
     Attributes:
         model: Description of the model; None takes that of ``--init`` or of the default model.
         data: Training pictures.
-        objective: What is minimised; a distillation uses ``noiseless_share`` alone.
+        objective: What is minimised; a distillation uses ``noiseless_fraction`` alone.
         optimiser: The optimiser.
         schedule: Length and learning rate.
         ema: Averages of the weights.
@@ -296,10 +296,10 @@ class Recipe:
         model = self.model or default_model()
         _check_model(model)
         self._check_data(model)
-        if bool(self.objective.noiseless_share) != (model.one_step == "zeros"):
+        if bool(self.objective.noiseless_fraction) != (model.one_step == "zeros"):
             wanted = "above 0" if model.one_step == "zeros" else "0"
             raise BadArgument(
-                f"[objective] noiseless_share: must be {wanted} for a model whose one_step is "
+                f"[objective] noiseless_fraction: must be {wanted} for a model whose one_step is "
                 f"{model.one_step!r}"
             )
 
@@ -339,9 +339,9 @@ class Recipe:
                 )
 
     def _check_labels(self, backbone: BackboneConfig) -> None:
-        if not backbone.condition_channels and self.data.share_unconditional < 1:
+        if not backbone.condition_channels and self.data.unconditional_fraction < 1:
             raise BadArgument(
-                "[data] share_unconditional: must be 1 for a model without condition_channels, "
+                "[data] unconditional_fraction: must be 1 for a model without condition_channels, "
                 "which sees no condition"
             )
         if backbone.classes:
@@ -390,7 +390,7 @@ class Recipe:
             )
 
         unused = differences(
-            ObjectiveRecipe(noiseless_share=self.objective.noiseless_share), self.objective
+            ObjectiveRecipe(noiseless_fraction=self.objective.noiseless_fraction), self.objective
         )
         if unused:
             keys = ", ".join(text.split(":")[0] for text in unused)
@@ -543,13 +543,22 @@ def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict
     return {**default, **table, "backbone": {k: v for k, v in backbone.items() if v is not None}}
 
 
+# Keys of recipes and checkpoints from before they were renamed.
+_FORMER_KEYS = {
+    "share_unconditional": "unconditional_fraction",
+    "high_share": "high_fraction",
+    "noiseless_share": "noiseless_fraction",
+}
+
+
 def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
     """Read a dataclass from a TOML table."""
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     values = {}
 
-    for key, value in table.items():
+    for name, value in table.items():
+        key = _FORMER_KEYS.get(name, name)
         if key not in known:
             raise BadArgument(
                 f"{source}: {_place(at, key)} is no setting{_nearest(key, list(known))}"

@@ -70,7 +70,7 @@ class DistillationRecipe:
         """Return the round (0, 1, …) when this fraction of the run is over."""
         return min(bisect_right(self.borders, fraction), self.rounds - 1)
 
-    def share_of(self, index: int, fraction: float) -> float:
+    def fraction_of(self, index: int, fraction: float) -> float:
         """Return the fraction of a round that is over, in [0, 1], from that of the run."""
         begin, end = ([0.0, *self.borders])[index : index + 2]
         return min(max((fraction - begin) / (end - begin), 0.0), 1.0)

@@ -53,7 +53,7 @@ class Progress(NamedTuple):
     Attributes:
         step: Number of steps taken so far, those before resuming included.
         steps: Number of steps in all; None in a run by minutes.
-        share: Fraction of the run that is over, in [0, 1].
+        fraction: Fraction of the run that is over, in [0, 1].
         seconds: Training time so far.
         loss: Mean of the batch, without weights.
         pixels_per_second: Mean since the start or resuming.
@@ -61,7 +61,7 @@ class Progress(NamedTuple):
 
     step: int
     steps: int | None
-    share: float
+    fraction: float
     seconds: float
     loss: float
     pixels_per_second: float
@@ -193,7 +193,7 @@ class Run:
         """Take steps until the run is over (False) or interrupted (True)."""
         started = self.clock() - self.elapsed
         checkpoint_due = self.clock() + 60 * self.recipe.run.checkpoint_minutes
-        cooling = self.learner.step > 0 and self.share >= self.recipe.schedule.cooldown_start
+        cooling = self.learner.step > 0 and self.fraction >= self.recipe.schedule.cooldown_start
         cooling = cooling or self.recipe.distillation is not None  # a distillation keeps its length
         stage = None
         stream: Iterator[Batch] = iter(())
@@ -203,7 +203,7 @@ class Run:
                 stopped, self.elapsed = self.processes.agree(
                     interruption.wanted, self.clock() - started
                 )
-                fraction = self.share
+                fraction = self.fraction
                 if stopped:
                     return True
                 self._begin_rounds(fraction)
@@ -243,9 +243,9 @@ class Run:
             self.learner.next_round()
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Fraction of the run that is over, in [0, 1]."""
-        return self.recipe.schedule.share(self.learner.step, self.elapsed)
+        return self.recipe.schedule.fraction_after(self.learner.step, self.elapsed)
 
     def checkpoint(self, last: bool = False, samples: bool = True) -> Mapping[str, float]:
         """Save state, model and samples, in the first process; return the samples' quality.
@@ -342,7 +342,7 @@ class Run:
 
         self.learner.pupil.network.train()
         write_atomically(png(sheet), self.folder / "samples.png", overwrite=True)
-        self._row({"share": self.share, **quality})
+        self._row({"share": self.fraction, **quality})
 
         return quality
 

@@ -125,7 +125,7 @@ def _batches(
     settings = BatchSettings(
         crop=data.crop,
         batch=data.batch,
-        share_unconditional=data.share_unconditional,
+        unconditional_fraction=data.unconditional_fraction,
         seed=recipe.run.seed,
         degradations=data.degradations,
         augmentation=data.augmentation,
@@ -220,7 +220,9 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
 
 def _before_cooldown(folder: Path, state: State, recipe: Recipe) -> State:
     """Return the state before the cool-down, if the run was lengthened after that began."""
-    was, now = (r.schedule.share(state.step, state.elapsed) for r in (state.recipe, recipe))
+    was, now = (
+        r.schedule.fraction_after(state.step, state.elapsed) for r in (state.recipe, recipe)
+    )
     cooled = was > state.recipe.schedule.cooldown_start
     earlier = folder / BEFORE_COOLDOWN
     return load_state(earlier) if cooled and now < was and earlier.is_dir() else state

@@ -532,7 +532,7 @@ def test_distillation_leaves_the_predictor_as_it_is(tmp_path: Path, photographs:
     recipe = replace(
         RECIPE, predictor=PredictorRecipe(), distillation=DistillationRecipe(start=4, end=2)
     )
-    recipe = replace(recipe, objective=ObjectiveRecipe(noiseless_share=0.3))
+    recipe = replace(recipe, objective=ObjectiveRecipe(noiseless_fraction=0.3))
     model = train(options(tmp_path / "run", photographs, recipe, 2, init=str(first))).model
     before, after = (pretrained.load(str(path)) for path in (first, model))
     assert ModelConfig.from_dict(after.config).distilled_levels is not None

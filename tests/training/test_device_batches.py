@@ -177,7 +177,7 @@ def test_every_degradation_fits_pictures_of_the_crops_size(tmp_path, size):
         device=CPU,
         crop=size,
         batch=20,
-        share_unconditional=0,
+        unconditional_fraction=0,
         degradations=Mixture.only(*KINDS),
     ).at(0)
     assert all(torch.isfinite(t).all() for t in tensors(made))
@@ -264,7 +264,7 @@ def test_statistics_are_those_of_the_host(pictures, kind, shown):
     settings = {
         "crop": 24,
         "batch": 120,
-        "share_unconditional": 0,
+        "unconditional_fraction": 0,
         "degradations": Mixture.only(kind),
     }
     host = Batches(pictures, predictor=predictor, **settings).at(0)
@@ -292,7 +292,7 @@ def statistics_of(batch: Batch) -> list[Tensor]:
 def test_kinds_come_in_the_shares_of_the_mixture(pictures):
     mixture = Mixture(grey=9)
     batches = DeviceBatches(
-        pictures, device=CPU, crop=16, batch=40, share_unconditional=0.25, degradations=mixture
+        pictures, device=CPU, crop=16, batch=40, unconditional_fraction=0.25, degradations=mixture
     )
     slices = batches.slices(0)
     counts = Counter()
@@ -304,14 +304,14 @@ def test_kinds_come_in_the_shares_of_the_mixture(pictures):
                     family.kinds[kind] for kind in slices.kinds(step, number)[: end - start]
                 )
     assert counts["unconditional"] == 200 * 10
-    for name, share in mixture.shares.items():
+    for name, share in mixture.fractions.items():
         assert counts[name] == pytest.approx(200 * 30 * share, abs=3)
 
 
 def test_every_kind_of_the_mixture_is_made():
     assert {kind for family in FAMILIES for kind in family.kinds} == {
         "unconditional",
-        *Mixture().shares,
+        *Mixture().fractions,
     }
 
 
@@ -530,7 +530,7 @@ def test_jpeg_mixes_qualities_and_subsamplings():
 def test_masks_know_something_and_not_everything(pictures):
     masks = Mixture.only(*MASKS, noisy_masks=0)
     batch = DeviceBatches(
-        pictures, device=CPU, crop=32, batch=50, share_unconditional=0, degradations=masks
+        pictures, device=CPU, crop=32, batch=50, unconditional_fraction=0, degradations=masks
     ).at(0)
     known = batch.condition.known.flatten(1).mean(dim=1)
     assert known.min() > 0
@@ -644,7 +644,7 @@ def test_training_on_them_goes_on_exactly(pictures, tmp_path):
     [
         {"crop": 7},
         {"batch": 0},
-        {"share_unconditional": 1.1},
+        {"unconditional_fraction": 1.1},
         {"seed": -1},
         {"degradations": {"disk": -1}},
     ],

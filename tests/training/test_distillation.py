@@ -225,7 +225,7 @@ def test_conditional_and_unconditional_pictures_learn_alike(parameterization: st
 def test_noiseless_pictures_still_ask_for_the_clean_picture() -> None:
     """A model that restores in one step from zeros must keep doing so."""
     objective = Distillation(
-        replace(MODEL, one_step="zeros"), recipe(objective={"noiseless_share": 1.0}).objective,
+        replace(MODEL, one_step="zeros"), recipe(objective={"noiseless_fraction": 1.0}).objective,
         DistillationRecipe(16, 4), 0, lambda x, sigma, condition: Prediction(x + 9, x),
     )  # fmt: skip
     clean, condition, _ = FakeBatches(8, 6).at(0)
@@ -253,7 +253,7 @@ def test_rounds_halve_and_share_the_run() -> None:
     made = DistillationRecipe(64, 8, lengths=(1, 1, 2))
     assert made.rounds == 3
     assert [made.round_at(s) for s in (0, 0.24, 0.25, 0.49, 0.5, 0.99, 1)] == [0, 0, 1, 1, 2, 2, 2]
-    assert [made.share_of(2, s) for s in (0.4, 0.5, 0.75, 1)] == [0, 0, 0.5, 1]
+    assert [made.fraction_of(2, s) for s in (0.4, 0.5, 0.75, 1)] == [0, 0, 0.5, 1]
     grids = [made.grid(MODEL, index) for index in range(3)]
     assert [len(grid) - 1 for grid in grids] == [64, 32, 16]
     assert grids[0] == noise_levels(SCHEDULE, 64, "karras")
@@ -567,7 +567,7 @@ crop = 16
 batch = 4
 
 [objective]
-noiseless_share = 0.0
+noiseless_fraction = 0.0
 
 [schedule]
 steps = 2
@@ -651,7 +651,7 @@ def test_restores_with_the_levels_it_was_distilled_for(command, distilled, asked
         (("start = 4", "start = 4096"), 1, "between 1 and 1000, not 4096"),
         (("steps = 2", "minutes = 0"), 1, "minutes = 0"),
         (
-            ("noiseless_share = 0.0", "noiseless_share = 0.0\nloss = 'l1'"),
+            ("noiseless_fraction = 0.0", "noiseless_fraction = 0.0\nloss = 'l1'"),
             1,
             "loss: not used in a distillation",
         ),

@@ -57,7 +57,7 @@ def recipe(**sections) -> Recipe:
     """Return a tiny recipe with some settings changed."""
     given = {
         "data": {"crop": 16, "batch": 2},
-        "objective": {"noiseless_share": 0.0},
+        "objective": {"noiseless_fraction": 0.0},
         "predictor": {"fraction": 0.5},
         "schedule": {"warmup_steps": 4, "cooldown": 0.0},
         "ema": {"decays": (0.9, 0.99), "every": 1},

@@ -79,8 +79,8 @@ SIZED = {"crop": 16, "batch": 4}
 PLAIN = ObjectiveRecipe(
     levels="uniform",
     log_normal_uniform=0.0,
-    high_share=0.0,
-    noiseless_share=0.0,
+    high_fraction=0.0,
+    noiseless_fraction=0.0,
     loss="l2",
     balance=False,
 )
@@ -184,7 +184,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 def test_a_written_recipe_reads_as_the_same() -> None:
     made = recipe(
-        data={"larger_crops": ((0.5, 32),), "share_unconditional": 0.2},
+        data={"larger_crops": ((0.5, 32),), "unconditional_fraction": 0.2},
         objective={"levels": "log-normal"},
         schedule={"minutes": 1.5},
         ema={"decays": (0.9,)},
@@ -248,12 +248,12 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
         (recipe(data={"crop": 18}), "multiple of 4"),
         (recipe(data={"larger_crops": ((0.5, 30),)}), "crop 30"),
         (
-            recipe(objective={"noiseless_share": 0.1}),
-            "noiseless_share: must be 0",
+            recipe(objective={"noiseless_fraction": 0.1}),
+            "noiseless_fraction: must be 0",
         ),
         (
             replace(recipe(), model=replace(MODEL, one_step="zeros")),
-            "noiseless_share: must be above 0",
+            "noiseless_fraction: must be above 0",
         ),
         (
             replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)),
@@ -262,7 +262,7 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
         (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "third-party networks"),
         (
             replace(recipe(), model=ModelConfig(BackboneConfig(channels=32), LINEAR)),
-            "share_unconditional",
+            "unconditional_fraction",
         ),
         (
             replace(recipe(), model=replace(MODEL, schedule={"name": "quadratic"})),
@@ -330,6 +330,17 @@ def test_log_normal_levels_are_normal_within_the_chain() -> None:
     assert (gamma <= edges[t - 1] + 1e-6).all()
 
 
+def test_keys_from_before_they_were_renamed_are_read() -> None:
+    text = write_recipe(recipe(objective={"noiseless_fraction": 0.2, "high_fraction": 0.1}))
+    former = text
+    for name in ("unconditional", "noiseless", "high"):
+        before = "share_unconditional" if name == "unconditional" else f"{name}_share"
+        assert f"{name}_fraction = " in former
+        former = former.replace(f"{name}_fraction = ", f"{before} = ")
+    assert parse_recipe(former) == parse_recipe(text)
+    assert parse_recipe(former).objective.noiseless_fraction == 0.2
+
+
 def test_a_share_of_log_normal_levels_is_uniform() -> None:
     made = objective(
         levels="log-normal", log_normal_mean=-1.0, log_normal_std=1e-3, log_normal_uniform=0.3
@@ -382,7 +393,7 @@ def test_the_importance_sampled_loss_is_unbiased() -> None:
 
 
 def test_conditional_pictures_have_their_own_levels() -> None:
-    made = objective(high_share=0.75, high_from=0.8, noiseless_share=0.5, levels="loss-aware")
+    made = objective(high_fraction=0.75, high_from=0.8, noiseless_fraction=0.5, levels="loss-aware")
     made.history.learn(torch.arange(1, 1001).repeat(10), torch.ones(10_000))
     draw = made.draw(torch.arange(8000) % 2 == 1, torch.Generator().manual_seed(0))
     assert not draw.elsewhere[::2].any()
@@ -457,7 +468,7 @@ def test_the_loss_is_the_error_of_what_the_denoiser_says(
 
 def test_noiseless_pictures_are_shown_as_zeros_and_ask_for_the_clean_picture() -> None:
     (clean, condition, _), noise = batch_and_noise()
-    made = objective(noiseless_share=1.0)
+    made = objective(noiseless_fraction=1.0)
     draw = made.draw(torch.ones(6, dtype=torch.bool), torch.Generator())
     network = Answer(torch.zeros(6, 3, 8, 8))
     made.terms(network, clean, condition, draw, noise)
@@ -758,8 +769,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, number: int) -> 
             "levels": "loss-aware",
             "loss_aware_history": 1,
             "balance": True,
-            "high_share": 0.3,
-            "noiseless_share": 0.2,
+            "high_fraction": 0.3,
+            "noiseless_fraction": 0.2,
         },
         optimiser={"kind": "muon", "rate": 3e-3},
         ema={"decays": (0.9, 0.99), "every": 3},

@@ -201,7 +201,7 @@ def test_shapes_and_ranges(batches):
 
 @pytest.mark.parametrize("share", [0, 0.35, 0.5, 1])
 def test_unconditional_share_of_every_batch(folder, share):
-    batches = Batches(folder, crop=16, batch=9, share_unconditional=share)
+    batches = Batches(folder, crop=16, batch=9, unconditional_fraction=share)
     counts = []
     for step in range(30):
         picture, known = batches.at(step).condition
@@ -217,7 +217,11 @@ def test_every_degradation_fits_pictures_of_the_crops_size(tmp_path):
         Image.fromarray(texture((size, size), 1)).save(tmp_path / "only.png")
         for kind in KINDS:
             batch = Batches(
-                tmp_path, crop=size, batch=6, share_unconditional=0, degradations=Mixture.only(kind)
+                tmp_path,
+                crop=size,
+                batch=6,
+                unconditional_fraction=0,
+                degradations=Mixture.only(kind),
             ).at(0)
             assert all(torch.isfinite(tensor).all() for tensor in tensors(batch)), kind
             assert batch.condition.known.flatten(1).amax(dim=1).all(), kind
@@ -516,7 +520,7 @@ def test_shares_are_those_of_the_mixture():
     random = np.random.default_rng(0)
     found = Counter(kind_of(draw(mixture, 32, random)) for _ in range(count))
     expected = Counter()
-    for name, share in mixture.shares.items():
+    for name, share in mixture.fractions.items():
         expected[
             "blur"
             if name in BLURS
@@ -621,7 +625,7 @@ def test_folders_without_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"crop": 7}, {"crop": 32.0}, {"batch": 0}, {"share_unconditional": 1.1}, {"seed": -1}],
+    [{"crop": 7}, {"crop": 32.0}, {"batch": 0}, {"unconditional_fraction": 1.1}, {"seed": -1}],
 )
 def test_bad_options_are_refused(folder, options):
     with pytest.raises(BadArgument, match=next(iter(options))):
