@@ -7,6 +7,7 @@ the screen, from the horizontal axis that points right: 0 is along the rows, 90 
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ Kernel = Array
 
 # Longer sides of a kernel are refused: they are mistyped numbers, and would fill the memory.
 MAX_SIDE = 4097
+
+# Bytes of the largest file that can hold a kernel: one of `MAX_SIDE`, in double precision.
+MAX_BYTES = 8 * MAX_SIDE**2 + 2**20
 
 # Points at which the path of a camera is sampled.
 _PATH_POINTS_PER_PIXEL = 64
@@ -273,16 +277,16 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
         ValueError: It holds no kernel; see also `from_array`. The message begins with the path.
     """
     path = Path(path)
-    data = path.read_bytes()
+    data = _bounded(path)
     suffix = path.suffix.lower()
 
     try:
         if variable is not None and suffix != ".mat":
             raise ValueError("only a .mat file has variables with names")
         if suffix == ".npy":
-            array = _from_npy(path)
+            array = _from_npy(data)
         elif suffix == ".mat":
-            array = _from_mat(path, variable)
+            array = _from_mat(data, variable)
         else:
             array = _from_picture(data)
 
@@ -291,10 +295,20 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
         raise ValueError(f"{path}: {error}") from None
 
 
-def _from_npy(path: Path) -> NDArray[Any]:
+def _bounded(path: Path) -> bytes:
+    """Read a file that is small enough for a kernel."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_BYTES / 2**20:.0f} MB, too large for a kernel")
+
+    return data
+
+
+def _from_npy(data: bytes) -> NDArray[Any]:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError, OverflowError):
         raise ValueError("not a numpy file with one plain array") from None
 
     if not isinstance(array, np.ndarray):
@@ -302,9 +316,12 @@ def _from_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def _from_mat(path: Path, variable: str | None) -> NDArray[Any]:
+def _from_mat(data: bytes, variable: str | None) -> NDArray[Any]:
     try:
-        contents = scipy.io.loadmat(path)
+        known = scipy.io.whosmat(io.BytesIO(data))
+        # by the header, since a compressed file can claim any size
+        small = [name for name, shape, _ in known if math.prod(shape) <= MAX_SIDE**2]
+        contents = scipy.io.loadmat(io.BytesIO(data), variable_names=small)
     except NotImplementedError:
         raise ValueError("a MATLAB file of version 7.3; save it with '-v7', or as .npy") from None
     except Exception as error:  # loadmat raises nearly every kind on a damaged file

@@ -6,12 +6,13 @@ The data is in catalog.toml; this module only reads it.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pretrained.tables import read_toml
 
 CATALOGUE = Path(__file__).with_name("catalog.toml")
 
@@ -106,7 +107,7 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 @cache
 def _read(path: Path) -> Mapping[str, Entry]:
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    tables = read_toml(path)
     networks = tables["networks"]
     return {name: _entry(name, table, networks) for name, table in tables["models"].items()}
 

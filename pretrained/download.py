@@ -10,13 +10,14 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained.catalogue import RemoteFile
 from pretrained.errors import CheckpointError
+from pretrained.tables import parse_json
 
 if TYPE_CHECKING:
     from requests import Response
@@ -25,6 +26,14 @@ OFFLINE_VARIABLE = "RESTORE_OFFLINE"
 
 # Seconds to wait for a connection, and for the next bytes.
 TIMEOUT = (10.0, 60.0)
+
+# Slowest useful connection: fewer bytes in so many seconds count as none.
+SLOWEST = 1024
+SLOW_SECONDS = 60.0
+
+# Bytes of the largest file of unknown size, and of the largest JSON document.
+LARGEST = 64 * 2**30
+LARGEST_JSON = 16 * 2**20
 
 # Attempts in a row without new bytes, once an address has sent some.
 TRIES = 5
@@ -111,8 +120,7 @@ def get_json(address: str) -> object:
 
     try:
         with _open(address, {}) as response:
-            answer: object = response.json()
-            return answer
+            return parse_json(_document(response))
     except (_Unusable, requests.RequestException, ValueError) as error:
         raise CheckpointError(f"{address}: {_reason(error)}") from None
 
@@ -206,10 +214,59 @@ class _Resumed:
                 _check_space(partial.parent, total - have)
             _validator(partial).write_text(response.headers.get("ETag", ""), encoding="utf-8")
             with open(partial, "ab" if have else "wb") as out:
-                for chunk in response.iter_content(_CHUNK):
-                    out.write(chunk)
+                most = LARGEST if total is None else total
+                for chunk in _in_time(_arriving(response)):
                     have += len(chunk)
+                    if have > most:
+                        raise _AnotherFile(f"sends more than the {most:,} bytes of the file")
+                    out.write(chunk)
                     self.progress(have, total)
+
+
+def _arriving(response: Response) -> Iterator[bytes]:
+    """Yield the bytes of an answer as they arrive, without waiting until a chunk is full.
+
+    Raises:
+        requests.ConnectionError: The connection was cut off.
+    """
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            yield chunk
+    except HTTPError as error:
+        raise requests.ConnectionError(error) from error
+
+
+def _in_time(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the chunks of an answer unless it comes too slowly to ever end.
+
+    Raises:
+        _Unusable: Fewer than `SLOWEST` bytes a second came, for `SLOW_SECONDS`.
+    """
+    since = time.monotonic()
+    received = 0
+
+    for chunk in chunks:
+        received += len(chunk)
+        passed = time.monotonic() - since
+        if passed > SLOW_SECONDS:
+            if received < SLOWEST * passed:
+                raise _Unusable(f"is too slow: {received} bytes in {passed:.0f} seconds")
+            since, received = time.monotonic(), 0
+        yield chunk
+
+
+def _document(response: Response) -> bytes:
+    """Return a whole answer of at most `LARGEST_JSON` bytes."""
+    document = b""
+    for chunk in _in_time(_arriving(response)):
+        document += chunk
+        if len(document) > LARGEST_JSON:
+            raise _Unusable(f"sends more than {LARGEST_JSON:,} bytes")
+
+    return document
 
 
 @contextmanager

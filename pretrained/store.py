@@ -32,6 +32,7 @@ from pretrained.download import (
     take_over,
 )
 from pretrained.errors import CheckpointError
+from pretrained.tables import read_json
 
 CACHE_VARIABLE = "RESTORE_CACHE"
 _RECORD = "installed.json"
@@ -176,7 +177,7 @@ def _json(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
         CacheError: The file cannot be read, or is no such record.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -58,6 +58,9 @@ from restore.tasks.problem import Problem
 if TYPE_CHECKING:
     from restore.photo.pictures import Opened, Picture
 
+# Largest number of posterior samples: all of them lie in memory, and more are mistyped.
+MAX_SAMPLES = 1000
+
 
 class Restorer:
     """A model on a device, ready to restore pictures.
@@ -370,8 +373,8 @@ def check(task: Task, options: Options) -> Options:
     Raises:
         BadArgument: an invalid option.
     """
-    if options.samples < 1:
-        raise BadArgument(f"`samples`={options.samples}: must be at least 1")
+    if not 1 <= options.samples <= MAX_SAMPLES:
+        raise BadArgument(f"`samples`={options.samples}: must be between 1 and {MAX_SAMPLES}")
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"`seed`={options.seed}: must be between 0 and 2^63 - 1")
 

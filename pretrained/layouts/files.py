@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import re
-import tomllib
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from pretrained.disk import digest_of, sha256, written_whole
 from pretrained.errors import CheckpointError
+from pretrained.tables import BadTable, read_json, read_toml
 
 # Keys under which training code stores the weights in a file; averaged ones first.
 STATE_KEYS = (
@@ -261,17 +261,17 @@ def _description(weights: Path) -> dict[str, Any] | None:
         return found
 
     try:
-        return tomllib.loads(toml.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return read_toml(toml)
+    except (OSError, BadTable) as error:
         raise CheckpointError(f"{toml}: not a readable description: {error}") from None
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, BadTable) as error:
         raise CheckpointError(f"{path}: not a readable description: {error}") from None
 
     if not isinstance(found, dict):

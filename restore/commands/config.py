@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrained.tables import BadTable, read_toml
 from restore.errors import BadArgument, FileAccess
 
 Kind = type[int] | type[float] | type[str] | type[bool] | type[Path]
@@ -76,15 +76,13 @@ def read_options(path: Path, command: str, commands: Commands) -> dict[str, Any]
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except FileNotFoundError:
         raise FileAccess(f"--config {path}: no such file") from None
     except OSError as error:
         raise FileAccess(f"--config {path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise BadArgument(f"--config {path}: not a text file in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadArgument(f"--config {path}: not TOML: {error}") from None
+    except BadTable as error:
+        raise BadArgument(f"--config {path}: {error}") from None
 
 
 def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[str, dict[str, Any]]:

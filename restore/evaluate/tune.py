@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pretrained.tables import read_json
 from restore.diffusion.level_search import Levels, axes_for, search
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.evaluate.protocol import Case, Settings, degraded, to_tensor
@@ -270,7 +271,7 @@ def told(levels: Levels) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
     except OSError as error:
         raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError:

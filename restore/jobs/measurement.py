@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,8 +15,19 @@ from torch import Tensor
 
 import operators
 from restore.errors import FileAccess, UnreadableInput
+from restore.files import open_regular
+from restore.tasks.problem import MAX_OUTPUT_PIXELS
 
 MEASUREMENT_SUFFIXES = frozenset({".npz", ".npy"})
+
+# Arrays of a measurement file, each with the bytes that it has at most; others are not read.
+FIELDS = {
+    "measurement": 8 * 3 * MAX_OUTPUT_PIXELS,
+    "operator": 2**20,
+    "noise": 2**10,
+    "size": 2**10,
+    "bits": 2**10,
+}
 
 
 @dataclass(frozen=True)
@@ -64,16 +77,8 @@ def read_measurement(path: Path) -> Measurement:
         UnreadableInput: the file holds no measurement.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        fields = (
-            {"measurement": loaded}
-            if isinstance(loaded, np.ndarray)
-            else {k: loaded[k] for k in loaded.files}
-        )
+        with open_regular(path) as file:
+            fields = _fields(file)
         return Measurement(
             _checked(fields["measurement"]),
             operator=_text(fields.get("operator")),
@@ -81,12 +86,56 @@ def read_measurement(path: Path) -> Measurement:
             size=_size(fields.get("size")),
             bits=16 if int(fields.get("bits", 8)) == 16 else 8,
         )
+    except OSError as error:
+        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
+    except FileAccess:
+        raise
     except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise UnreadableInput(
             f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` "
             "writes them as .npz, and a .npy file with one array [C, h, w] or [h, w] is one, too, "
             "of floating-point numbers or 8 or 16 bits"
         ) from None
+
+
+def _fields(file: BinaryIO) -> dict[str, np.ndarray]:
+    """Read the arrays of a measurement by name, and no others.
+
+    Raises:
+        ValueError: An array claims to be larger than any measurement.
+    """
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        return {"measurement": _array(file, FIELDS["measurement"])}
+
+    with zipfile.ZipFile(file) as archive:
+        fields = {}
+        for name, most in FIELDS.items():
+            if f"{name}.npy" in archive.namelist():
+                with archive.open(f"{name}.npy") as member:
+                    fields[name] = _array(member, most)
+
+    return fields
+
+
+def _array(file: IO[bytes], most: int) -> np.ndarray:
+    """Read an array whose header claims no more than so many bytes."""
+    version = np.lib.format.read_magic(file)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    size = math.prod(shape) * dtype.itemsize
+    if size > most:
+        raise ValueError(f"an array of {size:,} bytes; at most {most:,} are allowed")
+
+    data = file.read(size + 1)
+    if len(data) != size:
+        raise ValueError("an array that is not as long as it says")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").copy()
 
 
 def _text(operator: Any) -> str | None:

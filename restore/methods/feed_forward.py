@@ -31,8 +31,6 @@ from restore.tasks.problem import Operator, Problem
 
 PREFIX = "spandrel:"
 PICKLES = (".pth", ".pt", ".ckpt")
-# First version of PyTorch whose ``weights_only`` is safe (CVE-2025-32434).
-SAFE_PICKLES = (2, 6)
 INSTALL = "pip install 'restore-diffusion[spandrel]'"
 
 # Overlap of neighbouring tiles, in pixels of the input.
@@ -354,10 +352,6 @@ def _state(path: Path, what: str) -> dict[str, Any]:
 
 
 def _pickled(path: Path) -> Any:
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_PICKLES:
-        raise ValueError(
-            "pickles are read by PyTorch 2.6 or newer only, see CVE-2025-32434; .safetensors by any"
-        )
     with warnings.catch_warnings(action="ignore"):
         return torch.load(path, map_location="cpu", weights_only=True)
 

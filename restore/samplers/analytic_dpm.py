@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pretrained.tables import read_json
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.schedule import posterior_variance
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
@@ -89,7 +90,7 @@ class ScoreNorms:
             FileAccess: If the file cannot be read.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             norms = cls(tuple(data["sigmas"]), tuple(data["values"]), data["model"])
         except OSError as error:
             raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error

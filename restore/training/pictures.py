@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from pretrained.tables import read_json
 from restore.backbone import mirror_to_multiple
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import Evidence
@@ -562,7 +563,7 @@ def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decode
         if not (index.is_file() and pixels.is_file()):
             cache.mkdir(parents=True, exist_ok=True)
             _write_cache(map(_decode, found), pixels, index)
-        entries = json.loads(index.read_text(encoding="utf-8"))
+        entries = read_json(index)
         total = sum(3 * math.prod(entry) for entry in entries if not isinstance(entry, str))
         if pixels.stat().st_size != total:
             raise FileAccess(f"{pixels}: not whole; remove it, and it is made again")

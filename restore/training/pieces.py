@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pretrained.tables import read_json
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.files import write_atomically
 
@@ -112,7 +113,7 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
     """Read the index alone; errors as for `read_pieces`."""
     path = index_path(folder, name)
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
     except OSError as error:
         raise FileAccess(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pretrained
+from pretrained.tables import BadTable, parse_toml, read_json, read_text
 from restore.backbone import BackboneConfig, build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
@@ -454,7 +454,7 @@ def _meta() -> Any:
 def default_model() -> ModelConfig:
     """Return the description of the default model."""
     path = pretrained.checkpoint_path("default").with_suffix(".json")
-    table = json.loads(path.read_text(encoding="utf-8"))
+    table = read_json(path)
     return ModelConfig.from_dict({key: value for key, value in table.items() if key != "sha256"})
 
 
@@ -469,22 +469,22 @@ def read_recipe(path: Path) -> Recipe:
         BadArgument: It is not TOML, or has an unknown key or an impossible value, which is named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise FileAccess(f"{path}: no such recipe") from None
     except OSError as error:
         raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise BadArgument(f"{path}: not a text file in UTF-8") from None
+    except BadTable as error:
+        raise BadArgument(f"{path}: {error}") from None
     return parse_recipe(text, str(path))
 
 
 def parse_recipe(text: str, source: str = "recipe") -> Recipe:
     """Parse a recipe from TOML text; errors as for `read_recipe`, which name ``source``."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadArgument(f"{source}: not TOML: {error}") from None
+        table = parse_toml(text)
+    except BadTable as error:
+        raise BadArgument(f"{source}: {error}") from None
 
     if isinstance(table.get("model"), dict):
         table["model"] = _filled_model(table["model"])

@@ -139,10 +139,13 @@ WRONG = {
     "debug = true": "debug is no option",
     "seed = ": "not TOML",
     "seed = 1\nseed = 2": "not TOML",
+    "a = " + "[" * 20_000 + "]" * 20_000: "not TOML that can be read: nested too deeply",
+    "seed = " + "9" * 5000: "not TOML: a whole number of thousands of digits",
+    "[sr]\nscale = 1" + "0" * 400: "a whole number beyond ±2^63",
 }
 
 
-@pytest.mark.parametrize("text", WRONG)
+@pytest.mark.parametrize("text", WRONG, ids=lambda text: text[:30])
 def test_what_is_refused(command, picture, tmp_path, config, text):
     """Errors name the key, for any command, before any work."""
     path = config(text)

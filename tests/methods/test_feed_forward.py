@@ -349,15 +349,6 @@ def test_what_a_network_is_not_for_is_refused(
     assert not Path(f"in-{words[0]}.png").exists()
 
 
-def test_pickles_are_not_read_by_a_pytorch_that_can_be_tricked(
-    enlarging, restoring, monkeypatch
-) -> None:
-    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(Unavailable, match=r"by PyTorch 2\.6 or newer only, see CVE-2025-32434"):
-        FeedForward(enlarging, HOST)
-    FeedForward(restoring, HOST)  # .safetensors
-
-
 def test_workers_elsewhere_get_absolute_paths(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     work = Work(SuperResolution(), Options("spandrel:x4.pth"))

@@ -271,6 +271,28 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         kernels.from_file(path)
 
 
+def test_a_file_that_claims_a_large_array_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """The header of a file of some bytes may claim terabytes, and a compressed one expand."""
+    header = np.lib.format.magic(1, 0) + b"\x76\x00"
+    claim = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000, 1000000), }"
+    path = tmp_path / "k.npy"
+    path.write_bytes(header + claim.ljust(0x75) + b"\n")
+    with pytest.raises(ValueError, match="not a numpy file with one plain array"):
+        kernels.from_file(path)
+
+    side = kernels.MAX_SIDE + 1
+    zeros = np.zeros((side, side), np.uint8)
+    scipy.io.savemat(tmp_path / "k.mat", {"f": KERNEL, "g": zeros}, do_compression=True)
+    np.testing.assert_allclose(kernels.from_file(tmp_path / "k.mat"), KERNEL / KERNEL.sum())
+    with pytest.raises(ValueError, match="no two-dimensional array of the name 'g'"):
+        kernels.from_file(tmp_path / "k.mat", variable="g")
+
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.truncate(2 * kernels.MAX_BYTES)
+    with pytest.raises(ValueError, match="too large for a kernel"):
+        kernels.from_file(tmp_path / "sparse.png")
+
+
 def test_other_refused_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         kernels.from_file(tmp_path / "missing.npy")

@@ -32,7 +32,7 @@ import restore
 from pretrained import catalogue, layouts, store
 from pretrained import download as downloads
 from pretrained.catalogue import WITHOUT, RemoteFile
-from pretrained.download import CacheError, download
+from pretrained.download import CacheError, download, get_json
 from pretrained.errors import CheckpointError
 from restore.errors import Unavailable
 
@@ -226,6 +226,44 @@ def test_a_web_page_is_no_file(server, tmp_path):
     with pytest.raises(CheckpointError, match="sends a web page"):
         download(remote(server, size=None, sha256=None), tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [len(DATA), None])
+def test_a_server_that_never_ends_is_left(server, tmp_path, monkeypatch, size):
+    """What is written stays within the published size, or the largest one allowed."""
+    monkeypatch.setattr("pretrained.download.LARGEST", len(DATA))
+    server.files["/w.pt"] = DATA
+    server.endless.add("/w.pt")
+    most = 0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal most
+        most = max(most, done)
+
+    with pytest.raises(CheckpointError, match=f"sends more than the {len(DATA):,} bytes"):
+        download(remote(server, size=size), tmp_path / "to", progress)
+    assert most <= len(DATA)
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch):
+    """A byte now and then keeps a connection alive, and would last for years."""
+    monkeypatch.setattr("pretrained.download.SLOW_SECONDS", 0.2)
+    monkeypatch.setattr("pretrained.download.PAUSE", 0.0)
+    server.drip = 0.05
+    started = time.monotonic()
+    with pytest.raises(CheckpointError, match="is too slow: "):
+        download(remote(server), tmp_path / "to")
+    assert time.monotonic() - started < 20
+
+
+def test_an_endless_answer_about_a_repository_is_left(server, monkeypatch):
+    monkeypatch.setattr("pretrained.download.LARGEST_JSON", 2**17)
+    server.files["/api"] = b"{}"
+    assert get_json(f"{server.address}/api") == {}
+    server.endless.add("/api")
+    with pytest.raises(CheckpointError, match="sends more than 131,072 bytes"):
+        get_json(f"{server.address}/api")
 
 
 def test_mirrors(server, tmp_path):

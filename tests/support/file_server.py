@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ class FileServer(ThreadingHTTPServer):
         types: its content type, if it is not a file's.
         cuts: of a path how many bytes each of the next answers has before its connection is cut.
         ranges: whether Range is understood.
+        endless: paths that are sent in chunks for ever, without a length.
+        drip: seconds between two bytes, if an answer is to come slowly.
         release: answers wait for it before their last byte.
         asked: every request so far.
     """
@@ -36,6 +39,8 @@ class FileServer(ThreadingHTTPServer):
         self.types: dict[str, str] = {}
         self.cuts: dict[str, list[int]] = {}
         self.ranges = True
+        self.endless: set[str] = set()
+        self.drip: float | None = None
         self.release = threading.Event()
         self.release.set()
         self.asked: list[Asked] = []
@@ -88,12 +93,30 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header(
             "Content-Type", self.server.types.get(self.path, "application/octet-stream")
         )
+        if self.path in self.server.endless:
+            self._send_for_ever()
+            return
         self.send_header("Content-Length", str(len(data) - start))
         self.send_header("ETag", etag)
         self.end_headers()
         self._send(data[start:])
 
+    def _send_for_ever(self) -> None:
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(2**14):
+                self.wfile.write(b"10000\r\n" + bytes(2**16) + b"\r\n")
+        self.close_connection = True
+
     def _send(self, data: bytes) -> None:
+        if self.server.drip is not None:
+            with suppress(OSError):
+                for byte in data:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(self.server.drip)
+            return
         cuts = self.server.cuts.get(self.path)
         if cuts:
             self.wfile.write(data[: cuts.pop(0)])

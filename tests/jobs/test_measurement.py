@@ -1,0 +1,104 @@
+"""Measurement files: what is read of them, and what is refused before it fills the memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore.errors import FileAccess, UnreadableInput
+from restore.jobs.measurement import Measurement, encoded, read_measurement
+
+VALUES = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+
+
+def claimed(shape: tuple[int, ...], dtype: str = "<f8", data: bytes = b"") -> bytes:
+    """An array file whose header claims a shape."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return np.lib.format.magic(1, 0) + struct.pack("<H", 118) + header.ljust(117) + b"\n" + data
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(f"{name}.npy", data)
+    return path
+
+
+def array(value: object) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(value))
+    return buffer.getvalue()
+
+
+def test_what_is_written_is_read(tmp_path) -> None:
+    given = Measurement(VALUES, "down:bicubic:2", 0.05, (10, 8), 16)
+    path = tmp_path / "m.npz"
+    path.write_bytes(encoded(given))
+    found = read_measurement(path)
+    assert torch.equal(found.values, VALUES)
+    assert (found.operator, found.noise, found.size, found.bits) == (
+        given.operator,
+        given.noise,
+        given.size,
+        given.bits,
+    )
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_plain_array_keeps_its_order(tmp_path, order) -> None:
+    path = tmp_path / "m.npy"
+    np.save(path, np.asarray(VALUES.double().numpy(), order=order))
+    assert torch.equal(read_measurement(path).values, VALUES)
+    path.write_bytes(array(np.arange(6, dtype=np.uint8).reshape(2, 3)))
+    assert torch.equal(read_measurement(path).values, torch.arange(6).reshape(1, 2, 3) / 255)
+
+
+def test_members_that_nobody_asked_for_are_not_read(tmp_path) -> None:
+    """A small file may hold an array that expands to gigabytes."""
+    large = claimed((5000, 5000), data=bytes(8 * 5000**2))
+    path = archive(tmp_path / "m.npz", extra=large, measurement=array(VALUES.numpy()))
+    assert path.stat().st_size < 2**20
+    del large
+    tracemalloc.start()
+    assert torch.equal(read_measurement(path).values, VALUES)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"measurement": claimed((10**6, 10**6))}, "at most 4,800,000,000 are allowed"),
+        ({"measurement": claimed((2, 3), data=bytes(10))}, "not as long as it says"),
+        ({"measurement": claimed((2, 3), data=bytes(8 * 7))}, "not as long as it says"),
+        ({"measurement": claimed((2,), "|O", bytes(16))}, "Python objects"),
+        ({"operator": claimed((), "<U500000000")}, "at most 1,048,576 are allowed"),
+        ({"noise": claimed((10**5,))}, "at most 1,024 are allowed"),
+        ({"noise": array(2.0)}, "a noise of 2"),
+        ({"size": array([0, 3])}, "0x3"),
+    ],
+)
+def test_false_claims_are_refused(tmp_path, members, said) -> None:
+    path = archive(tmp_path / "m.npz", **{"measurement": array(VALUES.numpy()), **members})
+    with pytest.raises(UnreadableInput, match=said) as caught:
+        read_measurement(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_foreign_files(tmp_path) -> None:
+    with pytest.raises(FileAccess, match="cannot be read"):
+        read_measurement(tmp_path / "none.npz")
+    with pytest.raises(FileAccess, match="a folder"):
+        read_measurement(tmp_path)
+    for data in (b"", b"PK", b"\x93NUMPY", b"\x93NUMPY\x09\x00", bytes(100)):
+        path = tmp_path / "m.npy"
+        path.write_bytes(data)
+        with pytest.raises(UnreadableInput, match="not a measurement"):
+            read_measurement(path)
