@@ -25,6 +25,7 @@ from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.methods import METHODS
 from restore.methods.cascade import solve_in_stages
 from restore.methods.conditions import PREDICTED_NOISE
+from restore.methods.defaults import Defaults
 from restore.methods.feed_forward import (
     FeedForward,
     check_file,
@@ -52,6 +53,7 @@ from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.samplers.catalogue import check_variance
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.inverse import has_evidence
+from restore.tasks.kind import Kind
 from restore.tasks.option import options_of
 from restore.tasks.problem import Problem
 
@@ -111,6 +113,8 @@ class Restorer:
         self._notice = notice
         self._networks: dict[str, FeedForward] = {}
         self._of_class: dict[int, TiledDenoiser] = {}
+        self._asked: tuple[Kind, Knowledge, Options] | None = None
+        self._found: tuple[str, Defaults] | None = None
 
     def of_class(self, label: int | None) -> TiledDenoiser:
         """Return the denoiser of a class, cached for later pictures; None is for models without.
@@ -262,7 +266,17 @@ class Restorer:
         denoiser = self.of_class(options.label)
         check_model(denoiser, options)
         if not task.takes_measurements:  # else each picture's operator decides the kind
-            settings_for(task.kind, options, _known(denoiser))
+            self._settings(task.kind, options, _known(denoiser))
+
+    def _settings(self, kind: Kind, options: Options, known: Knowledge) -> tuple[str, Defaults]:
+        """Return what `settings_for` does, found once for the pictures of a run."""
+        asked = self._asked
+        same = asked is not None and asked[:2] == (kind, known) and asked[2] is options
+        if not same or self._found is None:
+            self._found = settings_for(kind, options, known)
+            self._asked = kind, known, options
+
+        return self._found
 
     @single_precision()
     def problem(self, task: Task, color: Tensor) -> Problem:
@@ -294,7 +308,7 @@ class Restorer:
         denoiser = self.of_class(options.label)
         check_model(denoiser, options)
         known = _known(denoiser, problem)
-        method, settings = settings_for(problem.kind, options, known)
+        method, settings = self._settings(problem.kind, options, known)
         check_suited(method, problem, known)
 
         return method, Run(denoiser, problem, settings, generator, callback)

@@ -22,6 +22,7 @@ from torch import Tensor
 import restore
 import restore.restorer
 from restore.errors import BadArgument
+from restore.methods.settings import Options
 from restore.tasks import TASKS as RECORDS
 from restore.tasks import SuperResolution
 
@@ -444,6 +445,26 @@ def test_type_checkers_know_every_task():
         if isinstance(node, ast.AnnAssign)
     ]
     assert declared == list(RECORDS)
+
+
+def test_settings_are_found_once_for_the_pictures_of_a_run(monkeypatch):
+    found = []
+    settings_for = restore.restorer.settings_for
+    monkeypatch.setattr(
+        "restore.restorer.settings_for",
+        lambda *arguments: found.append(arguments) or settings_for(*arguments),
+    )
+    loaded = restore.restorer.restorer()
+    task = SuperResolution(2)
+    few = Options(steps=2)
+    loaded.prepare(task, few)
+    first, second = (loaded.restore(task, photograph(), few).report for _ in range(2))
+    assert len(found) == 1
+    assert first.steps == second.steps == 2
+
+    other = loaded.restore(task, photograph(), Options(method="one-step")).report
+    assert len(found) == 2
+    assert (other.method, other.steps) == ("one-step", 1)
 
 
 def test_weights_are_loaded_once():
