@@ -145,7 +145,7 @@ def _read(task: str, name: str, value: str | float | None) -> Any:
 
 def _parameter(name: str, fields: list[OptionField]) -> inspect.Parameter:
     """Return an option of one or several tasks as a parameter of the command."""
-    kind = fields[0].type if fields[0].type in (int, float) else str
+    kind = fields[0].type if fields[0].type in (int, float, bool) else str
     offered = tuple(dict.fromkeys(word for field in fields for word in field.option.words))
     described = typer.Option(
         help=" ".join(field.option.evaluated or "" for field in fields),

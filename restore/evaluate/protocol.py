@@ -34,6 +34,7 @@ from restore.photo.photograph import read_mask
 from restore.report.html import printable
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.degradation import as_picture, degrade, operator_of
+from restore.tasks.inpaint import fitted
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, evaluated_options_of, options_of
 from restore.tasks.problem import QUANTISATION_NOISE
@@ -68,6 +69,8 @@ class Settings(_OfTasks):
         mask: mask for ``inpaint``: a picture, white = fill, or a folder of them; or a random mask
             of `operators.vocabulary` such as ``random:0.5``, ``strokes`` or ``box:64``, whose seed
             differs between pictures.
+        invert_mask: True if what is black in a mask file is missing.
+        fit_mask: True to resize mask files of another size.
         operator: operator for ``solve`` as text.
         noise: standard deviation of added noise, for pixels in [0, 1].
         size: side of the centre crop of every picture; 0 is the whole picture.
@@ -161,8 +164,12 @@ class Settings(_OfTasks):
             raise BadArgument(f"`seed`={self.seed}: must be between 0 and 2^63 - 1")
 
         settings_for(TASKS[self.task].kind, Options("ddrm", self.steps))
-        if self.mask:
-            mask_words(self)
+        if self.mask and mask_words(self) is not None:
+            for name in ("invert_mask", "fit_mask"):
+                if getattr(self, name):
+                    raise BadArgument(
+                        f"`{name}`: is for masks in files, not for `mask`={self.mask}"
+                    )
 
     @property
     def cropped_border(self) -> int:
@@ -290,7 +297,7 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
     kind = resembled_kind(operator) if known.takes_measurements else known.kind
     of_picture: dict[str, Any] = {}
     if kind.fills_holes and settings.mask:
-        of_picture["mask"] = _missing(operator)
+        of_picture |= {"mask": _missing(operator), "invert_mask": False, "fit_mask": False}
     if known.takes_measurements:
         of_picture["size"] = (operator.input_shape[2], operator.input_shape[1])
 
@@ -423,7 +430,7 @@ def _operator(
     words = mask_words(settings)
     if words is None:
         assert mask is not None
-        return _mask(mask, color, whole), ""
+        return _mask(settings, mask, color, whole), ""
 
     part = words.parts[0]
     seeded = any(parameter.name == "seed" for parameter in part.word.parameters)
@@ -435,16 +442,19 @@ def _shape(color: Tensor) -> tuple[int, int, int]:
     return color.shape[1], color.shape[2], color.shape[3]
 
 
-def _mask(path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
+def _mask(settings: Settings, path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
     """Return the operator of a mask file in the size of the picture or of its crop."""
-    missing = read_mask(path)
+    missing: np.ndarray = read_mask(path) ^ bool(settings.invert_mask)
+    if settings.fit_mask:
+        missing = fitted(torch.from_numpy(missing), whole).numpy()
+
     sides = color.shape[-2], color.shape[-1]
     if missing.shape == whole:
         missing = middle(missing, *sides)
     if missing.shape != sides:
         raise BadArgument(
             f"the mask {path} is {missing.shape[1]}x{missing.shape[0]} pixels and the picture "
-            f"{whole[1]}x{whole[0]}; they must be of the same size"
+            f"{whole[1]}x{whole[0]}; they must be of the same size; `fit_mask` resizes the mask"
         )
 
     if missing.all() or not missing.any():

@@ -87,11 +87,19 @@ class Inpainting(Task):
     threshold: Annotated[
         float, Option("Brightness in [0, 1] above which a mask counts as white.")
     ] = field(default=0.5, kw_only=True)
-    invert_mask: Annotated[bool, Option("Fill what is black in the mask, not white.")] = field(
-        default=False, kw_only=True
-    )
+    invert_mask: Annotated[
+        bool,
+        Option(
+            "Fill what is black in the mask, not white.",
+            evaluated="For inpaint: what is black in a mask is missing, not white.",
+        ),
+    ] = field(default=False, kw_only=True)
     fit_mask: Annotated[
-        bool, Option("Resize a mask of another size to that of IN, by nearest neighbour.")
+        bool,
+        Option(
+            "Resize a mask of another size to that of IN, by nearest neighbour.",
+            evaluated="For inpaint: resize masks of another size, by nearest neighbour.",
+        ),
     ] = field(default=False, kw_only=True)
     dilate: Annotated[int, Option("Grow the mask by this many pixels.")] = field(
         default=0, kw_only=True
@@ -191,7 +199,7 @@ class Inpainting(Task):
         meaning = f"{filled} = fill{', by `invert_mask`' if self.invert_mask else ''}"
         mask = _white(self.mask, self.threshold) ^ self.invert_mask
         if self.fit_mask:
-            mask = _nearest(mask, size)
+            mask = fitted(mask, size)
 
         if tuple(mask.shape[-2:]) != size:
             raise BadArgument(
@@ -217,11 +225,11 @@ class Inpainting(Task):
         return operators.masks.feather(known, self.feather) if self.feather else known.float()
 
 
-def _nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
+def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a mask [..., h, w] in another (height, width), each pixel that whose middle is near.
 
     >>> import torch
-    >>> _nearest(torch.tensor([[True, False, False]]), (2, 6)).int().tolist()
+    >>> fitted(torch.tensor([[True, False, False]]), (2, 6)).int().tolist()
     [[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]
     """
     import torch

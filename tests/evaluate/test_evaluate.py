@@ -238,6 +238,20 @@ def test_a_mask_of_the_whole_picture_is_cropped_with_it(folder, tmp_path):
     assert np.array_equal(case.missing, mask[8:40, 8:40] > 0)
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_masks_are_inverted_and_fitted(folder, tmp_path, factor: int) -> None:
+    mask = np.full((SIDE, SIDE), 255, np.uint8)
+    mask[20:24, 10:30] = 0
+    large = mask.repeat(factor, 0).repeat(factor, 1)
+    Image.fromarray(large).save(tmp_path / "mask.png")
+    options = {"mask": str(tmp_path / "mask.png"), "invert_mask": True, "fit_mask": True}
+    settings = Settings("inpaint", size=32, **options).completed()
+    case = degraded(settings, "a.png", photograph(), tmp_path / "mask.png")
+    assert np.array_equal(case.missing, mask[8:40, 8:40] == 0)
+    keep = case.task.problem(case.measurement).keep
+    assert np.array_equal(keep[0, 0].numpy() == 0, case.missing)
+
+
 def test_masks_of_a_folder_belong_to_pictures_of_their_names(folder, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -729,6 +743,7 @@ def test_an_interrupted_run_writes_what_is_done(folder, tmp_path, monkeypatch, c
         ),
         (Settings("inpaint", mask="none.png"), "`mask`=none.png: no such file or folder"),
         (Settings("inpaint", mask="box:3+gray"), "more than a mask"),
+        (Settings("inpaint", mask="box:3", fit_mask=True), "`fit_mask`: is for masks in files"),
         (Settings("sr", size=-1), "`size`=-1"),
         (Settings("sr", count=0), "`count`=0"),
         (Settings("sr", seed=-1), "`seed`=-1"),
