@@ -9,81 +9,167 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from restore.photo.formats import PILLOW_READERS, own_reader
-from restore.photo.formats.deep_tiff import STARTS, as_8bit, is_float
-from restore.photo.formats.record import Decoded, PillowReader, check_size
+from restore.photo.formats.deep_tiff import as_8bit, is_float
+from restore.photo.formats.record import (
+    Decoded,
+    Limits,
+    OwnReader,
+    PictureFormat,
+    PillowReader,
+    Prepared,
+    check_size,
+)
 from restore.photo.metadata import ORIENTATION, read_metadata
+from restore.photo.reading import Stored
+from restore.photo.refusals import Truncated, Unreadable
 
 _GREY_MODES = {"1", "L", "LA", "La"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded:
-    """Decode a single picture.
+def decode(stored: Stored, page: int | None, limits: Limits) -> Decoded:
+    """Decode a picture.
+
+    Args:
+        stored: The file.
+        page: Page of a TIFF or frame of an animation, from 1; None for a file of one picture.
+        limits: What it may ask for.
 
     Raises:
-        ValueError: It is damaged, not supported, or has more than `max_pixels` pixels; libraries
-            have errors of their own for damaged files.
+        Unreadable: It is damaged, not supported, too large, or has no such page; libraries have
+            errors of their own for damaged files.
         Unavailable: The package that reads its format is not installed.
     """
-    reader = own_reader(data)
-    if reader is not None:
-        return reader.decode(data, max_pixels)
-    return _decode_by_pillow(data, max_pixels)
+    data, format = stored
+    if isinstance(format.reader, OwnReader):
+        return format.reader.decode(data, limits.max_pixels)
+
+    if page is not None:
+        count = count_pages(stored, limits)
+        if not 1 <= page <= count:
+            raise Unreadable(f"has no page {page}; it has {count}")
+        if count > 1 and format.reader.count_pages is None:
+            return _decode_frame(stored, format.reader, page, limits)
+
+    return _decode_picture(data, format, format.reader, page, limits)
 
 
-def _decode_by_pillow(data: bytes, max_pixels: int) -> Decoded:
+def count_pages(stored: Stored, limits: Limits) -> int:
+    """Count pages of a TIFF without its previews, or frames of another file.
+
+    Raises:
+        Exception: Whatever the libraries raise for a file that is damaged.
+    """
+    data, format = stored
+    if isinstance(format.reader, OwnReader):
+        return 1
+    if format.reader.count_pages is not None:
+        return format.reader.count_pages(data)
+
+    prepared = format.reader.prepare(data, None, limits)
+    with _open(prepared, format, limits) as im:
+        return getattr(im, "n_frames", 1)
+
+
+def _decode_picture(
+    data: bytes, format: PictureFormat, reader: PillowReader, page: int | None, limits: Limits
+) -> Decoded:
+    prepared = reader.prepare(data, page, limits)
+    data = prepared.data
     floating = is_float(data)
-    im = _open(as_8bit(data) if floating else data, max_pixels)
-    name = "JPEG" if im.format == "MPO" else str(im.format)
-    reader = PILLOW_READERS[name]
-    reader.check(im, data)
-    bits = 32 if floating else _depth(im, data, reader)
+    opened = prepared._replace(data=as_8bit(data)) if floating else prepared
+    im = _open(opened, format, limits)
+    frames = getattr(im, "n_frames", 1)
+    if frames > 1 and reader.count_pages is None:
+        raise Unreadable(
+            f"is animated or has several pages ({frames}); `pages` takes them one by one"
+        )
 
+    bits = 32 if floating else _depth(im, data, reader)
     metadata = read_metadata(im, data)
     encoding = reader.encoding(im, data)
-    deep_samples = None if bits == 8 else reader.deep_samples
-    samples = _decode_8bit(im) if deep_samples is None else deep_samples(im, data)
+    notes = prepared.notes
+    if bits > 8 and reader.deep_samples is not None:
+        samples = reader.deep_samples(im, data)
+    else:
+        samples, note = _whole_or_filled(im, opened, format, reader, limits)
+        notes = (*notes, *note)
 
     # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it
     # decodes it.
     samples = _turn(samples, im.getexif().get(ORIENTATION, 1))
 
-    return Decoded(samples, bits, name, metadata, encoding)
+    return Decoded(samples, bits, format.name, metadata, encoding, notes)
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _decode_frame(stored: Stored, reader: PillowReader, page: int, limits: Limits) -> Decoded:
+    """Decode a frame of an animation in 8 bits; it counts as a lossless picture of its own."""
+    data, format = stored
+    prepared = reader.prepare(data, None, limits)
+    im = _open(prepared, format, limits)
+    metadata = read_metadata(im, prepared.data)
+
+    for number in range(page):  # one by one: Pillow draws each frame over the ones before
+        im.seek(number)
+        check_size(im.width, im.height, limits.max_pixels)
+
+    return Decoded(_decode_8bit(im), 8, "PNG", metadata, {}, prepared.notes)
+
+
+def _open(prepared: Prepared, format: PictureFormat, limits: Limits) -> Image.Image:
     try:
-        im = Image.open(io.BytesIO(data), formats=sorted(PILLOW_READERS))
+        im = Image.open(io.BytesIO(prepared.data), formats=[format.name])
     except UnidentifiedImageError as error:
-        if data.startswith(STARTS):
-            raise ValueError("a TIFF of unsupported samples, or damaged") from error
-        raise ValueError("not a picture of a known format") from error
+        if format.name == "TIFF":
+            raise Unreadable("a TIFF of unsupported samples, or damaged") from error
+        raise Unreadable(f"its {format.title} header is damaged") from error
 
-    check_size(im.width, im.height, max_pixels)
-    # A phone's MPO is a JPEG with previews or a gain map behind it: its first frame is the
-    # photograph.
-    frames = getattr(im, "n_frames", 1)
-    if frames > 1 and im.format != "MPO":
-        raise ValueError(
-            f"is animated or has several pages ({frames}); `pages` takes them one by one"
-        )
-
+    im.info.update(prepared.info)
+    check_size(im.width, im.height, limits.max_pixels)
     return im
+
+
+def _whole_or_filled(
+    im: Image.Image, prepared: Prepared, format: PictureFormat, reader: PillowReader, limits: Limits
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode 8-bit samples; those missing at the end of a file are filled if that is allowed.
+
+    Returns:
+        The samples, and what is to be noted.
+
+    Raises:
+        Truncated: The file ends too early.
+    """
+    try:
+        return _decode_8bit(im), ()
+    except OSError as error:
+        if not reader.fills_truncated or "truncated" not in str(error):
+            raise
+        if not limits.allow_truncated:
+            raise Truncated(can_be_allowed=True) from error
+
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        samples = _decode_8bit(_open(prepared, format, limits))
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+
+    return samples, ("the file ends before its picture does: what is missing is filled with grey",)
 
 
 def _depth(im: Image.Image, data: bytes, reader: PillowReader) -> int:
     """8 or 16; CMYK counts as 8, the depth that it is converted in.
 
     Raises:
-        ValueError: Its pixels are not supported.
+        Unreadable: Its pixels are not supported.
     """
     if reader.stored_bits(im, data) > 8 and im.mode != "CMYK":
         return 16
     if im.mode not in _GREY_MODES | _COLOUR_MODES:
-        raise ValueError(f"pixels of the kind {im.mode} are not supported")
+        raise Unreadable(f"pixels of the kind {im.mode} are not supported")
     return 8
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
@@ -47,6 +47,8 @@ class Metadata:
         xmp: XMP packet in UTF-8, see `restore.photo.xmp`.
         iptc: IPTC-IIM records.
         dpi: Dots per inch across and down the upright picture.
+        color_chunks: Chunks of a PNG that say what its colours mean: gAMA, cHRM, sRGB, cICP, mDCV
+            and cLLI, by name.
     """
 
     icc_profile: bytes | None = None
@@ -54,6 +56,7 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    color_chunks: dict[str, bytes] = field(default_factory=dict)
 
 
 def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
@@ -65,7 +68,12 @@ def read_metadata(im: Image.Image, data: bytes = b"") -> Metadata:
     if im.mode == "CMYK" or not isinstance(profile, bytes) or not profile:
         profile = None
     return Metadata(
-        profile, kept_exif(im, data), kept_xmp(im.info.get("xmp")), _iptc(im, data), resolution(im)
+        profile,
+        kept_exif(im, data),
+        kept_xmp(im.info.get("xmp")),
+        _iptc(im, data),
+        resolution(im),
+        im.info.get("color_chunks", {}),
     )
 
 
@@ -82,12 +90,7 @@ def kept_exif(im: Image.Image, data: bytes = b"") -> bytes | None:
 
 def _stored_exif(im: Image.Image, data: bytes) -> bytes:
     """The bytes that hold EXIF: of a TIFF all, since the tags are its own."""
-    if im.format == "TIFF":
-        return data
-    if "exif" in im.info:
-        return bytes(im.info["exif"])
-    lines = im.info["Raw profile type exif"].split("\n")  # text in a PNG, as ImageMagick writes it
-    return bytes.fromhex("".join(lines[3:]))
+    return data if im.format == "TIFF" else bytes(im.info["exif"])
 
 
 def _kept(old: Tags) -> bytes | None:

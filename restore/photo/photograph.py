@@ -20,11 +20,13 @@ from PIL import Image
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import open_regular, refuse_existing, write_atomically
 from restore.photo import formats
+from restore.photo.decode import count_pages as decoded_pages
 from restore.photo.decode import decode
 from restore.photo.encode import quantise
-from restore.photo.formats.record import Source
+from restore.photo.formats.record import Decoded, Limits, Source
 from restore.photo.metadata import Metadata
-from restore.photo.pages import page_count, single_page
+from restore.photo.reading import read_stored
+from restore.photo.refusals import Truncated, Unreadable
 
 # Names of the formats that are written, by suffix in lower case.
 FORMATS = {
@@ -42,11 +44,8 @@ SUFFIXES = frozenset(
 # Bits a channel that each format is written with; 32 are floating point.
 DEPTHS = {name: writer.depths for name, writer in formats.WRITERS.items()}
 
-*_FIRST, _LAST = (format.title for format in formats.FORMATS if format is not formats.TIFF)
-_ACCEPTED = (
-    f"Accepted are single {', '.join(_FIRST)} and {_LAST} pictures, and TIFF of up to 16 bits a "
-    "channel or of floating-point numbers"
-)
+# Largest number of pixels that a file may declare.
+MAX_PIXELS = 200_000_000
 
 # Held while `_libraries_silent`.
 _one_at_a_time = threading.Lock()
@@ -60,7 +59,7 @@ class Photo:
         pixels: float32 [H, W, C] in [0, 1], C = 1 (grey) or 3 (RGB), upright.
         alpha: float32 [H, W] in [0, 1], 1 = opaque, not premultiplied; None without transparency.
         bits: Depth of the file: 8, 16 or 32 (floating point).
-        format: Name of the file's format: "PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
+        format: Name of the file's format, see `restore.photo.formats.FORMATS`.
         icc_profile: ICC colour profile as in the file, or None.
         exif: EXIF as in the file, or None; its orientation is 1, its thumbnail is left out.
         dpi: Dots per inch across and down the upright picture, or None.
@@ -68,6 +67,9 @@ class Photo:
             `lossless` (WebP); or the `quality` to write JPEG and WebP with, 1 to 100.
         xmp: XMP in UTF-8, without what only held for the old file (see `restore.photo.xmp`).
         iptc: IPTC-IIM records as in the file.
+        color_chunks: Chunks of a PNG that say what its colours mean, see
+            `restore.photo.metadata.Metadata`.
+        notes: Sentences about what of the file is damaged or left out.
     """
 
     pixels: np.ndarray
@@ -80,35 +82,37 @@ class Photo:
     encoding: dict[str, Any] = field(default_factory=dict)
     xmp: bytes | None = None
     iptc: bytes | None = None
+    color_chunks: dict[str, bytes] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def read_photo(path: Path, *, page: int | None = None, max_pixels: int = 200_000_000) -> Photo:
+def read_photo(
+    path: Path,
+    *,
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    allow_truncated: bool = False,
+) -> Photo:
     """Read a picture; its content, not its suffix, decides about the format.
 
     Args:
         page: Page of a TIFF or frame of an animation, from 1, see `count_pages`.
         max_pixels: Largest number of pixels that a file may declare.
+        allow_truncated: True to complete a JPEG or PNG that ends too early; `Photo.notes` says so.
 
     Raises:
-        FileAccess: The file cannot be read.
+        FileAccess: It is no regular file, or cannot be read.
         UnreadableInput: It is no picture, is damaged or of an unsupported kind, has several pages
             of which none is asked for, lacks the page asked for, or is too large.
         Unavailable: It is HEIC, and the package for that is not installed.
     """
     path = Path(path)
-    data = _read_bytes(path)
     named = path if page is None else f"{path} (page {page})"
+    limits = Limits(max_pixels, allow_truncated)
 
-    try:
-        with _one_at_a_time, _libraries_silent():
-            if page is not None and formats.own_reader(data) is None:
-                data = single_page(data, page)
-            return _decode(data, max_pixels)
-    except Unavailable as error:
-        raise Unavailable(f"{named}: {error}") from error
-    except Exception as error:
-        reason = "not enough memory to decode it" if isinstance(error, MemoryError) else str(error)
-        raise UnreadableInput(f"{named}: {reason or type(error).__name__}. {_ACCEPTED}.") from error
+    with open_regular(path) as file, _refused(str(named)), _one_at_a_time, _libraries_silent():
+        stored = read_stored(file, max_pixels)
+        return _as_photo(decode(stored, page, limits))
 
 
 def count_pages(path: Path) -> int:
@@ -117,9 +121,8 @@ def count_pages(path: Path) -> int:
     That includes files that `read_photo` refuses, so that it says what is wrong.
     """
     try:
-        data = _read_bytes(Path(path))
-        with _one_at_a_time, _libraries_silent():
-            return 1 if formats.own_reader(data) is not None else page_count(data)
+        with open_regular(Path(path)) as file, _one_at_a_time, _libraries_silent():
+            return max(1, decoded_pages(read_stored(file, MAX_PIXELS), Limits(MAX_PIXELS)))
     except Exception:
         return 1
 
@@ -242,16 +245,29 @@ def _check_held(format: str, size: tuple[int, int], alpha: np.ndarray | None) ->
         )
 
 
-def _read_bytes(path: Path) -> bytes:
-    with open_regular(path) as file:
-        try:
-            data = file.read()
-        except OSError as error:
-            raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
+@contextmanager
+def _refused(named: str) -> Iterator[None]:
+    """Turn every error of reading a file into one about it, never in the words of a library."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Unavailable(f"{named}: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # of the system; those of Pillow have no number
+            raise FileAccess(f"{named}: cannot be read: {error.strerror or error}") from error
+        raise UnreadableInput(f"{named}: {_reason(error)}.") from error
+    except Exception as error:
+        raise UnreadableInput(f"{named}: {_reason(error)}.") from error
 
-    if not data:
-        raise UnreadableInput(f"{path}: the file is empty. {_ACCEPTED}.")
-    return data
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Unreadable):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if "truncated" in str(error).lower():
+        return str(Truncated())
+    return "the picture is damaged, or of a kind that is not supported"
 
 
 @contextmanager
@@ -276,8 +292,7 @@ def _libraries_silent() -> Iterator[None]:
         log.disabled = disabled
 
 
-def _decode(data: bytes, max_pixels: int) -> Photo:
-    decoded = decode(data, max_pixels)
+def _as_photo(decoded: Decoded) -> Photo:
     samples = decoded.samples
     bits = decoded.bits
     values = samples if bits == 32 else np.divide(samples, 2**bits - 1, dtype=np.float32)
@@ -287,7 +302,13 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         values, alpha = np.ascontiguousarray(values[..., :-1]), values[..., -1].copy()
 
     return Photo(
-        values, alpha, bits, decoded.format, encoding=decoded.encoding, **vars(decoded.metadata)
+        values,
+        alpha,
+        bits,
+        decoded.format,
+        encoding=decoded.encoding,
+        notes=decoded.notes,
+        **vars(decoded.metadata),
     )
 
 
@@ -319,6 +340,6 @@ def _encode(photo: Photo, format: str) -> bytes:
     profile = photo.icc_profile
     if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):
         profile = None
-    metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi)
+    metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi, photo.color_chunks)
 
     return writer.encode(samples, Source(metadata, photo.encoding, photo.format in formats.LOSSY))

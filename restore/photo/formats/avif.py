@@ -9,7 +9,9 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from restore.photo.formats.iso import brands, extent
 from restore.photo.formats.record import PictureFormat, PillowReader
+from restore.photo.refusals import Unreadable
 from restore.photo.samples import opencv_samples
 
 
@@ -36,7 +38,7 @@ def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
     """Samples of 10 or 12 bits, scaled to 16."""
     samples = opencv_samples(data, np.uint16)
     if samples.shape[:2] != (im.height, im.width):
-        raise ValueError("its sizes contradict each other")
+        raise Unreadable("its sizes contradict each other")
     return np.rint(samples * (65535 / (2 ** _declared_bits(data) - 1))).astype(np.uint16)
 
 
@@ -51,7 +53,9 @@ AVIF = PictureFormat(
     "AVIF",
     "AVIF",
     (".avif",),
+    lambda head: bool(brands(head) & {b"avif", b"avis"}),
     PillowReader(stored_bits=stored_bits, deep_samples=deep_samples),
     is_lossy=True,
     is_readable=is_readable,
+    extent=extent,
 )

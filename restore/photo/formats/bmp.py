@@ -13,4 +13,10 @@ def encode(samples: np.ndarray, source: Source) -> bytes:
     return saved_by_pillow(samples, "BMP", dpi=source.metadata.dpi)
 
 
-BMP = PictureFormat("BMP", "BMP", (".bmp",), writer=Writer((8,), encode, keeps_alpha=False))
+BMP = PictureFormat(
+    "BMP",
+    "BMP",
+    (".bmp",),
+    lambda head: head.startswith(b"BM"),
+    writer=Writer((8,), encode, keeps_alpha=False),
+)

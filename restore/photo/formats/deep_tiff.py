@@ -13,11 +13,10 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from restore.photo.formats.tiff_pages import STARTS
 from restore.photo.metadata import ORIENTATION
+from restore.photo.refusals import Truncated, Unreadable
 from restore.photo.samples import opencv_samples, unpremultiply
-
-# The first bytes of a TIFF, and of a BigTIFF, in either byte order.
-STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Tags, as in TIFF 6.0, and values of the second.
 _BITS_PER_SAMPLE = 258
@@ -62,22 +61,19 @@ def as_8bit(data: bytes) -> bytes:
     """Declare a TIFF to be of 8 bits, so that Pillow opens it for its metadata, not for its pixels.
 
     Raises:
-        ValueError: It has several pages or too many channels.
+        Unreadable: It has too many channels.
     """
     import tifffile
 
     declared = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        if _has_second_page(file):
-            raise ValueError("has several pages; `pages` takes them one by one")
-
         tags = file.pages[0].aspage().tags
         order = file.byteorder
         for code, value in ((_BITS_PER_SAMPLE, 8), (_SAMPLE_FORMAT, _UNSIGNED)):
             count = tags[code].count
             start = tags[code].valueoffset
             if count > _MOST_CHANNELS:
-                raise ValueError(f"a TIFF of {count} channels")
+                raise Unreadable(f"a TIFF of {count} channels")
             struct.pack_into(f"{order}{count}H", declared, start, *(value,) * count)
 
     return bytes(declared)
@@ -87,13 +83,13 @@ def stored_bits(im: Image.Image, data: bytes) -> int:
     """Bits a channel of a TIFF of whole numbers.
 
     Raises:
-        ValueError: Its samples are signed, or of an unsupported depth.
+        Unreadable: Its samples are signed, or of an unsupported depth.
     """
     tags = cast(TiffImagePlugin.TiffImageFile, im).tag_v2
     deepest = int(max(tags.get(_BITS_PER_SAMPLE, (1,))))
     kinds = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     if not {_UNSIGNED, _NOT_SAID}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
-        raise ValueError(f"a TIFF of {deepest}-bit signed or other unsupported samples")
+        raise Unreadable(f"a TIFF of {deepest}-bit signed or other unsupported samples")
     return deepest
 
 
@@ -107,7 +103,7 @@ def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
         uint16, or float32 in [0, 1], [H, W, 1, 2, 3 or 4] as stored, not turned upright.
 
     Raises:
-        ValueError: It is damaged, or not supported.
+        Unreadable: It is damaged, or not supported.
     """
     import tifffile
 
@@ -127,19 +123,11 @@ def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
     return samples[..., : {"RGBA": 4, "RGB": 3, "RGBX": 3, "LA": 2}.get(im.mode, 1)]
 
 
-def _has_second_page(file: Any) -> bool:
-    try:
-        file.pages[1]
-    except IndexError:
-        return False
-    return True
-
-
 def _samples(page: Any, data: bytes) -> np.ndarray:
     """[H, W, S] as stored; LZW and the floating-point predictor by OpenCV."""
     ends = [start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if not ends or max(ends) > len(data) or 0 in page.databytecounts:
-        raise ValueError("the file is truncated")
+        raise Truncated
 
     planar = page.planarconfig == _SEPARATE_PLANES and page.samplesperpixel > 1
     if page.compression in _DEFLATE_OR_NONE and page.predictor != _FLOATING_POINT_PREDICTOR:
@@ -150,7 +138,7 @@ def _samples(page: Any, data: bytes) -> np.ndarray:
         return samples.reshape(page.imagelength, page.imagewidth, -1)
 
     if planar:
-        raise ValueError("a TIFF of separate colour planes in this compression is not supported")
+        raise Unreadable("a TIFF of separate colour planes in this compression is not supported")
 
     tag = page.tags.get(ORIENTATION)
     if tag is not None:  # OpenCV would obey it
@@ -164,10 +152,10 @@ def _check_inflated(page: Any, data: bytes) -> None:
     """Refuse strips and tiles that become far larger than the picture, which tifffile would not.
 
     Raises:
-        ValueError: There is one.
+        Unreadable: There is one.
     """
     most = max(2 * page.nbytes, _SMALL)
-    too_large = ValueError("its compressed pixels are far more than it declares")
+    too_large = Unreadable("its compressed pixels are far more than it declares")
     if page.is_tiled:
         in_tile = page.tilewidth * page.tilelength * page.samplesperpixel
         if in_tile * page.dtype.itemsize > most:
@@ -187,12 +175,12 @@ def _check_inflated(page: Any, data: bytes) -> None:
 def _unit_range(samples: np.ndarray) -> np.ndarray:
     """Floating-point samples as float32 in [0, 1]."""
     if not np.isfinite(samples).all():
-        raise ValueError("a floating-point TIFF with values that are not finite (NaN or infinity)")
+        raise Unreadable("a floating-point TIFF with values that are not finite (NaN or infinity)")
 
     low = float(samples.min())
     high = float(samples.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
-        raise ValueError(
+        raise Unreadable(
             f"a floating-point TIFF of values from {low:g} to {high:g}; they must lie between 0 "
             "(black) and 1 (white): scale or tone-map them first"
         )

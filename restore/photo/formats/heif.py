@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import struct
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from restore.errors import Unavailable
+from restore.photo.formats.iso import brands, extent
 from restore.photo.formats.record import Decoded, OwnReader, PictureFormat, check_size
 from restore.photo.metadata import Metadata, read_metadata
 from restore.photo.samples import unpremultiply
@@ -23,20 +23,16 @@ def is_installed() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
-def is_heif(data: bytes) -> bool:
+def is_heif(head: bytes) -> bool:
     """Return True if a file declares itself HEIC; AVIF has the same container and does not."""
-    if data[4:8] != b"ftyp":
-        return False
-    size = struct.unpack(">I", data[:4])[0]
-    brands = {data[start : start + 4] for start in range(8, min(size, len(data), 256), 4)}
-    return bool(brands & _BRANDS) and b"avif" not in brands
+    return bool(brands(head) & _BRANDS) and b"avif" not in brands(head)
 
 
 def decode(data: bytes, max_pixels: int) -> Decoded:
     """Decode the main picture of a HEIC file; the decoder turns it upright.
 
     Raises:
-        ValueError: It is too large; pillow-heif has errors of its own for damaged files.
+        Unreadable: It is too large; pillow-heif has errors of its own for damaged files.
         Unavailable: pillow-heif is not installed.
     """
     try:
@@ -76,7 +72,9 @@ HEIF = PictureFormat(
     "HEIF",
     "HEIC",
     (".heic", ".heif", ".hif"),
-    OwnReader(is_heif, decode),
+    is_heif,
+    OwnReader(decode),
     is_lossy=True,
     is_readable=is_installed,
+    extent=extent,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from restore.photo.encode import ZLIB_LEVEL, saved_by_pillow
+from restore.photo.formats.png_chunks import SIGNATURE, encoded, extent, prepare
 from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
 from restore.photo.metadata import Metadata
 from restore.photo.samples import opencv_samples
@@ -17,14 +17,10 @@ from restore.photo.samples import opencv_samples
 # Where the header IHDR has bits a channel and the colour type.
 _DEPTH_AT = 24
 _COLOUR_TYPE_AT = 25
+# Where the header ends.
+_AFTER_HEADER = 33
 # Colour types: whether there are three colours, and whether there is alpha.
 _GREY, _RGB, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 4, 6
-
-
-def check(im: Image.Image, data: bytes) -> None:
-    """Compare the checksums, which decoding does not, and read what is said behind the pixels."""
-    Image.open(io.BytesIO(data)).verify()
-    im.load()
 
 
 def stored_bits(im: Image.Image, data: bytes) -> int:
@@ -57,7 +53,7 @@ def encode(samples: np.ndarray, source: Source) -> bytes:
         text = PngImagePlugin.PngInfo()
         text.add(b"iTXt", _xmp_text(metadata.xmp))
 
-    return saved_by_pillow(
+    saved = saved_by_pillow(
         samples,
         "PNG",
         icc_profile=metadata.icc_profile,
@@ -65,6 +61,9 @@ def encode(samples: np.ndarray, source: Source) -> bytes:
         dpi=metadata.dpi,
         pnginfo=text,
     )
+    color = b"".join(encoded(*chunk) for chunk in _color_chunks(metadata))
+
+    return saved[:_AFTER_HEADER] + color + saved[_AFTER_HEADER:]
 
 
 def _encode_16bit(samples: np.ndarray, metadata: Metadata) -> bytes:
@@ -83,11 +82,11 @@ def _encode_16bit(samples: np.ndarray, metadata: Metadata) -> bytes:
         (b"IEND", b""),
     ]
 
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in parts)
+    return SIGNATURE + b"".join(encoded(name, content) for name, content in parts)
 
 
 def _metadata_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
-    chunks = []
+    chunks = _color_chunks(metadata)
     if metadata.icc_profile:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile)))
     if metadata.dpi:
@@ -106,15 +105,21 @@ def _xmp_text(xmp: bytes) -> bytes:
     return b"XML:com.adobe.xmp\0" + b"\0\0" + b"\0" + b"\0" + xmp
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(content, zlib.crc32(name))
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+def _color_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
+    """Chunks about the meaning of colours; a profile stands for sRGB."""
+    return [
+        (name.encode(), content)
+        for name, content in metadata.color_chunks.items()
+        if name != "sRGB" or not metadata.icc_profile
+    ]
 
 
 PNG = PictureFormat(
     "PNG",
     "PNG",
     (".png",),
-    PillowReader(check, stored_bits, deep_samples),
-    Writer((8, 16), encode),
+    lambda head: head.startswith(SIGNATURE),
+    PillowReader(prepare, stored_bits, deep_samples),
+    Writer((8, 16), encode, keeps_color_chunks=True),
+    extent=extent,
 )

@@ -16,6 +16,7 @@ from restore.photo.encode import ZLIB_LEVEL
 from restore.photo.exif import BYTE, RATIONAL, UNDEFINED, Order, Tag, directory_of, long, short
 from restore.photo.formats.deep_tiff import deep_samples, stored_bits
 from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
+from restore.photo.formats.tiff_pages import count_pages, extent, prepare, recognises
 from restore.photo.metadata import Metadata, exif_tags
 
 # Tags, as in TIFF 6.0.
@@ -128,6 +129,8 @@ TIFF = PictureFormat(
     "TIFF",
     "TIFF",
     (".tif", ".tiff"),
-    PillowReader(stored_bits=stored_bits, deep_samples=deep_samples),
+    recognises,
+    PillowReader(prepare, stored_bits, deep_samples, count_pages=count_pages),
     Writer((8, 16, 32), encode),
+    extent=extent,
 )

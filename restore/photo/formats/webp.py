@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from restore.photo.encode import saved_by_pillow
-from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
+from restore.photo.formats.record import Extent, PictureFormat, PillowReader, Source, Writer
 
 # Quality of lossy files where none is asked for, and Pillow's effort for lossless ones.
 _QUALITY = 90
@@ -20,6 +21,33 @@ _LONGEST_SIDE = 16383
 def encoding(im: Image.Image, data: bytes) -> dict[str, Any]:
     """`lossless`: False if the file has a chunk of lossy pixels."""
     return {"lossless": b"VP8 " not in data}
+
+
+def extent(file: BinaryIO, size: int) -> Extent:
+    """Find the end of the container; every frame is at most of the size of the canvas."""
+    head = file.read(30)
+    (length,) = struct.unpack_from("<I", head, 4)
+    frames = 1
+    place = 12
+    while place + 8 <= min(length + 8, size):
+        file.seek(place)
+        name, content = struct.unpack("<4sI", file.read(8))
+        frames += name == b"ANMF"
+        place += 8 + content + content % 2
+
+    return Extent(min(length + 8, size), frames * _canvas(head) * 4)
+
+
+def _canvas(head: bytes) -> int:
+    """Pixels that the first chunk declares (RFC 9649, 2.5 to 2.7)."""
+    if head[12:16] == b"VP8X":
+        width, height = (int.from_bytes(head[k : k + 3], "little") + 1 for k in (24, 27))
+    elif head[12:16] == b"VP8L":
+        (sides,) = struct.unpack_from("<I", head, 21)
+        width, height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", head, 26))
+    return width * height
 
 
 def encode(samples: np.ndarray, source: Source) -> bytes:
@@ -46,6 +74,8 @@ WEBP = PictureFormat(
     "WEBP",
     "WebP",
     (".webp",),
+    lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
     PillowReader(encoding=encoding),
     Writer((8,), encode, takes_quality=True, longest_side=_LONGEST_SIDE),
+    extent=extent,
 )

@@ -1,0 +1,64 @@
+"""Boxes: the container of HEIC, AVIF, JPEG 2000, camera raws and videos (ISO/IEC 14496-12)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from restore.photo.formats.record import Extent
+
+# Bytes from the start that hold the directory of a picture's boxes, as encoders write it.
+_DIRECTORY = 2**20
+# Bytes of a pixel with four channels of 16 bits.
+_PER_PIXEL = 8
+
+
+class Box(NamedTuple):
+    """A box, by the place of its content in the file."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+def brands(head: bytes) -> set[bytes]:
+    """Names that a file gives itself in its first box; none if it has no such box."""
+    if head[4:8] != b"ftyp":
+        return set()
+    (size,) = struct.unpack(">I", head[:4])
+    end = min(size, len(head), 256)
+    return {head[8:12], *(head[place : place + 4] for place in range(16, end, 4))}
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """Yield the boxes in a part of the data, until one of them is damaged."""
+    end = len(data) if end is None else end
+    while start + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, start)
+        header = 8
+        if size == 1 and start + 16 <= end:
+            (size,) = struct.unpack_from(">Q", data, start + 8)
+            header = 16
+        if size == 0:  # up to the end
+            size = end - start
+        if size < header:
+            return
+        yield Box(name, start + header, min(start + size, end))
+        start += size
+
+
+def extent(file: BinaryIO, size: int) -> Extent:
+    """Find the pixels that the boxes `ispe` of a large HEIC or AVIF declare; all of it can matter.
+
+    Tiles have such boxes, too, so that the sum is no less than the picture's.
+    """
+    directory = file.read(_DIRECTORY)
+    pixels = 0
+    place = directory.find(b"ispe")
+    while 0 <= place <= len(directory) - 16:
+        width, height = struct.unpack_from(">II", directory, place + 8)
+        pixels += width * height
+        place = directory.find(b"ispe", place + 1)
+
+    return Extent(size, pixels * _PER_PIXEL)
