@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import time
@@ -43,8 +44,7 @@ def open_regular(path: Path) -> BinaryIO:
     """
     try:
         _refuse_irregular(path, path.stat())
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(path, flags), "rb")
+        file = io.BufferedReader(io.FileIO(str(path), opener=_without_waiting))
     except FileAccess:
         raise
     except (OSError, ValueError) as error:
@@ -59,6 +59,10 @@ def open_regular(path: Path) -> BinaryIO:
         raise
 
     return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _refuse_irregular(path: Path, status: os.stat_result) -> None:

@@ -211,6 +211,13 @@ class Common:
             help="Restore each page of a TIFF or frame of an animation, to OUT.pageN.",
         ),
     ] = False
+    allow_truncated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-truncated/--no-allow-truncated",
+            help="Restore what is there of a JPEG or PNG whose file ends too early.",
+        ),
+    ] = False
     files_from: Annotated[
         Path | None,
         typer.Option(

@@ -140,6 +140,7 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
         overwrite=common.overwrite,
         resume=common.resume,
         pages=common.pages,
+        allow_truncated=common.allow_truncated,
         files_from=common.files_from,
         shard=None if common.shard is None else Shard.read(common.shard),
         dry_run=common.dry_run,

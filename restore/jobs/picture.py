@@ -20,7 +20,7 @@ from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.methods.report import Result
 from restore.methods.settings import Options
-from restore.photo.photograph import Photo, check_held, read_photo
+from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.report.comparison import compare, encoded_strip
 from restore.restorer import Restorer
@@ -111,12 +111,14 @@ class Work:
         options: options of the restoration.
         output: options of output files.
         overwrite: True to overwrite existing outputs.
+        allow_truncated: True to complete pictures whose files end too early.
     """
 
     task: Task
     options: Options
     output: OutputOptions = AS_INPUT
     overwrite: bool = False
+    allow_truncated: bool = False
 
     def load(self, job: Job) -> Loaded:
         """Read the input, its mask and its start.
@@ -135,7 +137,7 @@ class Work:
             self._check_held(job, task, measurement.values.shape[-2:], None)
             return Loaded(photo, measurement.values, task, measurement, fingerprint, start)
 
-        photo = read_photo(job.source, page=job.page)
+        photo = read_photo(job.source, page=job.page, allow_truncated=self.allow_truncated)
         task = task.completed(None, None, None)
         self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
         return Loaded(photo, _array(photo), task, None, fingerprint, start)
@@ -210,6 +212,7 @@ class Work:
             "outputs": [str(path) for path in (*outputs, *strip)],
             **size,
             **asdict(result.report),
+            **_notes(loaded.photo, job.target),
         }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
 
@@ -248,7 +251,14 @@ def degrade_file(
         "operator": operator,
         "noise": noise,
         "measured": shape,
+        **_notes(photo, job.target),
     }
+
+
+def _notes(photo: Photo, target: Path) -> dict[str, tuple[str, ...]]:
+    """Return what the record of a picture says about losses; nothing if there are none."""
+    notes = (*photo.notes, *notes_on_writing(photo, target))
+    return {"notes": notes} if notes else {}
 
 
 def _as_arrays(result: Result) -> Result:

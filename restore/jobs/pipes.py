@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from PIL import Image
-
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.jobs.inputs import named
 from restore.jobs.run import Request
+from restore.photo.formats import format_of
+from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS
 
 PIPE = Path("-")
@@ -78,19 +78,19 @@ def _refuse_more(request: Request) -> None:
 
 
 def _received(stdin: IO[bytes], folder: Path) -> Path:
-    data = stdin.read()
-    if not data:
+    """Copy stdin to a file; of what is no picture, only the beginning."""
+    head = stdin.read(HEAD)
+    if not head:
         raise UnreadableInput("stdin: nothing came; a picture was to come")
 
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            format = image.format
-    except Exception:  # any error: reading the photograph later reports it
-        format = None
-
-    suffix = next((suffix for suffix, known in FORMATS.items() if known == format), ".png")
+    format = format_of(head)
+    name = None if format is None else format.name
+    suffix = next((suffix for suffix, known in FORMATS.items() if known == name), ".png")
     path = folder / f"stdin{suffix}"
-    path.write_bytes(data)
+    with open(path, "wb") as file:
+        file.write(head)
+        if format is not None:
+            shutil.copyfileobj(stdin, file)
 
     return path
 

@@ -56,6 +56,7 @@ class Request:
         overwrite: True to overwrite existing outputs.
         resume: True to skip finished pictures of a folder.
         pages: True to restore each page of a file.
+        allow_truncated: True to complete pictures whose files end too early.
         files_from: a list of the files to take from the folder.
         shard: the part of the folder that belongs to this run.
         dry_run: True to show what would be done.
@@ -85,6 +86,7 @@ class Request:
     overwrite: bool = False
     resume: bool = True
     pages: bool = False
+    allow_truncated: bool = False
     files_from: Path | None = None
     shard: Shard | None = None
     dry_run: bool = False
@@ -118,7 +120,13 @@ class Run:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.work = Work(request.task, request.options, request.output, request.overwrite)
+        self.work = Work(
+            request.task,
+            request.options,
+            request.output,
+            request.overwrite,
+            request.allow_truncated,
+        )
         folders = folder_of(request.source, request.target, request.task.name)
         self.root = None if folders is None else folders[0]
         part = request.shard.part if request.shard else ""
@@ -212,6 +220,7 @@ class Run:
             **asdict(request.options),
             "model": self._digest,
             "output": asdict(request.output),
+            **({"allow_truncated": True} if request.allow_truncated else {}),
             "mask": None if job.companion is None else Fingerprint.of(job.companion).sha256,
             **({"files": self._files} if self._files else {}),
             **({} if job.start is None else {"start": Fingerprint.of(job.start).sha256}),
@@ -495,6 +504,8 @@ class Recorder:
         if self.page is not None and ended.drawn is not None:
             self.page.add(ended.drawn, done)
         if self.progress is not None:
+            for note in done.get("notes", ()):
+                self.progress.say(self.wording(f"{self._name(job.source)}: {note}"))
             self.progress.say(self.tell(self._name(job.target), done))
 
         return {"status": "done", **done}

@@ -148,7 +148,7 @@ def _whole_or_filled(
         if not reader.fills_truncated or "truncated" not in str(error):
             raise
         if not limits.allow_truncated:
-            raise Truncated(can_be_allowed=True) from error
+            raise Truncated(limits.allow_truncated is False) from error
 
     strict = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True

@@ -20,6 +20,7 @@ from PIL import Image
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import open_regular, refuse_existing, write_atomically
 from restore.photo import formats
+from restore.photo.color_chunks import lost_color
 from restore.photo.decode import count_pages as decoded_pages
 from restore.photo.decode import decode
 from restore.photo.encode import quantise
@@ -91,14 +92,15 @@ def read_photo(
     *,
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
-    allow_truncated: bool = False,
+    allow_truncated: bool | None = None,
 ) -> Photo:
     """Read a picture; its content, not its suffix, decides about the format.
 
     Args:
         page: Page of a TIFF or frame of an animation, from 1, see `count_pages`.
         max_pixels: Largest number of pixels that a file may declare.
-        allow_truncated: True to complete a JPEG or PNG that ends too early; `Photo.notes` says so.
+        allow_truncated: True to complete a JPEG or PNG that ends too early, which `Photo.notes`
+            says; False to refuse it and name this parameter, None to refuse it.
 
     Raises:
         FileAccess: It is no regular file, or cannot be read.
@@ -230,6 +232,25 @@ def check_held(path: Path, size: tuple[int, int], alpha: np.ndarray | None) -> N
         _check_held(format, size, alpha)
     except BadArgument as error:
         raise BadArgument(f"{path}: {error}") from None
+
+
+def notes_on_writing(photo: Photo, path: Path) -> tuple[str, ...]:
+    """Say what a picture loses in the format of a file, beyond its depth.
+
+    Raises:
+        BadArgument: No format has this suffix.
+    """
+    format = written_format(path)
+    if formats.WRITERS[format].keeps_color_chunks:
+        return ()
+    lost = lost_color(photo.color_chunks, photo.icc_profile is not None)
+    if lost is None:
+        return ()
+
+    return (
+        f"{format} has no place for its colour space ({lost}), so that it may look different; "
+        "write .png to keep it",
+    )
 
 
 def _check_held(format: str, size: tuple[int, int], alpha: np.ndarray | None) -> None:

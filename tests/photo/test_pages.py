@@ -59,11 +59,56 @@ def test_a_page_of_floating_point_numbers(tmp_path) -> None:
     assert np.array_equal(read_photo(path, page=2).pixels, expected[1])
 
 
-def test_previews_are_no_pages(tmp_path) -> None:
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        file.write(pages(1)[0], photometric="rgb")
-        file.write(pages(1)[0][::2, ::2], photometric="rgb", subfiletype=1)
+def preview(file: tifffile.TiffWriter, picture: np.ndarray) -> None:
+    file.write(picture[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+
+
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("order", ["before", "behind", "both"])
+def test_previews_are_no_pages(tmp_path, order, dtype, options) -> None:
+    (whole,) = pages(1, np.uint8 if dtype == np.float32 else dtype)
+    picture = np.float32(whole / 255) if dtype == np.float32 else whole
+    with tifffile.TiffWriter(tmp_path / "a.tif", **options) as file:
+        if order != "behind":
+            preview(file, picture)
+        file.write(picture, photometric="rgb", metadata=None)
+        if order != "before":
+            preview(file, picture)
     assert count_pages(tmp_path / "a.tif") == 1
+    for page in (None, 1):
+        photo = read_photo(tmp_path / "a.tif", page=page)
+        if dtype == np.float32:
+            assert np.array_equal(photo.pixels, picture)
+        else:
+            assert np.array_equal(as_saved(photo.pixels, photo.bits), picture)
+    with pytest.raises(UnreadableInput, match="has no page 2; it has 1"):
+        read_photo(tmp_path / "a.tif", page=2)
+
+
+def test_pages_between_previews_and_masks(tmp_path) -> None:
+    expected = pages()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for picture in expected:
+            preview(file, picture)
+            file.write(picture, photometric="rgb", subfiletype=2, metadata=None)
+            mask = np.zeros(picture.shape[:2], bool)
+            file.write(mask, photometric="mask", subfiletype=4, metadata=None)
+    assert count_pages(tmp_path / "a.tif") == 3
+    for number, picture in enumerate(expected, start=1):
+        photo = read_photo(tmp_path / "a.tif", page=number)
+        assert np.array_equal(as_saved(photo.pixels, 8), picture)
+
+
+@pytest.mark.parametrize("pages_option", [(), ("--pages",)])
+def test_a_picture_with_previews_through_the_command(command, tmp_path, pages_option) -> None:
+    (picture,) = pages(1)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        preview(file, picture)
+        file.write(picture, photometric="rgb", metadata=None)
+    outcome = command("denoise", tmp_path / "a.tif", tmp_path / "b.tif", *pages_option, *DENOISE)
+    assert outcome.code == 0, outcome.err
+    assert tifffile.imread(tmp_path / "b.tif").shape == picture.shape
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png"])

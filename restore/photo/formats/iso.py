@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from restore.photo.formats.record import Extent
 
+# More than any picture has.
+_MOST_BOXES = 2**16
 # Bytes from the start that hold the directory of a picture's boxes, as encoders write it.
 _DIRECTORY = 2**20
 # Bytes of a pixel with four channels of 16 bits.
@@ -34,7 +36,9 @@ def brands(head: bytes) -> set[bytes]:
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
     """Yield the boxes in a part of the data, until one of them is damaged."""
     end = len(data) if end is None else end
-    while start + 8 <= end:
+    for _ in range(_MOST_BOXES):
+        if start + 8 > end:
+            return
         size, name = struct.unpack_from(">I4s", data, start)
         header = 8
         if size == 1 and start + 16 <= end:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import struct
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from restore.photo.encode import saved_by_pillow
-from restore.photo.formats.record import (
-    Extent,
-    Limits,
-    PictureFormat,
-    PillowReader,
-    Prepared,
-    Source,
-    Writer,
-)
-from restore.photo.refusals import Unreadable, not_read
+from restore.photo.formats.jpeg_header import extent, prepare
+from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
 
 # Bytes that fit into one segment, and what XMP has of it behind its identifier.
 _SEGMENT_LIMIT = 65533
@@ -28,84 +19,6 @@ _XMP_LIMIT = _SEGMENT_LIMIT - len(b"http://ns.adobe.com/xap/1.0/\0")
 _COARSEST_STEP = 30.0
 # JPEG_MAX_DIMENSION of libjpeg; the 16 bits of a file would hold 65535.
 _LONGEST_SIDE = 65500
-
-
-_CONVERT = "convert it to PNG or TIFF first, for example with ImageMagick or GIMP"
-
-# Start of the frame header by kind of coding that is not decoded (ITU-T T.81, table B.1; T.87).
-_FOREIGN_CODINGS = {
-    0xC3: "a lossless JPEG",
-    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "a hierarchical JPEG"),
-    0xCB: "a lossless JPEG",
-    0xF7: "a JPEG-LS picture",
-}
-_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-# Markers without a segment: restart intervals and the start.
-_BARE = {0x01, *range(0xD0, 0xD9)}
-_END, _SCAN = 0xD9, 0xDA
-# Bytes beyond the pixels of a large file that may hold metadata, and previews behind them.
-_AROUND = 2**27
-
-
-class _Frame(NamedTuple):
-    """Frame header of a JPEG."""
-
-    coding: int
-    bits: int
-    width: int
-    height: int
-    channels: int
-
-
-def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
-    """Refuse the kinds of JPEG that libjpeg does not decode by their names.
-
-    Raises:
-        Unreadable: It is one of them.
-    """
-    frame = _frame(io.BytesIO(data))
-    if frame is not None:
-        kind = _FOREIGN_CODINGS.get(frame.coding)
-        if kind is None and frame.bits != 8:
-            kind = f"a JPEG of {frame.bits} bits a channel"
-        if kind is not None:
-            raise Unreadable(not_read(kind, _CONVERT))
-
-    return Prepared(data)
-
-
-def extent(file: BinaryIO, size: int) -> Extent:
-    """Cut off what lies behind the picture of a large file, such as a phone's video."""
-    frame = _frame(file)
-    needed = 0 if frame is None else frame.width * frame.height * 2 * frame.channels
-    return Extent(min(size, _AROUND + needed), needed)
-
-
-def _frame(file: BinaryIO) -> _Frame | None:
-    """Read the frame header; None if there is none before the pixels."""
-    file.seek(0)
-    while True:
-        if file.read(1) != b"\xff":
-            return None
-        marker = b"\xff"
-        while marker == b"\xff":  # any number of them may come
-            marker = file.read(1)
-        if not marker or marker[0] in (_END, _SCAN):
-            return None
-        if marker[0] in _BARE:
-            continue
-
-        head = file.read(2)
-        if len(head) < 2:
-            return None
-        length = int.from_bytes(head, "big") - 2
-        if marker[0] in _FRAME_HEADERS:
-            content = file.read(6)
-            if len(content) < 6:
-                return None
-            bits, height, width, channels = struct.unpack(">BHHB", content)
-            return _Frame(marker[0], bits, width, height, channels)
-        file.seek(max(0, length), io.SEEK_CUR)
 
 
 def encoding(im: Image.Image, data: bytes) -> dict[str, Any]:

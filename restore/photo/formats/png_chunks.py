@@ -28,7 +28,7 @@ _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 _EXIF_KEYWORD = b"Raw profile type exif\0"
 
 # A walk over more chunks than any picture has would take minutes.
-_MOST_CHUNKS = 2**20
+_MOST_CHUNKS = 2**18
 # Where the content of IHDR ends, and the length of pHYs.
 _HEADER_END = len(SIGNATURE) + 8 + 13
 _RESOLUTION_LENGTH = 9
@@ -118,8 +118,9 @@ def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
             elif chunk.name not in _KEPT and _checked(chunk, notes):
                 _read_metadata(chunk, info, notes)
     except Truncated:
-        if not limits.allow_truncated or not any(chunk.name == b"IDAT" for chunk in kept):
-            raise
+        has_pixels = any(chunk.name == b"IDAT" for chunk in kept)
+        if not limits.allow_truncated or not has_pixels:
+            raise Truncated(has_pixels and limits.allow_truncated is False) from None
         is_whole = False
 
     if not is_whole:
@@ -178,7 +179,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
     place = len(SIGNATURE)
     for _ in range(_MOST_CHUNKS):
         if place + 8 > len(data) or not any(data[place : place + 12]):  # or it was never filled
-            raise Truncated(can_be_allowed=True)
+            raise Truncated
         length, name = struct.unpack_from(">I4s", data, place)
         if not name.isalpha():
             raise Unreadable("something else lies between its chunks: it is damaged")
@@ -188,7 +189,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         if len(checksum) < 4:
             if name == b"IDAT":
                 yield Chunk(name, content, True)
-            raise Truncated(can_be_allowed=True)
+            raise Truncated
 
         right = zlib.crc32(content, zlib.crc32(name)) == int.from_bytes(checksum, "big")
         yield Chunk(name, content, right)
@@ -274,6 +275,9 @@ def _completed(header: _Header, chunks: list[Chunk]) -> tuple[list[Chunk], str]:
 
     Returns:
         The chunks of a whole picture, and what is to be noted.
+
+    Raises:
+        Truncated: None of the pixels are there.
     """
     inflate = zlib.decompressobj()
     pixels = bytearray()
@@ -286,6 +290,8 @@ def _completed(header: _Header, chunks: list[Chunk]) -> tuple[list[Chunk], str]:
     except zlib.error:  # what came before it counts
         pass
 
+    if not pixels:
+        raise Truncated
     rows = len(pixels) // header.passes[0][1]
     pixels += bytes(header.pixel_bytes - len(pixels))
     before = [c for c in chunks if c.name in (b"IHDR", b"PLTE", b"tRNS", b"pHYs")]

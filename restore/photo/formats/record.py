@@ -22,11 +22,12 @@ class Limits(NamedTuple):
 
     Attributes:
         max_pixels: Largest number of pixels of a picture.
-        allow_truncated: True to complete a JPEG or PNG that ends too early.
+        allow_truncated: True to complete a JPEG or PNG that ends too early, False to refuse it and
+            say that it can be allowed, None to refuse it.
     """
 
     max_pixels: int
-    allow_truncated: bool = False
+    allow_truncated: bool | None = None
 
 
 class Decoded(NamedTuple):

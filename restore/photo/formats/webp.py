@@ -14,6 +14,8 @@ from restore.photo.formats.record import Extent, PictureFormat, PillowReader, So
 # Quality of lossy files where none is asked for, and Pillow's effort for lossless ones.
 _QUALITY = 90
 _LOSSLESS_EFFORT = 75
+# A walk over more chunks than any picture has would take minutes.
+_MOST_CHUNKS = 2**18
 # WEBP_MAX_DIMENSION of libwebp.
 _LONGEST_SIDE = 16383
 
@@ -29,9 +31,12 @@ def extent(file: BinaryIO, size: int) -> Extent:
     (length,) = struct.unpack_from("<I", head, 4)
     frames = 1
     place = 12
-    while place + 8 <= min(length + 8, size):
+    for _ in range(_MOST_CHUNKS):
         file.seek(place)
-        name, content = struct.unpack("<4sI", file.read(8))
+        start = file.read(8)
+        if len(start) < 8 or not start[:4].strip().isalnum():
+            break
+        name, content = struct.unpack("<4sI", start)
         frames += name == b"ANMF"
         place += 8 + content + content % 2
 
