@@ -93,3 +93,9 @@ def test_there_is_no_circle():
     while done := {module for module, arrows in left.items() if not arrows & left.keys()}:
         left = {module: arrows for module, arrows in left.items() if module not in done}
     assert not left
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by name, and refuses to collect two of one name."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
