@@ -1,4 +1,4 @@
-"""Scripts of benchmarks/, which are no package, as modules."""
+"""Scripts of benchmarks/ and tools/, which are no packages, as modules."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
 
 
-def benchmark(name: str) -> ModuleType:
+def benchmark(name: str, folder: str = "benchmarks") -> ModuleType:
     """The script of that name, imported."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
