@@ -172,7 +172,8 @@ def manifests() -> list[tuple[str, bytes]]:
         (folder / "in").mkdir()
         for index in range(2):
             picture().save(folder / "in" / f"p{index}.png")
-        run(["denoise", str(folder / "in"), str(folder / "out"), "--noise", "0.1", "--quiet"])
+        code = run(["denoise", str(folder / "in"), str(folder / "out"), "--noise", "0.1"])
+        assert code == 0
         return [(".jsonl", (folder / "out" / NAME).read_bytes())]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,10 @@ from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS
 
 PIPE = Path("-")
+
+# Bytes of the largest picture from stdin: of all pixels that are allowed, in floats with alpha.
+MOST_BYTES = 4 * 10**9
+CHUNK = 2**20
 
 
 @contextmanager
@@ -90,9 +93,24 @@ def _received(stdin: IO[bytes], folder: Path) -> Path:
     with open(path, "wb") as file:
         file.write(head)
         if format is not None:
-            shutil.copyfileobj(stdin, file)
+            _copy(stdin, file, MOST_BYTES - len(head))
 
     return path
+
+
+def _copy(source: IO[bytes], target: IO[bytes], most: int) -> None:
+    """Copy a stream.
+
+    Raises:
+        UnreadableInput: It is longer than so many bytes.
+    """
+    while chunk := source.read(CHUNK):
+        most -= len(chunk)
+        if most < 0:
+            raise UnreadableInput(
+                f"stdin: more than {MOST_BYTES / 1e9:.0f} GB came; no picture is as large"
+            )
+        target.write(chunk)
 
 
 def _send(data: bytes, stdout: IO[bytes]) -> None:

@@ -14,6 +14,9 @@ from restore.files import looked_up
 
 _MAGIC = frozenset("*?[")
 
+# Bytes of the longest list of pictures, about ten million names.
+MOST_BYTES = 10**9
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -110,7 +113,9 @@ def matched(pattern: Path) -> list[Path]:
 
 
 def listed(
-    source: Path, names: Path, read_stdin: Callable[[], bytes] = lambda: sys.stdin.buffer.read()
+    source: Path,
+    names: Path,
+    read_stdin: Callable[[int], bytes] = lambda size: sys.stdin.buffer.read(size),
 ) -> list[Path]:
     """Return the files of a list, relative to the folder ``source``.
 
@@ -118,7 +123,7 @@ def listed(
         source: the input folder.
         names: a file with one name per line, or NUL-terminated names as by ``find -print0``; ``-``
             is stdin.
-        read_stdin: reads stdin.
+        read_stdin: reads so many bytes of stdin.
 
     Raises:
         FileAccess: the list cannot be read, or names a missing file.
@@ -126,11 +131,18 @@ def listed(
         NothingToDo: an empty list.
     """
     try:
-        data = read_stdin() if str(names) == "-" else names.read_bytes()
+        if str(names) == "-":
+            data = read_stdin(MOST_BYTES + 1)
+        else:
+            with open(names, "rb") as file:
+                data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise FileAccess(
             f"`files_from`={names}: cannot be read: {error.strerror or error}"
         ) from error
+
+    if len(data) > MOST_BYTES:
+        raise BadArgument(f"`files_from`={names}: longer than {MOST_BYTES / 1e9:.0f} GB")
 
     separator = b"\0" if b"\0" in data else b"\n"
     lines = [

@@ -307,6 +307,14 @@ def test_bad_pipes(from_stdin, data: bytes, words: list[str], code: int, text: s
     assert "Traceback" not in outcome.err
 
 
+def test_an_endless_pipe_is_left(from_stdin, monkeypatch) -> None:
+    monkeypatch.setattr("restore.jobs.pipes.MOST_BYTES", 1000)
+    monkeypatch.setattr("restore.jobs.pipes.HEAD", 100)
+    outcome = from_stdin(b"\x89PNG\r\n\x1a\n" + bytes(2000), "denoise", "-", *DENOISE)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "stdin: more than 0 GB came" in outcome.err
+
+
 def test_a_process_with_a_bad_pipe() -> None:
     process = Forked("denoise", "-", *DENOISE, stdin=b"no picture")
     out, err = process.output()

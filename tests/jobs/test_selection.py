@@ -71,18 +71,18 @@ def test_lists(tree: Path, text: str) -> None:
     names = tree.parent / "names.txt"
     names.write_bytes(text.encode())
     assert listed(tree, names) == [tree / "a.png", tree / "sub" / "c.png"]
-    assert listed(tree, Path("-"), lambda: text.encode()) == listed(tree, names)
+    assert listed(tree, Path("-"), lambda size: text.encode()) == listed(tree, names)
 
 
 def test_lists_of_absolute_names_and_of_the_same_twice(tree: Path) -> None:
     text = f"{tree / 'a.png'}\na.png\n"
-    assert listed(tree, Path("-"), lambda: text.encode()) == [tree / "a.png"]
+    assert listed(tree, Path("-"), lambda size: text.encode()) == [tree / "a.png"]
 
 
 def test_lists_of_names_that_are_no_text(tree: Path) -> None:
     odd = tree / os.fsdecode(b"caf\xe9\nnew.png")
     odd.write_bytes(b"x")
-    assert listed(tree, Path("-"), lambda: b"caf\xe9\nnew.png\0") == [odd]
+    assert listed(tree, Path("-"), lambda size: b"caf\xe9\nnew.png\0") == [odd]
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,22 @@ def test_lists_of_names_that_are_no_text(tree: Path) -> None:
 )
 def test_bad_lists(tree: Path, text: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        listed(tree, Path("-"), lambda: text.encode())
+        listed(tree, Path("-"), lambda size: text.encode())
 
 
 def test_a_list_that_is_not_there(tree: Path) -> None:
     with pytest.raises(FileAccess, match=r"`files_from`=.*nosuch\.txt: cannot be read"):
         listed(tree, tree / "nosuch.txt")
+
+
+def test_lists_have_an_end(tree: Path, monkeypatch) -> None:
+    """An endless list, as of /dev/zero, is not read for ever."""
+    monkeypatch.setattr("restore.jobs.selection.MOST_BYTES", 1000)
+    with pytest.raises(BadArgument, match="longer than 0 GB"):
+        listed(tree, Path("-"), lambda size: bytes(size))
+    (tree / "names").write_bytes(b"a" * 1001)
+    with pytest.raises(BadArgument, match="longer than 0 GB"):
+        listed(tree, tree / "names")
 
 
 def test_shards_share_everything_and_nothing_twice(tmp_path: Path) -> None:
