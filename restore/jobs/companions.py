@@ -51,6 +51,10 @@ class Companions:
             is_folder = self.given.is_dir()
         if not is_folder and not self.given.exists():
             raise FileAccess(f"`{self.what}`={self.given}: no such file or folder")
+        if not is_folder and not self.given.is_file():
+            raise FileAccess(
+                f"`{self.what}`={self.given}: a named pipe, socket or device, not a file"
+            )
         if not is_folder:
             return self.given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def test_what_is_missing(tree) -> None:
         masks("in", None)
     with pytest.raises(FileAccess, match="no such file or folder"):
         masks("in", "nosuch")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_mask_from_a_named_pipe_is_not_waited_for(tree) -> None:
+    tree("in/a.png")
+    os.mkfifo("pipe")
+    with pytest.raises(FileAccess, match="`mask`=pipe: a named pipe"):
+        masks("in", "pipe")
 
 
 def test_starts_have_the_names_of_their_pictures(tree) -> None:
