@@ -45,6 +45,10 @@ class FileAccess(RestoreError, OSError):
     exit_code = 5
 
 
+class FullDisk(FileAccess):
+    """A disk takes no further file: it is full, over quota or read-only."""
+
+
 class NothingToDo(RestoreError):
     """The input has no picture, or all outputs exist."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import os
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from pretrained.disk import lock, written_whole
-from restore.errors import FileAccess
+from restore.errors import FileAccess, FullDisk
 
 # Prefix and suffix of temporary files.
 PREFIX, SUFFIX = ".restore-", ".tmp"
@@ -22,6 +25,8 @@ PREFIX, SUFFIX = ".restore-", ".tmp"
 # Age in seconds from which a temporary file is a leftover even where no lock tells it.
 OLD = 24 * 3600.0
 
+# Errors of a disk that takes no further file: it is full, over quota or read-only.
+_FULL = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 # What `open_regular` refuses, by the type of file.
 _IRREGULAR = {
@@ -31,6 +36,68 @@ _IRREGULAR = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identity of the content of a file.
+
+    Attributes:
+        size: size in bytes.
+        mtime_ns: time of the last change in nanoseconds.
+        sha256: digest of the content.
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Fingerprint:
+        """Return the fingerprint of a file, which is read whole.
+
+        Raises:
+            FileAccess: the file cannot be read.
+        """
+        with open_regular(path) as file:
+            try:
+                status = os.fstat(file.fileno())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _not_read(path, error) from error
+        return cls(status.st_size, status.st_mtime_ns, digest)
+
+    @classmethod
+    def of_content(cls, data: bytes, status: os.stat_result) -> Fingerprint:
+        """Return the fingerprint of a file whose content is at hand."""
+        return cls(len(data), status.st_mtime_ns, hashlib.sha256(data).hexdigest())
+
+    def still_holds(self, path: Path) -> bool:
+        """Return True if a file has the same content; it is read only if its time differs.
+
+        Raises:
+            OSError: there is no such file, or it cannot be read.
+        """
+        status = path.stat()
+        if status.st_size != self.size or not stat.S_ISREG(status.st_mode):
+            return False
+        return status.st_mtime_ns == self.mtime_ns or Fingerprint.of(path).sha256 == self.sha256
+
+
+def read_once(path: Path) -> tuple[bytes, Fingerprint]:
+    """Return the content of a file and the fingerprint of this very content.
+
+    Raises:
+        FileAccess: It is no regular file, or cannot be read.
+    """
+    with open_regular(path) as file:
+        try:
+            status = os.fstat(file.fileno())
+            data = file.read()
+        except OSError as error:
+            raise _not_read(path, error) from error
+
+    return data, Fingerprint.of_content(data, status)
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -48,9 +115,7 @@ def open_regular(path: Path) -> BinaryIO:
     except FileAccess:
         raise
     except (OSError, ValueError) as error:
-        raise FileAccess(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        raise _not_read(path, error) from error
 
     try:  # another file may have taken the name since
         _refuse_irregular(path, os.fstat(file.fileno()))
@@ -71,6 +136,10 @@ def _refuse_irregular(path: Path, status: os.stat_result) -> None:
         raise FileAccess(f"{path}: cannot be read: {kind}, not a regular file")
 
 
+def _not_read(path: Path, error: OSError | ValueError) -> FileAccess:
+    return FileAccess(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
 def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
     """Write a file so that the whole of it appears, or nothing does.
 
@@ -79,16 +148,35 @@ def write_atomically(data: bytes, path: Path, overwrite: bool) -> None:
     Raises:
         FileAccess: The target exists and ``overwrite`` is False, or it cannot be written.
     """
-    temporary = path.parent / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
     refuse_long(path)
-    check = partial(refuse_existing, path, overwrite)
     try:
-        with written_whole(path, temporary, before_rename=check):
+        with written_whole(path, temporary_beside(path), replace=overwrite) as temporary:
             temporary.write_bytes(data)
-    except FileAccess:
-        raise
     except OSError as error:
-        raise FileAccess(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise not_written(path, error) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a new name for a temporary file in the folder of ``path``."""
+    return path.parent / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
+
+
+def is_temporary(name: str) -> bool:
+    """Return True for the name of a file as `temporary_beside` makes it."""
+    return name.startswith(PREFIX) and name.endswith(SUFFIX)
+
+
+def not_written(path: Path, error: OSError) -> FileAccess:
+    """Return the error for a file that cannot be written; `FullDisk` if no file could."""
+    if isinstance(error, FileExistsError) and os.path.lexists(path):
+        return already_there(path)
+    kind = FullDisk if error.errno in _FULL else FileAccess
+    return kind(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def already_there(path: Path) -> FileAccess:
+    """Return the error for a file that may not be replaced."""
+    return FileAccess(f"{path}: exists already; pass `overwrite` to replace it")
 
 
 @contextmanager
@@ -159,22 +247,25 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """
     refuse_long(path)
     if os.path.lexists(path) and not overwrite:
-        raise FileAccess(f"{path}: exists already; pass `overwrite` to replace it")
+        raise already_there(path)
 
 
-def remove_leftovers(folder: Path) -> int:
+def remove_leftovers(folder: Path, keep: Collection[Path] = ()) -> int:
     """Remove the temporary files below a folder that killed runs left there.
 
     A file that is being written is locked by its writer, so that other runs lose nothing.
+
+    Args:
+        folder: the folder.
+        keep: files that stay.
 
     Returns:
         The number of removed files.
     """
     removed = 0
     for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(PREFIX) and name.endswith(SUFFIX):
-                removed += _removed_if_left(Path(parent) / name)
+        found = (Path(parent, name) for name in names if is_temporary(name))
+        removed += sum(_removed_if_left(path) for path in found if path not in keep)
 
     return removed
 
@@ -182,10 +273,12 @@ def remove_leftovers(folder: Path) -> int:
 def _removed_if_left(path: Path) -> bool:
     """Remove a temporary file unless it is being written; return whether it was removed."""
     try:
-        with open(path, "rb") as file:
-            if time.time() - path.stat().st_mtime < OLD and not lock(file):
+        if path.is_symlink():  # not made here
+            return False
+        with open_regular(path) as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime < OLD and not lock(file):
                 return False
             path.unlink()
             return True
-    except OSError:  # gone meanwhile, or not ours
+    except OSError:  # gone meanwhile, not a regular file, or not ours
         return False

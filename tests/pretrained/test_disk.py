@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pretrained.disk import written_whole
+from pretrained.disk import put_in_place, written_whole
 
 
 def test_a_file_and_then_its_folder_are_synced(tmp_path: Path, monkeypatch) -> None:
@@ -48,11 +51,8 @@ def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
             temporary.write_text("ne")
             raise KeyboardInterrupt
 
-    def refuse() -> None:
-        raise FileExistsError
-
     def refused() -> None:
-        with written_whole(target, before_rename=refuse) as temporary:
+        with written_whole(target, replace=False) as temporary:
             temporary.write_text("new")
 
     with pytest.raises(KeyboardInterrupt):
@@ -62,3 +62,66 @@ def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
 
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def without_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_is_not_taken_and_one_that_is(tmp_path: Path, monkeypatch, links) -> None:
+    """With hard links and on file systems without them."""
+    if not links:
+        monkeypatch.setattr(os, "link", without_links)
+    new, target = tmp_path / "new", tmp_path / "target"
+    new.write_text("1")
+    put_in_place(new, target, replace=False)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"target": "1"}
+    new.write_text("2")
+    with pytest.raises(FileExistsError):
+        put_in_place(new, target, replace=False)
+    assert target.read_text() == "1"
+    put_in_place(new, target)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"target": "2"}
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
+def test_a_file_that_arrives_at_the_last_moment_stays(tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "target"
+    real = os.link
+
+    def link(source: Path, name: Path) -> None:
+        target.write_text("theirs")
+        real(source, name)
+
+    monkeypatch.setattr(os, "link", link)
+
+    def write() -> None:
+        with written_whole(target, replace=False) as temporary:
+            temporary.write_text("ours")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"target": "theirs"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not synced there")
+@pytest.mark.parametrize(("number", "fails"), [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_folder_that_cannot_be_synced(tmp_path: Path, monkeypatch, number, fails) -> None:
+    """An error of the disk is one; a file system that does not sync folders is none."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    def write() -> None:
+        with written_whole(tmp_path / "a") as temporary:
+            temporary.write_text("whole")
+
+    with pytest.raises(OSError, match="Input/output") if fails else nullcontext():
+        write()
+    assert (tmp_path / "a").read_text() == "whole"
