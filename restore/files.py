@@ -61,11 +61,15 @@ class Fingerprint:
         """
         with open_regular(path) as file:
             try:
-                status = os.fstat(file.fileno())
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                return cls._of_open(file)
             except OSError as error:
                 raise _not_read(path, error) from error
-        return cls(status.st_size, status.st_mtime_ns, digest)
+
+    @classmethod
+    def _of_open(cls, file: BinaryIO) -> Fingerprint:
+        status = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # has readinto
+        return cls(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
     @classmethod
     def of_content(cls, data: bytes, status: os.stat_result) -> Fingerprint:
@@ -82,6 +86,41 @@ class Fingerprint:
         if status.st_size != self.size or not stat.S_ISREG(status.st_mode):
             return False
         return status.st_mtime_ns == self.mtime_ns or Fingerprint.of(path).sha256 == self.sha256
+
+
+@contextmanager
+def opened_once(path: Path) -> Iterator[tuple[BinaryIO, Fingerprint]]:
+    """Open a file to read what its fingerprint is taken of.
+
+    Yields:
+        The file at its start, and its fingerprint.
+
+    Raises:
+        FileAccess: It is no regular file, cannot be read, or changes until the block ends.
+    """
+    with open_regular(path) as file:
+        try:
+            status = os.fstat(file.fileno())
+            fingerprint = Fingerprint._of_open(file)
+            file.seek(0)
+        except OSError as error:
+            raise _not_read(path, error) from error
+
+        yield file, fingerprint
+
+        if stamp(os.fstat(file.fileno())) != stamp(status):
+            raise FileAccess(f"{path}: cannot be read: it changed meanwhile")
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """Return what changes when a file is written, as far as is known without reading it."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def read_once(path: Path) -> tuple[bytes, Fingerprint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -69,16 +70,20 @@ def encoded(measurement: Measurement) -> bytes:
     return buffer.getvalue()
 
 
-def read_measurement(path: Path) -> Measurement:
+def read_measurement(path: Path, file: BinaryIO | None = None) -> Measurement:
     """Read a measurement from .npz, or from .npy with a plain array [C, h, w] or [h, w].
+
+    Args:
+        path: the file.
+        file: the file at its start, if it is open already.
 
     Raises:
         FileAccess: the file cannot be read.
         UnreadableInput: the file holds no measurement.
     """
     try:
-        with open_regular(path) as file:
-            fields = _fields(file)
+        with open_regular(path) if file is None else nullcontext(file) as opened:
+            fields = _fields(opened)
         return Measurement(
             _checked(fields["measurement"]),
             operator=_text(fields.get("operator")),
@@ -86,10 +91,10 @@ def read_measurement(path: Path) -> Measurement:
             size=_size(fields.get("size")),
             bits=16 if int(fields.get("bits", 8)) == 16 else 8,
         )
-    except OSError as error:
-        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
     except FileAccess:
         raise
+    except OSError as error:
+        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise UnreadableInput(
             f"{path}: not a measurement ({str(error) or type(error).__name__}); `restore degrade` "

@@ -9,10 +9,10 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -93,14 +93,17 @@ def read_photo(
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
     allow_truncated: bool | None = None,
+    file: BinaryIO | None = None,
 ) -> Photo:
     """Read a picture; its content, not its suffix, decides about the format.
 
     Args:
+        path: The file.
         page: Page of a TIFF or frame of an animation, from 1, see `count_pages`.
         max_pixels: Largest number of pixels that a file may declare.
         allow_truncated: True to complete a JPEG or PNG that ends too early, which `Photo.notes`
             says; False to refuse it and name this parameter, None to refuse it.
+        file: The file at its start, if it is open already.
 
     Raises:
         FileAccess: It is no regular file, or cannot be read.
@@ -112,8 +115,13 @@ def read_photo(
     named = path if page is None else f"{path} (page {page})"
     limits = Limits(max_pixels, allow_truncated)
 
-    with open_regular(path) as file, _refused(str(named)), _one_at_a_time, _libraries_silent():
-        stored = read_stored(file, max_pixels)
+    with (
+        open_regular(path) if file is None else nullcontext(file) as opened,
+        _refused(str(named)),
+        _one_at_a_time,
+        _libraries_silent(),
+    ):
+        stored = read_stored(opened, max_pixels)
         return _as_photo(decode(stored, page, limits))
 
 
@@ -129,14 +137,16 @@ def count_pages(path: Path) -> int:
         return 1
 
 
-def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
+def read_mask(path: Path, threshold: float = 0.5, *, file: BinaryIO | None = None) -> np.ndarray:
     """Read a mask of the pixels to fill.
 
     Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so that
     white strokes on a transparent layer are filled.
 
     Args:
+        path: The file.
         threshold: Brightness in [0, 1) above which a pixel is filled.
+        file: The file at its start, if it is open already.
 
     Returns:
         Bool [H, W], True where pixels are to be filled.
@@ -151,7 +161,7 @@ def read_mask(path: Path, threshold: float = 0.5) -> np.ndarray:
     if not 0 <= threshold < 1:
         raise BadArgument(f"threshold of a mask is {threshold}; it must be at least 0 and below 1")
 
-    photo = read_photo(path)
+    photo = read_photo(path, file=file)
     value = photo.pixels.mean(axis=2)
     if photo.alpha is not None:
         if value.max() == 0 and np.ptp(photo.alpha) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Self
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
@@ -122,10 +122,10 @@ class Inpainting(Task):
             return "Missing option `mask`: stdin brings the picture alone"
         return None
 
-    def accompanied(self, path: Path) -> Self:
+    def accompanied(self, path: Path, file: BinaryIO | None = None) -> Self:
         from restore.photo.photograph import read_mask
 
-        return replace(self, mask=read_mask(path, self.threshold))
+        return replace(self, mask=read_mask(path, self.threshold, file=file))
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] is unknown where the mask is True."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from restore.tasks.option import check_noise, options_of
 
@@ -104,8 +104,12 @@ class Task(ABC):
         values = {name: getattr(self, name) for name in names}
         return {n: value for n, value in values.items() if value is not None and value is not False}
 
-    def accompanied(self, path: Path) -> Self:
+    def accompanied(self, path: Path, file: BinaryIO | None = None) -> Self:
         """Return the task with the companion's picture read from a file.
+
+        Args:
+            path: the file.
+            file: the file at its start, if it is open already.
 
         Raises:
             RestoreError: the file cannot be read.
