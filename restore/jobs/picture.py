@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import operators
-from restore.files import write_atomically
-from restore.jobs.manifest import Fingerprint
+from restore.files import Fingerprint, opened_once
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES, Measurement, read_measurement
 from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
+from restore.jobs.staging import Staged, stage
 from restore.methods.report import Result
 from restore.methods.settings import Options
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
@@ -30,6 +31,8 @@ from restore.tasks.degradation import as_picture, degrade
 
 # Colour, alpha, and the bits per channel if they are not those of the input.
 Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # Standard deviation, in [0, 1] units, that is white in a written map.
 STD_FULL_SCALE = 0.25
@@ -78,6 +81,7 @@ class Loaded(NamedTuple):
         measurement: the measurement; None for a picture.
         fingerprint: fingerprint of the input file.
         start: the initial picture [H, W, C]; None without a file of it.
+        used: SHA-256 of the companion and of the initial picture, by the names of the manifest.
     """
 
     photo: Photo
@@ -86,6 +90,7 @@ class Loaded(NamedTuple):
     measurement: Measurement | None
     fingerprint: Fingerprint
     start: NDArray[Any] | None = None
+    used: Mapping[str, str] = NOTHING
 
 
 class Ended(NamedTuple):
@@ -95,11 +100,15 @@ class Ended(NamedTuple):
         fingerprint: fingerprint of the input.
         description: record for the JSON line, with ``outputs``.
         drawn: its part of the report; None without a report.
+        used: as in `Loaded`.
+        staged: the outputs, which are on the disk and wait for their names; None if they have them.
     """
 
     fingerprint: Fingerprint
     description: dict[str, Any]
     drawn: Drawn | None = None
+    used: Mapping[str, str] = NOTHING
+    staged: Staged | None = None
 
 
 @dataclass(frozen=True)
@@ -126,21 +135,42 @@ class Work:
         Raises:
             RestoreError: an unusable file, an existing output, or one that cannot hold the result.
         """
-        refuse_existing_outputs(job, self.overwrite, self.options.samples)
-        fingerprint = Fingerprint.of(job.source)
-        task = self.task if job.companion is None else self.task.accompanied(job.companion)
-        start = None if job.start is None else read_photo(job.start).pixels
+        refuse_existing_outputs(job, self.overwrite or job.replaces, self.options.samples)
+        task = self.task
+        used: dict[str, str] = {}
+        if job.companion is not None:
+            with opened_once(job.companion) as (file, content):
+                task = task.accompanied(job.companion, file)
+            used["mask"] = content.sha256
+
+        start = None
+        if job.start is not None:
+            with opened_once(job.start) as (file, content):
+                start = read_photo(job.start, file=file).pixels
+            used["start"] = content.sha256
+
+        with opened_once(job.source) as (file, fingerprint):
+            photo, picture, task, measurement = self._read(job, task, file)
+
+        return Loaded(photo, picture, task, measurement, fingerprint, start, used)
+
+    def _read(
+        self, job: Job, task: Task, file: BinaryIO
+    ) -> tuple[Photo, Any, Task, Measurement | None]:
+        """Return the first fields of `Loaded`, read from the input."""
         if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
-            measurement = read_measurement(job.source)
+            measurement = read_measurement(job.source, file)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
             task = task.completed(measurement.operator, measurement.noise, measurement.size)
             self._check_held(job, task, measurement.values.shape[-2:], None)
-            return Loaded(photo, measurement.values, task, measurement, fingerprint, start)
+            return photo, measurement.values, task, measurement
 
-        photo = read_photo(job.source, page=job.page, allow_truncated=self.allow_truncated)
+        photo = read_photo(
+            job.source, page=job.page, allow_truncated=self.allow_truncated, file=file
+        )
         task = task.completed(None, None, None)
         self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
-        return Loaded(photo, _array(photo), task, None, fingerprint, start)
+        return photo, _array(photo), task, None
 
     def _check_held(
         self, job: Job, task: Task, size: tuple[int, int], alpha: NDArray[Any] | None
@@ -184,11 +214,11 @@ class Work:
         return [_as_arrays(result) for result in results]
 
     def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:
-        """Write all outputs, or none, and describe what was done.
+        """Write all outputs under temporary names, or none, and describe what was done.
 
         Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX``
-        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target is
-        written last, so that its existence implies that of the other outputs.
+        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target
+        gets its name last, so that its existence implies that of the other outputs.
 
         Args:
             job: paths of the outputs.
@@ -206,7 +236,7 @@ class Work:
 
         strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
-        _write_all(outputs, self.output.applied(loaded.photo), self.overwrite, strip)
+        files = _encoded(outputs, self.output.applied(loaded.photo)) | strip
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
         done = {
             "outputs": [str(path) for path in (*outputs, *strip)],
@@ -216,7 +246,7 @@ class Work:
         }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
 
-        return Ended(loaded.fingerprint, done, drawn)
+        return Ended(loaded.fingerprint, done, drawn, loaded.used, stage(files))
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:
@@ -241,9 +271,8 @@ def degrade_file(
     measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
     assert job.measurement is not None
     shown = encoded_photo(replace(photo, pixels=pixels, alpha=alpha), job.target)
-    _write_together(
-        {job.target: shown, job.measurement: encoded_measurement(measurement)}, overwrite
-    )
+    files = {job.target: shown, job.measurement: encoded_measurement(measurement)}
+    stage(files).put_in_place(replace=overwrite)
     shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
 
     return {
@@ -296,31 +325,12 @@ def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
     return {job.comparison: encoded_strip(compare(shown.before, shown.after), title)}
 
 
-def _write_all(
-    outputs: dict[Path, Pixels], like: Photo, overwrite: bool, others: dict[Path, bytes]
-) -> None:
-    """Write all outputs and other files, or none; the first one last."""
-    files = {}
-    for path, (pixels, alpha, bits) in outputs.items():
-        files[path] = encoded_photo(
-            replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path
-        )
-    _write_together(files | others, overwrite)
-
-
-def _write_together(files: dict[Path, bytes], overwrite: bool) -> None:
-    """Write all files, or no new one; the first one last."""
-    written: list[Path] = []
-    try:
-        for path, data in reversed(files.items()):
-            new = not path.exists()
-            write_atomically(data, path, overwrite)
-            if new:
-                written.append(path)
-    except BaseException:
-        for path in written:
-            path.unlink()
-        raise
+def _encoded(outputs: Mapping[Path, Pixels], like: Photo) -> dict[Path, bytes]:
+    """Return the content of all outputs."""
+    return {
+        path: encoded_photo(replace(like, pixels=pixels, alpha=alpha, bits=bits or like.bits), path)
+        for path, (pixels, alpha, bits) in outputs.items()
+    }
 
 
 def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:

@@ -60,7 +60,8 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
             under_way.append(
                 writing.submit(_finish, stages, group, solve_group(stages.solve, group))
             )
-            while len(under_way) > AHEAD:
+            # what ends the work ends it before the next group is solved
+            while len(under_way) > AHEAD or (under_way and under_way[0].done()):
                 under_way.popleft().result()
         while under_way:
             under_way.popleft().result()
@@ -80,7 +81,13 @@ def work_in_turn(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
         return stages.write(job, solved)
 
     for job in jobs:
-        stages.finished(job, _tried(through, job))
+        uninterrupted(stages.finished, job, _tried(through, job))
+
+
+def uninterrupted(function: Callable[..., Done], *arguments: object) -> Done:
+    """Call a function that an interrupt does not reach; the interrupt comes when it has ended."""
+    with ThreadPoolExecutor(1, "writing") as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def groups(

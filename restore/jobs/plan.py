@@ -32,6 +32,7 @@ class Job:
         page: page of the source, from 1; None if it has only one.
         start: file of the initial picture.
         place: path of the source below the input folder, where it is not in one.
+        replaces: True if the outputs that exist are half of those of a killed run.
     """
 
     source: Path
@@ -42,6 +43,7 @@ class Job:
     page: int | None = None
     start: Path | None = None
     place: PurePath | None = None
+    replaces: bool = False
 
     @property
     def source_name(self) -> str:
@@ -230,15 +232,18 @@ def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Pl
     _refuse_long(found, wanted, "rename the picture or give another OUT")
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
-    left = (
-        {} if wanted.overwrite else {j.target: wanted.state(j) for j in found if j.target.exists()}
-    )
+    states = {} if wanted.overwrite else {j.target: wanted.state(j) for j in _begun(found, wanted)}
+    left = {t: s for t, s in states.items() if s != "unfinished" and t.exists()}
     if left and not wanted.resume:
         raise FileAccess(
             f"{next(iter(left))}: exists already; `resume` leaves it, `overwrite` replaces it"
         )
 
-    jobs = [job for job in found if job.target not in left]
+    jobs = [
+        replace(job, replaces=states.get(job.target) == "unfinished")
+        for job in found
+        if job.target not in left
+    ]
     if not jobs and left:
         raise NothingToDo(
             f"all {len(left)} pictures of {named(source)} are in {target} already; {redo(left)}"
@@ -256,12 +261,18 @@ def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Pl
     return Plan(jobs, root, target, left, str(passed))
 
 
+def _begun(jobs: list[Job], wanted: Wanted) -> list[Job]:
+    """Return the jobs of which an output exists."""
+    return [j for j in jobs if any(path.exists() for path in _output_paths(j, wanted.samples))]
+
+
 def redo(left: dict[Path, State]) -> str:
     """Return a message about pictures that are skipped."""
     states = list(left.values())
     differing = {
         "restored with other options": states.count("other options"),
         "of inputs that have changed since": states.count("changed"),
+        "whose outputs have changed since": states.count("altered"),
     }
     said = [f"{count} {what}" for what, count in differing.items() if count]
     return f"{', '.join(said)}{': ' if said else ''}`overwrite` redoes them"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.jobs.batches import Batches
 from restore.jobs.picture import Draw, Ended, Loaded, Work
-from restore.jobs.pipeline import groups, solve_group
+from restore.jobs.pipeline import groups, solve_group, uninterrupted
 from restore.jobs.plan import Job
 from restore.methods.feed_forward import PREFIX, is_feed_forward
 from restore.restorer import Restorer, Result
@@ -131,7 +133,7 @@ def work_through_on_ray(
             ended = pickle.loads(row["value"])
             if isinstance(ended, _NoModel):
                 raise ended.args[0]
-            finished(job, _as_asked(ended, name, job))
+            uninterrupted(finished, job, _as_asked(ended, name, job))
     finally:
         ray.shutdown()
 
@@ -366,9 +368,17 @@ def _connect(ray: Any, cluster: Cluster) -> None:
     if not known:
         options["num_cpus"] = max(os.cpu_count() or 1, round(cluster.workers * cluster.cpus + 1))
 
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+        _keep_handler(before)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Unavailable(
             f"`ray_address`={cluster.address or ''}: no cluster there: {error}"
         ) from None
+
+
+def _keep_handler(before: Any) -> None:
+    """Have SIGTERM do what it did before Ray took it, if this is the main thread."""
+    with suppress(ValueError, TypeError):
+        signal.signal(signal.SIGTERM, before)

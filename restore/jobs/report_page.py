@@ -6,7 +6,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -218,9 +218,15 @@ class RunPage:
         """
         try:
             yield
-        finally:
-            if self.rows or self.failures:
-                write_atomically(self.render(), path, overwrite)
+        except BaseException:
+            with suppress(FileAccess):  # what ended the run says more
+                self._write(path, overwrite)
+            raise
+        self._write(path, overwrite)
+
+    def _write(self, path: Path, overwrite: bool) -> None:
+        if self.rows or self.failures:
+            write_atomically(self.render(), path, overwrite)
 
     def render(self) -> bytes:
         """Return the page in UTF-8."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from restore.errors import BadArgument, FileAccess, NothingToDo, SomeFailed
-from restore.files import remove_leftovers
+from restore.errors import BadArgument, FileAccess, FullDisk, NothingToDo, SomeFailed
+from restore.files import Fingerprint, remove_leftovers
 from restore.jobs.batches import Batches, check_batch
 from restore.jobs.companions import Companions
+from restore.jobs.folder_lock import alone_in_folder
 from restore.jobs.inputs import Source, named
-from restore.jobs.manifest import Entry, Fingerprint, Manifest, State
+from restore.jobs.journal import Journal, SharedFiles, has_changed
+from restore.jobs.manifest import Manifest, State
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.picture import Ended, Loaded, Work, degrade_file, unexplained
 from restore.jobs.pipeline import Stages, work_in_turn, work_through
@@ -24,6 +25,7 @@ from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run, redo
 from restore.jobs.ray_engine import Cluster, Model, work_through_on_ray
 from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.selection import Shard
+from restore.jobs.staging import Staged
 from restore.jobs.watch import Watch
 from restore.messages import complain, put, put_json, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
@@ -131,6 +133,10 @@ class Run:
         self.root = None if folders is None else folders[0]
         part = request.shard.part if request.shard else ""
         self.manifest = None if folders is None else Manifest(folders[1], part)
+        self._has_waited = False
+        # True if other runs have done what is in the plan
+        self._is_outdated = False
+        self._mention_odd_lines()
 
     def go(self) -> None:
         """Restore all pictures, or watch the folder for new ones.
@@ -143,14 +149,21 @@ class Run:
             self._watch()
             return
 
-        plan = self.plan()
+        try:
+            plan = self.plan()
+        except NothingToDo:
+            self._tidy()
+            raise
         if request.report is not None:
             check_report(request.report, plan, request.overwrite)
         if request.dry_run:
             self._tell(plan)
             return
 
-        _finish(plan, self._through(plan), request.quiet, request.wording)
+        with self._alone():
+            plan = self.plan() if self._is_outdated else plan
+            failures = self._through(plan)
+        _finish(plan, failures, request.quiet, request.wording)
 
     def plan(self) -> Plan:
         """Return the plan, see `plan_run`."""
@@ -177,10 +190,49 @@ class Run:
         name = self.request.task.companion
         return None if name is None else getattr(self.request.task, name)
 
+    @contextmanager
+    def _alone(self, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other runs out of the output folder; yield False if one is there and not waited for.
+
+        What a killed run has begun is finished first, and what it left is removed.
+
+        Args:
+            wait: True to wait for the end of another run.
+        """
+        manifest = self.manifest
+        if manifest is None:
+            yield True
+            return
+
+        with alone_in_folder(manifest.journal, self._mention_wait if wait else None) as is_alone:
+            if is_alone:
+                self._is_outdated = manifest.refresh() | manifest.settle()
+                remove_leftovers(manifest.folder, manifest.foreign_temporaries())
+            try:
+                yield is_alone
+            finally:
+                if is_alone:
+                    manifest.close()
+
+    def _mention_wait(self) -> None:
+        if not self._has_waited and self.manifest is not None:
+            place = self.manifest.folder
+            self._notice(f"another run is at work in {place}; waiting for its end")
+        self._has_waited = True
+
+    def _tidy(self) -> None:
+        """Remove what a killed run has left, unless another run is at work."""
+        exists = self.manifest is not None and self.manifest.folder.is_dir()
+        if exists and not self.request.dry_run:
+            with suppress(FileAccess), self._alone(wait=False):
+                pass
+
     @cached_property
     def restorer(self) -> Restorer:
         """The model, loaded at first use."""
         request = self.request
+        model = self._digest if self.manifest is not None else None
+        shared = self._shared
         keep_freed_memory()
         restorer = Restorer(
             request.model,
@@ -190,6 +242,9 @@ class Run:
             notice=self._notice,
         )
         restorer.prepare(request.task, request.options)
+        if model is not None and model_digest(request.model) != model:
+            raise has_changed(request.model)
+        shared.check()
 
         return restorer
 
@@ -205,15 +260,32 @@ class Run:
         return model_digest(self.request.model)
 
     @cached_property
-    def _networks(self) -> list[str]:
-        """SHA-256 of the feed-forward networks."""
-        return [
-            Fingerprint.of(check_file(network)).sha256 for network in self.request.options.networks
-        ]
+    def _shared(self) -> SharedFiles:
+        """Feed-forward networks, and the kernels and masks that the options of the task name.
 
-    def _decides(self, job: Job) -> dict[str, Any]:
+        They matter to the manifest alone.
+        """
+        if self.manifest is None:
+            return SharedFiles([])
+        networks = [check_file(network) for network in self.request.options.networks]
+        return SharedFiles([*self.request.task.files, *networks])
+
+    def _check_shared(self) -> None:
+        """Check that the files that all pictures share are those that the manifest names.
+
+        Raises:
+            FileAccess: one has changed.
+        """
+        self._shared.check()
+        # the workers of a cluster load it later
+        if self.request.cluster is not None and model_digest(self.request.model) != self._digest:
+            raise has_changed(self.request.model)
+
+    def _decides(self, job: Job, used: Mapping[str, str]) -> dict[str, Any]:
         """Return everything that decides the result of a picture, for the manifest."""
         request = self.request
+        files = self._shared.digests
+        count = len(request.task.files)
         return {
             "task": request.task.name,
             "arguments": request.task.given(),
@@ -221,21 +293,18 @@ class Run:
             "model": self._digest,
             "output": asdict(request.output),
             **({"allow_truncated": True} if request.allow_truncated else {}),
-            "mask": None if job.companion is None else Fingerprint.of(job.companion).sha256,
-            **({"files": self._files} if self._files else {}),
-            **({} if job.start is None else {"start": Fingerprint.of(job.start).sha256}),
-            **({"networks": self._networks} if self._networks else {}),
+            "mask": used.get("mask"),
+            **({"files": files[:count]} if files[:count] else {}),
+            **({"start": used["start"]} if "start" in used else {}),
+            **({"networks": files[count:]} if files[count:] else {}),
         }
-
-    @cached_property
-    def _files(self) -> list[str]:
-        """SHA-256 of the kernels and masks that the options of the task name."""
-        return [Fingerprint.of(path).sha256 for path in self.request.task.files]
 
     def _state(self, job: Job) -> State:
         if self.manifest is None or self.root is None:
             return "unknown"
-        return self.manifest.state(job.below(self.root), job.source, self._decides(job))
+        companions = {"mask": job.companion, "start": job.start}
+        used = {k: Fingerprint.of(path).sha256 for k, path in companions.items() if path}
+        return self.manifest.state(job.below(self.root), job.source, self._decides(job, used))
 
     def _tell(self, plan: Plan) -> None:
         """Print the plan."""
@@ -270,10 +339,17 @@ class Run:
                 say(f"watching {self.request.source}; Ctrl-C ends")
                 told = True
             if plan is not None:
-                settled = set(watch.settled(job.source for job in plan.jobs))
-                if jobs := [job for job in plan.jobs if job.source in settled]:
-                    self._through(replace(plan, jobs=jobs))
+                self._restore_settled(plan, set(watch.settled(job.source for job in plan.jobs)))
             time.sleep(LOOK_SECONDS)
+
+    def _restore_settled(self, plan: Plan, settled: set[Path]) -> None:
+        """Restore pictures that have stopped changing."""
+        if not settled:
+            return
+        with self._alone(), suppress(NothingToDo):  # another run has done them
+            plan = self.plan() if self._is_outdated else plan
+            if jobs := [job for job in plan.jobs if job.source in settled]:
+                self._through(replace(plan, jobs=jobs))
 
     def _through(self, plan: Plan) -> list[str]:
         """Restore every picture of a plan.
@@ -285,19 +361,20 @@ class Run:
             Exception: the error of a single picture.
         """
         if self.request.cluster is not None:
-            _ = self._digest  # a missing model fails before a cluster is started
-        if plan.is_folder:
-            remove_leftovers(plan.target)
+            _ = self._digest, self._shared  # what is missing fails before a cluster is started
 
         self._mention_borders(plan)
         page, writing = self._page(plan)
-        note = partial(self._note, plan)
         request = self.request
+        journal = None
+        if self.manifest is not None:
+            journal = Journal(self.manifest, plan.name, self._decides, self._check_shared)
         recorder = Recorder(
             plan,
             summary,
+            overwrite=request.overwrite,
             as_json=request.as_json,
-            note=note,
+            journal=journal,
             page=page,
             shown=request.shown,
             wording=request.wording,
@@ -364,13 +441,12 @@ class Run:
 
         return page, page.written(request.report, request.overwrite)
 
-    def _note(
-        self, plan: Plan, job: Job, *, fingerprint: Fingerprint, outputs: list[str], **facts: Any
-    ) -> None:
-        if self.manifest is None:
-            return
-        below = [Path(os.path.relpath(path, self.manifest.folder)).as_posix() for path in outputs]
-        self.manifest.add(Entry(plan.name(job), fingerprint, self._decides(job), below, **facts))
+    def _mention_odd_lines(self) -> None:
+        """Warn of lines of the manifest that cannot be read."""
+        odd = [] if self.manifest is None else self.manifest.odd
+        if odd:
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+            self._notice(f"{odd[0]}{more}: cannot be read as the record of a picture; passed over")
 
     def _mention_borders(self, plan: Plan) -> None:
         """Warn if the border of a blur is assumed to be mirrored, which no photograph has."""
@@ -415,7 +491,7 @@ def degrade_all(
         recorder.progress = progress
 
         def load(job: Job) -> Fingerprint:
-            return _fingerprint(job.source)
+            return Fingerprint(0, 0, "")
 
         def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
             ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
@@ -455,8 +531,9 @@ class Recorder:
     Args:
         plan: the plan of the run.
         tell: ``tell(target, record)`` is a line about a finished picture.
+        overwrite: True to replace existing outputs.
         as_json: True to print a JSON object per picture on stdout.
-        note: called with each job and its fields of the manifest.
+        journal: records the pictures in the manifest.
         page: the HTML report.
         shown: names of paths in messages.
         wording: see `Request`.
@@ -467,16 +544,18 @@ class Recorder:
         plan: Plan,
         tell: Callable[[str, Mapping[str, Any]], str],
         *,
+        overwrite: bool = False,
         as_json: bool = False,
-        note: Callable[..., None] = lambda job, **facts: None,
+        journal: Journal | None = None,
         page: RunPage | None = None,
         shown: Mapping[Path, str] | None = None,
         wording: Callable[[str], str] = str,
     ) -> None:
         self.plan = plan
         self.tell = tell
+        self.overwrite = overwrite
         self.as_json = as_json
-        self.note = note
+        self.journal = journal
         self.page = page
         self.shown = shown or {}
         self.wording = wording
@@ -484,7 +563,14 @@ class Recorder:
         self.progress: Progress | None = None
 
     def finished(self, job: Job, outcome: Ended | Exception) -> None:
-        """Record the outcome of a job; raise the error of a single picture."""
+        """Put the outputs of a job in place, and record the outcome.
+
+        Raises:
+            RestoreError: a single picture failed, the disk is full, or the manifest cannot be
+                written.
+        """
+        if isinstance(outcome, Ended) and outcome.staged is not None:
+            outcome = self._placed(job, outcome, outcome.staged)
         record = (
             self._failed(job, outcome)
             if isinstance(outcome, Exception)
@@ -493,14 +579,25 @@ class Recorder:
         if self.as_json:
             put_json({**_input(job, self._name(job.source)), **record})
 
+    def _placed(self, job: Job, ended: Ended, staged: Staged) -> Ended | Exception:
+        """Put the outputs of a picture in place, and return it, or the error of a file."""
+        try:
+            if self.journal is not None:
+                self.journal.begin(job, ended)
+        except BaseException:
+            staged.drop()
+            raise
+
+        try:
+            staged.put_in_place(replace=self.overwrite or job.replaces)
+        except FileAccess as error:
+            return error
+        return ended
+
     def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
         done = ended.description
-        self.note(
-            job,
-            fingerprint=ended.fingerprint,
-            outputs=done["outputs"],
-            seconds=done.get("seconds", 0.0),
-        )
+        if self.journal is not None:
+            self.journal.finish(job)
         if self.page is not None and ended.drawn is not None:
             self.page.add(ended.drawn, done)
         if self.progress is not None:
@@ -517,12 +614,16 @@ class Recorder:
             raise error
 
         reason = self.wording(str(error)) or type(error).__name__
+        if isinstance(error, FullDisk):
+            raise FullDisk(
+                f"{reason}; the run ends here, since no further picture could be written: make "
+                "room and start again"
+            ) from error
         self.failures.append(job.source_name)
         about = "" if visible(job.source_name) in reason else f"{job.source_name}: "
         complain(f"{about}{reason} (going on)")
-        self.note(
-            job, fingerprint=_fingerprint(job.source), outputs=[], status="failed", error=reason
-        )
+        if self.journal is not None:
+            self.journal.fail(job, reason)
 
         return {"status": "failed", "error": reason}
 
@@ -533,14 +634,6 @@ class Recorder:
 def _input(job: Job, name: str) -> dict[str, Any]:
     """Return the input of the JSON record of a job."""
     return {"input": name} if job.page is None else {"input": name, "page": job.page}
-
-
-def _fingerprint(path: Path) -> Fingerprint:
-    """Return the fingerprint of a file, an empty one if it cannot be read."""
-    try:
-        return Fingerprint.of(path)
-    except FileAccess:
-        return Fingerprint(0, 0, "")
 
 
 def summary(target: str, done: Mapping[str, Any]) -> str:

@@ -753,18 +753,18 @@ def test_debug_shows_the_traceback(command, picture, tmp_path):
 def test_a_set_of_samples_that_cannot_be_written_whole_leaves_nothing(
     command, picture, tmp_path, monkeypatch
 ):
-    import restore.jobs.picture
+    import restore.jobs.staging
 
-    real = restore.jobs.picture.write_atomically
+    real = restore.jobs.staging.put_in_place
     tried = []
 
-    def fails_on_the_target(data, path, overwrite):
+    def fails_on_the_target(temporary, path, replace):
         tried.append(path.name)
         if path.name == "out.png":
             raise OSError(28, "No space left on device")
-        real(data, path, overwrite)
+        real(temporary, path, replace=replace)
 
-    monkeypatch.setattr(restore.jobs.picture, "write_atomically", fails_on_the_target)
+    monkeypatch.setattr(restore.jobs.staging, "put_in_place", fails_on_the_target)
     source = picture()
     outcome = command(
         "sr", source, tmp_path / "out.png", "--samples", 2, "--steps", 2, "--scale", 2

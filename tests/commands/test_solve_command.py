@@ -16,11 +16,11 @@ from support.pictures import files, piece
 
 import operators
 import restore
-import restore.jobs.picture
+import restore.jobs.staging
 from operators import kernels
 from operators.vocabulary import WORDS
 from restore.diffusion.stepping import gaussian_noise
-from restore.errors import BadArgument, FileAccess
+from restore.errors import BadArgument
 from restore.jobs.measurement import Measurement, encoded, read_measurement
 
 STEPS = ["--steps", 2]
@@ -166,16 +166,14 @@ def test_nothing_is_half_written(command, place, monkeypatch):
     Path("elsewhere.png").rename("out.png")
     assert files(place) == before
 
-    def fails(*arguments, **options):
-        raise FileAccess("no space left")
+    real = restore.jobs.staging.put_in_place
 
-    write = restore.jobs.picture.write_atomically
-    monkeypatch.setattr(
-        "restore.jobs.picture.write_atomically",
-        lambda data, path, overwrite: (fails if path.suffix == ".png" else write)(
-            data, path, overwrite
-        ),
-    )
+    def fails_on_the_picture(temporary, path, replace):
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        real(temporary, path, replace=replace)
+
+    monkeypatch.setattr(restore.jobs.staging, "put_in_place", fails_on_the_picture)
     assert command("degrade", "in.png", "new.png", "--operator", "blur:box:3").code == 5
     assert files(place) == before
 
