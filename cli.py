@@ -9,12 +9,21 @@ import sys
 # starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from restore.commands.app import exit_code
+from restore.commands.ends import flushed, leave_at_once
 
 
 def main() -> None:
     """Run the command and end with a documented exit code."""
-    sys.exit(exit_code(sys.argv[1:]))
+    leave_at_once()
+    sys.exit(flushed(exit_code(sys.argv[1:])))
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run the command, report errors on stderr, and return the exit code."""
+    # within the function, so that an interrupt of these imports leaves no traceback
+    from restore.commands import app
+
+    return app.exit_code(arguments)
 
 
 if __name__ == "__main__":

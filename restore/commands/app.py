@@ -12,6 +12,7 @@ import typer
 from restore import __version__
 from restore.commands import models
 from restore.commands.degrade import degrade
+from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe
 from restore.commands.evaluate import evaluate
 from restore.commands.info import info
 from restore.commands.likelihood import likelihood
@@ -30,9 +31,8 @@ from restore.text import visible
 EPILOG = (
     "Exit codes: 0 done; 1 bad arguments; 2 unreadable input; 3 missing device or model; 5 a file "
     "or folder cannot be read or written; 6 nothing to do; 10 some pictures of a folder failed; 15 "
-    "anything else; 130 interrupted."
+    "anything else; 130 interrupted, 143 by SIGTERM, 129 by SIGHUP; 141 stdout was closed."
 )
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="restore",
@@ -70,6 +70,24 @@ def _version(
 
 def exit_code(arguments: list[str]) -> int:
     """Run the command, report errors on stderr, and return the exit code."""
+    with Signals() as signals:
+        try:
+            code = _exit_code(arguments)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except BaseException as error:
+            if not is_closed_pipe(error):
+                raise
+            return CLOSED_PIPE
+
+    # a signal can also surface as an error of what it interrupted
+    if signals.number is None and code != INTERRUPTED:
+        return code
+    complain(str(signals))
+    return signals.exit_code
+
+
+def _exit_code(arguments: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]
     failed = partial(_failed, debug="--debug" in arguments)
     try:
@@ -78,8 +96,7 @@ def exit_code(arguments: list[str]) -> int:
         use_flags(_flags(command, arguments))
         words = arguments or ["--help"]
         return command.main(words, prog_name="restore", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted")
+    except typer.Abort:
         return INTERRUPTED
     except NothingToDo as error:
         say(f"restore: {in_options(str(error))}")

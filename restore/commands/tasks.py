@@ -43,13 +43,10 @@ def command_of(task: type[Task]) -> Callable[..., None]:
                 raise BadArgument(missing)
             _check_inputs(one, stated)
 
-        try:
-            request = _request(stated, source, target, common)
-            if not common.dry_run:
-                ensure(common.model, yes=common.yes)
-            _run(request)
-        except KeyboardInterrupt:
-            raise typer.Abort from None
+        request = _request(stated, source, target, common)
+        if not common.dry_run:
+            ensure(common.model, yes=common.yes)
+        _run(request)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [

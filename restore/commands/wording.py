@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from restore.messages import LOGGER
 
@@ -39,7 +40,8 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = in_options(record.getMessage())
         prefix = "restore: error: " if record.levelno >= logging.ERROR else ""
-        print(f"{prefix}{text}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody listens any more
+            print(f"{prefix}{text}", file=sys.stderr, flush=True)
 
 
 def show_messages() -> None:

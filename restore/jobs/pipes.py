@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore.files import not_written
 from restore.jobs.inputs import named
 from restore.jobs.run import Request
 from restore.photo.formats import format_of
@@ -90,10 +91,15 @@ def _received(stdin: IO[bytes], folder: Path) -> Path:
     name = None if format is None else format.name
     suffix = next((suffix for suffix, known in FORMATS.items() if known == name), ".png")
     path = folder / f"stdin{suffix}"
-    with open(path, "wb") as file:
-        file.write(head)
-        if format is not None:
-            _copy(stdin, file, MOST_BYTES - len(head))
+    try:
+        with open(path, "wb") as file:
+            file.write(head)
+            if format is not None:
+                _copy(stdin, file, MOST_BYTES - len(head))
+    except FileAccess:
+        raise
+    except OSError as error:
+        raise not_written(path, error) from error
 
     return path
 
@@ -117,5 +123,7 @@ def _send(data: bytes, stdout: IO[bytes]) -> None:
     try:
         stdout.write(data)
         stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, which is no error
+        raise
     except OSError as error:
         raise FileAccess(f"stdout: cannot be written: {error.strerror or error}") from error

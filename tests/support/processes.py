@@ -16,7 +16,9 @@ import cli
 
 # The server of its children imports PyTorch once; a new interpreter takes seconds for it.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["cli", "restore.restorer", "restore.jobs.run"])
+FORKS.set_forkserver_preload(
+    ["cli", "restore.commands.app", "restore.restorer", "restore.jobs.run"]
+)
 
 
 def run_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
