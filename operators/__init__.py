@@ -1,4 +1,4 @@
-"""Degradations of images: linear ones with their singular value decomposition, JPEG, rounding.
+"""Degradations of pictures: linear ones with their singular value decomposition, JPEG, rounding.
 
 >>> blur = gaussian_blur((3, 480, 640), sigma=2.0)
 >>> degrade = downsample(blur.output_shape, factor=4) @ blur

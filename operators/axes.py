@@ -34,7 +34,7 @@ class AlongAxes(LinearOperator):
     """An operator that multiplies by one matrix along each of channel, height and width.
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         channel: Matrix ``[C', C]``; None leaves the axis as it is.
         height: Matrix ``[H', H]`` or None.
         width: Matrix ``[W', W]`` or None.
@@ -79,8 +79,8 @@ class AxesOperator(AlongAxes, SpectralOperator):
 
     Separable blur with any boundary, antialiased resampling by any factor, mixing of colours and
     every product of these are of this form. The SVD of a Kronecker product is the Kronecker product
-    of the SVDs, so three small decompositions serve an image of any size, square or not: memory
-    and set-up grow with the sides of the image, not with its area.
+    of the SVDs, so three small decompositions serve a picture of any size, square or not: memory
+    and set-up grow with the sides of the picture, not with its area.
 
     >>> pairs = np.kron(np.eye(2), [[0.5, 0.5]])  # means of two neighbours, along the width
     >>> operator = AxesOperator((1, 1, 4), width=pairs)
@@ -88,7 +88,7 @@ class AxesOperator(AlongAxes, SpectralOperator):
     [[[[2.0, 6.0]]]]
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         channel: Matrix ``[C', C]``; None leaves the axis as it is and costs nothing.
         height: Matrix ``[H', H]`` or None.
         width: Matrix ``[W', W]`` or None.
@@ -244,7 +244,7 @@ class AxesOperator(AlongAxes, SpectralOperator):
 
 
 def identity(input_shape: Shape) -> AxesOperator:
-    """Return the image itself: the operator of denoising.
+    """Return the picture itself: the operator of denoising.
 
     >>> identity((3, 8, 8)).is_identity
     True
@@ -277,7 +277,7 @@ def _checked(name: str, matrix: Matrix | csr_array | None, size: int) -> Matrix 
 
 
 def _svds(matrices: Sequence[Matrix | None]) -> list[tuple[Matrix, Matrix, Matrix] | None]:
-    """Thin SVD (U, s, V) of each matrix; equal ones, as in a square image, share one."""
+    """Thin SVD (U, s, V) of each matrix; equal ones, as in a square picture, share one."""
     done: list[tuple[Matrix, tuple[Matrix, Matrix, Matrix]]] = []
     result: list[tuple[Matrix, Matrix, Matrix] | None] = []
     for matrix in matrices:

@@ -1,8 +1,8 @@
-"""The axes operator of long images: sparse matrices along the axes, and no SVD.
+"""The axes operator of long pictures: sparse matrices along the axes, and no SVD.
 
 The singular vectors of a long axis fill a dense matrix whose memory grows with the square of the
-side, and whose computation grows with its cube, however narrow the image is. `along_axes` leaves
-the SVD out where it would cost more than the image is worth.
+side, and whose computation grows with its cube, however narrow the picture is. `along_axes` leaves
+the SVD out where it would cost more than the picture is worth.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from operators.sparse import SparseMatrix
 Axis: TypeAlias = "Matrix | csr_array"
 
 # An SVD may have this many entries in the matrices along the axes, and take this many
-# multiplications: a number that every image affords, and one more for each of its pixels. The
+# multiplications: a number that every picture affords, and one more for each of its pixels. The
 # latter is about a call of the default network.
 FREE_ENTRIES = 1e6
 ENTRIES_PER_PIXEL = 4
@@ -47,7 +47,7 @@ TYPICAL = 512
 
 
 class BandedAxesOperator(AlongAxes, IterativeOperator):
-    """``A = A_c ⊗ A_h ⊗ A_w`` with sparse matrices along height and width, for long images.
+    """``A = A_c ⊗ A_h ⊗ A_w`` with sparse matrices along height and width, for long pictures.
 
     It is the map of `AxesOperator` without the SVD. Time and memory follow the pixels. Where the
     matrices have bands, the inverses are exact as well, by banded Cholesky factors along the longer
@@ -60,7 +60,7 @@ class BandedAxesOperator(AlongAxes, IterativeOperator):
     (False, torch.Size([1, 3, 4, 20000]))
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         channel: Matrix ``[C', C]``; None leaves the axis as it is.
         height: Matrix ``[H', H]``, dense or sparse, or None.
         width: Matrix ``[W', W]``, dense or sparse, or None.
@@ -187,7 +187,7 @@ class BandedAxesOperator(AlongAxes, IterativeOperator):
         return spectra
 
     def _shifted(self, y: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
-        """Return ``(A Aᵀ + ratio)⁻¹ y`` of one image [C', H', W'].
+        """Return ``(A Aᵀ + ratio)⁻¹ y`` of one picture [C', H', W'].
 
         In the eigenvectors of the other axes it falls into systems ``μ G + ratio`` along the longer
         axis.
@@ -221,13 +221,13 @@ def along_axes(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator | BandedAxesOperator:
-    """Make the operator of a matrix along each axis, with an SVD where the image affords one.
+    """Make the operator of a matrix along each axis, with an SVD where the picture affords one.
 
     >>> along_axes((3, 8, 8), height=csr_array(np.eye(8))).has_svd
     True
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         channel: Matrix ``[C', C]``; None leaves the axis as it is.
         height: Matrix ``[H', H]``, dense or sparse, or None.
         width: Matrix ``[W', W]``, dense or sparse, or None.
@@ -381,5 +381,5 @@ def _dense(matrix: Axis) -> Matrix:
 
 
 def _on_host(y: Tensor) -> NDArray[np.float64]:
-    """An image or batch in double precision on the CPU; not every device has it."""
+    """A picture or batch in double precision on the CPU; not every device has it."""
     return y.detach().cpu().double().numpy()

@@ -36,9 +36,9 @@ Shape = tuple[int, int, int]
 
 
 class LinearOperator(nn.Module):
-    """A linear degradation ``y = A x`` of images.
+    """A linear degradation ``y = A x`` of pictures.
 
-    Images are batches ``[B, C, H, W]`` in any value range: the map is linear, not affine. The
+    Pictures are batches ``[B, C, H, W]`` in any value range: the map is linear, not affine. The
     tensors that an operator needs are buffers, so ``operator.to(device)`` moves it.
 
     >>> import operators
@@ -48,14 +48,14 @@ class LinearOperator(nn.Module):
     torch.Size([1, 3, 12, 16])
 
     Attributes:
-        input_shape: (channels, height, width) of an image ``x``.
+        input_shape: (channels, height, width) of a picture ``x``.
         output_shape: (channels, height, width) of a measurement ``y``.
         has_svd: True if ``U, Ut, V, Vt, singular_values`` exist (see `SpectralOperator`).
-        channelwise: True if every channel is mapped by itself and alike, and an image of a single
+        channelwise: True if every channel is mapped by itself and alike, and a picture of a single
             channel is accepted as well.
 
     Args:
-        input_shape: (C, H, W) of an image.
+        input_shape: (C, H, W) of a picture.
         output_shape: (C, H, W) of a measurement.
 
     Raises:
@@ -104,7 +104,7 @@ class LinearOperator(nn.Module):
         )
 
     def visible(self, x: Tensor) -> Tensor:
-        """Crop images ``[…, *input_shape]`` to what a person wants to see: no unknown border."""
+        """Crop pictures ``[…, *input_shape]`` to what a person wants to see: no unknown border."""
         return x
 
     def __matmul__(self, first: LinearOperator) -> LinearOperator:
@@ -130,7 +130,7 @@ class SpectralOperator(LinearOperator):
     """An operator with a singular value decomposition ``A = U Σ Vᵀ`` kept as structured maps.
 
     The decomposition is thin: the spectrum has the shape ``[C', H', W']`` of ``singular_values``;
-    ``V`` and ``U`` take it isometrically to images and to measurements. What lies outside the
+    ``V`` and ``U`` take it isometrically to pictures and to measurements. What lies outside the
     range of ``V`` is the null space, ``x − V(Vt(x))``; singular values inside the spectrum may be
     zero as well.
 
@@ -141,7 +141,7 @@ class SpectralOperator(LinearOperator):
     True
 
     Attributes:
-        singular_values: ``[C', H', W']``, not negative; ``[B, C', H', W']`` when each image of a
+        singular_values: ``[C', H', W']``, not negative; ``[B, C', H', W']`` when each picture of a
             batch has its own.
     """
 
@@ -196,7 +196,7 @@ class Stop(TypedDict):
     """When an iteration ends.
 
     Attributes:
-        rtol: Residual, relative to that of the zero image, at which an image is done.
+        rtol: Residual, relative to that of the zero picture, at which a picture is done.
         iterations: Largest number of iterations.
     """
 
@@ -279,10 +279,10 @@ def compose(second: LinearOperator, first: LinearOperator) -> LinearOperator:
 
     Args:
         second: The operator that is applied last.
-        first: The operator that is applied to the image.
+        first: The operator that is applied to the picture.
 
     Raises:
-        ValueError: ``first`` gives images of another shape than ``second`` takes.
+        ValueError: ``first`` gives pictures of another shape than ``second`` takes.
     """
     _check_fit(second, first)
     merged = _merge(second, first)
@@ -322,11 +322,11 @@ class Composition(IterativeOperator):
     by the pseudo-inverses of the factors where that leaves the answer unchanged, which is so when
     both have an SVD and
 
-    - ``A₁`` reaches every image, as an invertible blur does (then A has the range of ``A₂``), or
+    - ``A₁`` reaches every picture, as an invertible blur does (then A has the range of ``A₂``), or
     - ``A₂`` loses nothing (then A has the null space of ``A₁``),
 
     and where it helps: when the other factor keeps at least 70 % of the components. On 16×16
-    images, a blur of κ = 3500 and a mask with a hole of 8×8 then take 31 iterations instead of
+    pictures, a blur of κ = 3500 and a mask with a hole of 8×8 then take 31 iterations instead of
     1076, and with 10 % of the pixels unknown at random 56 instead of 2326; with 40 % or more
     unknown at random the preconditioner costs more than it brings.
 
@@ -334,10 +334,10 @@ class Composition(IterativeOperator):
 
     Args:
         second: ``A₂``, which is applied last.
-        first: ``A₁``, which is applied to the image.
+        first: ``A₁``, which is applied to the picture.
 
     Raises:
-        ValueError: ``first`` gives images of another shape than ``second`` takes.
+        ValueError: ``first`` gives pictures of another shape than ``second`` takes.
     """
 
     def __init__(self, second: LinearOperator, first: LinearOperator) -> None:
@@ -418,7 +418,7 @@ def _near_inverse_of_normal(second: SpectralOperator, first: SpectralOperator, x
 
 
 def _rank_fraction(operator: SpectralOperator, shape: Shape) -> float:
-    """Rank (the lowest in a batch) over the number of values in an image of ``shape``."""
+    """Rank (the lowest in a batch) over the number of values in a picture of ``shape``."""
     rank = (operator.singular_values > 0).sum(dim=(-3, -2, -1))
     return int(rank.min()) / torch.Size(shape).numel()
 

@@ -1,4 +1,4 @@
-"""One operator for each image of a batch."""
+"""One operator for each picture of a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from operators.base import LinearOperator, SpectralOperator
 
 
 def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
-    """Make one operator of one for each image of a batch.
+    """Make one operator of one for each picture of a batch.
 
     It has an SVD if all have one and their spectra have one shape.
 
@@ -25,7 +25,7 @@ def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
 
     Raises:
         ValueError: There are no operators, their shapes differ, or one is itself made for a batch
-            of several images.
+            of several pictures.
     """
     spectral = [op for op in operators if isinstance(op, SpectralOperator)]
     spectra = {op.singular_values.shape[-3:] for op in spectral}
@@ -36,9 +36,9 @@ def batch_of(operators: Sequence[LinearOperator]) -> BatchOperator:
 
 
 class BatchOperator(LinearOperator):
-    """One operator for each image of a batch: image i is degraded by operator i.
+    """One operator for each picture of a batch: picture i is degraded by operator i.
 
-    Every map takes batches of exactly so many images as there are operators. Make it with
+    Every map takes batches of exactly so many pictures as there are operators. Make it with
     `batch_of`, which keeps the SVD where there is one.
 
     Args:
@@ -46,7 +46,7 @@ class BatchOperator(LinearOperator):
 
     Raises:
         ValueError: There are no operators, their shapes differ, or one is itself made for a batch
-            of several images.
+            of several pictures.
     """
 
     def __init__(self, operators: Sequence[LinearOperator]) -> None:
@@ -65,7 +65,7 @@ class BatchOperator(LinearOperator):
         return self._each("pseudo_inverse", y)
 
     def _each(self, name: str, x: Tensor) -> Tensor:
-        """Apply the map of this name, each operator's to its image."""
+        """Apply the map of this name, each operator's to its picture."""
         if len(x) != len(self.operators):
             raise ValueError(f"{len(self.operators)} operators need as many pictures, not {len(x)}")
         return torch.cat([getattr(op, name)(x[i : i + 1]) for i, op in enumerate(self.operators)])
@@ -89,7 +89,7 @@ def _check_alike(operators: Sequence[LinearOperator]) -> None:
 
 
 def _own_pictures(operator: LinearOperator) -> int:
-    """Number of images that have a spectrum of their own; 1 if any number shares one."""
+    """Number of pictures that have a spectrum of their own; 1 if any number shares one."""
     if isinstance(operator, SpectralOperator) and operator.singular_values.ndim == 4:
         return len(operator.singular_values)
     return 1

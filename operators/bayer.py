@@ -8,7 +8,7 @@ from torch import Tensor
 from operators.base import Shape
 from operators.sensing import OrthonormalRows
 
-# The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the image.
+# The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the picture.
 BAYER_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
@@ -23,12 +23,12 @@ class Bayer(OrthonormalRows):
     [[[[0.0, 0.5], [0.5, 1.0]]]]
 
     Args:
-        input_shape: (3, H, W) of the image, red first; any H and W.
+        input_shape: (3, H, W) of the picture, red first; any H and W.
         pattern: One of `BAYER_PATTERNS`, the colours of the upper left 2×2 pixels, row by row.
         dtype: Type of the singular values.
 
     Raises:
-        ValueError: The image does not have three channels, or the pattern is unknown.
+        ValueError: The picture does not have three channels, or the pattern is unknown.
     """
 
     def __init__(

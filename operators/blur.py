@@ -161,7 +161,7 @@ def separable_blur(
     (3, 8, 8)
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         taps: Kernel along the height.
         horizontal_taps: Kernel along the width; None is the same.
         boundary: One of `BOUNDARIES`.
@@ -189,7 +189,7 @@ def gaussian_blur(
     1.0
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         sigma: Standard deviation in pixels.
         boundary: One of `BOUNDARIES`.
         dtype: Type of the stored matrices.
@@ -213,7 +213,7 @@ def box_blur(
     (3, 8, 8)
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         size: Side of the square in pixels.
         boundary: One of `BOUNDARIES`.
         dtype: Type of the stored matrices.

@@ -9,13 +9,13 @@ from operators.base import LinearOperator, SpectralOperator
 from operators.batch import BatchOperator
 from operators.overlap_save import OverlapSave
 
-# Brightness of the random images on which linearity is tried: clipping and offsets show at one of
+# Brightness of the random pictures on which linearity is tried: clipping and offsets show at one of
 # them.
 _SCALES = (1e-3, 1.0, 1e3)
 
 
 def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Tensor:
-    """Build ``A`` as a float64 matrix, column by column. For small images only.
+    """Build ``A`` as a float64 matrix, column by column. For small pictures only.
 
     >>> from operators import gray
     >>> dense_matrix(gray((3, 1, 1), (0.25, 0.5, 0.25))).tolist()
@@ -23,11 +23,11 @@ def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Te
 
     Args:
         operator: An operator with shapes of a few thousand values at most.
-        pictures: Number of images that it takes, see `check`.
+        pictures: Number of pictures that it takes, see `check`.
 
     Returns:
         ``[outputs, inputs]``; for an operator that is made for a batch ``[B, outputs, inputs]``,
-        each image's own.
+        each picture's own.
     """
     pictures = _pictures(operator) if pictures is None else pictures
     matrices = _dense(operator, "A", pictures)
@@ -35,13 +35,13 @@ def dense_matrix(operator: LinearOperator, *, pictures: int | None = None) -> Te
 
 
 def check(operator: LinearOperator, rtol: float = 1e-5, *, pictures: int | None = None) -> None:
-    """Compare every map of an operator with dense algebra, on an image small enough for it.
+    """Compare every map of an operator with dense algebra, on a picture small enough for it.
 
-    Checked are the shapes; that every map is linear and does not mix the images of a batch;
+    Checked are the shapes; that every map is linear and does not mix the pictures of a batch;
     ``⟨A x, y⟩ = ⟨x, Aᵀ y⟩``; and the four Moore–Penrose conditions, which single out the
     pseudo-inverse; with an SVD also ``A = U Σ Vᵀ``, ``UᵀU = I`` and ``VᵀV = I``, non-negative
     singular values, and that Ut and Vt are the transposes of U and V. An operator that is made for
-    a batch is checked image by image.
+    a batch is checked picture by picture.
 
     >>> from operators import downsample
     >>> check(downsample((3, 7, 10), 2))
@@ -52,11 +52,11 @@ def check(operator: LinearOperator, rtol: float = 1e-5, *, pictures: int | None 
             condition number for the Moore–Penrose conditions, since rounding grows with it there
             (build the operator with ``dtype=torch.float64`` to test an ill-conditioned one
             sharply).
-        pictures: Number of images that the operator takes at once. None finds it out; give it
+        pictures: Number of pictures that the operator takes at once. None finds it out; give it
             only for an operator of your own that is made for a batch and has no SVD.
 
     Raises:
-        AssertionError: A property fails; the message names it, the image, and by how much.
+        AssertionError: A property fails; the message names it, the picture, and by how much.
     """
     pictures = _pictures(operator) if pictures is None else pictures
     A, At, inverse = (_dense(operator, name, pictures) for name in ("A", "At", "pseudo_inverse"))
@@ -106,9 +106,9 @@ def _check_pseudo_inverse(
 def _check_linear(
     operator: LinearOperator, name: str, matrices: Tensor, pictures: int | None, rtol: float
 ) -> None:
-    """Try a map on random images against its matrices ``[B or 1, m, n]``.
+    """Try a map on random pictures against its matrices ``[B or 1, m, n]``.
 
-    Two images are tried at once if it takes any number.
+    Two pictures are tried at once if it takes any number.
     """
     shape, _ = _ends(operator, name)
     count = pictures or 2
@@ -124,10 +124,10 @@ def _check_linear(
 
 
 def _dense(operator: LinearOperator, name: str, pictures: int | None) -> Tensor:
-    """Build the float64 matrices ``[B, m, n]`` of a map on the CPU, one for each image.
+    """Build the float64 matrices ``[B, m, n]`` of a map on the CPU, one for each picture.
 
-    B is 1 for an operator that takes any number of images. An operator for B images sees B
-    different basis vectors at once, so that images that see one another cannot look as if they
+    B is 1 for an operator that takes any number of pictures. An operator for B pictures sees B
+    different basis vectors at once, so that pictures that see one another cannot look as if they
     did not.
     """
     shape, wanted = _ends(operator, name)
@@ -159,7 +159,7 @@ def _checked_result(name: str, result: Tensor, shape: tuple[int, ...]) -> Tensor
 
 
 def _ends(operator: LinearOperator, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of an image before and after a map."""
+    """Shapes of a picture before and after a map."""
     pair: tuple[tuple[int, ...], tuple[int, ...]]
     if isinstance(operator, SpectralOperator) and name in ("U", "Ut", "V", "Vt"):
         picture = operator.input_shape if name in ("V", "Vt") else operator.output_shape
@@ -173,7 +173,7 @@ def _ends(operator: LinearOperator, name: str) -> tuple[tuple[int, ...], tuple[i
 
 
 def _pictures(operator: LinearOperator) -> int | None:
-    """Number of images that an operator or one of its parts is made for; None is any number."""
+    """Number of pictures that an operator or one of its parts is made for; None is any number."""
     count = 1
     for part in operator.modules():
         if isinstance(part, BatchOperator):
@@ -187,7 +187,7 @@ def _pictures(operator: LinearOperator) -> int | None:
 
 
 def _like(operator: LinearOperator) -> Tensor:
-    """Return a tensor of the type and on the device of the images that an operator takes."""
+    """Return a tensor of the type and on the device of the pictures that an operator takes."""
     return next((b for b in operator.buffers() if b.is_floating_point()), torch.empty(0))
 
 

@@ -13,7 +13,7 @@ from operators.axes import AxesOperator
 from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
 from operators.mask import Mask
 
-# Weights of ITU-R BT.601, with which Pillow, OpenCV and most cameras make a grey image.
+# Weights of ITU-R BT.601, with which Pillow, OpenCV and most cameras make a grey picture.
 LUMA_BT601 = (0.299, 0.587, 0.114)
 
 
@@ -23,13 +23,13 @@ def gray(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> AxesOperator:
-    """Turn colour into grey: one channel, the weighted sum of the image's channels.
+    """Turn colour into grey: one channel, the weighted sum of the picture's channels.
 
     >>> gray((3, 4, 4)).output_shape
     (1, 4, 4)
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         weights: Weight of each channel.
         dtype: Type of the stored matrix.
 
@@ -53,8 +53,8 @@ def color_mix(
     True
 
     Args:
-        input_shape: (C, H, W) of the image.
-        matrix: ``[m, C]``, a row for each channel of the measurement: 1×3 is a grey image, 3×3
+        input_shape: (C, H, W) of the picture.
+        matrix: ``[m, C]``, a row for each channel of the measurement: 1×3 is a grey picture, 3×3
             the colour matrix of a camera. m may exceed C, and rows may depend on each other.
         dtype: Type of the stored matrix.
 
@@ -75,7 +75,7 @@ def color_mix(
 class MaskedColor(SpectralOperator):
     """``y = known · (matrix · x)``: colours mixed, then the same pixels lost in all mixed channels.
 
-    The measurement of a grey image with holes is an example. ``A = A_c ⊗ M`` with M the diagonal
+    The measurement of a grey picture with holes is an example. ``A = A_c ⊗ M`` with M the diagonal
     of the map, so its SVD is that of the small colour matrix times the map: ``U = U_c``,
     ``V = V_c``, singular values ``s_c ⊗ known``. A map for each channel would break this, and is
     refused.
@@ -86,14 +86,14 @@ class MaskedColor(SpectralOperator):
     True
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         matrix: ``[m, C]``, see `color_mix`.
         known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, or ``[B, 1, H, W]`` for
-            one map per image of a batch.
+            one map per picture of a batch.
         dtype: Type of the stored matrix and map.
 
     Raises:
-        ValueError: The matrix or the map does not fit the image, or the map has other values than
+        ValueError: The matrix or the map does not fit the picture, or the map has other values than
             0 and 1.
     """
 

@@ -30,7 +30,7 @@ CONVOLUTION_BOUNDARIES = (*BOUNDARIES, "unknown")
 
 
 class CircularConvolution(SpectralOperator):
-    """``y = k * x`` for any kernel, where the image repeats beyond its border.
+    """``y = k * x`` for any kernel, where the picture repeats beyond its border.
 
     ``y[i] = Σ_n k[n] x[i + size // 2 − n]`` along each axis: the kernel is centred at ``size //
     2``, as in ``scipy.ndimage.convolve`` (mode ``wrap``) and `operators.blur_matrix`.
@@ -47,14 +47,14 @@ class CircularConvolution(SpectralOperator):
     (torch.Size([1, 3, 32, 32]), True)
 
     Args:
-        input_shape: (C, H, W) of the image; every channel is convolved with the same kernel.
-        kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per image
+        input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
+        kernel: ``[h, w]`` (see `operators.kernels`), or ``[B, h, w]`` with one kernel per picture
             of a batch.
         dtype: Type of the stored spectrum. It is computed in float64 whatever it is.
 
     Raises:
         ValueError: The kernel has another shape, is not finite, is all zero, or is larger than the
-            image.
+            picture.
     """
 
     magnitudes: Tensor
@@ -70,7 +70,7 @@ class CircularConvolution(SpectralOperator):
         magnitudes = _significant(np.abs(transfer))
         phase = np.where(magnitudes > 0, transfer / np.where(magnitudes > 0, magnitudes, 1), 1)
 
-        # The rest of the spectrum of a real image follows by symmetry.
+        # The rest of the spectrum of a real picture follows by symmetry.
         half = self.input_shape[2] // 2 + 1
         self.register_buffer("magnitudes", _stored(magnitudes, dtype))
         self.register_buffer("transfer_pairs", _stored(_pairs(transfer[..., :half]), dtype))
@@ -127,7 +127,7 @@ class SymmetricConvolution(SpectralOperator):
     True
 
     Args:
-        input_shape: (C, H, W) of the image; every channel is convolved with the same kernel.
+        input_shape: (C, H, W) of the picture; every channel is convolved with the same kernel.
         kernel: ``[h, w]`` or ``[B, h, w]``, with odd sides, equal to its mirror images (to 10⁻⁶ of
             the largest tap).
         dtype: Type of the stored spectrum. It is computed in float64 whatever it is.
@@ -188,7 +188,7 @@ class SymmetricConvolution(SpectralOperator):
 class ValidConvolution(LinearOperator):
     """``y = k * x`` where the measurement ends before the border is touched: a real photograph.
 
-    The image x, called canvas, is larger than the measurement by the kernel's sides less one;
+    The picture x, called canvas, is larger than the measurement by the kernel's sides less one;
     what lies beyond the measurement's border is unknown and sought as well. A measured pixel
     depends on no pixel outside the canvas, so ``A`` is the inside of a circular convolution of the
     canvas, with ``measured`` saying where: ``circular.A(x) * measured == embed(A(x))``. `A` and
@@ -200,8 +200,8 @@ class ValidConvolution(LinearOperator):
 
     Args:
         output_shape: (C, H, W) of the measurement.
-        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per image of a batch.
-        tolerance: `pseudo_inverse` ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every image. None
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
+        tolerance: `pseudo_inverse` ends where ``‖A x − y‖ ≤ tolerance ‖y‖`` for every picture. None
             is 10⁻⁵ in float32 and 10⁻¹² in float64.
         max_iterations: Largest number of iterations of `pseudo_inverse`.
         dtype: Type of the stored spectrum.
@@ -273,7 +273,7 @@ class ValidConvolution(LinearOperator):
         """Return the smallest canvas that explains the measurement, by Craig's method.
 
         That is conjugate gradients on ``A Aᵀ``, which is the inside of a circular
-        convolution, preconditioned by the regularised inverse of that. Each image has its own
+        convolution, preconditioned by the regularised inverse of that. Each picture has its own
         steps and stops on its own, all after ``max_iterations`` at the latest: with kernels that
         wipe out frequencies the residual may then still be larger than ``tolerance``. Noise in y is
         amplified as by every inverse.
@@ -299,7 +299,7 @@ class ValidConvolution(LinearOperator):
 class PaddedConvolution(IterativeOperator):
     """``y = k * x`` with any kernel and any of `operators.BOUNDARIES`; it has no SVD.
 
-    The image is continued by half the kernel's size as the boundary says, a linear map along each
+    The picture is continued by half the kernel's size as the boundary says, a linear map along each
     axis, and the inside of its convolution is kept.
 
     >>> from operators import kernels
@@ -308,9 +308,9 @@ class PaddedConvolution(IterativeOperator):
     (torch.Size([1, 3, 32, 32]), False)
 
     Args:
-        input_shape: (C, H, W) of the image.
-        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per image of a batch; not larger than
-            the image.
+        input_shape: (C, H, W) of the picture.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch; not larger than
+            the picture.
         boundary: What lies beyond the border, one of `operators.BOUNDARIES`.
         dtype: Type of the stored spectrum and matrices.
 
@@ -352,7 +352,7 @@ def convolution(
     """Make the convolution whose measurement has this shape.
 
     It has an SVD with the boundary ``circular``, and with ``symmetric`` if the kernel is even along
-    both axes. Only with ``unknown`` is the image larger than the measurement; see
+    both axes. Only with ``unknown`` is the picture larger than the measurement; see
     `ValidConvolution`.
 
     >>> from operators import kernels
@@ -361,12 +361,12 @@ def convolution(
 
     Args:
         shape: (C, H, W) of the measurement.
-        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per image of a batch.
+        kernel: ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
         boundary: One of `CONVOLUTION_BOUNDARIES`.
         dtype: Type of the stored spectrum.
 
     Raises:
-        ValueError: The boundary is unknown, or the kernel does not fit it or the image.
+        ValueError: The boundary is unknown, or the kernel does not fit it or the picture.
     """
     if boundary == "circular":
         return CircularConvolution(shape, kernel, dtype=dtype)
@@ -383,7 +383,7 @@ def convolution(
 
 
 class CosineTransform(nn.Module):
-    """Orthonormal DCT-II of images of any size, by one Fourier transform of that size.
+    """Orthonormal DCT-II of pictures of any size, by one Fourier transform of that size.
 
     J. Makhoul, "A fast cosine transform in one and two dimensions", IEEE TASSP 28(1), 1980. one
     axis of n, with ``v = (x0, x2, x4, …, x5, x3, x1)`` and ``w_k = √2 exp(−iπk/2n)`` (but
@@ -395,8 +395,8 @@ class CosineTransform(nn.Module):
     4.899
 
     Args:
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
+        height: Height of the pictures in pixels.
+        width: Width of the pictures in pixels.
         dtype: Type of the stored factors.
     """
 
@@ -461,7 +461,7 @@ def _interleaved(v: Tensor, axis: int) -> Tensor:
 
 
 def _fourier(x: Tensor) -> Tensor:
-    """Half the spectrum of a real image, columns 0 … W // 2; the others are its conjugates."""
+    """Half the spectrum of a real picture, columns 0 … W // 2; the others are its conjugates."""
     spectrum: Tensor = torch.fft.rfft2(x, norm="ortho")
     return spectrum
 
@@ -483,7 +483,7 @@ def _from_hartley(spectrum: Tensor) -> Tensor:
 
 
 def _checked(kernel: ArrayLike | Tensor, shape: Shape | None = None) -> Array:
-    """Return the kernel in float64; with an image's shape, only if it is not larger."""
+    """Return the kernel in float64; with a picture's shape, only if it is not larger."""
     if isinstance(kernel, Tensor):
         kernel = kernel.detach().cpu().double().numpy()
 

@@ -10,9 +10,9 @@ from operators.iterative import Map
 
 
 def adjoint_of(function: Map, input_shape: Shape) -> Map:
-    """Return the adjoint of a linear function of images, by automatic differentiation.
+    """Return the adjoint of a linear function of pictures, by automatic differentiation.
 
-    For a linear function the vector–Jacobian product ``Jᵀ y`` is ``Aᵀ y`` at whatever image it is
+    For a linear function the vector–Jacobian product ``Jᵀ y`` is ``Aᵀ y`` at whatever picture it is
     taken, exact up to rounding. It costs one run of ``function`` forwards and one backwards, and
     works in ``no_grad`` and ``inference_mode`` too, as long as the tensors that the function holds
     were not themselves made in ``inference_mode``.
@@ -24,7 +24,7 @@ def adjoint_of(function: Map, input_shape: Shape) -> Map:
     Args:
         function: ``[B, *input_shape]`` to ``[B, …]``, written in differentiable operations of
             PyTorch.
-        input_shape: (C, H, W) of its images.
+        input_shape: (C, H, W) of its pictures.
 
     Returns:
         The map from ``[B, …]`` to ``[B, *input_shape]``.
@@ -57,17 +57,17 @@ class FunctionOperator(IterativeOperator):
     ValueError: the function is not linear: ...
 
     Args:
-        function: ``A``, a linear function of batches ``[B, C, H, W]`` that treats each image on
+        function: ``A``, a linear function of batches ``[B, C, H, W]`` that treats each picture on
             its own. A module moves with ``operator.to(device)``; tensors that a plain function
             holds do not.
-        input_shape: (C, H, W) of an image.
+        input_shape: (C, H, W) of a picture.
         output_shape: (C, H, W) of a measurement; None finds it by running the function.
-        dtype: Type of the images on which the function is tried.
-        device: Device of the images on which the function is tried.
+        dtype: Type of the pictures on which the function is tried.
+        device: Device of the pictures on which the function is tried.
 
     Raises:
-        ValueError: The function does not give a batch of images of ``output_shape``, or is not
-            linear: it is tried on random images at three scales of brightness.
+        ValueError: The function does not give a batch of pictures of ``output_shape``, or is not
+            linear: it is tried on random pictures at three scales of brightness.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class FunctionOperator(IterativeOperator):
 
 
 def _check_linear(function: Map, pictures: Tensor) -> Shape:
-    """Return the output shape of a function on two images; raise if it is not linear."""
+    """Return the output shape of a function on two pictures; raise if it is not linear."""
     y: object = function(pictures)
     if not isinstance(y, Tensor) or y.ndim != 4 or len(y) != 2:
         found = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"

@@ -44,7 +44,7 @@ class Parameter:
 
 
 def same_shape(output_shape: Shape, **_: Any) -> Shape:
-    """Return the shape of a measurement that its image has as well: a `Word.grow`."""
+    """Return the shape of a measurement that its picture has as well: a `Word.grow`."""
     return output_shape
 
 
@@ -56,12 +56,12 @@ class Word:
         name: One or two words joined by ``:``.
         about: What it does, in one line.
         parameters: Its parameters in the order in which they are written.
-        build: ``build(input_shape, **values)`` makes the operator for images of that shape
+        build: ``build(input_shape, **values)`` makes the operator for pictures of that shape
             (C, H, W).
         example: A text that works.
-        grow: ``grow(output_shape, **values)`` is the shape of the images whose measurement has
+        grow: ``grow(output_shape, **values)`` is the shape of the pictures whose measurement has
             the given one.
-        channels: ``channels(**values)`` is the number of channels measured of a colour image;
+        channels: ``channels(**values)`` is the number of channels measured of a colour picture;
             None is 3.
     """
 
@@ -162,11 +162,11 @@ class Part:
         return ":".join([self.word.name, *given])
 
     def build(self, input_shape: Shape) -> LinearOperator | NonlinearOperator:
-        """Make the operator for images of this shape; errors name the part."""
+        """Make the operator for pictures of this shape; errors name the part."""
         return self._naming(self.word.build, input_shape)
 
     def grow(self, output_shape: Shape) -> Shape:
-        """Return the shape of the images whose measurement has this one; errors name the part."""
+        """Return the shape of the pictures whose measurement has this one; errors name the part."""
         return self._naming(self.word.grow, output_shape)
 
     def _naming(self, function: Callable[..., Result], shape: Shape) -> Result:
@@ -192,7 +192,7 @@ class Degradation:
     (3, 48, 64)
 
     Attributes:
-        parts: Its parts in the order in which they degrade an image.
+        parts: Its parts in the order in which they degrade a picture.
     """
 
     parts: tuple[Part, ...]
@@ -202,7 +202,7 @@ class Degradation:
 
     @property
     def measured_channels(self) -> int:
-        """Number of channels that are measured of a colour image."""
+        """Number of channels that are measured of a colour picture."""
         mixed = [p.word.channels(**p.values) for p in self.parts if p.word.channels is not None]
         return mixed[-1] if mixed else 3
 
@@ -216,10 +216,10 @@ class Degradation:
         return Degradation(tuple(part.in_folder(folder) for part in self.parts))
 
     def operator(self, input_shape: Shape) -> LinearOperator | NonlinearChain:
-        """Make the operator for images of this shape (C, H, W), the last part leftmost.
+        """Make the operator for pictures of this shape (C, H, W), the last part leftmost.
 
         Raises:
-            ValueError: A part does not fit its images; the message names it.
+            ValueError: A part does not fit its pictures; the message names it.
             OSError: A file of a kernel or mask cannot be read.
         """
         operators: list[LinearOperator | NonlinearOperator] = []
@@ -231,10 +231,10 @@ class Degradation:
         return chain(operators, input_shape)
 
     def input_shape(self, output_shape: Shape) -> Shape:
-        """Return the shape of the images whose measurement has this one.
+        """Return the shape of the pictures whose measurement has this one.
 
         Raises:
-            ValueError: The measurement does not tell how large its image was, or a part does not
+            ValueError: The measurement does not tell how large its picture was, or a part does not
                 fit it.
             OSError: A file of a kernel cannot be read.
         """
@@ -246,7 +246,7 @@ class Degradation:
         """Make the operator whose measurement has this shape (C, H, W).
 
         Raises:
-            ValueError: As `operator`; or the measurement does not tell how large its image was,
+            ValueError: As `operator`; or the measurement does not tell how large its picture was,
                 as with ``hadamard``.
             OSError: A file of a kernel or mask cannot be read.
         """

@@ -1,6 +1,6 @@
 """Conjugate gradients: linear systems without a decomposition.
 
-Images of a batch are systems of their own: each has its own step lengths and stops on its own.
+Pictures of a batch are systems of their own: each has its own step lengths and stops on its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
-# Iterations between two looks at whether all images are done; each look makes a GPU wait.
+# Iterations between two looks at whether all pictures are done; each look makes a GPU wait.
 CHECK_EVERY = 5
 
 
@@ -34,11 +34,11 @@ def conjugate_gradient(
     tensor([[1.0000, 0.5000, 0.2500]])
 
     Args:
-        apply: ``K`` on a batch ``[B, …]``, each image on its own.
+        apply: ``K`` on a batch ``[B, …]``, each picture on its own.
         b: Right-hand sides ``[B, …]``.
         precondition: A symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same
             range.
-        rtol: An image is done when ``‖b − K x‖`` has fallen to this fraction of ``‖b‖``.
+        rtol: A picture is done when ``‖b − K x‖`` has fallen to this fraction of ``‖b‖``.
         iterations: Largest number of applications of ``K``.
 
     Returns:
@@ -95,7 +95,7 @@ def least_squares(
         At: Its adjoint on batches.
         y: Measurements ``[B, …]``.
         precondition: A symmetric positive map near ``(AᵀA)⁺`` whose range is that of ``Aᵀ``.
-        rtol: An image is done when ``‖Aᵀ(y − A x)‖`` has fallen to this fraction of ``‖Aᵀ y‖``.
+        rtol: A picture is done when ``‖Aᵀ(y − A x)‖`` has fallen to this fraction of ``‖Aᵀ y‖``.
         iterations: Largest number of applications of ``A`` and of ``At``.
 
     Returns:
@@ -130,10 +130,10 @@ def least_squares(
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each image, ``[B, 1, …]`` so that it multiplies images."""
+    """Inner product of each picture, ``[B, 1, …]`` so that it multiplies pictures."""
     return (a * b).sum(dim=tuple(range(1, a.ndim)), keepdim=True)
 
 
 def _all_done(active: Tensor) -> bool:
-    """Return True if no image is active; never for a fake tensor, which has no values."""
+    """Return True if no picture is active; never for a fake tensor, which has no values."""
     return type(active) is Tensor and not bool(active.any())

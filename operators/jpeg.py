@@ -1,4 +1,4 @@
-"""What saving as JPEG does to an image."""
+"""What saving as JPEG does to a picture."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Coefficients(NamedTuple):
 
 
 class JpegTables(NamedTuple):
-    """Steps of the coefficients, ``[8, 8]``, or ``[B, 1, 1, 1, 8, 8]`` for each image its own.
+    """Steps of the coefficients, ``[8, 8]``, or ``[B, 1, 1, 1, 8, 8]`` for each picture its own.
 
     Attributes:
         luma: Steps of the luma plane.
@@ -60,22 +60,22 @@ class JpegTables(NamedTuple):
 
 
 class Jpeg(NonlinearOperator):
-    """The image that a JPEG file of some quality shows: baseline JPEG without entropy coding.
+    """The picture that a JPEG file of some quality shows: baseline JPEG without entropy coding.
 
     YCbCr as in JFIF (BT.601, full range), 8×8 DCT, the example tables of ITU-T T.81 annex K scaled
-    by libjpeg's quality rule. Images of any size are continued to whole blocks by repeating their
+    by libjpeg's quality rule. Pictures of any size are continued to whole blocks by repeating their
     last row and column.
 
     By default every stage rounds to 8 bits and chroma is enlarged by libjpeg's triangle filter,
-    which gives the image that libjpeg (Pillow, OpenCV) decodes: the same but for single levels,
+    which gives the picture that libjpeg (Pillow, OpenCV) decodes: the same but for single levels,
     and for a rare coefficient that lies on a tie, which its integer DCT rounds to the other side.
-    On photographs that is 0.1 to 0.3 levels of 255 on average. Saving such an image again is not
+    On photographs that is 0.1 to 0.3 levels of 255 on average. Saving such a picture again is not
     quite without loss: A(A(x)) differs from A(x) by 0 to 2 levels on average, most with 4:2:0 at
     high quality, since smoothly enlarged chroma is not its own mean.
 
     ``exact=True`` rounds nothing but the coefficients, does not clip, and repeats chroma pixels.
     Then ``A(A(x)) = A(x)`` in every whole block (8×8 pixels, with 4:2:0 16×16), whatever the
-    image. It fails in the blocks that the right and the bottom border cut, whose hidden part is
+    picture. It fails in the blocks that the right and the bottom border cut, whose hidden part is
     made up anew, by some levels on photographs.
 
     >>> Jpeg(30).A(torch.rand(1, 3, 20, 30)).shape
@@ -135,7 +135,7 @@ class Jpeg(NonlinearOperator):
             tables: Used instead of those of the operator's quality.
 
         Raises:
-            ValueError: The images do not have three channels.
+            ValueError: The pictures do not have three channels.
         """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"JPEG takes colour pictures [B, 3, H, W], not {tuple(x.shape)}")
@@ -149,11 +149,11 @@ class Jpeg(NonlinearOperator):
     def decode(
         self, coefficients: Coefficients, size: tuple[int, int], tables: JpegTables | None = None
     ) -> Tensor:
-        """Return the image that a JPEG file with these numbers and these tables shows.
+        """Return the picture that a JPEG file with these numbers and these tables shows.
 
         Args:
             coefficients: What `encode` returns.
-            size: (height, width) of the image.
+            size: (height, width) of the picture.
             tables: Used instead of those of the operator's quality.
 
         Returns:
@@ -167,7 +167,7 @@ class Jpeg(NonlinearOperator):
         return self.to_picture(luma, self.enlarged(chroma, size), size)
 
     def to_planes(self, x: Tensor) -> Tensor:
-        """Turn images into YCbCr levels from 0 to 255 in whole blocks, ``[B, 3, H', W']``."""
+        """Turn pictures into YCbCr levels from 0 to 255 in whole blocks, ``[B, 3, H', W']``."""
         levels = self._to_levels(x, 255)
         if not self.exact:
             levels = levels.round().clamp(0, 255)
@@ -175,7 +175,7 @@ class Jpeg(NonlinearOperator):
         return self._whole(_to_ycbcr(levels))
 
     def to_picture(self, luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> Tensor:
-        """Turn planes ``[B, 1, …]`` and ``[B, 2, *size]`` into an image ``[B, 3, *size]``."""
+        """Turn planes ``[B, 1, …]`` and ``[B, 2, *size]`` into a picture ``[B, 3, *size]``."""
         levels = _to_rgb(luma[..., : size[0], : size[1]], chroma)
         return self._from_levels(self._whole(levels), 255)
 
@@ -231,7 +231,7 @@ class Jpeg(NonlinearOperator):
         return (mean + (1 + odd) / 4).floor()
 
     def enlarged(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Enlarge chroma to the image's size.
+        """Enlarge chroma to the picture's size.
 
         The padding of the blocks is cut off first: it takes no part in smoothing.
         """
@@ -277,7 +277,7 @@ def _dct_matrix() -> Tensor:
 
 
 def jpeg_tables(qualities: Sequence[int]) -> JpegTables:
-    """Make the tables of several qualities for `Jpeg.A`, one for each image of a batch.
+    """Make the tables of several qualities for `Jpeg.A`, one for each picture of a batch.
 
     >>> jpeg_tables([30, 90]).luma.shape
     torch.Size([2, 1, 1, 1, 8, 8])

@@ -204,9 +204,9 @@ def from_array(array: ArrayLike, *, normalise: bool = True) -> Kernel:
     [[0.25, 0.5, 0.25]]
 
     Args:
-        array: ``[h, w]``, or ``[h, w, channels]`` with equal channels, as a grey image stored in
+        array: ``[h, w]``, or ``[h, w, channels]`` with equal channels, as a grey picture stored in
             colour has them. Negative taps are allowed.
-        normalise: True to divide by the sum, so that a flat image keeps its brightness.
+        normalise: True to divide by the sum, so that a flat picture keeps its brightness.
 
     Raises:
         ValueError: The array has another shape, is no array of finite real numbers, is all zero,
@@ -249,7 +249,7 @@ def _as_real(array: ArrayLike) -> Array:
 
 
 def _one_channel(kernel: Array) -> Array:
-    """Drop the channels of a grey image that was stored in colour."""
+    """Drop the channels of a grey picture that was stored in colour."""
     if kernel.ndim != 3 or kernel.shape[2] not in (1, 2, 3, 4):
         return kernel
 
@@ -262,13 +262,13 @@ def _one_channel(kernel: Array) -> Array:
 
 
 def from_file(path: str | Path, *, variable: str | None = None, normalise: bool = True) -> Kernel:
-    """Read a kernel from a numpy file, a MATLAB file up to version 7 or an image.
+    """Read a kernel from a numpy file, a MATLAB file up to version 7 or a picture.
 
-    An image's values are used as they are (no gamma), its alpha channel is ignored where it is the
+    A picture's values are used as they are (no gamma), its alpha channel is ignored where it is the
     same everywhere.
 
     Args:
-        path: Path of the file: ``.npy``, ``.mat``, or an image (``.png``, ``.tif``, …).
+        path: Path of the file: ``.npy``, ``.mat``, or a picture (``.png``, ``.tif``, …).
         variable: Name of the variable in a MATLAB file; needed where it holds several arrays.
         normalise: See `from_array`.
 
@@ -359,7 +359,7 @@ def _from_picture(data: bytes) -> NDArray[Any]:
 
 
 def _decoded(data: bytes) -> NDArray[Any] | None:
-    """Decode an image without any conversion; None if it is none."""
+    """Decode a picture without any conversion; None if it is none."""
     if not data:
         return None
 

@@ -19,13 +19,13 @@ class Mask(SpectralOperator):
     [[[[0.5, 0.0], [0.5, 0.5]]]]
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         known: True where a pixel was measured: ``[H, W]``, ``[1, H, W]``, ``[C, H, W]`` for one map
-            per channel, or ``[B, 1 or C, H, W]`` for one map per image of a batch.
+            per channel, or ``[B, 1 or C, H, W]`` for one map per picture of a batch.
         dtype: Type of the stored map.
 
     Raises:
-        ValueError: The map does not fit the image, or has other values than 0 and 1.
+        ValueError: The map does not fit the picture, or has other values than 0 and 1.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ Size = tuple[int, int]
 # Largest thickness of a stroke in pixels: OpenCV's own limit.
 MAX_THICKNESS = 32767
 
-# Number of colours in an image with so many channels: grey or RGB, with or without opacity.
+# Number of colours in a picture with so many channels: grey or RGB, with or without opacity.
 _COLORS = {1: 1, 2: 1, 3: 3, 4: 3}
 
 # A brush stroke: random directions along it, points on it, fractional bits of their coordinates.
@@ -75,8 +75,8 @@ def strokes(
 ) -> Tensor:
     """Lose smooth strokes, as drawn with a brush.
 
-    Each stroke starts anywhere in the image, is a quarter to a whole diagonal of it long, and has
-    a direction that turns smoothly between six random ones. It may leave the image.
+    Each stroke starts anywhere in the picture, is a quarter to a whole diagonal of it long, and has
+    a direction that turns smoothly between six random ones. It may leave the picture.
 
     >>> strokes((64, 64), seed=0, count=1).shape
     torch.Size([64, 64])
@@ -123,7 +123,7 @@ def box(
     [[True, False, False, True], [True, True, True, True]]
 
     Args:
-        size: (height, width) of the image.
+        size: (height, width) of the picture.
         height: Height of the rectangle.
         width: Width of the rectangle.
         top: Its first row. None centres it; where that is not possible exactly, it is half a pixel
@@ -131,7 +131,7 @@ def box(
         left: Its first column. None centres it in the same way, nearer to the left.
 
     Raises:
-        ValueError: The rectangle is empty, does not fit into the image, or covers all of it.
+        ValueError: The rectangle is empty, does not fit into the picture, or covers all of it.
     """
     rows, columns = _checked_size(size)
     height = _whole("height", height)
@@ -221,7 +221,7 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
     Args:
         picture: ``[H, W]`` or ``[H, W, C]``: bool (True = fill), uint8, uint16, or float in [0, 1].
             Brightness is the mean of the colours, 1 at the top of the type's range. With 2 or 4
-            channels the last is opacity, and the image is laid over black.
+            channels the last is opacity, and the picture is laid over black.
         threshold: Brightness in [0, 1). A pixel exactly at the threshold stays known.
         dilate: Radius in whole pixels of the disk by which the unknown area grows: every pixel at
             most this far from an unknown one, centre to centre, becomes unknown.
@@ -231,7 +231,7 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
 
     Raises:
         ValueError: The shape or type is another, values are outside the range, a shape is only in
-            the opacity of a black image, the radius is negative or fractional, or nothing stays
+            the opacity of a black picture, the radius is negative or fractional, or nothing stays
             known.
     """
     if not 0 <= threshold < 1:
@@ -248,7 +248,7 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
 
 
 def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> Tensor:
-    """Read the map that an image file paints, upright; see `from_picture`.
+    """Read the map that a picture file paints, upright; see `from_picture`.
 
     Args:
         path: Path of the file.
@@ -257,7 +257,7 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no image; see also `from_picture`. The message begins with the path.
+        ValueError: It is no picture; see also `from_picture`. The message begins with the path.
     """
     try:
         with Image.open(path) as file:
@@ -275,18 +275,18 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
 
 
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:
-    """Make weights to paste a filled image into its original without a visible seam.
+    """Make weights to paste a filled picture into its original without a visible seam.
 
     The paste is ``weight · picture + (1 − weight) · filled``. What was measured and what was not
     meet at the rim of a hole, so the ramp must lie on one side of it:
 
     - ``hole``: the weight is exactly 1 on every known pixel, which therefore stays as it is, and
-      falls to 0 inside the hole. The image's own values count within ``radius`` of the rim, so
+      falls to 0 inside the hole. The picture's own values count within ``radius`` of the rim, so
       they must make sense there: take it for a photo that still shows what is replaced, or that was
       filled roughly; not for one with black in its holes.
     - ``known``: the weight is exactly 0 on every unknown pixel, so nothing that was not measured
       gets in, and rises to 1 outside the hole. Known pixels within ``radius`` of the rim change
-      towards the filled image.
+      towards the filled picture.
 
     With d the distance in pixels, centre to centre, to the nearest pixel of the other side, and
     ``t = d / (radius + 1)`` up to 1, the ramp is ``t² (3 − 2t)``. So pixels with ``d ≥ radius + 1``
@@ -374,7 +374,7 @@ def _brightness(picture: ArrayLike) -> NDArray[np.float64]:
 
 
 def _as_fractions(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Scale an image ``[H, W]`` or ``[H, W, C]`` of any accepted type to [0, 1]."""
+    """Scale a picture ``[H, W]`` or ``[H, W, C]`` of any accepted type to [0, 1]."""
     if values.ndim not in (2, 3) or values.size == 0 or (values.ndim == 3 and values.shape[2] > 4):
         raise ValueError(
             f"a mask is a picture [H, W] or [H, W, 1 to 4 channels], not of shape {values.shape}"

@@ -1,8 +1,8 @@
 """Degradations that are not linear, with an approximate pseudo-inverse.
 
 Such an ``A`` has no Moore–Penrose inverse. The solvers for linear operators need an ``A⁺`` with
-``A(A⁺(A(x))) = A(x)``: an image that explains the measurement. Kawar et al. (2022, arXiv
-2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the decoded image,
+``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al. (2022, arXiv
+2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the decoded picture,
 so that ``A⁺`` is the identity.
 """
 
@@ -21,7 +21,7 @@ class NonlinearOperator(nn.Module):
     """A degradation ``y = A(x)`` that is not linear, with an approximate pseudo-inverse.
 
     Args:
-        low: Value of black: 0 in images, -1 inside the models.
+        low: Value of black: 0 in pictures, -1 inside the models.
         high: Value of white, 1.
 
     Raises:
@@ -38,18 +38,18 @@ class NonlinearOperator(nn.Module):
         self.high = high
 
     def A(self, x: Tensor) -> Tensor:
-        """Degrade images ``[B, C, H, W]`` between ``low`` and ``high``."""
+        """Degrade pictures ``[B, C, H, W]`` between ``low`` and ``high``."""
         raise NotImplementedError(f"{type(self).__name__} does not define A")
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return an image that explains the measurement, approximately: the measurement."""
+        """Return a picture that explains the measurement, approximately: the measurement."""
         return y
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
 
     def _to_levels(self, x: Tensor, white: float) -> Tensor:
-        """Scale images to values from 0 to ``white``."""
+        """Scale pictures to values from 0 to ``white``."""
         return (x - self.low) * (white / (self.high - self.low))
 
     def _from_levels(self, x: Tensor, white: float) -> Tensor:
@@ -69,14 +69,14 @@ class NonlinearChain(nn.Module):
     torch.Size([1, 3, 16, 16])
 
     Attributes:
-        input_shape: (C, H, W) of an image.
+        input_shape: (C, H, W) of a picture.
         output_shape: (C, H, W) of a measurement.
 
     Args:
-        operators: Operators for images between 0 and 1, the first one first.
-        input_shape: (C, H, W) of an image.
-        low: Value of black in images and measurements.
-        high: Value of white in images and measurements.
+        operators: Operators for pictures between 0 and 1, the first one first.
+        input_shape: (C, H, W) of a picture.
+        low: Value of black in pictures and measurements.
+        high: Value of white in pictures and measurements.
     """
 
     has_svd = False
@@ -107,7 +107,7 @@ class NonlinearChain(nn.Module):
         return self._from_unit(x)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return an image that explains the measurement, approximately."""
+        """Return a picture that explains the measurement, approximately."""
         y = self._to_unit(y)
         for operator in reversed(self._parts()):
             y = operator.pseudo_inverse(y)
@@ -132,11 +132,11 @@ class NonlinearChain(nn.Module):
         return self._from_unit(z)
 
     def measure(self, x: Tensor) -> Tensor:
-        """Apply `linear` to images between `low` and `high`; `distort` takes the result."""
+        """Apply `linear` to pictures between `low` and `high`; `distort` takes the result."""
         return x if self.linear is None else self._from_unit(self.linear.A(self._to_unit(x)))
 
     def between(self, low: float, high: float) -> NonlinearChain:
-        """Return the same degradation for images with other values of black and white."""
+        """Return the same degradation for pictures with other values of black and white."""
         chain = NonlinearChain(self._parts(), self.input_shape, low=low, high=high)
         return chain.to(next((b.device for b in self.buffers()), torch.device("cpu")))
 
@@ -144,7 +144,7 @@ class NonlinearChain(nn.Module):
         return cast("list[LinearOperator | NonlinearOperator]", list(self.operators))
 
     def visible(self, x: Tensor) -> Tensor:
-        """Crop images to what a person wants to see, see `LinearOperator.visible`."""
+        """Crop pictures to what a person wants to see, see `LinearOperator.visible`."""
         return x if self.linear is None else self.linear.visible(x)
 
     def _to_unit(self, x: Tensor) -> Tensor:
@@ -163,8 +163,8 @@ def chain(
     """Put operators one after another; linear neighbours are composed, see `operators.compose`.
 
     Args:
-        operators: Operators for images between 0 and 1, the first one first.
-        input_shape: (C, H, W) of an image.
+        operators: Operators for pictures between 0 and 1, the first one first.
+        input_shape: (C, H, W) of a picture.
 
     Returns:
         A linear operator if all are linear.

@@ -1,4 +1,4 @@
-"""Convolution of large images by Fourier transforms of small blocks."""
+"""Convolution of large pictures by Fourier transforms of small blocks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BLOCK_TO_KERNEL = 4
 
 
 class OverlapSave(nn.Module):
-    """Convolution where the kernel lies inside the image, by the overlap-save method.
+    """Convolution where the kernel lies inside the picture, by the overlap-save method.
 
     ``y[i] = Σ_n k[n] x[i + size − 1 − n]`` along each axis, size being the kernel's. Blocks that
     overlap by the kernel's size less one are convolved circularly, and what did not wrap around is
     kept of each (Oppenheim & Schafer, "Discrete-Time Signal Processing", section 8.7.3). One
-    transform of the whole image takes several times as long: it does not fit a processor's cache,
+    transform of the whole picture takes several times as long: it does not fit a processor's cache,
     and its sides may have large prime factors.
 
     >>> mean = OverlapSave(np.full((1, 2), 0.5), (1, 4), dtype=torch.float64)
@@ -31,12 +31,12 @@ class OverlapSave(nn.Module):
 
     Attributes:
         taps: (h, w) of the kernel.
-        pictures: Number of images that have a kernel of their own; with 1, all images of a
+        pictures: Number of pictures that have a kernel of their own; with 1, all pictures of a
             batch of any size share it.
 
     Args:
-        kernel: float64 ``[h, w]``, or ``[B, h, w]`` with one kernel per image of a batch.
-        size: (height, width) of the images that are convolved.
+        kernel: float64 ``[h, w]``, or ``[B, h, w]`` with one kernel per picture of a batch.
+        size: (height, width) of the pictures that are convolved.
         dtype: Type of the stored spectrum.
     """
 

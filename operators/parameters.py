@@ -146,7 +146,7 @@ def pair(value: Any) -> tuple[Any, Any]:
 
 
 def colors_mixed_into(channels: int) -> Callable[..., Shape]:
-    """Make a `Word.grow` for colour images that were mixed into so many channels."""
+    """Make a `Word.grow` for colour pictures that were mixed into so many channels."""
 
     def grow(shape: Shape, **_: Any) -> Shape:
         if shape[0] != channels:

@@ -5,13 +5,13 @@ repository (bahjat-kawar/ddrm, functions/svd_replacement.py and runners/diffusio
 DDNM, RED-diff and others took them over. They are not what their names say:
 
 - A blur loses the last tap of its kernel. "Uniform 9×9" is 8 × 8 taps of 1/9, gain 0.79; "Gaussian
-  5×5" is 4 × 4 taps of a nearly flat kernel (σ = 10 pixels), gain 0.64; both shift the image by
+  5×5" is 4 × 4 taps of a nearly flat kernel (σ = 10 pixels), gain 0.64; both shift the picture by
   half a pixel. Beyond the border is 0.
 - Singular values of one axis below 0.03 are set to zero, in the blurs and in bicubic downsampling.
   The degradation itself is computed from the decomposition, so that it is cut as well.
 - In the blurs, singular values meet the wrong components. With both counted in falling order,
   component i of colour c has the gain of component ``(3 i + c) mod H·W``: ``repeat`` stands where
-  downsampling has ``repeat_interleave``. So the measurement is a blurred image in the first
+  downsampling has ``repeat_interleave``. So the measurement is a blurred picture in the first
   third of the components, and the next two thirds start again at full strength. This is almost
   certainly a slip, and optional here.
 """
@@ -58,18 +58,18 @@ def ddrm_reference(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> SpectralOperator:
-    """Make a degradation of DDRM's published code for images of any shape, without its noise.
+    """Make a degradation of DDRM's published code for pictures of any shape, without its noise.
 
     >>> ddrm_reference("sr_bicubic:4", (3, 64, 64)).output_shape
     (3, 16, 16)
 
     Args:
         name: One of `REFERENCE_NAMES`.
-        input_shape: (C, H, W). The published code has square images of 3 channels.
+        input_shape: (C, H, W). The published code has square pictures of 3 channels.
         cut: True to set singular values of one axis below 0.03 to zero, as published (blurs and
             bicubic downsampling).
         mixed_spectrum: True to let the blurs give their singular values to other components than
-            their own, as published. Components of equal singular value (those of a square image
+            their own, as published. Components of equal singular value (those of a square picture
             that mirror each other, and all that were cut) come in an order that the published code
             leaves to the device, and here in that of their index.
         seed: Random seed for the unknown pixels of ``inp_random``. The published ones depend on

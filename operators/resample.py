@@ -34,7 +34,7 @@ def lanczos3(x: Array) -> Array:
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
 
 
-# Kernels by name, each with its radius in pixels of the smaller image.
+# Kernels by name, each with its radius in pixels of the smaller picture.
 KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
     "bicubic": (cubic, 2.0),
     "lanczos": (lanczos3, 3.0),
@@ -135,16 +135,16 @@ def downsample(
     (3, 12, 17)
 
     Args:
-        input_shape: (C, H, W) of the large image.
+        input_shape: (C, H, W) of the large picture.
         factor: At least 1; one for both axes, or (vertical, horizontal). Sizes that it does not
             divide round up, and the scale becomes the exact ratio of the two sizes.
-        size: (height, width) of the small image, instead of ``factor``.
+        size: (height, width) of the small picture, instead of ``factor``.
         kernel: ``bicubic``, ``area`` or ``lanczos``, antialiased.
         dtype: Type of the stored matrices.
 
     Raises:
         ValueError: Both or neither of ``factor`` and ``size`` are given, a factor is below 1, or a
-            size is not positive or larger than the image.
+            size is not positive or larger than the picture.
     """
     _, height, width = input_shape
     if factor is not None and size is None:

@@ -1,7 +1,7 @@
 """Compressed sensing: fewer measurements than pixels, each a sum over many of them.
 
 Both operators have orthonormal rows, so every singular value is 1, U is the identity, and ``Aᵀ`` is
-the pseudo-inverse. No dense matrix of the size of the image exists.
+the pseudo-inverse. No dense matrix of the size of the picture exists.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OrthonormalRows(SpectralOperator):
     """An operator with ``A = Vᵀ`` and ``Aᵀ = A⁺ = V``: a subclass gives `V` and `Vt`.
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         output_shape: (C, H, W) of the measurement.
         dtype: Type of the singular values, which are all 1.
     """
@@ -65,7 +65,7 @@ class MaskedRows(SpectralOperator):
     Args:
         rows: The operator.
         known: 1 where a value was measured, else 0: ``[*rows.output_shape]``, or with a batch axis
-            in front for one map per image.
+            in front for one map per picture.
     """
 
     def __init__(self, rows: OrthonormalRows, known: Tensor) -> None:
@@ -120,7 +120,7 @@ class Hadamard(OrthonormalRows):
     True
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         share: Fraction of the coefficients that is kept, in (0, 1]:
             ``m = max(1, round(share · H · W))``.
         seed: Random seed for the order of the pixels.
@@ -180,8 +180,8 @@ class BlockSensing(OrthonormalRows):
     Each tile of ``block × block`` pixels of each channel is measured by one random matrix with
     orthonormal rows, distributed evenly over all such matrices (the QR decomposition of a Gaussian
     one); L. Gan, "Block compressed sensing of natural images", DSP 2007. Where the block does not
-    divide the image, the tiles at its right and lower edge are smaller and have a matrix of their
-    own for each shape. A matrix depends on the seed and the shape of its tile, not on the image's
+    divide the picture, the tiles at its right and lower edge are smaller and have a matrix of their
+    own for each shape. A matrix depends on the seed and the shape of its tile, not on the picture's
     size.
 
     The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of
@@ -192,9 +192,9 @@ class BlockSensing(OrthonormalRows):
     (3, 1, 1024)
 
     Args:
-        input_shape: (C, H, W) of the image.
+        input_shape: (C, H, W) of the picture.
         share: Measurements per pixel of each tile, in (0, 1].
-        block: Side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the image is one
+        block: Side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one
             tile.
         seed: Random seed for the matrices.
         dtype: Type of the matrices.

@@ -1,4 +1,4 @@
-"""Sparse matrices along one axis of an image: cost and memory follow the entries."""
+"""Sparse matrices along one axis of a picture: cost and memory follow the entries."""
 
 from __future__ import annotations
 

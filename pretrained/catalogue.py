@@ -51,11 +51,11 @@ class Entry:
     Attributes:
         name: Name that ``--model`` takes.
         title: One line that says what it is.
-        use: Images that it is for.
+        use: Pictures that it is for.
         licence: Licence of the weights, as far as it is known.
         training: Training data.
         page: Web page about it, and where to find it if no address is known.
-        resolution: Side in pixels of the training images.
+        resolution: Side in pixels of the training pictures.
         parameters: Number of parameters of its network.
         layout: Layout of its state dict, see `pretrained.layouts`.
         config: What is known of its description, as

@@ -38,8 +38,8 @@ class BackboneConfig:
     Attributes:
         layout: ``adm``, the U-Net of ADM; ``ddpm++``, see `restore.backbone.ddpmpp`; or ``lean``,
             see `restore.backbone.lean`.
-        image_channels: Channels of the noisy image.
-        condition_channels: Channels of the condition image beside it; 0 for an unconditional
+        image_channels: Channels of the noisy picture.
+        condition_channels: Channels of the condition picture beside it; 0 for an unconditional
             network.
         condition_map: One more input channel marks the known pixels of the condition.
         learned_variance: Twice the output channels; the second half interpolates the variance.
@@ -75,8 +75,8 @@ class BackboneConfig:
         patch: The input is pixel-unshuffled in patches of ``patch × patch``, the output shuffled
             back.
         noise_map: One more input channel holds the noise level of the measurement (predictors).
-        noisy_input: The noisy image is an input; predictors see only their condition.
-        times: How many scalars the time embedding encodes: 1, the time of the noisy image, or 2
+        noisy_input: The noisy picture is an input; predictors see only their condition.
+        times: How many scalars the time embedding encodes: 1, the time of the noisy picture, or 2
             for predictors, see `restore.diffusion.predictor`.
 
     Raises:
@@ -185,7 +185,7 @@ class PredictorConfig:
             ``times``, the noise level and the known fraction, by which every block scales and
             shifts its features.
         shown: What the network sees: ``inverse``, the operator's inverse applied to the
-            measurement, see `restore.diffusion.evidence`; ``degraded``, the degraded image at
+            measurement, see `restore.diffusion.evidence`; ``degraded``, the degraded picture at
             full size, enlarged bicubically or blurred; or ``deblurred``, the inverse of blurs and
             bicubic enlargement otherwise (measured in docs/training.md).
 
@@ -207,7 +207,7 @@ class PredictorConfig:
 
     @property
     def size(self) -> None:
-        """None, since predictors take images of any size; see `ModelConfig.size`."""
+        """None, since predictors take pictures of any size; see `ModelConfig.size`."""
         return None
 
     @classmethod
@@ -229,19 +229,19 @@ class ModelConfig:
         schedule: Name and options of the noise schedule in training, as
             `restore.diffusion.schedule.NoiseSchedule.named` takes them.
         parameterization: What the network's output means: ``epsilon`` (the noise), ``x0`` (the
-            clean image), ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512) or
-            ``edm`` (a correction of the noisy image, see
+            clean picture), ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512) or
+            ``edm`` (a correction of the noisy picture, see
             `restore.diffusion.denoiser.edm_scales`).
         time: What the network is given as its time: the (interpolated) ``step``, ``√ᾱ`` as in SR3
             or ``¼ ln σ`` as in EDM.
         condition_skip: The output is ``F − √(1−ᾱ) · condition``, so that at high noise a
             conditional network only adds to its condition (v-networks only).
-        one_step: What a conditional network sees in place of the noisy image when it restores in
+        one_step: What a conditional network sees in place of the noisy picture when it restores in
             one step at the highest level: ``noise``, or ``zeros`` if it was trained so (not
             epsilon-networks).
         time_scale: Factor of the step (1000/T for Improved DDPM's schedules of T steps).
-        sigma_data: Standard deviation of clean images (edm-networks only).
-        size: Side in pixels of the training images, if the network works at no other size; else
+        sigma_data: Standard deviation of clean pictures (edm-networks only).
+        size: Side in pixels of the training pictures, if the network works at no other size; else
             None.
         condition_required: The network was trained only with its condition and is no prior.
         condition_resampling: How the condition of super-resolution was enlarged in training, see
@@ -252,7 +252,7 @@ class ModelConfig:
             network was distilled for (`restore.training.distillation`); None for a network that
             works at any level.
         predictor: The second network of the checkpoint, see `restore.diffusion.predictor`, or None.
-        condition_picture: What the network takes as its condition: the ``degraded`` image, or
+        condition_picture: What the network takes as its condition: the ``degraded`` picture, or
             the predictor's output, ``predicted``, in the tasks whose settings say so.
 
     Raises:

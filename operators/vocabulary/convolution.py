@@ -25,7 +25,7 @@ from operators.parameters import (
     whole_from,
 )
 
-# What lies beyond the border of a blurred image; ``unknown`` is what a camera does, see
+# What lies beyond the border of a blurred picture; ``unknown`` is what a camera does, see
 # `ValidConvolution`.
 BLUR_BOUNDARIES = (*BOUNDARIES, "unknown")
 

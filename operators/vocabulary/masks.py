@@ -33,7 +33,7 @@ def mask_word(
         name: Name behind ``mask:``.
         about: What it does, in one line.
         parameters: Its parameters.
-        known: ``known(size, **values)`` makes the map of known pixels of an image of (height,
+        known: ``known(size, **values)`` makes the map of known pixels of a picture of (height,
             width).
         example: A text that works.
     """

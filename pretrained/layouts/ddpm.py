@@ -56,7 +56,7 @@ class Ddpm(Layout):
         return {"parameterization": "epsilon", "time": "step", "backbone": FIXED}
 
     def defaults(self, inferred: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Layout.defaults`; DDPM attends at 16×16 pixels, which gives the image size."""
+        """See `Layout.defaults`; DDPM attends at 16×16 pixels, which gives the picture size."""
         factors = inferred["attention_factors"]
         return {
             "schedule": {"name": "linear"},

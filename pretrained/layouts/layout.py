@@ -30,9 +30,9 @@ class Layout(ABC):
             a tuple are concatenated.
         resize: Stem of the convolution at a change of resolution.
         unused: Suffixes of tensor names that inference does not need.
-        conditional: Some of its networks see a low-resolution image beside the noisy one.
+        conditional: Some of its networks see a low-resolution picture beside the noisy one.
         sine_first: The time embedding is [sin, cos] instead of [cos, sin].
-        condition_first: The first convolution sees [condition, noisy image] instead of the
+        condition_first: The first convolution sees [condition, noisy picture] instead of the
             reverse.
 
     Args:

@@ -1,4 +1,4 @@
-"""Base of all layouts: time embedding, norms, and the path of images in and out."""
+"""Base of all layouts: time embedding, norms, and the path of pictures in and out."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GroupNorm(nn.GroupNorm):
 def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Extend height and width to multiples of ``multiple`` by mirroring below and right.
 
-    Images of any size can be extended, even of one pixel.
+    Pictures of any size can be extended, even of one pixel.
     """
     for dim in (-2, -1):
         size = x.shape[dim]
@@ -110,8 +110,8 @@ class Backbone(nn.Module, ABC):
 
         Args:
             x: [B, in_channels, H, W]; H and W are multiples of ``config.size_multiple``. The
-                channels are, in this order and where the network has them: noisy image, condition
-                image, map of known pixels, map of the noise level.
+                channels are, in this order and where the network has them: noisy picture, condition
+                picture, map of known pixels, map of the noise level.
             time: [B or 1] in the unit of the training, not necessarily whole; [B or 1, times] for
                 a network with more than one time input.
             label: [B], class numbers for a class-conditional network.
@@ -136,7 +136,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Apply the U-Net to unshuffled images.
+        """Apply the U-Net to unshuffled pictures.
 
         Args:
             h: [B, in_channels · patch², h, w].

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic") -> Tensor:
-    """Enlarge an image as the condition of super-resolution was in training.
+    """Enlarge a picture as the condition of super-resolution was in training.
 
     Args:
         picture: [B, C, h, w].
@@ -56,12 +56,12 @@ def enlarged(picture: Tensor, size: tuple[int, int], resampling: str = "bicubic"
 class Denoiser(DenoiserLike):
     """A network with the description of its training.
 
-    Images may have any height and width; sides that the network cannot divide are extended by
-    mirroring. A network with a ``config.size`` takes no larger ones, and always sees images of
+    Pictures may have any height and width; sides that the network cannot divide are extended by
+    mirroring. A network with a ``config.size`` takes no larger ones, and always sees pictures of
     that size (`restore.runtime.tiles` shows it larger ones).
 
     A call raises ValueError for a condition that the network cannot see, a missing one that it
-    cannot do without, or an image above its size; BadArgument for a class-conditional network
+    cannot do without, or a picture above its size; BadArgument for a class-conditional network
     without a class.
 
     Args:

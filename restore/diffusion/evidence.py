@@ -1,6 +1,6 @@
-"""Evidence: what a measurement says of an image, at the image's size, as input of a predictor.
+"""Evidence: what a measurement says of a picture, at the picture's size, as input of a predictor.
 
-For ``y = A x + σ_y n`` with images in [-1, 1] it is the regularised inverse
+For ``y = A x + σ_y n`` with pictures in [-1, 1] it is the regularised inverse
 
     ``argmin ‖A x − y‖²/σ_y² + ‖x‖²/τ²``,
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-# τ, prior standard deviation of an image in [-1, 1].
+# τ, prior standard deviation of a picture in [-1, 1].
 PRIOR_STD = 0.5
 
 # f₀ in cycles per pixel, above which the power of photographs falls with the square of the
@@ -38,13 +38,13 @@ CORNER_FREQUENCY = 0.04
 # Smallest power of a blur in a division, relative to its largest: for kernels without a mean.
 LEAST_POWER = 1e-6
 
-# Standard deviation, for images in [-1, 1], of the error of a blurred image that is continued
+# Standard deviation, for pictures in [-1, 1], of the error of a blurred picture that is continued
 # by its rim. Without it, the inverse of a sharp kernel has streaks from the border. 0.005 loses 2.7
 # dB for motion blur, 0.02 loses 0.9 dB for disks (crops of CID22's validation set, each against
 # 0.01).
 BORDER_ERROR = 0.01
 
-# Pixels by which a blurred image is continued beyond the kernel's reach. Without, its two ends,
+# Pixels by which a blurred picture is continued beyond the kernel's reach. Without, its two ends,
 # which a circular blur joins, cause streaks: 24 crops of 64 pixels with motion blur have an error
 # of 0.20 instead of 0.11 (RMS in [-1, 1]).
 RIM = 64
@@ -53,7 +53,7 @@ RIM = 64
 QUANTISATION_NOISE = 1 / 255 / math.sqrt(12)
 
 # Known fraction where only the brightness is known, one of a pixel's three dimensions. It tells a
-# image to be coloured from a grey photograph, whose colours are known.
+# picture to be coloured from a grey photograph, whose colours are known.
 GREY = 1 / 3
 
 
@@ -61,14 +61,14 @@ Level = TypeVar("Level", float, Tensor)
 
 
 class Evidence(NamedTuple):
-    """What is known of images.
+    """What is known of pictures.
 
     Attributes:
         picture: [B, 3, H, W] in [-1, 1] except for overshoot; zero where nothing is known.
         known: [B, 1, H, W] in [0, 1], fraction of the pixel's variance that the measurement
-            explains: 1/16 everywhere for an image to be enlarged four times, 0 or 1 for a mask,
+            explains: 1/16 everywhere for a picture to be enlarged four times, 0 or 1 for a mask,
             `GREY` where colour is missing.
-        noise: [B, 1, H, W], standard deviation of the measurement's noise for images in [-1, 1].
+        noise: [B, 1, H, W], standard deviation of the measurement's noise for pictures in [-1, 1].
     """
 
     picture: Tensor
@@ -81,7 +81,7 @@ class Evidence(NamedTuple):
 
 
 def shown_noise(noise: Tensor | float) -> Tensor:
-    """σ_y for images in [-1, 1], from a standard deviation for images in [0, 1].
+    """σ_y for pictures in [-1, 1], from a standard deviation for pictures in [0, 1].
 
     It is at least that of the rounding to 8 bits.
     """
@@ -114,12 +114,12 @@ def inverse_gain(s: Tensor, ratio: Tensor, largest: Tensor | None = None) -> Ten
 def known_fraction(
     s: Tensor, ratio: Tensor, dimensions: float | Tensor, largest: Tensor | None = None
 ) -> Tensor:
-    """Fraction of an image's variance that is explained: the mean of ``t²/(t² + r)``.
+    """Fraction of a picture's variance that is explained: the mean of ``t²/(t² + r)``.
 
     Args:
         s: Singular values [..., C', H', W'].
         ratio: r, [B or 1, 1, 1, 1].
-        dimensions: Number of dimensions of an image.
+        dimensions: Number of dimensions of a picture.
         largest: As in `inverse_gain`, which also has t.
 
     Returns:
@@ -133,13 +133,13 @@ def known_fraction(
 def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Wiener's inverse of a blur with an unknown border, by one pair of Fourier transforms.
 
-    The blurred image is continued by its rim, by `RIM` plus the width of the kernel, and the blur
-    is taken as circular there. At frequency f in cycles per pixel, images have the power ``τ²/(1
+    The blurred picture is continued by its rim, by `RIM` plus the width of the kernel, and the blur
+    is taken as circular there. At frequency f in cycles per pixel, pictures have the power ``τ²/(1
     + (f/f₀)²)``.
 
     Args:
         y: [B, C, H, W] in [-1, 1], blurred.
-        kernel: [h, w], or one per image, [B, h, w].
+        kernel: [h, w], or one per picture, [B, h, w].
         ratio: r, [B or 1, 1, 1, 1].
 
     Returns:
@@ -162,7 +162,7 @@ def wiener(y: Tensor, kernel: NDArray[np.float64], ratio: Tensor) -> tuple[Tenso
         whole: Tensor = torch.fft.irfft2(torch.fft.rfft2(continued) * inverse, s=size)
         return whole[..., top : top + height, left : left + width]
 
-    # one channel at a time, since the spectrum of a large image takes much memory
+    # one channel at a time, since the spectrum of a large picture takes much memory
     picture = torch.cat([restored(channel) for channel in y.split(1, dim=1)], dim=1)
 
     return picture, (power / total).mean(dim=(-2, -1), keepdim=True)

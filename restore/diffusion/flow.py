@@ -28,12 +28,12 @@ def flow_velocity(u: Tensor, noise: Tensor, sigma: float) -> Tensor:
 
 
 def as_state(x: Tensor) -> Array:
-    """Flatten images to the state of a solver, float64 on the CPU."""
+    """Flatten pictures to the state of a solver, float64 on the CPU."""
     return x.detach().cpu().double().flatten().numpy()
 
 
 def as_pictures(state: Array, like: Tensor) -> Tensor:
-    """Return the images of a state, with shape, type and device of ``like``."""
+    """Return the pictures of a state, with shape, type and device of ``like``."""
     return torch.from_numpy(state).to(like.dtype).to(like.device).reshape(like.shape)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise, Prediction
 
-# log_probability(x, sigma): log p(y | x) in nats, [B], for noisy images x [B, C, H, W] at level
+# log_probability(x, sigma): log p(y | x) in nats, [B], for noisy pictures x [B, C, H, W] at level
 # sigma; differentiable by autograd with respect to x.
 LogProbability = Callable[[Tensor, "Tensor | float"], Tensor]
 
@@ -36,7 +36,7 @@ def classifier_guided(
 
     Args:
         denoise: Prior.
-        log_probability: Classifier that was trained on noisy images.
+        log_probability: Classifier that was trained on noisy pictures.
         scale: w, at least 0. 1 is Bayes' rule; more trades diversity for fidelity to y.
 
     Returns:

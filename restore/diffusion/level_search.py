@@ -1,9 +1,9 @@
-"""Search for a few noise levels by the quality of held-out images.
+"""Search for a few noise levels by the quality of held-out pictures.
 
 The noise levels of a network that takes continuous ones can be chosen after training, by trial.
 WaveGrad (Chen et al. 2020, arXiv 2009.00713) tries a grid of values for each of six steps; SR3
 (Saharia et al. 2021, arXiv 2104.07636) tries simple schedules and compares the FID of held-out
-images, since PSNR does not measure perceptual quality. Here a schedule has four parameters,
+pictures, since PSNR does not measure perceptual quality. Here a schedule has four parameters,
 whatever its length; the best point of a coarse grid is refined.
 """
 

@@ -1,4 +1,4 @@
-"""Log-likelihood of images under the model, by the probability-flow ODE."""
+"""Log-likelihood of pictures under the model, by the probability-flow ODE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Density = Callable[[Tensor], Tensor]
 
 DIVERGENCES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")
-# The exact divergence runs backwards through the network once for each number of an image.
+# The exact divergence runs backwards through the network once for each number of a picture.
 MOST_EXACT_DIMENSIONS = 4096
 
 
@@ -40,7 +40,7 @@ def log_likelihood(
     condition: Condition | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """log p(x) of images with little noise (Song et al. 2021, arXiv 2011.13456, section 4.3).
+    """log p(x) of pictures with little noise (Song et al. 2021, arXiv 2011.13456, section 4.3).
 
     Along ``dx/dσ = ε̂`` the density changes by the divergence of the flow (their eq. 39, appendix
     D.2):
@@ -48,10 +48,10 @@ def log_likelihood(
         log p(x) = log p_max(x(σ_max)) + ∫ tr(∂ε̂/∂x) dσ    from σ_min to σ_max.
 
     Both are integrated over log σ by an adaptive Runge–Kutta method of order 5(4). The density is
-    that of images with noise of level σ_min: for clean images take σ_min so small that it does
+    that of pictures with noise of level σ_min: for clean pictures take σ_min so small that it does
     not matter.
 
-    The trace is exact, with one derivative for each number of an image, or Hutchinson's estimate:
+    The trace is exact, with one derivative for each number of a picture, or Hutchinson's estimate:
     the mean of ``vᵀ (∂ε̂/∂x) v`` over probes v with mean 0 and covariance 1, fixed along the
     trajectory (their eq. 40). The estimate is unbiased: its mean over probes, or over seeds, tends
     to the exact value.
@@ -65,14 +65,14 @@ def log_likelihood(
 
     Args:
         denoise: ``denoise(x, sigma, condition)``, differentiable by autograd with respect to x.
-        x: [B, C, H, W], images in [-1, 1].
+        x: [B, C, H, W], pictures in [-1, 1].
         sigma_min, sigma_max: Range of the integral, 0 < sigma_min < sigma_max.
         divergence: ``hutchinson`` or ``exact``.
         probes: Number of probes of Hutchinson's estimate; each one costs a backward pass per call.
         probe_distribution: ``rademacher`` (±1, with the smaller variance) or ``gaussian``.
         rtol, atol: Relative and absolute tolerance of a step, for the root mean square of a batch.
         terminal_log_density: log p at σ_max, from [B, C, H, W] to nats [B].
-        condition: Shown to the network beside the image, for log p(x | condition).
+        condition: Shown to the network beside the picture, for log p(x | condition).
         generator: Random generator of the probes, on the CPU.
 
     Returns:
@@ -141,7 +141,7 @@ def _integral(
 def bits_per_dimension(
     log_likelihood: Tensor, dimensions: int, *, bin_width: float = 1 / 128
 ) -> Tensor:
-    """Bits per dimension of 8-bit images from a log density (arXiv 2011.13456, section 4.3).
+    """Bits per dimension of 8-bit pictures from a log density (arXiv 2011.13456, section 4.3).
 
     A pixel value v in 0 … 255 becomes ``(v + u)/128 − 1`` in [-1, 1], with u uniform in [0, 1) and
     drawn by the caller (uniform dequantisation: Theis et al. 2016, arXiv 1511.01844, section 3.1).
@@ -149,7 +149,7 @@ def bits_per_dimension(
     density. The mean over u is an upper bound of the bits of the discrete model.
 
     Args:
-        log_likelihood: Log density of images in [-1, 1], nats [B].
+        log_likelihood: Log density of pictures in [-1, 1], nats [B].
         dimensions: C·H·W.
         bin_width: Width of a pixel value in [-1, 1]; 1 gives the bits of the density itself, for
             data that are not discrete.
@@ -199,7 +199,7 @@ def _trace_estimator(
 
 
 def _exact_trace(output: Tensor, x: Tensor) -> Tensor:
-    """tr(∂f/∂x), [B], by one backward pass for each number of an image."""
+    """tr(∂f/∂x), [B], by one backward pass for each number of a picture."""
     total = x.new_zeros(len(x))
     dimensions = x[0].numel()
     for index in range(dimensions):

@@ -1,9 +1,9 @@
-"""Predictor: a small network that restores an image in one call.
+"""Predictor: a small network that restores a picture in one call.
 
 Whang et al. 2022 (arXiv 2112.02475) and SRDiff (Li et al. 2021, arXiv 2104.14951) predict the
-image in one call and draw the residual with a diffusion model; PMRF (Ohayon et al. 2024, arXiv
+picture in one call and draw the residual with a diffusion model; PMRF (Ohayon et al. 2024, arXiv
 2410.00418) shows that the least-squares estimate is the right place to start from. One predictor
-serves every operator, because it sees what is known of the image (`restore.diffusion.evidence`)
+serves every operator, because it sees what is known of the picture (`restore.diffusion.evidence`)
 instead of the measurement.
 """
 
@@ -27,7 +27,7 @@ PREFIX = "predictor."
 
 
 class Predictor:
-    """A network that predicts the clean image.
+    """A network that predicts the clean picture.
 
     Args:
         network: Anything callable as `Backbone` is.
@@ -39,11 +39,11 @@ class Predictor:
         self.config = config
 
     def __call__(self, evidence: Evidence, numbers: Tensor | None = None) -> Tensor:
-        """Least-squares estimate of the image, [B, 3, H, W] in about [-1, 1], float32.
+        """Least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1], float32.
 
         Args:
-            evidence: Of images of any size.
-            numbers: `numbers_of` the whole image, if the evidence is a piece of it.
+            evidence: Of pictures of any size.
+            numbers: `numbers_of` the whole picture, if the evidence is a piece of it.
         """
         return predicted(self.network, self.config, evidence, numbers)
 
@@ -79,7 +79,7 @@ def predicted(
         network: Map from [B, 5, h, w], sides multiples of ``config.backbone.size_multiple``, and
             the numbers [B, 2] to [B, 3, h, w].
         config: Description of the network.
-        evidence: Of images of any size.
+        evidence: Of pictures of any size.
         numbers: None takes `numbers_of` the evidence.
     """
     height, width = evidence.picture.shape[-2:]

@@ -1,7 +1,7 @@
 """The interface of a denoiser: all that samplers, solvers and methods know of a network.
 
 Denoisers take variance-exploding coordinates, whatever their network was trained on:
-``x = x0 + σ ε`` with images in [-1, 1].
+``x = x0 + σ ε`` with pictures in [-1, 1].
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """A degraded image at full size, which a conditional network sees beside the noisy one.
+    """A degraded picture at full size, which a conditional network sees beside the noisy one.
 
     Attributes:
         picture: [B, C, H, W] in [-1, 1]; 0 where nothing is known.
@@ -52,7 +52,7 @@ Denoise = Callable[[Tensor, "Tensor | float", "Condition | None"], Prediction]
 
 
 class PredictorLike(Protocol):
-    """A predictor of whole images, see `restore.diffusion.predictor`.
+    """A predictor of whole pictures, see `restore.diffusion.predictor`.
 
     Attributes:
         config: Description of its network.
@@ -61,11 +61,11 @@ class PredictorLike(Protocol):
     config: PredictorConfig
 
     def __call__(self, evidence: Evidence) -> Tensor:
-        """Return the least-squares estimate of the image, [B, 3, H, W] in about [-1, 1]."""
+        """Return the least-squares estimate of the picture, [B, 3, H, W] in about [-1, 1]."""
 
 
 class DenoiserLike(Protocol):
-    """A denoiser with its description; in one piece, or of large images in tiles.
+    """A denoiser with its description; in one piece, or of large pictures in tiles.
 
     A class that inherits from it sets the attributes and gets the properties, which follow from
     the description.
@@ -82,7 +82,7 @@ class DenoiserLike(Protocol):
     def __call__(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
     ) -> Prediction:
-        """Estimate clean image and noise.
+        """Estimate clean picture and noise.
 
         Args:
             x: [B, C, H, W].

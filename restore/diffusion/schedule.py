@@ -157,8 +157,8 @@ def forward_variance(sigma: float, sigma_next: float) -> float:
     """β_t, the variance of the chain's forward step (arXiv 2006.11239, section 3.2).
 
     ``β_t = 1 − ᾱ_t/ᾱ_{t−1}`` between any two levels, as re-spaced in Improved DDPM (arXiv
-    2102.09672, eq. 19), becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is optimal for images that are
-    white noise of variance 1; β̃_t is optimal for a single image.
+    2102.09672, eq. 19), becomes ``(σ² − ς²)(1 + ς²)/(1 + σ²)``. It is optimal for pictures that are
+    white noise of variance 1; β̃_t is optimal for a single picture.
     """
     return (sigma**2 - sigma_next**2) * (1 + sigma_next**2) / (1 + sigma**2)
 

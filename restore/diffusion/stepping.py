@@ -19,7 +19,7 @@ class Step(NamedTuple):
         index: 0, 1, …
         steps: Number of reports in the whole process.
         sigma: Noise level of the call.
-        clean: [B, C, H, W], current estimate of the clean image.
+        clean: [B, C, H, W], current estimate of the clean picture.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
@@ -37,7 +37,7 @@ def report(callback: Callback | None, index: int, steps: int, sigma: float, clea
         callback(Step(index, steps, sigma, clean))
 
 
-# Random generators on the CPU: one for a whole batch, or one per image, which then gets the same
+# Random generators on the CPU: one for a whole batch, or one per picture, which then gets the same
 # numbers as it would alone; None is PyTorch's global generator.
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
@@ -69,12 +69,12 @@ def gaussian_noise(
 
     Args:
         shape: [B, …].
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         device: Device of the result.
         dtype: Type of the result.
 
     Raises:
-        ValueError: If there are several generators, but not one per image.
+        ValueError: If there are several generators, but not one per picture.
     """
 
     def drawn(count: int, source: torch.Generator | None) -> Tensor:
@@ -91,7 +91,7 @@ def gaussian_noise(
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:
-    """Return a number, or one per image, as [B or 1, 1, 1, 1] of device and type ``like``."""
+    """Return a number, or one per picture, as [B or 1, 1, 1, 1] of device and type ``like``."""
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype).reshape(-1, 1, 1, 1)
     return torch.full((1, 1, 1, 1), float(value), device=like.device, dtype=like.dtype)
@@ -105,7 +105,7 @@ def noise_like(x: Tensor, generator: Generator) -> Tensor:
 def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:
     """Initial state of sampling, ``σ z`` at the highest noise level.
 
-    Clean images would add a spread that is negligible there.
+    Clean pictures would add a spread that is negligible there.
     """
     return sigma * noise_like(x, generator)
 

@@ -1,4 +1,4 @@
-"""`restore evaluate`: measure how well every method restores the images of a folder.
+"""`restore evaluate`: measure how well every method restores the pictures of a folder.
 
 >>> result = evaluate(Path("photos"), Settings("sr", scale=4), Outputs())  # doctest: +SKIP
 >>> print(result.markdown())  # doctest: +SKIP

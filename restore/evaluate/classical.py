@@ -1,4 +1,4 @@
-"""Classical methods by name, and their choice for a degraded image.
+"""Classical methods by name, and their choice for a degraded picture.
 
 All of them know the operator and the noise; `restore.metrics.classical` documents their tuning.
 """
@@ -28,7 +28,7 @@ from restore.tasks.sr import ENLARGING
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
 
-# The degraded image itself, if it has the size of the truth: the baseline.
+# The degraded picture itself, if it has the size of the truth: the baseline.
 INPUT = "input"
 # Optional packages that methods need.
 OPTIONAL = {"bm3d": "bm3d", "bm3d-bicubic": "bm3d"}
@@ -117,7 +117,7 @@ NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for 
 
 
 def suitable(case: Case) -> dict[str, Method]:
-    """Return the classical methods for a degraded image, including those not installed."""
+    """Return the classical methods for a degraded picture, including those not installed."""
     methods = dict(_BY_KIND.get(case.kind, {}))
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):

@@ -27,7 +27,7 @@ class Text(NamedTuple):
         lead: summary line.
         facts: settings and versions, for a table of two columns.
         notes: paragraphs about the table.
-        problems: a line for each skipped image and each failure.
+        problems: a line for each skipped picture and each failure.
     """
 
     title: str
@@ -38,10 +38,10 @@ class Text(NamedTuple):
 
 
 class Page:
-    """Collects images while they are restored, up to a limit, and renders the page.
+    """Collects pictures while they are restored, up to a limit, and renders the page.
 
     Args:
-        limit: maximum size of the embedded images in bytes.
+        limit: maximum size of the embedded pictures in bytes.
     """
 
     def __init__(self, limit: int = BYTE_LIMIT) -> None:
@@ -52,7 +52,7 @@ class Page:
         self.offered = 0
 
     def add(self, case: Case, results: Mapping[str, EightBit], scores: Mapping[str, Score]) -> None:
-        """Add an image: the input, the result of every method, the truth."""
+        """Add a picture: the input, the result of every method, the truth."""
         self.offered += 1
         if self.bytes >= self.limit:
             return
@@ -67,7 +67,7 @@ class Page:
         section = _section(anchor, case, results, scores)
         grown = self.bytes + len(thumbnail) + len(section)
         if grown > self.limit:
-            # once the limit is reached, no later image is shown
+            # once the limit is reached, no later picture is shown
             self.bytes = self.limit
             return
 
@@ -109,9 +109,9 @@ def place_of_crop(results: Sequence[EightBit], truth: EightBit, side: int) -> tu
     """Return (top, left) of the crop where results differ most; a single one from the truth.
 
     Args:
-        results: images [H, W, 3].
-        truth: image [H, W, 3].
-        side: side of the crop, at most the shorter side of the image.
+        results: pictures [H, W, 3].
+        truth: picture [H, W, 3].
+        side: side of the crop, at most the shorter side of the picture.
     """
     compared = np.stack([*results, truth] if len(results) < 2 else results).astype(np.float32)
     rim = min(CROP_RIM, (min(truth.shape[:2]) - side) // 2)
@@ -190,7 +190,7 @@ def _figure(method: str, crop: EightBit, name: str, score: Score | None, best: b
 
 
 def _region(picture: EightBit, size: tuple[int, int], top: int, left: int, side: int) -> EightBit:
-    """Return the crop from an image of another size, scaled in proportion to at least 1 pixel."""
+    """Return the crop from a picture of another size, scaled in proportion to at least 1 pixel."""
     down, across = (own / full for own, full in zip(picture.shape[:2], size, strict=True))
     first_row = int(top * down)
     first_column = int(left * across)

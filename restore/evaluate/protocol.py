@@ -1,10 +1,10 @@
 """The protocol of an evaluation: truth, degradation, and the information of the methods.
 
-- The truth is the image, or its centre crop, in 8 bits. For super-resolution it is cropped to a
+- The truth is the picture, or its centre crop, in 8 bits. For super-resolution it is cropped to a
   size that the scale reproduces; for a blur with an unknown border, to the visible part.
 - The degradation is one of this package's operators. Noise and random masks have a seed made of the
   file's name and the run's seed, on the CPU, so that they are the same on every machine.
-- The measurement is clipped and rounded to 8 bits, like a file. One that is not an image (sums of
+- The measurement is clipped and rounded to 8 bits, like a file. One that is not a picture (sums of
   pixels, as of ``hadamard``) stays in floating point.
 - Every method knows the operator and the standard deviation of the noise.
 """
@@ -66,15 +66,15 @@ class Settings(_OfTasks):
         scale: scale factor for ``sr``.
         kernel: kernel for ``sr`` (bicubic, area or lanczos) or ``deblur`` (text, ``gaussian:2``).
         boundary: boundary for ``deblur``.
-        mask: mask for ``inpaint``: an image, white = fill, or a folder of them; or a random mask
+        mask: mask for ``inpaint``: a picture, white = fill, or a folder of them; or a random mask
             of `operators.vocabulary` such as ``random:0.5``, ``strokes`` or ``box:64``, whose seed
-            differs between images.
+            differs between pictures.
         invert_mask: True if what is black in a mask file is missing.
         fit_mask: True to resize mask files of another size.
         operator: operator for ``solve`` as text.
         noise: standard deviation of added noise, for pixels in [0, 1].
-        size: side of the centre crop of every image; 0 is the whole image.
-        count: number of images, the first by name; None is all.
+        size: side of the centre crop of every picture; 0 is the whole picture.
+        count: number of pictures, the first by name; None is all.
         methods: names of methods; empty for all that apply.
         steps: number of network calls for methods of several steps.
         seed: random seed for noise, masks and samplers.
@@ -130,7 +130,7 @@ class Settings(_OfTasks):
 
         Args:
             noise: noise level that the methods know.
-            of_picture: options of an image, such as its mask.
+            of_picture: options of a picture, such as its mask.
         """
         own = evaluated_options_of(TASKS[self.task])
         given = {name: getattr(self, name) for name in own}
@@ -179,14 +179,14 @@ class Settings(_OfTasks):
 
 @dataclass(frozen=True)
 class Case:
-    """One degraded image.
+    """One degraded picture.
 
     Attributes:
         name: printable name of its file.
         truth: [H, W, 3].
         file: the measurement for the methods: 8 bits [h, w, 3] or grey [h, w], or float32 [C, h, w]
-            if it is not an image.
-        measurement: the same as float32 [1, C, h, w], with images in [0, 1].
+            if it is not a picture.
+        measurement: the same as float32 [1, C, h, w], with pictures in [0, 1].
         operator: A.
         noise: standard deviation of the added noise in [0, 1] units.
         kind: kind of the problem, see `restore.tasks.solve.resembled_kind`.
@@ -216,7 +216,7 @@ class Case:
 
     @property
     def comparable(self) -> bool:
-        """True if the measurement is an image of the size of the truth, which can be scored."""
+        """True if the measurement is a picture of the size of the truth, which can be scored."""
         return isinstance(self.file, np.ndarray) and self.file.shape == self.truth.shape
 
     @property
@@ -226,7 +226,7 @@ class Case:
 
     @cached_property
     def shown(self) -> EightBit:
-        """The measurement, or its pseudo-inverse if it is not an image, [h, w, 3]."""
+        """The measurement, or its pseudo-inverse if it is not a picture, [h, w, 3]."""
         picture = as_picture(self.measurement, self.operator)[0].expand(3, -1, -1)
         return to_eight_bit(picture.permute(1, 2, 0).numpy())
 
@@ -265,16 +265,16 @@ class Case:
 
 
 def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None = None) -> Case:
-    """Degrade an image, in the same way in every run.
+    """Degrade a picture, in the same way in every run.
 
     Args:
         settings: settings from `Settings.completed`.
-        name: name of the image, which decides the random seed.
+        name: name of the picture, which decides the random seed.
         picture: [H, W, 3].
         mask: file of its mask.
 
     Raises:
-        BadArgument: the image is too small, or the operator or mask does not fit it.
+        BadArgument: the picture is too small, or the operator or mask does not fit it.
         RestoreError: a mask or kernel that cannot be read.
     """
     seed = seed_of(name, settings.seed)
@@ -316,12 +316,12 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
 
 
 def seed_of(name: str, seed: int) -> int:
-    """Return the random seed for noise and mask of an image, 32 bits."""
+    """Return the random seed for noise and mask of a picture, 32 bits."""
     return zlib.crc32(f"{seed}:".encode() + os.fsencode(name))
 
 
 def middle(picture: EightBit, height: int, width: int) -> EightBit:
-    """Return the centre crop of an image [H, W, …]."""
+    """Return the centre crop of a picture [H, W, …]."""
     top = (picture.shape[0] - height) // 2
     left = (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
@@ -389,7 +389,7 @@ def _missing(operator: Operator) -> NDArray[np.bool_]:
 
 
 def _refuse_small(operator: Operator, picture: EightBit) -> None:
-    """Refuse a blurred image that is smaller than its kernel."""
+    """Refuse a blurred picture that is smaller than its kernel."""
     if isinstance(operator, ValidConvolution):
         height, width = (1 + a + b for a, b in (operator.margins[:2], operator.margins[2:]))
         if height > operator.output_shape[1] or width > operator.output_shape[2]:
@@ -423,7 +423,7 @@ def _sides(settings: Settings, name: str, picture: EightBit) -> tuple[int, int]:
 def _operator(
     settings: Settings, color: Tensor, seed: int, mask: Path | None, whole: tuple[int, int]
 ) -> tuple[Operator, str]:
-    """Return the operator for images ``color`` [1, 3, H, W], and its text."""
+    """Return the operator for pictures ``color`` [1, 3, H, W], and its text."""
     if not settings.mask:
         return settings.stated(settings.noise).degradation(_shape(color))
 
@@ -443,7 +443,7 @@ def _shape(color: Tensor) -> tuple[int, int, int]:
 
 
 def _mask(settings: Settings, path: Path, color: Tensor, whole: tuple[int, int]) -> Mask:
-    """Return the operator of a mask file in the size of the image or of its crop."""
+    """Return the operator of a mask file in the size of the picture or of its crop."""
     missing: np.ndarray = read_mask(path) ^ bool(settings.invert_mask)
     if settings.fit_mask:
         missing = fitted(torch.from_numpy(missing), whole).numpy()

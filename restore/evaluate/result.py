@@ -27,7 +27,7 @@ class Outputs:
         json: settings and scores in JSON.
         markdown: table in markdown.
         overwrite: True to overwrite existing files.
-        page_bytes: maximum size of the images in the HTML report.
+        page_bytes: maximum size of the pictures in the HTML report.
     """
 
     report: Path | None = None
@@ -68,10 +68,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class PictureScores:
-    """Scores of one image.
+    """Scores of one picture.
 
     Attributes:
-        name: name of the image.
+        name: name of the picture.
         size: (width, height) of the truth in pixels.
         sha256: SHA-256 of the bytes of the truth, row by row, RGB.
         truth_consistency: RMS of A x − y for the truth itself.
@@ -92,12 +92,12 @@ class Evaluation:
     Attributes:
         about: settings and versions for JSON; names only, no paths.
         methods: methods in the order of the table.
-        page: images of the report; None without a report.
-        pictures: scores of images that could be read and degraded, in name order.
-        skipped: name and reason for each other image.
-        failures: image, method and reason for each failure.
+        page: pictures of the report; None without a report.
+        pictures: scores of pictures that could be read and degraded, in name order.
+        skipped: name and reason for each other picture.
+        failures: picture, method and reason for each failure.
         notices: notes for the reader, a sentence each.
-        interrupted: True if the evaluation ended before the last image.
+        interrupted: True if the evaluation ended before the last picture.
     """
 
     about: dict[str, Any]
@@ -110,7 +110,7 @@ class Evaluation:
     interrupted: bool = False
 
     def by_method(self) -> dict[str, list[Score]]:
-        """Return the scores of the images that each method restored."""
+        """Return the scores of the pictures that each method restored."""
         return {
             m: [picture.scores[m] for picture in self.pictures if m in picture.scores]
             for m in self.methods
@@ -118,7 +118,7 @@ class Evaluation:
 
     @property
     def truth_consistency(self) -> float | None:
-        """Mean consistency of the truth over the images."""
+        """Mean consistency of the truth over the pictures."""
         values = [p.truth_consistency for p in self.pictures if p.truth_consistency is not None]
         return fmean(values) if values else None
 
@@ -160,7 +160,7 @@ class Evaluation:
 
     @property
     def problems(self) -> list[str]:
-        """A line for each skipped image and each failure."""
+        """A line for each skipped picture and each failure."""
         skipped = [f"{name} was skipped: {reason}" for name, reason in self.skipped]
         return skipped + [
             f"{method} failed on {name}: {reason}" for name, method, reason in self.failures
@@ -240,7 +240,7 @@ class Evaluation:
         """Raise the error of an evaluation with failures.
 
         Raises:
-            SomeFailed: an image was skipped, or a method failed on one.
+            SomeFailed: a picture was skipped, or a method failed on one.
             KeyboardInterrupt: the evaluation was interrupted.
         """
         if self.interrupted:

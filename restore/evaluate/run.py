@@ -1,4 +1,4 @@
-"""`restore evaluate`: run every method on every image of a folder, and score the results."""
+"""`restore evaluate`: run every method on every picture of a folder, and score the results."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ _FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
 def evaluate(
     folder: Path, settings: Settings, outputs: Outputs | None = None, *, quiet: bool = True
 ) -> Evaluation:
-    """Degrade every image of a folder, restore it by every method, and write the outputs.
+    """Degrade every picture of a folder, restore it by every method, and write the outputs.
 
-    An unusable image is skipped, a method that fails on an image has no score there, and an
-    interrupted evaluation has the finished images; the result lists all this, see
+    An unusable picture is skipped, a method that fails on a picture has no score there, and an
+    interrupted evaluation has the finished pictures; the result lists all this, see
     `Evaluation.raise_for_failures`.
 
     Args:
-        folder: folder of images.
+        folder: folder of pictures.
         settings: settings of the evaluation.
         outputs: output files; None writes none.
         quiet: True to show no progress on stderr.
 
     Raises:
         FileAccess: no such folder, or an output that exists or cannot be written.
-        NothingToDo: no image in the folder.
+        NothingToDo: no picture in the folder.
         BadArgument: an invalid setting, or a method that does not apply.
         Unavailable: no such model or device, or the package of a method is missing.
-        SomeFailed: no image could be read and degraded.
+        SomeFailed: no picture could be read and degraded.
     """
     outputs = outputs or Outputs()
     result = _measured(folder, settings, outputs, quiet)
@@ -98,8 +98,8 @@ def command(
     """Run `evaluate` for the command line: print the table, then write the outputs.
 
     Raises:
-        SomeFailed: an image was skipped, or a method failed on one; after outputs are written.
-        KeyboardInterrupt: after the outputs of finished images are written.
+        SomeFailed: a picture was skipped, or a method failed on one; after outputs are written.
+        KeyboardInterrupt: after the outputs of finished pictures are written.
         RestoreError: as `evaluate`.
     """
     result = _measured(folder, settings, outputs, quiet, wording)
@@ -143,7 +143,7 @@ class _Run:
         self.restorer = Restorer(settings.model, settings.device) if learned else None
         self.networks = _by_short_name(settings.methods)
         if self.restorer is not None:
-            # an unknown class fails here, not for every image
+            # an unknown class fails here, not for every picture
             self.restorer.of_class(settings.label)
 
         for network in self.networks.values():
@@ -157,7 +157,7 @@ class _Run:
         self.masks = _masks(settings)
 
     def work(self, paths: list[Path]) -> Evaluation:
-        """Evaluate every image; an interrupt keeps the finished ones."""
+        """Evaluate every picture; an interrupt keeps the finished ones."""
         try:
             with Progress(len(paths), quiet=self.quiet) as progress:
                 for path in paths:
@@ -190,7 +190,7 @@ class _Run:
         self._restore_all(case, progress)
 
     def _case(self, path: Path, progress: Progress) -> Case | None:
-        """Return the degraded image of a file; None if it is skipped."""
+        """Return the degraded picture of a file; None if it is skipped."""
         name = path.relative_to(self.folder).as_posix()
         try:
             mask = None
@@ -251,7 +251,7 @@ class _Run:
         self.restorer.network(network).check(self._problem(case))
 
     def _learned(self, case: Case) -> list[str]:
-        """Return the learned methods for a degraded image; all of them without a model."""
+        """Return the learned methods for a degraded picture; all of them without a model."""
         if self.restorer is None:
             return list(METHODS)
 
@@ -268,7 +268,7 @@ class _Run:
             )
 
     def _restore_all(self, case: Case, progress: Progress) -> None:
-        """Restore an image by every method, and keep the scores."""
+        """Restore a picture by every method, and keep the scores."""
         results: dict[str, EightBit] = {}
         of_methods: dict[str, Score] = {}
         name = case.name

@@ -1,4 +1,4 @@
-"""Scores of restored images, their means, and the table of them."""
+"""Scores of restored pictures, their means, and the table of them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Value = float | None
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one method on one image; None is not available, see `Column.about`.
+    """Scores of one method on one picture; None is not available, see `Column.about`.
 
     Attributes:
-        psnr: PSNR over R, G and B in dB; infinite for equal images.
-        psnr_y: PSNR of the luma in dB; infinite for equal images.
-        ssim: SSIM over R, G and B; None for an image that is too small.
-        ssim_y: SSIM of the luma; None for an image that is too small.
-        lpips: LPIPS; None for an image that is too small, or without its network.
+        psnr: PSNR over R, G and B in dB; infinite for equal pictures.
+        psnr_y: PSNR of the luma in dB; infinite for equal pictures.
+        ssim: SSIM over R, G and B; None for a picture that is too small.
+        ssim_y: SSIM of the luma; None for a picture that is too small.
+        lpips: LPIPS; None for a picture that is too small, or without its network.
         consistency: RMS of A x − y in [0, 1] units; None if a result cannot be compared.
         colour_shift: mean over the channels of the difference of their means, in 1/255.
         calls: number of network calls.
@@ -54,7 +54,7 @@ class Column(NamedTuple):
         heading: heading of the column.
         style: format specification of values.
         best: function that returns the best value; None if no value is.
-        fold: function from the scores of images to that of the method.
+        fold: function from the scores of pictures to that of the method.
         about: explanation for the reader.
     """
 
@@ -99,7 +99,7 @@ COLUMNS: dict[str, Column] = {
 MEASURED_BY_CLOCK = ("seconds", "memory")
 assert list(COLUMNS) == [field.name for field in fields(Score)]
 
-# Scores of the images that each method restored, by method.
+# Scores of the pictures that each method restored, by method.
 Scores = Mapping[str, Sequence[Score]]
 
 
@@ -107,7 +107,7 @@ def score(case: Case, result: EightBit, lpips: Lpips | None, border: int = 0) ->
     """Return the scores of a result.
 
     Args:
-        case: the degraded image with its truth.
+        case: the degraded picture with its truth.
         result: [H, W, 3] in 8 bits.
         lpips: the LPIPS metric; None leaves it out.
         border: pixels on every side that scores of the luma leave out.
@@ -142,7 +142,7 @@ def consistency(case: Case, result: EightBit) -> Value:
 
 
 def means(scores: Sequence[Score]) -> dict[str, Value]:
-    """Return the mean of every column over the images that have a score, None without any."""
+    """Return the mean of every column over the pictures that have a score, None without any."""
     found: dict[str, Value] = {}
     for key, column in COLUMNS.items():
         values = [value for one in scores if (value := getattr(one, key)) is not None]
@@ -161,7 +161,7 @@ def cells(scores: Scores) -> dict[str, list[tuple[str, bool]]]:
 def table(scores: Scores) -> str:
     """Return the table in markdown, with the best value of each column in bold.
 
-    It states the number of images of each method if these numbers differ.
+    It states the number of pictures of each method if these numbers differ.
     """
     counts = {len(of) for of in scores.values()}
     lines = [

@@ -1,4 +1,4 @@
-"""`restore tune`: search noise levels of SR3 for few steps on held-out images."""
+"""`restore tune`: search noise levels of SR3 for few steps on held-out pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     """Content of a file of noise levels.
 
     Attributes:
-        levels: decreasing noise levels σ for images in [-1, 1], without a final 0.
+        levels: decreasing noise levels σ for pictures in [-1, 1], without a final 0.
         eta: fraction of fresh noise in each step; None is SR3's default.
     """
 
@@ -72,14 +72,14 @@ class Request:
     """Options of a search.
 
     Attributes:
-        folder: folder of sharp images that the model was not trained on.
+        folder: folder of sharp pictures that the model was not trained on.
         steps: number of noise levels.
         scale: as for `restore.tasks.sr.SuperResolution`.
         kernel: as for `restore.tasks.sr.SuperResolution`.
         noise: standard deviation of added noise, for pixels in [0, 1].
         score: metric to optimise: ``lpips`` (minimised) or ``psnr`` (maximised).
-        size: side of the centre crop of each image in pixels.
-        count: number of images, the first by name.
+        size: side of the centre crop of each picture in pixels.
+        count: number of pictures, the first by name.
         seed: random seed for the noise.
         model: as for `restore.Restorer`.
         device: as for `restore.Restorer`.
@@ -146,7 +146,7 @@ def tune(
 
     Raises:
         FileAccess: the folder cannot be read, or the file holds something else.
-        NothingToDo: no image.
+        NothingToDo: no picture.
         Unavailable: no such model or device, or the network of LPIPS is missing.
     """
     measured = _Measured(request, out, overwrite, tell)
@@ -198,7 +198,7 @@ class _Measured:
         return self.tried[levels]
 
     def _values(self, batch: Sequence[Case], levels: Levels) -> list[float]:
-        """Return the score of each image, lower is better."""
+        """Return the score of each picture, lower is better."""
         request = self.request
         sigmas = levels.sigmas(request.steps)
         options = Options(

@@ -1,9 +1,9 @@
 """Classical restoration methods to compare the learned ones with.
 
-Images are float32 arrays [H, W, 3] in [0, 1]; every function returns a new one, clipped to [0,
+Pictures are float32 arrays [H, W, 3] in [0, 1]; every function returns a new one, clipped to [0,
 1], and leaves its inputs as they were. Noise is white and Gaussian, given by its standard deviation
 in units of [0, 1]. A blur kernel [h, w] has odd sides and sums to 1; its centre is its middle; the
-blur is a convolution. Deconvolutions take what lies beyond the image's border as unknown, so that
+blur is a convolution. Deconvolutions take what lies beyond the picture's border as unknown, so that
 they suit a real photograph.
 
 The constants below were chosen once, by mean PSNR on three 256x256 crops of CID22's validation set;
@@ -60,7 +60,7 @@ def upscale(
     """Resize by Pillow in floating-point numbers (mode "F"), without rounding to 8 bits.
 
     Pillow's bicubic is Keys' with a = −1/2, like MATLAB's `imresize`; its Lanczos has three lobes.
-    A size smaller than the image's is reached with antialiasing.
+    A size smaller than the picture's is reached with antialiasing.
 
     Args:
         size: (height, width).
@@ -93,7 +93,7 @@ def inpaint(
     of the three on scattered pixels, and the slowest (0.2 s for 256x256 with half of them missing).
 
     Raises:
-        BadArgument: The method is not one of these, the mask's shape is not the image's, or no
+        BadArgument: The method is not one of these, the mask's shape is not the picture's, or no
             pixel is known.
 
     References:
@@ -172,7 +172,7 @@ def richardson_lucy(
         return _inverse_transform(blur.conj() * _transform(canvas), shape)
 
     weight = back(1.0).clip(1e-2, None)  # pixels that no measured one has seen stay near zero
-    x = np.full_like(wide, 0.5)  # flat: a start from the image would keep its noise
+    x = np.full_like(wide, 0.5)  # flat: a start from the picture would keep its noise
 
     for _ in range(iterations):
         predicted = _inverse_transform(blur * _transform(x), shape)[inside]
@@ -303,7 +303,7 @@ def _centred(kernel: Kernel, shape: tuple[int, int]) -> Photo:
 
 
 def _widened(image: Photo, kernel: Kernel) -> tuple[Photo, tuple[slice, slice]]:
-    """The image mirrored outwards by the kernel's size, and where the image is in it."""
+    """The picture mirrored outwards by the kernel's size, and where the picture is in it."""
     height, width = image.shape[:2]
     down, across = kernel.shape
     wide = np.pad(image, ((down, down), (across, across), (0, 0)), mode="symmetric")
@@ -313,10 +313,10 @@ def _widened(image: Photo, kernel: Kernel) -> tuple[Photo, tuple[slice, slice]]:
 def _with_margin(
     image: Photo, kernel: Kernel, deconvolve: Callable[[Photo], Photo], rounds: int
 ) -> Photo:
-    """Deconvolve a wider image whose unknown margin is mirrored, then predicted by the estimate.
+    """Deconvolve a wider picture whose unknown margin is mirrored, then predicted by the estimate.
 
     Filling in missing data by its prediction is expectation-maximisation; without it a long or
-    lopsided kernel meets a margin that it cannot have blurred, and rings across the image.
+    lopsided kernel meets a margin that it cannot have blurred, and rings across the picture.
     """
     wide, inside = _widened(image, kernel)
     blur = _transform(_centred(kernel, wide.shape[:2]))[..., None]

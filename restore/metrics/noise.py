@@ -1,4 +1,4 @@
-"""Noise level of an image."""
+"""Noise level of a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def estimate_noise(image: Tensor) -> float:
-    """Standard deviation of white Gaussian noise in an image, in the units of its pixels.
+    """Standard deviation of white Gaussian noise in a picture, in the units of its pixels.
 
     The mean over channels of scikit-image's `estimate_sigma`: the median absolute deviation of the
     finest wavelet coefficients (Donoho, Johnstone 1994). Fine texture counts as noise, so a sharp

@@ -1,7 +1,7 @@
-"""Quality of a restored image: PSNR, SSIM and LPIPS, and consistency with the measurement.
+"""Quality of a restored picture: PSNR, SSIM and LPIPS, and consistency with the measurement.
 
-Images are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric returns [B],
-one number per image. Nothing here rounds to 8 bits or clips: pass what the user would get.
+Pictures are float32 tensors [B, 3, H, W] in [0, 1] unless said otherwise; every metric returns [B],
+one number per picture. Nothing here rounds to 8 bits or clips: pass what the user would get.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LinearOperator(Protocol):
     """The part of a degradation that `consistency` needs."""
 
     def A(self, x: Tensor) -> Tensor:
-        """Degrade images [B, 3, H, W]."""
+        """Degrade pictures [B, 3, H, W]."""
         ...
 
 
@@ -41,7 +41,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
         truth: [B, 3, H, W] in [0, 1].
 
     Returns:
-        [B], in dB; infinite for equal images.
+        [B], in dB; infinite for equal pictures.
 
     Raises:
         BadArgument: The shapes differ.
@@ -94,7 +94,7 @@ def psnr_y(estimate: Tensor, truth: Tensor, border: int = 0) -> Tensor:
 def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity, by kornia, in the convention of Wang et al.
 
-    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the image, K1 = 0.01, K2 =
+    An 11x11 Gaussian window of standard deviation 1.5 wholly inside the picture, K1 = 0.01, K2 =
     0.03, population covariance, on R, G and B apart, averaged over positions and colours. The same
     number as scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False)` on RGB.
@@ -107,7 +107,7 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
         [B], at most 1.
 
     Raises:
-        BadArgument: The shapes differ, or the images are smaller than the window.
+        BadArgument: The shapes differ, or the pictures are smaller than the window.
 
     References:
         Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
@@ -120,7 +120,7 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor) -> Tensor:
-    """Root mean square of A x − y: the distance of a restored image from the measurement.
+    """Root mean square of A x − y: the distance of a restored picture from the measurement.
 
     The mean is over every entry of the measurement, also those that a mask sets to 0.
 
@@ -130,7 +130,7 @@ def consistency(operator: LinearOperator, estimate: Tensor, measurement: Tensor)
         measurement: [B, ...] of the shape of `operator.A(estimate)`, in the same range.
 
     Returns:
-        [B], in the units of the arguments: for images in [0, 1] it compares with a user's noise
+        [B], in the units of the arguments: for pictures in [0, 1] it compares with a user's noise
         level.
 
     Raises:
@@ -150,7 +150,7 @@ class Lpips:
     """Learned perceptual distance, LPIPS 0.1 with AlexNet: `Lpips(trunk)(estimate, truth)`.
 
     The calibrated heads come with the `lpips` package, the five convolutions of AlexNet from a
-    file. Nothing is ever downloaded. 0 for equal images, growing with the perceived difference.
+    file. Nothing is ever downloaded. 0 for equal pictures, growing with the perceived difference.
 
     Args:
         trunk: File with torchvision's AlexNet, whole or `features` only, as .safetensors or .pth,
@@ -185,7 +185,7 @@ class Lpips:
             [B], at least 0.
 
         Raises:
-            BadArgument: The shapes differ, or the images are too small.
+            BadArgument: The shapes differ, or the pictures are too small.
         """
         _check_pair(estimate, truth, smallest=_LPIPS_SMALLEST)
         return self.network(estimate, truth, normalize=True).flatten()

@@ -117,25 +117,25 @@ def estimate_score_norms(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> ScoreNorms:
-    """Estimate Γ at every noise level from images (Bao et al. 2022, arXiv 2201.06503, section 3).
+    """Estimate Γ at every noise level from pictures (Bao et al. 2022, arXiv 2201.06503, section 3).
 
     The mean of ``ε̂²`` is estimated as ``1 − mean(ε² − ε̂²)``, since the mean of ε² is known to be
     1: where the network finds nearly all of the noise, the two errors cancel.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         pictures: [N, C, H, W] in [-1, 1], from the training distribution.
         sigmas: Decreasing noise levels and a final 0: those of the sampling grid, or of a finer
             one.
         model: Digest of the model, stored with the norms.
-        batch: Images per network call.
+        batch: Pictures per network call.
         condition: N conditions, for the norms of a conditional network.
         generator: Random generator on the CPU.
         callback: Called with a `Step` after each level, with the last batch's clean estimate.
 
     Raises:
-        ValueError: If ``sigmas`` do not decrease to 0, there are no images, the batch is below 1,
-            or there are not as many conditions as images.
+        ValueError: If ``sigmas`` do not decrease to 0, there are no pictures, the batch is below 1,
+            or there are not as many conditions as pictures.
     """
     if batch < 1 or len(pictures) < 1:
         raise ValueError(
@@ -172,7 +172,7 @@ def optimal_variance(norms: ScoreNorms, sigma: float, sigma_next: float, eta: fl
     ``σ*² = λ² + (σ − √(ς² − λ²))² (1 − σ² Γ)`` with ``λ² = η² β̃`` (Bao et al. 2022, arXiv
     2201.06503, theorem 1, in variance-exploding coordinates, where their ``√(β̄_n/α_n)`` is σ).
     ``σ² (1 − σ² Γ)``, the mean variance of a pixel of x0 given x, is clipped to [0, 1], the bounds
-    of theorem 2 for images in [-1, 1].
+    of theorem 2 for pictures in [-1, 1].
 
     Raises:
         ValueError: If σ is outside the levels of ``norms``.
@@ -202,7 +202,7 @@ def analytic_dpm(
     estimate.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
         norms: See `estimate_score_norms`; their levels enclose the positive levels of ``sigmas``.
@@ -210,8 +210,8 @@ def analytic_dpm(
         last_noise: Upper bound of the mean size E|σ* z| of the last noise, in 8-bit levels, since
             it remains visible (appendix of the paper; its authors take 2 for η = 1 with the linear
             schedule, and 1 with the cosine schedule or η = 0). None is no bound.
-        condition: Shown to the network beside the noisy image, if given.
-        generator: Random generator on the CPU, or one per image.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
         callback: Called with a `Step` after each network call.
 
     Returns:

@@ -24,15 +24,15 @@ from restore.diffusion.stepping import (
 def diffuse(x: Tensor, sigma: float, generator: Generator = None, *, start: float = 0.0) -> Tensor:
     """Sample the forward chain from level ``start`` up to σ: ``x + √(σ² − start²) z``.
 
-    From an image (``start`` 0) this is q(x_t | x0), from a lower level the chain's q(x_t |
+    From a picture (``start`` 0) this is q(x_t | x0), from a lower level the chain's q(x_t |
     x_{t−1}) (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1; Ho, Jain, Abbeel 2020, arXiv
     2006.11239, eq. 2 and 4). The papers' factor √(1−β_t) is the change to variance-preserving
     coordinates.
 
     Args:
-        x: [B, C, H, W], images in [-1, 1] with noise of level ``start``.
+        x: [B, C, H, W], pictures in [-1, 1] with noise of level ``start``.
         sigma: Noise level of the result, not below ``start``.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         start: Noise level of x.
 
     Raises:
@@ -70,13 +70,13 @@ def ancestral(
     (arXiv 2102.09672, eq. 19).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
         variance: ``posterior`` (β̃_t), ``forward`` (β_t), or ``learned``, from
             `Prediction.variance_fraction`.
-        condition: Shown to the network beside the noisy image, if given.
-        generator: Random generator on the CPU, or one per image.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
         callback: Called with a `Step` after each network call.
 
     Returns:

@@ -44,7 +44,7 @@ class Sampler(NamedTuple):
         levels: Default grid of noise levels, see `restore.diffusion.schedule.LEVELS`.
         learned_variance: Whether it needs a network with a learned variance.
         score_norms: Whether it takes ``norms``, see `restore.samplers.analytic_dpm.ScoreNorms`.
-        per_picture: Whether an image's result is the same in a batch and alone.
+        per_picture: Whether a picture's result is the same in a batch and alone.
     """
 
     run: Callable[..., Tensor]

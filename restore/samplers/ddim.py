@@ -29,12 +29,12 @@ def ddim(
     `restore.samplers.ancestral.ancestral` with the posterior variance.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
         eta: Fraction of fresh noise, in [0, 1].
-        condition: Shown to the network beside the noisy image, if given.
-        generator: Random generator on the CPU, or one per image; not used for η = 0.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture; not used for η = 0.
         callback: Called with a `Step` after each network call.
 
     Returns:
@@ -67,7 +67,7 @@ def ddim_invert(
     condition: Condition | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Invert `ddim` with η = 0: the noise from which it generates an image.
+    """Invert `ddim` with η = 0: the noise from which it generates a picture.
 
     Song, Meng, Ermon 2021, arXiv 2010.02502, section 4.3: eq. 14 upwards. `ddim` goes down from σ
     to ς by ``x_ς = x_σ − (σ − ς) ε(x_σ, σ)``. The inversion solves this for x_σ by the iteration
@@ -79,11 +79,11 @@ def ddim_invert(
     choice to begin with x_ς loses a fraction (1 − ς/σ)² of the noise at high levels.)
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         picture: [B, C, H, W] in [-1, 1].
         sigmas: Noise levels of `ddim`.
         iterations: Network calls per positive level.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` after each level, the lowest first; σ is the level reached.
 
     Returns:

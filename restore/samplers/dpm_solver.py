@@ -31,11 +31,11 @@ def dpm_solver_1(
     (their section 4.1).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level. The step
             to 0, where λ is infinite, returns the clean estimate.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:

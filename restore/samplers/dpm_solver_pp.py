@@ -3,7 +3,7 @@
 Lu et al. 2022, arXiv 2211.01095. With ``x = x0 + σ ε`` and ``λ = −log σ`` the solution of the ODE
 is ``x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x̂0 dλ`` from λ_s to λ_t (proposition 4.1 with α = 1, their state
 divided by √ᾱ), with ``h = λ_t − λ_s``, so that ``e^{−h} = σ_t/σ_s``. Clean estimates stay within
-the range of images, which keeps large steps stable under strong guidance.
+the range of pictures, which keeps large steps stable under strong guidance.
 
 Where λ is infinite only the first order is defined: the step to 0 returns the clean estimate,
 whatever the order. The first step of the multistep methods is of first order, for lack of earlier
@@ -44,11 +44,11 @@ def dpm_solver_pp_2s(
     Each step takes the clean estimate at its middle in λ, the geometric mean of its two levels.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: At least two positive noise levels and a final 0. Each step takes two network calls,
             except the last, to 0, which takes one.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
@@ -161,7 +161,7 @@ def sde_dpm_solver_1(
     Args:
         denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
 
     Returns:
         [B, C, H, W] in the type of x.
@@ -198,7 +198,7 @@ def sde_dpm_solver_pp_2m(
         denoise, x, condition, callback: As for `dpm_solver_pp_2s`.
         sigmas: At least two positive noise levels and a final 0; one network call per positive
             level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
 
     Returns:
         [B, C, H, W] in the type of x.

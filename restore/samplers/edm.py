@@ -35,10 +35,10 @@ def euler(
     In these coordinates it equals DDIM without fresh noise, and DPM-Solver-1 (their section 3).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:
@@ -107,7 +107,7 @@ def edm_stochastic(
     Args:
         denoise, x, sigmas, condition: As for `heun`, with as many calls. With churn, the network is
             called at σ̂, up to √2 times the level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         callback: Called with a `Step` once per step, with the clean estimate at σ̂.
         s_churn: Amount of noise over all steps; 0 is `heun`. The defaults, here and below, are the
             paper's for ImageNet-64 with 256 steps (table 5).

@@ -33,18 +33,18 @@ def annealed_langevin(
 
     Each level must remove the spread that the one above leaves, so the levels should be close: the
     2020 paper takes hundreds in geometric progression (technique 2), from the largest distance
-    between two images (technique 1).
+    between two pictures (technique 1).
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels and a final 0.
         steps_each: T of the paper, Langevin steps per level, at least 1; one network call each.
         step_size: η in (0, 1]; None takes that of `langevin_step_size`.
         final_denoising: Return the clean estimate, by one more network call, instead of the last
             state.
-        condition: Shown to the network beside the noisy image, if given.
-        generator: Random generator on the CPU, or one per image.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
         callback: Called with a `Step` after each level, with the clean estimate of its last call.
 
     Returns:

@@ -254,14 +254,14 @@ def predictor_corrector(
     Song et al. 2021, arXiv 2011.13456, algorithms 2 and 3 with the correctors 4 (VE) and 5 (VP):
     ``u ← u + ε g + √(2ε) z`` with the score g and ``ε = 2α (r ‖z‖/‖g‖)²``, where α is 1 for VE and
     1−β of the level otherwise. As in their appendix G, ‖g‖ is the mean over the batch, and ‖z‖ is
-    √d for d numbers per image, so that the result depends slightly on the other images of the
+    √d for d numbers per picture, so that the result depends slightly on the other pictures of the
     batch.
 
     The step to the final 0 is their denoising step (appendix G): it returns the clean estimate,
     without a corrector.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``, in variance-exploding coordinates for every SDE.
         sigmas: Decreasing noise levels and a final 0, for example ``sde.levels(steps)``.
         sde: `VarianceExploding`, `VariancePreserving` or `SubVariancePreserving`.
@@ -269,8 +269,8 @@ def predictor_corrector(
         corrector_steps: M of the paper, Langevin steps per level.
         snr: r, signal-to-noise ratio of the Langevin steps; the paper's best are 0.16 for VE and
             0.01 for VP.
-        condition: Shown to the network beside the noisy image, if given.
-        generator: Random generator on the CPU, or one per image.
+        condition: Shown to the network beside the noisy picture, if given.
+        generator: Random generator on the CPU, or one per picture.
         callback: Called with a `Step` after the predictor's network call at each positive level. A
             step takes ``1 + corrector_steps`` calls, the last one 1.
 
@@ -351,14 +351,14 @@ def probability_flow(
     positive level, whose clean estimate is the result. It draws no random numbers.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: Decreasing noise levels, at least two positive ones, and a final 0. The solver
             chooses its own steps; the levels between the first and the last only set the callback's
             times.
         rtol, atol: Relative and absolute tolerance of a step, for the root mean square of u in the
             batch.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` for each positive level when the solver has reached or passed
             it, with the clean estimate at its present state.
 

@@ -32,12 +32,12 @@ def unipc(
     clean estimate.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         x: [B, C, H, W] at ``sigmas[0]``.
         sigmas: At least ``order`` positive noise levels and a final 0; one network call per
             positive level.
         order: Order of the predictor, 2 or 3; 2 is more stable under strong guidance.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         callback: Called with a `Step` once per step, with the clean estimate at its first level.
 
     Returns:

@@ -8,11 +8,11 @@ from torch import Tensor
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.stepping import per_picture
 
-# Step towards an image that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
+# Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
 # 2209.11888): a rounded number says less than its value.
 NONLINEAR_STEP = 0.4
 
-# Numbers of an image above which its channels are projected one after the other if the operator
+# Numbers of a picture above which its channels are projected one after the other if the operator
 # allows, with a third of the memory.
 LARGE = 2**23
 
@@ -42,7 +42,7 @@ def project(
         estimate: [B, *operator.input_shape].
         measurement: y, [B, *operator.output_shape].
         noise_level: σ_y, in the units of the measurement; one number or [B].
-        prior_std: τ, standard deviation of the error of the estimate, in the units of the image;
+        prior_std: τ, standard deviation of the error of the estimate, in the units of the picture;
             one number or [B].
 
     Returns:
@@ -82,7 +82,7 @@ def _project_nonlinear(
     """Project for a linear A, if there is one, followed by a nonlinear N.
 
     The residual is ``0.4 (y − N(A x))``, and the error of N at A x counts as noise. Without A, N
-    acts on the image itself, and only the measurement's own noise reduces the residual.
+    acts on the picture itself, and only the measurement's own noise reduces the residual.
     """
     measured = chain.measure(estimate)
     distorted = chain.distort(measured)

@@ -37,7 +37,7 @@ def ddrm(
     final_projection: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDRM: sample images that explain a measurement ``y = A x0 + σ_y n``.
+    """DDRM: sample pictures that explain a measurement ``y = A x0 + σ_y n``.
 
     Kawar et al. 2022, arXiv 2201.11793. With ``A = U Σ Vᵀ``, ``x̄ = Vᵀ x`` and ``ȳ = Σ⁺ Uᵀ y``,
     each step takes the clean estimate x0 and the noise estimate ε to the next level σ, component by
@@ -48,18 +48,18 @@ def ddrm(
     - ``σ ≥ σ_y/s``:        ``(1−η_b) x̄0 + η_b ȳ + √(σ² − η_b² σ_y²/s²) z̄``
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         operator: A, with an SVD.
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y, standard deviation of the measurement's noise in the same units (twice
             that for pixels in [0, 1]); one number or [B]. 0 is noiseless.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         eta, eta_b: η and η_b, fractions of fresh noise in [0, 1].
         start: [B or 1, *input_shape], initial value of the components that are not measured,
             instead of 0: a cheap estimate that needs fewer or smaller steps (Chung et al. 2022,
             arXiv 2112.05146).
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         final_projection: Project the last clean estimate onto the measurement, see
             `restore.solvers.consistency.project`; the authors' code returns the estimate itself.
         callback: Called with a `Step` after each network call.
@@ -82,7 +82,7 @@ def ddrm(
     )
     shape = (measurement.shape[0], *operator.input_shape)
     x = process.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
-    del start  # makes room for the network, for large images
+    del start  # makes room for the network, for large pictures
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
@@ -224,7 +224,7 @@ class SpectralProcess:
         return (sigma**2 - (eta_b * self.noise) ** 2).clamp_min(0).sqrt()
 
     def _replace(self, x: Tensor, x_bar: Tensor, where: Tensor, value: Tensor) -> Tensor:
-        """Return the image x, of spectrum x̄, with new values of some components."""
+        """Return the picture x, of spectrum x̄, with new values of some components."""
         self.x = torch.where(where, value, x_bar)
         return x + self.operator.V(self.x - x_bar)
 

@@ -13,8 +13,8 @@ from restore.diffusion.stepping import Callback, Generator, falling_pairs, gauss
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import SpectralProcess, check_fractions
 
-# Smallest noise level of the completed measurement, for images in [-1, 1]: an eighth of a level
-# of 8 bits. What lies beyond the border is an estimate, which no image explains exactly.
+# Smallest noise level of the completed measurement, for pictures in [-1, 1]: an eighth of a level
+# of 8 bits. What lies beyond the border is an estimate, which no picture explains exactly.
 LEAST_NOISE = 1e-3
 
 
@@ -43,12 +43,12 @@ def ddrm_unknown_border(
     and 8).
 
     Args:
-        denoise: ``denoise(x, sigma, None)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, None)`` with pictures in [-1, 1].
         operator: Blur with an unknown border.
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y in the same units; one number or [B].
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         eta, eta_b: η and η_b of DDRM, fractions of fresh noise in [0, 1].
         start: Canvas [B or 1, *operator.input_shape] that completes the first measurement, and is
             the initial value of unmeasured components; None is mid-grey fitted to the measurement.

@@ -27,10 +27,10 @@ def diffpir(
     final_projection: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DiffPIR: restore an image from ``y = A x0 + σ_y n`` by denoising and data fitting in turn.
+    """DiffPIR: restore a picture from ``y = A x0 + σ_y n`` by denoising and data fitting in turn.
 
     Zhu et al. 2023, arXiv 2305.08995. Each step takes the network's clean estimate x0 to the
-    image x̂0 that weighs it against the measurement (their eq. 12 and 13),
+    picture x̂0 that weighs it against the measurement (their eq. 12 and 13),
 
         ``x̂0 = argmin ‖y − A x‖²/σ_y² + λ ‖x − x0‖²/σ²``,
 
@@ -41,17 +41,17 @@ def diffpir(
     The minimum is exact for operators with an SVD, and found by conjugate gradients for all others.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` with images in [-1, 1].
+        denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
         operator: A linear operator, or one that ends with JPEG or quantisation, see `project`.
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y in the same units (twice that for pixels in [0, 1]); one number or [B].
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         strength: λ > 0, weight of the clean estimate.
         zeta: ζ in [0, 1], fraction of fresh noise.
-        start: [B or 1, *input_shape], image that the first noise is added to, instead of
+        start: [B or 1, *input_shape], picture that the first noise is added to, instead of
             mid-grey.
-        condition: Shown to the network beside the noisy image, if given.
+        condition: Shown to the network beside the noisy picture, if given.
         final_projection: Project the last clean estimate onto the measurement, see
             `restore.solvers.consistency.project`.
         callback: Called with a `Step` after each network call.
@@ -69,7 +69,7 @@ def diffpir(
     shape = (measurement.shape[0], *operator.input_shape)
     x = pairs[0][0] * gaussian_noise(shape, generator, measurement.device)
     x = x if start is None else x + start
-    del start  # makes room for the network, for large images
+    del start  # makes room for the network, for large pictures
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean

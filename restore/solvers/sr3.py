@@ -1,4 +1,4 @@
-"""SR3: refine noise into an image with a network that sees the degraded image."""
+"""SR3: refine noise into a picture with a network that sees the degraded picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sr3(
     correct: Correct | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """SR3: sample images given a degraded one by iterative refinement.
+    """SR3: sample pictures given a degraded one by iterative refinement.
 
     Saharia et al. 2021, arXiv 2104.07636, algorithm 2. A step goes from σ to the next level ς by
     ``x ← x0 + ς (√(1−κ²) ε + κ z)`` with ``κ = η √(1 − ς²/σ²)`` and ``ε = (x − x0)/σ``: for η = 1
@@ -38,13 +38,13 @@ def sr3(
     ``variance="forward"``, which suits many steps.
 
     Args:
-        denoise: ``denoise(x, sigma, condition)`` of a conditional network, images in [-1, 1].
-        condition: The degraded image at full size, as in training.
+        denoise: ``denoise(x, sigma, condition)`` of a conditional network, pictures in [-1, 1].
+        condition: The degraded picture at full size, as in training.
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        generator: Random generator on the CPU, or one per image.
+        generator: Random generator on the CPU, or one per picture.
         eta: η in [0, 1], fraction of fresh noise; must be 1 with ``variance="forward"``.
         variance: Variance of the fresh noise, ``posterior`` (β̃_t) or ``forward`` (β_t).
-        start: [B or 1, C, H, W], image that the first noise is added to, instead of mid-grey.
+        start: [B or 1, C, H, W], picture that the first noise is added to, instead of mid-grey.
         correct: Applied to every clean estimate, for example the projection onto the measurement.
         callback: Called with a `Step` after each network call.
 
@@ -94,7 +94,7 @@ def one_step(
 ) -> Tensor:
     """Least-squares estimate from the condition alone: one call at the highest noise level.
 
-    The noisy image has no information at that level, so the estimate tends to E[x0 | condition],
+    The noisy picture has no information at that level, so the estimate tends to E[x0 | condition],
     with the highest fidelity and the least invented detail.
 
     Args:

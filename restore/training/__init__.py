@@ -1,1 +1,1 @@
-"""Train a model on a folder of images; `restore.training.trainer.train` starts a run."""
+"""Train a model on a folder of pictures; `restore.training.trainer.train` starts a run."""

@@ -4,7 +4,7 @@ A degradation takes a square *region* of a photograph, larger than the training 
 were the whole photograph; degrades it; shows it as `restore.tasks.problem` would; and cuts the crop
 out. So a crop is a piece of what the network sees of a large photograph: nothing at a crop's border
 is made up. A photograph's own border, with what tasks do there, comes in the fraction of crops that
-lie at one. Crops start at multiples of 8, as tiles do: the pixels of low-resolution images and
+lie at one. Crops start at multiples of 8, as tiles do: the pixels of low-resolution pictures and
 the blocks of JPEG lie relative to the network's grid as they do in whole photographs.
 
 Every measurement is what people have as a file: clipped and rounded to 8 bits.
@@ -55,7 +55,7 @@ SCALE_CHANCES = (0.2, 0.15, 0.35, 0.1)
 SIDE_NOISE = (0.002, 0.12)
 # Noise alone: standard deviations for pixels in [0, 1], uniform.
 MAIN_NOISE = (0.005, 0.3)
-# Blur of a low-resolution image: standard deviations of the Gaussian in its pixels, as in CDM.
+# Blur of a low-resolution picture: standard deviations of the Gaussian in its pixels, as in CDM.
 SMALL_BLUR = (0.4, 0.6)
 # Part of a photograph's noise whose variance grows with brightness: standard deviation at white.
 SHOT_NOISE = (0.005, 0.08)
@@ -87,20 +87,20 @@ class Mixture:
         boxes: Masks of up to three boxes.
         strokes: Masks of brush strokes.
         random_pixels: Masks of random pixels.
-        halves: Masks of one half of the image.
+        halves: Masks of one half of the picture.
         border: Masks of the border.
         grey: Loss of colour, shown in three equal channels.
         photograph: Blur, downsampling, noise that grows with brightness, and JPEG, one after the
             other.
-        noisy: Fraction of blurred and of downsampled images with noise.
-        noisy_masks: Fraction of masked and of grey images with noise.
-        compressed: Fraction of blurred, downsampled and noisy images saved as JPEG.
-        softened: Fraction of downsampled images whose low-resolution image is blurred a little,
+        noisy: Fraction of blurred and of downsampled pictures with noise.
+        noisy_masks: Fraction of masked and of grey pictures with noise.
+        compressed: Fraction of blurred, downsampled and noisy pictures saved as JPEG.
+        softened: Fraction of downsampled pictures whose low-resolution picture is blurred a little,
             so that the network tolerates the output of a previous stage of a cascade: SR3's
             Gaussian blur augmentation (Saharia et al. 2021, arXiv 2104.07636), of half of the
-            images in CDM (Ho et al. 2021, arXiv 2106.15282). CDM's other augmentation, noise on
-            the low-resolution image, is ``noisy``.
-        bordered: Fraction of blurred and of downsampled images whose crop lies at the
+            pictures in CDM (Ho et al. 2021, arXiv 2106.15282). CDM's other augmentation, noise on
+            the low-resolution picture, is ``noisy``.
+        bordered: Fraction of blurred and of downsampled pictures whose crop lies at the
             photograph's border, on each axis independently.
 
     Raises:
@@ -167,7 +167,7 @@ class Mixture:
 
     @property
     def fractions(self) -> dict[str, float]:
-        """Each degradation's fraction of all degraded images; they sum to 1."""
+        """Each degradation's fraction of all degraded pictures; they sum to 1."""
         weights = {
             entry.name: float(getattr(self, entry.name))
             for entry in fields(self)
@@ -203,10 +203,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise of variance ``level² + shot² · x`` for images x in [0, 1].
+    """Gaussian noise of variance ``level² + shot² · x`` for pictures x in [0, 1].
 
     Attributes:
-        level: Standard deviation of the part that does not depend on the image.
+        level: Standard deviation of the part that does not depend on the picture.
         shot: Standard deviation, at white, of the part whose variance grows with brightness.
     """
 
@@ -226,13 +226,13 @@ class Noise:
         )
 
     def overall(self, picture: Tensor) -> float:
-        """Return the standard deviation over a whole image, as a single number."""
+        """Return the standard deviation over a whole picture, as a single number."""
         return math.sqrt(self.level**2 + self.shot**2 * float(picture.mean().clamp(0, 1)))
 
 
 @dataclass(frozen=True)
 class Degradation(ABC):
-    """The degradation of one image, fully drawn except for the values of its noise.
+    """The degradation of one picture, fully drawn except for the values of its noise.
 
     Attributes:
         place: Place of the crop in the region that `shown` takes.
@@ -255,7 +255,7 @@ class Degradation(ABC):
         """Return what the network sees of a file.
 
         Returns:
-            The image ``[3, crop, crop]`` in [-1, 1] and the known map ``[1, crop, crop]``.
+            The picture ``[3, crop, crop]`` in [-1, 1] and the known map ``[1, crop, crop]``.
         """
 
     @abstractmethod
@@ -279,8 +279,8 @@ class Capture(Degradation):
             measured.
         small: Side of the downsampled region.
         sampling: ``bicubic``, ``area``, or ``gaussian:`` with a standard deviation in pixels of the
-            low-resolution image.
-        softening: Standard deviation of a Gaussian blur of the low-resolution image, in its
+            low-resolution picture.
+        softening: Standard deviation of a Gaussian blur of the low-resolution picture, in its
             pixels; 0 is none.
         jpeg: Compression of the file, if it is JPEG.
     """
@@ -338,7 +338,7 @@ class Capture(Degradation):
         return _evidence(picture, known, sigma)
 
     def _enlarged(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-        """Return the crop of a low-resolution image's inverse, and the known fraction.
+        """Return the crop of a low-resolution picture's inverse, and the known fraction.
 
         If the filter is unknown to the user, it is the inverse of bicubic sampling.
         """
@@ -361,7 +361,7 @@ class Capture(Degradation):
         return place.cut(right @ spectrum @ right.mT), known
 
     def _deblurred(self, y: Tensor, ratio: Tensor, shown: Shown) -> tuple[Tensor, Tensor]:
-        """Return the crop of a blurred image's inverse, and the known fraction."""
+        """Return the crop of a blurred picture's inverse, and the known fraction."""
         assert self.kernel is not None
         picture, known = wiener(y[None], self.kernel, ratio)
         top, left = (
@@ -426,7 +426,7 @@ def draw(mixture: Mixture, crop: int, random: Random, context: int = 0) -> Degra
         mixture: How often each degradation is drawn.
         crop: Side of the crop, at least 8 pixels.
         random: Source of random numbers.
-        context: Pixels that are measured around the crop of a blurred image. With 0 the crops at
+        context: Pixels that are measured around the crop of a blurred picture. With 0 the crops at
             the border lie partly beyond the measurement, as a denoiser's canvas does; with more
             they end where the measurement ends.
     """
@@ -608,7 +608,7 @@ def _noise(fraction: float, random: Random) -> Noise:
 def _softening(fraction: float, random: Random) -> float:
     """Draw the standard deviation of the blur, in steps of 1/20.
 
-    With a fraction of 0 no random number is drawn, so that older recipes keep their images.
+    With a fraction of 0 no random number is drawn, so that older recipes keep their pictures.
     """
     if not fraction or random.random() >= fraction:
         return 0.0

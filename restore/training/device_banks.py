@@ -42,7 +42,7 @@ MASK_BYTES = 2**27
 OTHER_SCALES = 16
 # Standard deviations of Gaussian sampling, in low-resolution pixels.
 SIGMAS = tuple(n / 20 for n in range(6, 15))
-# Standard deviations of the blur of low-resolution images, in their pixels.
+# Standard deviations of the blur of low-resolution pictures, in their pixels.
 SOFTENINGS = tuple(n / 20 for n in range(8, 13))
 
 # Streams of random numbers.
@@ -137,7 +137,7 @@ class SamplingBank(NamedTuple):
         last: Last place of a crop.
         down: Downsampling along one axis, [filters, G, S, R]; see `filters`.
         enlarge: Bicubic interpolation, [G, R, S].
-        soften: Blur of the low-resolution image; the first is none: [1 + softenings, G, S, S].
+        soften: Blur of the low-resolution picture; the first is none: [1 + softenings, G, S, S].
     """
 
     scales: Tensor
@@ -193,7 +193,7 @@ def sampling_bank(crop: int, *, gaussian: bool = True, softened: bool = True) ->
     Args:
         crop: Side of the crops.
         gaussian: False leaves out the Gaussian filters.
-        softened: False leaves out the blur of low-resolution images.
+        softened: False leaves out the blur of low-resolution pictures.
     """
     scales, fractions = scales_and_fractions()
     grids = [sampled_grid(scale, crop) for scale in scales]

@@ -1,6 +1,6 @@
-"""Training batches made on the training device, all images at once.
+"""Training batches made on the training device, all pictures at once.
 
-`DeviceBatches` is a drop-in for `restore.training.pictures.Batches`, which makes one image after
+`DeviceBatches` is a drop-in for `restore.training.pictures.Batches`, which makes one picture after
 another on the CPU, and for which a GPU waits. Here the photographs are in the device's memory, and
 a batch is a few dozen operations on large tensors.
 """
@@ -58,13 +58,13 @@ class Slices:
     step, so that the mean count over the steps tends to the exact fraction.
 
     Shapes must not change with the step, or CUDA graphs and kernels tuned for a shape are of no
-    use. So a family of kinds is always made in its `capacity`, at most one image more than the
-    step needs. A capacity for each of the twenty kinds would cost up to twenty images.
+    use. So a family of kinds is always made in its `capacity`, at most one picture more than the
+    step needs. A capacity for each of the twenty kinds would cost up to twenty pictures.
 
     Args:
         fractions: Fraction of each kind, in the order of the slices, a list for each family; they
             sum to 1.
-        batch: Number of images.
+        batch: Number of pictures.
         seed: Random seed for the first offset.
     """
 
@@ -76,7 +76,7 @@ class Slices:
         self.batch = batch
 
     def capacity(self, family: int) -> int:
-        """Return the most images of a family in any step."""
+        """Return the most pictures of a family in any step."""
         start = self._edges[self._first[family]]
         end = self._edges[self._first[family + 1]]
         return _up(end - start)
@@ -92,7 +92,7 @@ class Slices:
         return ends[self._first[family]], ends[self._first[family + 1]]
 
     def kinds(self, step: int, family: int) -> NDArray[np.int64]:
-        """Return the kind of each of a family's `capacity` images, by its place in the family."""
+        """Return the kind of each of a family's `capacity` pictures, by its place in the family."""
         start = self.of_family(step, family)[0]
         capacity = self.capacity(family)
         ends = np.asarray(self.ends(step)[self._first[family] + 1 : self._first[family + 1] + 1])
@@ -104,11 +104,11 @@ class Slices:
         return np.minimum(found, wanted[-1])
 
     def window(self, family: int, begin: int, end: int) -> slice:
-        """Return which of a family's images can be in a part of a batch, in any step.
+        """Return which of a family's pictures can be in a part of a batch, in any step.
 
         Args:
             family: Number of the family.
-            begin: First image of the part.
+            begin: First picture of the part.
             end: End of the part.
         """
         edge = self._edges[self._first[family]]
@@ -123,8 +123,8 @@ class DeviceBatches:
     Batch number ``step`` depends on the seed, the step and the kind of device alone. The
     distributions are those of `Batches`, with these differences: the kinds come in fixed numbers,
     in slices (see `Slices`); kernels and masks come from large banks instead of without end; and
-    there are 16 scales of downsampling besides `SCALES`. Images of another device are other
-    images of the same distribution.
+    there are 16 scales of downsampling besides `SCALES`. Pictures of another device are other
+    pictures of the same distribution.
 
     Args:
         folder: See `Batches`; may be the `DevicePictures` of the same device.
@@ -163,11 +163,11 @@ class DeviceBatches:
 
     @property
     def skipped(self) -> list[Skipped]:
-        """Unreadable images and images smaller than the crop."""
+        """Unreadable pictures and pictures smaller than the crop."""
         return self.pictures.pictures.skipped
 
     def with_size(self, crop: int, batch: int) -> DeviceBatches:
-        """Return the same images in crops and batches of another size, sharing the memory.
+        """Return the same pictures in crops and batches of another size, sharing the memory.
 
         Raises:
             BadArgument, NothingToDo: See `DeviceBatches`.
@@ -186,7 +186,7 @@ class DeviceBatches:
                 batch.
 
         Raises:
-            BadArgument: A negative step, no such rank, or more ranks than images.
+            BadArgument: A negative step, no such rank, or more ranks than pictures.
         """
         check_whole("step", step, 0)
         begin, end = self.settings.bounds(part)
@@ -271,7 +271,7 @@ class DeviceBatches:
             executor.shutdown(cancel_futures=True)
 
     def _kinds(self, slices: Slices, step: int) -> Sequence[Tensor]:
-        """Return the kinds of each family's images, sent to the device together."""
+        """Return the kinds of each family's pictures, sent to the device together."""
         kinds: list[Sequence[int] | NDArray[np.int64]] = [
             slices.kinds(step, number) if slices.capacity(number) else []
             for number in range(len(FAMILIES))
@@ -280,9 +280,9 @@ class DeviceBatches:
         return together.to(self.device, non_blocking=True).split([len(k) for k in kinds])
 
     def _made(self, number: int, sees: bool, step: int, kinds: Tensor, window: slice) -> Made:
-        """Make images ``window`` of a family.
+        """Make pictures ``window`` of a family.
 
-        The random numbers are drawn for all images, so that those of all ranks are the same.
+        The random numbers are drawn for all pictures, so that those of all ranks are the same.
         """
         seed = self.settings.seed
         dice, places = (
@@ -354,7 +354,7 @@ def batch_source(
 
 
 def _empty(count: int, crop: int, device: torch.device, sees: bool) -> Batch:
-    """Return a batch of grey images of which nothing is known."""
+    """Return a batch of grey pictures of which nothing is known."""
     clean, picture = (torch.zeros(count, 3, crop, crop, device=device) for _ in range(2))
     known, noise = (torch.zeros(count, 1, crop, crop, device=device) for _ in range(2))
     return Batch(
@@ -363,7 +363,7 @@ def _empty(count: int, crop: int, device: torch.device, sees: bool) -> Batch:
 
 
 def _fill(batch: Batch, rows: slice, made: Made, first: int) -> None:
-    """Write a family's images, from number ``first`` on, into these rows of a batch."""
+    """Write a family's pictures, from number ``first`` on, into these rows of a batch."""
     taken = slice(first, first + rows.stop - rows.start)
     if rows.stop <= rows.start:
         return

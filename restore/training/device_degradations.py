@@ -1,9 +1,9 @@
-"""The degradations of `restore.training.degradations` for many images at once, on a device.
+"""The degradations of `restore.training.degradations` for many pictures at once, on a device.
 
-A `Family` makes the images whose tensors have the same shapes. What differs from image to
-image is a tensor with one entry each: the kind, the scale, the kernel, the noise. Where sizes
+A `Family` makes the pictures whose tensors have the same shapes. What differs from picture to
+picture is a tensor with one entry each: the kind, the scale, the kernel, the noise. Where sizes
 differ, all have the largest one, and matrices padded with zeros or clamped indices keep what lies
-beyond an image's own size out of it. Nothing is copied to the host, and no shape depends on a
+beyond a picture's own size out of it. Nothing is copied to the host, and no shape depends on a
 random number.
 """
 
@@ -81,7 +81,7 @@ class Setting:
         crop: Side of the crops in pixels.
         mixture: How often each degradation is drawn.
         seed: Random seed for the banks.
-        device: Where the images are made.
+        device: Where the pictures are made.
         shown: What a predictor is shown; None if no predictor takes part, and conditions are made.
     """
 
@@ -93,12 +93,12 @@ class Setting:
 
     @property
     def context(self) -> int:
-        """Pixels that are measured around the crop of a blurred image."""
+        """Pixels that are measured around the crop of a blurred picture."""
         return CONTEXT if self.shown else 0
 
 
 class Made(NamedTuple):
-    """Images of a family.
+    """Pictures of a family.
 
     Attributes:
         clean: [n, 3, crop, crop] in [0, 1].
@@ -116,7 +116,7 @@ class Family(ABC):
         setting: See `Setting`.
 
     Attributes:
-        kinds: Their names, as in `Mixture`; images name them by their place in it.
+        kinds: Their names, as in `Mixture`; pictures name them by their place in it.
     """
 
     kinds: ClassVar[tuple[str, ...]]
@@ -126,12 +126,12 @@ class Family(ABC):
 
     @abstractmethod
     def make(self, squares: Squares, kinds: Tensor, dice: Dice) -> Made:
-        """Make images with their degradations.
+        """Make pictures with their degradations.
 
         Args:
             squares: Cuts regions out of photographs.
-            kinds: Kind of each image, int64 [n].
-            dice: Random numbers for these n images.
+            kinds: Kind of each picture, int64 [n].
+            dice: Random numbers for these n pictures.
         """
 
     def _side_noise(self, fraction: float, dice: Dice) -> Tensor:
@@ -192,7 +192,7 @@ class Pixelwise(Family):
         )
 
     def _evidence(self, picture: Tensor, shown: Tensor, known: Tensor, level: Tensor) -> Evidence:
-        """Return what is known of images in [-1, 1].
+        """Return what is known of pictures in [-1, 1].
 
         Args:
             picture: [n, 3, crop, crop].
@@ -213,7 +213,7 @@ _NOISE, _JPEG, _GREY, _MASKED = 1, 2, 3, 4
 
 
 class Sampled(Family):
-    """Downsampling; the images are shown enlarged or inverted."""
+    """Downsampling; the pictures are shown enlarged or inverted."""
 
     kinds: ClassVar[tuple[str, ...]] = ("bicubic", "area", "gaussian_sampling")
 
@@ -283,7 +283,7 @@ class Sampled(Family):
         compressed: Tensor,
         dice: Dice,
     ) -> Tensor:
-        """Return the files of low-resolution images, continued by their edges."""
+        """Return the files of low-resolution pictures, continued by their edges."""
         side = self._bank.small[scale]
         measured = continued(_file(_noised(small, level, shot, dice)), side, side)
         return continued(_saved(self._jpeg, measured, compressed, dice), side, side)
@@ -297,7 +297,7 @@ class Sampled(Family):
         left: Tensor,
         level: Tensor,
     ) -> Evidence:
-        """Return the crops of low-resolution images at full size, and what is known of them.
+        """Return the crops of low-resolution pictures at full size, and what is known of them.
 
         Args:
             measured: Files [n, 3, S, S] in [0, 1].
@@ -330,7 +330,7 @@ class Sampled(Family):
         return _filled(sandwiched(rows, spectrum, columns), known, sigma)
 
     def _enlarged(self, y: Tensor, scale: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """Return the crops of images that are enlarged bicubically."""
+        """Return the crops of pictures that are enlarged bicubically."""
         matrix = self._bank.enlarge[scale]
         rows, columns = (rows_from(matrix, start, self.setting.crop) for start in (top, left))
         return sandwiched(rows, y, columns)
@@ -374,7 +374,7 @@ class Photograph(Sampled):
 
 
 class Blurred(Family):
-    """Blur, into which light from outside of the image leaks."""
+    """Blur, into which light from outside of the picture leaks."""
 
     kinds = ("gaussian", "anisotropic", "motion", "curved_motion", "disk", "random_kernel")
 
@@ -423,7 +423,7 @@ class Blurred(Family):
     def _shown(
         self, y: Tensor, kernel: Tensor, level: Tensor, vertical: Axis, horizontal: Axis
     ) -> Evidence:
-        """Return the crops of blurred images in [-1, 1], or of their inverses."""
+        """Return the crops of blurred pictures in [-1, 1], or of their inverses."""
         crop = self.setting.crop
         sigma = each(shown_noise(level))
         degraded = cut(y, vertical.start, horizontal.start, crop)
@@ -468,7 +468,7 @@ def _noised(pictures: Tensor, level: Tensor, shot: Tensor | None, dice: Dice) ->
 
 
 def _saved(jpeg: JpegFiles, pictures: Tensor, compressed: Tensor, dice: Dice) -> Tensor:
-    """Compress the images for which ``compressed`` [n] is True, with random JPEG qualities."""
+    """Compress the pictures for which ``compressed`` [n] is True, with random JPEG qualities."""
     quality = QUALITIES[0] + dice.whole(QUALITIES[1] - QUALITIES[0] + 1)
     saved = jpeg(pictures, quality, dice.chance(HALVED_CHROMA))
     return torch.where(each(compressed), saved, pictures)

@@ -1,4 +1,4 @@
-"""JPEG compression of many images at once, each of its own quality, as `operators.Jpeg`."""
+"""JPEG compression of many pictures at once, each of its own quality, as `operators.Jpeg`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class JpegFiles:
     """JPEG compression followed by decompression.
 
     Args:
-        device: Where the images are.
+        device: Where the pictures are.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,7 +23,7 @@ class JpegFiles:
         )
 
     def __call__(self, pictures: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
-        """Compress and decompress images.
+        """Compress and decompress pictures.
 
         Args:
             pictures: [B, 3, H, W] in [0, 1].

@@ -24,16 +24,16 @@ _POOL = 32
 
 
 class Dice:
-    """Random numbers for images side by side.
+    """Random numbers for pictures side by side.
 
-    They are drawn for all images, of which ``rows`` are returned, so that a part of a batch has
+    They are drawn for all pictures, of which ``rows`` are returned, so that a part of a batch has
     the numbers that it has in the whole.
 
     Args:
         device: Where they are drawn.
         seed: Random seed.
-        count: Number of all images.
-        rows: Images that are wanted; n in the shapes below.
+        count: Number of all pictures.
+        rows: Pictures that are wanted; n in the shapes below.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ def _laid(pixels: Tensor, places: Places, largest: int) -> Tensor:
 def antialiased_weights(
     size: Tensor, new_size: Tensor, span: int, largest: int, flipped: Tensor
 ) -> Tensor:
-    """Return antialiased bicubic sampling along one axis, for images side by side.
+    """Return antialiased bicubic sampling along one axis, for pictures side by side.
 
     It is that of `operators.resample_matrix`.
 

@@ -1,4 +1,4 @@
-"""Operations on images of different sizes side by side in one tensor, with parameters [n] each.
+"""Operations on pictures of different sizes side by side in one tensor, with parameters [n] each.
 
 No shape depends on these parameters, and nothing is copied to the host.
 """
@@ -13,14 +13,14 @@ from restore.diffusion.evidence import centred
 
 
 def each(values: Tensor) -> Tensor:
-    """Reshape one number for each image, [n], to maps of one pixel [n, 1, 1, 1]."""
+    """Reshape one number for each picture, [n], to maps of one pixel [n, 1, 1, 1]."""
     return values[:, None, None, None]
 
 
 def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
     """Blur [n, C, H, H] by kernels [n, k, k] with odd k.
 
-    The result is right where no pixel beyond the image is needed.
+    The result is right where no pixel beyond the picture is needed.
     """
     side = pictures.shape[-1]
     size = (scipy.fft.next_fast_len(side, real=True),) * 2
@@ -29,7 +29,7 @@ def convolved(pictures: Tensor, kernels: Tensor) -> Tensor:
 
 
 def taken(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Index the rows and columns of each image, clamped to the image.
+    """Index the rows and columns of each picture, clamped to the picture.
 
     ``result[i, c, y, x] = pictures[i, c, rows[i, y], columns[i, x]]``
     """
@@ -53,12 +53,12 @@ def cut(pictures: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 
 
 def continued(pictures: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Repeat the last row and column of each image up to the tensor's end.
+    """Repeat the last row and column of each picture up to the tensor's end.
 
     Args:
         pictures: [n, C, H, W].
-        height: Height of each image, [n].
-        width: Width of each image, [n].
+        height: Height of each picture, [n].
+        width: Width of each picture, [n].
     """
     rows, columns = (torch.arange(n, device=pictures.device) for n in pictures.shape[-2:])
     return taken(

@@ -1,8 +1,8 @@
-"""Wiener deconvolution of images side by side, each on a canvas of its own size.
+"""Wiener deconvolution of pictures side by side, each on a canvas of its own size.
 
-How the border of a blurred image shows in its inverse depends on the size of the canvas, which
-follows from the sizes of image and kernel (`restore.diffusion.evidence.wiener`). So that a
-network learns from what it will be shown, every image keeps its canvas here. Fast Fourier
+How the border of a blurred picture shows in its inverse depends on the size of the canvas, which
+follows from the sizes of picture and kernel (`restore.diffusion.evidence.wiener`). So that a
+network learns from what it will be shown, every picture keeps its canvas here. Fast Fourier
 transforms would need one size for all; the transform as a matrix, padded with zeros, does not.
 """
 
@@ -19,7 +19,7 @@ from restore.training.device_tensors import sandwiched
 
 
 class Axis(NamedTuple):
-    """Rows or columns of blurred images, in pixels: int64 [n] each.
+    """Rows or columns of blurred pictures, in pixels: int64 [n] each.
 
     Attributes:
         size: Number of rows or columns.
@@ -33,11 +33,11 @@ class Axis(NamedTuple):
 
 
 class Canvases:
-    """Canvases for images of many sizes.
+    """Canvases for pictures of many sizes.
 
     Args:
-        least: Largest sum of an image's side and twice its kernel's.
-        device: Where the images are.
+        least: Largest sum of a picture's side and twice its kernel's.
+        device: Where the pictures are.
     """
 
     def __init__(self, least: int, device: torch.device) -> None:
@@ -54,8 +54,8 @@ class Canvases:
             y: [n, C, H, W] in [-1, 1], blurred; only the size that the axes give counts.
             kernels: [n, k, k] with odd k, centred.
             ratio: r, [n, 1, 1, 1].
-            vertical: Rows of the images.
-            horizontal: Columns of the images.
+            vertical: Rows of the pictures.
+            horizontal: Columns of the pictures.
             crop: Side of the crops.
 
         Returns:
@@ -93,7 +93,7 @@ class Canvases:
         )
 
     def _continued(self, y: Tensor, vertical: Axis, horizontal: Axis) -> Tensor:
-        """Place images on canvases, continued by their edges.
+        """Place pictures on canvases, continued by their edges.
 
         They are continued by `RIM` and the kernel's width, and farther below and to the right.
         """

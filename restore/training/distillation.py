@@ -2,7 +2,7 @@
 
 Salimans, Ho 2022 (arXiv 2202.00512), algorithm 2. In the coordinates here, ``x = x0 + σ ε``, a step
 of DDIM from σ to ς is ``x ← r x + (1 − r) x̂(x, σ)`` with r = ς/σ. So two steps with r₁ and r₂ are
-one step with r₁ r₂ and a clean image between the teacher's two, which is the student's target (x̃
+one step with r₁ r₂ and a clean picture between the teacher's two, which is the student's target (x̃
 in the paper's appendix G).
 """
 
@@ -25,7 +25,7 @@ def distillation_target(
     below: Tensor,
     condition: Condition | None = None,
 ) -> Tensor:
-    """Return the clean image with which one step of DDIM lands where the teacher's two do.
+    """Return the clean picture with which one step of DDIM lands where the teacher's two do.
 
     ``x̃ = (x″ − (ς/σ) x)/(1 − ς/σ)``, where the teacher goes from x at σ over a level between to x″
     at ς. Written as a mean of the teacher's two estimates, with weights that sum to 1, it has no
@@ -49,7 +49,7 @@ def distillation_target(
 
 
 def loss_weight(weighting: Weighting, sigma: Tensor) -> Tensor:
-    """Return the weight of the clean image's squared error at noise level σ.
+    """Return the weight of the clean picture's squared error at noise level σ.
 
     ``truncated-snr`` is max(1/σ², 1): the error of x0 or of ε, whichever is larger. ``snr+1`` is 1
     + 1/σ²: the error of v (arXiv 2202.00512, section 4).
@@ -61,9 +61,9 @@ def loss_weight(weighting: Weighting, sigma: Tensor) -> Tensor:
 class Distillation(Objective):
     """The objective of one round.
 
-    An image's level is one of the student's, all equally likely (algorithm 2: t = i/N). Images
+    A picture's level is one of the student's, all equally likely (algorithm 2: t = i/N). Pictures
     with and without a condition are treated alike. Those that a model with ``one_step = "zeros"``
-    is shown as zeros keep the clean image as their target, so that the model still restores in
+    is shown as zeros keep the clean picture as their target, so that the model still restores in
     one step.
 
     Args:
@@ -100,7 +100,7 @@ class Distillation(Objective):
     def terms(
         self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor
     ) -> Terms:
-        """Return weighted squared errors of the student's clean images; see `Objective.terms`."""
+        """Return weighted squared errors of the student's clean pictures; see `Objective.terms`."""
         noiseless = draw.noiseless[:, None, None, None]
         sigma, middle, below = (self._level(2 * draw.step + further) for further in range(3))
         x = torch.where(noiseless, 0.0, clean + sigma * noise)

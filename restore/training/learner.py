@@ -47,9 +47,9 @@ class Step(NamedTuple):
     """Result of a training step; tensors are [B] on the CPU, of the whole batch.
 
     Attributes:
-        losses: Loss of each image, without weights.
-        gamma: Noise level γ = ᾱ of each image; None in a step of the predictor.
-        conditional: True for images with a condition; None in a step of the predictor.
+        losses: Loss of each picture, without weights.
+        gamma: Noise level γ = ᾱ of each picture; None in a step of the predictor.
+        conditional: True for pictures with a condition; None in a step of the predictor.
         gradient: Norm of the gradient before clipping.
         rate: Learning rate.
     """
@@ -177,7 +177,7 @@ class Learner:
             )
 
     def _gathered_conditional(self, batch: Batch) -> Tensor:
-        """Return which images of the whole batch have a condition, bool [B] on the CPU."""
+        """Return which pictures of the whole batch have a condition, bool [B] on the CPU."""
         return self.processes.gather(
             batch.condition.known.flatten(1).any(dim=1).to(torch.uint8)
         ).bool()

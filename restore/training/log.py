@@ -34,7 +34,7 @@ COLUMNS = (
 class BinnedLosses:
     """Mean losses since the last row, in five bins of σ.
 
-    Unconditional and conditional images have their own bins.
+    Unconditional and conditional pictures have their own bins.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The loss of one network that is an unconditional prior and an SR3-style conditional model.
 
-Coordinates are those of the networks: ``x_γ = √γ x0 + √(1−γ) ε`` with γ = ᾱ, images in [-1, 1].
+Coordinates are those of the networks: ``x_γ = √γ x0 + √(1−γ) ε`` with γ = ᾱ, pictures in [-1, 1].
 Steps of the chain are counted as in the papers: t = 1 … T, γ_0 = 1.
 """
 
@@ -22,7 +22,7 @@ Network = Callable[[Tensor, Tensor], Tensor]
 # Uniform fraction of the loss-aware distribution, so that no step is ever left out and its weights
 # stay bounded.
 UNIFORM_FRACTION = 1e-3
-# Added to the mean squared error, images in [-1, 1], before its logarithm: at 46 dB an image is
+# Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is
 # good enough, and those that are almost perfect do not outweigh all others.
 LEAST_ERROR = 1e-4
 # Number of bins of log σ of `LevelBalance`.
@@ -39,8 +39,8 @@ class Draw(NamedTuple):
         step: t in 1 … T with γ_t ≤ γ ≤ γ_{t−1}, int64.
         weight: Importance weight, float32: 1/(T p_t) if t was drawn with probability p_t instead of
             1/T, else 1.
-        elsewhere: True if the level is from the conditional images' own distribution.
-        noiseless: True if the noisy image is replaced by zeros.
+        elsewhere: True if the level is from the conditional pictures' own distribution.
+        noiseless: True if the noisy picture is replaced by zeros.
     """
 
     gamma: Tensor
@@ -57,7 +57,7 @@ class Draw(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Losses of each image, [B] in float32.
+    """Losses of each picture, [B] in float32.
 
     Attributes:
         simple: Mean over channels and pixels of the squared or absolute error (L_simple).
@@ -102,7 +102,7 @@ class LevelBalance:
     """Weights that equalise the loss over the noise levels: the inverse of its running mean there.
 
     Levels are put in `BALANCE_BINS` bins equal in log σ between the ends of the chain; conditional
-    and unconditional images have their own means. The weight is (mean over all bins)/(mean of the
+    and unconditional pictures have their own means. The weight is (mean over all bins)/(mean of the
     bin) within [1/limit, limit], and 1 for bins without data.
     """
 
@@ -114,7 +114,7 @@ class LevelBalance:
         self.counts = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
 
     def weights(self, gamma: Tensor, conditional: Tensor) -> Tensor:
-        """Return float32 [B] for levels γ [B] and bool [B], True for conditional images."""
+        """Return float32 [B] for levels γ [B] and bool [B], True for conditional pictures."""
         seen = self.counts > 0
         means = self.sums / self.counts.clamp_min(1e-12)
         typical = means[seen].mean() if bool(seen.any()) else means.new_tensor(1.0)
@@ -166,7 +166,7 @@ class Objective:
         """Draw noise levels for a batch.
 
         Args:
-            conditional: True for images with a condition, bool [B].
+            conditional: True for pictures with a condition, bool [B].
             generator: Generator on the CPU.
         """
         count = len(conditional)
@@ -205,7 +205,7 @@ class Objective:
     def terms(
         self, network: Network, clean: Tensor, condition: Condition, draw: Draw, noise: Tensor
     ) -> Terms:
-        """Compute the losses of each image.
+        """Compute the losses of each picture.
 
         Args:
             network: ``network(x, time)``, as `Backbone`.
@@ -234,7 +234,7 @@ class Objective:
         return Terms(simple, bound * ~draw.noiseless)
 
     def total(self, terms: Terms) -> Tensor:
-        """Return each image's loss [B], without weights.
+        """Return each picture's loss [B], without weights.
 
         It is L_simple or, with a learned variance, L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t
         L_t, of which T L_t for a random t is an unbiased estimate (arXiv 2102.09672, eq. 16; λ =
@@ -245,7 +245,7 @@ class Objective:
         return terms.simple + self.recipe.vlb_weight * len(self.schedule) * terms.bound
 
     def weights(self, draw: Draw, conditional: Tensor) -> Tensor:
-        """Return the weight of each image's loss, float32 [B]; all arguments on the CPU."""
+        """Return the weight of each picture's loss, float32 [B]; all arguments on the CPU."""
         return (
             draw.weight * self.balance.weights(draw.gamma, conditional)
             if self.recipe.balance
@@ -287,7 +287,7 @@ class Objective:
         return torch.lerp(self.gammas[step], self.gammas[step - 1], fraction).float()
 
     def _high(self, conditional: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw which images go to high noise levels (bool), and their steps.
+        """Draw which pictures go to high noise levels (bool), and their steps.
 
         The steps are uniform over the last ones of the chain.
         """
@@ -311,7 +311,7 @@ class Objective:
 
 
 def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
-    """Return each image's loss [B] for a predictor's answers.
+    """Return each picture's loss [B] for a predictor's answers.
 
     See `restore.training.recipe.PredictorRecipe`.
     """

@@ -40,7 +40,7 @@ Reduce = Literal["window", "halve"]
 # Licence and source of each file.
 Origins = Mapping[str, tuple[str, str]]
 _JPEG = (".jpg", ".jpeg")
-# Bytes of an image's entries in the archive and in the index, besides four times its name.
+# Bytes of a picture's entries in the archive and in the index, besides four times its name.
 _OVERHEAD = 400
 
 

@@ -43,18 +43,18 @@ _CACHE_VERSION = 1
 _NAMED = 3
 
 Random = np.random.Generator
-# uint8 ``[3, H, W]``, or the reason why an image is skipped.
+# uint8 ``[3, H, W]``, or the reason why a picture is skipped.
 Decoded = Tensor | str
 
 
 class Batch(NamedTuple):
-    """Images and what the network is shown of them, in float32.
+    """Pictures and what the network is shown of them, in float32.
 
     Attributes:
         clean: [B, 3, n, n] in [-1, 1].
         condition: ``picture`` [B, 3, n, n] in [-1, 1] except for the overshoot of bicubic
             enlargement, which tasks do not clip either; ``known`` [B, 1, n, n]. Both are zero for
-            images that train the unconditional prior.
+            pictures that train the unconditional prior.
         evidence: What a predictor is shown, in batches in which one takes part. The condition is
             then its first two parts, which the predictor's answer replaces.
     """
@@ -76,7 +76,7 @@ class PredictorData(NamedTuple):
 
     Attributes:
         shown: What it is shown.
-        fraction: Fraction of the batches that train it, which have no unconditional images.
+        fraction: Fraction of the batches that train it, which have no unconditional pictures.
         conditions: True if the denoiser is shown its answers in all others.
     """
 
@@ -138,27 +138,27 @@ class Augmentation:
 
 
 class Pictures:
-    """All images below a folder, decoded once to 8 bits: 0.7 GB for 240 megapixels.
+    """All pictures below a folder, decoded once to 8 bits: 0.7 GB for 240 megapixels.
 
     Files with a suffix of `restore.photo.photograph.SUFFIXES` count, in the order of their paths.
-    Grey becomes three equal channels, 16 bits become 8, and transparent images are laid over
+    Grey becomes three equal channels, 16 bits become 8, and transparent pictures are laid over
     black. Colour profiles are not applied.
 
     Args:
         folder: Searched with all folders in it.
-        smallest: Images with a side below this are skipped.
+        smallest: Pictures with a side below this are skipped.
         cache: Folder for a file with all decoded pixels, made on the first run and mapped into
             memory afterwards, so that starting takes no time and several processes share the
-            memory. Changed images make a new file.
+            memory. Changed pictures make a new file.
 
     Attributes:
-        paths: Paths of the images in use.
+        paths: Paths of the pictures in use.
         planes: Their pixels, uint8 [3, H, W].
         skipped: Unreadable and too small files.
 
     Raises:
         FileAccess: There is no such folder, or a cache cannot be written.
-        NothingToDo: There is no image in the folder, or all were skipped.
+        NothingToDo: There is no picture in the folder, or all were skipped.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Pictures:
 
     @property
     def pixels(self) -> int:
-        """Number of pixels of all images in use."""
+        """Number of pixels of all pictures in use."""
         return int(self._areas[-1])
 
     @property
@@ -206,7 +206,7 @@ class Pictures:
         return 3 * self.pixels
 
     def at_least(self, smallest: int) -> Pictures:
-        """Return the images that are large enough, sharing the memory.
+        """Return the pictures that are large enough, sharing the memory.
 
         Raises:
             NothingToDo: There is none.
@@ -217,9 +217,9 @@ class Pictures:
         return rest
 
     def crop(self, side: int, random: Random, augmentation: Augmentation | None = None) -> Tensor:
-        """Cut a random square of a random image, chosen in proportion to its area.
+        """Cut a random square of a random picture, chosen in proportion to its area.
 
-        An image that is smaller than ``side`` is mirrored at its right and lower border.
+        A picture that is smaller than ``side`` is mirrored at its right and lower border.
 
         Returns:
             float32 [3, side, side] in [0, 1].
@@ -253,11 +253,11 @@ class BatchSettings:
 
     Attributes:
         crop: Side of the crops in pixels, at least 8.
-        batch: Number of images in a batch.
-        unconditional_fraction: Fraction of the images without a condition, in every batch to
-            within one image.
+        batch: Number of pictures in a batch.
+        unconditional_fraction: Fraction of the pictures without a condition, in every batch to
+            within one picture.
         seed: Random seed, not negative.
-        degradations: Degradations of the other images; settings by name are read by `Mixture.of`.
+        degradations: Degradations of the other pictures; settings by name are read by `Mixture.of`.
         augmentation: How crops are varied.
         predictor: For a model with a predictor that takes part; None otherwise.
 
@@ -298,7 +298,7 @@ class BatchSettings:
         """Return begin and end of the part (rank, world) of a batch.
 
         Raises:
-            BadArgument: There is no such rank, or there are more ranks than images.
+            BadArgument: There is no such rank, or there are more ranks than pictures.
         """
         rank, world = part
         if not 0 <= rank < world <= self.batch:
@@ -313,11 +313,11 @@ class Batches:
     """Batches for training, made on the CPU.
 
     Batch number ``step`` depends on the seed and on ``step`` alone. It is the same in every run,
-    process and thread, so that resuming needs no state. Each image of it depends on its own
+    process and thread, so that resuming needs no state. Each picture of it depends on its own
     number only, so that the part of a rank is the same as that piece of the whole.
 
     Args:
-        folder: Folder of images, see `Pictures`; or `Pictures` that were read before.
+        folder: Folder of pictures, see `Pictures`; or `Pictures` that were read before.
         settings: What is in a batch; None takes the defaults.
         cache: See `Pictures`.
         options: Fields that replace those of the settings.
@@ -344,11 +344,11 @@ class Batches:
 
     @property
     def skipped(self) -> list[Skipped]:
-        """Unreadable images and images smaller than the crop."""
+        """Unreadable pictures and pictures smaller than the crop."""
         return self.pictures.skipped
 
     def with_size(self, crop: int, batch: int) -> Batches:
-        """Return the same images in crops and batches of another size, sharing the memory.
+        """Return the same pictures in crops and batches of another size, sharing the memory.
 
         Raises:
             BadArgument, NothingToDo: See `Batches`.
@@ -364,7 +364,7 @@ class Batches:
                 batch.
 
         Raises:
-            BadArgument: A negative step, no such rank, or more ranks than images.
+            BadArgument: A negative step, no such rank, or more ranks than pictures.
         """
         check_whole("step", step, 0)
         crop = self.settings.crop
@@ -447,7 +447,7 @@ def _empty(clean: Tensor, sees: bool) -> Condition | Evidence:
 
 
 def _unconditional(index: int, offset: float, fraction: float) -> bool:
-    """Return True for images without a condition, evenly spread over a batch.
+    """Return True for pictures without a condition, evenly spread over a batch.
 
     ``offset`` in [0, 1) rounds their number up or down at random.
     """
@@ -497,7 +497,7 @@ def _by_processes(
     workers: int,
     pinned: bool,
 ) -> Iterator[Batch]:
-    context = "fork" if hasattr(os, "fork") else None  # forked, they share the images' memory
+    context = "fork" if hasattr(os, "fork") else None  # forked, they share the pictures' memory
     loader = DataLoader(
         _Steps(batches, part),
         batch_size=None,
@@ -553,9 +553,9 @@ def _decode(path: Path) -> Decoded:
 
 
 def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decoded]:
-    """Return images from two files, which are made if they do not exist.
+    """Return pictures from two files, which are made if they do not exist.
 
-    These hold all pixels, and each image's size or the reason why it is skipped.
+    These hold all pixels, and each picture's size or the reason why it is skipped.
     """
     pixels = cache / f"pictures-{_fingerprint(found, folder)}.u8"
     index = pixels.with_suffix(".json")

@@ -35,12 +35,12 @@ def _setting(default: Any, low: float = -math.inf, high: float = math.inf) -> An
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Training images.
+    """Training pictures.
 
     Attributes:
         crop: Side of the training crops in pixels.
-        batch: Images a step, over all processes.
-        unconditional_fraction: Fraction of the images without condition (for the prior).
+        batch: Pictures a step, over all processes.
+        unconditional_fraction: Fraction of the pictures without condition (for the prior).
         larger_crops: ``[from fraction of the run, side]``, rising; the batch then shrinks so that a
             step keeps its pixels.
         augmentation: See `restore.training.pictures.Augmentation`.
@@ -85,16 +85,16 @@ class ObjectiveRecipe:
 
     Attributes:
         levels: Distribution of the noise levels.
-        log_normal_mean: Mean of log σ, images in [-1, 1]; the default is EDM's.
+        log_normal_mean: Mean of log σ, pictures in [-1, 1]; the default is EDM's.
         log_normal_std: Standard deviation of log σ; the default is EDM's.
-        log_normal_uniform: Fraction of the images whose level is uniform over the chain all the
+        log_normal_uniform: Fraction of the pictures whose level is uniform over the chain all the
             same, so that none is left out.
         loss_aware_history: Losses that are kept for each step of the chain.
-        high_fraction: Fraction of the conditional images that are sent to the last steps of the
+        high_fraction: Fraction of the conditional pictures that are sent to the last steps of the
             chain instead.
         high_from: Where these last steps begin, as a fraction of the chain.
-        noiseless_fraction: Fraction of the conditional images that are shown at the highest level
-            with zeros for the noisy image: above 0 for models whose ``one_step`` is ``zeros``,
+        noiseless_fraction: Fraction of the conditional pictures that are shown at the highest level
+            with zeros for the noisy picture: above 0 for models whose ``one_step`` is ``zeros``,
             and 0 for all others.
         loss: ``l2`` or ``l1``.
         balance: Divide by the running mean of the loss at that noise level, conditional or not.
@@ -124,8 +124,8 @@ class PredictorRecipe:
         fraction: Fraction of the steps that train the predictor; the others train the denoiser.
             With 1 the denoiser keeps the weights that the run starts from, with 0 the predictor
             does.
-        loss: ``log-mse``, the mean over the images of log(mean squared error), whose gradient is
-            that of PSNR and in which easy and hard images count alike; ``l1`` or ``l2``.
+        loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is
+            that of PSNR and in which easy and hard pictures count alike; ``l1`` or ``l2``.
         rate: Highest learning rate of the predictor.
     """
 
@@ -216,10 +216,10 @@ class RunRecipe:
         seed: Random seed for everything.
         mixed_precision: Convolutions in bfloat16 on devices that are faster with it.
         compile: Compile the network.
-        workers: Processes that prepare the images, in each training process; 0 is a thread.
-        data: Where the images are cropped and degraded: on the ``host``, or on the training
+        workers: Processes that prepare the pictures, in each training process; 0 is a thread.
+        data: Where the pictures are cropped and degraded: on the ``host``, or on the training
             ``device``, with the photographs in its memory; ``auto`` takes the device on CUDA, else
-            the host. The two draw other images of the same distribution, see
+            the host. The two draw other pictures of the same distribution, see
             `restore.training.device_batches`.
         checkpoint_minutes: Minutes between checkpoints.
         log_steps: Steps between rows of the log.
@@ -240,7 +240,7 @@ class Recipe:
 
     Attributes:
         model: Description of the model; None takes that of ``--init`` or of the default model.
-        data: Training images.
+        data: Training pictures.
         objective: What is minimised; a distillation uses ``noiseless_fraction`` alone.
         optimiser: The optimiser.
         schedule: Length and learning rate.

@@ -24,7 +24,7 @@ class DistillationRecipe:
             `restore.diffusion.schedule.LEVELS`; None is ``karras``, or, for a model that is
             distilled already, its own levels. Every student has every second level of its teacher.
         lengths: Relative lengths of the rounds, one number for each; none means equally long.
-        weighting: Weighting of the clean image's squared error, see
+        weighting: Weighting of the clean picture's squared error, see
             `restore.training.distillation.loss_weight`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run: a learner, its images and its clock, and the files that it writes."""
+"""A run: a learner, its pictures and its clock, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ class Run:
     Args:
         folder: The run folder.
         learner: The networks, with their recipe.
-        batches: The images.
-        shown: Images for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first
+        batches: The pictures.
+        shown: Pictures for the samples, [N, 3, n, n] in [-1, 1]; None takes some of the first
             batch.
         notice: Called with messages for the user.
         clock: Returns the time in seconds.

@@ -1,4 +1,4 @@
-"""Samples in training: a sheet of images to look at, and PSNR for the log."""
+"""Samples in training: a sheet of pictures to look at, and PSNR for the log."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ NOISE = (15, 25, 50)
 SCALE = 4
 # Largest number of steps of a student for the sheet.
 STEPS = 32
-# Side of the images for a model that takes any size.
+# Side of the pictures for a model that takes any size.
 SIDE = 128
 
 
 def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
-    """Read the middle of the first images of a folder.
+    """Read the middle of the first pictures of a folder.
 
     Args:
         folder: Searched with all folders in it.
-        count: Largest number of images.
+        count: Largest number of pictures.
         side: Side of the crops in pixels.
 
     Returns:
         float32 [count or less, 3, side, side] in [-1, 1].
 
     Raises:
-        NothingToDo: No image is readable and large enough.
+        NothingToDo: No picture is readable and large enough.
     """
     crops = []
     for path in sorted(pictures_in(folder, SUFFIXES)):
@@ -74,14 +74,14 @@ def centre_crops(folder: Path, count: int = 6, side: int = SIDE) -> Tensor:
 
 @torch.no_grad()
 def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Denoise and enlarge images; the noise is the same in every call.
+    """Denoise and enlarge pictures; the noise is the same in every call.
 
     Args:
         denoise: The network.
         clean: [N, 3, n, n] in [-1, 1] on the network's device, n a multiple of 4.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each image with the truth, noisy and denoised at
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at
         three levels; with a predictor, its input at ×4 and its answer; with a conditional network,
         the ×4 enlargement (bicubic, or by the predictor) and the result of one step. Mean PSNR in
         dB, ``{"psnr 25": …}``.
@@ -124,13 +124,13 @@ def distillation_sheet(
         student: The student.
         teacher: The teacher, which takes twice as many steps.
         grid: The teacher's noise levels with a final 0; the student has every second one.
-        clean: As for `sample_sheet`. If the student takes more than 32 steps, the images are
+        clean: As for `sample_sheet`. If the student takes more than 32 steps, the pictures are
             still visible under the noise.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each image with the truth, what student and
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, what student and
         teacher make of the same noise and, with a conditional network, the ×4 enlargement and what
-        they make of that. PSNR in dB of the student's images against the teacher's.
+        they make of that. PSNR in dB of the student's pictures against the teacher's.
     """
     grid = grid[-2 * STEPS - 1 :]
     start = clean + grid[0] * gaussian_noise(
@@ -154,7 +154,7 @@ def distillation_sheet(
 
 
 def enlarged(clean: Tensor, scale: int) -> Condition:
-    """Return the condition of ×``scale`` super-resolution for images in [-1, 1].
+    """Return the condition of ×``scale`` super-resolution for pictures in [-1, 1].
 
     They are downsampled by antialiased bicubic sampling, rounded to 8 bits, and enlarged again.
     """
@@ -165,7 +165,7 @@ def enlarged(clean: Tensor, scale: int) -> Condition:
 
 
 def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
-    """Return a predictor's evidence for square images in [-1, 1], downsampled to 8 bits."""
+    """Return a predictor's evidence for square pictures in [-1, 1], downsampled to 8 bits."""
     side = clean.shape[-1]
     capture = Capture(Place(side, 0, 0, side), Noise(), None, side // scale)
     random = np.random.default_rng(0)  # for the noise, which is zero
@@ -175,7 +175,7 @@ def enlarged_evidence(clean: Tensor, scale: int, shown: Shown) -> Evidence:
 
 
 def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
-    """Return a denoiser's condition for images that were downsampled."""
+    """Return a denoiser's condition for pictures that were downsampled."""
     if denoise.config.condition_picture == "degraded":
         return enlarged(clean, SCALE)
 
@@ -186,7 +186,7 @@ def _condition(denoise: Denoiser, clean: Tensor) -> Condition:
 
 
 def png(picture: Tensor) -> bytes:
-    """Encode an image [3, H, W] in [0, 1] as PNG."""
+    """Encode a picture [3, H, W] in [0, 1] as PNG."""
     pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -194,7 +194,7 @@ def png(picture: Tensor) -> bytes:
 
 
 def _side_by_side(columns: Sequence[Tensor]) -> Tensor:
-    """Put images [N, 3, n, n] in [-1, 1] together as columns of a sheet."""
+    """Put pictures [N, 3, n, n] in [-1, 1] together as columns of a sheet."""
     rows = torch.cat(list(columns), dim=-1).clamp(-1, 1).add(1).div(2).float().cpu()
     return torch.cat(list(rows), dim=-2)
 

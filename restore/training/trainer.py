@@ -1,4 +1,4 @@
-"""A training run, from a folder of images to a run folder with a model in it.
+"""A training run, from a folder of pictures to a run folder with a model in it.
 
 A run folder holds ``recipe.toml``, ``log.csv``, ``samples.png``, ``checkpoint.safetensors`` with
 its optimiser file, ``before-cooldown/`` (the checkpoint from which a longer run can continue) and
@@ -42,8 +42,8 @@ class Options:
         resume: True continues the run in ``out``.
         init: Initial weights: a shipped model's name or a .safetensors file.
         device: See `restore.runtime.devices.choose_device`.
-        validation: Folder of images for the samples; None takes training images.
-        cache: Folder for decoded images, see `restore.training.pictures.Pictures`.
+        validation: Folder of pictures for the samples; None takes training pictures.
+        cache: Folder for decoded pictures, see `restore.training.pictures.Pictures`.
     """
 
     out: Path
@@ -72,13 +72,13 @@ def train(
         options: See `Options`.
         batches: Used instead of ``options.data``; of any size, as `with_size` is called.
         progress: Called after each step, by the first process.
-        notice: Called with messages for the user, such as skipped images.
+        notice: Called with messages for the user, such as skipped pictures.
         clock: Returns the time in seconds; None does not count while the process is stopped.
 
     Raises:
         BadArgument: A recipe or option cannot be used, or does not fit the resumed run.
         FileAccess: A folder cannot be read or written, holds a run already, or has none to resume.
-        NothingToDo: There is no image that can be used.
+        NothingToDo: There is no picture that can be used.
         TrainingDiverged: A loss or gradient is not finite; the run folder keeps the last good
             state.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the checkpoint has been written.
