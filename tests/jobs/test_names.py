@@ -139,4 +139,4 @@ def test_an_error_of_the_system_about_a_file_has_the_code_of_files(command, monk
 
 def test_a_list_that_names_what_no_file_can_be_called(tmp_path) -> None:
     with pytest.raises(FileAccess, match="too long"):
-        listed(tmp_path, Path("-"), lambda: b"a" * 300)
+        listed(tmp_path, Path("-"), lambda count: b"a" * 300)
