@@ -14,8 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.io
 from numpy.typing import ArrayLike, NDArray
+
+from operators.matlab import read_mat
 
 Array = NDArray[np.float64]
 Kernel = Array
@@ -317,24 +318,7 @@ def _from_npy(data: bytes) -> NDArray[Any]:
 
 
 def _from_mat(data: bytes, variable: str | None) -> NDArray[Any]:
-    try:
-        known = scipy.io.whosmat(io.BytesIO(data))
-        # by the header, since a compressed file can claim any size
-        small = [name for name, shape, _ in known if math.prod(shape) <= MAX_SIDE**2]
-        contents = scipy.io.loadmat(io.BytesIO(data), variable_names=small)
-    except NotImplementedError:
-        raise ValueError("a MATLAB file of version 7.3; save it with '-v7', or as .npy") from None
-    except Exception as error:  # loadmat raises nearly every kind on a damaged file
-        raise ValueError(f"not a readable MATLAB file ({type(error).__name__})") from None
-
-    arrays = {
-        name: value
-        for name, value in contents.items()
-        if isinstance(value, np.ndarray)
-        and value.ndim == 2
-        and value.size > 1
-        and value.dtype.kind in "buif"
-    }
+    arrays = read_mat(data, MAX_SIDE**2)
     names = ", ".join(sorted(arrays)) or "none"
     if variable is None and len(arrays) == 1:
         return next(iter(arrays.values()))

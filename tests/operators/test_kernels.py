@@ -293,6 +293,17 @@ def test_a_file_that_claims_a_large_array_is_refused_before_it_is_read(tmp_path:
         kernels.from_file(tmp_path / "sparse.png")
 
 
+def test_a_file_that_crashes_its_reader_is_damaged(tmp_path: Path) -> None:
+    """scipy's reader of MATLAB files looks up a type beyond its table, and the process ends."""
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(path, {"k": KERNEL.astype(float)})
+    data = path.read_bytes()
+    place = data.rindex(b"\x09\0\0\0")  # the type of the numbers: double precision
+    path.write_bytes(data[:place] + b"\x49" + data[place + 1 :])
+    with pytest.raises(ValueError, match=r"k\.mat: not a readable MATLAB file"):
+        kernels.from_file(path)
+
+
 def test_other_refused_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         kernels.from_file(tmp_path / "missing.npy")
