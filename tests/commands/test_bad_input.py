@@ -97,7 +97,7 @@ def refused(command, place: Path, words: str, code: int, *said: str) -> Outcome:
     ("words", "code", "said"),
     [
         ("sr text.png", 2, ["text.png", "not a picture", "PNG"]),
-        ("denoise empty.png", 2, ["empty.png", "empty", "PNG"]),
+        ("denoise empty.png", 2, ["empty.png", "empty"]),
         ("denoise cut.png", 2, ["cut.png"]),
         ("sr bomb.png", 2, ["bomb.png", "60000 x 60000", "limit"]),
         ("sr nosuch.png", 5, ["nosuch.png", "no such file"]),
