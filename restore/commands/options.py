@@ -214,7 +214,7 @@ class Common:
     allow_truncated: Annotated[
         bool,
         typer.Option(
-            "--allow-truncated/--no-allow-truncated",
+            "--allow-truncated/--no-truncated",
             help="Restore what is there of a JPEG or PNG whose file ends too early.",
         ),
     ] = False

@@ -187,6 +187,7 @@ def test_values_out_of_range_are_refused_as_on_the_command_line(command, picture
 
 def test_every_option_of_every_task_can_be_set(command, picture, tmp_path, config, monkeypatch):
     """A file can set every option in the help except the file itself and --help."""
+    monkeypatch.setenv("COLUMNS", "120")  # narrower terminals shorten the longest names
     known = {}
     monkeypatch.setattr(
         common_options, "read_options", lambda path, task, commands: known.update(commands) or {}
