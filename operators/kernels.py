@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from operators.files import open_regular
 from operators.matlab import read_mat
 
 Array = NDArray[np.float64]
@@ -298,7 +299,7 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
 
 def _bounded(path: Path) -> bytes:
     """Read a file that is small enough for a kernel."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path}: larger than {MAX_BYTES / 2**20:.0f} MB, too large for a kernel")
