@@ -45,7 +45,7 @@ _RAW_SUFFIXES = frozenset((
 ))
 # fmt: on
 # Pictures of formats that this package does not know, by suffix.
-_UNKNOWN = {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".gif": "GIF", ".psd": "PSD", ".xcf": "XCF"}
+_UNKNOWN = {".jxl": "JPEG XL", ".psd": "PSD", ".xcf": "XCF"}
 _REMEDIES = {"HEIF": "pip install 'restore-diffusion[heic]' has them read"}
 
 
