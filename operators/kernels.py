@@ -14,7 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from operators.files import open_regular
 from operators.matlab import read_mat
@@ -345,12 +347,32 @@ def _from_picture(data: bytes) -> NDArray[Any]:
 
 def _decoded(data: bytes) -> NDArray[Any] | None:
     """Decode a picture without any conversion; None if it is none."""
-    if not data:
+    size = _size(data)
+    if size is None:
         return None
+    _check_sides(*size)
 
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
+        return None
+
+
+def _size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a picture that is whole, by its header; None if it is none.
+
+    OpenCV takes the memory that a header or the head of a chunk claims, gigabytes too.
+    """
+    try:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            with tifffile.TiffFile(io.BytesIO(data)) as file:
+                page = file.pages.first
+                return int(page.imagelength), int(page.imagewidth)
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.height, image.width
+            image.verify()
+            return size
+    except Exception:  # readers of headers raise nearly every kind on a damaged one
         return None
 
 
