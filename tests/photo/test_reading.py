@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -21,6 +22,10 @@ from restore.jobs.pipes import piped
 from restore.jobs.run import Request
 from restore.photo.photograph import SUFFIXES, count_pages, read_photo
 from restore.tasks import Denoising
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="needs named pipes, and files with holes"
+)
 
 LENGTH = 1_200_000_000
 MOST = 250_000_000
