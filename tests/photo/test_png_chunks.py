@@ -321,11 +321,13 @@ def test_nothing_of_a_png_is_not_restored(tmp_path) -> None:
             read(tmp_path, png(noise(3))[:end], allow_truncated=True)
 
 
-def test_what_is_there_of_a_truncated_jpeg(tmp_path) -> None:
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_there_of_a_truncated_jpeg(tmp_path, channels, filled) -> None:
     file = io.BytesIO()
-    image(np.kron(noise(3), np.ones((8, 8, 1), np.uint8))).save(file, "JPEG", quality=95)
+    image(np.kron(noise(channels), np.ones((8, 8, 1), np.uint8))).save(file, "JPEG", quality=95)
     whole = read(tmp_path, file.getvalue())
-    cut = file.getvalue()[: int(0.6 * len(file.getvalue()))]
+    cut = file.getvalue()[: int(0.6 * len(file.getvalue()))] + bytes(9999 * filled)
     with pytest.raises(UnreadableInput, match="ends before its picture does; `allow_truncated`"):
         read(tmp_path, cut, allow_truncated=False)
     photo = read(tmp_path, cut, allow_truncated=True)
@@ -338,6 +340,23 @@ def test_what_is_there_of_a_truncated_jpeg(tmp_path) -> None:
     strict = read(tmp_path, file.getvalue(), allow_truncated=True)
     assert strict.notes == ()
     assert np.array_equal(strict.pixels, whole.pixels)
+
+
+def test_a_truncated_progressive_jpeg(tmp_path) -> None:
+    file = io.BytesIO()
+    image(noise(3)).save(file, "JPEG", progressive=True, quality=95)
+    whole = read(tmp_path, file.getvalue()).pixels
+    photo = read(tmp_path, file.getvalue()[: int(0.9 * len(file.getvalue()))], allow_truncated=True)
+    assert 0 < np.abs(photo.pixels - whole).mean() < 0.1
+    assert "ends before its picture does" in photo.notes[0]
+
+
+def test_zeros_behind_the_end_of_a_jpeg_do_not_matter(tmp_path) -> None:
+    file = io.BytesIO()
+    image(noise(3)).save(file, "JPEG")
+    photo = read(tmp_path, file.getvalue() + bytes(5000), allow_truncated=False)
+    assert np.array_equal(photo.pixels, read(tmp_path, file.getvalue()).pixels)
+    assert photo.notes == ()
 
 
 def test_the_limit_holds_before_a_png_is_completed(tmp_path) -> None:

@@ -7,7 +7,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 from restore.photo.formats.record import Extent, Limits, Prepared
-from restore.photo.refusals import Unreadable, not_read
+from restore.photo.refusals import Truncated, Unreadable, not_read
 
 _CONVERT = "convert it to PNG or TIFF first, for example with ImageMagick or GIMP"
 
@@ -22,6 +22,10 @@ _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 # Markers without a segment: restart intervals and the start.
 _BARE = {0x01, *range(0xD0, 0xD9)}
 _END, _SCAN = 0xD9, 0xDA
+_END_OF_PICTURE = b"\xff\xd9"
+# Zeros at the end of a file that an interrupted copy never filled; libjpeg would take them for
+# pixels.
+_UNFILLED = 64
 # Bytes that some programs leave between two segments; libjpeg would search all of the file.
 _LONGEST_GAP = 2**16
 # Bytes beyond the pixels of a large file that may hold metadata, and previews behind them.
@@ -29,13 +33,14 @@ _AROUND = 2**26
 
 
 class _Frame(NamedTuple):
-    """Frame header of a JPEG."""
+    """Frame header of a JPEG, and where its pixels begin."""
 
     coding: int
     bits: int
-    width: int
     height: int
+    width: int
     channels: int
+    pixels: int
 
 
 def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
@@ -43,6 +48,7 @@ def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
 
     Raises:
         Unreadable: It is one of them, or has no whole header.
+        Truncated: The end of its pixels was never written, and that is not allowed.
     """
     frame = _frame(io.BytesIO(data))
     kind = _FOREIGN_CODINGS.get(frame.coding)
@@ -50,6 +56,11 @@ def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
         kind = f"a JPEG of {frame.bits} bits a channel"
     if kind is not None:
         raise Unreadable(not_read(kind, _CONVERT))
+
+    if not any(data[-_UNFILLED:]) and data.find(_END_OF_PICTURE, frame.pixels) < 0:
+        if not limits.allow_truncated:
+            raise Truncated(limits.allow_truncated is False)
+        return Prepared(data.rstrip(b"\0"))
 
     return Prepared(data)
 
@@ -76,15 +87,14 @@ def _frame(file: BinaryIO) -> _Frame:
         segment = file.read(8)
         if len(segment) < 8:
             break
-        length, *described = struct.unpack(">HBHHB", segment)
+        length, bits, height, width, channels = struct.unpack(">HBHHB", segment)
         if marker in _FRAME_HEADERS and frame is None:
-            bits, height, width, channels = described
-            frame = _Frame(marker, bits, width, height, channels)
+            frame = _Frame(marker, bits, height, width, channels, pixels=0)
         file.seek(start + max(2, length))
 
     if frame is None or marker != _SCAN:
         raise Unreadable("its JPEG header is damaged")
-    return frame
+    return frame._replace(pixels=file.tell())
 
 
 def _next_marker(file: BinaryIO) -> int | None:
