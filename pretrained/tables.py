@@ -36,6 +36,8 @@ def read_json(path: Path) -> Any:
 
 def read_text(path: Path) -> str:
     """Read a text in UTF-8 of at most `LARGEST` bytes; errors as for `read_toml`."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise BadTable("not a regular file")
     with open(path, "rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:

@@ -44,6 +44,11 @@ _RAW_SUFFIXES = frozenset((
     ".sr2", ".srf", ".srw", ".x3f",
 ))
 # fmt: on
+# Folders of systems and programs whose names have no dot: of a NAS, of zip files of macOS, of the
+# recycle bin and restore points of Windows, and of file system checks.
+_SYSTEM_FOLDERS = frozenset(
+    ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+)
 # Pictures of formats that this package does not know, by suffix.
 _UNKNOWN = {".jxl": "JPEG XL", ".psd": "PSD", ".xcf": "XCF"}
 _REMEDIES = {"HEIF": "pip install 'restore-diffusion[heic]' has them read"}
@@ -71,8 +76,8 @@ def pictures_in(
     """Yield files with these suffixes below a folder, in name order, those of sub-folders last.
 
     Hidden files and folders, whose names begin with a dot, belong to the system and its programs:
-    they are passed over, as are special files. Links to folders, and out of the folder, are not
-    followed. A picture beside the measurement of its name is skipped if measurements are among the
+    they are passed over, as are its folders of other names, and special files. Links to folders,
+    and out of the folder, are not followed. A picture beside the measurement of its name is skipped if measurements are among the
     suffixes.
 
     Args:
@@ -100,7 +105,7 @@ def pictures_in(
             if entry.is_dir(follow_symlinks=False):
                 if os.path.realpath(path) in skipped:
                     continue
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name in _SYSTEM_FOLDERS:
                     passed[HIDDEN_FOLDER] += 1
                 else:
                     folders.append(path)

@@ -49,6 +49,14 @@ def test_hidden_files_and_folders_are_passed_over_and_counted(tree: Path, monkey
     assert walked(tree / "sub", tree / "sub" / ".picasaoriginals")[1].startswith("2 HEIC pictures")
 
 
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"])
+def test_folders_of_systems_are_hidden_without_a_dot(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path / name / "a.png", tmp_path / "b" / name / "c.png", tmp_path / "d.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert walked(tmp_path) == (["d.png"], "2 hidden folders")
+
+
 def test_a_hidden_folder_that_is_named_is_walked(tree: Path) -> None:
     assert walked(tree / ".Trash-1000") == (["files/c.png"], "")
 

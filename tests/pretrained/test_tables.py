@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -50,6 +51,17 @@ def test_bad_toml(text, said) -> None:
 def test_bad_json(text, said) -> None:
     with pytest.raises(BadTable, match=said):
         parse_json(text)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_folders_are_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadTable, match="not a regular file"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(OSError):  # noqa: PT011  # its text is the system's
+        read_json(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_toml(tmp_path / "none")
 
 
 def test_files_beyond_a_bound(tmp_path, monkeypatch) -> None:
