@@ -77,8 +77,8 @@ def pictures_in(
 
     Hidden files and folders, whose names begin with a dot, belong to the system and its programs:
     they are passed over, as are its folders of other names, and special files. Links to folders,
-    and out of the folder, are not followed. A picture beside the measurement of its name is skipped if measurements are among the
-    suffixes.
+    and out of the folder, are not followed. A picture beside the measurement of its name is skipped
+    if measurements are among the suffixes.
 
     Args:
         folder: the folder, which may be hidden itself.
