@@ -102,6 +102,8 @@ class Staged:
         status = os.fstat(file.fileno())
         if fcntl is None:  # Windows renames no open file
             file.close()
+        if status.st_size != len(data):
+            raise OSError(f"it has {status.st_size:,} bytes on the disk instead of {len(data):,}")
 
         return status
 

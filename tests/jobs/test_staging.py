@@ -171,3 +171,18 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     stage(below(tmp_path, {"a.png": b""})).put_in_place(replace=False)
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_that_is_shorter_on_the_disk_is_not_put_in_place(
+    tmp_path: Path, monkeypatch
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        os.ftruncate(descriptor, 3)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(FileAccess, match="cannot be written: it has 3 bytes on the disk instead"):
+        stage(below(tmp_path, NEW))
+    assert content(tmp_path) == {}
