@@ -201,7 +201,7 @@ def faulty(place: Path, scenario: Scenario, fault: int | str, at: int, result: L
         raise OSError(fault, os.strerror(fault))
 
     def run() -> None:
-        Calls(place / "out", at, go_wrong).install()
+        Calls(place / "out", at, go_wrong, cut=fault != errno.EINTR).install()
         scenario.run(place)
 
     code, value = forked(run)

@@ -440,11 +440,9 @@ def kills(picture, tmp_path: Path, pictures: int, count: int) -> None:
     random = np.random.default_rng(0)
     for _ in range(count):
         process = Forked("denoise", tmp_path / "in", out, *DENOISE)
-        before = len(files(out)) if out.exists() else 0
+        before = len(list(out.glob("*.png")))
         wait_for(
-            lambda p=process, n=before: (
-                p.returncode is not None or (out.exists() and len(files(out)) > n)
-            )
+            lambda p=process, n=before: p.returncode is not None or len(list(out.glob("*.png"))) > n
         )
         time.sleep(random.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)

@@ -36,15 +36,25 @@ class Calls:
         at: number of the call that goes wrong, from 0; None is none of them.
         fault: called with the name of that call, before it is made; it raises an error or ends the
             process. If it returns, the call is made.
+        cut: True to write half of the data first, if that call is a write. A write that is
+            interrupted (EINTR) has written nothing.
 
     Attributes:
         names: names of the calls so far.
     """
 
-    def __init__(self, folder: Path, at: int | None = None, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        at: int | None = None,
+        fault: Fault | None = None,
+        *,
+        cut: bool = True,
+    ) -> None:
         self.folder = str(folder)
         self.at = at
         self.fault = fault
+        self.cut = cut
         self.names: list[str] = []
         self._real_open = io.open
 
@@ -99,13 +109,13 @@ class _File(io.FileIO):
         self._calls = calls
 
     def write(self, data: Any) -> int:
-        """Write, one half first, so that a process can die in the middle."""
-        half = len(data) // 2
-        view = memoryview(data)
-        written = super().write(view[:half])
+        """Write, at a fault one half first, so that a process can die in the middle."""
         assert self._calls is not None
+        half = len(data) // 2 if self._calls.cut else 0
+        view = memoryview(data)
+        written = super().write(view[:half]) if half else 0
         self._calls.count("write")
-        return written + super().write(view[half:])
+        return written + super().write(view[written:])
 
     def close(self) -> None:
         calls, self._calls = self._calls, None
