@@ -295,6 +295,40 @@ class ValidConvolution(LinearOperator):
 
         return self.At(z)
 
+    def ridge(
+        self, y: Tensor, shift: Tensor, *, rtol: float, iterations: int
+    ) -> tuple[Tensor, Tensor]:
+        """Find the canvas x that minimises ``‖y − A x‖² + shift ‖x‖²``.
+
+        That is ``x = Aᵀ λ`` with ``(A Aᵀ + shift) λ = y``, by conjugate gradients whose error in x
+        falls at every iteration. The canvas beyond the measurement is known by faint equations
+        alone; those of ``(AᵀA + shift) x = Aᵀ y`` square that faintness, and are solved hundreds of
+        iterations later. The preconditioner is the inverse for the whole canvas.
+
+        Args:
+            y: [B, *output_shape].
+            shift: positive, [B or 1, 1, 1, 1].
+            rtol, iterations: As for `conjugate_gradient`.
+
+        Returns:
+            The canvas, and ``A x + shift λ``: y as far as its equations are solved.
+        """
+        power = self.circular.transfer_pairs.square().sum(dim=-1) + shift
+
+        def preconditioned(z: Tensor) -> Tensor:
+            return self.crop(self.circular._inverse_fourier(_fourier(self.embed(z)) / power))
+
+        multipliers = conjugate_gradient(
+            lambda z: torch.addcmul(self.A(self.At(z)), shift, z),
+            y,
+            precondition=preconditioned,
+            rtol=rtol,
+            iterations=iterations,
+        )
+        x = self.At(multipliers)
+
+        return x, torch.addcmul(self.A(x), shift, multipliers)
+
 
 class PaddedConvolution(IterativeOperator):
     """``y = k * x`` with any kernel and any of `operators.BOUNDARIES`; it has no SVD.

@@ -5,12 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, NonlinearChain
+from operators import LinearOperator, NonlinearChain, SpectralOperator, ValidConvolution
+from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
 from restore.diffusion.stepping import per_picture
 
 # Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
 # 2209.11888): a rounded number says less than its value.
 NONLINEAR_STEP = 0.4
+
+# Iterations of `least_misfit`, and of the gain of an operator without an SVD.
+MISFIT_ITERATIONS = 50
+POWERS = 10
+
+# Iterations of `ValidConvolution.ridge`.
+BORDER_ITERATIONS = 50
+
+# Noise level, for pictures in [-1, 1], below which blurs with an unknown border are solved by
+# `ValidConvolution.ridge`. The iterations of
+# `LinearOperator.regularised_inverse` leave equations of the border unsolved then, by
+# several times the noise: black and white lines once small singular values amplify it. With noise
+# of 0.02 both give the same within 0.05 dB (4 photographs, three kernels).
+QUIET = 0.01
 
 # Numbers of a picture above which its channels are projected one after the other if the operator
 # allows, with a third of the memory.
@@ -58,6 +73,29 @@ def project(
     return estimate + _move(operator, measurement - operator.A(estimate), noise_level, prior_std)
 
 
+def project_explained(
+    operator: ValidConvolution,
+    estimate: Tensor,
+    measurement: Tensor,
+    noise_level: Tensor | float,
+    *,
+    prior_std: Tensor | float,
+) -> tuple[Tensor, Tensor]:
+    """As `project`, with the measurement as far as the result and the noise explain it.
+
+    They differ where conjugate gradients have not solved the equations of the border. The inverse
+    of a blur amplifies that difference.
+
+    Returns:
+        [B, *operator.input_shape] and [B, *operator.output_shape].
+    """
+    measured = operator.A(estimate)
+    ratio = (per_picture(noise_level, measured) / per_picture(prior_std, measured)) ** 2
+    moved, solved = _ridge_of_border(operator, measurement - measured, ratio, noise_level)
+
+    return estimate + moved, measured + solved
+
+
 def _move(
     operator: LinearOperator,
     residual: Tensor,
@@ -69,6 +107,9 @@ def _move(
         return operator.pseudo_inverse(residual)
 
     variance_ratio = (per_picture(noise_level, residual) / per_picture(prior_std, residual)) ** 2
+    if isinstance(operator, ValidConvolution):
+        return _ridge_of_border(operator, residual, variance_ratio, noise_level)[0]
+
     return operator.regularised_inverse(residual, variance_ratio)
 
 
@@ -97,3 +138,66 @@ def _project_nonlinear(
     return estimate + _move(
         chain.linear, residual, (noise**2 + error).sqrt().clamp_min(1e-3), prior_std
     )
+
+
+def _ridge_of_border(
+    operator: ValidConvolution, residual: Tensor, shift: Tensor, noise_level: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Return the move as `_move` does, and the residual as far as it is solved."""
+    quiet = per_picture(noise_level, residual) < QUIET
+    if not bool(quiet.any()):
+        return operator.regularised_inverse(residual, shift), residual
+
+    exact = operator.ridge(
+        residual, shift.clamp_min(LEAST_RATIO), rtol=RIDGE_TOLERANCE, iterations=BORDER_ITERATIONS
+    )
+    if bool(quiet.all()):
+        return exact
+
+    return (
+        torch.where(quiet, exact[0], operator.regularised_inverse(residual, shift)),
+        torch.where(quiet, exact[1], residual),
+    )
+
+
+def least_misfit(operator: LinearOperator, start: Tensor, measurement: Tensor) -> Tensor:
+    """RMS of A x − y of the picture in [0, 1] that explains a measurement best.
+
+    Where y is black or white it may have been clipped, and A x may lie beyond. It is found by
+    projected gradients with momentum (FISTA: Beck, Teboulle 2009), so it is an upper bound.
+
+    Args:
+        operator: A.
+        start: [B, *operator.input_shape] in [0, 1].
+        measurement: y, [B, *operator.output_shape], of pictures in [0, 1].
+
+    Returns:
+        [B], in [0, 1] units.
+    """
+    white = measurement >= 1
+    black = measurement <= 0
+
+    def misfit(x: Tensor) -> Tensor:
+        residual = operator.A(x) - measurement
+        residual = torch.where(white, residual.clamp_max(0), residual)
+        return torch.where(black, residual.clamp_min(0), residual)
+
+    rate = 1 / _largest_gain(operator, start)
+    x = ahead = start
+    for index in range(MISFIT_ITERATIONS):
+        previous = x
+        x = (ahead - rate * operator.At(misfit(ahead))).clamp(0, 1)
+        ahead = x + index / (index + 3) * (x - previous)
+
+    return misfit(x).square().flatten(1).mean(dim=1).sqrt()
+
+
+def _largest_gain(operator: LinearOperator, like: Tensor) -> float:
+    """Upper bound of the largest eigenvalue of AᵀA, by powers of it."""
+    if isinstance(operator, SpectralOperator):
+        return float(operator.singular_values.max()) ** 2
+
+    x = torch.ones_like(like)
+    for _ in range(POWERS):
+        x = operator.At(operator.A(x / x.norm()))
+    return 1.1 * float(x.norm())

@@ -9,8 +9,15 @@ from torch import Tensor
 
 from operators import ValidConvolution
 from restore.diffusion.protocol import Denoise
-from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
-from restore.solvers.consistency import project
+from restore.diffusion.stepping import (
+    Callback,
+    Generator,
+    falling_pairs,
+    gaussian_noise,
+    per_picture,
+    report,
+)
+from restore.solvers.consistency import QUIET, project, project_explained
 from restore.solvers.ddrm import SpectralProcess, check_fractions
 
 # Smallest noise level of the completed measurement, for pictures in [-1, 1]: an eighth of a level
@@ -39,7 +46,8 @@ def ddrm_unknown_border(
     ``C x̂0`` outside, where x̂0 is the clean estimate fitted to y (by
     `restore.solvers.consistency.project` with the noise level of the step as its error, as in
     DiffPIR). Without the fit, ŷ would have a discontinuity at the border, which small singular
-    values amplify. The step is then DDRM's for C and ŷ (Kawar et al. 2022, arXiv 2201.11793, eq. 7
+    values amplify. With little noise, y is taken as far as the fit has solved its equations, for
+    the same reason. The step is then DDRM's for C and ŷ (Kawar et al. 2022, arXiv 2201.11793, eq. 7
     and 8).
 
     Args:
@@ -70,7 +78,8 @@ def ddrm_unknown_border(
         start = project(operator, grey, measurement, noise_level, prior_std=0.5)
 
     noise = torch.as_tensor(noise_level).to(measurement).clamp_min(LEAST_NOISE)
-    process = SpectralProcess(operator.circular, completed(operator, measurement, start), noise)
+    known = torch.where(per_picture(noise, measurement) < QUIET, operator.A(start), measurement)
+    process = SpectralProcess(operator.circular, completed(operator, known, start), noise)
     x = process.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
     del start
 
@@ -78,11 +87,13 @@ def ddrm_unknown_border(
         prediction = denoise(x, sigma, None)
         report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         if sigma_next > 0:
-            fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=sigma)
-            process.measure(completed(operator, measurement, fitted))
+            fitted, known = project_explained(
+                operator, prediction.clean, measurement, noise_level, prior_std=sigma
+            )
+            process.measure(completed(operator, known, fitted))
             z = gaussian_noise(shape, generator, measurement.device)
             x = process.step(prediction, z, sigma, sigma_next, eta, eta_b)
-            del prediction, fitted, z
+            del prediction, fitted, known, z
 
     clean = prediction.clean
 

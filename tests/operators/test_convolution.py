@@ -447,3 +447,23 @@ def test_padded_is_scipys_convolution(name: str, boundary: str, size: tuple[int,
 def test_refuses(build, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("kernel", [kernels.gaussian(1.0), kernels.motion(5, angle=30)])
+@pytest.mark.parametrize("shift", [1.0, 1e-2, 1e-5])
+def test_the_ridge_of_a_canvas_is_that_of_dense_algebra(kernel, shift: float) -> None:
+    """At any number of iterations its error in x is no larger than that of nothing."""
+    operator = ValidConvolution((1, 7, 6), kernel, dtype=torch.float64)
+    A = dense_matrix(operator)
+    y = torch.rand((2, 1, 7, 6), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ratio = torch.full((1, 1, 1, 1), shift, dtype=torch.float64)
+    identity = torch.eye(len(A), dtype=torch.float64)
+    expected = (A.T @ torch.linalg.solve(A @ A.T + shift * identity, y.flatten(1).T)).T
+
+    x, explained = operator.ridge(y, ratio, rtol=1e-12, iterations=300)
+    torch.testing.assert_close(x.flatten(1), expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(explained, y, rtol=1e-5, atol=1e-7)
+
+    for iterations in (1, 3, 10):
+        early, _ = operator.ridge(y, ratio, rtol=0, iterations=iterations)
+        assert (early.flatten(1) - expected).norm() <= 1.001 * expected.norm()

@@ -7,13 +7,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from support.pictures import FIXTURES
 from test_solvers import LEVELS, GaussianPrior, _arbitrary_denoiser, _noise
 
 from operators import ValidConvolution, kernels
-from restore import Restorer
 from restore.photo.photograph import read_photo
-from restore.solvers import Step, ddrm, ddrm_unknown_border
+from restore.restorer import restorer
+from restore.solvers import Step, ddrm, ddrm_unknown_border, project
 from restore.solvers.ddrm_border import completed
 
 
@@ -90,7 +91,7 @@ def test_a_photograph_without_ringing_at_its_border() -> None:
     blurred = ValidConvolution((3, *(n - 2 * reach for n in truth.shape[:2])), kernel).A(whole)
     noisy = blurred + 0.01 * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
     picture = noisy[0].permute(1, 2, 0).numpy().clip(0, 1)
-    restored = Restorer(device="cpu").deblur(
+    restored = restorer("default", "cpu").deblur(
         picture, "gaussian:1.5", noise=0.01, method="ddrm", eta=0.95
     )
     inner = truth[reach:-reach, reach:-reach]
@@ -115,3 +116,51 @@ def test_progress_shows_what_is_seen_and_shares_are_checked() -> None:
     ]
     with pytest.raises(ValueError, match="eta"):
         ddrm_unknown_border(_arbitrary_denoiser, operator, y, 0.1, [1.0, 0.0], eta=1.5)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian:2", "gaussian:4", "motion:15:30", "disk:3"])
+@pytest.mark.parametrize("options", [{"method": "ddrm"}, {"samples": 2}, {}], ids=str)
+def test_a_clean_white_page_has_no_frame(kernel: str, options: dict) -> None:
+    white = np.full((48, 48), 255, np.uint8)
+    restored = restorer("default", "cpu").deblur(white, kernel, steps=6, **options)
+    restored = restored.mean if "samples" in options else restored
+    assert restored.min() > 200
+
+
+def test_the_border_of_a_clean_page_is_better_than_blurred() -> None:
+    """Text in 8 bits, blurred with the light from outside in it."""
+    page = Image.new("L", (112, 96), "white")
+    draw = ImageDraw.Draw(page)
+    for row in range(-4, 96, 11):
+        draw.text((-3, row), "Text to the very border", fill="black")
+    reach = kernels.gaussian(1.5).shape[0] // 2
+    whole = torch.from_numpy(np.asarray(page).astype(np.float32) / 255)[None, None]
+    operator = ValidConvolution(
+        (1, 96 - 2 * reach, 112 - 2 * reach), kernels.gaussian(1.5), dtype=torch.float32
+    )
+    blurred = (255 * operator.A(whole)[0, 0]).round().clamp(0, 255).numpy().astype(np.uint8)
+    sharp = np.asarray(page)[reach:-reach, reach:-reach].astype(float)
+    edge = np.ones(sharp.shape, bool)
+    edge[8:-8, 8:-8] = False
+
+    def error(pixels: np.ndarray) -> float:
+        return float(np.sqrt(((pixels.astype(float) - sharp)[edge] ** 2).mean()))
+
+    for method in ("ddrm", "diffpir"):
+        restored = restorer("default", "cpu").deblur(
+            blurred, "gaussian:1.5", method=method, steps=10
+        )
+        assert error(restored) < 0.7 * error(blurred)
+
+
+def test_quiet_and_noisy_pictures_of_a_batch_are_solved_as_alone() -> None:
+    operator = ValidConvolution((3, 8, 6), kernels.gaussian(0.8))
+    shape = (2, *operator.input_shape)
+    draw = torch.Generator().manual_seed(3)
+    x, y = torch.randn(shape, generator=draw), torch.randn(2, 3, 8, 6, generator=draw)
+    level = torch.tensor([0.002, 0.05])
+    together = project(operator, x, y, level, prior_std=0.3)
+    for index in range(2):
+        one = slice(index, index + 1)
+        alone = project(operator, x[one], y[one], level[one], prior_std=0.3)
+        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-4)
