@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,19 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from operators.files import open_regular
+from operators.painting import to_fill
 
 # (height, width) in pixels.
 Size = tuple[int, int]
 
 # Largest thickness of a stroke in pixels: OpenCV's own limit.
 MAX_THICKNESS = 32767
-
-# Number of colours in a picture with so many channels: grey or RGB, with or without opacity.
-_COLORS = {1: 1, 2: 1, 3: 3, 4: 3}
-
-# Formats of pictures that paint a map; Pillow would also run other programs for some.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 # A brush stroke: random directions along it, points on it, fractional bits of their coordinates.
 _TURNS = 6
@@ -224,9 +218,7 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
     [[True, False]]
 
     Args:
-        picture: ``[H, W]`` or ``[H, W, C]``: bool (True = fill), uint8, uint16, or float in [0, 1].
-            Brightness is the mean of the colours, 1 at the top of the type's range. With 2 or 4
-            channels the last is opacity, and the picture is laid over black.
+        picture: ``[H, W]`` or ``[H, W, C]``, see `operators.painting.to_fill`.
         threshold: Brightness in [0, 1). A pixel exactly at the threshold stays known.
         dilate: Radius in whole pixels of the disk by which the unknown area grows: every pixel at
             most this far from an unknown one, centre to centre, becomes unknown.
@@ -235,16 +227,13 @@ def from_picture(picture: ArrayLike, *, threshold: float = 0.5, dilate: int = 0)
         bool [H, W]; all True if nothing is white.
 
     Raises:
-        ValueError: The shape or type is another, values are outside the range, a shape is only in
-            the opacity of a black picture, the radius is negative or fractional, or nothing stays
-            known.
+        ValueError: As `operators.painting.to_fill`, or the radius is negative or fractional, or
+            nothing stays known.
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
     if _whole("dilate", dilate) < 0:
         raise ValueError(f"dilate must be 0 pixels or more, not {dilate}")
 
-    known = ~(_brightness(picture) > threshold)
+    known = ~to_fill(picture, threshold)
     if dilate:
         # Squared distances are whole numbers.
         known &= _distance_to(~known) ** 2 > dilate**2 + 0.5
@@ -264,36 +253,19 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
         OSError: The file cannot be read.
         ValueError: It is no picture; see also `from_picture`. The message begins with the path.
     """
-    path = Path(path)
-    with open_regular(path) as file:
-        try:
-            pixels = _decoded(file)
-        except Exception as error:  # Pillow raises many types for a damaged file
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ValueError(f"{path}: {_reason(error)}") from None
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+                picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            pixels = np.asarray(picture)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture") from None
 
     try:
         return from_picture(pixels, threshold=threshold, dilate=dilate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _decoded(file: BinaryIO) -> NDArray[Any]:
-    """Pixels of an opened picture, upright."""
-    with Image.open(file, formats=_FORMATS) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        return np.asarray(picture)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"a picture of more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
-    return "the picture is damaged, or of a kind that is not supported"
 
 
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:
@@ -372,48 +344,6 @@ def _brush_path(generator: np.random.Generator, height: int, width: int) -> NDAr
 
     steps = np.stack([np.cos(direction), np.sin(direction)], axis=1) * (length / _POINTS)
     return np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
-
-
-def _brightness(picture: ArrayLike) -> NDArray[np.float64]:
-    """Brightness ``[H, W]`` in [0, 1]; opacity is multiplied in."""
-    values = _as_fractions(np.asarray(picture))
-    if values.ndim == 2:
-        return values
-
-    colors = _COLORS[values.shape[2]]
-    brightness: NDArray[np.float64] = values[..., :colors].mean(axis=2)
-    if colors == values.shape[2]:
-        return brightness
-
-    opacity = values[..., -1]
-    if not brightness.any() and np.ptp(opacity) > 0:
-        raise ValueError(
-            "a mask that is black with its shape only in its opacity does not say which part to "
-            "fill"
-        )
-
-    return np.asarray(brightness * opacity)
-
-
-def _as_fractions(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Scale a picture ``[H, W]`` or ``[H, W, C]`` of any accepted type to [0, 1]."""
-    if values.ndim not in (2, 3) or values.size == 0 or (values.ndim == 3 and values.shape[2] > 4):
-        raise ValueError(
-            f"a mask is a picture [H, W] or [H, W, 1 to 4 channels], not of shape {values.shape}"
-        )
-
-    if values.dtype in (np.uint8, np.uint16):
-        values = values / np.iinfo(values.dtype).max
-    elif values.dtype == np.bool_ or np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float64)
-    else:
-        raise ValueError(
-            f"a mask has values of type bool, uint8, uint16 or float, not {values.dtype}"
-        )
-
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("a mask of floating-point numbers has values from 0 to 1")
-    return values
 
 
 def _checked_size(size: Size) -> Size:

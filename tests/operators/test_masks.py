@@ -281,7 +281,7 @@ def test_feather_takes_maps_without_a_rim_and_batches(side: str) -> None:
         (lambda: from_picture(np.eye(3), threshold=1), "threshold"),
         (lambda: from_picture(np.eye(3) * 255), "0 to 1"),
         (lambda: from_picture(np.full((3, 3), np.nan)), "0 to 1"),
-        (lambda: from_picture(np.eye(3, dtype=np.int64)), "int64"),
+        (lambda: from_picture(300 * np.eye(3, dtype=np.int64)), "int64"),
         (lambda: from_picture(np.zeros((3, 8, 8))), "shape"),
         (lambda: from_picture(np.zeros(5)), "shape"),
         (lambda: from_picture(np.zeros((0, 5))), "shape"),
