@@ -26,6 +26,7 @@ from restore.methods import METHODS
 from restore.methods.cascade import solve_in_stages
 from restore.methods.conditions import PREDICTED_NOISE
 from restore.methods.defaults import Defaults
+from restore.methods.doubt import unexplained_by
 from restore.methods.feed_forward import (
     FeedForward,
     check_file,
@@ -163,6 +164,7 @@ class Restorer:
             BadArgument: options that do not fit the picture or the model.
         """
         opened = task.opened(image)
+        task = replace(task, rounding=(opened.rounding,))
 
         with _enough_memory(opened.color):
             color, task = task.of_visible(opened)
@@ -211,6 +213,7 @@ class Restorer:
         if task.cascade_stages is not None:
             raise ValueError("pictures go through a cascade one by one")
 
+        task = replace(task, rounding=[one.rounding for one in opened])
         problem = self.problem(task, torch.cat([one.color for one in opened]))
         method, run = self._run(problem, options, [_generator(options) for _ in opened], callback)
         if len(parts := _equal(run.trajectories)) > 1:
@@ -317,7 +320,8 @@ class Restorer:
         """Run a method on a problem.
 
         Returns:
-            Samples as from `solve_problem`, the consistency of each picture [B], and a report.
+            Samples as from `solve_problem`, [B, 2] consistency and what is unexplained of each
+            picture, and a report.
         """
         problem = run.problem
         started = time.perf_counter()
@@ -328,10 +332,13 @@ class Restorer:
                 if is_feed_forward(method)
                 else METHODS[method].solve
             )
-            solutions = torch.stack(
-                [_finished(solve(run), problem) for _ in range(options.samples)]
-            )
+            found = [solve(run) for _ in range(options.samples)]
+            solutions = torch.stack([_finished(one, problem) for one in found])
             explained = consistency(problem.operator, solutions.mean(dim=0), problem.measurement)
+            unexplained = explained
+            if not is_feed_forward(method):
+                unexplained = unexplained_by(problem, found, solutions, explained)
+            del found
             solutions = problem.operator.visible(solutions)
             synchronize(self.device)
 
@@ -345,6 +352,7 @@ class Restorer:
             seed=options.seed,
             noise=float(problem.noise.mean()),
             consistency=_root_mean_square(explained),
+            unexplained=_root_mean_square(unexplained),
             seconds=time.perf_counter() - started,
             model=self.model if foreign is None else foreign.architecture,
             device=str(self.device),
@@ -352,7 +360,8 @@ class Restorer:
         )
 
         # no longer tied to the mode
-        return solutions.detach().cpu().clone(), explained.detach(), report
+        misfits = torch.stack([explained, unexplained], dim=1)
+        return solutions.detach().cpu().clone(), misfits.detach(), report
 
     def _start(self, problem: Problem, start: Picture | str | None) -> Tensor | None:
         """Return `Run.start` for `Options.start`.
@@ -612,8 +621,10 @@ def _in_parts(
 def _of_one(report: Report, noise: Tensor, explained: Tensor, index: int) -> Report:
     """Return the report of one picture of a batch."""
     seconds = report.seconds / len(noise)
-    found = _root_mean_square(explained[index])
-    return replace(report, noise=float(noise[index]), consistency=found, seconds=seconds)
+    found, left = explained[index].tolist()
+    return replace(
+        report, noise=float(noise[index]), consistency=found, unexplained=left, seconds=seconds
+    )
 
 
 def _root_mean_square(values: Tensor) -> float:
@@ -627,7 +638,7 @@ def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report)
         alpha = _resized(opened.alpha, solutions.shape[-2:])
         solutions = put_back(solutions, opened.color, opened.alpha, problem.keep)
 
-    gray = opened.gray and problem.operator.output_shape[0] == problem.operator.input_shape[0]
+    gray = problem.stays_grey(opened)
     samples = [opened.pack(solution, alpha, gray) for solution in solutions]
     if len(samples) == 1:
         return Result(samples[0], None, samples, report)

@@ -19,7 +19,7 @@ from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.jobs.staging import Staged, stage
-from restore.methods.report import Result
+from restore.methods.report import Result, is_doubtful
 from restore.methods.settings import Options
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
@@ -170,7 +170,7 @@ class Work:
         )
         task = task.completed(None, None, None)
         self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
-        return photo, _array(photo), task, None
+        return photo, photo, task, None
 
     def _check_held(
         self, job: Job, task: Task, size: tuple[int, int], alpha: NDArray[Any] | None
@@ -250,8 +250,8 @@ class Work:
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:
-    """Return True if A x − y is far too large for the noise, in the record of a picture."""
-    return done["consistency"] > max(0.02, 3 * done["noise"])
+    """Return True if operator and noise cannot explain the input, in the record of a picture."""
+    return is_doubtful(done.get("unexplained", done["consistency"]), done["noise"])
 
 
 def degrade_file(
@@ -264,7 +264,7 @@ def degrade_file(
     """
     refuse_existing_outputs(job, overwrite, 1)
     photo = read_photo(job.source)
-    degraded = degrade(_array(photo), operator, noise=noise, seed=seed)
+    degraded = degrade(photo.samples, operator, noise=noise, seed=seed)
     pixels, alpha = _split(degraded.picture)
     size = photo.pixels.shape[1], photo.pixels.shape[0]
     written = str(operators.parse(operator).in_folder(Path.cwd()))
@@ -346,12 +346,6 @@ def _outputs(target: Path, result: Result) -> Iterator[tuple[Path, Pixels]]:
 
     std, _ = _split(result.std)
     yield std_path, (np.clip(std / STD_FULL_SCALE, 0, 1), None, 8)
-
-
-def _array(photo: Photo) -> NDArray[Any]:
-    if photo.alpha is None:
-        return photo.pixels
-    return np.concatenate([photo.pixels, photo.alpha[..., None]], axis=2)
 
 
 def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -85,7 +85,7 @@ def solve_in_stages(
     report = stages.report(whole.written, Cascade(cascade.factors, noise))
     if len(sizes) > 1:
         samples, misfit = _consistent(whole, samples)
-        report = replace(report, consistency=misfit)
+        report = replace(report, consistency=misfit, unexplained=min(misfit, report.unexplained))
 
     return whole, samples, report
 

@@ -22,6 +22,9 @@ class Report:
         noise: assumed standard deviation of the noise of the measurement, in [0, 1] units; the mean
             over a batch.
         consistency: RMS of A x − y for the result (the mean of samples), in [0, 1] units.
+        unexplained: the same for the best picture in [0, 1], if black and white of the measurement
+            may have been clipped: what operator and noise cannot explain. The consistency itself
+            unless that is doubtful.
         seconds: time in the solver.
         model: name of the model.
         device: name of the device.
@@ -37,11 +40,17 @@ class Report:
     seed: int
     noise: float
     consistency: float
+    unexplained: float
     seconds: float
     model: str
     device: str
     dtype: str
     cascade: Cascade | None = None
+
+
+def is_doubtful(misfit: float, noise: float) -> bool:
+    """Return True if an RMS of A x − y is far too large for the noise."""
+    return misfit > max(0.02, 3 * noise)
 
 
 class Samples(NamedTuple):

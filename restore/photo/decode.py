@@ -24,9 +24,10 @@ from restore.photo.formats.record import (
 from restore.photo.metadata import ORIENTATION, read_metadata
 from restore.photo.reading import Stored
 from restore.photo.refusals import Truncated, Unreadable
+from restore.photo.rounding import rounding_of
 
-_GREY_MODES = {"1", "L", "LA", "La"}
-_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+GREY_MODES = {"1", "L", "LA", "La"}
+COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 
 
 def decode(stored: Stored, page: int | None, limits: Limits) -> Decoded:
@@ -97,11 +98,13 @@ def _decode_picture(
         samples, note = _whole_or_filled(im, opened, format, reader, limits)
         notes = (*notes, *note)
 
+    rounding = rounding_of(im, samples)
+
     # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it
     # decodes it.
-    samples = _turn(samples, im.getexif().get(ORIENTATION, 1))
+    samples = turned(samples, im.getexif().get(ORIENTATION, 1))
 
-    return Decoded(samples, bits, format.name, metadata, encoding, notes)
+    return Decoded(samples, bits, format.name, metadata, encoding, notes, rounding)
 
 
 def _decode_frame(stored: Stored, reader: PillowReader, page: int, limits: Limits) -> Decoded:
@@ -168,7 +171,7 @@ def _depth(im: Image.Image, data: bytes, reader: PillowReader) -> int:
     """
     if reader.stored_bits(im, data) > 8 and im.mode != "CMYK":
         return 16
-    if im.mode not in _GREY_MODES | _COLOUR_MODES:
+    if im.mode not in GREY_MODES | COLOUR_MODES:
         raise Unreadable(f"pixels of the kind {im.mode} are not supported")
     return 8
 
@@ -176,13 +179,14 @@ def _depth(im: Image.Image, data: bytes, reader: PillowReader) -> int:
 def _decode_8bit(im: Image.Image) -> np.ndarray:
     im.load()
     if im.mode == "CMYK":
-        return np.asarray(_cmyk_to_rgb(im))
-    mode = ("L" if im.mode in _GREY_MODES else "RGB") + ("A" if im.has_transparency_data else "")
+        return np.asarray(cmyk_to_rgb(im))
+    mode = ("L" if im.mode in GREY_MODES else "RGB") + ("A" if im.has_transparency_data else "")
     samples = np.asarray(im.convert(mode))
     return samples.reshape(*samples.shape[:2], len(mode))
 
 
-def _cmyk_to_rgb(im: Image.Image) -> Image.Image:
+def cmyk_to_rgb(im: Image.Image) -> Image.Image:
+    """RGB by the picture's own profile into sRGB, or by Pillow's plain conversion."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(im.info["icc_profile"]))
         target = ImageCms.createProfile("sRGB")
@@ -192,7 +196,7 @@ def _cmyk_to_rgb(im: Image.Image) -> Image.Image:
     return converted or im.convert("RGB")
 
 
-def _turn(samples: np.ndarray, orientation: int) -> np.ndarray:
+def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
     """Upright view of [H, W, C] samples in an EXIF orientation: 1 to 8, others count as 1."""
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)

@@ -88,6 +88,21 @@ def kept_exif(im: Image.Image, data: bytes = b"") -> bytes | None:
         return None
 
 
+def without_orientation(exif: bytes | None) -> bytes | None:
+    """EXIF bytes from `kept_exif` without the tag of the orientation."""
+    if exif is None:
+        return None
+    tags = read_tags(exif, _EXIF_FOLDERS)
+    tags.main.pop(ORIENTATION, None)
+    return exif_of(tags) if tags.main or tags.below else None
+
+
+def profile_for(profile: bytes | None, channels: int) -> bytes | None:
+    """The colour profile if it is for pixels of so many channels: 1 (grey) or 3 (RGB)."""
+    space = b"GRAY" if channels == 1 else b"RGB "
+    return profile if profile and profile[16:20] == space else None
+
+
 def _stored_exif(im: Image.Image, data: bytes) -> bytes:
     """The bytes that hold EXIF: of a TIFF all, since the tags are its own."""
     return data if im.format == "TIFF" else bytes(im.info["exif"])

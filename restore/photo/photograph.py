@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from operators.painting import to_fill
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import open_regular, refuse_existing, write_atomically
 from restore.photo import formats
@@ -25,9 +26,10 @@ from restore.photo.decode import count_pages as decoded_pages
 from restore.photo.decode import decode
 from restore.photo.encode import quantise
 from restore.photo.formats.record import Decoded, Limits, Source
-from restore.photo.metadata import Metadata
+from restore.photo.metadata import Metadata, profile_for
 from restore.photo.reading import read_stored
 from restore.photo.refusals import Truncated, Unreadable
+from restore.photo.rounding import EXACT, Rounding
 
 # Names of the formats that are written, by suffix in lower case.
 FORMATS = {
@@ -71,6 +73,7 @@ class Photo:
         color_chunks: Chunks of a PNG that say what its colours mean, see
             `restore.photo.metadata.Metadata`.
         notes: Sentences about what of the file is damaged or left out.
+        rounding: What the lossy encoding of the file may have done to its pixels.
     """
 
     pixels: np.ndarray
@@ -85,6 +88,20 @@ class Photo:
     iptc: bytes | None = None
     color_chunks: dict[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rounding: Rounding = EXACT
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of channels with alpha."""
+        height, width, channels = self.pixels.shape
+        return height, width, channels + (self.alpha is not None)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Pixels and alpha, float32 [H, W, 1 to 4]."""
+        if self.alpha is None:
+            return self.pixels
+        return np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
 
 
 def read_photo(
@@ -140,8 +157,7 @@ def count_pages(path: Path) -> int:
 def read_mask(path: Path, threshold: float = 0.5, *, file: BinaryIO | None = None) -> np.ndarray:
     """Read a mask of the pixels to fill.
 
-    Brightness is the mean of the channels in [0, 1]. A transparent mask is laid over black, so that
-    white strokes on a transparent layer are filled.
+    See `operators.painting.to_fill` for what is filled.
 
     Args:
         path: The file.
@@ -153,8 +169,7 @@ def read_mask(path: Path, threshold: float = 0.5, *, file: BinaryIO | None = Non
 
     Raises:
         BadArgument: The threshold is out of range.
-        UnreadableInput: All colours are black, so that the mask's transparency could mean either
-            side; or as `read_photo`.
+        UnreadableInput: It is no mask; or as `read_photo`.
         FileAccess: As `read_photo`.
         Unavailable: As `read_photo`.
     """
@@ -162,16 +177,11 @@ def read_mask(path: Path, threshold: float = 0.5, *, file: BinaryIO | None = Non
         raise BadArgument(f"threshold of a mask is {threshold}; it must be at least 0 and below 1")
 
     photo = read_photo(path, file=file)
-    value = photo.pixels.mean(axis=2)
-    if photo.alpha is not None:
-        if value.max() == 0 and np.ptp(photo.alpha) > 0:
-            raise UnreadableInput(
-                f"{path}: a mask that is black with its shape only in its transparency does not "
-                "say which part to fill; paint that part white on black."
-            )
-        value = value * photo.alpha
-
-    return value > threshold
+    samples = quantise(photo.samples, photo.bits)
+    try:
+        return to_fill(samples, threshold)
+    except ValueError as error:
+        raise UnreadableInput(f"{path}: {error}") from None
 
 
 def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
@@ -339,6 +349,7 @@ def _as_photo(decoded: Decoded) -> Photo:
         decoded.format,
         encoding=decoded.encoding,
         notes=decoded.notes,
+        rounding=decoded.rounding,
         **vars(decoded.metadata),
     )
 
@@ -368,9 +379,7 @@ def _encode(photo: Photo, format: str) -> bytes:
     if photo.alpha is not None and writer.keeps_alpha:
         samples = np.concatenate([samples, quantise(photo.alpha, bits)[..., None]], axis=2)
 
-    profile = photo.icc_profile
-    if profile and profile[16:20] != (b"GRAY" if photo.pixels.shape[2] == 1 else b"RGB "):
-        profile = None
+    profile = profile_for(photo.icc_profile, photo.pixels.shape[2])
     metadata = Metadata(profile, photo.exif, photo.xmp, photo.iptc, photo.dpi, photo.color_chunks)
 
     return writer.encode(samples, Source(metadata, photo.encoding, photo.format in formats.LOSSY))

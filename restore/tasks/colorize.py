@@ -79,7 +79,7 @@ class Colorization(Task):
             self.kind,
             operator,
             grey,
-            measurement_noise(self.noise, grey),
+            measurement_noise(self.noise, grey, rounded=self.rounded),
             shown_grey(operator, grey),
             written="gray",
         )

@@ -96,6 +96,10 @@ class Deblurring(Task):
         ),
     ] = field(default="unknown", kw_only=True)
 
+    @property
+    def rounded(self) -> list[float]:
+        return [one.in_band for one in self.rounding]
+
     def check(self) -> None:
         super().check()
         if isinstance(self.kernel, str):
@@ -137,7 +141,7 @@ class Deblurring(Task):
             self.kind,
             operator,
             image,
-            measurement_noise(self.noise, image, least=QUANTISATION_NOISE),
+            measurement_noise(self.noise, image, QUANTISATION_NOISE, self.rounded),
             shown_blurred(operator, image),
             written=written,
             remedy="`boundary`=unknown or circular, whatever the kernel",

@@ -68,7 +68,7 @@ class Denoising(Task):
 
         image = image.to(device)
         operator = operators.identity((3, *image.shape[-2:])).to(device)
-        level = measurement_noise(self.noise, image)
+        level = measurement_noise(self.noise, image, rounded=self.rounded)
         if self.noise != "auto" and not bool(level.all()):
             raise BadArgument(
                 "`noise`=0: denoising needs the noise's standard deviation, above 0, or auto"

@@ -13,6 +13,7 @@ from restore.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from restore.diffusion.denoiser import Condition
@@ -197,7 +198,7 @@ class Inpainting(Task):
         """
         filled, kept = ("black", "white") if self.invert_mask else ("white", "black")
         meaning = f"{filled} = fill{', by `invert_mask`' if self.invert_mask else ''}"
-        mask = _white(self.mask, self.threshold) ^ self.invert_mask
+        mask = _white(self.mask, self.threshold, size) ^ self.invert_mask
         if self.fit_mask:
             mask = fitted(mask, size)
 
@@ -241,19 +242,65 @@ def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return mask[..., rows[:, None], columns]
 
 
-def _white(mask: Any, threshold: float) -> Tensor:
-    """Return True at pixels of a mask that are brighter than the threshold.
+def _white(mask: Any, threshold: float, size: tuple[int, int]) -> Tensor:
+    """Return bool [H, W] or [B, 1, H, W], True where a mask or a batch of masks tells to fill.
 
-    Returns:
-        bool [H, W], or [B, 1, H, W] for a batch of masks.
+    Args:
+        mask: a PIL image; an array or tensor [H, W], [H, W, C], [C, H, W] or [B, C, H, W], or bool
+            [B, H, W]; see `operators.painting.to_fill`.
+        threshold: see there.
+        size: (height, width) of the picture, which tells channels from rows.
+
+    Raises:
+        BadArgument: it is no mask.
     """
+    import numpy as np
     import torch
 
-    from restore.photo.pictures import open_picture
+    from operators.painting import to_fill
+    from restore.photo.pil import open_pil
 
-    if hasattr(mask, "dtype") and str(mask.dtype).endswith("bool"):
-        values = torch.as_tensor(mask)
-        return values if values.ndim != 3 else values[:, None]
+    if hasattr(mask, "getbands"):
+        mask = open_pil(mask)[0]
+    is_tensor = isinstance(mask, torch.Tensor)
+    if is_tensor:
+        mask = mask.detach().cpu()
+        mask = (mask.float() if mask.is_floating_point() else mask).numpy()
+    if not isinstance(mask, np.ndarray):
+        raise BadArgument(
+            f"a mask is a PIL image, a numpy array or a torch tensor, not a {type(mask).__name__}"
+        )
 
-    white = open_picture(mask).color.mean(dim=1, keepdim=True) > threshold
-    return white[0, 0] if len(white) == 1 else white
+    with of_option("mask"):
+        pictures = _pictures_of(mask, size, channels_first=is_tensor)
+        found = [torch.from_numpy(to_fill(picture, threshold)) for picture in pictures]
+    return found[0] if len(found) == 1 else torch.stack(found)[:, None]
+
+
+def _pictures_of(
+    mask: NDArray[Any], size: tuple[int, int], *, channels_first: bool
+) -> list[NDArray[Any]]:
+    """Return the pictures [H, W] or [H, W, C] of a mask or a batch of masks.
+
+    Raises:
+        ValueError: it has another number of axes.
+    """
+    import numpy as np
+
+    if mask.ndim == 2:
+        return [mask]
+    if mask.ndim == 4:
+        last = mask.shape[1:3] == size and mask.shape[3] <= 4 and not channels_first
+        return list(mask if last else np.moveaxis(mask, 1, -1))
+    if mask.ndim != 3:
+        raise ValueError(f"it is a picture or a batch of pictures, not of shape {mask.shape}")
+
+    leading = mask.shape[1:] == size
+    trailing = mask.shape[:2] == size
+    if leading != trailing:
+        channels_first = leading
+    if not channels_first:
+        return [mask]
+
+    # several maps are masks of several pictures, for want of another meaning
+    return list(mask) if mask.dtype == np.bool_ else [np.moveaxis(mask, 0, -1)]

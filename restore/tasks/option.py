@@ -19,7 +19,7 @@ Noise = float | Sequence[float] | Literal["auto"]
 
 # Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
-    ("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Tensor"), Any
+    ("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Rounding", "Tensor"), Any
 )
 
 
@@ -148,6 +148,18 @@ def check_noise(noise: Noise | Tensor) -> None:
 
     if levels is None or not all(0 <= level <= 1 for level in levels):
         raise BadArgument(f"`noise`={noise}: must be a standard deviation between 0 and 1, or auto")
+
+
+def has_noise(noise: Noise | Tensor | None) -> bool:
+    """Return True for a positive standard deviation or ``auto``.
+
+    >>> has_noise("auto"), has_noise([0.0, 0.1]), has_noise(0.0)
+    (True, True, False)
+    """
+    if noise is None or isinstance(noise, str):
+        return noise is not None
+    levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
+    return any(level > 0 for level in levels)
 
 
 def check_within(name: str, value: float, lowest: float, highest: float, unit: str = "") -> None:

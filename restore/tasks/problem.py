@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from restore.errors import BadArgument
 from restore.metrics.noise import estimate_noise
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, check_noise
+
+if TYPE_CHECKING:
+    from restore.photo.pictures import Opened
 
 __all__ = [
     "MAX_OUTPUT_PIXELS",
@@ -70,6 +74,35 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)
 
+    def stays_grey(self, opened: Opened) -> bool:
+        """Return True if the solution of a grey picture is grey.
+
+        It is not where the operator mixes or loses colours: the colours are then what is sought.
+        """
+        operator = self.operator
+        if operator.output_shape[0] != operator.input_shape[0]:
+            return False
+
+        if opened.gray:
+            return True
+        return bool(opened.equal.any()) and self._keeps_colours_apart
+
+    @property
+    def _keeps_colours_apart(self) -> bool:
+        """True if red is measured in the first channel alone, as by every blur."""
+        kind, operator = self.kind, self.operator
+        linear = operator if isinstance(operator, LinearOperator) else operator.linear
+        if kind.is_noisy_picture or kind.is_blurred or kind.enlarges or kind.fills_holes:
+            return True
+        if linear is None:
+            return True
+
+        red = self.measurement.new_zeros(len(self.measurement), *linear.input_shape)
+        red[:, 0] = torch.rand(
+            red[:, 0].shape, generator=torch.Generator().manual_seed(0), dtype=red.dtype
+        ).to(red)
+        return bool(linear.A(red)[:, 1:].abs().max() < 1e-5)
+
     @cached_property
     def model_operator(self) -> Operator:
         """A for pictures in [-1, 1]."""
@@ -88,21 +121,24 @@ class Problem:
         return 2 * y - operator.A(y.new_ones(len(y), *operator.input_shape))
 
 
-def measurement_noise(noise: Noise | Tensor, image: Tensor, least: float = 0.0) -> Tensor:
+def measurement_noise(
+    noise: Noise | Tensor, image: Tensor, least: float = 0.0, rounded: Sequence[float] = ()
+) -> Tensor:
     """Return one noise level for each picture, [B] on the picture's device.
 
     Args:
         noise: a standard deviation for pixels in [0, 1], one for each picture, or ``auto``.
         image: [B, C, H, W] in [0, 1].
         least: lower bound of an estimate.
+        rounded: lower bound of each picture's estimate; may be empty.
 
     Raises:
         BadArgument: a negative, infinite or too large number, or not one for each picture.
     """
     check_noise(noise)
     if isinstance(noise, str):
-        estimates = [estimate_noise(picture) for picture in image]
-        return image.new_tensor(estimates).clamp_min(least)
+        estimates = image.new_tensor([estimate_noise(picture) for picture in image])
+        return estimates.maximum(image.new_tensor(rounded or [0.0])).clamp_min(least)
 
     levels = torch.as_tensor(noise, dtype=torch.float32).flatten()
     if len(levels) not in (1, len(image)):

@@ -96,6 +96,10 @@ class Solving(Task):
         ),
     ] = field(default=None, kw_only=True)
 
+    @property
+    def rounded(self) -> list[float]:
+        return [one.in_band for one in self.rounding]
+
     def check(self) -> None:
         super().check()
         if isinstance(self.operator, str):
@@ -165,6 +169,8 @@ class Solving(Task):
         Raises:
             BadArgument: an operator that cannot be read or does not fit the measurement.
         """
+        import torch
+
         from restore.tasks.problem import QUANTISATION_NOISE, Problem, measurement_noise
 
         self.check()
@@ -186,7 +192,9 @@ class Solving(Task):
                 "would count as noise; give a number"
             )
 
-        level = measurement_noise(noise, measurement, least=QUANTISATION_NOISE)
+        level = measurement_noise(noise, measurement, QUANTISATION_NOISE, self.rounded)
+        if self.noise is None and self.rounded:
+            level = torch.where(level > 0, level.maximum(level.new_tensor(self.rounded)), 0.0)
         keep = None
         original = None
         if kind.fills_holes:

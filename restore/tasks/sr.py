@@ -181,7 +181,7 @@ class SuperResolution(Task):
             self.kind,
             operator,
             image,
-            measurement_noise(self.noise, image),
+            measurement_noise(self.noise, image, rounded=self.rounded),
             _condition(operator, image),
             written=f"down:{self.kernel}:{self.enlargement.text((height, width))}",
             remedy="" if operator.has_svd else "a picture whose sides are less unequal",

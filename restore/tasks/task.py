@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
-from restore.tasks.option import check_noise, options_of
+from restore.tasks.option import check_noise, has_noise, options_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from restore.photo.pictures import Opened, Picture
+    from restore.photo.rounding import Rounding
     from restore.tasks.cascade import Cascade
     from restore.tasks.kind import Kind
     from restore.tasks.problem import Operator, Problem
@@ -36,6 +38,8 @@ class Task(ABC):
         takes_measurements: True if measurements (.npz) count as inputs.
         estimates_noise: True if ``noise="auto"`` is measured where the input is not transparent.
         added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
+        rounding: what the encoding of each picture's file may have done to it; ``noise="auto"``
+            is at least that. Empty if unknown.
     """
 
     name: ClassVar[str]
@@ -46,6 +50,8 @@ class Task(ABC):
     takes_measurements: ClassVar[bool] = False
     estimates_noise: ClassVar[bool] = True
     added_noise: ClassVar[float] = 0.0
+
+    rounding: Sequence[Rounding] = field(default=(), kw_only=True, repr=False)
 
     @abstractmethod
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
@@ -95,6 +101,11 @@ class Task(ABC):
         """Stages of the enlargement; None for a single one."""
         return None
 
+    @property
+    def rounded(self) -> list[float]:
+        """Standard deviation of the noise that `rounding` counts as, for each picture."""
+        return [one.error for one in self.rounding]
+
     def given(self) -> dict[str, Any]:
         """Return the options that have a value, or are switched on, for records.
 
@@ -125,12 +136,14 @@ class Task(ABC):
     def opened(self, picture: Picture) -> Opened:
         """Split the input into colour and alpha.
 
+        Colours may lie in [-1, 2] if the task has noise, else in [0, 1].
+
         Raises:
-            BadArgument: the input is not a picture.
+            BadArgument: the input is not a picture, or has values beyond the range.
         """
         from restore.photo.pictures import open_picture
 
-        return open_picture(picture)
+        return open_picture(picture, noisy=has_noise(getattr(self, "noise", None)))
 
     def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
         """Return the colours to restore, continued where they are transparent, and their task.

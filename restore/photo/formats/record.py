@@ -12,6 +12,7 @@ from PIL import Image
 
 from restore.photo.metadata import Metadata
 from restore.photo.refusals import Unreadable
+from restore.photo.rounding import EXACT, Rounding
 
 # Bytes of a file's beginning that tell its format.
 HEAD = 4096
@@ -41,6 +42,7 @@ class Decoded(NamedTuple):
         metadata: What is kept of the file beside its pixels.
         encoding: As in `restore.photo.photograph.Photo`.
         notes: Sentences about what is damaged or left out.
+        rounding: What its lossy encoding may have done to the samples.
     """
 
     samples: np.ndarray
@@ -49,6 +51,7 @@ class Decoded(NamedTuple):
     metadata: Metadata
     encoding: dict[str, Any]
     notes: tuple[str, ...] = ()
+    rounding: Rounding = EXACT
 
 
 class Prepared(NamedTuple):
