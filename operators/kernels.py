@@ -14,8 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
+from operators.files import open_regular
 from operators.matlab import read_mat
 
 Array = NDArray[np.float64]
@@ -298,7 +301,7 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
 
 def _bounded(path: Path) -> bytes:
     """Read a file that is small enough for a kernel."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path}: larger than {MAX_BYTES / 2**20:.0f} MB, too large for a kernel")
@@ -344,12 +347,32 @@ def _from_picture(data: bytes) -> NDArray[Any]:
 
 def _decoded(data: bytes) -> NDArray[Any] | None:
     """Decode a picture without any conversion; None if it is none."""
-    if not data:
+    size = _size(data)
+    if size is None:
         return None
+    _check_sides(*size)
 
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
+        return None
+
+
+def _size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a picture that is whole, by its header; None if it is none.
+
+    OpenCV takes the memory that a header or the head of a chunk claims, gigabytes too.
+    """
+    try:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            with tifffile.TiffFile(io.BytesIO(data)) as file:
+                page = file.pages.first
+                return int(page.imagelength), int(page.imagewidth)
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.height, image.width
+            image.verify()
+            return size
+    except Exception:  # readers of headers raise nearly every kind on a damaged one
         return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from operators.files import open_regular
 from operators.painting import to_fill
 
 # (height, width) in pixels.
@@ -25,6 +26,9 @@ Size = tuple[int, int]
 
 # Largest thickness of a stroke in pixels: OpenCV's own limit.
 MAX_THICKNESS = 32767
+
+# Formats of pictures that paint a map; Pillow would also run other programs for some.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 # A brush stroke: random directions along it, points on it, fractional bits of their coordinates.
 _TURNS = 6
@@ -253,19 +257,36 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
         OSError: The file cannot be read.
         ValueError: It is no picture; see also `from_picture`. The message begins with the path.
     """
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-                picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-            pixels = np.asarray(picture)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture") from None
+    path = Path(path)
+    with open_regular(path) as file:
+        try:
+            pixels = _decoded(file)
+        except Exception as error:  # Pillow raises many types for a damaged file
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ValueError(f"{path}: {_reason(error)}") from None
 
     try:
         return from_picture(pixels, threshold=threshold, dilate=dilate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _decoded(file: BinaryIO) -> NDArray[Any]:
+    """Pixels of an opened picture, upright."""
+    with Image.open(file, formats=_FORMATS) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        return np.asarray(picture)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"a picture of more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
+    return "the picture is damaged, or of a kind that is not supported"
 
 
 def feather(known: Tensor, radius: float, *, side: Literal["hole", "known"] = "hole") -> Tensor:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import time
 import uuid
 from collections.abc import Collection, Iterator
@@ -246,13 +247,12 @@ def refuse_long(path: Path, remedy: str = "choose a shorter one") -> None:
     if "\0" in str(path):
         raise FileAccess(f"{path}: the name holds a null byte; {remedy}")
 
-    name = max((len(os.fsencode(part)) for part in path.parts), default=0)
-    temporary = len(os.fsencode(path.parent)) + 1 + len(PREFIX) + len(uuid.UUID(int=0).hex)
-    whole = max(len(os.fsencode(path)), temporary + len(SUFFIX))
+    name = max((_length(part) for part in path.parts), default=0)
+    whole = max(len(os.fsencode(each)) for each in (path, temporary_beside(path)))
     longest_name, longest_path = _longest(path.parent)
     if name > longest_name:
         raise FileAccess(
-            f"{_cut(path)}: the name is too long, {name} bytes, at most {longest_name} are "
+            f"{_cut(path)}: the name is too long, {name} {_UNIT}, at most {longest_name} are "
             f"possible; {remedy}"
         )
     if whole > longest_path:
@@ -262,9 +262,21 @@ def refuse_long(path: Path, remedy: str = "choose a shorter one") -> None:
         )
 
 
+# What the file systems of Windows and macOS count in a name are units of UTF-16.
+_COUNTS_UNITS = sys.platform in ("win32", "darwin")
+_UNIT = "characters" if _COUNTS_UNITS else "bytes"
+
+
+def _length(name: str) -> int:
+    """Return the length of a name as a file system counts it."""
+    if _COUNTS_UNITS:
+        return len(name.encode("utf-16-le", "surrogatepass")) // 2
+    return len(os.fsencode(name))
+
+
 @lru_cache(maxsize=1024)
 def _longest(folder: Path) -> tuple[int, float]:
-    """Return the bytes that a name in a folder, and a path in it, may have."""
+    """Return the lengths that a name in a folder, and the bytes that a path in it, may have."""
     place = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
     try:
         return os.pathconf(place, "PC_NAME_MAX"), os.pathconf(place, "PC_PATH_MAX") - 1

@@ -403,7 +403,7 @@ def fuzz(kind: str, inputs: int, number: int = 0, keep: Path | None = None) -> T
     from pretrained.errors import CheckpointError
     from restore.errors import RestoreError
 
-    ours = (RestoreError, CheckpointError)
+    ours: tuple[type[Exception], ...] = (RestoreError, CheckpointError)
     if kind in ("kernels", "MATLAB kernels", "operator texts"):
         ours = (*ours, ValueError)  # the operators know no errors of their own
     reader = READERS[kind]

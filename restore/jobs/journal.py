@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,10 @@ class SharedFiles:
         FileAccess: a file that cannot be read.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         self._stamps = {path: _stamp(path) for path in paths}
         self._digests = {path: Fingerprint.of(path).sha256 for path in self._stamps}
-        self.digests = list(self._digests.values())
+        self.digests = [self._digests[path] for path in paths]
 
     def check(self) -> None:
         """Check that no file has changed; one with a new time is read again.

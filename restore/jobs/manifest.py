@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -167,7 +167,7 @@ class Manifest:
         Raises:
             FileAccess: a manifest that cannot be read.
         """
-        if self._versions == _versions(self.folder):
+        if self._versions == _versions(self._files()):
             return False
         self._read()
         return True
@@ -200,7 +200,7 @@ class Manifest:
             return "altered"
         if entry.options != _as_read(options):
             return "other options"
-        return "done" if entry.fingerprint.still_holds(source) else "changed"
+        return "done" if _holds(source, entry.fingerprint) else "changed"
 
     def begin(self, entry: Entry, staged: Staged) -> Entry:
         """Write into the journal which files are about to become the outputs of a picture.
@@ -224,9 +224,8 @@ class Manifest:
         )
         temporaries = [self._below(file.temporary) for file in files]
         begun = replace(done, status="begun", temporaries=temporaries)
-        _append(self.journal, begun)
+        self._append(self.journal, begun)
         self.begun[entry.input] = begun
-        self._versions = _versions(self.folder)
 
         return done
 
@@ -236,9 +235,8 @@ class Manifest:
         Raises:
             FileAccess: it cannot be written.
         """
-        _append(self.path, entry)
+        self._append(self.path, entry)
         self.entries[entry.input] = replace(entry, options=_as_read(entry.options))
-        self._versions = _versions(self.folder)
 
     def settle(self) -> bool:
         """Finish what killed runs have begun: give the files that are left their names.
@@ -306,6 +304,10 @@ class Manifest:
 
         return True
 
+    def _append(self, path: Path, entry: Entry) -> None:
+        _append(path, entry)
+        self._versions |= _versions([path])
+
     def _is_half_done(self, begun: Entry) -> bool:
         """Return True if some outputs of a picture are in place."""
         return any(_holds(path, one) for path, one in self._outputs(begun))
@@ -343,10 +345,14 @@ class Manifest:
     def _below(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.folder)).as_posix()
 
+    def _files(self) -> list[Path]:
+        """Return the manifests and journals in the folder."""
+        return [*manifests_in(self.folder), *_named(self.folder, _JOURNAL)]
+
     def _read(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.odd: list[str] = []
-        self._versions = _versions(self.folder)
+        self._versions = _versions(self._files())
         for path in manifests_in(self.folder):
             found, odd = _lines(path)
             self.odd += odd
@@ -447,10 +453,10 @@ def _same_outputs(begun: Entry, entry: Entry | None) -> bool:
     return [one.sha256 for one in entry.written] == [one.sha256 for one in begun.written]
 
 
-def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return size and time of the manifests and journals in a folder that have lines."""
+def _versions(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Return size and time of the files that have lines."""
     found = {}
-    for path in (*manifests_in(folder), *_named(folder, _JOURNAL)):
+    for path in paths:
         with contextlib.suppress(OSError):  # removed just now
             status = path.stat()
             if status.st_size:

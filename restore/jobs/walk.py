@@ -50,7 +50,7 @@ _SYSTEM_FOLDERS = frozenset(
     ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 )
 # Pictures of formats that this package does not know, by suffix.
-_UNKNOWN = {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".gif": "GIF", ".psd": "PSD", ".xcf": "XCF"}
+_UNKNOWN = {".jxl": "JPEG XL", ".psd": "PSD", ".xcf": "XCF"}
 _REMEDIES = {"HEIF": "pip install 'restore-diffusion[heic]' has them read"}
 
 

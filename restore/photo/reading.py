@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image
@@ -13,7 +13,7 @@ from restore.photo.refusals import Unreadable
 from restore.photo.unread import refusal
 
 # Bytes of a file that need no justification: room for metadata, previews and short animations.
-_SMALL = 2**27
+_SMALL = 2**26
 # How much longer than its pixels a file may be: nothing that is compressed grows so far.
 _LONGER = 2
 # Bytes of a pixel where only the number of pixels is known.
@@ -44,7 +44,7 @@ def read_stored(file: BinaryIO, max_pixels: int) -> Stored:
     if format is None:
         raise Unreadable(refusal(head))
 
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, io.SEEK_END)
     if size <= _SMALL:
         file.seek(0)
         return Stored(file.read(size), format)
@@ -53,7 +53,7 @@ def read_stored(file: BinaryIO, max_pixels: int) -> Stored:
     longest = _SMALL + _LONGER * needed
     if length > longest:
         raise Unreadable(
-            f"{length / 1e6:.0f} MB are more than a {format.title} of its pixels can need "
+            f"{length / 1e6:.0f} MB are more than the pixels of this {format.title} can need "
             f"({longest / 1e6:.0f} MB)"
         )
     file.seek(0)

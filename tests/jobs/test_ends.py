@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 from support.pictures import files
 from support.processes import Forked
 
+from restore.errors import FileAccess
+from restore.jobs.journal import SharedFiles
 from restore.jobs.picture import Work
 from restore.jobs.run import Run
 
@@ -248,6 +251,22 @@ def test_a_kernel_that_changes_ends_the_run(command, picture, tmp_path, swapped)
     assert files(tmp_path / "out") == {}
 
 
+def test_files_that_a_run_shares(tmp_path) -> None:
+    """One that is named twice has two digests, and one that is only touched has not changed."""
+    kernel = tmp_path / "kernel.png"
+    kernel.write_bytes(b"kernel")
+    shared = SharedFiles([kernel, kernel])
+    assert shared.digests == [hashlib.sha256(b"kernel").hexdigest()] * 2
+    os.utime(kernel, (1, 1))
+    shared.check()
+    kernel.write_bytes(b"KERNEL")
+    with pytest.raises(FileAccess, match=r"kernel\.png: has changed while a run used it"):
+        shared.check()
+    kernel.unlink()
+    with pytest.raises(FileAccess, match=r"kernel\.png: cannot be read"):
+        shared.check()
+
+
 def test_a_file_that_arrives_while_a_picture_is_restored_stays(
     command, picture, tmp_path, swapped
 ) -> None:
@@ -255,9 +274,7 @@ def test_a_file_that_arrives_while_a_picture_is_restored_stays(
     swapped(tmp_path / "out.png", b"theirs")
     outcome = command("denoise", source, tmp_path / "out.png", *DENOISE)
     assert outcome.code == 5
-    assert "out.png: exists already; --overwrite replaces it" in outcome.err or (
-        "out.png: exists already; pass --overwrite to replace it" in outcome.err
-    )
+    assert "out.png: exists already; pass --overwrite to replace it" in outcome.err
     assert (tmp_path / "out.png").read_bytes() == b"theirs"
     assert set(files(tmp_path)) == {"a.png", "out.png"}
 

@@ -38,6 +38,14 @@ def test_the_longest_name_is_taken_and_a_longer_one_refused(tmp_path) -> None:
         refuse_existing(tmp_path / "a\0b", overwrite=True)
 
 
+def test_where_names_are_counted_in_characters(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("restore.files._COUNTS_UNITS", True)
+    refuse_long(tmp_path / ("写" * LONGEST))
+    for name in ("写" * (LONGEST + 1), "👩" * (LONGEST // 2 + 1)):
+        with pytest.raises(FileAccess, match="name is too long, 256 "):
+            refuse_long(tmp_path / name)
+
+
 def test_the_longest_path_holds_its_temporary_file(tmp_path) -> None:
     limit = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
     temporary = len(f"/{PREFIX}{'0' * 32}{SUFFIX}")

@@ -293,6 +293,26 @@ def test_a_png_that_lacks_only_its_last_chunk(tmp_path) -> None:
     samples = noise(3)
     photo = read(tmp_path, png(samples)[:-12], allow_truncated=True)
     assert np.array_equal(samples_of(photo), samples)
+    assert photo.notes == ("the file ends behind its picture, but before its last chunk",)
+    assert read(tmp_path, png(samples), allow_truncated=True).notes == ()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_too_few_pixels_between_whole_chunks(tmp_path, bits) -> None:
+    samples = noise(3, bits)
+    data = interlaced(samples)
+    header, (_, packed), end = chunks_of(data)
+    few = zlib.compress(zlib.decompress(packed)[:2000])
+    hurt = packed[:500] + bytes([packed[500] ^ 255]) + packed[501:]
+    files = {
+        name: SIGNATURE + b"".join(chunk(*part) for part in (header, (b"IDAT", content), end))
+        for name, content in (("few", few), ("hurt", hurt))
+    }
+    photo = read(tmp_path, files["few"], allow_truncated=True)
+    assert "details are missing" in photo.notes[0]
+    for name, allowed in (("few", False), ("hurt", False), ("hurt", True)):
+        with pytest.raises(UnreadableInput):
+            read(tmp_path, files[name], allow_truncated=allowed)
 
 
 def test_nothing_of_a_png_is_not_restored(tmp_path) -> None:

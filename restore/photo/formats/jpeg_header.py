@@ -29,7 +29,7 @@ _UNFILLED = 64
 # Bytes that some programs leave between two segments; libjpeg would search all of the file.
 _LONGEST_GAP = 2**16
 # Bytes beyond the pixels of a large file that may hold metadata, and previews behind them.
-_AROUND = 2**27
+_AROUND = 2**26
 
 
 class _Frame(NamedTuple):

@@ -123,9 +123,9 @@ def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
             raise Truncated(has_pixels and limits.allow_truncated is False) from None
         is_whole = False
 
-    if not is_whole:
-        kept, note = _completed(header, kept)
-        notes.append(note)
+    if limits.allow_truncated:
+        kept, note = _completed(header, kept, is_whole)
+        notes += note
     packed = b"".join([SIGNATURE, *(encoded(chunk.name, chunk.content) for chunk in kept)])
 
     return Prepared(packed, info, tuple(notes))
@@ -270,8 +270,15 @@ def _hexadecimal(text: bytes | None) -> bytes | None:
         return None
 
 
-def _completed(header: _Header, chunks: list[Chunk]) -> tuple[list[Chunk], str]:
+def _completed(
+    header: _Header, chunks: list[Chunk], is_whole: bool
+) -> tuple[list[Chunk], list[str]]:
     """Fill the missing end of the pixels with zeros; frames of an animation are dropped.
+
+    Args:
+        header: The header.
+        chunks: The chunks that are there.
+        is_whole: True if the last chunk is there; its pixels may still be too few.
 
     Returns:
         The chunks of a whole picture, and what is to be noted.
@@ -279,6 +286,30 @@ def _completed(header: _Header, chunks: list[Chunk]) -> tuple[list[Chunk], str]:
     Raises:
         Truncated: None of the pixels are there.
     """
+    pixels, is_damaged = _inflated_pixels(header, chunks)
+    missing = header.pixel_bytes - len(pixels)
+    if is_whole and (is_damaged or not missing):  # the decoder will say what is wrong
+        return chunks, []
+    if not pixels:
+        raise Truncated
+
+    before = [c for c in chunks if c.name in (b"IHDR", b"PLTE", b"tRNS", b"pHYs")]
+    packed = zlib.compress(bytes(pixels) + bytes(missing), 1)
+    whole = [*before, Chunk(b"IDAT", packed, True), Chunk(b"IEND", b"", True)]
+    if not missing:
+        return whole, ["the file ends behind its picture, but before its last chunk"]
+    if header.interlacing:
+        return whole, ["the file ends before its picture does: details are missing everywhere"]
+    rows = header.height - len(pixels) // header.passes[0][1]
+
+    return whole, [
+        f"the file ends before its picture does: the last {rows} of {header.height} rows are "
+        "missing and left empty"
+    ]
+
+
+def _inflated_pixels(header: _Header, chunks: list[Chunk]) -> tuple[bytearray, bool]:
+    """Inflate as many bytes of the pixels as there are, and say whether they end in damage."""
     inflate = zlib.decompressobj()
     pixels = bytearray()
     packed = b"".join(chunk.content for chunk in chunks if chunk.name == b"IDAT")
@@ -288,18 +319,6 @@ def _completed(header: _Header, chunks: list[Chunk]) -> tuple[list[Chunk], str]:
             if room > 0:
                 pixels += inflate.decompress(packed[place : place + _PIECE], room)
     except zlib.error:  # what came before it counts
-        pass
+        return pixels, True
 
-    if not pixels:
-        raise Truncated
-    rows = len(pixels) // header.passes[0][1]
-    pixels += bytes(header.pixel_bytes - len(pixels))
-    before = [c for c in chunks if c.name in (b"IHDR", b"PLTE", b"tRNS", b"pHYs")]
-    whole = [Chunk(b"IDAT", zlib.compress(pixels, 1), True), Chunk(b"IEND", b"", True)]
-    lost = (
-        "details are missing everywhere"
-        if header.interlacing
-        else f"the last {header.height - rows} of {header.height} rows are missing and left empty"
-    )
-
-    return before + whole, f"the file ends before its picture does: {lost}"
+    return pixels, False
