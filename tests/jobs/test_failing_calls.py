@@ -17,7 +17,7 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +55,10 @@ class Brighter:
         return 1
 
     def restore(self, task, picture, options: Options, callback=None) -> Result:
-        samples = [picture * 0.5 + 0.1 * options.seed + 0.05 * k for k in range(options.samples)]
-        report = Report(
-            "denoise", "", "", 1, options.samples, options.seed, 0.1, 0.0, 0.0, "", "", ""
-        )
+        dim = 0.5 * picture.samples + 0.1 * options.seed
+        samples = [dim + 0.05 * k for k in range(options.samples)]
+        nothing = {f.name: None if f.name == "cascade" else 0 for f in fields(Report)}
+        report = Report(**nothing | {"task": task.name, "method": options.method})
         several = options.samples > 1
         mean = np.mean(samples, axis=0)
         std = np.std(samples, axis=0) if several else None
