@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, TypeVarTuple
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
 Solved = TypeVar("Solved")
 Done = TypeVar("Done")
+Arguments = TypeVarTuple("Arguments")
 
 # Number of groups that wait to be written, and of groups that are read ahead.
 AHEAD = 1
@@ -54,9 +55,10 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
     under_way: deque[Future[None]] = deque()
     ended = threading.Event()
     wanted = takewhile(lambda job: not ended.is_set(), jobs)
+    together = groups(wanted, stages.load, stages.most, stages.alike)
 
     try:
-        for group in _made_ahead(reading, groups(wanted, stages.load, stages.most, stages.alike)):
+        for group in _made_ahead(reading, together):
             under_way.append(
                 writing.submit(_finish, stages, group, solve_group(stages.solve, group))
             )
@@ -84,7 +86,7 @@ def work_in_turn(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
         uninterrupted(stages.finished, job, _tried(through, job))
 
 
-def uninterrupted(function: Callable[..., Done], *arguments: object) -> Done:
+def uninterrupted(function: Callable[[*Arguments], Done], *arguments: *Arguments) -> Done:
     """Call a function that an interrupt does not reach; the interrupt comes when it has ended."""
     with ThreadPoolExecutor(1, "writing") as thread:
         return thread.submit(function, *arguments).result()
@@ -95,7 +97,7 @@ def groups(
     load: Callable[[Job], Loaded],
     most: Callable[[Loaded], int],
     alike: Callable[[Loaded, Loaded], bool],
-) -> Iterator[list[tuple[Job, Loaded | Exception]]]:
+) -> Iterator[Sequence[tuple[Job, Loaded | Exception]]]:
     """Yield groups of consecutive jobs with their inputs, or an error as a group of its own.
 
     Args:
@@ -104,16 +106,19 @@ def groups(
         most: see `Stages`.
         alike: see `Stages`.
     """
-    group: list[tuple[Job, Loaded | Exception]] = []
+    group: list[tuple[Job, Loaded]] = []
     for job in jobs:
         loaded = _tried(load, job)
-        failed = isinstance(loaded, Exception)
-        if group and (failed or not alike(group[0][1], loaded)):
+        if group and (isinstance(loaded, Exception) or not alike(group[0][1], loaded)):
             yield group
             group = []
+        if isinstance(loaded, Exception):
+            yield [(job, loaded)]
+            continue
+
         group.append((job, loaded))
         if len(group) == 1:
-            size = 1 if failed else most(loaded)
+            size = most(loaded)
         if len(group) >= size:
             yield group
             group = []
@@ -151,7 +156,7 @@ def _finish(
         stages.finished(job, one if isinstance(one, Exception) else _tried(stages.write, job, one))
 
 
-def _tried(function: Callable, *arguments: object) -> object:
+def _tried(function: Callable[[*Arguments], Done], *arguments: *Arguments) -> Done | Exception:
     """Return the value of a function, or the error that it raises."""
     try:
         return function(*arguments)
