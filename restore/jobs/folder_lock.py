@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pretrained.disk import fcntl
 from restore.errors import FileAccess
 from restore.files import not_written
 from restore.jobs.manifest import excluded_by
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 # Errors that say that another process has the lock; others say that the file system has no locks.
 _TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
@@ -99,10 +104,13 @@ def _hold(own: Path, waiting: Callable[[], None] | None) -> dict[Path, BinaryIO]
 def _locked(file: BinaryIO, *, alone: bool, wait: bool = False) -> bool:
     """Lock a file, for this run alone or with others; return False if it is taken."""
     try:
-        if fcntl is None:
-            return not alone or _locked_on_windows(file)
-        mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-        fcntl.flock(file, mode if wait else mode | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            if alone:
+                file.seek(_FAR)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+            fcntl.flock(file, mode if wait else mode | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in _TAKEN
 
@@ -112,15 +120,6 @@ def _locked(file: BinaryIO, *, alone: bool, wait: bool = False) -> bool:
 def _wait_for(file: BinaryIO, *, alone: bool) -> None:
     while not _locked(file, alone=alone, wait=True):
         time.sleep(_PAUSE)
-
-
-def _locked_on_windows(file: BinaryIO) -> bool:
-    import msvcrt
-
-    file.seek(_FAR)
-    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-
-    return True
 
 
 def _is_current(file: BinaryIO, path: Path) -> bool:

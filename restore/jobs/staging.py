@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pretrained.disk import fcntl, lock, put_in_place, remove, sync_folder
+from pretrained.disk import lock, put_in_place, remove, sync_folder
 from restore.files import Fingerprint, not_written, refuse_long, temporary_beside
 
 
@@ -100,7 +101,7 @@ class Staged:
         file.flush()
         os.fsync(file.fileno())
         status = os.fstat(file.fileno())
-        if fcntl is None:  # Windows renames no open file
+        if sys.platform == "win32":  # which renames no open file
             file.close()
         if status.st_size != len(data):
             raise OSError(f"it has {status.st_size:,} bytes on the disk instead of {len(data):,}")
@@ -113,7 +114,7 @@ class Staged:
         return self.files
 
     def __setstate__(self, files: list[StagedFile]) -> None:
-        self.__init__()
+        Staged.__init__(self)
         self.files += files
 
 
@@ -140,7 +141,7 @@ def stage(files: Mapping[Path, bytes]) -> Staged:
     """
     staged = Staged()
     try:
-        for target, data in reversed(files.items()):
+        for target, data in reversed(list(files.items())):
             staged.add(target, data)
     except BaseException:
         staged.drop()
