@@ -12,13 +12,13 @@ import os
 import pickle
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, overload
 
 from restore.errors import BadArgument, RestoreError, Unavailable
 from restore.jobs.batches import Batches
@@ -160,14 +160,19 @@ class Order:
 
     def write(self, row: Row) -> Row:
         """Map a job, its input and its result to the outcome."""
-        return _through(lambda solved: self.work.write(*solved, self.draw), row)
+
+        def written(solved: tuple[Job, Loaded, Result]) -> Ended:
+            return self.work.write(*solved, self.draw)
+
+        return _through(written, row)
 
 
 class _NoModel(Exception):
     """Wraps the error of a worker that cannot load the model."""
 
 
-class _Read(NamedTuple):
+@dataclass(frozen=True)
+class _Read:
     """A row that was read without error.
 
     Attributes:
@@ -223,8 +228,10 @@ class Actor:
 
         for group in groups(read, attrgetter("loaded"), most, alike):
             for (one, _), result in zip(group, solve_group(self._solve, group), strict=True):
-                failed = isinstance(result, Exception)
-                yield _packed(one.index, _as_travels(result) if failed else (one.job, *result))
+                if isinstance(result, Exception):
+                    yield _packed(one.index, _as_travels(result))
+                else:
+                    yield _packed(one.index, (one.job, *result))
 
     @cached_property
     def batches(self) -> Batches:
@@ -269,7 +276,7 @@ def _rows(ray: Any, jobs: Sequence[Job], order: Order, cluster: Cluster) -> Any:
 
     together = order.batch or max(1, min(AT_ONCE, len(jobs) // (4 * cluster.workers)))
     items = [_packed(index, job) for index, job in enumerate(jobs)]
-    rows = data.from_items(items, override_num_blocks=-(-len(jobs) // together))
+    rows: data.Dataset = data.from_items(items, override_num_blocks=-(-len(jobs) // together))
     # reading and writing wait for disks more than they compute
     rows = rows.map(order.read, num_cpus=0.25)
     rows = rows.map_batches(
@@ -312,28 +319,36 @@ def _as_travels(error: Exception) -> Exception:
 
 def _absolute(job: Job) -> Job:
     """Return the job with absolute paths, for machines with another working folder."""
-    paths: Mapping[str, Path | None] = {
-        name: getattr(job, name)
-        for name in ("source", "target", "companion", "measurement", "comparison", "start")
-    }
     return replace(
         job,
-        **{
-            name: None if path is None else Path(os.path.abspath(path))
-            for name, path in paths.items()
-        },
+        source=_absolute_path(job.source),
+        target=_absolute_path(job.target),
+        companion=_absolute_path(job.companion),
+        measurement=_absolute_path(job.measurement),
+        comparison=_absolute_path(job.comparison),
+        start=_absolute_path(job.start),
     )
+
+
+@overload
+def _absolute_path(path: Path) -> Path: ...
+@overload
+def _absolute_path(path: None) -> None: ...
+def _absolute_path(path: Path | None) -> Path | None:
+    return None if path is None else Path(os.path.abspath(path))
 
 
 def _elsewhere(work: Work) -> Work:
     """Return the work with absolute paths of network files."""
-    texts = {"method": work.options.method, "start": work.options.start}
-    found = {
-        k: PREFIX + os.path.abspath(t.removeprefix(PREFIX))
-        for k, t in texts.items()
-        if t and is_feed_forward(t)
-    }
-    return replace(work, options=replace(work.options, **found))
+    options = work.options
+    method = _absolute_network(options.method)
+    start = _absolute_network(options.start) if isinstance(options.start, str) else options.start
+    return replace(work, options=replace(options, method=method, start=start))
+
+
+def _absolute_network(name: str) -> str:
+    """Return ``spandrel:FILE`` with an absolute path; other names are unchanged."""
+    return PREFIX + os.path.abspath(name.removeprefix(PREFIX)) if is_feed_forward(name) else name
 
 
 def _as_asked(ended: Ended | Exception, sent: Job, job: Job) -> Ended | Exception:
