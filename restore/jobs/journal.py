@@ -12,6 +12,7 @@ from restore.files import Fingerprint, stamp
 from restore.jobs.manifest import Entry, Manifest
 from restore.jobs.picture import Ended
 from restore.jobs.plan import Job
+from restore.jobs.staging import Staged
 
 
 class Journal:
@@ -38,8 +39,13 @@ class Journal:
         self.check = check
         self._begun: dict[Job, Entry] = {}
 
-    def begin(self, job: Job, ended: Ended) -> None:
+    def begin(self, job: Job, ended: Ended, staged: Staged) -> None:
         """Record that the outputs of a picture are about to get their names.
+
+        Args:
+            job: the picture.
+            ended: what was done.
+            staged: its outputs.
 
         Raises:
             FileAccess: the manifest cannot be written.
@@ -51,7 +57,7 @@ class Journal:
             self.options(job, ended.used),
             seconds=ended.description.get("seconds", 0.0),
         )
-        self._begun[job] = self.manifest.begin(entry, ended.staged)
+        self._begun[job] = self.manifest.begin(entry, staged)
 
     def finish(self, job: Job) -> None:
         """Record that all outputs of a picture are in place.

@@ -162,7 +162,8 @@ class Work:
             measurement = read_measurement(job.source, file)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
             task = task.completed(measurement.operator, measurement.noise, measurement.size)
-            self._check_held(job, task, measurement.values.shape[-2:], None)
+            height, width = measurement.values.shape[-2:]
+            self._check_held(job, task, (height, width), None)
             return photo, measurement.values, task, measurement
 
         photo = read_photo(

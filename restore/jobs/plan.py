@@ -233,7 +233,7 @@ def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Pl
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
     states = {} if wanted.overwrite else {j.target: wanted.state(j) for j in _begun(found, wanted)}
-    left = {t: s for t, s in states.items() if s != "unfinished" and t.exists()}
+    left: dict[Path, State] = {t: s for t, s in states.items() if s != "unfinished" and t.exists()}
     if left and not wanted.resume:
         raise FileAccess(
             f"{next(iter(left))}: exists already; `resume` leaves it, `overwrite` replaces it"

@@ -380,12 +380,13 @@ class Run:
             wording=request.wording,
         )
         samples = request.options.samples
-        # loaded before the progress bar begins
-        here = None if request.cluster is not None else self.restorer
+        if request.cluster is None:
+            _ = self.restorer  # loaded before the progress bar begins
 
-        with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as recorder.progress:
-            if here is not None:
-                self._here(plan, recorder, here)
+        with writing, Progress(len(plan.jobs), samples, quiet=request.quiet) as progress:
+            recorder.progress = progress
+            if request.cluster is None:
+                self._here(plan, recorder, progress)
             else:
                 model = Model(request.model, request.device, request.tile, request.memory)
                 draw = None if page is None else page.artist.elsewhere()
@@ -401,10 +402,10 @@ class Run:
 
         return recorder.failures
 
-    def _here(self, plan: Plan, recorder: Recorder, restorer: Restorer) -> None:
+    def _here(self, plan: Plan, recorder: Recorder, progress: Progress) -> None:
         """Restore every picture in this process."""
         page = recorder.page
-        batches = Batches(self.work, restorer, self.request.batch, recorder.progress, self._notice)
+        batches = Batches(self.work, self.restorer, self.request.batch, progress, self._notice)
 
         def write(job: Job, solved: tuple[Loaded, Result]) -> Ended:
             return self.work.write(job, *solved, None if page is None else page.artist)
@@ -424,9 +425,10 @@ class Run:
         if self._companions is not None:
             given[str(request.task.companion)] = self._companions.name
         given["method"] = short_name(request.options.method)
-        if request.options.start is not None:
-            start = start_file(request.options)
-            given["start"] = short_name(request.options.start) if start is None else start.name
+        start = request.options.start
+        if isinstance(start, str):
+            file = start_file(request.options)
+            given["start"] = short_name(start) if file is None else file.name
 
         sizes = {"tile": request.tile, "memory": request.memory, "batch": request.batch}
         if request.cluster is None:
@@ -583,7 +585,7 @@ class Recorder:
         """Put the outputs of a picture in place, and return it, or the error of a file."""
         try:
             if self.journal is not None:
-                self.journal.begin(job, ended)
+                self.journal.begin(job, ended, staged)
         except BaseException:
             staged.drop()
             raise
@@ -652,10 +654,9 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
 
 
 def start_file(options: Options) -> Path | None:
-    """Return the file or folder of the option ``start``; None for a network."""
-    return (
-        None if options.start is None or options.start in options.networks else Path(options.start)
-    )
+    """Return the file or folder of the option ``start``; None for a network or a picture."""
+    start = options.start
+    return Path(start) if isinstance(start, str) and start not in options.networks else None
 
 
 def _stages(done: Mapping[str, Any]) -> str:
