@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from restore.errors import BadArgument, FileAccess, UnreadableInput
+from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import not_written
 from restore.jobs.inputs import named
 from restore.jobs.run import Request
@@ -55,9 +55,23 @@ def piped(
             assert isinstance(request.source, Path)
             target = Path(place, f"stdout{request.output.suffix(request.source)}")
             request, names[target] = replace(request, target=target), "stdout"
-        yield replace(request, shown=names)
+        with _named(names):
+            yield replace(request, shown=names)
         if to_stdout:
             _send(target.read_bytes(), stdout or sys.stdout.buffer)
+
+
+@contextmanager
+def _named(names: Mapping[Path, str]) -> Iterator[None]:
+    """Call temporary files in errors by the names that the user knows."""
+    try:
+        yield
+    except RestoreError as error:
+        text = str(error.args[0]) if error.args else ""
+        for path, name in names.items():
+            text = text.replace(str(path), name)
+        error.args = (text,)
+        raise
 
 
 def _refuse_more(request: Request) -> None:

@@ -294,7 +294,7 @@ def test_a_file_to_stdout_and_stdin_to_a_file(picture, from_stdin, tmp_path) -> 
     ("data", "words", "code", "text"),
     [
         (b"", [], 2, "stdin: nothing came"),
-        (b"no picture", [], 2, "stdin"),
+        (b"no picture", [], 2, "restore: error: stdin: "),
         (b"x", ["--json"], 1, "--json: stdout takes the one picture"),
         (b"x", ["--samples", "2"], 1, "--samples: stdout takes the one picture"),
         (b"x", ["--watch"], 1, "--watch"),
@@ -305,6 +305,7 @@ def test_bad_pipes(from_stdin, data: bytes, words: list[str], code: int, text: s
     assert (outcome.code, outcome.out) == (code, "")
     assert text in outcome.err
     assert "Traceback" not in outcome.err
+    assert "stdin." not in outcome.err
 
 
 def test_an_endless_pipe_is_left(from_stdin, monkeypatch) -> None:
