@@ -628,7 +628,7 @@ def _of_one(report: Report, noise: Tensor, explained: Tensor, index: int) -> Rep
 
 
 def _root_mean_square(values: Tensor) -> float:
-    return float(values.square().mean().sqrt())
+    return float(values.detach().square().mean().sqrt())
 
 
 def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report) -> Result:

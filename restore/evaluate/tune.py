@@ -115,8 +115,8 @@ class Request:
         """Settings of the degradation."""
         return Settings(
             "sr",
-            self.scale,
-            self.kernel,
+            scale=self.scale,
+            kernel=self.kernel,
             noise=self.noise,
             size=self.size,
             count=self.count,

@@ -654,13 +654,14 @@ def test_a_failure_leaves_the_old_file_whole(tmp_path, monkeypatch, fault, error
     assert path.read_bytes() == b"precious"
 
 
-def test_interruption_leaves_no_temporary(tmp_path, monkeypatch):
-    def interrupt(*args):
+@pytest.mark.parametrize(("call", "overwrite"), [("link", False), ("replace", True)])
+def test_interruption_leaves_no_temporary(tmp_path, monkeypatch, call, overwrite):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(restore.files.os, "replace", interrupt)
+    monkeypatch.setattr(restore.files.os, call, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_photo(photo_of(noise(3)), tmp_path / "a.png")
+        write_photo(photo_of(noise(3)), tmp_path / "a.png", overwrite=overwrite)
     assert list(tmp_path.iterdir()) == []
 
 

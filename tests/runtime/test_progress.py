@@ -127,7 +127,7 @@ def test_a_name_with_a_line_end_takes_one_line(capsys):
     with Progress(1, clock=clock) as progress:
         progress.picture("a\nb\x1b[2J.png")
         walk(progress, clock, steps=1, of=2, seconds=20)
-    assert capsys.readouterr().err == "a\ufffdb\ufffd[2J.png: 1 of 2, 20 s/step, 0:20 left\n"
+    assert capsys.readouterr().err == "a\\nb\\x1b[2J.png: 1 of 2, 20 s/step, 0:20 left\n"
 
 
 def test_quiet_says_nothing(capsys):
