@@ -369,6 +369,11 @@ def _singular_values(matrix: Axis) -> NDArray[np.float64]:
         middle = csr_array(matrix)[(rows - TYPICAL) // 2 :][:TYPICAL]
         matrix = middle[:, np.unique(middle.indices)]
 
+    bands = _gram_bands(matrix) if matrix.shape[0] <= matrix.shape[1] else None
+    if bands is not None:
+        squares = scipy.linalg.eigvals_banded(bands, lower=True, check_finite=False)
+        return np.asarray(np.sqrt(np.clip(squares[::-1], 0, None)), dtype=np.float64)
+
     return np.asarray(np.linalg.svd(_dense(matrix), compute_uv=False), dtype=np.float64)
 
 
