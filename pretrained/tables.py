@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ LARGEST = 16 * 2**20
 
 # Whole numbers in TOML have 64 bits; JSON has no bound of its own.
 INTEGER_BITS = 63
+
+# Parts of a dotted key; Python's reader takes time with the square of their number.
+LONGEST_KEY = 64
+_PART = r"[A-Za-z0-9_-]+[ \t]*\.[ \t]*"
+_DOTTED = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}){{{LONGEST_KEY}}}")
 
 
 class BadTable(ValueError):
@@ -59,6 +65,9 @@ def parse_toml(text: str) -> dict[str, Any]:
         BadTable: It is not TOML, nested deeper than Python can follow, or has a whole number of
             more than 64 bits.
     """
+    if _DOTTED.search(text):
+        raise BadTable(f"not TOML that can be read: a key of more than {LONGEST_KEY} parts")
+
     table: dict[str, Any] = _parsed(tomllib.loads, text, "TOML")
     return table
 
