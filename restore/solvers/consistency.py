@@ -21,10 +21,10 @@ POWERS = 10
 BORDER_ITERATIONS = 50
 
 # Noise level, for pictures in [-1, 1], below which blurs with an unknown border are solved by
-# `ValidConvolution.ridge`. The iterations of
-# `LinearOperator.regularised_inverse` leave equations of the border unsolved then, by
-# several times the noise: black and white lines once small singular values amplify it. With noise
-# of 0.02 both give the same within 0.05 dB (4 photographs, three kernels).
+# `ValidConvolution.ridge`. The iterations of `LinearOperator.regularised_inverse` leave equations
+# of the border unsolved then, by several times the noise: black and white lines once small singular
+# values amplify it. With noise of 0.02 both give the same within 0.05 dB (four pairs of a method
+# and a kernel).
 QUIET = 0.01
 
 # Numbers of a picture above which its channels are projected one after the other if the operator
