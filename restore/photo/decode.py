@@ -10,6 +10,7 @@ import io
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, TiffImageFile
 
 from restore.photo.formats.deep_tiff import as_8bit, is_float
 from restore.photo.formats.record import (
@@ -177,12 +178,27 @@ def _depth(im: Image.Image, data: bytes, reader: PillowReader) -> int:
 
 
 def _decode_8bit(im: Image.Image) -> np.ndarray:
+    if isinstance(im, TiffImageFile):
+        _check_strips(im)
+
     im.load()
     if im.mode == "CMYK":
         return np.asarray(cmyk_to_rgb(im))
     mode = ("L" if im.mode in GREY_MODES else "RGB") + ("A" if im.has_transparency_data else "")
     samples = np.asarray(im.convert(mode))
     return samples.reshape(*samples.shape[:2], len(mode))
+
+
+def _check_strips(im: TiffImageFile) -> None:
+    """Refuse a TIFF whose strips or tiles end before its height; Pillow leaves the rest black.
+
+    Raises:
+        Unreadable: They do.
+    """
+    height = int(im.tag_v2[IMAGELENGTH])  # `im.height` is that of the picture turned upright
+    ends = [tile[1][3] for tile in im.tile if tile[1] is not None]
+    if ends and max(ends) < height:
+        raise Unreadable(f"its strips have {max(ends)} of its {height} rows")
 
 
 def cmyk_to_rgb(im: Image.Image) -> Image.Image:

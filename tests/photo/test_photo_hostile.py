@@ -26,7 +26,7 @@ from test_photo import SRGB, noise, photo_of, tiff
 from test_photo_metadata import IPTC, packet
 
 from restore.errors import UnreadableInput
-from restore.photo.photograph import encoded, read_photo
+from restore.photo.photograph import encoded, read_mask, read_photo
 
 SIDE = 100_000
 LONGEST_SECONDS = 20.0
@@ -195,6 +195,22 @@ def test_a_tile_far_larger_than_its_picture(tmp_path):
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(UnreadableInput):
         read_photo(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_photo, read_mask])
+def test_a_tiff_with_fewer_strips_than_rows(tmp_path, read):
+    """A damaged height makes an image of gigabytes from a file of some bytes."""
+    path = tmp_path / "a.tif"
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((12, 10), np.uint8)).save(file, "TIFF")
+    data = bytearray(file.getvalue())
+    height = data.index(b"\x01\x01\x04\x00\x01\x00\x00\x00\x0c") + 8  # tag 257, one LONG, 12
+    path.write_bytes(data)
+    assert read(path) is not None
+    data[height : height + 4] = (8388620).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(UnreadableInput, match="its strips have 12 of its 8388620 rows"):
+        read(path)
 
 
 # --- damage
