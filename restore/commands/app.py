@@ -16,6 +16,7 @@ from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_p
 from restore.commands.evaluate import evaluate
 from restore.commands.info import info
 from restore.commands.likelihood import likelihood
+from restore.commands.methods import list_methods
 from restore.commands.operators import list_operators
 from restore.commands.sample import sample
 from restore.commands.score_norms import score_norms
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _function in _COMMANDS.items():
     app.command(name=_name, epilog=EPILOG)(_function)
 app.command(name="operators")(list_operators)
+app.command(name="methods")(list_methods)
 
 
 @app.callback(invoke_without_command=True)

@@ -135,6 +135,14 @@ class Common:
             help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance."
         ),
     ] = None
+    parameters: Annotated[
+        str | None,
+        typer.Option(
+            "--parameter",
+            metavar="NAME=NUMBER,…",
+            help="The method's own parameters; restore methods lists them. Default: the method's.",
+        ),
+    ] = None
     seed: SeedOption = 0
     samples: Annotated[
         int, typer.Option(help="Number of posterior samples; OUT is their mean.")

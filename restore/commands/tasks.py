@@ -153,6 +153,7 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
 
 
 def _options(common: Common) -> Options:
+    from restore.methods.parameter import parsed
     from restore.methods.settings import Options
 
     options = Options(
@@ -166,6 +167,7 @@ def _options(common: Common) -> Options:
         start_noise=common.start_noise,
         label=common.label,
         guidance=common.guidance,
+        parameters=None if common.parameters is None else parsed(common.parameters),
     )
     if common.levels is None:
         return options

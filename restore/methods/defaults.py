@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 
@@ -26,6 +28,7 @@ class Defaults(NamedTuple):
             (`restore.diffusion.denoiser.ModelConfig.condition_picture`). None is never.
         guidance: guidance scale of SR3, see `restore.diffusion.guidance.classifier_free`; 1 is
             none.
+        parameters: values of the method's own parameters, by name; in a run, of all of them.
     """
 
     steps: int
@@ -38,3 +41,4 @@ class Defaults(NamedTuple):
     sigmas: tuple[float, ...] = ()
     predicted: float | None = None
     guidance: float = 1.0
+    parameters: Mapping[str, float] = MappingProxyType({})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from restore.diffusion.level_search import Levels
 from restore.methods.defaults import Defaults
+from restore.methods.parameter import Parameter
 from restore.methods.run import Run
 from restore.tasks.kind import Kind
 from restore.tasks.problem import Operator, Problem
@@ -40,6 +41,7 @@ class Method:
         unconditional_kinds: kinds that it solves without a condition even so.
         stochastic: True if it draws posterior samples, with a start, steps and η.
         refusals: options that a deterministic method cannot take, each with the reason.
+        parameters: numbers that only this method takes; settings by kind may have values for them.
         samplers: True if another reverse process, noise levels or guidance can be chosen for it.
         stage_noise: standard deviation of the noise between two stages of a cascade, for pixels in
             [0, 1], that measured best.
@@ -64,6 +66,7 @@ class Method:
     unconditional_kinds: frozenset[str] = frozenset()
     stochastic: bool = True
     refusals: Mapping[str, str] = field(default_factory=dict)
+    parameters: Sequence[Parameter] = ()
     samplers: bool = False
     stage_noise: float = 0.0
     noises_stages: bool = False

@@ -49,10 +49,19 @@ class Run:
         if self.settings.sigmas:
             return [*self.settings.sigmas, 0.0]
 
+        return self.levels(self.settings.steps)
+
+    def levels(self, count: int) -> list[float]:
+        """Return a number of decreasing noise levels, and a final 0.
+
+        Methods that call the network several times at a level take fewer levels than steps.
+        """
         highest = self._highest(float(self.problem.noise.max()))
-        return noise_levels(
-            self.denoiser.schedule, self.settings.steps, self.settings.levels, highest=highest
-        )
+        return noise_levels(self.denoiser.schedule, count, self.settings.levels, highest=highest)
+
+    def parameter(self, name: str) -> float:
+        """Return the value of one of the method's own parameters."""
+        return self.settings.parameters[name]
 
     @property
     def trajectories(self) -> list[Hashable]:

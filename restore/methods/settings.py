@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from restore.methods import METHODS
 from restore.methods.defaults import Defaults
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.method import Method
+from restore.methods.parameter import resolved
 from restore.methods.sr3 import SAMPLED_FROM
 from restore.samplers.catalogue import SAMPLERS
 from restore.tasks.kind import Kind
@@ -47,6 +48,7 @@ class Options:
             see `restore.evaluate.tune`. None is its own grid.
         guidance: scale of the classifier-free guidance of ``sr3``, at least 0, see
             `restore.diffusion.guidance`; None and 1 are none.
+        parameters: values of the method's own parameters by name, see `Method.parameters`.
     """
 
     method: str = "auto"
@@ -60,6 +62,7 @@ class Options:
     label: int | None = None
     levels: Sequence[float] | None = None
     guidance: float | None = None
+    parameters: Mapping[str, float] | None = None
 
     @property
     def networks(self) -> list[str]:
@@ -136,7 +139,9 @@ def settings_for(
     if options.start is not None:
         settings = _with_start(settings, options.start_noise)
 
-    return method.name, settings
+    given = options.parameters or {}
+    parameters = resolved(method.name, method.parameters, settings.parameters, given)
+    return method.name, settings._replace(parameters=parameters)
 
 
 def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
@@ -231,6 +236,7 @@ def _refuse_for_feed_forward(options: Options) -> None:
         "sampler": options.sampler is not None,
         "start": options.start is not None,
         "guidance": options.guidance is not None,
+        "parameters": bool(options.parameters),
     }
     for option in (name for name, given in others.items() if given):
         raise BadArgument(

@@ -92,6 +92,31 @@ class Mixture:
         level = _levels(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
         return -self.denoise(x.double(), sigma).noise / level
 
+    def posterior(self, matrix: Tensor, measurement: Tensor, noise: float) -> Mixture:
+        """p(x0 | y = A x0 + σ_y n), a mixture again.
+
+        Args:
+            matrix: A, [M, D].
+            measurement: y, [M].
+            noise: σ_y; 0 is no noise, with the limit of the posterior.
+        """
+        a, y = matrix.double(), measurement.flatten().double()
+        predicted = a @ self.covariances @ a.T + noise**2 * torch.eye(len(a), dtype=torch.float64)
+        # the pseudo-inverse is the limit of no noise if A has dependent rows
+        gain = self.covariances @ a.T @ torch.linalg.pinv(predicted, hermitian=True)
+        residual = y - self.means @ a.T
+        values = torch.linalg.eigvalsh(predicted)
+        kept = values > 1e-12 * values.amax(dim=1, keepdim=True)
+        weighted = torch.linalg.pinv(predicted, hermitian=True) @ residual[..., None]
+        squared = (residual * weighted[..., 0]).sum(1)
+        log_determinant = torch.where(kept, values, 1.0).log().sum(1)
+        log_weights = self.weights.log() - 0.5 * (squared + log_determinant)
+        return Mixture(
+            torch.softmax(log_weights, dim=0),
+            self.means + (gain @ residual[..., None])[..., 0],
+            self.covariances - gain @ a @ self.covariances,
+        )
+
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
         return torch.linalg.eigh(self.covariances)
