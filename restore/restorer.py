@@ -22,7 +22,7 @@ from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
 from restore.diffusion.stepping import Callback, Generator
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
-from restore.methods import METHODS
+from restore.methods import METHODS, fidelity
 from restore.methods.cascade import solve_in_stages
 from restore.methods.conditions import PREDICTED_NOISE
 from restore.methods.defaults import Defaults
@@ -330,7 +330,7 @@ class Restorer:
             solve = (
                 partial(_answer, self.network(method))
                 if is_feed_forward(method)
-                else METHODS[method].solve
+                else partial(fidelity.solve, METHODS[method])
             )
             found = [solve(run) for _ in range(options.samples)]
             solutions = torch.stack([_finished(one, problem) for one in found])
@@ -347,7 +347,7 @@ class Restorer:
             task=problem.task,
             operator=problem.written,
             method=method if foreign is None else foreign.name,
-            steps=run.settings.steps,
+            steps=run.settings.steps + (run.settings.mean_weight > 0),
             samples=options.samples,
             seed=options.seed,
             noise=float(problem.noise.mean()),

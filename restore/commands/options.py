@@ -135,6 +135,13 @@ class Common:
             help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance."
         ),
     ] = None
+    fidelity: Annotated[
+        float | None,
+        typer.Option(
+            help="From 0, the sharpest, to 1, nearest to the original in PSNR. Default: the "
+            "method's own."
+        ),
+    ] = None
     parameters: Annotated[
         str | None,
         typer.Option(

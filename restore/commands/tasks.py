@@ -167,6 +167,7 @@ def _options(common: Common) -> Options:
         start_noise=common.start_noise,
         label=common.label,
         guidance=common.guidance,
+        fidelity=common.fidelity,
         parameters=None if common.parameters is None else parsed(common.parameters),
     )
     if common.levels is None:

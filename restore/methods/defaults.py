@@ -28,6 +28,7 @@ class Defaults(NamedTuple):
             (`restore.diffusion.denoiser.ModelConfig.condition_picture`). None is never.
         guidance: guidance scale of SR3, see `restore.diffusion.guidance.classifier_free`; 1 is
             none.
+        mean_weight: weight of the posterior mean in the result, see `restore.methods.fidelity`.
         parameters: values of the method's own parameters, by name; in a run, of all of them.
     """
 
@@ -41,4 +42,5 @@ class Defaults(NamedTuple):
     sigmas: tuple[float, ...] = ()
     predicted: float | None = None
     guidance: float = 1.0
+    mean_weight: float = 0.0
     parameters: Mapping[str, float] = MappingProxyType({})

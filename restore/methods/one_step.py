@@ -64,6 +64,7 @@ ONE_STEP = Method(
     unconditional_kinds=frozenset({"denoise"}),
     stochastic=False,
     refusals={
+        "fidelity": "is the posterior mean itself, of fidelity 1; use auto, ddrm or sr3",
         "start": "has no start; use ddrm, diffpir or sr3",
         "steps": "takes one step; use ddrm, diffpir or sr3 for more",
         "samples": "has one answer; use ddrm, diffpir or sr3 for samples",

@@ -48,6 +48,8 @@ class Options:
             see `restore.evaluate.tune`. None is its own grid.
         guidance: scale of the classifier-free guidance of ``sr3``, at least 0, see
             `restore.diffusion.guidance`; None and 1 are none.
+        fidelity: 0 is the sharpest result, 1 the nearest to the original in PSNR, see
+            `restore.methods.fidelity`; None is the method's own result.
         parameters: values of the method's own parameters by name, see `Method.parameters`.
     """
 
@@ -62,6 +64,7 @@ class Options:
     label: int | None = None
     levels: Sequence[float] | None = None
     guidance: float | None = None
+    fidelity: float | None = None
     parameters: Mapping[str, float] | None = None
 
     @property
@@ -139,6 +142,10 @@ def settings_for(
     if options.start is not None:
         settings = _with_start(settings, options.start_noise)
 
+    if options.fidelity is not None:
+        weight = _mean_weight(kind, method, options.fidelity, options.method == "auto")
+        settings = settings._replace(mean_weight=weight)
+
     given = options.parameters or {}
     parameters = resolved(method.name, method.parameters, settings.parameters, given)
     return method.name, settings._replace(parameters=parameters)
@@ -212,7 +219,7 @@ def _without_prior(kind: Kind, method: str) -> Method:
 
 
 def _best(kind: Kind, options: Options, known: Knowledge) -> str:
-    method = kind.method
+    method = kind.method if options.fidelity is None else _of_fidelity(kind, options.fidelity)
     several = options.start is not None or (options.steps or 1) > 1 or options.eta is not None
     if options.samples > 1 or (several and not METHODS[method].stochastic):
         method = kind.sampler
@@ -220,6 +227,14 @@ def _best(kind: Kind, options: Options, known: Knowledge) -> str:
         method = kind.unconditional
 
     return "diffpir" if METHODS[method].needs_svd and not known.svd else method
+
+
+def _of_fidelity(kind: Kind, fidelity: float) -> str:
+    """Return the method that a fidelity asks for, which may be the posterior mean alone."""
+    mean = METHODS["one-step"]
+    known = kind.condition is not None or kind.name in mean.unconditional_kinds
+    alone = known and fidelity == 1 == kind.mean_weights[1]
+    return mean.name if alone else kind.sharpest
 
 
 def _refuse_for_feed_forward(options: Options) -> None:
@@ -236,6 +251,7 @@ def _refuse_for_feed_forward(options: Options) -> None:
         "sampler": options.sampler is not None,
         "start": options.start is not None,
         "guidance": options.guidance is not None,
+        "fidelity": options.fidelity is not None,
         "parameters": bool(options.parameters),
     }
     for option in (name for name, given in others.items() if given):
@@ -252,6 +268,7 @@ def _refuse_for_one_answer(method: Method, options: Options) -> None:
         BadArgument: such an option is given.
     """
     given = {
+        "fidelity": (f"`fidelity`={options.fidelity}", options.fidelity not in (None, 1)),
         "start": ("`start`", options.start is not None),
         "steps": (f"`steps`={options.steps}", (options.steps or 1) != 1),
         "samples": (f"`samples`={options.samples}", options.samples > 1),
@@ -342,6 +359,24 @@ def _guidance(method: Method, scale: float, prior: bool) -> float:
         )
 
     return scale
+
+
+def _mean_weight(kind: Kind, method: Method, fidelity: float, automatic: bool) -> float:
+    """Return the weight of the posterior mean for a fidelity.
+
+    Raises:
+        BadArgument: the fidelity is out of range.
+    """
+    if not 0 <= fidelity <= 1:
+        raise BadArgument(
+            f"`fidelity`={fidelity:g}: must be from 0, the sharpest, to 1, the nearest to the "
+            "original"
+        )
+    if "fidelity" in method.refusals:
+        return 0.0
+
+    least, most = kind.mean_weights if automatic else (0.0, 1.0)
+    return least + (most - least) * fidelity
 
 
 def _with_sampler(settings: Defaults, method: Method, name: str, eta: float | None) -> Defaults:

@@ -24,6 +24,9 @@ class Kind:
         method: method that measures best with the default model (docs/methods.md).
         sampler: the best method that draws samples of the posterior.
         unconditional: the best method for an unconditional model.
+        sharpest: the method with the best LPIPS, for ``fidelity`` below 1.
+        mean_weights: weights of the posterior mean in its result that have the best LPIPS and the
+            best PSNR.
         matches: ``matches(operator)`` is True if the operator makes problems of this kind.
         condition: ``condition(operator, measurement)`` is the condition of conditional networks,
             None for degradations that they do not know; the measurement is in [0, 1].
@@ -45,6 +48,8 @@ class Kind:
     unconditional: str
     matches: Callable[[Operator], bool]
     condition: Callable[[Operator, Tensor], Condition | None] | None = None
+    sharpest: str = "diffpir"
+    mean_weights: tuple[float, float] = (0.0, 1.0)
     estimates_noise: bool = False
     rounding_is_noise: bool = False
     is_noisy_picture: bool = False
