@@ -55,11 +55,14 @@ CountOption = Annotated[
 ]
 MethodsOption = Annotated[
     str | None,
-    typer.Option(help="Methods joined by commas, such as bicubic,ddrm. Default: all that apply."),
+    typer.Option(
+        help="Methods joined by commas, such as bicubic,ddrm; all is every one that suits. "
+        "Default: the classical ones, ddrm, diffpir, sr3 and one-step."
+    ),
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option(help="Network calls of ddrm, diffpir or sr3. Default: the method's."),
+    typer.Option(help="Network calls of methods of several steps. Default: the method's."),
 ]
 ReportOption = Annotated[
     Path | None,

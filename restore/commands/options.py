@@ -96,7 +96,7 @@ class Common:
     method: Annotated[
         str,
         typer.Option(
-            help=(f"Method: auto (best for the task), {', '.join(METHODS[1:])} or spandrel:FILE."),
+            help="Method: auto (best for the task), a name from restore methods, or spandrel:FILE.",
             autocompletion=words(METHODS),
         ),
     ] = "auto"

@@ -75,7 +75,8 @@ class Settings(_OfTasks):
         noise: standard deviation of added noise, for pixels in [0, 1].
         size: side of the centre crop of every picture; 0 is the whole picture.
         count: number of pictures, the first by name; None is all.
-        methods: names of methods; empty for all that apply.
+        methods: names of methods, or ``all``; empty for the classical ones and those that are
+            usually compared (`restore.methods.method.Method.compared`), as far as they apply.
         steps: number of network calls for methods of several steps.
         seed: random seed for noise, masks and samplers.
         model: as for `restore.Restorer`.

@@ -44,6 +44,8 @@ from restore.text import visible
 
 # Methods of the package's own networks; third-party networks are ``spandrel:FILE``.
 LEARNED = ("auto", *METHODS)
+# The word for all methods that suit a problem.
+EVERY = "all"
 _PACKAGES = (
     "torch",
     "numpy",
@@ -215,9 +217,11 @@ class _Run:
         return printable(text.removeprefix(f"{visible(name)}: "))
 
     def _methods(self, case: Case) -> list[str]:
-        """Return the methods that apply, or the chosen ones."""
-        suitable = [*classical.suitable(case), *self._learned(case)]
-        wanted = list(dict.fromkeys(short_name(method) for method in self.settings.methods))
+        """Return the chosen methods; without a choice, those that are compared by default."""
+        learned = self._learned(case)
+        suitable = [*classical.suitable(case), *learned]
+        given = [short_name(method) for method in self.settings.methods]
+        wanted = list(dict.fromkeys(name for name in given if name != EVERY))
         for name in wanted:
             if name in self.networks:
                 self._check_network(self.networks[name], case)
@@ -231,15 +235,18 @@ class _Run:
                     f"`methods`={name}: the package {classical.OPTIONAL[name]} is not installed"
                 )
 
-        if wanted:
+        if wanted and EVERY not in given:
             return wanted
 
+        if EVERY not in given:
+            suitable = [name for name in suitable if name not in learned or METHODS[name].compared]
         for name in (name for name in suitable if not classical.installed(name)):
             self.result.notices.append(
                 f"{name} is left out: the package {classical.OPTIONAL[name]} is not installed."
             )
 
-        return [name for name in suitable if classical.installed(name)]
+        able = [name for name in suitable if classical.installed(name)]
+        return list(dict.fromkeys([*able, *wanted]))
 
     def _problem(self, case: Case) -> Problem:
         assert self.restorer is not None
@@ -392,7 +399,8 @@ class _Run:
 
 def uses_model(settings: Settings) -> bool:
     """Return True if one of the methods needs the model, or none is chosen."""
-    return not settings.methods or any(is_learned(method) for method in settings.methods)
+    chosen = settings.methods
+    return not chosen or EVERY in chosen or any(map(is_learned, chosen))
 
 
 def is_learned(method: str) -> bool:
@@ -435,7 +443,7 @@ def _find(folder: Path, settings: Settings) -> list[Path]:
 
 
 def _refuse_unknown(methods: Iterable[str]) -> None:
-    known = dict.fromkeys([*classical.NAMES, *LEARNED])
+    known = dict.fromkeys([*classical.NAMES, *LEARNED, EVERY])
     for name in methods:
         if name not in known and not is_feed_forward(name):
             raise BadArgument(

@@ -72,6 +72,7 @@ DDRM = Method(
     },
     takes=takes,
     needs_svd=True,
+    compared=True,
     stage_noise=0.06,
     noises_stages=True,
 )

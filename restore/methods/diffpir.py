@@ -42,5 +42,6 @@ DIFFPIR = Method(
         "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
     },
     for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
+    compared=True,
     stage_noise=0.02,
 )

@@ -43,6 +43,7 @@ class Method:
         refusals: options that a deterministic method cannot take, each with the reason.
         parameters: numbers that only this method takes; settings by kind may have values for them.
         samplers: True if another reverse process, noise levels or guidance can be chosen for it.
+        compared: True if evaluations run it without being asked.
         stage_noise: standard deviation of the noise between two stages of a cascade, for pixels in
             [0, 1], that measured best.
         noises_stages: True if this noise is added to the input of a later stage. Networks that are
@@ -68,6 +69,7 @@ class Method:
     refusals: Mapping[str, str] = field(default_factory=dict)
     parameters: Sequence[Parameter] = ()
     samplers: bool = False
+    compared: bool = False
     stage_noise: float = 0.0
     noises_stages: bool = False
 

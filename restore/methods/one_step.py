@@ -70,5 +70,6 @@ ONE_STEP = Method(
         "samples": "has one answer; use ddrm, diffpir or sr3 for samples",
         "eta": "adds no noise; use ddrm, diffpir or sr3",
     },
+    compared=True,
     stage_noise=0.05,
 )

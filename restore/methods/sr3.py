@@ -89,5 +89,6 @@ SR3 = Method(
     needs_prior=False,
     needs_condition=True,
     samplers=True,
+    compared=True,
     stage_noise=0.02,
 )

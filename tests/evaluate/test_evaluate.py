@@ -9,6 +9,7 @@ import math
 import platform
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -292,38 +293,37 @@ def test_the_noise_that_methods_are_told(task, options, told):
 
 # The methods
 
-WITHOUT_CONDITION = [
-    name for name, method in METHODS.items() if method.runs_without_condition(OTHER)
-]
+COMPARED = [name for name, method in METHODS.items() if method.compared]
+WITHOUT_CONDITION = [name for name in COMPARED if METHODS[name].runs_without_condition(OTHER)]
 WITHOUT_SVD = [name for name in WITHOUT_CONDITION if not METHODS[name].needs_svd]
 ALL_CASES = [
     (
         "sr",
         {"scale": 2},
-        ["bicubic", "lanczos", "pseudo-inverse", *METHODS],
+        ["bicubic", "lanczos", "pseudo-inverse", *COMPARED],
     ),
     (
         "sr",
         {"scale": 2, "noise": 0.05},
-        ["bicubic", "lanczos", "pseudo-inverse", "nlm-bicubic", *METHODS],
+        ["bicubic", "lanczos", "pseudo-inverse", "nlm-bicubic", *COMPARED],
     ),
     (
         "deblur",
         {},
-        ["input", "wiener", "richardson-lucy", "tv", *METHODS],
+        ["input", "wiener", "richardson-lucy", "tv", *COMPARED],
     ),
     (
         "deblur",
         {"boundary": "symmetric"},
-        ["input", "wiener", "richardson-lucy", "tv", *METHODS],
+        ["input", "wiener", "richardson-lucy", "tv", *COMPARED],
     ),
-    ("denoise", {}, ["input", "tv", "nlm", *METHODS]),
+    ("denoise", {}, ["input", "tv", "nlm", *COMPARED]),
     (
         "inpaint",
         {"mask": "strokes"},
-        ["input", "telea", "navier-stokes", "biharmonic", *METHODS],
+        ["input", "telea", "navier-stokes", "biharmonic", *COMPARED],
     ),
-    ("colorize", {}, ["grey", *METHODS]),
+    ("colorize", {}, ["grey", *COMPARED]),
     ("solve", {"operator": "hadamard:0.5"}, ["pseudo-inverse", *WITHOUT_CONDITION]),
     ("solve", {"operator": "jpeg:20"}, ["input", *WITHOUT_SVD]),
     ("solve", {"operator": "blur:gaussian:1+jpeg:40"}, ["input", *WITHOUT_SVD]),
@@ -343,6 +343,26 @@ def test_every_task_has_the_methods_that_suit(
         assert math.isfinite(one.psnr), method
         assert one.calls == (None if method == "input" else int(method in run.LEARNED)), method
         assert (one.seconds is None) == (method == "input"), method
+
+
+def test_all_is_every_method_that_suits(folder, not_installed, monkeypatch):
+    """A method that is not compared by default is run if it is named, or with all others."""
+    rare = replace(METHODS["diffpir"], name="rare", compared=False)
+    monkeypatch.setitem(METHODS, "rare", rare)
+    monkeypatch.setattr(run, "LEARNED", (*run.LEARNED, "rare"))
+
+    def methods(*names: str) -> list[str]:
+        settings = Settings("solve", operator="bayer", size=40, count=1, steps=1, methods=names)
+        case = degraded(settings.completed(), "a.png", np.zeros((40, 40, 3), np.uint8))
+        return run._Run(folder, settings, Outputs(), True, str)._methods(case)
+
+    assert "rare" not in methods()
+    assert methods("rare") == ["rare"]
+    mosaic = operators.Bayer((3, 40, 40))
+    able = [name for name in METHODS if METHODS[name].takes(mosaic)]
+    able = [name for name in able if not METHODS[name].needs_condition]
+    assert methods("all", "auto") == ["pseudo-inverse", *able, "auto"]
+    assert "rare" in able
 
 
 def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
