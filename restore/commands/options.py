@@ -135,6 +135,10 @@ class Common:
             help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance."
         ),
     ] = None
+    fast: Annotated[
+        bool,
+        typer.Option("--fast/--no-fast", help="The best result of at most 8 network calls."),
+    ] = False
     fidelity: Annotated[
         float | None,
         typer.Option(

@@ -168,6 +168,7 @@ def _options(common: Common) -> Options:
         label=common.label,
         guidance=common.guidance,
         fidelity=common.fidelity,
+        fast=common.fast,
         parameters=None if common.parameters is None else parsed(common.parameters),
     )
     if common.levels is None:

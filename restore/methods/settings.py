@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ class Options:
             `restore.diffusion.guidance`; None and 1 are none.
         fidelity: 0 is the sharpest result, 1 the nearest to the original in PSNR, see
             `restore.methods.fidelity`; None is the method's own result.
+        fast: True for the best method and settings of at most 8 calls of the network.
         parameters: values of the method's own parameters by name, see `Method.parameters`.
     """
 
@@ -65,6 +66,7 @@ class Options:
     levels: Sequence[float] | None = None
     guidance: float | None = None
     fidelity: float | None = None
+    fast: bool = False
     parameters: Mapping[str, float] | None = None
 
     @property
@@ -117,6 +119,8 @@ def settings_for(
             f"`start_noise`={options.start_noise:g}: is the noise of a `start`; give one, or leave "
             "it out"
         )
+    if options.fast:
+        options = _fast(kind, options, known)
     if is_feed_forward(options.method):
         _refuse_for_feed_forward(options)
         return options.method, Defaults(steps=1)
@@ -235,6 +239,35 @@ def _of_fidelity(kind: Kind, fidelity: float) -> str:
     known = kind.condition is not None or kind.name in mean.unconditional_kinds
     alone = known and fidelity == 1 == kind.mean_weights[1]
     return mean.name if alone else kind.sharpest
+
+
+def _fast(kind: Kind, options: Options, known: Knowledge) -> Options:
+    """Return the options with the best method of few calls.
+
+    Raises:
+        BadArgument: an option that chooses method or calls itself.
+    """
+    chosen = {
+        "method": options.method != "auto",
+        "steps": options.steps is not None,
+        "samples": options.samples > 1,
+        "sampler": options.sampler is not None,
+        "levels": options.levels is not None,
+        "fidelity": options.fidelity is not None,
+    }
+    for name in (name for name, given in chosen.items() if given):
+        raise BadArgument(f"`fast` and `{name}`: both say how to restore; leave one of them out")
+
+    method = METHODS[kind.fast]
+    if not known.prior:
+        return replace(options, steps=kind.fast_steps, fast=False)
+    if not known.conditional and not method.runs_without_condition(kind):
+        method = METHODS[kind.unconditional]
+    if method.needs_svd and not known.svd:
+        method = METHODS["diffpir"]
+
+    steps = None if "steps" in method.refusals else kind.fast_steps
+    return replace(options, method=method.name, steps=steps, fast=False)
 
 
 def _refuse_for_feed_forward(options: Options) -> None:

@@ -27,6 +27,8 @@ class Kind:
         sharpest: the method with the best LPIPS, for ``fidelity`` below 1.
         mean_weights: weights of the posterior mean in its result that have the best LPIPS and the
             best PSNR.
+        fast: the method that measures best in at most 8 calls, for ``fast``.
+        fast_steps: calls of it.
         matches: ``matches(operator)`` is True if the operator makes problems of this kind.
         condition: ``condition(operator, measurement)`` is the condition of conditional networks,
             None for degradations that they do not know; the measurement is in [0, 1].
@@ -50,6 +52,8 @@ class Kind:
     condition: Callable[[Operator, Tensor], Condition | None] | None = None
     sharpest: str = "diffpir"
     mean_weights: tuple[float, float] = (0.0, 1.0)
+    fast: str = "diffpir"
+    fast_steps: int = 8
     estimates_noise: bool = False
     rounding_is_noise: bool = False
     is_noisy_picture: bool = False

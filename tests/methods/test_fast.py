@@ -1,0 +1,47 @@
+"""``fast``: the best method of at most 8 calls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from restore import Restorer
+from restore.errors import BadArgument
+from restore.methods.settings import Knowledge, Options, settings_for
+from restore.tasks import TASKS, SuperResolution
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("known", [Knowledge(), Knowledge(svd=False), Knowledge(conditional=False)])
+def test_it_takes_at_most_8_calls(task: str, known: Knowledge) -> None:
+    kind = TASKS[task].kind
+    method, settings = settings_for(kind, Options(fast=True), known)
+    assert 1 <= settings.steps <= 8
+    if known == Knowledge():
+        assert method == kind.fast
+    if not known.svd:
+        assert method != "ddrm"
+
+
+def test_without_a_prior_it_is_the_conditional_network() -> None:
+    kind = replace(TASKS["sr"].kind, fast="diffpir", fast_steps=6)
+    method, settings = settings_for(kind, Options(fast=True), Knowledge(prior=False))
+    assert (method, settings.steps) == ("sr3", 6)
+
+
+@pytest.mark.parametrize(
+    "given", [{"method": "ddrm"}, {"steps": 4}, {"samples": 2}, {"fidelity": 0.5}]
+)
+def test_options_that_choose_themselves_are_refused(given) -> None:
+    name = next(iter(given))
+    with pytest.raises(BadArgument, match=f"`fast` and `{name}`: both say how to restore"):
+        settings_for(TASKS["sr"].kind, Options(fast=True, **given))
+
+
+def test_it_runs(loaded_once) -> None:
+    image = np.random.default_rng(0).random((8, 12, 3)).astype(np.float32)
+    calls = []
+    result = Restorer(device="cpu").run(SuperResolution(2), image, fast=True, callback=calls.append)
+    assert len(calls) == result.report.steps <= 8
