@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from support.processes import value_of
 
 import pretrained
-from restore.backbone import BackboneConfig
+from restore.backbone import BackboneConfig, build_backbone
 from restore.diffusion.denoiser import ModelConfig, build_denoiser, split_state
 from restore.errors import BadArgument
-from restore.restorer import Restorer
+from restore.evaluate.meter import Meter
+from restore.restorer import Restorer, load_denoiser
 from restore.runtime.budget import (
     LARGEST_TILE,
     SHARE,
     SMALLEST_TILE,
     SOLVER_BYTES,
     Budget,
+    derivative_bytes,
     network_bytes,
     parse_memory,
 )
-from restore.runtime.devices import HOST, network_dtype, used_memory
+from restore.runtime.devices import (
+    HOST,
+    hand_back_freed_memory,
+    keep_freed_memory,
+    network_dtype,
+    used_memory,
+)
 from restore.runtime.host_memory import available_memory, resident_memory
 from restore.tasks import SuperResolution
 
@@ -184,17 +192,22 @@ def test_a_picture_that_fills_the_memory_wastes_none(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="concerns glibc")
 def test_memory_is_kept_and_handed_back() -> None:
-    code = (
-        "import torch; from restore.runtime.devices import *\n"
-        "def after_a_tensor(): torch.ones(50_000_000); return used_memory(HOST)\n"
-        "keep_freed_memory(); kept = after_a_tensor(); hand_back_freed_memory(); print(kept, "
-        "after_a_tensor())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    kept, handed_back = map(int, done.stdout.split())
+    kept, handed_back = value_of(_used_after_a_tensor)
     assert kept - handed_back > 150e6
+
+
+def _used_after_a_tensor() -> tuple[int, int]:
+    """Return the memory in use after a tensor, while freed memory is kept and once it is not."""
+
+    def used() -> int:
+        torch.ones(50_000_000)
+        return used_memory(HOST)
+
+    keep_freed_memory()
+    kept = used()
+    hand_back_freed_memory()
+
+    return kept, used()
 
 
 def test_a_limit_that_is_asked_for_counts() -> None:
@@ -234,49 +247,38 @@ LEAN = BackboneConfig(
 def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtype) -> None:
     """In a process of its own, in the number formats that networks have here: not less than half,
     and not so much more that the share left free is exceeded."""
-    code = (
-        "import sys, torch, json\n"
-        "from restore.diffusion.denoiser import *; from restore.backbone import build_backbone\n"
-        "from restore.evaluate.meter import Meter\n"
-        "config, dtype = ModelConfig.from_dict(json.loads(sys.argv[2])), getattr(torch, "
-        "sys.argv[1])\n"
-        "denoise = build_denoiser(config, build_backbone(config.backbone).state_dict(), 'cpu', "
-        "dtype)\n"
-        "x = torch.zeros(1, 3, 512, 512)\n"
-        "with torch.inference_mode():\n"
-        "    denoise(x[..., :64, :64], 1.0)\n"
-        "    with Meter(torch.device('cpu')) as meter:\n"
-        "        denoise(x, 1.0)\n"
-        "print(2**20 * meter.memory / 512**2)"
-    )
-    words = [
-        sys.executable,
-        "-c",
-        code,
-        str(dtype).removeprefix("torch."),
-        json.dumps(asdict(config)),
-    ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     expected = network_bytes(config.backbone, dtype)
-    assert expected / 2 < float(done.stdout) < expected / SHARE
+    assert expected / 2 < value_of(_bytes_per_pixel, config, dtype, 384) < expected / SHARE
+
+
+def _bytes_per_pixel(config: ModelConfig, dtype: torch.dtype, side: int) -> float:
+    """Return the peak memory of the network with a square picture, per pixel."""
+    denoise = build_denoiser(config, build_backbone(config.backbone).state_dict(), "cpu", dtype)
+    x = torch.zeros(1, 3, side, side)
+    with torch.inference_mode():
+        denoise(x[..., :64, :64], 1.0)
+        with Meter(HOST) as meter:
+            denoise(x, 1.0)
+
+    assert meter.memory is not None
+    return 2**20 * meter.memory / side**2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks can be asked for on Linux")
 def test_a_derivative_takes_what_is_expected() -> None:
     """The network forwards and back again, as the likelihood has it."""
-    code = (
-        "import torch; from restore.runtime.budget import derivative_bytes\n"
-        "from restore.evaluate.meter import Meter; from restore.restorer import load_denoiser\n"
-        "denoise = load_denoiser('default', torch.device('cpu'), torch.float32)\n"
-        "expected, x = derivative_bytes(denoise), torch.zeros(1, 3, 448, 448, requires_grad=True)\n"
-        "with Meter(torch.device('cpu')) as meter:\n"
-        "    denoise(x, 1.0).noise.sum().backward()\n"
-        "print(2**20 * meter.memory / 448**2 / expected)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert 0.6 < float(done.stdout) < 1 / SHARE
+    assert 0.6 < value_of(_derivative_over_expected, 320) < 1 / SHARE
+
+
+def _derivative_over_expected(side: int) -> float:
+    """Return the peak memory of a derivative as a multiple of the expected."""
+    denoise = load_denoiser("default", HOST, torch.float32)
+    x = torch.zeros(1, 3, side, side, requires_grad=True)
+    with Meter(HOST) as meter:
+        denoise(x, 1.0).noise.sum().backward()
+
+    assert meter.memory is not None
+    return 2**20 * meter.memory / side**2 / derivative_bytes(denoise)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_spans_are_as_short_as_their_number_allows() -> None:
     assert [span.place for span in spans(1100, 1024, 96, 8)] == [slice(0, 600), slice(504, 1100)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 3000),
     st.integers(1, 3000),
@@ -123,7 +123,7 @@ def test_every_picture_is_divided_into_tiles_of_no_more_than_the_area(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(100, 900), st.integers(100, 900), st.integers(100, 400))
+@given(st.integers(100, 400), st.integers(100, 400), st.integers(60, 200))
 def test_no_other_number_of_rows_and_columns_has_fewer_pixels(
     height: int, width: int, side: int
 ) -> None:
@@ -193,8 +193,9 @@ def test_every_size_is_tiled_without_a_trace(size: tuple[int, int], with_conditi
     assert (len(calls) > 2) == (math.prod(size) > 128**2)
 
 
-@pytest.mark.parametrize("size", [(200, 200), (97, 240)])
-@pytest.mark.parametrize(("sigma", "limit"), [(0.1, 1e-3), (5.0, 2e-2)])
+@pytest.mark.parametrize(
+    ("size", "sigma", "limit"), [((97, 240), 0.1, 1e-3), ((200, 200), 5.0, 2e-2)]
+)
 def test_tiles_of_the_default_network_agree_with_the_whole(
     size: tuple[int, int], sigma: float, limit: float
 ) -> None:
@@ -306,8 +307,8 @@ def _agree(task: str, size: int, tile: int, hole: tuple[slice, slice] | None = N
         restorer = Restorer(device="cpu", tile=side)
         problem = restorer.problem(TASKS[task](**arguments[task]), pictures[task])
         calls = _counted(restorer)
-        results.append(restorer.solve_problem(problem, Options(steps=3))[0])
-        assert calls[0] == 3 if side > size else calls[0] > 3
+        results.append(restorer.solve_problem(problem, Options(steps=2))[0])
+        assert calls[0] == 2 if side > size else calls[0] > 2
     assert 0 < float((results[0] - results[1]).abs().max()) <= ONE_LEVEL
 
 
@@ -410,7 +411,7 @@ def test_what_overflows_in_half_precision_is_redone_in_float32() -> None:
     half, full = (
         build_denoiser(PLAIN, state, "cpu", dtype) for dtype in (torch.float16, torch.float32)
     )
-    x, _ = noisy(1, 3, 200, 150)
+    x, _ = noisy(1, 3, 150, 120)
     notices: list[str] = []
     with torch.inference_mode():
         assert not torch.isfinite(half(x, 0.5).clean).all()

@@ -10,15 +10,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cli
+
+T = TypeVar("T")
 
 # The server of its children imports PyTorch once; a new interpreter takes seconds for it.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["cli", "restore.commands.app", "restore.restorer", "restore.jobs.run"]
+    [
+        *("cli", "restore.commands.app", "restore.restorer", "restore.jobs.run"),
+        *("pretrained.layouts", "safetensors.torch"),  # what a run imports later
+        "pydantic.type_adapter",  # what Typer imports to read options
+    ]
 )
+
+
+def value_of(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function of a test file in a forked process of its own; return its value."""
+    with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
+        return pool.submit(function, *arguments).result(timeout=120)
 
 
 def run_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
