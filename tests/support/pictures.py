@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,15 @@ class Outcome(NamedTuple):
 
 def piece(size: tuple[int, int] = (24, 16), crop: str = "a") -> Image.Image:
     """The middle of a fixture, RGB."""
-    photo = Image.open(FIXTURES / f"crop_{crop}.png").convert("RGB")
+    photo = _photo(crop)
     left = (photo.width - size[0]) // 2
     top = (photo.height - size[1]) // 2
     return photo.crop((left, top, left + size[0], top + size[1]))
+
+
+@cache
+def _photo(crop: str) -> Image.Image:
+    return Image.open(FIXTURES / f"crop_{crop}.png").convert("RGB")
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
