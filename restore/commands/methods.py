@@ -43,4 +43,5 @@ def _needs(method: Method) -> str:
         "gradients of the network": method.needs_gradient,
     }
     drawn = "Draws posterior samples" if method.stochastic else "Has one answer"
-    return f"{drawn}; needs {', '.join(need for need, needed in needs.items() if needed)}."
+    takes = f"; takes {method.operators}" if method.operators else ""
+    return f"{drawn}; needs {', '.join(need for need, needed in needs.items() if needed)}{takes}."

@@ -332,8 +332,8 @@ class _Run:
     def _by_network(self, method: str, case: Case, callback: Callable[[Step], None]) -> EightBit:
         assert self.restorer is not None
         settings = self.settings
-        one_answer = method in METHODS and not METHODS[method].stochastic
-        steps = None if one_answer or method in self.networks else settings.steps
+        one_step = method in METHODS and "steps" in METHODS[method].refusals
+        steps = None if one_step or method in self.networks else settings.steps
         named = self.networks.get(method, method)
         options = Options(named, steps, seed=settings.seed, label=settings.label)
         result = self.restorer.restore(case.task, case.file, options, callback).mean

@@ -33,13 +33,15 @@ class Method:
         with_predictor: settings for a kind if the model has a predictor for the problem.
         few_steps: noise levels found for a kind and up to that many steps (docs/samplers.md).
         takes: ``takes(operator)`` is True if the method can use the operator.
+        operators: which operators it can use, in words after "takes", for errors and help; empty if
+            that is said by ``needs_svd``.
         needs_svd: True if the operator needs a singular value decomposition.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
         needs_gradient: True if it differentiates through the network, which otherwise runs in
             PyTorch's inference mode.
         unconditional_kinds: kinds that it solves without a condition even so.
-        stochastic: True if it draws posterior samples, with a start, steps and η.
+        stochastic: True if it draws posterior samples.
         refusals: options that a deterministic method cannot take, each with the reason.
         parameters: numbers that only this method takes; settings by kind may have values for them.
         samplers: True if another reverse process, noise levels or guidance can be chosen for it.
@@ -60,6 +62,7 @@ class Method:
     with_predictor: Mapping[str, Defaults] = field(default_factory=dict)
     few_steps: Mapping[str, Mapping[int, Levels]] = field(default_factory=dict)
     takes: Callable[[Operator], bool] = lambda operator: True
+    operators: str = ""
     needs_svd: bool = False
     needs_prior: bool = True
     needs_condition: bool = False

@@ -168,10 +168,13 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
     has = {"conditional": known.conditional, "prior": known.prior}
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]
     name = type(problem.operator).__name__
-    if not chosen.needs_svd:
+    others = f"these can: {', '.join(working)}"
+    if chosen.operators:
         raise BadArgument(
-            f"`method`={method}: it cannot use the operator {name}; these can: {', '.join(working)}"
+            f"`method`={method}: it takes {chosen.operators}, not the operator {name}; {others}"
         )
+    if not chosen.needs_svd:
+        raise BadArgument(f"`method`={method}: it cannot use the operator {name}; {others}")
 
     remedy = f"; or {problem.remedy}" if problem.remedy else ""
     raise BadArgument(
@@ -224,8 +227,7 @@ def _without_prior(kind: Kind, method: str) -> Method:
 
 def _best(kind: Kind, options: Options, known: Knowledge) -> str:
     method = kind.method if options.fidelity is None else _of_fidelity(kind, options.fidelity)
-    several = options.start is not None or (options.steps or 1) > 1 or options.eta is not None
-    if options.samples > 1 or (several and not METHODS[method].stochastic):
+    if options.samples > 1 or _refused(METHODS[method], options):
         method = kind.sampler
     if not known.conditional and not METHODS[method].runs_without_condition(kind):
         method = kind.unconditional
@@ -300,6 +302,12 @@ def _refuse_for_one_answer(method: Method, options: Options) -> None:
     Raises:
         BadArgument: such an option is given.
     """
+    for option, text in _refused(method, options).items():
+        raise BadArgument(f"{text}: the method {method.name} {method.refusals[option]}")
+
+
+def _refused(method: Method, options: Options) -> dict[str, str]:
+    """Return the given options that a method cannot take, each with its value for an error."""
     given = {
         "fidelity": (f"`fidelity`={options.fidelity}", options.fidelity not in (None, 1)),
         "start": ("`start`", options.start is not None),
@@ -307,10 +315,7 @@ def _refuse_for_one_answer(method: Method, options: Options) -> None:
         "samples": (f"`samples`={options.samples}", options.samples > 1),
         "eta": (f"`eta`={options.eta}", options.eta is not None),
     }
-    for option, reason in method.refusals.items():
-        text, is_given = given[option]
-        if is_given:
-            raise BadArgument(f"{text}: the method {method.name} {reason}")
+    return {option: given[option][0] for option in method.refusals if given[option][1]}
 
 
 def _levels(method: Method, options: Options, levels: Sequence[float]) -> tuple[float, ...]:
