@@ -5,6 +5,16 @@ from restore.solvers.consistency import project
 from restore.solvers.ddrm import ddrm
 from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
+from restore.solvers.dpir import dpir
 from restore.solvers.sr3 import one_step, sr3
 
-__all__ = ["Step", "ddrm", "ddrm_unknown_border", "diffpir", "one_step", "project", "sr3"]
+__all__ = [
+    "Step",
+    "ddrm",
+    "ddrm_unknown_border",
+    "diffpir",
+    "dpir",
+    "one_step",
+    "project",
+    "sr3",
+]

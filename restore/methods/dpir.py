@@ -1,0 +1,47 @@
+"""The method ``dpir``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import dpir
+
+
+def solve(run: Run) -> Tensor:
+    """Alternate between a proximal step towards the measurement and denoising."""
+    problem = run.problem
+    start = begun(run)
+    return dpir(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        strength=run.parameter("strength"),
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=isinstance(problem.operator, LinearOperator),
+        callback=run.callback,
+    )
+
+
+DPIR = Method(
+    "dpir",
+    "Plug-and-play restoration by half-quadratic splitting (Zhang et al. 2021, arXiv 2008.13751)",
+    solve,
+    Defaults(steps=8, highest=0.4),
+    by_kind={
+        "inpaint": Defaults(steps=8, highest=0.4, classical_start=True),
+    },
+    stochastic=False,
+    refusals={
+        "samples": "has one answer; use ddrm, diffpir or sr3 for samples",
+        "eta": "adds no noise; use ddrm, diffpir or sr3",
+    },
+    parameters=(Parameter("strength", 0.23, 1e-4, 100, "weight of the denoised picture, λ"),),
+)
