@@ -6,6 +6,7 @@ from restore.solvers.ddrm import ddrm
 from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
 from restore.solvers.dpir import dpir
+from restore.solvers.red_diff import red_diff
 from restore.solvers.sr3 import one_step, sr3
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "dpir",
     "one_step",
     "project",
+    "red_diff",
     "sr3",
 ]
