@@ -7,6 +7,7 @@ from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
 from restore.solvers.dpir import dpir
 from restore.solvers.red_diff import red_diff
+from restore.solvers.repaint import repaint
 from restore.solvers.sr3 import one_step, sr3
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "one_step",
     "project",
     "red_diff",
+    "repaint",
     "sr3",
 ]

@@ -24,6 +24,13 @@ def test_one_method_is_shown_alone() -> None:
     assert "diffpir" not in text
 
 
+def test_what_operators_a_method_takes_is_shown() -> None:
+    text = CliRunner().invoke(app, ["methods", "repaint"]).stdout
+    assert "Draws posterior samples; needs a prior; takes masks, mosaics and compressed" in text
+    assert "jump_length: noise levels of a jump back up, j (1 to 1000, default 1)" in text
+    assert "Has one answer" in CliRunner().invoke(app, ["methods", "red-diff"]).stdout
+
+
 @pytest.mark.parametrize("arguments", [["methods", "drdm"]])
 def test_an_unknown_method_is_refused(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)

@@ -295,7 +295,9 @@ def test_the_noise_that_methods_are_told(task, options, told):
 
 COMPARED = [name for name, method in METHODS.items() if method.compared]
 WITHOUT_CONDITION = [name for name in COMPARED if METHODS[name].runs_without_condition(OTHER)]
-WITHOUT_SVD = [name for name in WITHOUT_CONDITION if not METHODS[name].needs_svd]
+# Those that take only masks and the like, such as repaint, suit neither blurs nor enlargement.
+WHOLE = [name for name, method in METHODS.items() if not method.operators]
+WITHOUT_SVD = [name for name in WITHOUT_CONDITION if name in WHOLE and not METHODS[name].needs_svd]
 ALL_CASES = [
     (
         "sr",

@@ -12,6 +12,7 @@ from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods import METHODS
 from restore.methods.run import Run
+from restore.methods.settings import Options, settings_for
 from restore.tasks import TASKS, SuperResolution
 
 IMAGE = np.random.default_rng(0).random((8, 12, 3)).astype(np.float32)
@@ -59,6 +60,47 @@ def test_a_method_that_cannot_use_an_operator_says_which_can(restorer, monkeypat
     monkeypatch.setitem(METHODS, "toy", picky)
     with pytest.raises(BadArgument, match=r"`method`=toy: it cannot use .*; these can: ddrm, dif"):
         restorer.run(SuperResolution(2), IMAGE, method="toy")
+
+
+def test_a_method_of_masks_says_so(restorer) -> None:
+    text = (
+        r"`method`=repaint: it takes masks, mosaics and compressed sensing, whose singular values "
+        r"are 0 or 1, not the operator \w+; these can: ddrm, diffpir, dpir"
+    )
+    with pytest.raises(BadArgument, match=text):
+        restorer.run(SuperResolution(2), IMAGE, method="repaint")
+    mosaic = restorer.run(TASKS["solve"]("bayer"), IMAGE[..., :1], method="repaint", steps=1)
+    assert mosaic.mean.shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("method", ["dpir", "red-diff"])
+def test_one_answer_may_take_steps_and_a_start(restorer, method: str) -> None:
+    """But no samples, and auto does not choose a sampler for their sake."""
+    options = {"method": method, "steps": 2, "start": np.full((16, 24, 3), 0.5, np.float32)}
+    calls = []
+    result = restorer.run(SuperResolution(2), IMAGE, callback=calls.append, **options)
+    assert (result.report.steps, len(calls)) == (2, 2)
+    for refused in ({"samples": 2}, {"eta": 0.5}):
+        with pytest.raises(BadArgument, match=f"the method {method} "):
+            restorer.run(SuperResolution(2), IMAGE, method=method, **refused)
+
+    kind = replace(TASKS["sr"].kind, method=method)
+    assert settings_for(kind, Options(steps=2))[0] == method
+    assert settings_for(kind, Options(samples=2))[0] == kind.sampler
+    assert settings_for(kind, Options(eta=0.5))[0] == kind.sampler
+
+
+def test_resamplings_keep_to_the_calls(restorer) -> None:
+    mask = np.zeros((8, 12), bool)
+    mask[2:5, 3:9] = True
+    for steps, parameters, made in ((7, {}, 7), (8, {"jump_length": 3, "resamplings": 4}, 8)):
+        calls = []
+        result = restorer.run(
+            TASKS["inpaint"](mask), IMAGE, method="repaint", steps=steps, parameters=parameters,
+            callback=calls.append,
+        )  # fmt: skip
+        assert len(calls) == made
+        np.testing.assert_array_equal(result.mean[~mask], IMAGE[~mask])
 
 
 def test_every_kind_of_a_task_has_methods_that_suit_it() -> None:
