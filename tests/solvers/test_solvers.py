@@ -100,9 +100,18 @@ def _dense_ddrm(A, y, sigma_y, levels, eta, eta_b, generator, shape):
     raise AssertionError("levels end with 0")
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("sigma_y", [(0.0, 0.0), (0.1, 0.1), (0.5, 0.02)], ids=str)
-@pytest.mark.parametrize(("eta", "eta_b"), [(0.85, 1.0), (1.0, 0.4), (0.0, 1.0)])
+NOISES = [(0.0, 0.0), (0.1, 0.1), (0.5, 0.02)]
+ETAS = [(0.85, 1.0), (1.0, 0.4), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_y", "eta", "eta_b"),
+    [  # each operator with every noise and with every pair of η, in turns
+        (name, sigma_y, *ETAS[(turn + number) % 3])
+        for turn, name in enumerate(OPERATORS)
+        for number, sigma_y in enumerate(NOISES)
+    ],
+)
 def test_ddrm_is_its_dense_restatement(
     name: str, sigma_y: tuple[float, float], eta: float, eta_b: float
 ) -> None:

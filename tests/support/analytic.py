@@ -5,7 +5,7 @@ density at any noise.
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Mixture:
         )
 
     @classmethod
+    @cache  # so that what is computed once for a mixture serves every test that draws from it
     def random(cls, dimensions: int, components: int = 3, seed: int = 0) -> Mixture:
         """Means within about 1 of 0, standard deviations from 0.1 to 0.6, in axes turned at
         random.
@@ -72,7 +73,8 @@ class Mixture:
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """Of pictures [B, 1, 1, D] with noise of level σ on them, in nats: [B]."""
-        return torch.logsumexp(self._log_joint(x.flatten(1).double(), _levels(sigma, x)), dim=1)
+        centred = self._centred(x.flatten(1).double())
+        return torch.logsumexp(self._log_joint(centred, _levels(sigma)), dim=1)
 
     def denoise(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
@@ -81,15 +83,16 @@ class Mixture:
         `restore.diffusion.denoiser.Denoise`.
         """
         flat = x.flatten(1).double()
-        level = _levels(sigma, x)
-        responsibilities = torch.softmax(self._log_joint(flat, level), dim=1)
-        clean = (responsibilities[..., None] * self._component_means(flat, level)).sum(dim=1)
+        level = _levels(sigma)
+        centred = self._centred(flat)
+        responsibilities = torch.softmax(self._log_joint(centred, level), dim=1)
+        clean = (responsibilities[..., None] * self._component_means(centred, level)).sum(dim=1)
         noise = (flat - clean) / level[:, None]
         return Prediction(clean.reshape(x.shape).to(x), noise.reshape(x.shape).to(x))
 
     def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """∇ log p_σ(x) = −ε̂/σ, [B, 1, 1, D]."""
-        level = _levels(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
+        level = _levels(sigma).reshape(-1, *[1] * (x.ndim - 1))
         return -self.denoise(x.double(), sigma).noise / level
 
     def posterior(self, matrix: Tensor, measurement: Tensor, noise: float) -> Mixture:
@@ -121,20 +124,21 @@ class Mixture:
     def _eigen(self) -> tuple[Tensor, Tensor]:
         return torch.linalg.eigh(self.covariances)
 
-    def _log_joint(self, flat: Tensor, level: Tensor) -> Tensor:
+    def _centred(self, flat: Tensor) -> Tensor:
+        """x − μ_k along the axes of each component, [B, K, D]."""
+        return torch.einsum("bkd,kde->bke", flat[:, None] - self.means, self._eigen[1])
+
+    def _log_joint(self, centred: Tensor, level: Tensor) -> Tensor:
         """log w_k N(x; μ_k, Σ_k + σ²), [B, K]."""
-        values, axes = self._eigen
-        variances = values + level[:, None, None] ** 2
-        centred = torch.einsum("bkd,kde->bke", flat[:, None] - self.means, axes)
+        variances = self._eigen[0] + level[:, None, None] ** 2
         squared = (centred**2 / variances).sum(-1)
         return self.weights.log() - 0.5 * (
             squared + variances.log().sum(-1) + self.dimensions * math.log(2 * math.pi)
         )
 
-    def _component_means(self, flat: Tensor, level: Tensor) -> Tensor:
+    def _component_means(self, centred: Tensor, level: Tensor) -> Tensor:
         """E[x0 | x, component k], [B, K, D]."""
         values, axes = self._eigen
-        centred = torch.einsum("bkd,kde->bke", flat[:, None] - self.means, axes)
         gain = values / (values + level[:, None, None] ** 2)
         return self.means + torch.einsum("bke,kde->bkd", gain * centred, axes)
 
@@ -160,7 +164,6 @@ def order_of_convergence(steps: list[int], errors: list[float]) -> float:
     return float(-(x @ y) / (x @ x))
 
 
-def _levels(sigma: Tensor | float, x: Tensor) -> Tensor:
-    """[B]"""
-    level = torch.as_tensor(sigma, dtype=torch.float64).flatten()
-    return level.expand(len(x)) if level.numel() == 1 else level
+def _levels(sigma: Tensor | float) -> Tensor:
+    """[B], or [1] for one level of all."""
+    return torch.as_tensor(sigma, dtype=torch.float64).flatten()

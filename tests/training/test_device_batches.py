@@ -118,7 +118,7 @@ def test_other_random_numbers_are_left_alone(batches):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("world", [2, 3, 13])
+@pytest.mark.parametrize("world", [3, 13])
 def test_parts_one_after_another_are_the_whole(with_predictor, world):
     for step in (0, 1):
         parts = [tensors(with_predictor.at(step, (rank, world))) for rank in range(world)]
@@ -455,9 +455,23 @@ def test_blur_is_scipys(kind):
     assert np.abs(found.numpy() - expected)[:, 8:-8, 8:-8].max() < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "motion", "curved_motion"])
-@pytest.mark.parametrize("shown", [None, "deblurred", "inverse", "degraded"])
-@pytest.mark.parametrize("place", ["inside", "start", "end"])
+@pytest.mark.parametrize(
+    ("kind", "shown", "place"),
+    [  # each pair of two settings once
+        ("gaussian", None, "inside"),
+        ("motion", None, "start"),
+        ("curved_motion", None, "end"),
+        ("motion", "deblurred", "inside"),
+        ("curved_motion", "deblurred", "start"),
+        ("gaussian", "deblurred", "end"),
+        ("curved_motion", "inverse", "inside"),
+        ("gaussian", "inverse", "start"),
+        ("motion", "inverse", "end"),
+        ("gaussian", "degraded", "inside"),
+        ("motion", "degraded", "start"),
+        ("curved_motion", "degraded", "end"),
+    ],
+)
 def test_blurred_pictures_are_the_hosts(kind, shown, place):
     """Kernels and pictures have different sizes, each on its own canvas."""
     random = np.random.default_rng(2)
