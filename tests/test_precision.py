@@ -85,20 +85,20 @@ def _likelihood() -> torch.Tensor:
 def _together() -> np.ndarray:
     task = Deblurring("gaussian:1", noise=0.01)
     pictures = [PICTURE, PICTURE[::-1].copy()]
-    return np.stack([r.mean for r in restorer().restore_together(task, pictures, Options())])
+    return np.stack([r.mean for r in restorer().restore_together(task, pictures, Options(steps=3))])
 
 
 CALLS: dict[str, Callable[[], Any]] = {
-    "sr": lambda: restore.sr(PICTURE, 2),
-    "sr with noise": lambda: restore.sr(PICTURE, 2, noise=0.02),
+    "sr": lambda: restore.sr(PICTURE, 2, steps=3),
+    "sr with noise": lambda: restore.sr(PICTURE, 2, noise=0.02, steps=3),
     "cascade": lambda: restore.sr(PICTURE[:8, :8], 4, cascade="2x2", steps=1),
     "sr3": lambda: restore.sr(PICTURE, 2, method="sr3", steps=2),
     "inpaint": lambda: restore.inpaint(PICTURE, MASK, steps=2),
-    "deblur": lambda: restore.deblur(PICTURE, "gaussian:1"),
+    "deblur": lambda: restore.deblur(PICTURE, "gaussian:1", steps=3),
     "deblur by ddrm": lambda: restore.deblur(PICTURE, "disk:1.5", method="ddrm", steps=2),
     "denoise": lambda: restore.denoise(PICTURE, 0.05),
     "denoise, auto": lambda: restore.denoise(PICTURE),
-    "colorize": lambda: restore.colorize(PICTURE[..., :1]),
+    "colorize": lambda: restore.colorize(PICTURE[..., :1], steps=3),
     "samples": lambda: restore.inpaint(PICTURE, MASK, steps=2, samples=2).std,
     "with alpha": lambda: restore.denoise(np.dstack([PICTURE, ~MASK]).astype(np.float32)),
     "together": _together,

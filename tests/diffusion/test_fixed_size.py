@@ -60,9 +60,16 @@ def test_spans_have_the_length_and_their_weights_sum_to_one(size: int) -> None:
     assert len(found) == max(1, -(-(size - 4) // 12))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (1, 1), (16, 5), (9, 40), (40, 16), (17, 33), (64, 64)])
-@pytest.mark.parametrize("with_condition", [False, True])
-@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize(
+    ("size", "with_condition", "batches"),
+    [  # each size with and without both, in turns
+        (size, with_condition, with_condition ^ bool(turn % 2))
+        for turn, size in enumerate(
+            [(16, 16), (1, 1), (16, 5), (9, 40), (40, 16), (17, 33), (64, 64)]
+        )
+        for with_condition in (False, True)
+    ],
+)
 def test_the_network_sees_its_size_and_no_other(
     size: tuple[int, int], with_condition: bool, batches: bool
 ) -> None:

@@ -73,17 +73,22 @@ def _picture(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def at_size(size: tuple[int, int]) -> list[tuple[torch.dtype, float]]:
+    """Return the types to check with their errors: float32 at the first sizes only."""
+    return [(t, rtol) for t, rtol in DTYPES.items() if t == torch.float64 or size in SIZES[:3]]
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", ANY)
 def test_circular_keeps_every_promise(name: str, size: tuple[int, int]) -> None:
-    for dtype, rtol in DTYPES.items():
+    for dtype, rtol in at_size(size):
         check(CircularConvolution((2, *size), _cut(ANY[name], size), dtype=dtype), rtol)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", EVEN)
 def test_symmetric_keeps_every_promise(name: str, size: tuple[int, int]) -> None:
-    for dtype, rtol in DTYPES.items():
+    for dtype, rtol in at_size(size):
         check(SymmetricConvolution((2, *size), _cut(EVEN[name], size), dtype=dtype), rtol)
 
 

@@ -121,7 +121,7 @@ def test_a_cut_out_has_no_halo(scale):
     assert np.abs((naive - opaque) * weight).max() > 30 / 255  # the dark rim
 
 
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2])
 def test_a_textured_cut_out_looks_as_on_its_own_ground(scale):
     photo = np.asarray(
         Image.open(FIXTURES / "crop_a.png").convert("RGB").crop((40, 40, 40 + SIDE, 40 + SIDE))

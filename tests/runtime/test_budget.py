@@ -179,7 +179,7 @@ def test_a_picture_lies_on_the_device_if_it_takes_no_more_than_half() -> None:
     ("memory", "expected"), [(4 * 16 * 24 * SOLVER_BYTES, []), (16 * 24 * SOLVER_BYTES, ["back"])]
 )
 def test_a_picture_that_fills_the_memory_wastes_none(
-    memory: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    memory: int, expected: list[str], monkeypatch: pytest.MonkeyPatch, loaded_once: None
 ) -> None:
     """What the command lets the C library keep goes back to the system."""
     done: list[str] = []

@@ -332,7 +332,12 @@ def test_classes_and_learned_variance_in_tiles_of_one_size(
     ],
 )
 def test_a_picture_that_is_too_large_for_the_device_stays_on_the_host(
-    task: str, arguments: dict[str, Any], memory: int, place: str, monkeypatch: pytest.MonkeyPatch
+    task: str,
+    arguments: dict[str, Any],
+    memory: int,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    loaded_once: None,
 ) -> None:
     """Results of 16×24 pixels fit the larger memory, results of 8×12 do not fit the smaller one."""
     restorer = Restorer(device="cpu")
