@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise, Prediction
+from restore.diffusion.schedule import posterior_variance
 
 
 class Step(NamedTuple):
@@ -100,6 +101,25 @@ def per_picture(value: Tensor | float, like: Tensor) -> Tensor:
 def noise_like(x: Tensor, generator: Generator) -> Tensor:
     """White Gaussian noise with shape, type and device of x, see `gaussian_noise`."""
     return gaussian_noise(x.shape, generator, x.device, x.dtype)
+
+
+def ddim_step(
+    prediction: Prediction, sigma: float, sigma_next: float, eta: float, generator: Generator
+) -> Tensor:
+    """Step from σ to the next level ς: ``x0 + √(ς² − η² β̃) ε + η √β̃ z``.
+
+    Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12, with ``β̃ = ς² (1 − ς²/σ²)`` (eq. 16). η = 0
+    is deterministic, η = 1 the ancestral step of DDPM.
+
+    Args:
+        prediction: Estimates of the network at σ.
+        sigma, sigma_next: Noise levels of the step.
+        eta: Fraction of fresh noise, in [0, 1].
+        generator: Random generator on the CPU, or one per picture; not used for η = 0.
+    """
+    variance = eta**2 * posterior_variance(sigma, sigma_next)
+    x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
+    return x + variance**0.5 * noise_like(x, generator) if variance > 0 else x
 
 
 def start(x: Tensor, sigma: float, generator: Generator) -> Tensor:

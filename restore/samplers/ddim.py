@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise
-from restore.diffusion.schedule import posterior_variance
-from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
+from restore.diffusion.stepping import Callback, Generator, ddim_step, falling_pairs, report
 
 
 def ddim(
@@ -50,10 +49,7 @@ def ddim(
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, prediction.clean)
-        variance = eta**2 * posterior_variance(sigma, sigma_next)
-        x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
-        if variance > 0:
-            x = x + variance**0.5 * noise_like(x, generator)
+        x = ddim_step(prediction, sigma, sigma_next, eta, generator)
 
     return x
 
