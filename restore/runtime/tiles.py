@@ -10,11 +10,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
-from typing import NamedTuple, Self, TypeGuard
+from typing import NamedTuple, Self, TypeGuard, cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from restore.backbone import mirror_to_multiple
 from restore.diffusion.denoiser import Denoiser
@@ -22,7 +24,13 @@ from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Predictor, numbers_of
 from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
 from restore.errors import BadArgument, RestoreError
-from restore.runtime.budget import LARGEST_TILE, SMALLEST_TILE, Budget, network_bytes
+from restore.runtime.budget import (
+    LARGEST_TILE,
+    SMALLEST_TILE,
+    Budget,
+    derivative_bytes,
+    network_bytes,
+)
 from restore.runtime.devices import is_out_of_memory, release_memory
 from restore.runtime.tiling import Span, Spans, fixed_spans, tile_area, tiling
 
@@ -127,15 +135,25 @@ class _Tiles:
         """Side of the tiles of pictures like ``x``."""
         if self.tile is not None:
             return self.tile
-        return LARGEST_TILE if self.budget is None else self.budget.tile(self._pixels_on_device(x))
+        budget = self._budget_for(x)
+        return LARGEST_TILE if budget is None else budget.tile(self._pixels_on_device(x))
 
     def at_once(self, x: Tensor, area: int) -> int:
         """Number of tiles of ``area`` pixels in one network call."""
         side = self.side(x)
-        pixels = (
-            side**2 if self.budget is None else self.budget.at_once(side, self._pixels_on_device(x))
-        )
+        budget = self._budget_for(x)
+        pixels = side**2 if budget is None else budget.at_once(side, self._pixels_on_device(x))
         return int(max(1, min(pixels // area, self._most)))
+
+    def _budget_for(self, x: Tensor) -> Budget | None:
+        """Return the budget; a call whose gradient is wanted takes several times the memory."""
+        if self.budget is None or not _needs_gradient(x):
+            return self.budget
+        return replace(self.budget, per_pixel=self._derivative_bytes)
+
+    @cached_property
+    def _derivative_bytes(self) -> float:
+        return derivative_bytes(cast(Denoiser, self.denoise))  # predictors need no gradient
 
     def _pixels_on_device(self, x: Tensor) -> int:
         """Number of pixels of ``x`` that occupy memory of the network's device."""
@@ -150,7 +168,9 @@ class _Tiles:
         whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.denoise.learned_variance)))
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
 
-        for group in _groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))):
+        groups = list(_groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))))
+
+        for group in groups:
             seen = self._gathered(x, group)
             levels = (
                 sigma[[tile.picture % len(sigma) for tile in group]]
@@ -158,7 +178,7 @@ class _Tiles:
                 else sigma
             )
             shown = condition and Condition(*(self._gathered(part, group) for part in condition))
-            prediction = self._finite(seen, levels, shown)
+            prediction = self._one_of(len(groups), seen, levels, shown)
             for part, total in _parts(prediction, whole):
                 for index, tile in enumerate(group):
                     tile.add(part[index], total)
@@ -172,12 +192,28 @@ class _Tiles:
         count = self.at_once(x, tile_area(*self._spans(x, sigma), self._grid))
         device = self.denoise.device
         answers = []
+        parts = [slice(start, start + count) for start in range(0, len(x), count)]
 
-        for pictures in (slice(start, start + count) for start in range(0, len(x), count)):
-            prediction = self._finite(*_part_of(x, sigma, condition, pictures, device))
+        for pictures in parts:
+            prediction = self._one_of(len(parts), *_part_of(x, sigma, condition, pictures, device))
             answers.append(_on(prediction, x.device))
 
         return _joined(answers)
+
+    def _one_of(
+        self, count: int, x: Tensor, sigma: Tensor | float, condition: Condition | None
+    ) -> Prediction:
+        """Predict one of several parts.
+
+        If the gradient is wanted, what the network's layers need for it is kept for a single part
+        alone, and computed again for each of several (Chen et al. 2016, arXiv 1604.06174).
+        """
+        if count == 1 or not _needs_gradient(x):
+            return self._finite(x, sigma, condition)
+
+        return checkpoint(
+            self._finite, x, sigma, condition, use_reentrant=False, preserve_rng_state=False
+        )
 
     def _finite(self, x: Tensor, sigma: Tensor | float, condition: Condition | None) -> Prediction:
         """Predict, and repeat in float32 the pictures or tiles whose prediction is not finite."""
@@ -271,6 +307,9 @@ class TiledDenoiser(_Tiles, DenoiserLike):
     When memory runs out, the call is repeated with fewer tiles at once, then with tiles of half the
     side; later calls keep these. A tile whose prediction is not finite is predicted again in
     float32.
+
+    Predictions are differentiable. The gradient through several tiles takes the memory of one: each
+    is predicted once more for it.
 
     Args:
         denoise: Denoiser of one tile.
@@ -416,6 +455,11 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
         if len(parts) == 1
         else Prediction(*(torch.cat(pieces) for pieces in _parts(*parts)))
     )
+
+
+def _needs_gradient(x: Tensor) -> bool:
+    """Return True if a derivative by x will be asked for."""
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def _is_per_picture(sigma: Tensor | float) -> TypeGuard[Tensor]:

@@ -19,6 +19,7 @@ import pretrained
 from restore import Restorer
 from restore.backbone import BackboneConfig
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
+from restore.diffusion.gradient import differentiated
 from restore.errors import RestoreError
 from restore.methods.settings import Options
 from restore.runtime.budget import SMALLEST_TILE, Budget
@@ -463,3 +464,33 @@ def test_what_is_not_finite_in_float32_either_is_an_error() -> None:
 def test_refuses_an_overlap_as_large_as_the_tile(overlap: int) -> None:
     with pytest.raises(ValueError, match="overlap"):
         TiledDenoiser(DENOISE, tile=64, overlap=overlap)
+
+
+def test_the_gradient_through_tiles() -> None:
+    """It is the derivative of the blended picture, and each tile is predicted once more for it."""
+    denoise = pixelwise()
+    tiled = TiledDenoiser(denoise, 16, 4)
+    x = torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0)) - 0.5
+    v = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    expected = differentiated(denoise, x, 0.3)[1](v)
+    denoise.network.shapes.clear()
+    prediction, pull_back = differentiated(tiled, x, 0.3)
+    tiles = len(denoise.network.shapes)
+    found = pull_back(v)
+    torch.testing.assert_close(prediction.clean, denoise(x, 0.3).clean)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert tiles > 8
+    assert len(denoise.network.shapes) == 2 * tiles + 1  # and the whole one above
+
+
+def test_tiles_are_smaller_where_a_gradient_is_wanted() -> None:
+    """The memory then holds a call and its derivative, which takes several times as much."""
+    budget = Budget.of(DENOISE, None)
+    budget = Budget(int(1e9), budget.per_pixel)
+    tiled = TiledDenoiser(DENOISE, budget=budget)
+    x = torch.zeros(1, 3, 8, 8)
+    plain = tiled.side(x)
+    wanted = tiled.side(x.requires_grad_())
+    assert 3 < (plain / wanted) ** 2 < 6
+    with torch.no_grad():
+        assert tiled.side(x) == plain
