@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from operators.nonlinear import NonlinearOperator
+from operators.nonlinear import NonlinearOperator, straight_through
 
 # ITU-T T.81 table K.1: steps of the luma coefficients, rows by vertical frequency.
 LUMA_TABLE = (
@@ -168,9 +168,7 @@ class Jpeg(NonlinearOperator):
 
     def to_planes(self, x: Tensor) -> Tensor:
         """Turn pictures into YCbCr levels from 0 to 255 in whole blocks, ``[B, 3, H', W']``."""
-        levels = self._to_levels(x, 255)
-        if not self.exact:
-            levels = levels.round().clamp(0, 255)
+        levels = self._whole(self._to_levels(x, 255))
         levels = _continue_to(levels, self.chroma_step, 8 * self.chroma_step)
         return self._whole(_to_ycbcr(levels))
 
@@ -194,7 +192,10 @@ class Jpeg(NonlinearOperator):
 
     def _whole(self, levels: Tensor) -> Tensor:
         """Round to whole levels from 0 to 255, unless the operator is exact."""
-        return levels if self.exact else levels.round().clamp(0, 255)
+        if self.exact:
+            return levels
+        levels = levels.clamp(0, 255)
+        return straight_through(levels.round(), levels)
 
     def _to_coefficients(self, planes: Tensor, table: Tensor) -> Tensor:
         """Transform and quantise: ``[B, P, H, W]`` to ``[B, P, rows, columns, 8, 8]``."""
@@ -203,12 +204,14 @@ class Jpeg(NonlinearOperator):
         blocks = (planes - 128).reshape(batch, count, height // 8, 8, width // 8, 8)
         dct = self.dct.to(planes.dtype)
         spectrum = torch.einsum("ui,bprick,vk->bprcuv", dct, blocks, dct)
+        steps = table.to(planes.dtype)
         if self.exact:
-            return (spectrum / table.to(planes.dtype)).round()
+            exact = spectrum / steps
+            return straight_through(exact.round(), exact)
 
         # libjpeg's DCT gives whole eighths, and its ties go away from zero.
-        spectrum = (8 * spectrum).round() / 8
-        return spectrum.sign() * (spectrum.abs() / table.to(planes.dtype) + 0.5).floor()
+        exact = straight_through((8 * spectrum).round() / 8, spectrum) / steps
+        return straight_through(exact.sign() * (exact.abs() + 0.5).floor(), exact)
 
     def _to_planes(self, coefficients: Tensor, table: Tensor) -> Tensor:
         """Inverse of `_to_coefficients`, up to the rounding."""
@@ -228,7 +231,7 @@ class Jpeg(NonlinearOperator):
             return mean
 
         odd = torch.arange(mean.shape[-1], device=mean.device) % 2
-        return (mean + (1 + odd) / 4).floor()
+        return straight_through((mean + (1 + odd) / 4).floor(), mean)
 
     def enlarged(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
         """Enlarge chroma to the picture's size.

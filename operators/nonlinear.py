@@ -4,6 +4,10 @@ Such an ``A`` has no Moore–Penrose inverse. The solvers for linear operators n
 ``A(A⁺(A(x))) = A(x)``: a picture that explains the measurement. Kawar et al. (2022, arXiv
 2209.11888) run DDRM with the decoder of JPEG in that place. Here ``A`` gives the decoded picture,
 so that ``A⁺`` is the identity.
+
+Rounding has the derivative 0 almost everywhere, which says nothing. Here its derivative is that of
+the identity (`straight_through`), so that autograd gives a useful gradient through every
+`NonlinearOperator`; clipping keeps its own derivative, 0 beyond black and white.
 """
 
 from __future__ import annotations
@@ -15,6 +19,25 @@ import torch
 from torch import Tensor, nn
 
 from operators.base import LinearOperator, Shape, compose
+
+
+def straight_through(rounded: Tensor, x: Tensor) -> Tensor:
+    """Return rounded values, with the derivative of those that were rounded.
+
+    The straight-through estimator of Bengio, Léonard, Courville 2013, arXiv 1308.3432.
+
+    >>> x = torch.tensor([0.2, 1.7], requires_grad=True)
+    >>> straight_through(x.round(), x).sum().backward()
+    >>> x.grad
+    tensor([1., 1.])
+
+    Args:
+        rounded: Any tensor.
+        x: Values of the same shape.
+    """
+    if not x.requires_grad:
+        return rounded
+    return rounded.detach() + (x - x.detach())  # exactly the rounded values, plus zeros
 
 
 class NonlinearOperator(nn.Module):

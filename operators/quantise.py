@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.nonlinear import NonlinearOperator
+from operators.nonlinear import NonlinearOperator, straight_through
 
 
 class Quantise(NonlinearOperator):
@@ -34,7 +34,8 @@ class Quantise(NonlinearOperator):
 
     def A(self, x: Tensor) -> Tensor:
         white = 2**self.bits - 1
-        levels = (self._to_levels(x, white) + 0.5).floor().clamp(0, white)
+        exact = self._to_levels(x, white).clamp(0, white)
+        levels = straight_through((exact + 0.5).floor(), exact)
         return self._from_levels(levels, white)
 
     def extra_repr(self) -> str:

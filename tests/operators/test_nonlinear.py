@@ -183,3 +183,30 @@ def test_quantise_by_hand() -> None:
 def test_refusals(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_gradient_of_rounding_is_that_of_the_identity() -> None:
+    """Zero beyond black and white, where values are clipped; the values stay as they were."""
+    x = torch.tensor([[-0.2, 0.1, 0.5, 0.93, 1.2]])
+    tracked = x.clone().requires_grad_()
+    measured = Quantise(3).A(tracked)
+    measured.sum().backward()
+    assert torch.equal(measured, Quantise(3).A(x))
+    assert tracked.grad.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_the_gradient_of_jpeg_is_that_without_rounding(subsampling: str, exact: bool) -> None:
+    """In whole blocks that is the identity; of 4:2:0, which loses chroma, that of the luma."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 16, 16, generator=generator) * 0.2 + 0.4
+    weights = torch.rand(2, 3, 16, 16, generator=generator)
+    if subsampling == "4:2:0":
+        weights = weights[:, :1] * torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+    jpeg = Jpeg(30, subsampling, exact=exact)
+    tracked = x.clone().requires_grad_()
+    measured = jpeg.A(tracked)
+    (weights * measured).sum().backward()
+    assert torch.equal(measured, jpeg.A(x))
+    torch.testing.assert_close(tracked.grad, weights, rtol=0, atol=1e-4)
