@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     METHODS: dict[str, Method]
 
 # In order of preference. The record of `one-step` is ONE_STEP in one_step.py.
-NAMES = ("ddrm", "diffpir", "dpir", "red-diff", "repaint", "sr3", "one-step")
+NAMES = (
+    "ddrm",
+    "diffpir",
+    "dpir",
+    "red-diff",
+    "repaint",
+    "dps",
+    "pigdm",
+    "conjugate-pigdm",
+    "sr3",
+    "one-step",
+)
 
 __all__ = ["METHODS", "NAMES", "Method"]
 

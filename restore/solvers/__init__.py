@@ -1,22 +1,28 @@
 """Solvers: reverse processes with a measurement, one method a file."""
 
 from restore.diffusion.stepping import Step
+from restore.solvers.conjugate_pigdm import conjugate_pigdm
 from restore.solvers.consistency import project
 from restore.solvers.ddrm import ddrm
 from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
 from restore.solvers.dpir import dpir
+from restore.solvers.dps import dps
+from restore.solvers.pigdm import pigdm
 from restore.solvers.red_diff import red_diff
 from restore.solvers.repaint import repaint
 from restore.solvers.sr3 import one_step, sr3
 
 __all__ = [
     "Step",
+    "conjugate_pigdm",
     "ddrm",
     "ddrm_unknown_border",
     "diffpir",
     "dpir",
+    "dps",
     "one_step",
+    "pigdm",
     "project",
     "red_diff",
     "repaint",

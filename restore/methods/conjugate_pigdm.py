@@ -1,0 +1,62 @@
+"""The method ``conjugate-pigdm``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import conjugate_pigdm
+from restore.tasks.problem import Operator
+
+
+def takes(operator: Operator) -> bool:
+    """Return True for linear operators."""
+    return isinstance(operator, LinearOperator)
+
+
+def solve(run: Run) -> Tensor:
+    """Integrate the guided flow, its linear part exactly."""
+    problem = run.problem
+    start = begun(run)
+    return conjugate_pigdm(
+        run.denoiser,
+        cast(LinearOperator, problem.model_operator),  # see `takes`
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        weight=run.parameter("weight"),
+        damping=run.parameter("damping"),
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+CONJUGATE_PIGDM = Method(
+    "conjugate-pigdm",
+    "Fast Samplers for Inverse Problems in Iterative Refinement Models (Pandey et al. 2024, arXiv "
+    "2405.17673)",
+    solve,
+    Defaults(steps=10, highest=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=10, highest="filled holes", classical_start=True),
+        "solve": Defaults(steps=10, highest="holes"),
+    },
+    for_samples={"inpaint": Defaults(steps=10, highest="holes")},
+    takes=takes,
+    needs_gradient=True,
+    refusals={"eta": "adds no noise after the start; use pigdm, ddrm or diffpir"},
+    parameters=(
+        Parameter("weight", 8.0, 0.0, 100.0, "weight of the guidance, w"),
+        Parameter("damping", 0.0, -10.0, 10.0, "λ, per unit of the time of the linear schedule"),
+    ),
+    stage_noise=0.02,
+)

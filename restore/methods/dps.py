@@ -1,0 +1,57 @@
+"""The method ``dps``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import dps
+
+
+def solve(run: Run) -> Tensor:
+    """Alternate between a step back along the chain and one down the misfit."""
+    problem = run.problem
+    start = begun(run)
+    return dps(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        step_size=2 * run.parameter("step_size"),
+        eta=run.eta,
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=isinstance(problem.operator, LinearOperator),
+        callback=run.callback,
+    )
+
+
+DPS = Method(
+    "dps",
+    "Diffusion Posterior Sampling (Chung et al. 2022, arXiv 2209.14687)",
+    solve,
+    Defaults(steps=50, highest=1.0, noisy_eta=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=50, highest="filled holes", noisy_eta=1.0, classical_start=True),
+        "solve": Defaults(steps=50, highest="holes", noisy_eta=1.0),
+    },
+    for_samples={"inpaint": Defaults(steps=50, highest="holes", noisy_eta=1.0)},
+    needs_gradient=True,
+    parameters=(
+        Parameter(
+            "step_size",
+            0.01,
+            0.0,
+            1.0,
+            "largest root mean square that a step moves an image by, for pixels in [0, 1]; the "
+            "paper's ζ is twice that times the root of the count of an image's numbers",
+        ),
+    ),
+    stage_noise=0.02,
+)

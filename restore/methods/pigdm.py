@@ -1,0 +1,45 @@
+"""The method ``pigdm``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import pigdm
+
+
+def solve(run: Run) -> Tensor:
+    """Guide DDIM by the pseudo-inverse, through the Jacobian of the network."""
+    problem = run.problem
+    start = begun(run)
+    return pigdm(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        eta=run.eta,
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=isinstance(problem.operator, LinearOperator),
+        callback=run.callback,
+    )
+
+
+PIGDM = Method(
+    "pigdm",
+    "Pseudoinverse-Guided Diffusion Models for Inverse Problems (Song et al., ICLR 2023)",
+    solve,
+    Defaults(steps=20, highest=1.0, noisy_eta=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
+        "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
+    },
+    for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
+    needs_gradient=True,
+    stage_noise=0.02,
+)
