@@ -155,7 +155,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     """Read the plain data that ``torch.save`` wrote; no code in the file is run."""
-    archive = zipfile.is_zipfile(path)
+    archive = _is_zip(path)
     if other := _other_zip(path) if archive else _no_pickle(path):
         raise CheckpointError(f"{path}: not a checkpoint: {other}")
 
@@ -175,6 +175,14 @@ def _unpickled(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: not a checkpoint that can be read, or damaged: {reason[0]}"
         ) from None
+
+
+def _is_zip(path: Path) -> bool:
+    """Return True for a zip file, also for a damaged one."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # its end says that it goes on in other files
+        return True
 
 
 def _other_zip(path: Path) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -283,6 +284,16 @@ def test_code_in_a_pickle_is_refused_and_not_run(form: str, refused, tmp_path) -
 def test_harmless_classes_are_refused_by_name(refused) -> None:
     said = refused("train.pt", {"model": {"x": torch.zeros(1)}, "args": argparse.Namespace(rate=1)})
     assert "argparse.Namespace" in said
+
+
+def test_a_zip_file_that_goes_on_in_other_files_is_damaged(refused, tmp_path) -> None:
+    """Its last record names a second file, at which Python's own check gives up."""
+    torch.save({"x": torch.zeros(1)}, tmp_path / "first.pt")
+    whole = (tmp_path / "first.pt").read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)
+    said = refused("part.pt", whole[:end] + locator + whole[end:])
+    assert "a damaged zip file (zipfiles that span multiple disks" in said
 
 
 def test_what_is_no_checkpoint(refused, tmp_path) -> None:
