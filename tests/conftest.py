@@ -19,6 +19,11 @@ import pytest
 from support.pictures import Outcome, in_mode, piece, pixels_16bit
 
 import cli
+from restore.photo import apart
+from restore.photo.apart import DECODER
+
+# One process decodes the pictures of all tests; its start takes half a second.
+DECODER.is_kept = True
 
 COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")  # some CI machines are taken for terminals
 
@@ -61,6 +66,15 @@ def command(capsys, loaded_once) -> Callable[..., Outcome]:
         return Outcome(code, *(COLOR_CODE.sub("", text) for text in capsys.readouterr()))
 
     return run
+
+
+@pytest.fixture
+def crashing(monkeypatch) -> Iterator[None]:
+    """Have the process that decodes fail on pictures that say so, see `support.crashing`."""
+    apart.end_decoding()
+    monkeypatch.setattr(apart, "MODULE", "support.crashing")
+    yield
+    apart.end_decoding()
 
 
 @pytest.fixture

@@ -53,9 +53,11 @@ def likelihood(
         check_input(pictures[0])
 
     from restore.jobs.likelihood import Estimator, tell_all
+    from restore.photo.apart import decoding_apart
 
     ensure(model, yes=yes)
     estimator = Estimator(
         model, device, size=size, probes=probes, seed=seed, memory=memory, label=label
     )
-    tell_all(estimator, pictures, as_json=as_json, wording=in_options)
+    with decoding_apart(len(pictures) > 1):
+        tell_all(estimator, pictures, as_json=as_json, wording=in_options)

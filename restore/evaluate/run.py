@@ -30,6 +30,7 @@ from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.settings import Knowledge, Options, settings_for
 from restore.metrics import quality
+from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
@@ -161,7 +162,7 @@ class _Run:
     def work(self, paths: list[Path]) -> Evaluation:
         """Evaluate every picture; an interrupt keeps the finished ones."""
         try:
-            with Progress(len(paths), quiet=self.quiet) as progress:
+            with decoding_apart(), Progress(len(paths), quiet=self.quiet) as progress:
                 for path in paths:
                     progress.picture(path.name)
                     self._picture(path, progress)

@@ -21,6 +21,7 @@ from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.walk import pictures_in
 from restore.methods.settings import Options, settings_for
 from restore.metrics.quality import load_lpips, psnr
+from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
@@ -179,7 +180,8 @@ class _Measured:
         self.restorer = Restorer(request.model, request.device)
         self.schedule = self.restorer.denoiser.schedule
         together = max(1, BATCH_PIXELS // request.size**2)
-        cases = [_case(request, path) for path in paths]
+        with decoding_apart():
+            cases = [_case(request, path) for path in paths]
         self.batches = [cases[first : first + together] for first in range(0, len(cases), together)]
         self.lpips = load_lpips() if request.score == "lpips" else None
 

@@ -33,6 +33,7 @@ class Stages(Generic[Job, Loaded, Solved, Done]):
             stage; its own errors end the work.
         most: ``most(loaded)`` is the maximum size of a group that begins with this input.
         alike: ``alike(first, other)`` is True if an input belongs to the group of the first.
+        abandon: called when the work ends early, to end what ``load`` waits for in its thread.
     """
 
     load: Callable[[Job], Loaded]
@@ -41,6 +42,7 @@ class Stages(Generic[Job, Loaded, Solved, Done]):
     finished: Callable[[Job, Done | Exception], None]
     most: Callable[[Loaded], int] = lambda loaded: 1
     alike: Callable[[Loaded, Loaded], bool] = lambda first, other: True
+    abandon: Callable[[], None] = lambda: None
 
 
 def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done]) -> None:
@@ -67,6 +69,10 @@ def work_through(jobs: Iterable[Job], stages: Stages[Job, Loaded, Solved, Done])
                 under_way.popleft().result()
         while under_way:
             under_way.popleft().result()
+    except BaseException:
+        ended.set()
+        stages.abandon()
+        raise
     finally:
         ended.set()
         reading.shutdown(cancel_futures=True)

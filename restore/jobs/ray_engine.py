@@ -26,6 +26,7 @@ from restore.jobs.picture import Draw, Ended, Loaded, Work
 from restore.jobs.pipeline import groups, solve_group, uninterrupted
 from restore.jobs.plan import Job
 from restore.methods.feed_forward import PREFIX, is_feed_forward
+from restore.photo.apart import decoding_apart
 from restore.restorer import Restorer, Result
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -155,8 +156,9 @@ class Order:
     draw: Draw | None = None
 
     def read(self, row: Row) -> Row:
-        """Map a job to the job and its input."""
-        return _through(lambda job: (job, self.work.load(job)), row)
+        """Map a job to the job and its input, decoded apart: Ray would read a whole block again."""
+        with decoding_apart(keep=True):
+            return _through(lambda job: (job, self.work.load(job)), row)
 
     def write(self, row: Row) -> Row:
         """Map a job, its input and its result to the outcome."""

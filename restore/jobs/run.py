@@ -31,6 +31,7 @@ from restore.messages import complain, put, put_json, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.report import Result
 from restore.methods.settings import Options
+from restore.photo.apart import decoding_apart, end_decoding
 from restore.restorer import Restorer, check, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -182,7 +183,8 @@ class Run:
             starts=Companions(start_file(request.options), "start"),
             reads_measurements=request.task.takes_measurements,
         )
-        return plan_run(request.source, request.target, request.task.name, wanted)
+        with decoding_apart(request.pages and self.root is not None):
+            return plan_run(request.source, request.target, request.task.name, wanted)
 
     @property
     def _companions(self) -> Path | None:
@@ -352,7 +354,7 @@ class Run:
                 self._through(replace(plan, jobs=jobs))
 
     def _through(self, plan: Plan) -> list[str]:
-        """Restore every picture of a plan.
+        """Restore every picture of a plan, those of a folder decoded apart.
 
         Returns:
             The names of pictures of a folder that failed.
@@ -360,6 +362,10 @@ class Run:
         Raises:
             Exception: the error of a single picture.
         """
+        with decoding_apart(plan.is_folder and self.request.cluster is None):
+            return self._all_through(plan)
+
+    def _all_through(self, plan: Plan) -> list[str]:
         if self.request.cluster is not None:
             _ = self._digest, self._shared  # what is missing fails before a cluster is started
 
@@ -412,7 +418,13 @@ class Run:
 
         through = work_in_turn if len(plan.jobs) == 1 else work_through
         stages = Stages(
-            self.work.load, batches.solve, write, recorder.finished, batches.most, batches.alike
+            self.work.load,
+            batches.solve,
+            write,
+            recorder.finished,
+            batches.most,
+            batches.alike,
+            end_decoding,
         )
         through(plan.jobs, stages)
 
@@ -489,7 +501,10 @@ def degrade_all(
         return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
 
     recorder = Recorder(plan, tell, as_json=as_json, wording=wording)
-    with Progress(len(plan.jobs), quiet=quiet) as progress:
+    with (
+        decoding_apart(plan.is_folder),
+        Progress(len(plan.jobs), quiet=quiet) as progress,
+    ):
         recorder.progress = progress
 
         def load(job: Job) -> Fingerprint:

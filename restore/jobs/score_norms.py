@@ -16,6 +16,7 @@ from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, U
 from restore.files import refuse_existing
 from restore.jobs.plan import check_writable
 from restore.jobs.walk import pictures_in
+from restore.photo.apart import decoding_apart
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
 from restore.restorer import load_denoiser, model_digest
@@ -96,7 +97,8 @@ def estimate_to(
         raise BadArgument(f"`size`={side}: must be {only}, the only size that this model knows")
 
     generator = torch.Generator().manual_seed(wanted.seed)
-    pictures = random_squares(wanted.folder, wanted.count, side, generator).to(denoise.device)
+    with decoding_apart():
+        pictures = random_squares(wanted.folder, wanted.count, side, generator).to(denoise.device)
     sigmas = noise_levels(denoise.schedule, min(wanted.levels, len(denoise.schedule)), "log-snr")
 
     with Progress(1, quiet=quiet) as progress, torch.inference_mode():

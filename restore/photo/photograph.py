@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -15,20 +12,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from operators.painting import to_fill
 from restore.errors import BadArgument, FileAccess, Unavailable, UnreadableInput
 from restore.files import open_regular, refuse_existing, write_atomically
-from restore.photo import formats
+from restore.photo import apart, formats
 from restore.photo.color_chunks import lost_color
-from restore.photo.decode import count_pages as decoded_pages
-from restore.photo.decode import decode
 from restore.photo.encode import quantise
 from restore.photo.formats.record import Decoded, Limits, Source
+from restore.photo.libraries import libraries_silent, reason
 from restore.photo.metadata import Metadata, profile_for
 from restore.photo.reading import read_stored
-from restore.photo.refusals import Truncated, Unreadable
 from restore.photo.rounding import EXACT, Rounding
 
 # Names of the formats that are written, by suffix in lower case.
@@ -49,9 +43,6 @@ DEPTHS = {name: writer.depths for name, writer in formats.WRITERS.items()}
 
 # Largest number of pixels that a file may declare.
 MAX_PIXELS = 200_000_000
-
-# Held while `_libraries_silent`.
-_one_at_a_time = threading.Lock()
 
 
 @dataclass
@@ -135,11 +126,10 @@ def read_photo(
     with (
         open_regular(path) if file is None else nullcontext(file) as opened,
         _refused(str(named)),
-        _one_at_a_time,
-        _libraries_silent(),
+        libraries_silent(),
     ):
         stored = read_stored(opened, max_pixels)
-        return _as_photo(decode(stored, page, limits))
+        return _as_photo(apart.decode(stored, page, limits))
 
 
 def count_pages(path: Path) -> int:
@@ -148,8 +138,9 @@ def count_pages(path: Path) -> int:
     That includes files that `read_photo` refuses, so that it says what is wrong.
     """
     try:
-        with open_regular(Path(path)) as file, _one_at_a_time, _libraries_silent():
-            return max(1, decoded_pages(read_stored(file, MAX_PIXELS), Limits(MAX_PIXELS)))
+        with open_regular(Path(path)) as file, libraries_silent():
+            stored = read_stored(file, MAX_PIXELS)
+            return max(1, apart.count_pages(stored, Limits(MAX_PIXELS)))
     except Exception:
         return 1
 
@@ -296,41 +287,9 @@ def _refused(named: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:  # of the system; those of Pillow have no number
             raise FileAccess(f"{named}: cannot be read: {error.strerror or error}") from error
-        raise UnreadableInput(f"{named}: {_reason(error)}.") from error
+        raise UnreadableInput(f"{named}: {reason(error)}.") from error
     except Exception as error:
-        raise UnreadableInput(f"{named}: {_reason(error)}.") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Unreadable):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
-    if "truncated" in str(error).lower():
-        return str(Truncated())
-    return "the picture is damaged, or of a kind that is not supported"
-
-
-@contextmanager
-def _libraries_silent() -> Iterator[None]:
-    """Turn off warnings, tifffile's log, and Pillow's own pixel limit.
-
-    They are global, so only one thread may be in here. Pillow checks its limit on opening and, for
-    TIFF, on decoding.
-    """
-    log = logging.getLogger("tifffile")
-    limit = Image.MAX_IMAGE_PIXELS
-    disabled = log.disabled
-    Image.MAX_IMAGE_PIXELS = None
-    log.disabled = True
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-        log.disabled = disabled
+        raise UnreadableInput(f"{named}: {reason(error)}.") from error
 
 
 def _as_photo(decoded: Decoded) -> Photo:

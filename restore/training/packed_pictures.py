@@ -23,6 +23,7 @@ from PIL import Image
 
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, UnreadableInput
 from restore.jobs.walk import pictures_in
+from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
@@ -157,7 +158,8 @@ def pack_pictures(
     known = _licences(licences)
     skipped: list[str] = []
     encode = _windows if reduce == "window" else _halves
-    chosen, done = encode(found, limit - _overhead(found, folder, known), skipped, notice)
+    with decoding_apart():
+        chosen, done = encode(found, limit - _overhead(found, folder, known), skipped, notice)
     if not chosen:
         raise BadArgument(
             f"{mebibytes(limit)} are too little for even one of the photographs; raise the limit"

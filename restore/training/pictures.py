@@ -29,6 +29,7 @@ from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Shown
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
 from restore.jobs.walk import pictures_in
+from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.training.degradations import CONTEXT, Mixture, draw
@@ -166,7 +167,7 @@ class Pictures:
     ) -> None:
         self.folder = Path(folder)
         found = _find(self.folder)
-        decoded = map(_decode, found) if cache is None else _cached(found, self.folder, Path(cache))
+        decoded = _decoded(found) if cache is None else _cached(found, self.folder, Path(cache))
         self.skipped: list[Skipped] = []
         self._choose(zip(found, decoded, strict=True), smallest)
 
@@ -541,6 +542,12 @@ def _find(folder: Path) -> list[Path]:
     return found
 
 
+def _decoded(found: Iterable[Path]) -> Iterator[Decoded]:
+    """Yield the pixels of each picture, or why it is skipped, decoded apart."""
+    with decoding_apart():
+        yield from map(_decode, found)
+
+
 def _decode(path: Path) -> Decoded:
     try:
         photo = read_photo(path)
@@ -562,7 +569,7 @@ def _cached(found: Sequence[Path], folder: Path, cache: Path) -> Iterable[Decode
     try:
         if not (index.is_file() and pixels.is_file()):
             cache.mkdir(parents=True, exist_ok=True)
-            _write_cache(map(_decode, found), pixels, index)
+            _write_cache(_decoded(found), pixels, index)
         entries = read_json(index)
         total = sum(3 * math.prod(entry) for entry in entries if not isinstance(entry, str))
         if pixels.stat().st_size != total:

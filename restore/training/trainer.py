@@ -18,6 +18,7 @@ from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
 from restore.files import refuse_long
+from restore.photo.apart import decoding_apart
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.clock import RunningClock
 from restore.training.device_batches import batch_source
@@ -96,7 +97,8 @@ def train(
         shown = None
         if options.validation is not None:
             side = None if recipe.model is None else recipe.model.size
-            shown = centre_crops(options.validation, side=side or SIDE)
+            with decoding_apart():
+                shown = centre_crops(options.validation, side=side or SIDE)
 
         processes.wait()
         learner = Learner(recipe, processes)

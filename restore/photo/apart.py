@@ -1,0 +1,230 @@
+"""Decoding in a process of its own, so that a library that crashes costs one picture.
+
+The libraries are written in C, and a damaged file may end the process that they work in. Work on
+many pictures is done within `decoding_apart`: a process that ends is started again for the next
+picture. It is no sandbox.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from restore.photo import decode as decoders
+from restore.photo.decoding_process import READY
+from restore.photo.formats.record import Decoded, Limits
+from restore.photo.libraries import libraries_silent
+from restore.photo.reading import Stored
+from restore.photo.refusals import Unreadable
+
+Value = TypeVar("Value")
+
+# The module that is run as the process.
+MODULE = "restore.photo.decoding_process"
+# Seconds after which a picture that is not decoded counts as damaged.
+LONGEST_SECONDS = 300.0
+
+
+def decode(stored: Stored, page: int | None, limits: Limits) -> Decoded:
+    """Decode a picture as `restore.photo.decode.decode`, apart if that is wanted.
+
+    Raises:
+        Unreadable: As there; or decoding ended the process, or took too long.
+        Unavailable: As there.
+    """
+    return DECODER.call(decoders.decode, stored, page, limits)
+
+
+def count_pages(stored: Stored, limits: Limits) -> int:
+    """Count pages as `restore.photo.decode.count_pages`, apart if that is wanted.
+
+    Raises:
+        Exception: As there; or counting ended the process, or took too long.
+    """
+    return DECODER.call(decoders.count_pages, stored, limits)
+
+
+@contextmanager
+def decoding_apart(wanted: bool = True, *, keep: bool = False) -> Iterator[None]:
+    """Have all threads decode pictures in a process of their own within the context.
+
+    It starts at once, to be ready for the first picture. Where no process can be started, pictures
+    are decoded here.
+
+    Args:
+        wanted: False to change nothing, as for a single picture, where it would not pay.
+        keep: True to leave the process for later contexts, until this process ends.
+    """
+    if not wanted:
+        yield
+        return
+
+    DECODER.users += 1
+    DECODER.start()
+    try:
+        yield
+    finally:
+        DECODER.users -= 1
+        DECODER.is_kept |= keep
+        if not DECODER.users and not DECODER.is_kept:
+            with libraries_silent():  # no other thread decodes now
+                DECODER.end()
+
+
+def end_decoding() -> None:
+    """End the process that decodes, if there is one; what waits for it gets an error."""
+    DECODER.end()
+
+
+class _Ended(Exception):
+    """The process has ended before it answered; the text says how."""
+
+
+class _Process:
+    """A process that decodes pictures.
+
+    Attributes:
+        is_fresh: True until it has answered a request.
+        is_unwanted: True once it was told to end.
+    """
+
+    def __init__(self) -> None:
+        self.is_fresh = True
+        self.is_unwanted = False
+        self._is_ready = False
+        self._popen = subprocess.Popen(
+            [sys.executable, "-P", "-m", MODULE, str(LONGEST_SECONDS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def is_ready(self) -> bool:
+        """Wait until the process can decode; return False if it has ended instead."""
+        assert self._popen.stdout is not None
+        self._is_ready = self._is_ready or self._popen.stdout.readline() == READY
+        return self._is_ready
+
+    def ask(self, *request: Any) -> Any:
+        """Return the answer to a request.
+
+        Raises:
+            _Ended: The process has ended.
+        """
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        start = time.monotonic()
+        try:
+            pickle.dump(request, self._popen.stdin, protocol=5)
+            self._popen.stdin.flush()
+            answer = pickle.load(self._popen.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.end()
+            raise _Ended(self._how(time.monotonic() - start)) from None
+        except BaseException:  # an answer may be on its way
+            self.end()
+            raise
+
+        self.is_fresh = False
+        return answer
+
+    def kill(self) -> None:
+        """End the process while another thread may wait for its answer."""
+        self.is_unwanted = True
+        self._popen.kill()
+        self._popen.wait()
+
+    def end(self) -> None:
+        """End the process, and wait for its end."""
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            with suppress(OSError):  # what was left to write
+                pipe.close()  # type: ignore[union-attr]
+
+    def _how(self, seconds: float) -> str:
+        """Return how the process has ended after so many seconds of work."""
+        if seconds >= LONGEST_SECONDS:
+            return f"decoding it takes more than {LONGEST_SECONDS:g} seconds; it may be damaged"
+
+        code = self._popen.returncode
+        kind = f"exit code {code}"
+        with suppress(ValueError):
+            kind = signal.Signals(-code).name
+        if kind == "SIGKILL":
+            return "the decoder was killed on it (SIGKILL), perhaps for want of memory"
+        return f"the decoder crashed on it ({kind}): the picture is damaged, or a library has a bug"
+
+
+class _Decoder:
+    """Calls the functions of `restore.photo.decode`, apart while somebody wants that.
+
+    Attributes:
+        users: Number of contexts that want it.
+        is_kept: True if the process stays when nobody wants it.
+    """
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.is_kept = False
+        self._process: _Process | None = None
+        self._is_possible = True
+        self._starting = threading.Lock()
+
+    def call(self, function: Callable[..., Value], stored: Stored, *arguments: Any) -> Value:
+        while self.users and (process := self.start()) is not None and self._is_ready(process):
+            was_fresh = process.is_fresh
+            try:
+                answer = process.ask(function, stored.data, *arguments)
+            except _Ended as error:
+                self._process = None
+                # an earlier picture may have damaged the memory of the process
+                if was_fresh or process.is_unwanted:
+                    raise Unreadable(str(error)) from None
+                continue
+            except BaseException:
+                self._process = None
+                raise
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return function(stored, *arguments)
+
+    def start(self) -> _Process | None:
+        """Start the process unless it runs; return None where none can be started."""
+        with self._starting:
+            if self._process is None and self._is_possible:
+                try:
+                    self._process = _Process()
+                except OSError:
+                    self._is_possible = False
+
+            return self._process
+
+    def end(self) -> None:
+        process = self._process
+        self._process = None
+        if process is not None:
+            process.kill()
+
+    def _is_ready(self, process: _Process) -> bool:
+        if not process.is_ready():
+            process.end()
+            self._process = None
+            self._is_possible = process.is_unwanted
+        return self._is_possible
+
+
+DECODER = _Decoder()
+atexit.register(end_decoding)

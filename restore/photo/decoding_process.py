@@ -1,0 +1,92 @@
+"""The process that decodes pictures for `restore.photo.apart`, which starts it.
+
+It reads pickled requests from stdin, a function of `restore.photo.decode` with the bytes of a file
+and more arguments, and writes the pickled value or error of each to stdout.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+from typing import Any, BinaryIO
+
+from restore.errors import Unavailable
+from restore.photo.formats import format_of
+from restore.photo.formats.record import HEAD
+from restore.photo.libraries import libraries_silent, reason
+from restore.photo.reading import Stored
+from restore.photo.refusals import Unreadable
+
+# What is written to stdout when the process is ready.
+READY = b"ready\n"
+
+
+def serve(seconds: float) -> None:
+    """Answer requests until stdin ends.
+
+    Args:
+        seconds: The process ends itself when it has worked on a request for so long.
+    """
+    _ignore_signals()
+    requests, answers = _channels()
+    answers.write(READY)
+    answers.flush()
+
+    while (request := _next(requests)) is not None:
+        # ends the process even while a library does not return
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        answer = _answer(*request)
+        faulthandler.cancel_dump_traceback_later()
+
+        try:
+            pickle.dump(answer, answers, protocol=5)
+            answers.flush()
+        except BrokenPipeError:  # nobody waits for it any more
+            return
+
+
+def _ignore_signals() -> None:
+    """Leave the end to the caller, whom a terminal sends the same signals."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _channels() -> tuple[BinaryIO, BinaryIO]:
+    """Return stdin and stdout, which libraries cannot write to from here on."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+
+    return requests, answers
+
+
+def _next(requests: BinaryIO) -> Any:
+    try:
+        return pickle.load(requests)
+    except EOFError:
+        return None
+
+
+def _answer(function: Any, data: bytes, *arguments: Any) -> Any:
+    """Return the value of a function, or an error that can be pickled."""
+    try:
+        format = format_of(data[:HEAD])
+        assert format is not None
+        with libraries_silent():
+            return function(Stored(data, format), *arguments)
+    except Unavailable as error:
+        return error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            return OSError(error.errno, error.strerror)
+        return Unreadable(reason(error))
+
+
+if __name__ == "__main__":
+    serve(float(sys.argv[1]))
