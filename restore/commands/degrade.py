@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from restore.commands.options import DebugOption, Input, Output, OverwriteOption
 from restore.commands.wording import in_options
 from restore.jobs.selection import check_input
-
-if TYPE_CHECKING:
-    from restore.jobs.plan import Job
 
 
 def degrade(
@@ -46,20 +42,11 @@ def degrade(
 
     Solving(operator, noise=noise).check()
     wanted = Wanted(overwrite=overwrite, writes_measurements=True)
-    plan = plan_run(source, target, "degrade", wanted)
-
-    def own_seed(job: Job) -> int:
-        return (
-            seed + zlib.crc32(plan.name(job).encode(errors="surrogateescape"))
-            if plan.is_folder
-            else seed
-        )
-
     degrade_all(
-        plan,
+        lambda: plan_run(source, target, "degrade", wanted),
         operator,
         noise,
-        own_seed,
+        seed,
         overwrite=overwrite,
         quiet=quiet,
         as_json=as_json,

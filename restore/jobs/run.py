@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -471,10 +472,10 @@ class Run:
 
 
 def degrade_all(
-    plan: Plan,
+    find: Callable[[], Plan],
     operator: str,
     noise: float,
-    seed: Callable[[Job], int],
+    seed: int,
     *,
     overwrite: bool = False,
     quiet: bool = False,
@@ -484,18 +485,56 @@ def degrade_all(
     """Make test inputs of every picture of a plan; see `restore.jobs.picture.degrade_file`.
 
     Args:
-        plan: the pictures.
+        find: returns the plan; called again when another run in the output folder has ended.
         operator: the operator as text.
         noise: standard deviation for pixels in [0, 1].
-        seed: ``seed(job)`` is the random seed for the noise of a picture.
+        seed: random seed for the noise; each picture of a folder has its own, by its name.
         overwrite: True to overwrite existing files.
         quiet: True to show errors only.
         as_json: True to print a JSON object per picture.
         wording: see `Request`.
 
     Raises:
+        NothingToDo: as ``find``.
         SomeFailed: pictures of a folder failed.
     """
+    plan = find()
+    with _alone_with(plan, quiet) as has_waited:
+        plan = find() if has_waited else plan
+        recorder = _degraded(plan, operator, noise, seed, overwrite, quiet, as_json, wording)
+
+    _finish(plan, recorder.failures, quiet)
+
+
+@contextmanager
+def _alone_with(plan: Plan, quiet: bool) -> Iterator[bool]:
+    """Keep other runs out of the output folder of a plan; yield True if one was waited for."""
+    if not plan.is_folder:
+        yield False
+        return
+
+    told: list[bool] = []
+
+    def wait() -> None:
+        if not told and not quiet:
+            say(f"restore: another run is at work in {plan.target}; waiting for its end")
+        told.append(True)
+
+    with alone_in_folder(Manifest(plan.target).journal, wait):
+        yield bool(told)
+
+
+def _degraded(
+    plan: Plan,
+    operator: str,
+    noise: float,
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    wording: Callable[[str], str],
+) -> Recorder:
+    """Degrade the pictures of a plan, and return what was recorded of them."""
 
     def tell(target: str, done: Mapping[str, Any]) -> str:
         return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
@@ -513,15 +552,14 @@ def degrade_all(
         def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
             ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
             progress.picture(job.source.name)
-            return [
-                Ended(
-                    fingerprint, degrade_file(job, operator, noise, seed(job), overwrite=overwrite)
-                )
-            ]
+            name = plan.name(job).encode(errors="surrogateescape")
+            own = seed + zlib.crc32(name) if plan.is_folder else seed
+            done = degrade_file(job, operator, noise, own, overwrite=overwrite)
+            return [Ended(fingerprint, done)]
 
         work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
 
-    _finish(plan, recorder.failures, quiet)
+    return recorder
 
 
 def _finish(

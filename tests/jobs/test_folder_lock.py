@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import threading
 from itertools import permutations
@@ -14,6 +15,7 @@ from support.processes import FORKS
 
 from pretrained import disk
 from restore.errors import FileAccess
+from restore.jobs import run
 from restore.jobs.folder_lock import alone_in_folder
 
 pytestmark = pytest.mark.skipif(disk.fcntl is None, reason="no file locks here")
@@ -123,3 +125,37 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         alone_in_folder(tmp_path / "file" / WHOLE, None),
     ):
         pass
+
+
+def test_degrading_a_folder_waits_and_leaves_what_was_made_meanwhile(
+    command, picture, tmp_path, monkeypatch
+) -> None:
+    for name in "ab":
+        picture(f"in/{name}.png")
+    made, out = tmp_path / "made", tmp_path / "out"
+    words = ("--operator", "blur:gaussian:1", "--noise", 0.1)
+    assert command("degrade", tmp_path / "in", made, *words).code == 0
+    assert sorted(path.name for path in made.iterdir()) == ["a.npz", "a.png", "b.npz", "b.png"]
+
+    held = threading.Event()
+    go_on = threading.Event()
+
+    def other() -> None:
+        with alone_in_folder(out / WHOLE, None):
+            held.set()
+            assert go_on.wait(30)
+            for path in made.glob("a.*"):
+                shutil.copy(path, out)
+
+    monkeypatch.setattr(run, "say", lambda text: (said.append(text), go_on.set()))
+    said: list[str] = []
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert held.wait(30)
+    outcome = command("degrade", tmp_path / "in", out, *words)
+    thread.join(30)
+    assert outcome.code == 0
+    assert said[0] == f"restore: another run is at work in {out}; waiting for its end"
+    assert "1 done before and left as they are" in said[1]
+    for path in made.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
