@@ -12,7 +12,7 @@ import typer
 from restore import __version__
 from restore.commands import models
 from restore.commands.degrade import degrade
-from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe
+from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe, is_stuck
 from restore.commands.evaluate import evaluate
 from restore.commands.info import info
 from restore.commands.likelihood import likelihood
@@ -121,6 +121,9 @@ def _foreign(error: Exception) -> tuple[str, int]:
             f"{error.filename}: {error.strerror or error} (--debug shows where)",
             FileAccess.exit_code,
         )
+
+    if isinstance(error, OSError) and is_stuck(sys.stdout):
+        return f"stdout: cannot be written: {error.strerror or error}", FileAccess.exit_code
 
     reason = " ".join(str(error).splitlines())  # PyTorch explains in several lines
     return f"{type(error).__name__}: {reason} (--debug shows where)", RestoreError.exit_code

@@ -83,6 +83,17 @@ def is_closed_pipe(error: BaseException) -> bool:
     )
 
 
+def is_stuck(stream: Any) -> bool:
+    """Return True if a stream has something to write and cannot."""
+    try:
+        stream.flush()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def flushed(code: int) -> int:
     """Write what is left for stdout and stderr, and return the exit code.
 

@@ -16,6 +16,7 @@ import pytest
 from support.pictures import files
 from support.processes import Forked
 
+import cli
 from restore.errors import FileAccess
 from restore.jobs.journal import SharedFiles
 from restore.jobs.picture import Work
@@ -185,6 +186,26 @@ def test_a_closed_pipe_ends_every_command_quietly(picture, words: list[str]) -> 
     process = Forked(*words, *more, prepare=close_stdout)
     _, err = process.output()
     assert (process.returncode, err) == (141, b"")
+
+
+# A full stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["operators"], ["info", "--json"], ["--help"], ["denoise"]])
+def test_a_full_stdout_is_a_file_that_cannot_be_written(
+    picture, tmp_path, monkeypatch, capsys, words: list[str]
+) -> None:
+    if words == ["denoise"]:
+        picture("in/a.png")
+        words = ["denoise", str(tmp_path / "in"), str(tmp_path / "out"), "--noise", "0.1", "--json"]
+    full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+    monkeypatch.setattr(sys, "stdout", full)
+    assert cli.exit_code(words) == 5
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    assert "restore: error: stdout: cannot be written: No space left" in capsys.readouterr().err
+    assert words[0] != "denoise" or [line["status"] for line in lines(tmp_path / "out")] == ["done"]
 
 
 # What a run uses
