@@ -17,6 +17,9 @@ from torch import Tensor, distributed, nn
 
 from restore.runtime.devices import choose_device, collective_backend
 
+# What `Interruption` notes.
+NOTED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -101,30 +104,37 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM, noted within the context so that a step is never cut in two.
+    """Ctrl-C, SIGTERM and SIGHUP, noted within the context so that a step is never cut in two.
 
-    A second Ctrl-C, two seconds later or more, interrupts at once.
+    A second Ctrl-C, two seconds later or more, interrupts at once. If the work ends by an
+    interrupt, the handler of the caller gets the signal that was noted, if it has one.
     """
 
     def __init__(self) -> None:
         self.wanted = False
+        self._number = signal.SIGINT
         self._since = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {
-                s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)
-            }
+            for number in NOTED:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # stays so, as under nohup
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+        before = self._before.get(self._number)
+        if kind is KeyboardInterrupt and self.wanted and callable(before):
+            before(self._number, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.wanted:
             self.wanted = True
+            self._number = signal.Signals(number)
             self._since = time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._since > 2:
             raise KeyboardInterrupt

@@ -24,6 +24,7 @@ from torch.distributions import Normal, kl_divergence
 import pretrained
 import restore.files
 from restore.backbone import BackboneConfig, build_backbone
+from restore.commands.ends import Signals
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess, UnreadableInput
@@ -46,7 +47,7 @@ from restore.training.objective import (
 )
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
 from restore.training.pictures import Batch
-from restore.training.processes import Processes
+from restore.training.processes import NOTED, Processes
 from restore.training.pupil import Pupil
 from restore.training.recipe import (
     ObjectiveRecipe,
@@ -801,6 +802,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path) -> None:
         (r["step"], r.get("loss"), r.get("gradient")) for r in logs[1]
     ]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", NOTED)
+def test_the_command_learns_which_signal_ended_a_run(tmp_path, number: int) -> None:
+    with Signals() as signals, pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", recipe(), steps=3, progress=interrupt_at(1, number))
+    assert signals.exit_code == 128 + number
+    assert load_state(tmp_path / "run").step == 1
 
 
 def test_memory_matters_to_the_comparison(tmp_path) -> None:
