@@ -81,6 +81,11 @@ _KNOWN = (
     ),
     Known("an archive", _UNPACK, (rb"PK\x03\x04", rb"\x1f\x8b", rb"7z\xbc\xaf", rb"Rar!", b"BZh")),
     Known("an archive", _UNPACK, (rb"\xfd7zXZ", rb"\x28\xb5\x2f\xfd", rb".{257}ustar")),
+    Known(
+        "a big-endian BigTIFF",
+        "convert it, for example with: tiffcp -L IN OUT",
+        (rb"MM\x00\+",),
+    ),
     Known("a NumPy array", "save it as a picture", (rb"\x93NUMPY",)),
 )
 _PATTERNS = tuple(

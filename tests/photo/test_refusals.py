@@ -127,6 +127,21 @@ def raw(path: Path, make: str, *, photometric: int = 32803, dng: bool = False, o
     return path
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+def test_a_big_endian_bigtiff_is_named(tmp_path, depth) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.zeros((16, 16, 3), depth)
+    tifffile.imwrite(path, pixels, photometric="rgb", bigtiff=True, byteorder=">")
+    with pytest.raises(UnreadableInput) as refused:
+        read_photo(path)
+    assert str(refused.value) == (
+        f"{path}: a big-endian BigTIFF, which is not read: convert it, for example with: "
+        "tiffcp -L IN OUT."
+    )
+    tifffile.imwrite(path, pixels, photometric="rgb", bigtiff=True, byteorder="<")
+    assert read_photo(path).pixels.shape == (16, 16, 3)
+
+
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(
     ("make", "photometric", "dng", "kind"),

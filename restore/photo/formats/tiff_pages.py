@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 from restore.photo.formats.record import Extent, Limits, Prepared
 from restore.photo.refusals import DEVELOP, Unreadable, not_read
 
-# The first bytes of a TIFF, and of a BigTIFF, in either byte order.
-STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# The first bytes of a TIFF in either byte order, and of a little-endian BigTIFF.
+STARTS = (b"II*\0", b"MM\0*", b"II+\0")
 
 # The number in a BigTIFF's header, where others have 42.
 _BIG_TIFF = 43
