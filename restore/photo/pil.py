@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from restore.errors import BadArgument, UnreadableInput
 from restore.photo.decode import COLOUR_MODES, GREY_MODES, cmyk_to_rgb, turned
+from restore.photo.libraries import reason
 from restore.photo.metadata import ORIENTATION, profile_for, read_metadata, without_orientation
 from restore.photo.rounding import Rounding, rounding_of
 
@@ -44,8 +45,8 @@ def open_pil(image: Image) -> tuple[NDArray[Any], Finish, Rounding]:
     """
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableInput(f"the image cannot be decoded: {error}") from error
+    except Exception as error:
+        raise UnreadableInput(f"the image cannot be decoded: {_why(error)}") from error
 
     # Pillow turns a TIFF upright while it decodes it.
     orientation = image.getexif().get(ORIENTATION, 1)
@@ -63,6 +64,15 @@ def open_pil(image: Image) -> tuple[NDArray[Any], Finish, Rounding]:
         return result
 
     return upright, finish, rounding
+
+
+def _why(error: Exception) -> str:
+    """Return why an image that Pillow opened cannot be decoded."""
+    if isinstance(error, AssertionError) or "closed" in str(error):  # of Pillow, without its file
+        return "its file was closed before; call its load() while the file is open"
+    if isinstance(error, OSError) and error.errno is not None:  # of the system
+        return error.strerror or str(error)
+    return reason(error)
 
 
 def _samples(image: Image) -> NDArray[Any]:

@@ -103,11 +103,29 @@ def test_a_transparent_colour_is_alpha():
     assert result.getpixel((1, 0))[3] == 255
 
 
+@pytest.mark.parametrize("close", ["image", "file", "block"])
+def test_an_image_whose_file_was_closed_is_refused(tmp_path, close) -> None:
+    piece(SIZE).save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file:
+        image = Image.open(file if close == "file" else tmp_path / "a.png")
+    if close == "image":
+        image.close()
+    if close == "block":
+        with image:
+            pass
+    with pytest.raises(UnreadableInput, match=r"its file was closed before; call its load\(\)"):
+        restore.denoise(image, 0.05)
+
+
 def test_what_cannot_be_read_is_refused():
     file = io.BytesIO()
     piece((64, 64)).save(file, "PNG")
-    with pytest.raises(UnreadableInput, match="decoded"):
+    said = "^the image cannot be decoded: the file ends before its picture does$"
+    with pytest.raises(UnreadableInput, match=said):
         restore.denoise(Image.open(io.BytesIO(file.getvalue()[:2000])), 0.05)
+    damaged = file.getvalue()[:60] + bytes(20) + file.getvalue()[80:]
+    with pytest.raises(UnreadableInput, match="decoded: the picture is damaged"):
+        restore.denoise(Image.open(io.BytesIO(damaged)), 0.05)
     with pytest.raises(BadArgument, match="mode I"):
         restore.denoise(Image.fromarray(np.full((8, 8), 70000, "i4")), 0.05)
     with pytest.raises(BadArgument, match="LAB"):
