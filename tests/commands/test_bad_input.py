@@ -7,8 +7,6 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -18,8 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.pictures import Outcome, files, piece
+from support.processes import Forked
 
-import cli
 import pretrained
 import restore
 from restore.errors import (
@@ -395,14 +393,10 @@ def test_weights_without_one_tensor(command, place):
 
 
 def test_process_shows_no_traceback_and_no_other_noise(place):
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
-    words = [sys.executable, "-m", "cli", "sr", "in.png", "out.png", "--scale", "40"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    last = done.stderr.strip().splitlines()[-1]
-    assert last == "restore: error: --scale 40: must be above 1 and at most 16"
-    assert "Traceback" not in done.stderr
+    process = Forked("sr", "in.png", "out.png", "--scale", 40)
+    out, err = process.output()
+    assert (process.returncode, out) == (1, b"")
+    assert err == b"restore: error: --scale 40: must be above 1 and at most 16\n"
     assert not Path("out.png").exists()
 
 

@@ -22,8 +22,14 @@ SMALL = (12, 8)
 LARGE = (48, 32)
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> Path:
+    """Write a model that knows classes."""
+    return random_file(tmp_path_factory.mktemp("model") / "classes.safetensors", tiny(classes=3))
+
+
 @pytest.fixture
-def place(picture, tmp_path, monkeypatch) -> Path:
+def place(picture, classes, tmp_path, monkeypatch) -> Path:
     """Return a working folder with pictures, starts, levels and two third-party networks."""
     for name in ("in/a.png", "in/b.png", "one.png"):
         picture(name, size=SMALL)
@@ -34,7 +40,8 @@ def place(picture, tmp_path, monkeypatch) -> Path:
     picture("pages.tiff", size=SMALL, save_all=True, append_images=[piece(SMALL, "b")])
     for name, levels in (("levels", [5.0, 0.5]), ("high", [1e4, 0.5]), ("low", [5.0, 1e-5])):
         (tmp_path / f"{name}.json").write_text(json.dumps({"levels": levels, "eta": 0.5}))
-    random_file(tmp_path / "classes.safetensors", tiny(classes=3))
+    for file in classes.parent.iterdir():
+        shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from support.pictures import files, piece
-from support.processes import run_process
+from support.processes import Forked
 
 import restore.jobs.picture
 from restore.jobs.picture import Shown
@@ -219,10 +219,11 @@ def test_a_name_that_is_no_text(picture, tmp_path):
     except OSError:
         pytest.skip("this file system takes no such names")
     path = tmp_path / "out.html"
-    outcome = run_process("denoise", tmp_path / "in", tmp_path / "out", "--report", path, "--json")
-    assert outcome.returncode == 0, outcome.stderr
+    process = Forked("denoise", tmp_path / "in", tmp_path / "out", "--report", path, "--json")
+    out, err = process.output()
+    assert process.returncode == 0, err
     assert "caf\N{REPLACEMENT CHARACTER}.png" in read_page(path).text
-    told = json.loads(outcome.stdout)
+    told = json.loads(out)
     assert os.fsencode(told["outputs"][0]).endswith(b"caf\xe9.png")
 
 
