@@ -200,7 +200,12 @@ LEVELS: dict[str, Callable[[NoiseSchedule, int], Array]] = {
 
 
 def noise_levels(
-    schedule: NoiseSchedule, steps: int, kind: str = "uniform", *, highest: float | None = None
+    schedule: NoiseSchedule,
+    steps: int,
+    kind: str = "uniform",
+    *,
+    highest: float | None = None,
+    lowest: float | None = None,
 ) -> list[float]:
     """A grid of decreasing noise levels and a final 0.
 
@@ -209,10 +214,11 @@ def noise_levels(
         steps: Number of positive levels, and so of network calls; at least 1.
         kind: ``uniform`` or ``quadratic`` in t, ``karras``, or ``log-snr``.
         highest: First noise level, instead of the chain's largest one.
+        lowest: Last positive noise level, instead of the chain's smallest one.
 
     Raises:
         ValueError: If the kind is unknown, ``steps`` is below 1 or above the length of the chain,
-            or ``highest`` is outside the chain.
+            or ``highest`` or ``lowest`` is outside the chain.
     """
     if kind not in LEVELS:
         raise ValueError(f"unknown level grid {kind!r}; known are {', '.join(LEVELS)}")
@@ -220,6 +226,8 @@ def noise_levels(
         raise ValueError(f"the number of steps must be between 1 and {len(schedule)}, not {steps}")
     if highest is not None:
         schedule = _cut(schedule, highest)
+    if lowest is not None:
+        schedule = _cut_below(schedule, lowest)
 
     return [float(sigma) for sigma in LEVELS[kind](schedule, steps)] + [0.0]
 
@@ -233,7 +241,23 @@ def _cut(schedule: NoiseSchedule, highest: float) -> NoiseSchedule:
             f"the highest noise level must be in ({low:.3g}, {top:.4g}], not {highest}"
         )
 
-    last = np.interp(np.log(highest), np.log(schedule.sigmas), np.arange(len(schedule)))
-    sigmas = schedule.sigma_at(np.linspace(0, last, len(schedule)))
+    return _between(schedule, 0, _time(schedule, highest))
 
+
+def _cut_below(schedule: NoiseSchedule, lowest: float) -> NoiseSchedule:
+    """Return the chain from σ = ``lowest`` on, resampled to the same number of steps."""
+    low = float(schedule.sigmas[0])
+    top = float(schedule.sigmas[-1])
+    if not low <= lowest < top:
+        raise ValueError(f"the lowest noise level must be in [{low:.3g}, {top:.4g}), not {lowest}")
+
+    return _between(schedule, _time(schedule, lowest), len(schedule) - 1)
+
+
+def _time(schedule: NoiseSchedule, sigma: float) -> float:
+    return float(np.interp(np.log(sigma), np.log(schedule.sigmas), np.arange(len(schedule))))
+
+
+def _between(schedule: NoiseSchedule, first: float, last: float) -> NoiseSchedule:
+    sigmas = schedule.sigma_at(np.linspace(first, last, len(schedule)))
     return NoiseSchedule(1 / (1 + sigmas**2))

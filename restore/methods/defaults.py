@@ -29,6 +29,7 @@ class Defaults(NamedTuple):
         guidance: guidance scale of SR3, see `restore.diffusion.guidance.classifier_free`; 1 is
             none.
         mean_weight: weight of the posterior mean in the result, see `restore.methods.fidelity`.
+        lowest: lowest noise level; None is that of the schedule, ``noise`` that of the measurement.
         parameters: values of the method's own parameters, by name; in a run, of all of them.
     """
 
@@ -43,4 +44,5 @@ class Defaults(NamedTuple):
     predicted: float | None = None
     guidance: float = 1.0
     mean_weight: float = 0.0
+    lowest: Literal["noise"] | None = None
     parameters: Mapping[str, float] = MappingProxyType({})

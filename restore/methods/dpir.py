@@ -34,9 +34,9 @@ DPIR = Method(
     "dpir",
     "Plug-and-play restoration by half-quadratic splitting (Zhang et al. 2021, arXiv 2008.13751)",
     solve,
-    Defaults(steps=8, highest=0.4),
+    Defaults(steps=8, highest=0.4, lowest="noise"),
     by_kind={
-        "inpaint": Defaults(steps=8, highest=0.4, classical_start=True),
+        "inpaint": Defaults(steps=8, highest="filled holes", lowest="noise", classical_start=True),
     },
     stochastic=False,
     refusals={

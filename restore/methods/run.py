@@ -56,8 +56,14 @@ class Run:
 
         Methods that call the network several times at a level take fewer levels than steps.
         """
-        highest = self._highest(float(self.problem.noise.max()))
-        return noise_levels(self.denoiser.schedule, count, self.settings.levels, highest=highest)
+        noise = float(self.problem.noise.max())
+        return noise_levels(
+            self.denoiser.schedule,
+            count,
+            self.settings.levels,
+            highest=self._highest(noise),
+            lowest=self._lowest(noise),
+        )
 
     def parameter(self, name: str) -> float:
         """Return the value of one of the method's own parameters."""
@@ -73,7 +79,10 @@ class Run:
         if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
             return list(range(len(levels)))
 
-        return [(self._highest(level), level > 0, self._predicts(level)) for level in levels]
+        return [
+            (self._highest(level), self._lowest(level), level > 0, self._predicts(level))
+            for level in levels
+        ]
 
     def _highest(self, noise: float) -> float | None:
         """Return the highest noise level for this noise; None is that of the schedule.
@@ -97,6 +106,14 @@ class Run:
             )
 
         return min(highest, float(sigmas[-1]))
+
+    def _lowest(self, noise: float) -> float | None:
+        """Return the lowest noise level for this noise; None is that of the schedule."""
+        highest = self._highest(noise) or float(self.denoiser.schedule.sigmas[-1])
+        level = 2 * noise
+        fits = float(self.denoiser.schedule.sigmas[0]) < level < highest
+
+        return level if self.settings.lowest == "noise" and fits else None
 
     @cached_property
     def _highest_for_holes(self) -> float:

@@ -107,6 +107,16 @@ def test_levels_fall_from_the_highest_to_zero(kind: str, steps: int) -> None:
         assert levels[0] == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("kind", ["karras", "log-snr"])
+def test_levels_end_at_the_lowest(kind: str) -> None:
+    schedule = NoiseSchedule.named("linear")
+    levels = noise_levels(schedule, 8, kind, highest=1.5, lowest=0.2)
+    assert (levels[0], levels[-2], levels[-1]) == (pytest.approx(1.5), pytest.approx(0.2), 0)
+    assert noise_levels(schedule, 8, kind, lowest=float(schedule.sigmas[0])) == pytest.approx(
+        noise_levels(schedule, 8, kind)
+    )
+
+
 def test_continuous_levels_are_uniform_within_a_uniform_step() -> None:
     schedule = NoiseSchedule.named("linear", timesteps=50, start=1e-3, end=0.2)
     gammas = schedule.continuous_levels(20_000, torch.Generator().manual_seed(0)).double().numpy()
@@ -125,6 +135,8 @@ def test_continuous_levels_are_uniform_within_a_uniform_step() -> None:
         ({"steps": 5, "kind": "nope"}, "uniform, quadratic, karras, log-snr"),
         ({"steps": 5, "highest": 1e9}, "highest"),
         ({"steps": 5, "highest": 0.0}, "highest"),
+        ({"steps": 5, "lowest": 1e-9}, "lowest"),
+        ({"steps": 5, "highest": 1.0, "lowest": 1.0}, "lowest"),
     ],
 )
 def test_refuses_levels(arguments: dict, message: str) -> None:

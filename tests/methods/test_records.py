@@ -90,6 +90,21 @@ def test_one_answer_may_take_steps_and_a_start(restorer, method: str) -> None:
     assert settings_for(kind, Options(eta=0.5))[0] == kind.sampler
 
 
+def test_levels_may_end_at_the_noise_of_the_measurement(restorer) -> None:
+    """So pictures of other noise have levels of their own; less than the model's is none."""
+    pictures = torch.rand(3, 3, 8, 8)
+    problem = restorer.problem(SuperResolution(2, noise=[0.01, 0.05, 0.0]), pictures)
+    own = settings_for(problem.kind, Options("dpir"))[1]
+    run = Run(restorer.denoiser, problem, own, torch.Generator(), None)
+    assert run.levels(4)[-2] == pytest.approx(0.1)
+    assert len(set(run.trajectories)) == 3
+
+    lowest = float(restorer.denoiser.schedule.sigmas[0])
+    for noise, level in ((0.0, lowest), (0.001, lowest), (0.2, 0.4)):
+        quiet = restorer.problem(SuperResolution(2, noise=noise), pictures)
+        assert replace(run, problem=quiet).levels(4)[-2] == pytest.approx(level)
+
+
 def test_resamplings_keep_to_the_calls(restorer) -> None:
     mask = np.zeros((8, 12), bool)
     mask[2:5, 3:9] = True
