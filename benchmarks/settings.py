@@ -2,7 +2,8 @@
 
     python benchmarks/settings.py DATA_FOLDER --count 4
 
-DDRM's settings are the grid of noise levels, the highest of them and η; DiffPIR's are λ and ζ.
+DDRM's settings are the grid of noise levels, the highest of them and η; DiffPIR's are λ and ζ;
+those of other methods are their parameters.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from restore import Restorer
 from restore.diffusion.schedule import noise_levels
 from restore.errors import Unavailable
 from restore.methods import METHODS
+from restore.methods.defaults import Defaults
 from restore.methods.run import Run
-from restore.methods.settings import Defaults
+from restore.methods.settings import Options
 from restore.metrics.quality import load_lpips, psnr
 from restore.solvers import diffpir
 
@@ -72,6 +74,7 @@ SETTINGS: dict[str, dict[str, Defaults]] = {
         ),
     },
 }
+STRENGTHS_OF_DPIR = (0.1, 0.18, 0.23, 0.35, 0.5, 1.0)
 STRENGTH_TASKS = ("deblur-gaussian", "deblur-motion")
 # DiffPIR starts here from mid-grey instead of a smooth estimate.
 STRENGTHS = (
@@ -82,6 +85,18 @@ STRENGTHS = (
     ("**λ 1, ζ 1**", 1.0, 1.0),
     ("λ 0.5, ζ 1", 0.5, 1.0),
 )
+# Parameters by method, task and number of calls.
+PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
+    ("dpir", "deblur-motion", 5): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("dpir", "deblur-motion", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("dpir", "deblur-motion", 20): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("dpir", "deblur-gaussian", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("dpir", "denoise-25", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("red-diff", "sr4", 20): [{"rate": 0.03}, {"rate": 0.1}, {"strength": 1.0, "rate": 0.03}],
+    ("repaint", "inpaint-strokes", 20): [
+        {"jump_length": j, "resamplings": r} for j, r in ((1, 1), (1, 2), (1, 4), (2, 2))
+    ],
+}
 
 
 def main() -> None:
@@ -89,7 +104,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--count", type=int, default=4)
-    parser.add_argument("--only", choices=("ddrm", "diffpir"), help="one of the two tables")
+    parser.add_argument("--only", choices=("ddrm", "diffpir", "parameters"), help="one table")
     arguments = parser.parse_args()
     pictures = load_pictures(arguments.folder, arguments.size, arguments.count)
     restorer = Restorer()
@@ -103,15 +118,18 @@ def main() -> None:
         f"First {len(pictures)} pictures of `{arguments.folder.resolve().name}`, top-left "
         f"{arguments.size} pixels.\n"
     )
-    if arguments.only != "diffpir":
+    if arguments.only in (None, "ddrm"):
         print("| task | DDRM's settings, 20 steps | PSNR | LPIPS |\n|---|---|---:|---:|")
         measure_ddrm(restorer, pictures, lpips)
-    if arguments.only != "ddrm":
+    if arguments.only in (None, "diffpir"):
         print(
             "\n| task | DiffPIR's settings, 20 log-SNR levels from σ 1 | PSNR | LPIPS "
             "|\n|---|---|---:|---:|"
         )
         measure_diffpir(restorer, pictures, lpips)
+    if arguments.only in (None, "parameters"):
+        print("\n| task | parameters | PSNR | LPIPS |\n|---|---|---:|---:|")
+        measure_parameters(restorer, pictures, lpips)
 
 
 def measure_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
@@ -139,6 +157,20 @@ def measure_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips:
                 label,
                 [score(fitted(restorer, case, strength, zeta), case, lpips) for case in cases],
             )
+
+
+def measure_parameters(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+    for (method, task_name, steps), choices in PARAMETERS.items():
+        cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
+        for parameters in choices:
+            options = Options(method, steps, parameters=parameters)
+            scores = []
+            for case in cases:
+                problem = restorer.problem(case.task, to_tensor(case.photo))
+                samples, _ = restorer.solve_problem(problem, options)
+                scores.append(score(2 * samples[0] - 1, case, lpips))
+            text = ", ".join(f"{name} {value:g}" for name, value in parameters.items())
+            show(task_name, f"{method}, {steps} calls, {text}", scores)
 
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:

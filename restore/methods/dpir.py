@@ -43,5 +43,5 @@ DPIR = Method(
         "samples": "has one answer; use ddrm, diffpir or sr3 for samples",
         "eta": "adds no noise; use ddrm, diffpir or sr3",
     },
-    parameters=(Parameter("strength", 0.23, 1e-4, 100, "weight of the denoised picture, λ"),),
+    parameters=(Parameter("strength", 0.18, 1e-4, 100, "weight of the denoised picture, λ"),),
 )

@@ -38,7 +38,12 @@ RED_DIFF = Method(
     "2305.04391)",
     solve,
     Defaults(steps=20, highest=1.0),
-    by_kind={"inpaint": Defaults(steps=20, highest="filled holes", classical_start=True)},
+    by_kind={
+        "deblur": Defaults(
+            steps=20, highest=0.4, lowest="noise", parameters={"strength": 0.05, "rate": 0.03}
+        ),
+        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
+    },
     stochastic=False,
     refusals={
         "samples": "finds one mode of the posterior; use ddrm, diffpir or sr3 for samples",

@@ -38,7 +38,7 @@ class Options:
         seed: random seed.
         samples: number of posterior samples.
         sampler: sampler of ``sr3``, one of `restore.samplers.catalogue.SAMPLERS`; None is its own.
-        start: initial picture of ddrm, diffpir and sr3 in the size of the result, or
+        start: initial picture in the size of the result for methods that take one, or
             ``spandrel:FILE``, whose output it is (Chung et al. 2022, arXiv 2112.05146); None starts
             from noise.
         start_noise: standard deviation of the noise added to the start, in [0, 1] units; None is

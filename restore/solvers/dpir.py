@@ -45,8 +45,7 @@ def dpir(
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y in the same units (twice that for pixels in [0, 1]); one number or [B].
         sigmas: Decreasing noise levels and a final 0; one network call per positive level.
-        strength: λ > 0, weight of the denoised picture; it has no unit. The authors use 0.23 with
-            24 levels; fewer levels need more.
+        strength: λ > 0, weight of the denoised picture; it has no unit. The authors use 0.23.
         start: [B or 1, *input_shape], the first z, instead of mid-grey.
         condition: Shown to the network beside the noisy picture, if given.
         final_projection: Project the last clean estimate onto the measurement, see
