@@ -3,6 +3,8 @@
 from restore.diffusion.stepping import Step
 from restore.solvers.conjugate_pigdm import conjugate_pigdm
 from restore.solvers.consistency import project
+from restore.solvers.ddnm import ddnm
+from restore.solvers.ddpg import ddpg
 from restore.solvers.ddrm import ddrm
 from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
@@ -16,6 +18,8 @@ from restore.solvers.sr3 import one_step, sr3
 __all__ = [
     "Step",
     "conjugate_pigdm",
+    "ddnm",
+    "ddpg",
     "ddrm",
     "ddrm_unknown_border",
     "diffpir",
