@@ -19,6 +19,8 @@ NAMES = (
     "diffpir",
     "dpir",
     "red-diff",
+    "ddnm",
+    "ddpg",
     "repaint",
     "dps",
     "pigdm",

@@ -35,6 +35,7 @@ class Method:
         takes: ``takes(operator)`` is True if the method can use the operator.
         operators: which operators it can use, in words after "takes", for errors and help; empty if
             that is said by ``needs_svd``.
+        takes_noisy: the same if the measurement is noisy; None is as without noise.
         needs_svd: True if the operator needs a singular value decomposition.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
@@ -63,6 +64,7 @@ class Method:
     few_steps: Mapping[str, Mapping[int, Levels]] = field(default_factory=dict)
     takes: Callable[[Operator], bool] = lambda operator: True
     operators: str = ""
+    takes_noisy: Callable[[Operator], bool] | None = None
     needs_svd: bool = False
     needs_prior: bool = True
     needs_condition: bool = False
@@ -96,6 +98,13 @@ class Method:
         """Return True if an unconditional model can solve a kind of problem."""
         return not self.needs_condition or kind.name in self.unconditional_kinds
 
+    def uses(self, problem: Problem) -> bool:
+        """Return True if it can use the operator of a problem, with the noise of this one."""
+        if self.takes_noisy is not None and bool(problem.noise.any()):
+            return self.takes_noisy(problem.operator)
+
+        return self.takes(problem.operator)
+
     def suits(self, problem: Problem, *, conditional: bool, prior: bool) -> bool:
         """Return True if a model can solve a problem by this method.
 
@@ -105,5 +114,5 @@ class Method:
             prior: True if the model has an unconditional prior.
         """
         shown = conditional and problem.condition is not None
-        has_needs = (prior or not self.needs_prior) and self.takes(problem.operator)
+        has_needs = (prior or not self.needs_prior) and self.uses(problem)
         return has_needs and (shown or self.runs_without_condition(problem.kind))

@@ -162,23 +162,25 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
         BadArgument: it cannot; the text names the methods that can.
     """
     chosen = METHODS.get(method)
-    if chosen is None or chosen.takes(problem.operator):
+    if chosen is None or chosen.uses(problem):
         return
 
     has = {"conditional": known.conditional, "prior": known.prior}
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]
     name = type(problem.operator).__name__
     others = f"these can: {', '.join(working)}"
-    if chosen.operators:
+    for_noise = chosen.takes(problem.operator)  # without noise it could
+    if chosen.operators and not for_noise:
         raise BadArgument(
             f"`method`={method}: it takes {chosen.operators}, not the operator {name}; {others}"
         )
-    if not chosen.needs_svd:
+    if not (chosen.needs_svd or for_noise):
         raise BadArgument(f"`method`={method}: it cannot use the operator {name}; {others}")
 
     remedy = f"; or {problem.remedy}" if problem.remedy else ""
+    needs = "with noise it needs" if for_noise else "it needs"
     raise BadArgument(
-        f"`method`={method}: it needs an operator with an SVD, and {name} has none; without one "
+        f"`method`={method}: {needs} an operator with an SVD, and {name} has none; without one "
         f"work {', '.join(working)}{remedy}"
     )
 

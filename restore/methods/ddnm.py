@@ -1,0 +1,79 @@
+"""The method ``ddnm``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator, ValidConvolution
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import ddnm
+from restore.solvers.repaint import plan_within
+from restore.tasks.problem import Operator
+
+
+def takes(operator: Operator) -> bool:
+    """Return True if the operator is linear."""
+    return isinstance(operator, LinearOperator)
+
+
+def takes_noisy(operator: Operator) -> bool:
+    """Return True if the operator has an SVD, or is a blur with an unknown border."""
+    return operator.has_svd or isinstance(operator, ValidConvolution)
+
+
+def solve(run: Run) -> Tensor:
+    """Project each clean estimate onto the measurement, as far as its noise allows."""
+    problem = run.problem
+    assert isinstance(problem.model_operator, LinearOperator)  # what it takes
+    start = begun(run)
+    length = int(run.parameter("travel_length"))
+    levels, repeats = plan_within(run.settings.steps, length, int(run.parameter("travel_repeats")))
+    return ddnm(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.levels(levels),
+        generator=run.generator,
+        eta=run.eta,
+        travel_length=length,
+        travel_repeats=repeats,
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+DDNM = Method(
+    "ddnm",
+    "Denoising Diffusion Null-Space Model, DDNM+ with noise (Wang, Yu, Zhang 2022, arXiv "
+    "2212.00490)",
+    solve,
+    Defaults(steps=20, highest=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
+        "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
+        "solve": Defaults(steps=20, highest="holes"),
+    },
+    for_samples={
+        "inpaint": Defaults(steps=20, highest="holes"),
+        "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
+    },
+    takes=takes,
+    operators="linear operators",
+    takes_noisy=takes_noisy,
+    parameters=(
+        Parameter(
+            "travel_length", 1, 1, 1000, "levels that a time travel goes back (l)", whole=True
+        ),
+        Parameter(
+            "travel_repeats", 1, 1, 1000, "times that these levels are passed (r)", whole=True
+        ),
+    ),
+    stage_noise=0.06,
+    noises_stages=True,
+)

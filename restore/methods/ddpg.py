@@ -1,0 +1,75 @@
+"""The method ``ddpg``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import LinearOperator
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import ddpg
+from restore.tasks.problem import Operator
+
+
+def takes(operator: Operator) -> bool:
+    """Return True if the operator is linear."""
+    return isinstance(operator, LinearOperator)
+
+
+def solve(run: Run) -> Tensor:
+    """Guide each clean estimate by a preconditioned residual."""
+    problem = run.problem
+    assert isinstance(problem.model_operator, LinearOperator)  # what it takes
+    start = begun(run)
+    return ddpg(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.sigmas,
+        generator=run.generator,
+        zeta=run.eta,
+        gamma=run.parameter("gamma"),
+        eta_tilde=run.parameter("eta_tilde"),
+        c=run.parameter("c"),
+        decay=run.parameter("decay"),
+        start=smooth_estimate(run) if start is None else start,
+        final_projection=True,
+        callback=run.callback,
+    )
+
+
+DDPG = Method(
+    "ddpg",
+    "Denoising Diffusion with Iteratively Preconditioned Guidance (Garber, Tirer 2023, arXiv "
+    "2312.16519)",
+    solve,
+    Defaults(steps=20, highest=1.0),
+    by_kind={
+        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
+        "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
+        "solve": Defaults(steps=20, highest="holes"),
+    },
+    for_samples={
+        "inpaint": Defaults(steps=20, highest="holes"),
+        "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
+    },
+    takes=takes,
+    operators="linear operators",
+    parameters=(
+        Parameter("gamma", 8.0, 0.0, 1000.0, "how late least squares guides, exponent of ᾱ (γ)"),
+        Parameter(
+            "eta_tilde",
+            1.0,
+            1e-6,
+            1e6,
+            "regularisation of the back-projection, in units of σ_y² in [-1, 1] (η̃)",
+        ),
+        Parameter("c", 1.0, 0.0, 1e6, "step of least squares, at most 1/‖A‖² of the operator A"),
+        Parameter("decay", 0.0, 0.0, 1.0, "exponent of the step size; 0 is a constant step of 1"),
+    ),
+    stage_noise=0.02,
+)
