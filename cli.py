@@ -9,12 +9,13 @@ import sys
 # starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from restore.commands.ends import flushed, leave_at_once
+from restore.commands.ends import flushed, leave_at_once, open_streams
 
 
 def main() -> None:
     """Run the command and end with a documented exit code."""
     leave_at_once()
+    open_streams()
     sys.exit(flushed(exit_code(sys.argv[1:])))
 
 

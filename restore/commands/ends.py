@@ -18,6 +18,10 @@ CLOSED_PIPE = 141
 # Exit code after stdout could not be written for another reason.
 _UNWRITABLE = 5
 
+# How a stream that the caller has closed is opened: reading from stdin finds nothing, writing to
+# stdout fails, and what goes to stderr is lost.
+_CLOSED = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+
 _ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -34,6 +38,20 @@ def leave_at_once() -> None:
         # one that is ignored stays so, as under nohup
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
+
+
+def open_streams() -> None:
+    """Open those of stdin, stdout and stderr that the caller has closed, as by ``<&-``.
+
+    A file that is opened later would get the number of the stream, and what a library writes to the
+    stream would end up in the file.
+    """
+    for name, how in _CLOSED.items():
+        if getattr(sys, name) is None:
+            place = os.open(os.devnull, how)  # the lowest number that is free
+            os.set_inheritable(place, True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(place, mode, encoding="utf-8", errors="surrogateescape"))
 
 
 class Signals:

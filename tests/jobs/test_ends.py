@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.pictures import files
 from support.processes import Forked
 
@@ -206,6 +207,43 @@ def test_a_full_stdout_is_a_file_that_cannot_be_written(
         full.close()
     assert "restore: error: stdout: cannot be written: No space left" in capsys.readouterr().err
     assert words[0] != "denoise" or [line["status"] for line in lines(tmp_path / "out")] == ["done"]
+
+
+# Streams that the caller has closed
+
+
+def shut(*numbers: int) -> None:
+    """Start as with ``<&-``, ``>&-`` or ``2>&-``."""
+    for number in numbers:
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "code", "said"),
+    [
+        (["denoise", "-", "out.png"], 0, 2, b"stdin: nothing came"),
+        (["denoise", "in.png", "-"], 1, 5, b"stdout: cannot be written: Bad file descriptor"),
+        (["denoise", "in.png", "out.png", "--json"], 1, 5, b"stdout: cannot be written"),
+        (["denoise", "in.png", "out.png"], 2, 0, b""),
+        (["denoise", "missing.png", "out.png"], 2, 5, b""),
+    ],
+)
+def test_a_closed_stream(picture, tmp_path, monkeypatch, words, number, code, said) -> None:
+    """No file takes the number of the stream, into which libraries could write."""
+    source = picture("in.png", size=(16, 16)).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    more = [*DENOISE, "--method", "one-step"] if words[0] == "denoise" else []
+    process = Forked(*words, *more, prepare=partial(shut, number))
+    _, err = process.output()
+    assert process.returncode == code, err
+    assert said in err
+    assert err.count(b"error") == (1 if said else 0)
+    assert Path("in.png").read_bytes() == source
+    assert set(os.listdir()) <= {"in.png", "out.png"}
+    if code == 0 or "--json" in words:
+        with Image.open("out.png") as result:
+            assert result.size == (16, 16)
 
 
 # What a run uses
