@@ -140,6 +140,25 @@ def read_once(path: Path) -> tuple[bytes, Fingerprint]:
     return data, Fingerprint.of_content(data, status)
 
 
+def open_list(path: Path) -> BinaryIO:
+    """Open a regular file or a pipe, such as that of ``<(find …)``, for reading.
+
+    A named pipe that nobody writes to is empty, and not waited for.
+
+    Raises:
+        FileAccess: It is a folder, a socket or a device, or cannot be opened.
+    """
+    try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            file = io.BufferedReader(io.FileIO(str(path), opener=_without_waiting))
+            os.set_blocking(file.fileno(), True)
+            return file
+    except (OSError, ValueError) as error:
+        raise _not_read(path, error) from error
+
+    return open_regular(path)
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file, or a link to one, for reading.
 

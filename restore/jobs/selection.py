@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.files import looked_up
+from restore.files import looked_up, open_list
 
 _MAGIC = frozenset("*?[")
 
@@ -134,8 +134,10 @@ def listed(
         if str(names) == "-":
             data = read_stdin(MOST_BYTES + 1)
         else:
-            with open(names, "rb") as file:
+            with open_list(names) as file:
                 data = file.read(MOST_BYTES + 1)
+    except FileAccess as error:
+        raise FileAccess(f"`files_from`={error}") from error
     except OSError as error:
         raise FileAccess(
             f"`files_from`={names}: cannot be read: {error.strerror or error}"

@@ -105,6 +105,29 @@ def test_a_list_that_is_not_there(tree: Path) -> None:
         listed(tree, tree / "nosuch.txt")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+def test_a_list_from_a_pipe(tree: Path) -> None:
+    """As by ``--files-from <(find …)``; a pipe that nobody writes to is not waited for."""
+    pipe = tree / "names"
+    os.mkfifo(pipe)
+    with pytest.raises(NothingToDo, match="names no file"):
+        listed(tree, pipe)
+
+    read, write = os.pipe()
+    os.write(write, b"a.png\nsub/c.png\n")
+    os.close(write)
+    assert listed(tree, Path(f"/dev/fd/{read}")) == [tree / "a.png", tree / "sub" / "c.png"]
+    os.close(read)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sub", "a folder"), ("/dev/zero", "a device")])
+def test_a_list_that_is_no_file(tree: Path, name: str, kind: str) -> None:
+    if not (tree / name).exists():
+        pytest.skip(f"there is no {name}")
+    with pytest.raises(FileAccess, match=f"`files_from`=.*{name}: cannot be read: {kind}"):
+        listed(tree, tree / name)
+
+
 def test_lists_have_an_end(tree: Path, monkeypatch) -> None:
     """An endless list, as of /dev/zero, is not read for ever."""
     monkeypatch.setattr("restore.jobs.selection.MOST_BYTES", 1000)
