@@ -313,11 +313,30 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Refuse to replace what is at ``path``, a dangling link included, unless it may be.
 
     Raises:
-        FileAccess: Something is there and ``overwrite`` is False, or the name is too long.
+        FileAccess: Something is there and ``overwrite`` is False, it is no regular file, or the
+            name is too long.
     """
     refuse_long(path)
+    refuse_irregular(path)
     if os.path.lexists(path) and not overwrite:
         raise already_there(path)
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse to write to a folder, named pipe, socket or device, or a link to one.
+
+    A new file would take its name, and whoever reads the pipe would wait for ever.
+
+    Raises:
+        FileAccess: It is one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or its folder is refused by `check_writable`
+        return
+    if not stat.S_ISREG(mode):
+        kind = _IRREGULAR.get(stat.S_IFMT(mode), "of an unknown kind")
+        raise FileAccess(f"{path}: cannot be written: {kind}, not a regular file")
 
 
 def remove_leftovers(folder: Path, keep: Collection[Path] = ()) -> int:

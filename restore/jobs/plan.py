@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.files import looked_up, refuse_long
+from restore.files import looked_up, refuse_irregular, refuse_long
 from restore.jobs.companions import NO_MASKS, NO_STARTS, Companions
 from restore.jobs.inputs import Source, named, pictures_of, root_of_all
 from restore.jobs.manifest import State
@@ -233,7 +233,7 @@ def _plan_folder(source: Source, root: Path, target: Path, wanted: Wanted) -> Pl
     _refuse_inputs(found, wanted.samples)
     _refuse_shared(found, wanted.samples)
     states = {} if wanted.overwrite else {j.target: wanted.state(j) for j in _begun(found, wanted)}
-    left: dict[Path, State] = {t: s for t, s in states.items() if s != "unfinished" and t.exists()}
+    left: dict[Path, State] = {t: s for t, s in states.items() if s != "unfinished" and t.is_file()}
     if left and not wanted.resume:
         raise FileAccess(
             f"{next(iter(left))}: exists already; `resume` leaves it, `overwrite` replaces it"
@@ -372,9 +372,13 @@ def refuse_existing_outputs(job: Job, overwrite: bool, samples: int) -> None:
     """Refuse existing outputs unless they may be overwritten.
 
     Raises:
-        FileAccess: an output exists.
+        FileAccess: an output exists, or a folder, pipe or device has its name.
     """
-    existing = [path for path in _output_paths(job, samples) if path.exists()]
+    paths = _output_paths(job, samples)
+    for path in paths:
+        refuse_irregular(path)
+
+    existing = [path for path in paths if os.path.lexists(path)]
     if existing and not overwrite:
         raise FileAccess(f"{existing[0]}: exists already; `overwrite` replaces it")
 

@@ -116,3 +116,22 @@ def test_a_missing_file_is_not_opened(tmp_path: Path) -> None:
         files.open_regular(tmp_path / "a.png")
     with pytest.raises(FileAccess, match="cannot be read"):
         files.open_regular(Path("a\0.png"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and links")
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_regular_files_are_replaced(tmp_path: Path, linked: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for name, kind in (("pipe", "a named pipe"), ("folder", "a folder")):
+        path = tmp_path / name
+        if linked:
+            path = tmp_path / f"{name}.link"
+            path.symlink_to(name)
+        for overwrite in (False, True):
+            with pytest.raises(FileAccess, match=f"{path}: cannot be written: {kind}, not a"):
+                files.refuse_existing(path, overwrite)
+
+    files.refuse_existing(tmp_path / "file", overwrite=True)
+    files.refuse_existing(tmp_path / "new", overwrite=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,3 +107,46 @@ def test_samples_of_the_prior_whose_grid_is_too_large(command, tmp_path) -> None
     outcome = command(*words)
     assert outcome.code == 1
     assert "WEBP has at most 16383 pixels a side, and the result has 16402x16" in outcome.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and links")
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("pipe.png", ["--overwrite"], "pipe.png: cannot be written: a named pipe"),
+        ("gone.png", [], "gone.png: exists already"),
+        ("out.png", ["--report", "pipe.html", "--overwrite"], "pipe.html: cannot be written: a na"),
+        ("out.png", ["--compare", "--overwrite"], "out.compare.png: cannot be written: a folder"),
+    ],
+)
+def test_what_holds_the_name_of_an_output(
+    command, picture, tmp_path, monkeypatch, name: str, more: list[str], said: str
+) -> None:
+    source = picture("in.png")
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.png")
+    os.mkfifo("pipe.html")
+    Path("gone.png").symlink_to("nowhere.png")
+    Path("out.compare.png").mkdir()
+    monkeypatch.setattr(Work, "solve", None)
+    outcome = command("denoise", source, name, "--noise", 0.1, *more)
+    assert outcome.code == 5, outcome.err
+    assert said in outcome.err
+    assert Path("pipe.png").is_fifo()
+    assert Path("gone.png").is_symlink()
+    assert not Path("out.png").exists()
+
+
+def test_a_folder_with_the_name_of_an_output_is_no_finished_picture(
+    command, picture, tmp_path
+) -> None:
+    """The others go on."""
+    for name in ("a.png", "b.png"):
+        picture(f"in/{name}")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    words = ("denoise", tmp_path / "in", tmp_path / "out", "--noise", 0.1, "--steps", 1)
+    for code in (10, 10):
+        outcome = command(*words)
+        assert outcome.code == code
+        assert "a.png: cannot be written: a folder, not a regular file" in outcome.err
+    assert (tmp_path / "out" / "b.png").is_file()
