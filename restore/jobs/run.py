@@ -363,7 +363,8 @@ class Run:
         Raises:
             Exception: the error of a single picture.
         """
-        with decoding_apart(plan.is_folder and self.request.cluster is None):
+        apart = plan.is_folder and self.request.cluster is None
+        with decoding_apart(apart, keep=self.request.watch):
             return self._all_through(plan)
 
     def _all_through(self, plan: Plan) -> list[str]:

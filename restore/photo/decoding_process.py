@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from restore.errors import Unavailable
@@ -35,17 +36,25 @@ def serve(seconds: float) -> None:
     answers.write(READY)
     answers.flush()
 
-    while (request := _next(requests)) is not None:
-        # ends the process even while a library does not return
-        faulthandler.dump_traceback_later(seconds, exit=True)
-        answer = _answer(*request)
-        faulthandler.cancel_dump_traceback_later()
+    with suppress(EOFError, BrokenPipeError):  # nobody asks, or waits, any more
+        while True:
+            _serve_one(requests, answers, seconds)
 
-        try:
-            pickle.dump(answer, answers, protocol=5)
-            answers.flush()
-        except BrokenPipeError:  # nobody waits for it any more
-            return
+
+def _serve_one(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
+    """Answer a request, and keep nothing of it.
+
+    Raises:
+        EOFError: There is no further request.
+        BrokenPipeError: Nobody reads the answer.
+    """
+    request = pickle.load(requests)
+    # ends the process even while a library does not return
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    answer = _answer(*request)
+    faulthandler.cancel_dump_traceback_later()
+    pickle.dump(answer, answers, protocol=5)
+    answers.flush()
 
 
 def _ignore_signals() -> None:
@@ -64,13 +73,6 @@ def _channels() -> tuple[BinaryIO, BinaryIO]:
         os.dup2(nothing, number)
 
     return requests, answers
-
-
-def _next(requests: BinaryIO) -> Any:
-    try:
-        return pickle.load(requests)
-    except EOFError:
-        return None
 
 
 def _answer(function: Any, data: bytes, *arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,8 +16,13 @@ from support.crashing import ABORTS, HANGS, SEGFAULTS
 from support.pictures import files
 from support.processes import Forked
 
+from restore.jobs.picture import Work
+from restore.jobs.plan import Job
+from restore.jobs.ray_engine import Model, Order
+from restore.methods.settings import Options
 from restore.photo import apart
 from restore.photo.apart import DECODER
+from restore.tasks import Denoising
 
 DENOISE = ("--noise", 0.1, "--method", "one-step")
 CRASHED = "the decoder crashed on it (SIGABRT): the picture is damaged, or a library has a bug."
@@ -86,6 +92,18 @@ def test_other_work_on_a_folder_goes_on(crashing, command, folder, tmp_path) -> 
     assert outcome.code == 10
     assert f"b.png: {CRASHED} (going on)" in outcome.err
     assert "a.png: " in outcome.out
+
+
+def test_a_worker_of_ray_goes_on(crashing, folder, tmp_path) -> None:
+    order = Order(Work(Denoising(0.1), Options()), Model("default", "cpu"))
+    for index, name in enumerate("ab"):
+        job = Job(folder / f"{name}.png", tmp_path / f"{name}.png")
+        row = order.read({"index": index, "value": pickle.dumps(job)})
+        read = pickle.loads(row["value"])
+        if name == "b":
+            assert str(read) == f"{folder}/b.png: {CRASHED}"
+        else:
+            assert read[1].photo.pixels.shape == (16, 24, 3)
 
 
 def test_a_single_picture_is_decoded_here(command, picture, tmp_path, monkeypatch) -> None:

@@ -147,6 +147,26 @@ def test_a_process_that_somebody_killed_costs_nothing(picture) -> None:
         assert np.array_equal(read_photo(path).pixels, first)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_process_keeps_nothing_of_a_picture(tmp_path) -> None:
+    """Its memory is free while the network works."""
+    Image.new("RGB", (4000, 2500)).save(tmp_path / "large.png", compress_level=1)
+    Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
+
+    def kilobytes() -> int:
+        status = Path(f"/proc/{process_id()}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    with decoding_apart():
+        read_photo(tmp_path / "small.png")
+        before = kilobytes()
+        read_photo(tmp_path / "large.png")
+        end = time.monotonic() + 20
+        while kilobytes() - before > 15_000:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 def test_work_that_is_given_up_ends_the_process(crashing, picture) -> None:
     """As by Ctrl-C, while another thread reads."""
     bad = picture("bad.png", dpi=(HANGS, HANGS))
