@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 import torch
@@ -162,3 +162,23 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
         return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.variance_fraction)
 
     return denoise_and_correct
+
+
+def reported(denoise: Denoise, callback: Callback | None, steps: int) -> Denoise:
+    """Report every call of a denoiser, for methods with inner loops.
+
+    Args:
+        denoise: Any denoiser.
+        callback: Called with a `Step` after each network call, if given.
+        steps: Number of calls in the whole process.
+    """
+    calls = count()
+
+    def denoise_and_report(
+        x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
+        prediction = denoise(x, sigma, condition)
+        report(callback, next(calls), steps, float(sigma), prediction.clean)
+        return prediction
+
+    return denoise_and_report

@@ -3,6 +3,7 @@
 from restore.diffusion.stepping import Step
 from restore.solvers.conjugate_pigdm import conjugate_pigdm
 from restore.solvers.consistency import project
+from restore.solvers.daps import daps
 from restore.solvers.ddnm import ddnm
 from restore.solvers.ddpg import ddpg
 from restore.solvers.ddrm import ddrm
@@ -11,13 +12,16 @@ from restore.solvers.diffpir import diffpir
 from restore.solvers.dpir import dpir
 from restore.solvers.dps import dps
 from restore.solvers.pigdm import pigdm
+from restore.solvers.pnp_dm import pnp_dm
 from restore.solvers.red_diff import red_diff
 from restore.solvers.repaint import repaint
+from restore.solvers.snips import snips
 from restore.solvers.sr3 import one_step, sr3
 
 __all__ = [
     "Step",
     "conjugate_pigdm",
+    "daps",
     "ddnm",
     "ddpg",
     "ddrm",
@@ -27,8 +31,10 @@ __all__ = [
     "dps",
     "one_step",
     "pigdm",
+    "pnp_dm",
     "project",
     "red_diff",
     "repaint",
+    "snips",
     "sr3",
 ]

@@ -50,3 +50,18 @@ def assert_matches(samples: Tensor, mixture: Mixture) -> None:
     """
     for name, deviation in zip(GAPS, deviations(samples, mixture).tolist(), strict=True):
         assert deviation < 4, f"{name}: {deviation:.1f} standard deviations beyond exact samples"
+
+
+def assert_moments(samples: Tensor, mean: Tensor, covariance: Tensor) -> None:
+    """Mean and covariance of samples [N, …] are those given but for Monte-Carlo error.
+
+    The squared error of the covariance of N Gaussian samples is ``(tr(C)² + ‖C‖²)/N`` on average.
+    """
+    flat = samples.double().flatten(1)
+    count = len(flat)
+    off = (flat.mean(0) - mean).norm() / (covariance.diagonal().sum() / count).sqrt()
+    assert off < 2, f"the mean is off by {off:.1f} times its Monte-Carlo error"
+
+    expected = (covariance.diagonal().sum() ** 2 + covariance.square().sum()) / count
+    off = (flat.T.cov() - covariance).norm() / expected.sqrt()
+    assert off < 2, f"the covariance is off by {off:.1f} times its Monte-Carlo error"

@@ -1,0 +1,50 @@
+"""The method ``daps``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from restore.methods.defaults import Defaults
+from restore.methods.langevin import LANGEVIN
+from restore.methods.method import Method
+from restore.methods.parameter import Parameter
+from restore.methods.run import Run
+from restore.methods.starts import begun, smooth_estimate
+from restore.solvers import daps
+
+
+def solve(run: Run) -> Tensor:
+    """Anneal by drawing clean pictures that explain the measurement, and adding less noise."""
+    problem = run.problem
+    ode_calls = int(run.parameter("ode_calls"))
+    start = begun(run)
+    return daps(
+        run.denoiser,
+        problem.model_operator,
+        problem.model_measurement,
+        run.noise_level,
+        run.levels(1 + (run.settings.steps - 1) // ode_calls),
+        generator=run.generator,
+        ode_calls=ode_calls,
+        prior_std=run.parameter("prior_std"),
+        langevin_steps=int(run.parameter("langevin_steps")),
+        step_size=run.parameter("step_size"),
+        start=smooth_estimate(run) if start is None else start,
+        callback=run.callback,
+    )
+
+
+DAPS = Method(
+    "daps",
+    "Decoupled Annealing Posterior Sampling (Zhang et al. 2024, arXiv 2407.01521)",
+    solve,
+    Defaults(steps=100, highest=1.0),
+    by_kind={"inpaint": Defaults(steps=100, highest="filled holes", classical_start=True)},
+    for_samples={"inpaint": Defaults(steps=100, highest="holes")},
+    refusals={"eta": "renews all noise at every level; leave it out"},
+    parameters=(
+        Parameter("ode_calls", 1, 1, 100, "network calls of the ODE at each level", whole=True),
+        Parameter("prior_std", 0.02, 1e-4, 1e4, "τ in r = σ/√(1 + σ²/τ²), for pixels in [-1, 1]"),
+        *LANGEVIN,
+    ),
+)
