@@ -25,6 +25,9 @@ NAMES = (
     "dps",
     "pigdm",
     "conjugate-pigdm",
+    "daps",
+    "pnp-dm",
+    "snips",
     "sr3",
     "one-step",
 )

@@ -27,6 +27,7 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         ode_calls=ode_calls,
         prior_std=run.parameter("prior_std"),
+        langevin_time=run.parameter("langevin_time"),
         langevin_steps=int(run.parameter("langevin_steps")),
         step_size=run.parameter("step_size"),
         start=smooth_estimate(run) if start is None else start,
@@ -39,12 +40,19 @@ DAPS = Method(
     "Decoupled Annealing Posterior Sampling (Zhang et al. 2024, arXiv 2407.01521)",
     solve,
     Defaults(steps=100, highest=1.0),
-    by_kind={"inpaint": Defaults(steps=100, highest="filled holes", classical_start=True)},
+    by_kind={
+        "compressed": Defaults(steps=50, highest=0.2),
+        "inpaint": Defaults(steps=100, highest="filled holes", classical_start=True),
+        "solve": Defaults(steps=100, highest="holes"),
+    },
     for_samples={"inpaint": Defaults(steps=100, highest="holes")},
     refusals={"eta": "renews all noise at every level; leave it out"},
     parameters=(
         Parameter("ode_calls", 1, 1, 100, "network calls of the ODE at each level", whole=True),
-        Parameter("prior_std", 0.02, 1e-4, 1e4, "τ in r = σ/√(1 + σ²/τ²), for pixels in [-1, 1]"),
+        Parameter("prior_std", 1000, 1e-4, 1000, "τ in r = σ/√(1 + σ²/τ²), for pixels in [-1, 1]"),
+        Parameter(
+            "langevin_time", 2e-4, 0, 1e6, "T = N η, for squared pixels in [-1, 1]; large: exact"
+        ),
         *LANGEVIN,
     ),
 )

@@ -47,7 +47,11 @@ PNP_DM = Method(
     "Plug-and-Play Diffusion Models by split Gibbs sampling (Wu et al. 2024, arXiv 2405.18782)",
     solve,
     Defaults(steps=100, highest=1.0),
-    by_kind={"inpaint": Defaults(steps=100, highest="filled holes", classical_start=True)},
+    by_kind={
+        "compressed": Defaults(steps=50, highest=0.2),
+        "inpaint": Defaults(steps=100, highest="filled holes", classical_start=True),
+        "solve": Defaults(steps=100, highest="holes"),
+    },
     for_samples={"inpaint": Defaults(steps=100, highest="holes")},
     refusals={"eta": "has the noise of its reverse diffusion; leave it out"},
     parameters=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -30,7 +31,8 @@ def daps(
     *,
     generator: Generator = None,
     ode_calls: int = 1,
-    prior_std: float = 0.2,
+    prior_std: float = math.inf,
+    langevin_time: float = math.inf,
     langevin_steps: int = 10,
     step_size: float = 0.3,
     start: Tensor | None = None,
@@ -47,8 +49,12 @@ def daps(
     - ``x ← x0 + ς z`` at the next level ς, with white noise z.
 
     The spread is ``r = σ/√(1 + σ²/τ²)``, that of p(x0 | x) for white noise of standard deviation τ.
-    For large τ it is the paper's r = σ. For such a prior with one call, every x is an exact sample
-    of p(x | y) at its level; for others the Gaussian is an approximation.
+    For τ = ∞ it is the paper's r = σ. For such a prior with one call, every x is an exact sample
+    of p(x | y) at its level; for others the Gaussian is an approximation, and what is not measured
+    gets more noise than the next level says. The paper's Langevin dynamics, which start at x̂0, add
+    less in a time T = N η of N steps of size η: the standard deviation ``r √(1 − exp(−2 T/r²))``,
+    which is taken here. With T = 0 and r = σ nothing is left of it but the noise of the
+    measurement, and the method is DiffPIR with λ = ζ = 1.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
@@ -60,6 +66,8 @@ def daps(
         ode_calls: Network calls for the ODE at each level, at Karras levels down to the lowest of
             ``sigmas``; at the lowest level itself there is one.
         prior_std: τ > 0, for pictures in [-1, 1].
+        langevin_time: T ≥ 0, in squared units of pictures in [-1, 1]; ∞ is an exact draw. The
+            paper takes about 0.01.
         langevin_steps: Langevin steps at each level, for nonlinear operators.
         step_size: Fraction of the way that a Langevin step goes, in (0, 1].
         start: [B or 1, *input_shape], picture that the first noise is added to, instead of
@@ -75,9 +83,10 @@ def daps(
         ValueError: If ``sigmas`` do not decrease to 0, or a parameter is out of range.
     """
     check_langevin(langevin_steps, step_size)
-    if ode_calls < 1 or not prior_std > 0:
+    if ode_calls < 1 or not prior_std > 0 or not langevin_time >= 0:
         raise ValueError(
-            f"ode_calls must be at least 1 and prior_std above 0, not {ode_calls} and {prior_std}"
+            "ode_calls must be at least 1, prior_std above 0 and langevin_time at least 0, not "
+            f"{ode_calls}, {prior_std} and {langevin_time}"
         )
 
     pairs = falling_pairs(sigmas)
@@ -92,12 +101,14 @@ def daps(
         levels = karras_between(sigma, lowest, ode_calls, rho=7.0) if sigma > lowest else [sigma]
         clean = ddim(denoise, x, [*levels, 0.0], condition=condition)
         spread = sigma / (1 + (sigma / prior_std) ** 2) ** 0.5
+        fresh = spread * (-math.expm1(-2 * langevin_time / spread**2)) ** 0.5
         if sigma_next == 0:
             return mode_of_draw(operator, clean, measurement, noise_level, spread=spread)
 
         drawn = draw_near(
             operator, clean, measurement, noise_level,
-            spread=spread, generator=generator, langevin_steps=langevin_steps, step_size=step_size,
+            spread=spread, fresh=fresh, generator=generator,
+            langevin_steps=langevin_steps, step_size=step_size,
         )  # fmt: skip
         x = drawn + sigma_next * noise_like(drawn, generator)
         del clean, drawn

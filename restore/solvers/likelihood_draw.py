@@ -19,6 +19,7 @@ def draw_near(
     noise_level: Tensor | float,
     *,
     spread: float,
+    fresh: float | None = None,
     generator: Generator = None,
     langevin_steps: int = 10,
     step_size: float = 0.3,
@@ -44,6 +45,7 @@ def draw_near(
         measurement: y, [B, *operator.output_shape].
         noise_level: σ_y, in the units of the measurement; one number or [B].
         spread: r, in the units of the picture.
+        fresh: Standard deviation of r z instead of r, for draws that have not mixed.
         generator: Random generator on the CPU, or one per picture.
         langevin_steps: Steps for a nonlinear operator.
         step_size: h in (0, 1], fraction of the way that each of them goes.
@@ -51,13 +53,14 @@ def draw_near(
     Returns:
         [B, *operator.input_shape].
     """
+    fresh = spread if fresh is None else fresh
     if not isinstance(operator, LinearOperator):
         return _langevin(
-            operator, estimate, measurement, noise_level, spread, generator,
+            operator, estimate, measurement, noise_level, spread, fresh, generator,
             langevin_steps, step_size,
         )  # fmt: skip
 
-    moved = estimate + spread * noise_like(estimate, generator)
+    moved = estimate + fresh * noise_like(estimate, generator)
     noise = noise_like(measurement, generator)
     noisy = measurement + per_picture(noise_level, measurement) * noise
 
@@ -70,6 +73,7 @@ def _langevin(
     measurement: Tensor,
     noise_level: Tensor | float,
     spread: float,
+    fresh: float,
     generator: Generator,
     steps: int,
     step_size: float,
@@ -81,12 +85,14 @@ def _langevin(
     noise = (per_picture(noise_level, measured).flatten() ** 2 + error).sqrt()
     noise = noise.clamp_min(LEAST_NOISE)
 
-    fresh = (step_size * (2 - step_size)) ** 0.5
+    weight = (step_size * (2 - step_size)) ** 0.5
     x = estimate
     for _ in range(steps):
-        towards = step_size * (estimate - x) + fresh * spread * noise_like(x, generator)
+        towards = step_size * (estimate - x) + weight * fresh * noise_like(x, generator)
         residual = step_size * (measurement - chain.distort(chain.measure(x)))
-        residual = residual + fresh * per_picture(noise, residual) * noise_like(residual, generator)
+        residual = residual + weight * per_picture(noise, residual) * noise_like(
+            residual, generator
+        )
         x = x + project(linear, towards, residual, noise, prior_std=spread)
 
     return x

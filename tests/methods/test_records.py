@@ -118,6 +118,50 @@ def test_resamplings_keep_to_the_calls(restorer) -> None:
         np.testing.assert_array_equal(result.mean[~mask], IMAGE[~mask])
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("daps", {"ode_calls": 3}),
+        ("pnp-dm", {"reverse_steps": 3}),
+        ("pnp-dm", {"reverse_steps": 1, "rho_min": 5}),
+        ("snips", {"steps_each": 3, "consistent": 0, "step_size": 0}),
+    ],
+)
+def test_inner_loops_keep_to_the_calls(restorer, method: str, parameters: dict) -> None:
+    for steps in (1, 2, 7):
+        calls = []
+        result = restorer.run(
+            SuperResolution(2), IMAGE, method=method, steps=steps, parameters=parameters,
+            callback=calls.append,
+        )  # fmt: skip
+        assert 1 <= len(calls) <= steps
+        assert {step.steps for step in calls} == {len(calls)}
+        assert result.report.unexplained < 0.02
+
+
+@pytest.mark.parametrize("method", ["daps", "pnp-dm"])
+def test_samplers_take_jpegs_and_operators_without_an_svd(restorer, method: str) -> None:
+    for operator in ("jpeg:50", "blur:gaussian:1+mask:random:0.5"):
+        picture = np.clip(IMAGE, 0.2, 0.8)
+        result = restorer.run(
+            TASKS["solve"](operator, noise=0.02), picture, method=method, steps=2, samples=2
+        )
+        assert np.isfinite(result.mean).all()
+        assert float(np.abs(result.samples[0] - result.samples[1]).max()) > 0.01
+
+    with pytest.raises(BadArgument, match=f"the method {method} .* leave it out"):
+        restorer.run(SuperResolution(2), IMAGE, method=method, eta=0.5)
+
+
+def test_snips_names_the_methods_without_an_svd(restorer) -> None:
+    with pytest.raises(
+        BadArgument, match=r"snips: it needs an operator with an SVD.*diffpir.*daps"
+    ):
+        restorer.run(
+            TASKS["solve"]("blur:gaussian:1+mask:random:0.5", noise=0.02), IMAGE, method="snips"
+        )
+
+
 def test_every_kind_of_a_task_has_methods_that_suit_it() -> None:
     for task in TASKS.values():
         kind = task.kind

@@ -14,7 +14,7 @@ from torch import Tensor
 import operators
 from operators import Mask, dense_matrix
 from restore.diffusion.denoiser import Condition, Prediction
-from restore.solvers import daps
+from restore.solvers import daps, diffpir
 
 SHAPE = (3, 6, 5)
 LEVELS = [2.0, 1.0, 0.3, 0.05, 0.0]
@@ -143,6 +143,25 @@ def test_jpeg_comes_nearer_to_the_measurement() -> None:
         assert torch.isfinite(found).all()
 
 
+@pytest.mark.parametrize("name", OPERATORS)
+def test_in_no_time_its_mean_is_that_of_diffpir(name: str) -> None:
+    """Both fit x̂0 with the weight of σ and renew all noise."""
+    operator = OPERATORS[name]()
+    y = torch.randn(1, *operator.output_shape, generator=torch.Generator().manual_seed(1))
+    y = operator.A(operator.pseudo_inverse(y))
+    states: dict[str, list[Tensor]] = {"daps": [], "diffpir": []}
+    for solver, options in ((daps, {"langevin_time": 0.0}), (diffpir, {})):
+
+        def denoise(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+            states[solver.__name__].append(x)  # noqa: B023
+            return Prediction(torch.full_like(x, 0.3), (x - 0.3) / sigma)
+
+        solver(denoise, operator, y.expand(2000, -1, -1, -1), 0.05, [1.0, 0.2, 0.0],
+               generator=torch.Generator().manual_seed(0), **options)  # fmt: skip
+    means = [states[name][-1].mean(dim=0) for name in ("daps", "diffpir")]
+    torch.testing.assert_close(*means, atol=0.06, rtol=0)
+
+
 def test_reports_every_call() -> None:
     operator = OPERATORS["gray"]()
     y = torch.zeros(1, *operator.output_shape)
@@ -155,8 +174,16 @@ def test_reports_every_call() -> None:
     assert float(steps[0].clean.mean()) > 0.2
 
 
-@pytest.mark.parametrize("bad", [{"ode_calls": 0}, {"prior_std": 0.0}, {"step_size": 1.5},
-                                 {"langevin_steps": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"ode_calls": 0},
+        {"prior_std": 0.0},
+        {"langevin_time": -1.0},
+        {"step_size": 1.5},
+        {"langevin_steps": 0},
+    ],
+)
 def test_parameters_out_of_range(bad: dict) -> None:
     operator = OPERATORS["gray"]()
     with pytest.raises(ValueError, match="not"):

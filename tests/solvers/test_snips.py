@@ -133,15 +133,16 @@ def test_consistent_annealing_gives_the_state_its_noise(consistent: bool) -> Non
         return Prediction(torch.zeros_like(x), x / sigma)
 
     snips(
-        denoise, operator, y.expand(4000, -1, -1, -1), 0.2, levels, steps_each=1, step_size=0.8,
+        denoise, operator, y.expand(4000, -1, -1, -1), 0.2, levels, steps_each=2, step_size=0.8,
         consistent=consistent, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     noise = 0.2 / operator.singular_values
     y_bar = operator.Ut(y)[0] / operator.singular_values
-    for sigma, state in list(zip(levels, seen, strict=False))[1:]:
+    for sigma, state in ((0.3, seen[2]), (0.1, seen[4])):
         w = (sigma / noise).square().clamp_max(1)
         alpha = torch.where(noise > sigma, sigma**2 * (1 - w), sigma**2 - noise**2)
-        ratio = state.var(dim=0) / alpha
+        # where α falls to 0 near σ = σ_y/s, a step cannot take away all that the state has
+        ratio = (state.var(dim=0) / alpha)[alpha > 0.2 * sigma**2]
         if not consistent:
             assert float(ratio.mean()) > 1.1
             continue
