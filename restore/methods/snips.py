@@ -47,7 +47,7 @@ SNIPS = Method(
     refusals={"eta": "has a step size instead: give parameters step_size"},
     parameters=(
         Parameter("steps_each", 1, 1, 1000, "Langevin steps at each level, τ", whole=True),
-        Parameter("step_size", 1.0, 0, 1, "step size c; 0 takes the best for Langevin dynamics"),
+        Parameter("step_size", 0.5, 0, 1, "step size c; 0 takes the best for Langevin dynamics"),
         Parameter(
             "consistent", 1, 0, 1, "1 anneals consistently, 0 is the paper's Langevin dynamics",
             whole=True,
