@@ -2,7 +2,7 @@
 
     python benchmarks/analytic_world.py
 
-The priors are a Gaussian and a mixture of three, over 8x8 pixels. Every method gets the same number
+The priors are a Gaussian and a mixture of three, over 4x4 pixels. Every method gets the same number
 of network calls, begins at mid-grey with noise of σ 20, and is otherwise as users get it; further
 rows change its own parameters. The errors of mean and covariance are relative to the posterior's
 spread (the root of the trace of its covariance) and to its covariance. The row "exact samples" is
@@ -34,21 +34,23 @@ from restore.tasks.solve import OTHER
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.analytic import Mixture
 
-SHAPE = (1, 8, 8)
+SHAPE = (1, 4, 4)
 HIGHEST = 20.0
 NOISES = (0.0, 0.05, 0.3)
 
 OPERATORS = {
     "identity": lambda: operators.identity(SHAPE),
-    "mask": lambda: Mask(SHAPE, torch.rand(8, 8, generator=torch.Generator().manual_seed(1)) > 0.5),
-    "blur": lambda: operators.gaussian_blur(SHAPE, 1.0),
+    "mask": lambda: Mask(SHAPE, torch.rand(4, 4, generator=torch.Generator().manual_seed(1)) > 0.5),
+    "blur": lambda: operators.gaussian_blur(SHAPE, 0.7),
     "x4": lambda: operators.downsample(SHAPE, 4),
 }
 
-# Parameters of further rows: what a method can reach, and the paper's own values.
+# Parameters of further rows: what a method can reach, and the paper's own values. CALLS is the
+# number of calls, where it is not that of all other rows.
+CALLS = "calls"
 VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
     "daps": ({"langevin_time": 0.01}, {"langevin_time": 1e6, "prior_std": 0.4}),
-    "pnp-dm": ({"reverse_steps": 10, "rho_min": 0.05}, {"reverse_steps": 10, "rho_min": 0.2}),
+    "pnp-dm": ({"reverse_steps": 10}, {CALLS: 1000, "reverse_steps": 10}),
     "snips": ({"consistent": 0, "step_size": 0, "steps_each": 2},),
 }
 
@@ -118,17 +120,17 @@ class World:
 
 def priors() -> dict[str, Mixture]:
     """Return smooth pictures: a Gaussian, and a mixture of three with different directions."""
-    place = torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij"))
+    place = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij"))
     apart = place.flatten(1)[:, :, None] - place.flatten(1)[:, None, :]
 
     def covariance(vertical: float, horizontal: float, std: float) -> Tensor:
         squared = (apart[0] / vertical) ** 2 + (apart[1] / horizontal) ** 2
-        return std**2 * torch.exp(-squared / 2) + 1e-3 * torch.eye(64)
+        return std**2 * torch.exp(-squared / 2) + 1e-3 * torch.eye(16)
 
-    ramp = place[0].flatten() / 3.5 - 1
-    kinds = [covariance(2, 2, 0.3), covariance(4, 1, 0.25), covariance(1, 4, 0.25)]
+    ramp = place[0].flatten() / 1.5 - 1
+    kinds = [covariance(1.5, 1.5, 0.3), covariance(3, 0.7, 0.25), covariance(0.7, 3, 0.25)]
     return {
-        "Gaussian": Mixture(torch.ones(1), 0.3 * ramp[None], covariance(2, 2, 0.4)[None]),
+        "Gaussian": Mixture(torch.ones(1), 0.3 * ramp[None], covariance(1.5, 1.5, 0.4)[None]),
         "mixture": Mixture(
             torch.tensor([0.4, 0.3, 0.3]),
             torch.stack([0 * ramp, 0.3 * ramp, -0.3 * ramp]),
@@ -157,6 +159,8 @@ def solved(
     method: Method, world: World, calls: int, samples: int, parameters: Mapping[str, float]
 ) -> Tensor:
     """Restore by a method with so many network calls, from noise of σ 20 on mid-grey."""
+    parameters = dict(parameters)
+    calls = int(parameters.pop(CALLS, calls))
     settings = method.settings(OTHER, samples=samples)
     found = resolved(method.name, method.parameters, settings.parameters, parameters)
     settings = settings._replace(
@@ -170,7 +174,7 @@ def solved(
         None,
         start=torch.zeros(1, *SHAPE),
     )
-    with torch.inference_mode(not method.needs_gradient):
+    with torch.set_grad_enabled(method.needs_gradient):
         return method.solve(run).detach()
 
 
@@ -221,13 +225,14 @@ def show(head: str, gaps: list[tuple[float, float] | None]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--methods", default="", help="names with commas between; default: all")
+    parser.add_argument("--priors", default="", help="names with commas between; default: all")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--samples", type=int, default=2000)
     arguments = parser.parse_args()
     names = arguments.methods.split(",") if arguments.methods else list(METHODS)
 
     print(f"{arguments.calls} network calls, {arguments.samples} samples.")
-    for name in priors():
+    for name in arguments.priors.split(",") if arguments.priors else priors():
         table(name, names, arguments.calls, arguments.samples)
 
 
