@@ -36,6 +36,7 @@ DPIR = Method(
     solve,
     Defaults(steps=8, highest=0.4, lowest="noise"),
     by_kind={
+        "compressed": Defaults(steps=8, highest=0.2, lowest="noise"),
         "inpaint": Defaults(steps=8, highest="filled holes", lowest="noise", classical_start=True),
     },
     stochastic=False,
