@@ -275,7 +275,12 @@ def from_file(path: str | Path, *, threshold: float = 0.5, dilate: int = 0) -> T
 def _decoded(file: BinaryIO) -> NDArray[Any]:
     """Pixels of an opened picture, upright."""
     with Image.open(file, formats=_FORMATS) as opened:
-        picture = ImageOps.exif_transpose(opened)
+        opened.load()
+        try:
+            picture = ImageOps.exif_transpose(opened)
+        except Exception:  # only the EXIF is damaged; Pillow raises many types for it
+            picture = opened
+
         if picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         return np.asarray(picture)

@@ -22,7 +22,7 @@ from restore.photo.formats.record import (
     Prepared,
     check_size,
 )
-from restore.photo.metadata import ORIENTATION, read_metadata
+from restore.photo.metadata import orientation_of, read_metadata
 from restore.photo.reading import Stored
 from restore.photo.refusals import Truncated, Unreadable
 from restore.photo.rounding import rounding_of
@@ -103,7 +103,7 @@ def _decode_picture(
 
     # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it
     # decodes it.
-    samples = turned(samples, im.getexif().get(ORIENTATION, 1))
+    samples = turned(samples, orientation_of(im))
 
     return Decoded(samples, bits, format.name, metadata, encoding, notes, rounding)
 

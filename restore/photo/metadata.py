@@ -163,4 +163,12 @@ def resolution(im: Image.Image) -> tuple[float, float] | None:
     if not (0 < x < 1e6 and 0 < y < 1e6):
         return None
 
-    return (y, x) if im.getexif().get(ORIENTATION, 1) in _LYING else (x, y)
+    return (y, x) if orientation_of(im) in _LYING else (x, y)
+
+
+def orientation_of(im: Image.Image) -> int:
+    """Return the orientation that a picture is stored in, 1 (upright) if its EXIF is damaged."""
+    try:
+        return im.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow parses it only now, and raises many types
+        return 1

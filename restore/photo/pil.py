@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from restore.errors import BadArgument, UnreadableInput
 from restore.photo.decode import COLOUR_MODES, GREY_MODES, cmyk_to_rgb, turned
 from restore.photo.libraries import reason
-from restore.photo.metadata import ORIENTATION, profile_for, read_metadata, without_orientation
+from restore.photo.metadata import orientation_of, profile_for, read_metadata, without_orientation
 from restore.photo.rounding import Rounding, rounding_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open_pil(image: Image) -> tuple[NDArray[Any], Finish, Rounding]:
         raise UnreadableInput(f"the image cannot be decoded: {_why(error)}") from error
 
     # Pillow turns a TIFF upright while it decodes it.
-    orientation = image.getexif().get(ORIENTATION, 1)
+    orientation = orientation_of(image)
     samples = _samples(image)
     rounding = rounding_of(image, samples if samples.ndim == 3 else samples[..., None])
     upright = turned(samples, orientation)

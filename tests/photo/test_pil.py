@@ -10,7 +10,9 @@ from PIL import Image, ImageCms, ImageOps
 from support.pictures import piece
 
 import restore
+from operators.masks import from_file
 from restore.errors import BadArgument, UnreadableInput
+from restore.photo.photograph import read_photo
 from restore.photo.pil import open_pil
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -130,3 +132,19 @@ def test_what_cannot_be_read_is_refused():
         restore.denoise(Image.fromarray(np.full((8, 8), 70000, "i4")), 0.05)
     with pytest.raises(BadArgument, match="LAB"):
         restore.denoise(Image.new("LAB", SIZE), 0.05)
+
+
+@pytest.mark.parametrize("format", ["WEBP", "PNG"])
+def test_damaged_exif_does_not_cost_the_picture(tmp_path, format) -> None:
+    """Neither in Python, nor in a file, nor in the mask of an operator."""
+    gray = np.zeros((12, 16), np.uint8)
+    gray[3:6, 4:9] = 255
+    path = tmp_path / f"odd.{format.lower()}"
+    options = {"lossless": True} if format == "WEBP" else {}
+    Image.fromarray(gray).save(path, exif=b"garbage" * 100, **options)
+
+    with Image.open(path) as opened:
+        result = restore.denoise(opened, 0.05, method="one-step")
+    assert result.size == (16, 12)
+    assert np.array_equal(read_photo(path).pixels[..., 0] * 255, gray)
+    assert np.array_equal(from_file(path).numpy(), gray == 0)
