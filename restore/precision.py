@@ -18,16 +18,19 @@ _of_caller = torch.float32
 
 @contextmanager
 def single_precision() -> Iterator[None]:
-    """Compute as if autocast were off and the default dtype float32; also a decorator.
+    """Compute as if autocast were off, the default dtype float32 and the default device the CPU.
 
-    Programs set ``torch.set_default_dtype(torch.float64)`` or wrap their work in
-    ``torch.autocast``. Results do not depend on either. Autocast belongs to a thread; the default
-    dtype belongs to the process, so it is put back when the last thread leaves.
+    Programs set ``torch.set_default_dtype(torch.float64)`` or ``torch.set_default_device("cuda")``,
+    or wrap their work in ``torch.autocast``. Results do not depend on them. Autocast and the
+    default device belong to a thread; the default dtype belongs to the process, so it is put back
+    when the last thread leaves. This is also a decorator.
     """
     with ExitStack() as stack:
         for device in _AUTOCAST:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         _enter()
         stack.callback(_leave)
         yield

@@ -1,4 +1,4 @@
-"""Results do not depend on PyTorch's default dtype and autocast of the calling program."""
+"""Results do not depend on PyTorch's default dtype, default device and autocast of the caller."""
 
 from __future__ import annotations
 
@@ -127,6 +127,18 @@ def test_same_pixels(name, setting, expected):
     with SETTINGS[setting]():
         found = np.asarray(CALLS[name]())
     assert found.dtype == wanted.dtype
+    assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "name", ["sr", "inpaint", "deblur", "denoise, auto", "samples", "solve bayer"]
+)
+def test_same_pixels_with_another_default_device(name, expected):
+    """`meta` stands for `cuda`: with what is made there by mistake nothing can be computed."""
+    wanted = expected(name)
+    with torch.device("meta"):
+        found = np.asarray(CALLS[name]())
+        assert torch.empty(1).device.type == "meta"
     assert np.array_equal(found, wanted)
 
 
