@@ -151,7 +151,11 @@ class Restorer:
 
         Raises:
             BadArgument: an invalid option.
+            TypeError: there is no such option.
         """
+        for name in options.keys() - {field.name for field in fields(Options)}:
+            raise TypeError(f"{task.name}() got an unexpected keyword argument '{name}'")
+
         return self.restore(task, image, check(task, Options(**options)), callback)
 
     @single_precision()

@@ -123,7 +123,7 @@ def _open_array(
 
     dtype = array.dtype
     flat = array.ndim == 2
-    scale = _FULL_SCALE.get(dtype)
+    scale = _FULL_SCALE.get(dtype.newbyteorder("="))
     if scale is None and dtype.kind != "f":
         raise BadArgument(f"an array must be uint8, uint16 or float in [0, 1], not {dtype}")
 

@@ -159,3 +159,18 @@ def test_alpha_has_no_noise():
     image[0, 0, 3] = 1.2
     with pytest.raises(BadArgument, match="alpha"):
         restore.denoise(image, 0.1)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_the_byte_order_of_an_array_does_not_matter(dtype):
+    """Large TIFF files and FITS have numbers in big-endian order."""
+    image = STACKED.astype(np.uint16) * 257 if dtype == "u2" else STACKED.astype(np.float32) / 255
+    other = image.astype(f">{dtype}")
+    result = restore.denoise(other, 0.05)
+    assert result.dtype == other.dtype
+    assert np.array_equal(result, restore.denoise(image, 0.05))
+
+
+def test_an_unknown_option_is_named_with_its_function():
+    with pytest.raises(TypeError, match=r"^sr\(\) got an unexpected keyword argument 'factor'$"):
+        restore.sr(STACKED, factor=2)
