@@ -160,9 +160,11 @@ def _checked(values: np.ndarray) -> Tensor:
     if values.ndim == 2:
         values = values[None]
 
-    scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(values.dtype, 1)
+    scale = {"u1": 255, "u2": 65535}.get(values.dtype.str[1:], 1)
     if values.ndim != 3 or values.size == 0 or (scale == 1 and values.dtype.kind != "f"):
         raise ValueError(f"an array of shape {values.shape} and type {values.dtype}")
+    if values.shape[0] > 4 >= values.shape[2]:
+        raise ValueError(f"an array of shape {values.shape}, whose channels come last")
 
     tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) / scale
     if not bool(torch.isfinite(tensor).all()):

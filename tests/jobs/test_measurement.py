@@ -102,3 +102,18 @@ def test_missing_and_foreign_files(tmp_path) -> None:
         path.write_bytes(data)
         with pytest.raises(UnreadableInput, match="not a measurement"):
             read_measurement(path)
+
+
+def test_arrays_in_big_endian_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((1, 2, 3), 13107, ">u2"))
+    assert torch.equal(read_measurement(path).values, torch.full((1, 2, 3), 0.2))
+
+
+def test_channels_that_come_last_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "photo.npy"
+    np.save(path, np.zeros((5, 6, 3), np.uint8))
+    with pytest.raises(
+        UnreadableInput, match=r"photo\.npy: .*\(5, 6, 3\), whose channels come last"
+    ):
+        read_measurement(path)
