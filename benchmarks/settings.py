@@ -98,6 +98,13 @@ PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ],
 }
 
+# Of DDPG, by task: γ and η̃.
+GUIDANCE = {
+    "sr4-noise": ((3.0, 1.0), (8.0, 1.0), (8.0, 16.0)),
+    "deblur-gaussian": ((30.0, 1.0), (30.0, 6.0)),
+    "deblur-motion": ((8.0, 16.0), (30.0, 6.0), (30.0, 16.0)),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -171,6 +178,18 @@ def measure_parameters(restorer: Restorer, pictures: Mapping[str, EightBit], lpi
                 scores.append(score(2 * samples[0] - 1, case, lpips))
             text = ", ".join(f"{name} {value:g}" for name, value in parameters.items())
             show(task_name, f"{method}, {steps} calls, {text}", scores)
+
+
+def measure_ddpg(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+    for task_name, choices in GUIDANCE.items():
+        cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
+        for gamma, eta_tilde in choices:
+            options = {"method": "ddpg", "parameters": {"gamma": gamma, "eta_tilde": eta_tilde}}
+            scores = []
+            for case in cases:
+                mean = restorer.run(case.task, case.photo, **options).mean
+                scores.append(score(2 * to_tensor(mean) - 1, case, lpips))
+            show(task_name, f"γ {gamma:g}, η̃ {eta_tilde:g}", scores)
 
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
