@@ -39,9 +39,7 @@ RED_DIFF = Method(
     solve,
     Defaults(steps=20, highest=1.0),
     by_kind={
-        "deblur": Defaults(
-            steps=20, highest=0.4, lowest="noise", parameters={"strength": 0.05, "rate": 0.03}
-        ),
+        "deblur": Defaults(steps=20, highest=0.4, lowest="noise", parameters={"strength": 0.05}),
         "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
     },
     stochastic=False,
@@ -51,6 +49,6 @@ RED_DIFF = Method(
     },
     parameters=(
         Parameter("strength", 0.25, 0, 100, "weight of the prior beside the measurement, λ"),
-        Parameter("rate", 0.1, 1e-4, 1, "learning rate of Adam, for pixels in [-1, 1]"),
+        Parameter("rate", 0.03, 1e-4, 1, "learning rate of Adam, for pixels in [-1, 1]"),
     ),
 )
