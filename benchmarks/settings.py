@@ -85,6 +85,17 @@ STRENGTHS = (
     ("**λ 1, ζ 1**", 1.0, 1.0),
     ("λ 0.5, ζ 1", 0.5, 1.0),
 )
+GUIDANCE = [
+    {"weight": weight, "damping": damping}
+    for weight, damping in (
+        (2.0, 0.0),
+        (4.0, 0.0),
+        (8.0, 1.0),
+        (16.0, 0.0),
+        (16.0, 1.0),
+        (32.0, 1.0),
+    )
+]
 # Parameters by method, task and number of calls.
 PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ("dpir", "deblur-motion", 5): [{"strength": x} for x in STRENGTHS_OF_DPIR],
@@ -92,6 +103,9 @@ PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ("dpir", "deblur-motion", 20): [{"strength": x} for x in STRENGTHS_OF_DPIR],
     ("dpir", "deblur-gaussian", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
     ("dpir", "denoise-25", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("conjugate-pigdm", "sr4", 8): GUIDANCE,
+    ("conjugate-pigdm", "deblur-motion", 8): GUIDANCE,
+    ("dps", "sr4", 50): [{"step_size": size} for size in (0.005, 0.02, 0.05)],
     ("red-diff", "sr4", 20): [{"rate": 0.03}, {"rate": 0.1}, {"strength": 1.0, "rate": 0.03}],
     ("repaint", "inpaint-strokes", 20): [
         {"jump_length": j, "resamplings": r} for j, r in ((1, 1), (1, 2), (1, 4), (2, 2))

@@ -55,8 +55,8 @@ CONJUGATE_PIGDM = Method(
     needs_gradient=True,
     refusals={"eta": "adds no noise after the start; use pigdm, ddrm or diffpir"},
     parameters=(
-        Parameter("weight", 8.0, 0.0, 100.0, "weight of the guidance, w"),
-        Parameter("damping", 0.0, -10.0, 10.0, "λ, per unit of the time of the linear schedule"),
+        Parameter("weight", 16.0, 0.0, 100.0, "weight of the guidance, w"),
+        Parameter("damping", 1.0, -10.0, 10.0, "λ, per unit of the time of the linear schedule"),
     ),
     stage_noise=0.02,
 )

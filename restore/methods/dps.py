@@ -38,6 +38,7 @@ DPS = Method(
     solve,
     Defaults(steps=50, highest=1.0, noisy_eta=1.0),
     by_kind={
+        "compressed": Defaults(steps=50, highest=0.2, noisy_eta=1.0),
         "inpaint": Defaults(steps=50, highest="filled holes", noisy_eta=1.0, classical_start=True),
         "solve": Defaults(steps=50, highest="holes", noisy_eta=1.0),
     },
@@ -46,7 +47,7 @@ DPS = Method(
     parameters=(
         Parameter(
             "step_size",
-            0.01,
+            0.02,
             0.0,
             1.0,
             "largest root mean square that a step moves an image by, for pixels in [0, 1]; the "

@@ -36,6 +36,7 @@ PIGDM = Method(
     solve,
     Defaults(steps=20, highest=1.0, noisy_eta=1.0),
     by_kind={
+        "compressed": Defaults(steps=20, highest=0.2, noisy_eta=1.0),
         "inpaint": Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
         "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
     },

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from operators import Jpeg
 from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods import METHODS
@@ -168,3 +169,32 @@ def test_every_kind_of_a_task_has_methods_that_suit_it() -> None:
         assert {kind.method, kind.sampler, kind.unconditional} <= METHODS.keys()
         assert METHODS[kind.sampler].stochastic
         assert METHODS[kind.unconditional].runs_without_condition(kind)
+
+
+def test_conjugate_integrators_refuse_what_is_not_linear(restorer) -> None:
+    with pytest.raises(BadArgument, match=r"conjugate-pigdm: it cannot .* these can: .*dps, pigdm"):
+        restorer.run(TASKS["solve"]("jpeg:30"), IMAGE, method="conjugate-pigdm")
+
+
+@pytest.mark.parametrize("method", ["dps", "pigdm"])
+def test_guidance_through_jpeg_explains_it(restorer, method: str) -> None:
+    """A step size of 0 is the prior alone, which explains a picture of flat squares less."""
+    squares = np.kron(IMAGE[:3, :4], np.ones((8, 8, 1), np.float32))
+    measured = Jpeg(30).A(torch.from_numpy(squares).permute(2, 0, 1)[None])[0]
+    task = TASKS["solve"]("jpeg:30")
+    found = restorer.run(task, measured, method=method, steps=4).report.consistency
+    prior = restorer.run(task, measured, method="dps", steps=4, parameters={"step_size": 0})
+    assert found < 0.97 * prior.report.consistency
+
+
+def test_a_step_size_is_of_pixels_in_0_to_1(restorer, monkeypatch) -> None:
+    """The solver, whose pixels are in [-1, 1], gets twice the user's."""
+    sizes: list[float] = []
+    monkeypatch.setattr(
+        "restore.methods.dps.dps",
+        lambda denoise, operator, *_, step_size, **__: (
+            sizes.append(step_size) or torch.zeros(1, *operator.input_shape)
+        ),
+    )
+    restorer.run(SuperResolution(2), IMAGE, method="dps", parameters={"step_size": 0.25})
+    assert sizes == [0.5]
