@@ -82,17 +82,18 @@ def _langevin(
     linear = linear.to(estimate.device)
     measured = chain.measure(estimate)
     error = (chain.distort(measured) - measured).square().mean(dim=(1, 2, 3))
-    noise = (per_picture(noise_level, measured).flatten() ** 2 + error).sqrt()
-    noise = noise.clamp_min(LEAST_NOISE)
+    variance = per_picture(noise_level, measured).flatten() ** 2
+    noise = (variance + error).sqrt().clamp_min(LEAST_NOISE)
+    # a draw that has not mixed has little of the error of N, which is no noise, either
+    drawn_noise = (variance + error * (fresh / spread) ** 2).sqrt()
 
     weight = (step_size * (2 - step_size)) ** 0.5
     x = estimate
     for _ in range(steps):
         towards = step_size * (estimate - x) + weight * fresh * noise_like(x, generator)
         residual = step_size * (measurement - chain.distort(chain.measure(x)))
-        residual = residual + weight * per_picture(noise, residual) * noise_like(
-            residual, generator
-        )
+        white = noise_like(residual, generator)
+        residual = residual + weight * per_picture(drawn_noise, residual) * white
         x = x + project(linear, towards, residual, noise, prior_std=spread)
 
     return x
