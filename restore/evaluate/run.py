@@ -200,7 +200,7 @@ class _Run:
             if self.settings.mask and mask_words(self.settings) is None:
                 mask = self.masks.of(path, path.relative_to(self.folder))
             picture = _eight_bit(read_photo(path).pixels)
-            with torch.inference_mode():
+            with torch.no_grad():
                 return degraded(self.settings, name, picture, mask)
         except _FAILURES as error:
             reason = self._reason(error, name)
@@ -284,7 +284,7 @@ class _Run:
         for method in self.result.methods:
             progress.bars.reset(progress.part, description=f"{name} {method}", total=None)
             try:
-                with torch.inference_mode():
+                with torch.no_grad():
                     result, of_methods[method] = self._restore(method, case, progress.step)
                     results[method] = result
             except Exception as error:  # third-party methods may raise anything

@@ -347,6 +347,15 @@ def test_every_task_has_the_methods_that_suit(
         assert (one.seconds is None) == (method == "input"), method
 
 
+@pytest.mark.parametrize("operator", ["jpeg:25", "blur:gaussian:1+quantise:6", "bayer"])
+def test_methods_with_gradients_are_evaluated(operator, folder, not_installed):
+    """What they differentiate was made outside PyTorch's inference mode."""
+    settings = Settings("solve", operator=operator, size=24, count=1, steps=2, methods=("dps",))
+    result = evaluate(folder, settings)
+    assert result.failures == []
+    assert result.by_method()["dps"][0].calls == 2
+
+
 def test_all_is_every_method_that_suits(folder, not_installed, monkeypatch):
     """A method that is not compared by default is run if it is named, or with all others."""
     rare = replace(METHODS["diffpir"], name="rare", compared=False)
