@@ -14,7 +14,7 @@ FLOORS = [
     {"restore.text"},
     {"operators", "pretrained", "restore.errors", "restore.messages"},
     {"restore.files", "restore.precision", "restore.backbone"},
-    {"restore.metrics"},
+    {"restore.metrics", "restore.blind"},
     {"restore.photo"},
     {"restore.diffusion"},
     {"restore.samplers"},

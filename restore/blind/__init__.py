@@ -1,0 +1,1 @@
+"""Estimation of unknown blur kernels."""
