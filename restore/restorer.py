@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import time
 import warnings
@@ -10,13 +11,17 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from functools import cache, partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 import pretrained
+from restore.blind.estimate import Finding
 from restore.diffusion import stepping
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
@@ -178,11 +183,16 @@ class Restorer:
                 problem, solutions, report = solve_in_stages(
                     self, task, color, cascade, options, callback
                 )
+            elif task.estimates_kernel:
+                problems = [self.problem(one, color) for one, color in task.apart(color)]
+                problem = problems[0]
+                solutions, report = self._solve_apart(problems, options, callback)
             else:
                 problem = self.problem(task, color)
                 solutions, report = self.solve_problem(problem, options, callback)
 
-        return _packed(opened, problem, solutions, report)
+        result = _packed(opened, problem, solutions, report)
+        return result._replace(kernels=_kernels(problems)) if task.estimates_kernel else result
 
     @single_precision()
     def restore_together(
@@ -201,7 +211,8 @@ class Restorer:
         PyTorch, so that a caller can try fewer pictures.
 
         Args:
-            task: one task for all, without a cascade.
+            task: one task for all, without a cascade; one that estimates kernels goes through the
+                pictures one by one.
             images: pictures of one type and size, without alpha.
             options: as for `restore`.
             callback: as for `restore`.
@@ -210,6 +221,9 @@ class Restorer:
             BadArgument: as `restore`, for any of the pictures.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
         """
+        if task.estimates_kernel:
+            return [self.restore(task, image, options, callback) for image in images]
+
         opened = [task.opened(image) for image in images]
         one_size = (1, *opened[0].color.shape[1:])
         if any(one.alpha is not None or one.color.shape != one_size for one in opened):
@@ -242,6 +256,8 @@ class Restorer:
         Raises:
             BadArgument: an operator that cannot be parsed or does not fit the measurement.
         """
+        if task.estimates_kernel:
+            return 1
         height, width = task.result_size(size)
         return self.budget.pictures(height * width, wanted)
 
@@ -304,9 +320,52 @@ class Restorer:
         self, problem: Problem, options: Options, callback: Callback | None = None
     ) -> tuple[Tensor, Report]:
         """Return samples [K, B, 3, H, W] in [0, 1] on the CPU, and a report."""
+        if problem.is_answered:
+            return self._as_it_was(problem, options)
+
         method, run = self._run(problem, options, _generator(options), callback)
         solutions, _explained, report = self._solved(method, run, options)
         return solutions, report
+
+    def _as_it_was(self, problem: Problem, options: Options) -> tuple[Tensor, Report]:
+        """Return pictures that need no solver, in the form of `solve_problem`."""
+        original = problem.original
+        assert original is not None
+        solutions = original.cpu().expand(options.samples, *original.shape).clone()
+        report = Report(
+            task=problem.task,
+            operator=problem.written,
+            method="none",
+            steps=0,
+            samples=options.samples,
+            seed=options.seed,
+            noise=float(problem.noise.mean()),
+            consistency=0.0,
+            unexplained=0.0,
+            seconds=0.0,
+            model=self.model,
+            device=str(self.device),
+            dtype=str(self.dtype).removeprefix("torch."),
+            kernels=_findings(problem),
+        )
+        return solutions, report
+
+    def _solve_apart(
+        self, problems: Sequence[Problem], options: Options, callback: Callback | None
+    ) -> tuple[Tensor, Report]:
+        """Solve problems of one picture each; return what `solve_problem` does for all together."""
+        solved = [self.solve_problem(problem, options, callback) for problem in problems]
+        reports = [report for _, report in solved]
+        main = next((report for report in reports if report.steps), reports[0])
+        together = replace(
+            main,
+            noise=fmean(report.noise for report in reports),
+            consistency=math.sqrt(fmean(report.consistency**2 for report in reports)),
+            unexplained=math.sqrt(fmean(report.unexplained**2 for report in reports)),
+            seconds=sum(report.seconds for report in reports),
+            kernels=tuple(found for report in reports for found in report.kernels),
+        )
+        return torch.cat([solution for solution, _ in solved], dim=1), together
 
     def _run(
         self, problem: Problem, options: Options, generator: Generator, callback: Callback | None
@@ -361,6 +420,7 @@ class Restorer:
             model=self.model if foreign is None else foreign.architecture,
             device=str(self.device),
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
+            kernels=_findings(problem),
         )
 
         # no longer tied to the mode
@@ -651,6 +711,15 @@ def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report)
     mean = opened.pack(solutions.mean(dim=0), alpha, gray)
 
     return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
+
+
+def _findings(problem: Problem) -> tuple[Finding, ...]:
+    return () if problem.estimate is None else (problem.estimate.finding,)
+
+
+def _kernels(problems: Sequence[Problem]) -> tuple[NDArray[np.float64] | None, ...]:
+    """Return the estimated kernel of each problem."""
+    return tuple(None if one.estimate is None else one.estimate.kernel for one in problems)
 
 
 def _short(result: Result) -> Any:

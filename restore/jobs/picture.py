@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.jobs.staging import Staged, stage
-from restore.methods.report import Result, is_doubtful
+from restore.methods.report import Report, Result, is_doubtful
 from restore.methods.settings import Options
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
@@ -237,13 +238,14 @@ class Work:
 
         strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
-        files = _encoded(outputs, self.output.applied(loaded.photo)) | strip
+        kernel = _kernel(job, result)
+        files = _encoded(outputs, self.output.applied(loaded.photo)) | strip | kernel
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
         done = {
-            "outputs": [str(path) for path in (*outputs, *strip)],
+            "outputs": [str(path) for path in (*outputs, *strip, *kernel)],
             **size,
             **asdict(result.report),
-            **_notes(loaded.photo, job.target),
+            **_notes(loaded.photo, job.target, result.report),
         }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
 
@@ -285,9 +287,10 @@ def degrade_file(
     }
 
 
-def _notes(photo: Photo, target: Path) -> dict[str, tuple[str, ...]]:
-    """Return what the record of a picture says about losses; nothing if there are none."""
-    notes = (*photo.notes, *notes_on_writing(photo, target))
+def _notes(photo: Photo, target: Path, report: Report | None = None) -> dict[str, tuple[str, ...]]:
+    """Return what the record of a picture says about losses and about an estimated kernel."""
+    findings = () if report is None else (found.words for found in report.kernels)
+    notes = (*photo.notes, *notes_on_writing(photo, target), *findings)
     return {"notes": notes} if notes else {}
 
 
@@ -324,6 +327,18 @@ def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
     if job.comparison is None or shown is None:
         return {}
     return {job.comparison: encoded_strip(compare(shown.before, shown.after), title)}
+
+
+def _kernel(job: Job, result: Result) -> dict[Path, bytes]:
+    """Return path and content of the estimated kernel, if it was found and is to be written.
+
+    It is written if it was not applied, too.
+    """
+    if job.kernel is None or not result.kernels or result.kernels[0] is None:
+        return {}
+    buffer = io.BytesIO()
+    np.save(buffer, result.kernels[0], allow_pickle=False)
+    return {job.kernel: buffer.getvalue()}
 
 
 def _encoded(outputs: Mapping[Path, Pixels], like: Photo) -> dict[Path, bytes]:

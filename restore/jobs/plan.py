@@ -29,6 +29,7 @@ class Job:
         companion: file that goes with the input, such as a mask.
         measurement: output file for the numbers of a degraded picture.
         comparison: output file for before and after side by side.
+        kernel: output file for the estimated blur kernel.
         page: page of the source, from 1; None if it has only one.
         start: file of the initial picture.
         place: path of the source below the input folder, where it is not in one.
@@ -40,6 +41,7 @@ class Job:
     companion: Path | None = None
     measurement: Path | None = None
     comparison: Path | None = None
+    kernel: Path | None = None
     page: int | None = None
     start: Path | None = None
     place: PurePath | None = None
@@ -77,6 +79,7 @@ class Wanted:
         reads_measurements: True if measurements count as pictures; a picture beside the measurement
             of its name is then skipped.
         writes_measurements: True to write a measurement beside every picture.
+        kernels: True to write the estimated blur kernel beside every target.
     """
 
     masks: Companions = NO_MASKS
@@ -92,6 +95,7 @@ class Wanted:
     starts: Companions = NO_STARTS
     reads_measurements: bool = False
     writes_measurements: bool = False
+    kernels: bool = False
 
 
 @dataclass(frozen=True)
@@ -305,7 +309,8 @@ def _jobs(source: Path, target: Path, place: PurePath, wanted: Wanted) -> list[J
     def job(target: Path, page: int | None = None) -> Job:
         strip = comparison_file(target) if wanted.strips else None
         measurement = target.with_suffix(".npz") if wanted.writes_measurements else None
-        return Job(source, target, companion, measurement, strip, page, start)
+        kernel = target.with_name(f"{target.stem}.kernel.npy") if wanted.kernels else None
+        return Job(source, target, companion, measurement, strip, kernel, page, start)
 
     count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
 
@@ -412,6 +417,7 @@ def _output_paths(job: Job, samples: int) -> list[Path]:
     return [
         *sample_paths(job.target, samples),
         *([] if job.comparison is None else [job.comparison]),
+        *([] if job.kernel is None else [job.kernel]),
     ]
 
 

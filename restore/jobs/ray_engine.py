@@ -328,6 +328,7 @@ def _absolute(job: Job) -> Job:
         companion=_absolute_path(job.companion),
         measurement=_absolute_path(job.measurement),
         comparison=_absolute_path(job.comparison),
+        kernel=_absolute_path(job.kernel),
         start=_absolute_path(job.start),
     )
 

@@ -181,6 +181,7 @@ class Run:
             request.shard,
             self._state,
             request.pages,
+            kernels=request.task.writes_kernel,
             starts=Companions(start_file(request.options), "start"),
             reads_measurements=request.task.takes_measurements,
         )

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.blind.estimate import Finding
 from restore.tasks.cascade import Cascade
 
 
@@ -30,6 +34,7 @@ class Report:
         device: name of the device.
         dtype: number format of the network.
         cascade: stages of the enlargement; None without a cascade.
+        kernels: what was found about the unknown blur of each picture; empty if it was known.
     """
 
     task: str
@@ -46,6 +51,7 @@ class Report:
     device: str
     dtype: str
     cascade: Cascade | None = None
+    kernels: tuple[Finding, ...] = ()
 
 
 def is_doubtful(misfit: float, noise: float) -> bool:
@@ -75,9 +81,12 @@ class Result(NamedTuple):
         std: standard deviation over the samples; None for a single one.
         samples: the samples.
         report: how the picture was restored.
+        kernels: the estimated blur kernel [h, w] of each picture, None where none was found; empty
+            if it was known.
     """
 
     mean: Any
     std: Any | None
     samples: list[Any]
     report: Report
+    kernels: tuple[NDArray[np.float64] | None, ...] = ()

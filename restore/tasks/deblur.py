@@ -1,10 +1,10 @@
-"""The task of deblurring with a known kernel."""
+"""The task of deblurring, with a known kernel or an estimated one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from restore.diffusion.denoiser import Condition
     from restore.tasks.problem import Kernel, Operator, Problem
 
-BLURS = ("gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
+# Kernel that is estimated from the picture.
+AUTO = "auto"
+
+BLURS = (AUTO, "gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
 BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
+
+
+# A kernel of one pixel.
+NO_BLUR = "box:1"
+
+# Options of the estimation, for a kernel that is known.
+_NOT_ESTIMATED: dict[str, Any] = {"kernel_size": None, "write_kernel": False}
 
 
 def _matches(operator: Operator) -> bool:
@@ -66,11 +76,11 @@ BLURRED = Kind(
 
 @dataclass(frozen=True)
 class Deblurring(Task):
-    """Undo a blur of known kernel, followed by noise."""
+    """Undo a blur, followed by noise."""
 
     name: ClassVar[str] = "deblur"
     title: ClassVar[str] = "Deblurring"
-    about: ClassVar[str] = "Deblurring: undo a blur of known kernel."
+    about: ClassVar[str] = "Deblurring: undo a blur of known or unknown kernel."
     kind: ClassVar[Kind] = BLURRED
     added_noise: ClassVar[float] = 0.01
 
@@ -78,7 +88,7 @@ class Deblurring(Task):
         Kernel,
         Option(
             "Blur kernel: gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, in "
-            "pixels (see restore operators).",
+            "pixels (see restore operators); or auto, estimated from IN.",
             BLURS,
             str,
             required=True,
@@ -95,6 +105,15 @@ class Deblurring(Task):
             evaluated="Boundary for deblur: what lies beyond the border. Default: unknown.",
         ),
     ] = field(default="unknown", kw_only=True)
+    kernel_size: Annotated[
+        int | None,
+        Option(
+            "Largest side of the kernel that auto estimates, in pixels. Default: 31.", implied=31
+        ),
+    ] = field(default=None, kw_only=True)
+    write_kernel: Annotated[
+        bool, Option("Also write the kernel that auto estimates, to OUT.kernel.npy.")
+    ] = field(default=False, kw_only=True)
 
     @property
     def rounded(self) -> list[float]:
@@ -102,15 +121,39 @@ class Deblurring(Task):
 
     def check(self) -> None:
         super().check()
-        if isinstance(self.kernel, str):
+        if self.estimates_kernel:
+            self._check_estimation()
+        elif self.kernel_size is not None or self.write_kernel:
+            name = "kernel_size" if self.kernel_size is not None else "write_kernel"
+            raise BadArgument(f"`{name}`: is for `kernel`=auto, which estimates the kernel")
+        elif isinstance(self.kernel, str):
             with of_option("kernel"):
                 self._blur(self.kernel)
         if self.boundary not in BOUNDARIES:
             raise BadArgument(f"`boundary`={self.boundary}: unknown; use {', '.join(BOUNDARIES)}")
 
+    def _check_estimation(self) -> None:
+        from restore.blind.estimate import LEAST_SIZE, MOST_SIZE
+
+        size = self.kernel_size
+        if size is not None and not LEAST_SIZE <= size <= MOST_SIZE:
+            raise BadArgument(
+                f"`kernel_size`={size}: must be between {LEAST_SIZE} and {MOST_SIZE} pixels"
+            )
+
+    @property
+    def estimates_kernel(self) -> bool:
+        return isinstance(self.kernel, str) and self.kernel == AUTO
+
+    @property
+    def writes_kernel(self) -> bool:
+        return self.write_kernel
+
     @property
     def files(self) -> list[Path]:
-        return self._blur(self.kernel).files if isinstance(self.kernel, str) else []
+        if self.estimates_kernel or not isinstance(self.kernel, str):
+            return []
+        return self._blur(self.kernel).files
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] was blurred."""
@@ -123,6 +166,9 @@ class Deblurring(Task):
         )
 
         self.check()
+        if self.estimates_kernel:
+            return self._estimated_problem(image, device)
+
         shape = (3, *image.shape[-2:])
         written = ""
         with of_option("kernel"):
@@ -147,6 +193,32 @@ class Deblurring(Task):
             remedy="`boundary`=unknown or circular, whatever the kernel",
         )
 
+    def _estimated_problem(self, image: Tensor, device: torch.device | str) -> Problem:
+        """State that ``image`` [1, 3, H, W] was blurred by the kernel that is found in it.
+
+        Without a kernel the problem is answered by the picture itself.
+        """
+        from restore.blind.estimate import DEFAULT_SIZE, estimate_kernel
+        from restore.tasks.problem import QUANTISATION_NOISE, measurement_noise
+
+        if len(image) != 1:
+            raise ValueError("kernels are estimated for one picture at a time")
+
+        noise = measurement_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
+        level = max(float(noise), QUANTISATION_NOISE)
+        size = DEFAULT_SIZE if self.kernel_size is None else self.kernel_size
+        estimate = estimate_kernel(image[0].cpu().numpy(), level, size)
+
+        kernel = estimate.finding.kernel if estimate.applied else NO_BLUR
+        known = replace(self, kernel=kernel, noise=noise.tolist(), **_NOT_ESTIMATED)
+        problem = known.problem(image, device)
+        if estimate.applied:
+            return replace(problem, estimate=estimate)
+
+        original = image.to(device)
+        keep = original.new_ones(1, 1, *original.shape[-2:])
+        return replace(problem, estimate=estimate, keep=keep, original=original, written="no blur")
+
     def _blur(self, kernel: str) -> Degradation:
         """Parse ``gaussian:2`` as a degradation; a boundary in the text takes precedence.
 
@@ -165,6 +237,10 @@ class Deblurring(Task):
         return operators.Degradation((parts[0].unless_given("boundary", self.boundary),))
 
     def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        if self.estimates_kernel:
+            raise BadArgument(
+                "`kernel`=auto: does not say how test images are blurred; give the kernel"
+            )
         degradation = self._blur(str(self.kernel))
         with of_option("kernel"):
             return degradation.operator(shape), str(degradation)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators import LinearOperator, MaskedColor, NonlinearChain, ValidConvolution
+from restore.blind.estimate import Estimate
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
 from restore.errors import BadArgument
@@ -58,6 +59,7 @@ class Problem:
         original: [B, 3, H, W] in [0, 1].
         written: the operator as text, see `operators.text`; the name of its class if it has none.
         remedy: advice for an error on how to get an operator with an SVD.
+        estimate: the estimated kernel of a blur; None if it is known.
     """
 
     task: str
@@ -70,9 +72,15 @@ class Problem:
     original: Tensor | None = None
     written: str = ""
     remedy: str = ""
+    estimate: Estimate | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)
+
+    @property
+    def is_answered(self) -> bool:
+        """True if ``original`` is the result, because no kernel was found that could be undone."""
+        return self.estimate is not None and not self.estimate.applied
 
     def stays_grey(self, opened: Opened) -> bool:
         """Return True if the solution of a grey picture is grey.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
@@ -100,6 +100,26 @@ class Task(ABC):
     def cascade_stages(self) -> Cascade | None:
         """Stages of the enlargement; None for a single one."""
         return None
+
+    @property
+    def estimates_kernel(self) -> bool:
+        """True if the blur kernel is estimated, for one picture at a time."""
+        return False
+
+    def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
+        """Yield each picture of a batch [B, 3, H, W], with the task of that picture."""
+        noise = getattr(self, "noise", None)
+        several = noise is not None and not isinstance(noise, str | int | float)
+        for index, picture in enumerate(color.split(1)):
+            one = self
+            if several and len(noise) == len(color):
+                one = replace(self, noise=[float(noise[index])])  # type: ignore[call-arg]
+            yield one, picture
+
+    @property
+    def writes_kernel(self) -> bool:
+        """True if the estimated kernel is to be written beside the output."""
+        return False
 
     @property
     def rounded(self) -> list[float]:
