@@ -56,6 +56,7 @@ class Journal:
             ended.fingerprint,
             self.options(job, ended.used),
             seconds=ended.description.get("seconds", 0.0),
+            kernels=ended.description.get("kernels", ()),
         )
         self._begun[job] = self.manifest.begin(entry, staged)
 

@@ -55,6 +55,7 @@ class Entry:
         version: version of restore.
         written: fingerprints of the outputs; empty in the lines of older versions.
         temporaries: paths of the outputs before they get their names, in the journal.
+        kernels: what was found about an unknown blur, see `restore.blind.estimate.Finding`.
     """
 
     input: str
@@ -67,6 +68,7 @@ class Entry:
     version: str = field(default=__version__)
     written: Sequence[Fingerprint] = ()
     temporaries: Sequence[str] = ()
+    kernels: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def read(cls, line: str) -> Entry | None:
@@ -83,8 +85,9 @@ class Entry:
 
     def write(self) -> str:
         table = asdict(self)
-        if not self.temporaries:
-            del table["temporaries"]
+        for name in ("temporaries", "kernels"):
+            if not table[name]:
+                del table[name]
         return json.dumps(table, sort_keys=True) + "\n"
 
     @property
@@ -100,6 +103,8 @@ class Entry:
         if not isinstance(self.seconds, int | float) or not isinstance(self.error, str):
             return False
         if not all(_is_fingerprint(one) for one in (self.fingerprint, *self.written)):
+            return False
+        if not isinstance(self.kernels, list | tuple):
             return False
         if not isinstance(self.outputs, list) or not all(map(_is_below, self.outputs)):
             return False

@@ -118,5 +118,9 @@ def test_a_folder_run_writes_the_kernels(command, tmp_path) -> None:
     assert np.array_equal(before, after)
     assert any("left alone" in note for note in records["sharp.png"]["notes"])
 
+    lines = map(json.loads, (target / "restore.jsonl").read_text().splitlines())
+    recorded = {line["input"]: line["kernels"] for line in lines if "input" in line}
+    assert recorded == {name: record["kernels"] for name, record in records.items()}
+
     again = command("deblur", *options, "--method", "one-step", source, target)
     assert again.code == 6, again.err
