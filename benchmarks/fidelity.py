@@ -1,9 +1,11 @@
-"""Measure blends of sharp methods with the posterior mean, for docs/methods.md.
+"""Measure what ``--fidelity`` can be made of, for docs/methods.md.
 
-    python benchmarks/fidelity.py FOLDER --problems sr4 deblur-motion --sharp sr3 diffpir --count 4
+    # blends with the posterior mean: the columns are its weights
+    python benchmarks/fidelity.py FOLDER --problems sr4 --sharp sr3 ddrm --count 4
+    # fractions of fresh noise, η
+    python benchmarks/fidelity.py FOLDER --problems deblur-gaussian --sharp ddrm --etas 0.7 0.85 1
 
-The columns are weights of the posterior mean, see `restore.methods.fidelity`. Each method runs once
-an image. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
+Each method runs once an image, or once for each η. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from problems import PROBLEMS, Case, load_pictures, to_tensor
 from torch import Tensor
@@ -23,13 +26,24 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 
 def restored(
-    restorer: Restorer, cases: list[Case], method: str, steps: int | None = None
+    restorer: Restorer,
+    cases: list[Case],
+    method: str,
+    steps: int | None = None,
+    eta: float | None = None,
 ) -> list[Tensor]:
     """Return the results of a method, [1, 3, H, W] in [0, 1]."""
     return [
-        restorer.run(case.task, to_tensor(case.photo), method=method, steps=steps).mean
+        restorer.run(case.task, to_tensor(case.photo), method=method, steps=steps, eta=eta).mean
         for case in cases
     ]
+
+
+def cell(results: list[Tensor], cases: list[Case], lpips: Any) -> str:
+    """Format mean PSNR and LPIPS."""
+    pairs = [(result, case.truth) for result, case in zip(results, cases, strict=True)]
+    quality = fmean(float(psnr(*pair)) for pair in pairs)
+    return f"{quality:.2f} / {fmean(float(lpips(*pair)) for pair in pairs):.3f}"
 
 
 def main() -> None:
@@ -44,6 +58,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--weights", nargs="+", type=float, default=WEIGHTS)
+    parser.add_argument("--etas", nargs="+", type=float, help="instead of blends")
     options = parser.parse_args()
 
     restorer, lpips = Restorer(), load_lpips()
@@ -51,20 +66,21 @@ def main() -> None:
 
     for name in options.problems:
         cases = [PROBLEMS[name].degrade(file, picture) for file, picture in pictures.items()]
-        means = restored(restorer, cases, "one-step")
-        print(f"\n| {name} | {' | '.join(f'{w:g}' for w in options.weights)} |")
-        print("|---|" + "---|" * len(options.weights))
+        means = [] if options.etas else restored(restorer, cases, "one-step")
+        columns = options.etas or options.weights
+        print(f"\n| {name} | {' | '.join(f'{column:g}' for column in columns)} |")
+        print("|---|" + "---|" * len(columns))
 
         for method in options.sharp:
-            sharp = restored(restorer, cases, method, options.steps)
-            cells = []
-            for weight in options.weights:
-                pairs = [
-                    (one.lerp(mean, weight), case.truth)
-                    for one, mean, case in zip(sharp, means, cases, strict=True)
+            if options.etas:
+                found = [restored(restorer, cases, method, options.steps, e) for e in options.etas]
+            else:
+                sharp = restored(restorer, cases, method, options.steps)
+                found = [
+                    [one.lerp(mean, weight) for one, mean in zip(sharp, means, strict=True)]
+                    for weight in options.weights
                 ]
-                quality = fmean(float(psnr(*pair)) for pair in pairs)
-                cells.append(f"{quality:.2f} / {fmean(float(lpips(*pair)) for pair in pairs):.3f}")
+            cells = [cell(results, cases, lpips) for results in found]
             print(f"| `{method}` | {' | '.join(cells)} |", flush=True)
 
 

@@ -5,7 +5,8 @@
     # print the tables, draw quality against calls
     python benchmarks/methods.py show OUT.json --figure docs/methods-calls.png
 
-Every problem is made and scored as `restore evaluate` does. A method that refuses a number of calls
+`show` takes several files, as two processes write them for half of the problems each. Every problem
+is made and scored as `restore evaluate` does. A method that refuses a number of calls
 has no score there.
 """
 
@@ -233,7 +234,7 @@ def main() -> None:
     one.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
 
     two = commands.add_parser("show")
-    two.add_argument("out", type=Path)
+    two.add_argument("outs", type=Path, nargs="+")
     two.add_argument("--figure", type=Path)
     two.add_argument("--drawn", nargs="+", default=["sr4", "deblur-motion", "inpaint", "denoise"])
     two.set_defaults(run=show)
@@ -243,7 +244,7 @@ def main() -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Print the tables, and draw the figure if its path is given."""
-    rows = read(options.out)
+    rows = [row for out in options.outs for row in read(out)]
     print(tables(rows))
     if options.figure is not None:
         draw(rows, options.figure, options.drawn)
