@@ -110,7 +110,7 @@ def aligned_psnr(found: Tensor, truth: Tensor) -> float:
 
 def show(rows: list[Row]) -> None:
     """Print the table, and what of the known kernel's gain is recovered."""
-    print("| kernel | input | estimated kernel | known kernel | gain recovered | worst loss |")
+    print("| kernel | input | estimated kernel | known kernel | gain recovered | largest loss |")
     print("|---|---|---|---|---|---|")
     for kernel in KERNELS:
         own = [row for row in rows if row.kernel == kernel]
@@ -123,8 +123,8 @@ def _line(name: str, rows: list[Row]) -> None:
         fmean(values) for values in zip(*((r.blurred, r.blind, r.known) for r in rows), strict=True)
     )
     share = f"{100 * (blind - blurred) / (known - blurred):.0f} %" if name != "none" else ""
-    worst = min(0.0, *(row.blind - row.blurred for row in rows), 0.0)
-    print(f"| {name} | {blurred:.2f} | {blind:.2f} | {known:.2f} | {share} | {-worst:.2f} |")
+    loss = max(0.0, *(row.blurred - row.blind for row in rows))
+    print(f"| {name} | {blurred:.2f} | {blind:.2f} | {known:.2f} | {share} | {loss:.2f} |")
 
 
 def main() -> None:
