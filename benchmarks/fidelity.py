@@ -5,7 +5,8 @@
     # fractions of fresh noise, η
     python benchmarks/fidelity.py FOLDER --problems deblur-gaussian --sharp ddrm --etas 0.7 0.85 1
 
-Each method runs once an image, or once for each η. LPIPS needs AlexNet's weights, named in the environment variable RESTORE_LPIPS_TRUNK.
+Each method runs once an image, or once for each η. LPIPS needs AlexNet's weights, named in the
+environment variable RESTORE_LPIPS_TRUNK.
 """
 
 from __future__ import annotations
