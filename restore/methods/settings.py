@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from restore.errors import BadArgument
 from restore.methods import METHODS
+from restore.methods.automatic import best, of_few_calls, refused, with_fidelity
 from restore.methods.defaults import Defaults
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.method import Method
@@ -120,7 +121,7 @@ def settings_for(
             "it out"
         )
     if options.fast:
-        options = _fast(kind, options, known)
+        options = of_few_calls(kind, options, known)
     if is_feed_forward(options.method):
         _refuse_for_feed_forward(options)
         return options.method, Defaults(steps=1)
@@ -147,8 +148,7 @@ def settings_for(
         settings = _with_start(settings, options.start_noise)
 
     if options.fidelity is not None:
-        weight = _mean_weight(kind, method, options.fidelity, options.method == "auto")
-        settings = settings._replace(mean_weight=weight)
+        settings = with_fidelity(settings, method, kind, options)
 
     given = options.parameters or {}
     parameters = resolved(method.name, method.parameters, settings.parameters, given)
@@ -199,7 +199,7 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         sampled = any(option is not None for option in given)
         if sampled:
             return next(method for method in METHODS.values() if method.samplers)
-        return METHODS[_best(kind, options, known)]
+        return METHODS[best(kind, options, known)]
 
     if options.method not in METHODS:
         raise BadArgument(
@@ -225,53 +225,6 @@ def _without_prior(kind: Kind, method: str) -> Method:
         )
 
     return next(iter(able.values())) if method == "auto" else able[method]
-
-
-def _best(kind: Kind, options: Options, known: Knowledge) -> str:
-    method = kind.method if options.fidelity is None else _of_fidelity(kind, options.fidelity)
-    if options.samples > 1 or _refused(METHODS[method], options):
-        method = kind.sampler
-    if not known.conditional and not METHODS[method].runs_without_condition(kind):
-        method = kind.unconditional
-
-    return "diffpir" if METHODS[method].needs_svd and not known.svd else method
-
-
-def _of_fidelity(kind: Kind, fidelity: float) -> str:
-    """Return the method that a fidelity asks for, which may be the posterior mean alone."""
-    mean = METHODS["one-step"]
-    known = kind.condition is not None or kind.name in mean.unconditional_kinds
-    alone = known and fidelity == 1 == kind.mean_weights[1]
-    return mean.name if alone else kind.sharpest
-
-
-def _fast(kind: Kind, options: Options, known: Knowledge) -> Options:
-    """Return the options with the best method of few calls.
-
-    Raises:
-        BadArgument: an option that chooses method or calls itself.
-    """
-    chosen = {
-        "method": options.method != "auto",
-        "steps": options.steps is not None,
-        "samples": options.samples > 1,
-        "sampler": options.sampler is not None,
-        "levels": options.levels is not None,
-        "fidelity": options.fidelity is not None,
-    }
-    for name in (name for name, given in chosen.items() if given):
-        raise BadArgument(f"`fast` and `{name}`: both say how to restore; leave one of them out")
-
-    method = METHODS[kind.fast]
-    if not known.prior:
-        return replace(options, steps=kind.fast_steps, fast=False)
-    if not known.conditional and not method.runs_without_condition(kind):
-        method = METHODS[kind.unconditional]
-    if method.needs_svd and not known.svd:
-        method = METHODS["diffpir"]
-
-    steps = None if "steps" in method.refusals else kind.fast_steps
-    return replace(options, method=method.name, steps=steps, fast=False)
 
 
 def _refuse_for_feed_forward(options: Options) -> None:
@@ -304,20 +257,8 @@ def _refuse_for_one_answer(method: Method, options: Options) -> None:
     Raises:
         BadArgument: such an option is given.
     """
-    for option, text in _refused(method, options).items():
+    for option, text in refused(method, options).items():
         raise BadArgument(f"{text}: the method {method.name} {method.refusals[option]}")
-
-
-def _refused(method: Method, options: Options) -> dict[str, str]:
-    """Return the given options that a method cannot take, each with its value for an error."""
-    given = {
-        "fidelity": (f"`fidelity`={options.fidelity}", options.fidelity not in (None, 1)),
-        "start": ("`start`", options.start is not None),
-        "steps": (f"`steps`={options.steps}", (options.steps or 1) != 1),
-        "samples": (f"`samples`={options.samples}", options.samples > 1),
-        "eta": (f"`eta`={options.eta}", options.eta is not None),
-    }
-    return {option: given[option][0] for option in method.refusals if given[option][1]}
 
 
 def _levels(method: Method, options: Options, levels: Sequence[float]) -> tuple[float, ...]:
@@ -399,24 +340,6 @@ def _guidance(method: Method, scale: float, prior: bool) -> float:
         )
 
     return scale
-
-
-def _mean_weight(kind: Kind, method: Method, fidelity: float, automatic: bool) -> float:
-    """Return the weight of the posterior mean for a fidelity.
-
-    Raises:
-        BadArgument: the fidelity is out of range.
-    """
-    if not 0 <= fidelity <= 1:
-        raise BadArgument(
-            f"`fidelity`={fidelity:g}: must be from 0, the sharpest, to 1, the nearest to the "
-            "original"
-        )
-    if "fidelity" in method.refusals:
-        return 0.0
-
-    least, most = kind.mean_weights if automatic else (0.0, 1.0)
-    return least + (most - least) * fidelity
 
 
 def _with_sampler(settings: Defaults, method: Method, name: str, eta: float | None) -> Defaults:

@@ -22,11 +22,15 @@ class Kind:
     Attributes:
         name: key of the settings that methods have for it.
         method: method that measures best with the default model (docs/methods.md).
+        predicted_method: the best method where the model has a predictor for the problem and its
+            noise; empty if that makes no difference.
         sampler: the best method that draws samples of the posterior.
         unconditional: the best method for an unconditional model.
         sharpest: the method with the best LPIPS, for ``fidelity`` below 1.
         mean_weights: weights of the posterior mean in its result that have the best LPIPS and the
             best PSNR.
+        etas: fractions of fresh noise η that have the best LPIPS and the best PSNR; None if other
+            values than the method's own bring nothing.
         fast: the method that measures best in at most 8 calls, for ``fast``.
         fast_steps: calls of it.
         matches: ``matches(operator)`` is True if the operator makes problems of this kind.
@@ -50,8 +54,10 @@ class Kind:
     unconditional: str
     matches: Callable[[Operator], bool]
     condition: Callable[[Operator, Tensor], Condition | None] | None = None
+    predicted_method: str = ""
     sharpest: str = "diffpir"
     mean_weights: tuple[float, float] = (0.0, 1.0)
+    etas: tuple[float, float] | None = None
     fast: str = "diffpir"
     fast_steps: int = 8
     estimates_noise: bool = False

@@ -1,0 +1,115 @@
+"""What ``auto``, ``fast`` and ``fidelity`` choose for a kind of problem."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from restore.errors import BadArgument
+from restore.methods import METHODS
+from restore.methods.defaults import Defaults
+from restore.methods.method import Method
+from restore.tasks.kind import Kind
+
+if TYPE_CHECKING:
+    from restore.methods.settings import Knowledge, Options
+
+
+def best(kind: Kind, options: Options, known: Knowledge) -> str:
+    """Return the name of the method that measures best on a kind of problem."""
+    method = kind.method
+    if known.predictor and kind.predicted_method:
+        method = kind.predicted_method
+    if options.fidelity is not None:
+        method = _of_fidelity(kind, options.fidelity)
+    if options.samples > 1 or refused(METHODS[method], options):
+        method = kind.sampler
+    if not known.conditional and not METHODS[method].runs_without_condition(kind):
+        method = kind.unconditional
+
+    return "diffpir" if METHODS[method].needs_svd and not known.svd else method
+
+
+def refused(method: Method, options: Options) -> dict[str, str]:
+    """Return the given options that a method cannot take, each with its value for an error."""
+    given = {
+        "fidelity": (f"`fidelity`={options.fidelity}", options.fidelity not in (None, 1)),
+        "start": ("`start`", options.start is not None),
+        "steps": (f"`steps`={options.steps}", (options.steps or 1) != 1),
+        "samples": (f"`samples`={options.samples}", options.samples > 1),
+        "eta": (f"`eta`={options.eta}", options.eta is not None),
+    }
+    return {option: given[option][0] for option in method.refusals if given[option][1]}
+
+
+def _of_fidelity(kind: Kind, fidelity: float) -> str:
+    """Return the method that a fidelity asks for, which may be the posterior mean alone."""
+    mean = METHODS["one-step"]
+    known = kind.condition is not None or kind.name in mean.unconditional_kinds
+    alone = known and fidelity == 1 == kind.mean_weights[1]
+    return mean.name if alone else kind.sharpest
+
+
+def with_fidelity(settings: Defaults, method: Method, kind: Kind, options: Options) -> Defaults:
+    """Return the settings for a fidelity: a weight of the posterior mean, or a fraction of noise.
+
+    A method that was asked for is blended with the posterior mean, from 0 to the whole.
+
+    Raises:
+        BadArgument: the fidelity is out of range, or η is given as well.
+    """
+    fidelity = options.fidelity
+    assert fidelity is not None
+    if not 0 <= fidelity <= 1:
+        raise BadArgument(
+            f"`fidelity`={fidelity:g}: must be from 0, the sharpest, to 1, the nearest to the "
+            "original"
+        )
+    if "fidelity" in method.refusals:
+        return settings
+    if options.method != "auto":
+        return settings._replace(mean_weight=fidelity)
+
+    least, most = kind.mean_weights
+    settings = settings._replace(mean_weight=least + (most - least) * fidelity)
+    if kind.etas is None:
+        return settings
+    if options.eta is not None:
+        raise BadArgument(
+            f"`fidelity` and `eta`={options.eta:g}: for {kind.name}, the fidelity is a fraction of "
+            "fresh noise; leave one of them out"
+        )
+
+    low, high = kind.etas
+    eta = low + (high - low) * fidelity
+    return settings._replace(eta=eta, noisy_eta=eta)
+
+
+def of_few_calls(kind: Kind, options: Options, known: Knowledge) -> Options:
+    """Return the options with the best method of at most 8 calls.
+
+    Raises:
+        BadArgument: an option that chooses method or calls itself.
+    """
+    chosen = {
+        "method": options.method != "auto",
+        "steps": options.steps is not None,
+        "samples": options.samples > 1,
+        "sampler": options.sampler is not None,
+        "levels": options.levels is not None,
+        "fidelity": options.fidelity is not None,
+    }
+    for name in (name for name, given in chosen.items() if given):
+        raise BadArgument(f"`fast` and `{name}`: both say how to restore; leave one of them out")
+
+    if not known.prior:
+        return replace(options, steps=kind.fast_steps, fast=False)
+
+    method = METHODS[kind.fast]
+    if not known.conditional and not method.runs_without_condition(kind):
+        method = METHODS[kind.unconditional]
+    if method.needs_svd and not known.svd:
+        method = METHODS["diffpir"]
+
+    steps = None if "steps" in method.refusals else kind.fast_steps
+    return replace(options, method=method.name, steps=steps, fast=False)
