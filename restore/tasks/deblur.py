@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Kernel that is estimated from the picture.
 AUTO = "auto"
 
-BLURS = (AUTO, "gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
+BLURS = ("gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
 BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
 
 
@@ -89,7 +89,7 @@ class Deblurring(Task):
         Option(
             "Blur kernel: gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, in "
             "pixels (see restore operators); or auto, estimated from IN.",
-            BLURS,
+            (AUTO, *BLURS),
             str,
             required=True,
             evaluated="Kernel for deblur: gaussian:SIGMA, …. Default: gaussian:2.",
