@@ -108,8 +108,8 @@ class Task(ABC):
 
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
         """Yield each picture of a batch [B, 3, H, W], with the task of that picture."""
-        noise = getattr(self, "noise", None)
-        several = noise is not None and not isinstance(noise, str | int | float)
+        noise: Any = getattr(self, "noise", None)
+        several = not isinstance(noise, str | int | float | None)
         for index, picture in enumerate(color.split(1)):
             one = self
             if several and len(noise) == len(color):
