@@ -41,10 +41,11 @@ def read_stored(file: BinaryIO, max_pixels: int) -> Stored:
     if not head:
         raise Unreadable("the file is empty")
     format = format_of(head)
-    if format is None:
-        raise Unreadable(refusal(head))
-
     size = file.seek(0, io.SEEK_END)
+    if format is None:
+        file.seek(max(0, size - HEAD))
+        raise Unreadable(refusal(head, file.read(HEAD), size))
+
     if size <= _SMALL:
         file.seek(0)
         return Stored(file.read(size), format)

@@ -1,8 +1,9 @@
-"""Files that are not read, known by their first bytes: what they are, and what to do with them."""
+"""Files that are not read, known by their content: what they are, and what to do with them."""
 
 from __future__ import annotations
 
 import re
+import struct
 from typing import NamedTuple
 
 from restore.photo.formats import FORMATS, TIFF
@@ -92,6 +93,12 @@ _PATTERNS = tuple(
     (known, re.compile(start, re.DOTALL)) for known in _KNOWN for start in known.starts
 )
 
+# A TGA has no sign at its beginning; since version 2.0 it has one at its end.
+_TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+# Its header: length of a comment, whether there is a palette, kind of picture; start, length and
+# bits of the palette; origin, width, height, bits of a pixel, flags.
+_TGA_HEADER = struct.Struct("<BBBHHBHHHHBB")
+
 # Brands of files in boxes, see `restore.photo.formats.iso`.
 _RAW_BRANDS = {b"crx "}
 _SOUND_BRANDS = {b"M4A ", b"M4B "}
@@ -103,14 +110,37 @@ _ACCEPTED = (
 )
 
 
-def refusal(head: bytes) -> str:
-    """Say what a file is that is not read, given its beginning, and what to do with it."""
+def refusal(head: bytes, end: bytes, size: int) -> str:
+    """Say what a file is that is not read, and what to do with it.
+
+    Args:
+        head: Its beginning.
+        end: Its end.
+        size: Its length in bytes.
+    """
     known = _known(head)
+    if known is None and (end.endswith(_TGA_FOOTER) or _is_old_tga(head, size)):
+        known = Known("a TGA picture", _CONVERT, ())
     if known is not None:
         return not_read(known.title, known.advice)
     if not any(head):
         return "holds nothing but zero bytes: it was never written completely"
     return f"not a picture of a known format. {_ACCEPTED}"
+
+
+def _is_old_tga(head: bytes, size: int) -> bool:
+    """Return True for an uncompressed TGA without footer, if the length is what it declares."""
+    if len(head) < _TGA_HEADER.size:
+        return False
+    (comment, mapped, kind, _, colors, color_bits, _, _, width, height, bits, _) = (
+        _TGA_HEADER.unpack_from(head)
+    )
+    if bits not in (8, 15, 16, 24, 32) or (mapped, kind) not in ((1, 1), (0, 2), (0, 3)):
+        return False
+
+    palette = mapped * colors * -(-color_bits // 8)
+    pixels = width * height * -(-bits // 8)
+    return pixels > 0 and size == _TGA_HEADER.size + comment + palette + pixels
 
 
 def _known(head: bytes) -> Known | None:

@@ -96,6 +96,47 @@ def test_a_known_kind_is_named(tmp_path, kind, content) -> None:
     assert not FOREIGN.search(said.removeprefix(str(tmp_path)))
 
 
+@pytest.mark.parametrize("footer", [True, False])
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+def test_an_uncompressed_tga_is_named(tmp_path, mode, footer) -> None:
+    file = io.BytesIO()
+    Image.new(mode, (12, 9)).save(file, "TGA")
+    content = file.getvalue() if footer else file.getvalue()[:-26]
+    (tmp_path / "a.tga").write_bytes(content)
+    assert refusal(tmp_path / "a.tga") == (
+        "a TGA picture, which is not read: convert it to PNG or TIFF first, for example with "
+        "ImageMagick."
+    )
+
+
+def test_a_file_that_is_one_byte_longer_is_no_tga(tmp_path) -> None:
+    header = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 4, 4, 24, 0)
+    (tmp_path / "a.bin").write_bytes(header + bytes(49))
+    assert "not a picture of a known format" in refusal(tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        ("int8", "signed 8-bit integers"),
+        ("int16", "signed 16-bit integers"),
+        ("int32", "signed 32-bit integers"),
+        ("uint32", "32-bit integers"),
+        ("uint64", "64-bit integers"),
+        ("complex64", "64-bit complex numbers"),
+    ],
+)
+def test_a_tiff_of_other_samples_is_named(tmp_path, dtype, kind, channels) -> None:
+    pixels = np.zeros((8, 8, channels)[: 2 + (channels > 1)], dtype)
+    photometric = "rgb" if channels > 1 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=photometric)
+    assert refusal(tmp_path / "a.tif") == (
+        f"a TIFF of {kind}, which is not read: convert it to unsigned integers of 8 or 16 bits, "
+        "or to floating-point numbers from 0 (black) to 1 (white)."
+    )
+
+
 def test_what_is_accepted_is_said_of_unknown_files(tmp_path) -> None:
     (tmp_path / "a.png").write_bytes(b"something else")
     with pytest.raises(UnreadableInput, match=r"not a picture of a known format\. Accepted are"):

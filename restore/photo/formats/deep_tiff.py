@@ -15,15 +15,21 @@ from PIL import Image, TiffImagePlugin
 
 from restore.photo.formats.tiff_pages import STARTS
 from restore.photo.metadata import ORIENTATION
-from restore.photo.refusals import Truncated, Unreadable
+from restore.photo.refusals import Truncated, Unreadable, not_read
 from restore.photo.samples import opencv_samples, unpremultiply
 
 # Tags, as in TIFF 6.0, and values of the second.
 _BITS_PER_SAMPLE = 258
 _SAMPLE_FORMAT = 339
 _UNSIGNED = 1
+_SIGNED = 2
 _FLOATING = 3
 _NOT_SAID = 4
+_COMPLEX = (5, 6)
+
+# Bits a channel of the samples that are read.
+_WHOLE_BITS = (1, 2, 4, 8, 16)
+_FLOATING_BITS = (16, 32, 64)
 
 # Values of other tags.
 _ZERO_IS_WHITE = 0
@@ -42,6 +48,38 @@ _PIECE = 2**15
 _OVERSHOOT = 0.01
 
 
+def check_samples(data: bytes) -> None:
+    """Refuse samples that are not read by their names, with what to convert them to.
+
+    Raises:
+        Unreadable: The first page has signed or complex samples, or others of an odd depth.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0].aspage()
+        form = page.sampleformat
+        bits = int(np.max(page.bitspersample))
+
+    if form == _SIGNED:
+        kind = f"signed {bits}-bit integers"
+    elif form in _COMPLEX:
+        kind = f"{bits}-bit complex numbers"
+    elif form == _FLOATING and bits not in _FLOATING_BITS:
+        kind = f"{bits}-bit floating-point numbers"
+    elif form in (_UNSIGNED, _NOT_SAID) and bits not in _WHOLE_BITS:
+        kind = f"{bits}-bit integers"
+    else:
+        return
+    raise Unreadable(
+        not_read(
+            f"a TIFF of {kind}",
+            "convert it to unsigned integers of 8 or 16 bits, or to floating-point numbers from 0 "
+            "(black) to 1 (white)",
+        )
+    )
+
+
 def is_float(data: bytes) -> bool:
     """Return True for a TIFF of 16-, 32- or 64-bit floating-point samples, False if unclear."""
     import tifffile
@@ -52,7 +90,7 @@ def is_float(data: bytes) -> bool:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0].aspage()
-            return page.sampleformat == _FLOATING and page.bitspersample in (16, 32, 64)
+            return page.sampleformat == _FLOATING and page.bitspersample in _FLOATING_BITS
     except Exception:  # whoever opens it will say what is wrong
         return False
 
@@ -88,7 +126,7 @@ def stored_bits(im: Image.Image, data: bytes) -> int:
     tags = cast(TiffImagePlugin.TiffImageFile, im).tag_v2
     deepest = int(max(tags.get(_BITS_PER_SAMPLE, (1,))))
     kinds = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
-    if not {_UNSIGNED, _NOT_SAID}.issuperset(kinds) or deepest not in (1, 2, 4, 8, 16):
+    if not {_UNSIGNED, _NOT_SAID}.issuperset(kinds) or deepest not in _WHOLE_BITS:
         raise Unreadable(f"a TIFF of {deepest}-bit signed or other unsupported samples")
     return deepest
 

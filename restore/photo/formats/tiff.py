@@ -14,9 +14,16 @@ import numpy as np
 
 from restore.photo.encode import ZLIB_LEVEL
 from restore.photo.exif import BYTE, RATIONAL, UNDEFINED, Order, Tag, directory_of, long, short
-from restore.photo.formats.deep_tiff import deep_samples, stored_bits
-from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
-from restore.photo.formats.tiff_pages import count_pages, extent, prepare, recognises
+from restore.photo.formats.deep_tiff import check_samples, deep_samples, stored_bits
+from restore.photo.formats.record import (
+    Limits,
+    PictureFormat,
+    PillowReader,
+    Prepared,
+    Source,
+    Writer,
+)
+from restore.photo.formats.tiff_pages import count_pages, extent, page_alone, recognises
 from restore.photo.metadata import Metadata, exif_tags
 
 # Tags, as in TIFF 6.0.
@@ -40,6 +47,17 @@ _HEADERS = {"<": b"II*\0" + struct.pack("<I", 8), ">": b"MM\0*" + struct.pack(">
 
 # Bytes of a strip before it is compressed.
 _STRIP = 2**20
+
+
+def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
+    """Return a TIFF of one page alone, whose samples can be read.
+
+    Raises:
+        Unreadable: They cannot; or as `page_alone`.
+    """
+    alone = page_alone(data, page)
+    check_samples(alone)
+    return Prepared(alone)
 
 
 def encode(samples: np.ndarray, source: Source) -> bytes:

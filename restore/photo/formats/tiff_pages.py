@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from restore.photo.formats.record import Extent, Limits, Prepared
+from restore.photo.formats.record import Extent
 from restore.photo.refusals import DEVELOP, Unreadable, not_read
 
 # The first bytes of a TIFF in either byte order, and of a little-endian BigTIFF.
@@ -47,7 +47,7 @@ def count_pages(data: bytes) -> int:
     return len(_page_offsets(data))
 
 
-def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
+def page_alone(data: bytes, page: int | None) -> bytes:
     """Point a TIFF at one page alone: Pillow would take previews for pages.
 
     Raises:
@@ -56,7 +56,7 @@ def prepare(data: bytes, page: int | None, limits: Limits) -> Prepared:
     offsets = _page_offsets(data)
     if page is None and len(offsets) > 1:
         raise Unreadable(f"has several pages ({len(offsets)}); `pages` takes them one by one")
-    return Prepared(_pointed_at(data, offsets[(page or 1) - 1]))
+    return _pointed_at(data, offsets[(page or 1) - 1])
 
 
 def extent(file: BinaryIO, size: int) -> Extent:
