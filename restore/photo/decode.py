@@ -7,11 +7,14 @@ are decoded by the format's own function, see `restore.photo.formats`.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, TiffImageFile
 
+from restore.errors import Unavailable
 from restore.photo.formats.deep_tiff import as_8bit, is_float
 from restore.photo.formats.record import (
     Decoded,
@@ -24,7 +27,7 @@ from restore.photo.formats.record import (
 )
 from restore.photo.metadata import orientation_of, read_metadata
 from restore.photo.reading import Stored
-from restore.photo.refusals import Truncated, Unreadable
+from restore.photo.refusals import Damaged, Truncated, Unreadable
 from restore.photo.rounding import rounding_of
 
 GREY_MODES = {"1", "L", "LA", "La"}
@@ -45,17 +48,18 @@ def decode(stored: Stored, page: int | None, limits: Limits) -> Decoded:
         Unavailable: The package that reads its format is not installed.
     """
     data, format = stored
-    if isinstance(format.reader, OwnReader):
-        return format.reader.decode(data, limits.max_pixels)
+    with _named_if_cut(stored):
+        if isinstance(format.reader, OwnReader):
+            return format.reader.decode(data, limits.max_pixels)
 
-    if page is not None:
-        count = count_pages(stored, limits)
-        if not 1 <= page <= count:
-            raise Unreadable(f"has no page {page}; it has {count}")
-        if count > 1 and format.reader.count_pages is None:
-            return _decode_frame(stored, format.reader, page, limits)
+        if page is not None:
+            count = count_pages(stored, limits)
+            if not 1 <= page <= count:
+                raise Unreadable(f"has no page {page}; it has {count}")
+            if count > 1 and format.reader.count_pages is None:
+                return _decode_frame(stored, format.reader, page, limits)
 
-    return _decode_picture(data, format, format.reader, page, limits)
+        return _decode_picture(data, format, format.reader, page, limits)
 
 
 def count_pages(stored: Stored, limits: Limits) -> int:
@@ -73,6 +77,20 @@ def count_pages(stored: Stored, limits: Limits) -> int:
     prepared = format.reader.prepare(data, None, limits)
     with _open(prepared, format, limits) as im:
         return getattr(im, "n_frames", 1)
+
+
+@contextmanager
+def _named_if_cut(stored: Stored) -> Iterator[None]:
+    """Turn errors of damage into `Truncated` if the file ends before its picture does."""
+    try:
+        yield
+    except (MemoryError, Unavailable):
+        raise
+    except Exception as error:
+        is_damage = isinstance(error, Damaged) or not isinstance(error, Unreadable)
+        if is_damage and stored.format.ends_early(stored.data):
+            raise Truncated from error
+        raise
 
 
 def _decode_picture(
@@ -128,7 +146,7 @@ def _open(prepared: Prepared, format: PictureFormat, limits: Limits) -> Image.Im
     except UnidentifiedImageError as error:
         if format.name == "TIFF":
             raise Unreadable("a TIFF of unsupported samples, or damaged") from error
-        raise Unreadable(f"its {format.title} header is damaged") from error
+        raise Damaged(f"its {format.title} header is damaged") from error
 
     im.info.update(prepared.info)
     check_size(im.width, im.height, limits.max_pixels)

@@ -9,6 +9,10 @@ class Unreadable(ValueError):
     """A file is damaged, or of a kind that is not supported; the text is for the user."""
 
 
+class Damaged(Unreadable):
+    """The content of a file is damaged, which a cut may have done: see `Truncated`."""
+
+
 class Truncated(Unreadable):
     """A file ends before its picture does."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from restore.photo.refusals import Unreadable
+from restore.photo.refusals import Damaged
 
 
 def unpremultiply(samples: np.ndarray, full: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def opencv_samples(data: bytes, dtype: type[np.generic]) -> np.ndarray:
         [H, W, C] of type `dtype`: grey, RGB, or RGB and alpha.
 
     Raises:
-        Unreadable: OpenCV cannot decode it, or its numbers have another type.
+        Damaged: OpenCV cannot decode it, or its numbers have another type.
     """
     import cv2
 
@@ -44,7 +44,7 @@ def opencv_samples(data: bytes, dtype: type[np.generic]) -> np.ndarray:
         cv2.utils.logging.setLogLevel(level)
 
     if samples is None or samples.dtype != dtype:
-        raise Unreadable(f"its {8 * np.dtype(dtype).itemsize}-bit pixels cannot be decoded")
+        raise Damaged(f"its {8 * np.dtype(dtype).itemsize}-bit pixels cannot be decoded")
 
     samples = samples.reshape(*samples.shape[:2], -1)
     if samples.shape[2] <= 2:

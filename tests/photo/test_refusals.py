@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.pictures import piece
 from test_photo import image, noise
 
 from restore.errors import RestoreError, UnreadableInput
@@ -277,9 +278,56 @@ def refusal(path: Path) -> str:
     return ""
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".gif", ".ppm", ".tif", ".webp", ".jp2"])
-def test_a_truncated_file_is_refused_in_words(tmp_path, suffix) -> None:
+@pytest.mark.parametrize("part", [0.5, 0.99])
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".bmp", ".gif", ".ppm", ".tif", ".webp", ".jp2", ".avif"]
+)
+def test_a_truncated_file_is_refused_in_words(tmp_path, suffix, part) -> None:
     whole = encoded_samples()[suffix]
-    (tmp_path / f"a{suffix}").write_bytes(whole[: int(0.8 * len(whole))])
-    with pytest.raises(UnreadableInput, match=r"file ends before its picture does|is damaged"):
-        read_photo(tmp_path / f"a{suffix}")
+    (tmp_path / f"a{suffix}").write_bytes(whole[: int(part * len(whole))])
+    assert refusal(tmp_path / f"a{suffix}") == "the file ends before its picture does."
+
+
+def test_a_truncated_codestream_is_named(tmp_path) -> None:
+    image(noise(3)).save(tmp_path / "a.j2k")
+    whole = (tmp_path / "a.j2k").read_bytes()
+    (tmp_path / "a.j2k").write_bytes(whole[:-20])
+    assert refusal(tmp_path / "a.j2k") == "the file ends before its picture does."
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jp2", ".avif"])
+def test_damage_in_a_whole_file_is_no_truncation(tmp_path, suffix) -> None:
+    whole = bytearray(encoded_samples()[suffix])
+    middle = slice(*{".webp": (20, 60), ".jp2": (85, 125), ".avif": (40, 80)}[suffix])
+    whole[middle] = b"\x55" * 40
+    (tmp_path / f"a{suffix}").write_bytes(whole)
+    assert "damaged" in refusal(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("options", [{"quality": 80}, {"lossless": True}])
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_a_webp_whose_end_was_never_filled(tmp_path, options, part) -> None:
+    piece((96, 64)).save(tmp_path / "a.webp", **options)
+    whole = (tmp_path / "a.webp").read_bytes()
+    kept = int(part * len(whole))
+    (tmp_path / "a.webp").write_bytes(whole[:kept] + bytes(len(whole) - kept))
+    assert refusal(tmp_path / "a.webp") == "the file ends before its picture does."
+
+
+@pytest.mark.parametrize("options", [{"quality": 50}, {"lossless": True, "quality": 0}])
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_flat_area_of_a_webp_is_no_missing_end(tmp_path, value, options) -> None:
+    samples = np.full((256, 400, 3), value, np.uint8)
+    samples[:64] = np.random.default_rng(0).integers(0, 256, (64, 400, 3))
+    image(samples).save(tmp_path / "a.webp", method=0, **options)
+    whole = (tmp_path / "a.webp").read_bytes()
+    assert whole.endswith(bytes(1000))
+    (tmp_path / "a.webp").write_bytes(whole + bytes(1000))  # what lies behind it does not matter
+    assert refusal(tmp_path / "a.webp") == ""
+
+
+def test_a_webp_whose_metadata_were_never_filled(tmp_path) -> None:
+    piece((96, 64)).save(tmp_path / "a.webp", xmp=b"x" * 200)
+    whole = (tmp_path / "a.webp").read_bytes()
+    (tmp_path / "a.webp").write_bytes(whole[:-220] + bytes(220))
+    assert refusal(tmp_path / "a.webp") == "the file ends before its picture does."

@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from restore.photo.formats.iso import brands, extent
+from restore.photo.formats.iso import brands, ends_early, extent
 from restore.photo.formats.record import PictureFormat, PillowReader
-from restore.photo.refusals import Unreadable
+from restore.photo.refusals import Damaged
 from restore.photo.samples import opencv_samples
 
 
@@ -38,7 +38,7 @@ def deep_samples(im: Image.Image, data: bytes) -> np.ndarray:
     """Samples of 10 or 12 bits, scaled to 16."""
     samples = opencv_samples(data, np.uint16)
     if samples.shape[:2] != (im.height, im.width):
-        raise Unreadable("its sizes contradict each other")
+        raise Damaged("its sizes contradict each other")
     return np.rint(samples * (65535 / (2 ** _declared_bits(data) - 1))).astype(np.uint16)
 
 
@@ -58,4 +58,5 @@ AVIF = PictureFormat(
     is_lossy=True,
     is_readable=is_readable,
     extent=extent,
+    ends_early=ends_early,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from restore.errors import Unavailable
-from restore.photo.formats.iso import brands, extent
+from restore.photo.formats.iso import brands, ends_early, extent
 from restore.photo.formats.record import Decoded, OwnReader, PictureFormat, check_size
 from restore.photo.metadata import Metadata, read_metadata
 from restore.photo.samples import unpremultiply
@@ -77,4 +77,5 @@ HEIF = PictureFormat(
     is_lossy=True,
     is_readable=is_installed,
     extent=extent,
+    ends_early=ends_early,
 )

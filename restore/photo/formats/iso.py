@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from restore.photo.formats.record import Extent
 
+# Bytes of the head of a box: its size and name.
+_SHORTEST = 8
 # More than any picture has.
 _MOST_BOXES = 2**16
 # Bytes from the start that hold the directory of a picture's boxes, as encoders write it.
@@ -17,11 +19,19 @@ _PER_PIXEL = 8
 
 
 class Box(NamedTuple):
-    """A box, by the place of its content in the file."""
+    """A box, by the place of its content in the file.
+
+    Attributes:
+        name: Its type.
+        start: Where its content starts.
+        end: Where its content ends, in the part of the file that is at hand.
+        declared_end: Where its content ends as it says itself.
+    """
 
     name: bytes
     start: int
     end: int
+    declared_end: int
 
 
 def brands(head: bytes) -> set[bytes]:
@@ -37,10 +47,10 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
     """Yield the boxes in a part of the data, until one of them is damaged."""
     end = len(data) if end is None else end
     for _ in range(_MOST_BOXES):
-        if start + 8 > end:
+        if start + _SHORTEST > end:
             return
         size, name = struct.unpack_from(">I4s", data, start)
-        header = 8
+        header = _SHORTEST
         if size == 1 and start + 16 <= end:
             (size,) = struct.unpack_from(">Q", data, start + 8)
             header = 16
@@ -48,8 +58,14 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
             size = end - start
         if size < header:
             return
-        yield Box(name, start + header, min(start + size, end))
+        yield Box(name, start + header, min(start + size, end), start + size)
         start += size
+
+
+def ends_early(data: bytes) -> bool:
+    """Return True for a file that ends within a box, or before `mdat`, the one with the pixels."""
+    found = list(boxes(data))
+    return all(box.name != b"mdat" for box in found) or found[-1].declared_end > len(data)
 
 
 def extent(file: BinaryIO, size: int) -> Extent:

@@ -172,6 +172,8 @@ class PictureFormat:
         is_readable: Returns False where a library without support for the format is installed.
         extent: Extent of a large file, given its size; None where Pillow reads the header alone to
             open it, and all of the file can matter.
+        ends_early: Returns True for the bytes of a file that ends before its picture does. Only
+            files that cannot be decoded are asked, where the library does not say why.
     """
 
     name: str
@@ -183,6 +185,7 @@ class PictureFormat:
     is_lossy: bool = False
     is_readable: Callable[[], bool] = lambda: True
     extent: Callable[[BinaryIO, int], Extent] | None = None
+    ends_early: Callable[[bytes], bool] = lambda data: False
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
