@@ -174,6 +174,7 @@ def _inpainting(name: str, missing: Callable[[int, int, Random], Missing]) -> Pr
 
 
 _ALL = (
+    super_resolution("sr2", 2),
     super_resolution("sr4", 4),
     super_resolution("sr4-noise", 4, noise=0.05),
     _deblurring("deblur-gaussian", "gaussian:2", 0.01),

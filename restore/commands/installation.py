@@ -18,7 +18,7 @@ from restore import __version__
 from restore.diffusion.denoiser import ModelConfig, build_denoiser
 from restore.diffusion.predictor import PREFIX
 from restore.errors import RestoreError
-from restore.methods.settings import settings_for
+from restore.methods.settings import Knowledge, settings_for
 from restore.metrics.quality import find_lpips_trunk
 from restore.restorer import of_model
 from restore.runtime.devices import (
@@ -30,6 +30,7 @@ from restore.runtime.devices import (
     why_dtype,
 )
 from restore.tasks import TASKS
+from restore.tasks.kind import Kind
 from restore.text import visible
 
 PACKAGES = (
@@ -59,6 +60,8 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
         model: as for `restore.Restorer`.
         device: as for `restore.Restorer`.
     """
+    described = _model(model)
+    predictor = bool(described.get("predictor"))
     return {
         "restore": {
             "version": __version__,
@@ -66,9 +69,9 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
             "system": platform.platform(terse=True),
         },
         "device": _device(device),
-        "model": _model(model),
+        "model": described,
         "models": _models(),
-        "methods": {task: _method(task) for task in TASKS},
+        "methods": {task: _method(task, predictor) for task in TASKS},
         "packages": {
             "torch": str(torch.__version__),
             **{name: _version(name) for name in PACKAGES},
@@ -188,8 +191,17 @@ def _training(card: Path) -> str | None:
     )
 
 
-def _method(task: str) -> str:
-    name, settings = settings_for(TASKS[task].kind)
+def _method(task: str, predictor: bool) -> str:
+    """Return the default method of a task with its steps, for each kind of problem."""
+    known = Knowledge(predictor=predictor)
+    return "; ".join(
+        f"{kind.title + ': ' if kind.title else ''}{_default(kind, known)}"
+        for kind in TASKS[task].kinds()
+    )
+
+
+def _default(kind: Kind, known: Knowledge) -> str:
+    name, settings = settings_for(kind, known=known)
     return f"{name}, {settings.steps} step{'s' if settings.steps > 1 else ''}"
 
 

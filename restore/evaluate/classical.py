@@ -23,7 +23,7 @@ from restore.tasks.denoise import NOISY
 from restore.tasks.inpaint import FILLING
 from restore.tasks.kind import Kind
 from restore.tasks.solve import OTHER
-from restore.tasks.sr import ENLARGING
+from restore.tasks.sr import ENLARGING, ENLARGING_FAR
 
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
@@ -106,6 +106,7 @@ _INPAINTING: dict[str, Method] = {
 # Methods by kind of problem, see `restore.tasks.solve.resembled_kind`.
 _BY_KIND: dict[Kind, dict[str, Method]] = {
     ENLARGING: _UPSCALING,
+    ENLARGING_FAR: _UPSCALING,
     BLURRED: _DEBLURRING,
     NOISY: _DENOISING,
     FILLING: _INPAINTING,

@@ -38,7 +38,6 @@ from restore.tasks.inpaint import fitted
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, evaluated_options_of, options_of
 from restore.tasks.problem import QUANTISATION_NOISE
-from restore.tasks.solve import resembled_kind
 
 EightBit = NDArray[np.uint8]
 Operator = LinearOperator | NonlinearChain
@@ -295,7 +294,7 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
         file = file[..., 0] if file.shape[2] == 1 else file
 
     known = TASKS[settings.task]
-    kind = resembled_kind(operator) if known.takes_measurements else known.kind
+    kind = known.kind_of(operator)
     of_picture: dict[str, Any] = {}
     if kind.fills_holes and settings.mask:
         of_picture |= {"mask": _missing(operator), "invert_mask": False, "fit_mask": False}

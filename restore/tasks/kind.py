@@ -21,6 +21,7 @@ class Kind:
 
     Attributes:
         name: key of the settings that methods have for it.
+        title: in words, beside another kind of the same task.
         method: method that measures best with the default model (docs/methods.md).
         predicted_method: the best method where the model has a predictor for the problem and its
             noise; empty if that makes no difference.
@@ -54,6 +55,7 @@ class Kind:
     unconditional: str
     matches: Callable[[Operator], bool]
     condition: Callable[[Operator, Tensor], Condition | None] | None = None
+    title: str = ""
     predicted_method: str = ""
     sharpest: str = "diffpir"
     mean_weights: tuple[float, float] = (0.0, 1.0)

@@ -15,7 +15,7 @@ from restore.tasks.denoise import NOISY
 from restore.tasks.inpaint import FILLING, known_pixels
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, Option, parse_noise, parse_size
-from restore.tasks.sr import ENLARGING
+from restore.tasks.sr import ENLARGING, ENLARGING_FAR
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ OTHER = Kind(
 )
 
 # In the order in which they are tried, since a masked colour operator resembles two kinds.
-RESEMBLED = (COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING, OTHER)
+RESEMBLED = (COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING_FAR, ENLARGING, OTHER)
 
 
 def resembled_kind(operator: Operator) -> Kind:
@@ -163,6 +163,10 @@ class Solving(Task):
 
         return height, width
 
+    @classmethod
+    def kind_of(cls, operator: Operator) -> Kind:
+        return resembled_kind(operator)
+
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that the operator made ``image`` [B, *operator.output_shape]: ``A x + noise``.
 
@@ -183,7 +187,7 @@ class Solving(Task):
         measurement = _measured_channels(image, wanted)
         channels, height, width = measurement.shape[1:]
         operator = _moved(self._operator(wanted, (channels, height, width)), device)
-        kind = resembled_kind(operator)
+        kind = self.kind_of(operator)
         measurement = measurement.to(device)
         noise = _likely_noise(operator, kind) if self.noise is None else self.noise
         if noise == "auto" and not kind.estimates_noise:

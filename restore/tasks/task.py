@@ -53,6 +53,16 @@ class Task(ABC):
 
     rounding: Sequence[Rounding] = field(default=(), kw_only=True, repr=False)
 
+    @classmethod
+    def kinds(cls) -> tuple[Kind, ...]:
+        """Return the kinds of the problems that it states, the usual one first."""
+        return (cls.kind,)
+
+    @classmethod
+    def kind_of(cls, operator: Operator) -> Kind:
+        """Return the kind of the problem with an operator."""
+        return cls.kind
+
     @abstractmethod
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State the inverse problem of pictures.

@@ -48,8 +48,12 @@ def test_what_it_says_is_what_a_run_does(command, tmp_path):
     for task, options in (("denoise", ["--noise", "0.1"]), ("sr", ["--scale", "2"])):
         done = json.loads(command(task, tmp_path / "in.png", *options, "--json").out)
         steps = f"{done['steps']} step{'s' if done['steps'] > 1 else ''}"
-        assert info["methods"][task] == f"{done['method']}, {steps}"
+        assert info["methods"][task].split("; ")[0] == f"{done['method']}, {steps}"
         assert (info["device"]["name"], info["device"]["format"]) == (done["device"], done["dtype"])
+
+    done = json.loads(command("sr", tmp_path / "in.png", tmp_path / "4.png", "--json").out)
+    far = f"factors from 3.5: {done['method']}, {done['steps']} steps"
+    assert info["methods"]["sr"].split("; ")[1] == far
 
 
 def test_text_has_every_fact(command):
