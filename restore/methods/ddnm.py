@@ -11,7 +11,7 @@ from restore.methods.parameter import Parameter
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import ddnm
-from restore.solvers.repaint import plan_within
+from restore.solvers.jumps import plan_within
 from restore.tasks.problem import Operator
 
 

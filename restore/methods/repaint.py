@@ -13,7 +13,8 @@ from restore.methods.parameter import Parameter
 from restore.methods.run import Run
 from restore.methods.starts import begun
 from restore.solvers import repaint
-from restore.solvers.repaint import plan_within, takes_components
+from restore.solvers.jumps import plan_within
+from restore.solvers.repaint import takes_components
 
 
 def solve(run: Run) -> Tensor:

@@ -22,7 +22,7 @@ from restore.diffusion.stepping import (
 from restore.solvers.consistency import project, project_explained
 from restore.solvers.ddrm import require_svd
 from restore.solvers.ddrm_border import LEAST_NOISE, completed
-from restore.solvers.repaint import calls_of, visits
+from restore.solvers.jumps import calls_of, visits
 
 # Takes prediction, σ, the next level and white noise to the state at the next level.
 Step = Callable[[Prediction, float, float, Tensor], Tensor]
@@ -80,7 +80,7 @@ def ddnm(
         eta: η in [0, 1], fraction of fresh noise.
         travel_length: levels that a travel goes back.
         travel_repeats: times that each such stretch is passed; 1 is without time travel. The
-            network is called once per level and repeat, see `restore.solvers.repaint.visits`.
+            network is called once per level and repeat, see `restore.solvers.jumps.visits`.
         start: [B or 1, *input_shape], picture that the first noise is added to, instead of
             mid-grey.
         condition: shown to the network beside the noisy picture, if given.
@@ -109,9 +109,10 @@ def ddnm(
 
     call = 0
     for sigma, sigma_next in pairwise(route):
-        fresh = gaussian_noise(shape, generator, measurement.device)
         if sigma_next > sigma:
+            fresh = gaussian_noise(shape, generator, measurement.device)
             x = x + math.sqrt(sigma_next**2 - sigma**2) * fresh
+            del fresh
             continue
 
         prediction = denoise(x, sigma, condition)
@@ -119,6 +120,7 @@ def ddnm(
         call += 1
         if sigma_next == 0 and final_projection:
             return project(operator, prediction.clean, measurement, noise_level)
+        fresh = gaussian_noise(shape, generator, measurement.device)
         x = step(prediction, sigma, sigma_next, fresh)
         del prediction, fresh
 

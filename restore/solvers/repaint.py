@@ -20,6 +20,7 @@ from restore.diffusion.stepping import (
     report,
 )
 from restore.errors import BadArgument
+from restore.solvers.jumps import calls_of, visits
 
 # Largest difference of a singular value from 0 or 1.
 TOLERANCE = 1e-5
@@ -66,7 +67,8 @@ def repaint(
         measurement: y, [B, *operator.output_shape], for pictures in [-1, 1].
         noise_level: σ_y in the same units (twice that for pixels in [0, 1]); one number or [B].
             Without noise, ``A x = y`` holds in the end.
-        sigmas: Decreasing noise levels and a final 0; `calls_of` gives the number of network calls.
+        sigmas: Decreasing noise levels and a final 0; `restore.solvers.jumps.calls_of` gives the
+            number of network calls.
         generator: Random generator on the CPU, or one per picture.
         jump_length: Levels of a jump, j.
         resamplings: Number of times that the levels of a jump are sampled, r; 1 is no jump.
@@ -98,24 +100,26 @@ def repaint(
     known = _Known(operator, measurement, noise_level)
     x = measurement.new_zeros(shape) if start is None else start.expand(shape)
     x = known.up(x, gaussian_noise(shape, generator, measurement.device), 0.0, sigmas[0])
+    del start  # makes room for the network, for large pictures
 
     call = 0
     for here, there in pairwise(visits(count, jump_length, resamplings)):
         sigma, sigma_next = sigmas[here], sigmas[there]
-        if there > here:
-            clean = denoise(x, sigma, condition).clean
-            report(callback, call, calls, sigma, clean)
-            call += 1
+        if there < here:
+            z = gaussian_noise(shape, generator, measurement.device)
+            x = known.up(x, z, sigma, sigma_next)
+            del z
+            continue
 
+        clean = denoise(x, sigma, condition).clean
+        report(callback, call, calls, sigma, clean)
+        call += 1
         if sigma_next > 0:
             z = gaussian_noise(shape, generator, measurement.device)
         else:
             z = torch.zeros_like(x)
-
-        if there > here:
-            x = known.down(x, clean, z, sigma, sigma_next)
-        else:
-            x = known.up(x, z, sigma, sigma_next)
+        x = known.down(x, clean, z, sigma, sigma_next)
+        del clean, z
 
     return x
 
@@ -143,10 +147,10 @@ def bridge(
     """
     top = torch.as_tensor(high_level, dtype=low.dtype, device=low.device) ** 2
     at = level**2
-    share = torch.where(top > at, (at - low_level**2) / (top - low_level**2), 1.0)
-    variance = torch.where(top > at, share * (top - at), at - top)
+    fraction = torch.where(top > at, (at - low_level**2) / (top - low_level**2), 1.0)
+    variance = torch.where(top > at, fraction * (top - at), at - top)
 
-    return low + share * (high - low) + variance.sqrt() * z
+    return low + fraction * (high - low) + variance.sqrt() * z
 
 
 class _Known:
@@ -192,66 +196,6 @@ class _Known:
         """Return x with these known components in the pictures where that is True."""
         change = torch.where(self.measured & where, known - self.operator.Vt(x), 0.0)
         return x + self.operator.V(change)
-
-
-def visits(levels: int, jump_length: int, resamplings: int) -> list[int]:
-    """Levels in the order of the visits, by index; the last index is that of the final 0.
-
-    The authors' ``get_schedule_jump``. A jump starts at every ``jump_length``-th level, counted
-    from the lowest, except from where it would go beyond the highest level.
-
-    >>> visits(5, jump_length=2, resamplings=2)
-    [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5]
-
-    Args:
-        levels: Number of positive levels.
-        jump_length: j.
-        resamplings: r.
-    """
-    left = dict.fromkeys(range(levels - 1, jump_length - 1, -jump_length), resamplings - 1)
-    position = 0
-    visited = [position]
-
-    while position < levels:
-        if left.get(position, 0) > 0:
-            left[position] -= 1
-            position -= jump_length
-        else:
-            position += 1
-        visited.append(position)
-
-    return visited
-
-
-def calls_of(levels: int, jump_length: int, resamplings: int) -> int:
-    """Number of network calls of `repaint`: one for each step down.
-
-    >>> calls_of(250, jump_length=10, resamplings=10)
-    2410
-    """
-    jumps = len(range(levels - 1, jump_length - 1, -jump_length))
-    return levels + jumps * (resamplings - 1) * jump_length
-
-
-def plan_within(calls: int, jump_length: int, resamplings: int) -> tuple[int, int]:
-    """Number of levels, and of resamplings, for at most so many network calls.
-
-    There are as many levels as go with all resamplings; where not even one jump is within the
-    calls, there are no jumps.
-
-    >>> plan_within(20, jump_length=1, resamplings=2), calls_of(10, 1, 2)
-    ((10, 2), 19)
-    >>> plan_within(20, jump_length=10, resamplings=10)
-    (20, 1)
-
-    Args:
-        calls: Most network calls.
-        jump_length: j.
-        resamplings: r.
-    """
-    fitting = range(jump_length + 1, calls + 1)
-    levels = [n for n in fitting if calls_of(n, jump_length, resamplings) <= calls]
-    return (levels[-1], resamplings) if levels else (calls, 1)
 
 
 def takes_components(operator: object) -> bool:

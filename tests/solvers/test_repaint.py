@@ -16,7 +16,8 @@ from operators import Bayer, Mask
 from restore.diffusion.denoiser import Condition, Prediction
 from restore.errors import BadArgument
 from restore.solvers import repaint
-from restore.solvers.repaint import calls_of, plan_within, takes_components, visits
+from restore.solvers.jumps import calls_of, plan_within, visits
+from restore.solvers.repaint import takes_components
 
 SHAPE = (3, 6, 5)
 LEVELS = [*np.geomspace(2.0, 0.05, 6).tolist(), 0.0]
@@ -139,7 +140,7 @@ def test_independent_pixels_have_their_posterior(noise: float, resamplings: int)
     operator = Mask((1, 1, 3), torch.tensor([[True, False, True]]))
     y = torch.tensor([0.7, 0.0, -0.3])
     levels = [*np.geomspace(3.0, 0.02, 120).tolist(), 0.0]
-    count = 2500
+    count = 8000
     found = repaint(
         world.denoise, operator, y.expand(count, 1, 1, 3), noise, levels, generator=_draw(),
         jump_length=20, resamplings=resamplings,
