@@ -7,15 +7,19 @@ from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain, SpectralOperator, ValidConvolution
 from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
-from restore.diffusion.stepping import per_picture
+from restore.diffusion.stepping import gaussian_noise, per_picture
 
 # Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
 # 2209.11888): a rounded number says less than its value.
 NONLINEAR_STEP = 0.4
 
-# Iterations of `least_misfit`, and of the gain of an operator without an SVD.
+# Iterations of `least_misfit`.
 MISFIT_ITERATIONS = 50
+
+# Powers of AᵀA for the norm of an operator without an SVD, and the factor that makes up for their
+# number: an estimate by few of them is too small.
 POWERS = 10
+MARGIN = 1.1
 
 # Iterations of `ValidConvolution.ridge`.
 BORDER_ITERATIONS = 50
@@ -182,7 +186,7 @@ def least_misfit(operator: LinearOperator, start: Tensor, measurement: Tensor) -
         residual = torch.where(white, residual.clamp_max(0), residual)
         return torch.where(black, residual.clamp_min(0), residual)
 
-    rate = 1 / _largest_gain(operator, start)
+    rate = 1 / squared_norm(operator, measurement)
     x = ahead = start
     for index in range(MISFIT_ITERATIONS):
         previous = x
@@ -192,12 +196,30 @@ def least_misfit(operator: LinearOperator, start: Tensor, measurement: Tensor) -
     return misfit(x).square().flatten(1).mean(dim=1).sqrt()
 
 
-def _largest_gain(operator: LinearOperator, like: Tensor) -> float:
-    """Upper bound of the largest eigenvalue of AᵀA, by powers of it."""
-    if isinstance(operator, SpectralOperator):
-        return float(operator.singular_values.max()) ** 2
+def squared_norm(operator: LinearOperator, measurement: Tensor) -> Tensor:
+    """Return ‖A‖², the largest squared singular value, [B or 1, 1, 1, 1], above 0.
 
-    x = torch.ones_like(like)
+    Without an SVD it is found by powers of AᵀA, each picture by itself.
+
+    Args:
+        operator: A.
+        measurement: y, [B, *operator.output_shape], for the batch, device and type.
+    """
+    if isinstance(operator, SpectralOperator):
+        largest = operator.singular_values.amax(dim=(-3, -2, -1), keepdim=True)
+        square: Tensor = largest.reshape(-1, 1, 1, 1).square()
+        return square.clamp_min(torch.finfo(square.dtype).tiny)
+
+    shape = (1, *operator.input_shape)
+    x = 1 + gaussian_noise(shape, torch.Generator().manual_seed(0), measurement.device)
+    x = x.to(measurement.dtype).expand(len(measurement), -1, -1, -1)
     for _ in range(POWERS):
-        x = operator.At(operator.A(x / x.norm()))
-    return 1.1 * float(x.norm())
+        x = operator.At(operator.A(x / _length(x)))
+
+    return MARGIN * _length(x)
+
+
+def _length(x: Tensor) -> Tensor:
+    """Norm of each picture, [B, 1, 1, 1], above 0."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
+    return length.clamp_min(torch.finfo(x.dtype).tiny)

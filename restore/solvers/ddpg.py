@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, SpectralOperator
+from operators import LinearOperator
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import (
     Callback,
@@ -17,12 +17,7 @@ from restore.diffusion.stepping import (
     per_picture,
     report,
 )
-from restore.solvers.consistency import project
-
-# Powers of AᵀA for the norm of an operator without an SVD, and the factor that makes up for their
-# number: an estimate by few of them is too small.
-POWERS = 10
-MARGIN = 1.1
+from restore.solvers.consistency import project, squared_norm
 
 
 def ddpg(
@@ -101,7 +96,8 @@ def ddpg(
     pairs = falling_pairs(sigmas)
     shape = (len(measurement), *operator.input_shape)
     noisy = (per_picture(noise_level, measurement) > 0).to(measurement)  # 1, or 0 without noise
-    rate = (1 / squared_norm(operator, measurement)).clamp_max(c) if bool(noisy.any()) else 0.0
+    any_noisy = bool(noisy.any())
+    rate = (1 / squared_norm(operator, measurement)).clamp_max(c) if any_noisy else 0.0
 
     x = pairs[0][0] * gaussian_noise(shape, generator, measurement.device)
     x = x if start is None else x + start
@@ -117,7 +113,7 @@ def ddpg(
                 operator, clean, measurement, noise_level, prior_std=eta_tilde**-0.5
             )
             guidance = (1 - delta) * (projected - clean)
-            if bool(noisy.any()):
+            if any_noisy:
                 guidance += delta * rate * operator.At(measurement - operator.A(clean))
 
             guided = clean + step * guidance
@@ -133,31 +129,6 @@ def ddpg(
         return clean
 
     return torch.where(noisy > 0, clean, project(operator, clean, measurement))
-
-
-def squared_norm(operator: LinearOperator, measurement: Tensor) -> Tensor:
-    """Return ‖A‖², the largest squared singular value, [B or 1, 1, 1, 1].
-
-    Without an SVD it is found by powers of AᵀA, each picture by itself.
-    """
-    if isinstance(operator, SpectralOperator):
-        values = operator.singular_values
-        largest = values.amax(dim=(-3, -2, -1), keepdim=True)
-        return largest.reshape(-1, 1, 1, 1).square()
-
-    shape = (1, *operator.input_shape)
-    x = 1 + gaussian_noise(shape, torch.Generator().manual_seed(0), measurement.device)
-    x = x.expand(len(measurement), -1, -1, -1)
-    for _ in range(POWERS):
-        x = operator.At(operator.A(x / _length(x)))
-
-    return MARGIN * _length(x)
-
-
-def _length(x: Tensor) -> Tensor:
-    """Norm of each picture, [B, 1, 1, 1], above 0."""
-    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
-    return length.clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def _noise_fraction(sigma: float) -> float:

@@ -15,7 +15,7 @@ from operators import BatchOperator, LinearOperator, Mask, dense_matrix, kernels
 from restore.diffusion.denoiser import Condition, Prediction
 from restore.diffusion.schedule import NoiseSchedule, noise_levels
 from restore.solvers import ddpg, diffpir
-from restore.solvers.ddpg import squared_norm
+from restore.solvers.consistency import squared_norm
 
 SHAPE = (3, 8, 6)
 LEVELS = noise_levels(NoiseSchedule.named("linear"), 6, "log-snr", highest=2.0)
