@@ -61,8 +61,9 @@ def snips(
     close: the paper takes more than a thousand calls, and with a hundred the result is noise.
     Consistent annealing (Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, proposition 1) gives
     the state exactly the noise of the next level: w and α are those of the next step, and the fresh
-    noise has the variance ``α − (1−c)² α'`` instead of ``2 c α``, where α' is that of the state. It
-    works with a few dozen calls.
+    noise has the variance ``α − (1−c)² α'`` instead of ``2 c α``, where α' is that of the state. c
+    is at least ``1 − ς/σ``, so that this is not negative where nothing is measured. It works with a
+    few dozen calls.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
@@ -72,7 +73,7 @@ def snips(
         sigmas: Decreasing noise levels and a final 0.
         generator: Random generator on the CPU, or one per picture.
         steps_each: τ of the paper, Langevin steps per level, at least 1; one network call each.
-        step_size: c in (0, 1]; None is the best for these levels by
+        step_size: c in (0, 1]; None is the best for Langevin dynamics at these levels by
             `restore.samplers.langevin.langevin_step_size`.
         consistent: Anneal consistently, see above.
         start: [B or 1, *input_shape], initial value of the components that are not measured,
@@ -142,6 +143,8 @@ def _langevin_step(
     """
     operator = process.operator
     target = sigma if sigma_next is None else sigma_next
+    # a shorter step would leave more noise than the next level has
+    step_size = max(step_size, 1 - target / sigma)
     w, alpha = _weights(process.noise, target)
     before = None if sigma_next is None else _weights(process.noise, sigma)[1]
     x_bar = operator.Vt(x)

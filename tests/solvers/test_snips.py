@@ -151,6 +151,22 @@ def test_consistent_annealing_gives_the_state_its_noise(consistent: bool) -> Non
         assert error.numel() == 0 or float(error.max()) < 5
 
 
+def test_short_consistent_steps_follow_levels_that_are_far_apart() -> None:
+    """They would leave what is not measured more noise than the level says."""
+    operator = Mask((1, 1, 2), torch.tensor([[True, False]]))
+    seen = []
+
+    def denoise(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        seen.append(x[..., 1])
+        return Prediction(torch.zeros_like(x), x / sigma)
+
+    snips(
+        denoise, operator, torch.zeros(4000, 1, 1, 2), 0.2, [1.0, 0.3, 0.1, 0.0], steps_each=1,
+        step_size=0.2, consistent=True, generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert [float(x.std()) for x in seen] == pytest.approx([1.0, 0.3, 0.1], rel=0.05)
+
+
 def test_without_noise_it_explains_the_measurement_in_the_end() -> None:
     operator = OPERATORS["gray"]()
     y = operator.A(torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1)))
