@@ -164,13 +164,19 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
     return denoise_and_correct
 
 
-def reported(denoise: Denoise, callback: Callback | None, steps: int) -> Denoise:
+def reported(
+    denoise: Denoise,
+    callback: Callback | None,
+    steps: int,
+    visible: Callable[[Tensor], Tensor] = lambda clean: clean,
+) -> Denoise:
     """Report every call of a denoiser, for methods with inner loops.
 
     Args:
         denoise: Any denoiser.
         callback: Called with a `Step` after each network call, if given.
         steps: Number of calls in the whole process.
+        visible: Crop of an estimate to what is shown.
     """
     calls = count()
 
@@ -178,7 +184,7 @@ def reported(denoise: Denoise, callback: Callback | None, steps: int) -> Denoise
         x: Tensor, sigma: Tensor | float, condition: Condition | None = None
     ) -> Prediction:
         prediction = denoise(x, sigma, condition)
-        report(callback, next(calls), steps, float(sigma), prediction.clean)
+        report(callback, next(calls), steps, float(sigma), visible(prediction.clean))
         return prediction
 
     return denoise_and_report

@@ -43,7 +43,7 @@ class Method:
             PyTorch's inference mode.
         unconditional_kinds: kinds that it solves without a condition even so.
         stochastic: True if it draws posterior samples.
-        refusals: options that a deterministic method cannot take, each with the reason.
+        refusals: options that it cannot take, each with the reason and what to do instead.
         parameters: numbers that only this method takes; settings by kind may have values for them.
         samplers: True if another reverse process, noise levels or guidance can be chosen for it.
         compared: True if evaluations run it without being asked.

@@ -31,14 +31,14 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         from_zeros=run.denoiser.one_step_from_zeros,
         correct=run.consistent(CONDITIONAL_ERROR),
-        callback=run.callback,
+        callback=run.callback_inside,
     )
 
 
 def _predicted(run: Run) -> Tensor:
     """Return the prediction, projected onto the pictures that explain the measurement."""
     clean = run.consistent(PREDICTED_ERROR)(run.predicted)
-    report(run.callback, 0, 1, 0.0, clean)
+    report(run.callback_inside, 0, 1, 0.0, clean)
     return clean
 
 
@@ -46,7 +46,7 @@ def _denoised(run: Run) -> Tensor:
     """Return E[x0 | y] by the prior, as a noisy picture is a state of the reverse process."""
     level = 2 * run.problem.noise
     clean = run.denoiser(run.problem.model_measurement, level).clean
-    report(run.callback, 0, 1, float(level.max()), clean)
+    report(run.callback_inside, 0, 1, float(level.max()), clean)
     return clean
 
 

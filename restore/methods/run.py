@@ -65,6 +65,13 @@ class Run:
             lowest=self._lowest(noise),
         )
 
+    @property
+    def callback_inside(self) -> Callback | None:
+        """The callback, for methods that do not crop a canvas with an unknown border themselves."""
+        callback = self.callback
+        visible = self.problem.operator.visible
+        return callback and (lambda step: callback(step._replace(clean=visible(step.clean))))
+
     def parameter(self, name: str) -> float:
         """Return the value of one of the method's own parameters."""
         return self.settings.parameters[name]

@@ -135,7 +135,7 @@ def settings_for(
 
     settings = method.settings(kind, samples=options.samples, predictor=known.predictor)
     settings = _with_steps(settings, method, options)
-    _refuse_for_one_answer(method, options)
+    _check_refusals(method, options)
     if known.prior:
         settings = _with_few_steps(settings, method, kind, options)
     if options.eta is not None:
@@ -251,8 +251,8 @@ def _refuse_for_feed_forward(options: Options) -> None:
         )
 
 
-def _refuse_for_one_answer(method: Method, options: Options) -> None:
-    """Refuse options that a deterministic method cannot take.
+def _check_refusals(method: Method, options: Options) -> None:
+    """Check that no option is given that the method refuses.
 
     Raises:
         BadArgument: such an option is given.

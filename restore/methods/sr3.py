@@ -39,7 +39,7 @@ def solve(run: Run) -> Tensor:
         eta=run.eta,
         start=run.start,
         correct=run.consistent(ESTIMATE_ERROR),
-        callback=run.callback,
+        callback=run.callback_inside,
     )
 
 
@@ -58,7 +58,7 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
         noise if run.start is None else noise + run.start,
         sigmas,
         condition=condition,
-        callback=run.callback,
+        callback=run.callback_inside,
         **random,
     )
 

@@ -109,7 +109,7 @@ def conjugate_pigdm(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction, pull_back = differentiated(denoise, x, sigma, condition)
-        report(callback, index, len(pairs), sigma, prediction.clean)
+        report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         spread = sigma / math.hypot(1, sigma)
         fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=spread)
         move = fitted - prediction.clean
@@ -148,9 +148,9 @@ class _Step(NamedTuple):
         data = after - before
         jacobian = torch.zeros_like(precision)
 
-        for node, share in zip(NODES.tolist(), WEIGHTS.tolist(), strict=True):
+        for node, fraction in zip(NODES.tolist(), WEIGHTS.tolist(), strict=True):
             tau = self.sigma + (1 + node) * half
-            part = share * half * self._factor(tau, precision)
+            part = fraction * half * self._factor(tau, precision)
             # by parts, the integrals of e^{λt} (τ E)' and e^{λt} E' leave those of (e^{λt})'
             growth = self.damping * _time_rate(tau)
             noise = noise - tau * growth * part

@@ -91,7 +91,8 @@ def daps(
 
     pairs = falling_pairs(sigmas)
     lowest = pairs[-1][0]
-    denoise = reported(denoise, callback, (len(pairs) - 1) * ode_calls + 1)
+    calls = (len(pairs) - 1) * ode_calls + 1
+    denoise = reported(denoise, callback, calls, operator.visible)
     shape = (measurement.shape[0], *operator.input_shape)
     x = pairs[0][0] * gaussian_noise(shape, generator, measurement.device)
     x = x if start is None else x + start

@@ -75,25 +75,25 @@ def ddnm(
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y, standard deviation of the measurement's noise in the same units (twice
             that for pixels in [0, 1]); one number or [B].
-        sigmas: decreasing noise levels and a final 0.
-        generator: random number generator on the CPU, or one per picture.
+        sigmas: Decreasing noise levels and a final 0.
+        generator: Random number generator on the CPU, or one per picture.
         eta: η in [0, 1], fraction of fresh noise.
-        travel_length: levels that a travel goes back.
-        travel_repeats: times that each such stretch is passed; 1 is without time travel. The
+        travel_length: Levels that a travel goes back.
+        travel_repeats: Times that each such stretch is passed; 1 is without time travel. The
             network is called once per level and repeat, see `restore.solvers.jumps.visits`.
         start: [B or 1, *input_shape], picture that the first noise is added to, instead of
             mid-grey.
-        condition: shown to the network beside the noisy picture, if given.
-        final_projection: project the last clean estimate onto the measurement, see
+        condition: Shown to the network beside the noisy picture, if given.
+        final_projection: Project the last clean estimate onto the measurement, see
             `restore.solvers.consistency.project`. Without noise, the last step does that anyway.
-        callback: called with a `Step` after each network call.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, *operator.input_shape], float32.
 
     Raises:
-        BadArgument: the measurement is noisy, and the operator has no SVD.
-        ValueError: ``sigmas`` do not decrease to 0, η is outside [0, 1], or a number of the time
+        BadArgument: If the measurement is noisy, and the operator has no SVD.
+        ValueError: If ``sigmas`` do not decrease to 0, η is outside [0, 1], or a number of the time
             travel is below 1.
     """
     _check(eta, travel_length, travel_repeats)
@@ -131,7 +131,7 @@ def _check(eta: float, travel_length: int, travel_repeats: int) -> None:
     """Check the parameters.
 
     Raises:
-        ValueError: one is out of range.
+        ValueError: If one is out of range.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be in [0, 1], not {eta}")
@@ -148,7 +148,7 @@ def _step(
     """Return the step of DDNM, or that of DDNM+ if any picture has noise.
 
     Raises:
-        BadArgument: there is noise, and the operator has no SVD.
+        BadArgument: If there is noise, and the operator has no SVD.
     """
     kept = math.sqrt(1 - eta**2)
     if not bool(torch.as_tensor(noise_level).any()):

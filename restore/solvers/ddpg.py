@@ -69,28 +69,28 @@ def ddpg(
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y, standard deviation of the measurement's noise in the same units (twice
             that for pixels in [0, 1]); one number or [B].
-        sigmas: decreasing noise levels and a final 0; one network call per positive level.
-        generator: random number generator on the CPU, or one per picture.
+        sigmas: Decreasing noise levels and a final 0; one network call per positive level.
+        generator: Random number generator on the CPU, or one per picture.
         zeta: ζ in [0, 1], fraction of fresh noise.
         gamma: γ ≥ 0, how late guidance becomes that of least squares.
         eta_tilde: η̃ > 0, regularisation of the back-projection in units of σ_y²: one over the
             variance of the error of x0, for pictures in [-1, 1].
         c: c ≥ 0, step of least squares, in units of one over a squared singular value; at most
             1/‖A‖² is used.
-        decay: exponent of the step size μ, at least 0; the authors take 0 for little and 1 for much
+        decay: Exponent of the step size μ, at least 0; the authors take 0 for little and 1 for much
             noise.
         start: [B or 1, *input_shape], picture that the first noise is added to, instead of
             mid-grey.
-        condition: shown to the network beside the noisy picture, if given.
-        final_projection: project the last clean estimate onto the measurement, see
+        condition: Shown to the network beside the noisy picture, if given.
+        final_projection: Project the last clean estimate onto the measurement, see
             `restore.solvers.consistency.project`.
-        callback: called with a `Step` after each network call.
+        callback: Called with a `Step` after each network call.
 
     Returns:
         [B, *operator.input_shape], float32.
 
     Raises:
-        ValueError: ``sigmas`` do not decrease to 0, or a parameter is out of range.
+        ValueError: If ``sigmas`` do not decrease to 0, or a parameter is out of range.
     """
     _check(zeta, gamma, eta_tilde, c, decay)
     pairs = falling_pairs(sigmas)
@@ -140,7 +140,7 @@ def _check(zeta: float, gamma: float, eta_tilde: float, c: float, decay: float) 
     """Check the parameters.
 
     Raises:
-        ValueError: one is out of range.
+        ValueError: If one is out of range.
     """
     if not 0 <= zeta <= 1:
         raise ValueError(f"zeta must be in [0, 1], not {zeta}")

@@ -73,7 +73,7 @@ def diffpir(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         clean = denoise(x, sigma, condition).clean
-        report(callback, index, len(pairs), sigma, clean)
+        report(callback, index, len(pairs), sigma, operator.visible(clean))
         if sigma_next > 0:
             fitted = project(
                 operator, clean, measurement, noise_level, prior_std=sigma / strength**0.5

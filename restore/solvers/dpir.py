@@ -69,6 +69,6 @@ def dpir(
     for index, (sigma, _) in enumerate(pairs):
         x = project(operator, z, measurement, noise_level, prior_std=sigma / strength**0.5)
         z = denoise(x, sigma, condition).clean
-        report(callback, index, len(pairs), sigma, z)
+        report(callback, index, len(pairs), sigma, operator.visible(z))
 
     return project(operator, z, measurement, noise_level) if final_projection else z

@@ -88,7 +88,7 @@ def dps(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction, pull_back = differentiated(denoise, x, sigma, condition)
-        report(callback, index, len(pairs), sigma, prediction.clean)
+        report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         gradient = pull_back(misfit_gradient(operator, prediction.clean, measurement))
         to_exploding = math.sqrt((1 + sigma**2) * (1 + sigma_next**2))
         x = ddim_step(prediction, sigma, sigma_next, eta, generator)

@@ -86,7 +86,7 @@ def pigdm(
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction, pull_back = differentiated(denoise, x, sigma, condition)
-        report(callback, index, len(pairs), sigma, prediction.clean)
+        report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         spread = sigma / math.hypot(1, sigma)
         fitted = project(operator, prediction.clean, measurement, noise_level, prior_std=spread)
         guidance = pull_back(fitted - prediction.clean)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
@@ -83,10 +82,11 @@ def pnp_dm(
 
     couplings = [rho for rho, _ in falling_pairs(sigmas) for _ in range(sweeps)]
     plans = [reverse_levels(rho, lowest, reverse_steps) for rho in couplings]
-    denoise = reported(denoise, callback, sum(len(levels) - 1 for levels in plans))
+    calls = sum(len(levels) - 1 for levels in plans)
+    denoise = reported(denoise, callback, calls, operator.visible)
     shape = (measurement.shape[0], *operator.input_shape)
-    grey = torch.zeros(shape, device=measurement.device)
-    x = grey if start is None else grey + start
+    x = measurement.new_zeros(shape) if start is None else start.expand(shape)
+    del start  # makes room for the network, for large pictures
 
     for rho, levels in zip(couplings, plans, strict=True):
         z = draw_near(
@@ -97,6 +97,7 @@ def pnp_dm(
             x = denoise(z, rho, condition).clean
         else:
             x = sde_dpm_solver_pp_2m(denoise, z, levels, condition=condition, generator=generator)
+        del z
 
     noiseless = not isinstance(noise_level, Tensor) and noise_level == 0
     if final_projection and noiseless and isinstance(operator, LinearOperator):

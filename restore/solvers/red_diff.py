@@ -81,7 +81,7 @@ def red_diff(
     for index, (sigma, _) in enumerate(pairs):
         noise = gaussian_noise(shape, generator, measurement.device)
         clean = denoise(mean + sigma * noise, sigma, condition).clean
-        report(callback, index, len(pairs), sigma, clean)
+        report(callback, index, len(pairs), sigma, operator.visible(clean))
         fit = _gradient_of_fit(operator, mean, measurement)
         mean = mean - rate * adam.step(per_value * fit + strength * (mean - clean))
 

@@ -190,7 +190,7 @@ class Deblurring(Task):
             measurement_noise(self.noise, image, QUANTISATION_NOISE, self.rounded),
             shown_blurred(operator, image),
             written=written,
-            remedy="`boundary`=unknown or circular, whatever the kernel",
+            remedy="`boundary`=circular (ddrm and ddnm take unknown as well), whatever the kernel",
         )
 
     def _estimated_problem(self, image: Tensor, device: torch.device | str) -> Problem:

@@ -198,3 +198,33 @@ def test_a_step_size_is_of_pixels_in_0_to_1(restorer, monkeypatch) -> None:
     )
     restorer.run(SuperResolution(2), IMAGE, method="dps", parameters={"step_size": 0.25})
     assert sizes == [0.5]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("repaint", "snips")])
+def test_callbacks_see_the_picture_without_its_unknown_border(restorer, method: str) -> None:
+    """Whatever the method; the two others take no blur with an unknown border."""
+    seen = []
+    steps = {} if method == "one-step" else {"steps": 2}
+    restorer.run(
+        TASKS["deblur"]("gaussian:1", noise=0.01), IMAGE, method=method, callback=seen.append,
+        **steps,
+    )  # fmt: skip
+    assert [tuple(step.clean.shape) for step in seen] == [(1, 3, *IMAGE.shape[:2])] * len(seen)
+    assert len(seen) == seen[0].steps
+
+
+def test_repaint_takes_no_fraction_of_fresh_noise(restorer) -> None:
+    mask = np.zeros(IMAGE.shape[:2], bool)
+    mask[2:5, 3:9] = True
+    with pytest.raises(BadArgument, match=r"`eta`=0.5: the method repaint takes the steps of DDPM"):
+        restorer.run(TASKS["inpaint"](mask), IMAGE, method="repaint", eta=0.5)
+
+
+def test_what_has_an_svd_depends_on_the_method(restorer) -> None:
+    """DDRM works with an unknown border, which has no SVD, and SNIPS does not."""
+    text = (
+        r"needs an operator with an SVD, .* one-step; or `boundary`=circular \(ddrm and ddnm take "
+        r"unknown as well\)"
+    )
+    with pytest.raises(BadArgument, match=text):
+        restorer.run(TASKS["deblur"]("gaussian:1", noise=0.01), IMAGE, method="snips")
