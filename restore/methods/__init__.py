@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
     METHODS: dict[str, Method]
 
-# In order of preference. The record of `one-step` is ONE_STEP in one_step.py.
+# In the order of help and errors: those of few cheap calls, those guided by a gradient, those of
+# many calls, those of conditional networks. The record of `one-step` is ONE_STEP in one_step.py.
 NAMES = (
     "ddrm",
     "diffpir",
     "dpir",
-    "red-diff",
     "ddnm",
     "ddpg",
     "repaint",
+    "red-diff",
     "dps",
     "pigdm",
     "conjugate-pigdm",

@@ -10,15 +10,10 @@ from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
+from restore.methods.requirements import LINEAR, takes_linear
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import conjugate_pigdm
-from restore.tasks.problem import Operator
-
-
-def takes(operator: Operator) -> bool:
-    """Return True for linear operators."""
-    return isinstance(operator, LinearOperator)
 
 
 def solve(run: Run) -> Tensor:
@@ -27,7 +22,7 @@ def solve(run: Run) -> Tensor:
     start = begun(run)
     return conjugate_pigdm(
         run.denoiser,
-        cast(LinearOperator, problem.model_operator),  # see `takes`
+        cast(LinearOperator, problem.model_operator),  # what it takes
         problem.model_measurement,
         run.noise_level,
         run.sigmas,
@@ -51,12 +46,19 @@ CONJUGATE_PIGDM = Method(
         "solve": Defaults(steps=10, highest="holes"),
     },
     for_samples={"inpaint": Defaults(steps=10, highest="holes")},
-    takes=takes,
+    takes=takes_linear,
+    operators=LINEAR,
     needs_gradient=True,
     refusals={"eta": "adds no noise after the start; use pigdm, ddrm or diffpir"},
     parameters=(
         Parameter("weight", 16.0, 0.0, 100.0, "weight of the guidance, w"),
-        Parameter("damping", 1.0, -10.0, 10.0, "λ, per unit of the time of the linear schedule"),
+        Parameter(
+            "damping",
+            1.0,
+            -10.0,
+            10.0,
+            "damping of the integrated variable, per unit of the schedule's time, λ",
+        ),
     ),
     stage_noise=0.02,
 )

@@ -48,10 +48,21 @@ DAPS = Method(
     for_samples={"inpaint": Defaults(steps=100, highest="holes")},
     refusals={"eta": "renews all noise at every level; leave it out"},
     parameters=(
-        Parameter("ode_calls", 1, 1, 100, "network calls of the ODE at each level", whole=True),
-        Parameter("prior_std", 1000, 1e-4, 1000, "τ in r = σ/√(1 + σ²/τ²), for pixels in [-1, 1]"),
         Parameter(
-            "langevin_time", 2e-4, 0, 1e6, "T = N η, for squared pixels in [-1, 1]; large: exact"
+            "ode_calls",
+            1,
+            1,
+            100,
+            "network calls of the probability flow at each level",
+            whole=True,
+        ),
+        Parameter("prior_std", 1000, 1e-4, 1000, "spread of the prior, for pixels in [-1, 1], τ"),
+        Parameter(
+            "langevin_time",
+            2e-4,
+            0,
+            1e6,
+            "time of the draw, for squared pixels in [-1, 1]; large: exact, T",
         ),
         *LANGEVIN,
     ),

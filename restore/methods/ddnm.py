@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import LinearOperator, ValidConvolution
+from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
+from restore.methods.requirements import LINEAR, takes_decomposed, takes_linear
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import ddnm
 from restore.solvers.jumps import plan_within
-from restore.tasks.problem import Operator
-
-
-def takes(operator: Operator) -> bool:
-    """Return True if the operator is linear."""
-    return isinstance(operator, LinearOperator)
-
-
-def takes_noisy(operator: Operator) -> bool:
-    """Return True if the operator has an SVD, or is a blur with an unknown border."""
-    return operator.has_svd or isinstance(operator, ValidConvolution)
 
 
 def solve(run: Run) -> Tensor:
@@ -63,15 +53,20 @@ DDNM = Method(
         "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
     },
-    takes=takes,
-    operators="linear operators",
-    takes_noisy=takes_noisy,
+    takes=takes_linear,
+    operators=LINEAR,
+    takes_noisy=takes_decomposed,
     parameters=(
         Parameter(
-            "travel_length", 1, 1, 1000, "levels that a time travel goes back (l)", whole=True
+            "travel_length", 1, 1, 1000, "levels that a time travel goes back, l", whole=True
         ),
         Parameter(
-            "travel_repeats", 1, 1, 1000, "times that these levels are passed (r)", whole=True
+            "travel_repeats",
+            1,
+            1,
+            1000,
+            "times that these levels are passed, r; 1: no time travel",
+            whole=True,
         ),
     ),
     stage_noise=0.06,

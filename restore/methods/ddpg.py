@@ -8,15 +8,10 @@ from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
+from restore.methods.requirements import LINEAR, takes_linear
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import ddpg
-from restore.tasks.problem import Operator
-
-
-def takes(operator: Operator) -> bool:
-    """Return True if the operator is linear."""
-    return isinstance(operator, LinearOperator)
 
 
 def solve(run: Run) -> Tensor:
@@ -58,16 +53,16 @@ DDPG = Method(
         "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
     },
-    takes=takes,
-    operators="linear operators",
+    takes=takes_linear,
+    operators=LINEAR,
     parameters=(
-        Parameter("gamma", 8.0, 0.0, 1000.0, "how late least squares guides, exponent of ᾱ (γ)"),
+        Parameter("gamma", 8.0, 0.0, 1000.0, "how late least squares guides, exponent of ᾱ, γ"),
         Parameter(
             "eta_tilde",
             1.0,
             1e-6,
             1e6,
-            "regularisation of the back-projection, in units of σ_y² in [-1, 1] (η̃)",
+            "regularisation of the back-projection, in units of σ_y² for pixels in [-1, 1], η̃",
         ),
         Parameter("c", 1.0, 0.0, 1e6, "step of least squares, at most 1/‖A‖² of the operator A"),
         Parameter("decay", 0.0, 0.0, 1.0, "exponent of the step size; 0 is a constant step of 1"),

@@ -9,15 +9,10 @@ from torch import Tensor
 from operators import SpectralOperator, ValidConvolution
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
+from restore.methods.requirements import takes_decomposed
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import ddrm, ddrm_unknown_border
-from restore.tasks.problem import Operator
-
-
-def takes(operator: Operator) -> bool:
-    """Return True if the operator has an SVD, or is a blur with an unknown border."""
-    return operator.has_svd or isinstance(operator, ValidConvolution)
 
 
 def solve(run: Run) -> Tensor:
@@ -70,7 +65,7 @@ DDRM = Method(
         "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
     },
-    takes=takes,
+    takes=takes_decomposed,
     needs_svd=True,
     compared=True,
     stage_noise=0.06,

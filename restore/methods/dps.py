@@ -50,8 +50,7 @@ DPS = Method(
             0.02,
             0.0,
             1.0,
-            "largest root mean square that a step moves an image by, for pixels in [0, 1]; the "
-            "paper's ζ is twice that times the root of the count of an image's numbers",
+            "largest RMS that a step moves a picture by, for pixels in [0, 1], s",
         ),
     ),
     stage_noise=0.02,

@@ -56,7 +56,7 @@ PNP_DM = Method(
     refusals={"eta": "has the noise of its reverse diffusion; leave it out"},
     parameters=(
         Parameter("reverse_steps", 2, 1, 1000, "network calls of a prior step", whole=True),
-        Parameter("rho_min", 0.05, 0.01, 10, "lowest coupling ρ, for pixels in [-1, 1]"),
+        Parameter("rho_min", 0.05, 0.01, 10, "lowest coupling, for pixels in [-1, 1], ρ"),
         *LANGEVIN,
     ),
 )

@@ -44,10 +44,10 @@ SNIPS = Method(
     for_samples={"inpaint": Defaults(steps=100, highest="holes")},
     takes=lambda operator: operator.has_svd,
     needs_svd=True,
-    refusals={"eta": "has a step size instead: give parameters step_size"},
+    refusals={"eta": "has a step size instead: give the parameter step_size"},
     parameters=(
         Parameter("steps_each", 1, 1, 1000, "Langevin steps at each level, τ", whole=True),
-        Parameter("step_size", 0.5, 0, 1, "step size c; 0 takes the best for Langevin dynamics"),
+        Parameter("step_size", 0.5, 0, 1, "step size, c; 0 takes the best for Langevin dynamics"),
         Parameter(
             "consistent", 1, 0, 1, "1 anneals consistently, 0 is the paper's Langevin dynamics",
             whole=True,
