@@ -62,7 +62,7 @@ DAPS = Method(
             2e-4,
             0,
             1e6,
-            "time of the draw, for squared pixels in [-1, 1]; large: exact, T",
+            "time of a draw, for squared pixels in [-1, 1], T; large: exact",
         ),
         *LANGEVIN,
     ),
