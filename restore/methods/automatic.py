@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from restore.methods.settings import Knowledge, Options
 
 
+# Most calls for which the best method of few calls is taken.
+FEW = 12
+
+
 def best(kind: Kind, options: Options, known: Knowledge) -> str:
     """Return the name of the method that measures best on a kind of problem."""
     method = kind.method
     if known.predictor and kind.predicted_method:
         method = kind.predicted_method
+    elif 1 < (options.steps or 1) <= FEW:
+        method = kind.fast
     if options.fidelity is not None:
         method = _of_fidelity(kind, options.fidelity)
     if options.samples > 1 or refused(METHODS[method], options):

@@ -69,6 +69,10 @@ BLURRED = Kind(
     condition=_condition,
     estimates_noise=True,
     rounding_is_noise=True,
+    fast="ddrm",
+    sharpest="ddrm",
+    mean_weights=(0.0, 0.0),
+    etas=(0.75, 0.9),
     is_blurred=True,
     predicted=True,
 )

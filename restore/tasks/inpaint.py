@@ -56,6 +56,7 @@ FILLING = Kind(
     unconditional="ddrm",
     matches=_matches,
     condition=_condition,
+    fast="ddrm",
     fills_holes=True,
     predicted=True,
 )

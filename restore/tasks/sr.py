@@ -54,6 +54,7 @@ ENLARGING = Kind(
     matches=_matches,
     condition=_condition,
     estimates_noise=True,
+    fast="ddrm",
     enlarges=True,
     predicted=True,
     needs_prior=False,

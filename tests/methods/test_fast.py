@@ -45,3 +45,10 @@ def test_it_runs(loaded_once) -> None:
     calls = []
     result = Restorer(device="cpu").run(SuperResolution(2), image, fast=True, callback=calls.append)
     assert len(calls) == result.report.steps <= 8
+
+
+def test_few_steps_take_the_method_of_few_calls() -> None:
+    kind = replace(TASKS["deblur"].kind, method="diffpir", fast="ddrm")
+    assert settings_for(kind, Options(steps=8))[0] == "ddrm"
+    assert settings_for(kind, Options(steps=20))[0] == "diffpir"
+    assert settings_for(kind, Options(steps=8), Knowledge(svd=False))[0] == "diffpir"

@@ -85,7 +85,7 @@ def test_one_answer_may_take_steps_and_a_start(restorer, method: str) -> None:
         with pytest.raises(BadArgument, match=f"the method {method} "):
             restorer.run(SuperResolution(2), IMAGE, method=method, **refused)
 
-    kind = replace(TASKS["sr"].kind, method=method)
+    kind = replace(TASKS["sr"].kind, method=method, fast=method)
     assert settings_for(kind, Options(steps=2))[0] == method
     assert settings_for(kind, Options(samples=2))[0] == kind.sampler
     assert settings_for(kind, Options(eta=0.5))[0] == kind.sampler

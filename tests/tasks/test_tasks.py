@@ -127,7 +127,8 @@ def test_every_method_has_its_settings() -> None:
 def test_several_samples_of_a_blur_without_svd() -> None:
     assert settings_for(KINDS["deblur"], Options(samples=3))[0] == "ddrm"
     assert settings_for(KINDS["deblur"], Options(samples=3), Knowledge(svd=False))[0] == "diffpir"
-    assert settings_for(KINDS["deblur"], Options(steps=5, eta=0.5))[0] == KINDS["deblur"].method
+    assert settings_for(KINDS["deblur"], Options(steps=5, eta=0.5))[0] == KINDS["deblur"].fast
+    assert settings_for(KINDS["deblur"], Options(steps=15, eta=0.5))[0] == KINDS["deblur"].method
 
 
 def test_a_sampler_means_sr3_and_brings_its_levels() -> None:
