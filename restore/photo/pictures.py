@@ -53,7 +53,7 @@ class Opened:
     rounding: Rounding = EXACT
 
 
-def open_picture(picture: Picture, *, noisy: bool = False) -> Opened:
+def open_picture(picture: Picture, *, noisy: bool | None = None) -> Opened:
     """Open a picture as a tensor.
 
     Args:
@@ -62,8 +62,9 @@ def open_picture(picture: Picture, *, noisy: bool = False) -> Opened:
             channels, uint8 or float in [0, 1], on any device; or a `Photo`, which comes back as a
             float32 array [H, W, 1 … 4]. Two and four channels are grey and colour with alpha. The
             argument is not changed.
-        noisy: Take colours in [-1, 2] too: noise leads beyond black and white, and without that
-            its mean would be wrong there.
+        noisy: True to take colours in [-1, 2] too: noise leads beyond black and white, and
+            without that its mean would be wrong there. False if the caller could say so, which
+            an error then advises; None for a picture that has no noise.
 
     Raises:
         BadArgument: Any other kind, shape or value range, or values that are not finite.
@@ -115,7 +116,7 @@ def open_measurement(measurement: Picture) -> Opened:
 def _open_array(
     array: NDArray[Any],
     finish: Callable[[NDArray[Any]], Any],
-    noisy: bool = False,
+    noisy: bool | None = None,
     rounding: Rounding = EXACT,
 ) -> Opened:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
@@ -142,7 +143,7 @@ def _open_array(
     return _open_stacked(stacked, pack, noisy, rounding)
 
 
-def _open_tensor(tensor: Tensor, noisy: bool) -> Opened:
+def _open_tensor(tensor: Tensor, noisy: bool | None) -> Opened:
     if tensor.ndim not in (3, 4) or not 1 <= tensor.shape[-3] <= 4 or tensor.numel() == 0:
         raise BadArgument(
             "a tensor must be [C, H, W] or [B, C, H, W] with 1 to 4 channels, not "
@@ -164,7 +165,7 @@ def _open_tensor(tensor: Tensor, noisy: bool) -> Opened:
 
 
 def _open_stacked(
-    stacked: Tensor, pack: Callable[[Tensor], Any], noisy: bool, rounding: Rounding = EXACT
+    stacked: Tensor, pack: Callable[[Tensor], Any], noisy: bool | None, rounding: Rounding = EXACT
 ) -> Opened:
     """Split [B, 1 … 4, H, W] into colour and alpha."""
     if not bool(torch.isfinite(stacked).all()):
@@ -173,7 +174,7 @@ def _open_stacked(
     channels = stacked.shape[1]
     gray = channels < 3
     has_alpha = channels in (2, 4)
-    alpha = _in_range(stacked[:, -1:], False, "alpha has") if has_alpha else None
+    alpha = _in_range(stacked[:, -1:], None, "alpha has") if has_alpha else None
     color = stacked[:, :-1] if has_alpha else stacked
     color = _in_range(color, noisy, "float pictures have")
     equal = (color == color[:, :1]).flatten(1).all(dim=1) & (not gray)
@@ -199,7 +200,7 @@ def _is_rounded_grey(color: Tensor, rounding: Rounding) -> bool:
     return is_grey(color[0].permute(1, 2, 0).numpy(), rounding.grey_within)
 
 
-def _in_range(values: Tensor, noisy: bool, what: str) -> Tensor:
+def _in_range(values: Tensor, noisy: bool | None, what: str) -> Tensor:
     """Clip what rounding left beyond [0, 1]; values with noise stay as they are.
 
     Raises:
@@ -216,9 +217,9 @@ def _in_range(values: Tensor, noisy: bool, what: str) -> Tensor:
             )
         return values
     if least < -_TOLERANCE or most > 1 + _TOLERANCE:
-        raise BadArgument(
-            f"{what} values in [0, 1]; {reach}: scale or clip it, or say its noise, which may lead "
-            "beyond black and white"
+        advice = (
+            "" if noisy is None else ", or say its noise, which may lead beyond black and white"
         )
+        raise BadArgument(f"{what} values in [0, 1]; {reach}: scale or clip it{advice}")
 
     return values.clamp(0, 1)

@@ -136,7 +136,6 @@ def test_the_noise_of_what_is_not_clipped_is_measured():
         lambda y: restore.deblur(y, "gaussian:1", noise=0),
         lambda y: restore.inpaint(y, np.eye(8, 12, dtype=bool)),
         lambda y: restore.colorize(y),
-        lambda y: restore.degrade(y, "blur:gaussian:1"),
     ],
 )
 def test_without_noise_it_is_refused(call):
@@ -157,8 +156,25 @@ def test_beyond_that_it_is_always_refused(value):
 def test_alpha_has_no_noise():
     image = np.full((8, 12, 4), 0.5, np.float32)
     image[0, 0, 3] = 1.2
-    with pytest.raises(BadArgument, match="alpha"):
+    with pytest.raises(BadArgument) as refused:
         restore.denoise(image, 0.1)
+    assert str(refused.value) == (
+        "alpha has values in [0, 1]; this one reaches from 0.5 to 1.2: scale or clip it"
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda y: restore.degrade(y, "blur:gaussian:1"),
+        lambda y: restore.denoise(STACKED, 0.1, method="ddrm", start=y),
+    ],
+)
+def test_no_noise_is_asked_of_what_has_none(call):
+    image = np.full((22, 30, 3), 0.5, np.float32)
+    image[0, 0] = 1.2
+    with pytest.raises(BadArgument, match=r"reaches from 0\.5 to 1\.2: scale or clip it$"):
+        call(image)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "f4"])
