@@ -239,18 +239,25 @@ def already_there(path: Path) -> FileAccess:
 
 
 @contextmanager
-def looked_up(path: Path) -> Iterator[None]:
+def looked_up(path: Path, to_write: bool = False) -> Iterator[None]:
     """Turn errors of looking a file up, such as a name that is too long, into those for users.
+
+    Args:
+        path: The file.
+        to_write: True if it is looked up to be written.
 
     Raises:
         FileAccess: for an OSError.
     """
+    if to_write:
+        refuse_long(path, "give another OUT")
     try:
         yield
     except FileAccess:
         raise
     except OSError as error:
-        raise FileAccess(f"{_cut(path)}: cannot be read: {error.strerror or error}") from None
+        done = "written" if to_write else "read"
+        raise FileAccess(f"{_cut(path)}: cannot be {done}: {error.strerror or error}") from None
 
 
 def refuse_long(path: Path, remedy: str = "choose a shorter one") -> None:

@@ -46,7 +46,7 @@ def read_paths(
         return source, None
 
     target = others[0]
-    with looked_up(target):
+    with looked_up(target, to_write=True):
         both = source.is_file() and target.is_file() and not target.samefile(source)
     if both and not overwrite:
         raise FileAccess(
@@ -63,7 +63,7 @@ def _with_output(paths: tuple[Path, ...], output: Path) -> tuple[Source, Path]:
 
     from restore.photo.photograph import SUFFIXES
 
-    with looked_up(output):
+    with looked_up(output, to_write=True):
         is_picture = output.suffix.lower() in SUFFIXES and not output.is_dir()
     if is_picture:
         raise BadArgument(

@@ -212,7 +212,7 @@ def _place_of(source: Path, target: Path | None, task: str, wanted: Wanted) -> P
     suffix = wanted.output.suffix(source)
     if target is None:
         return source.with_name(f"{source.stem}-{task}{suffix}")
-    with looked_up(target):
+    with looked_up(target, to_write=True):
         return target / f"{source.stem}{suffix}" if target.is_dir() else target
 
 
@@ -407,7 +407,13 @@ def check_writable(folder: Path) -> None:
     if not place.is_dir():
         raise FileAccess(f"{folder}: cannot be written to, because {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise FileAccess(f"{folder}: cannot be written to; no permission for {place}")
+        raise FileAccess(f"{folder}: cannot be written to; {_why_not_writable(place)}")
+
+
+def _why_not_writable(folder: Path) -> str:
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a read-only file system"
+    return f"no permission for {folder}"
 
 
 def _output_paths(job: Job, samples: int) -> list[Path]:

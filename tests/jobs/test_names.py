@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from restore.errors import FileAccess
 from restore.files import PREFIX, SUFFIX, refuse_existing, refuse_long
-from restore.jobs.plan import Job, Wanted, plan_run
+from restore.jobs.plan import Job, Wanted, check_writable, plan_run
 from restore.jobs.selection import listed
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the limits are of POSIX")
@@ -107,7 +108,31 @@ def test_arguments_that_no_file_can_have(command, picture, tmp_path, option: str
     outcome = command("inpaint", *words, *mask)
     assert outcome.code == 5
     assert "too long" in outcome.err
+    assert ("cannot be read" in outcome.err) == (option not in ("OUT", "--report"))
     assert "Traceback" not in outcome.err
+
+
+def test_an_output_in_a_circle_of_links_cannot_be_written(command, picture, tmp_path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    outcome = command("denoise", picture(), tmp_path / "a" / "out.png")
+    assert outcome.code == 5
+    assert "cannot be read" not in outcome.err
+
+
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="a system that does not tell")
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [(1, "{} is on a read-only file system"), (0, "no permission for {}")],
+)
+def test_a_folder_that_takes_no_file_says_why(tmp_path, monkeypatch, flags: int, why: str) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    with pytest.raises(FileAccess) as refused:
+        check_writable(tmp_path / "new" / "out")
+    assert str(refused.value) == (
+        f"{tmp_path}/new/out: cannot be written to; {why.format(tmp_path)}"
+    )
 
 
 @pytest.mark.parametrize(
