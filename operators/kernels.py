@@ -272,7 +272,8 @@ def from_file(path: str | Path, *, variable: str | None = None, normalise: bool 
     same everywhere.
 
     Args:
-        path: Path of the file: ``.npy``, ``.mat``, or a picture (``.png``, ``.tif``, …).
+        path: Path of the file: ``.npy`` of two dimensions, ``.mat``, or a picture (``.png``,
+            ``.tif``, …) of one channel or of equal ones.
         variable: Name of the variable in a MATLAB file; needed where it holds several arrays.
         normalise: See `from_array`.
 
@@ -317,6 +318,11 @@ def _from_npy(data: bytes) -> NDArray[Any]:
 
     if not isinstance(array, np.ndarray):
         raise ValueError("not a numpy file with one plain array")
+    if array.ndim == 3 and array.shape[2] > 1:  # no picture: which axis is which is not known
+        raise ValueError(
+            f"a kernel in a .npy file must be a two-dimensional array [height, width], not of "
+            f"shape {list(array.shape)}; save one channel of it"
+        )
     return array
 
 

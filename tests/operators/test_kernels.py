@@ -264,6 +264,18 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
         kernels.from_file(path)
 
 
+@pytest.mark.parametrize("shape", [(3, 3, 3), (5, 7, 2), (1, 3, 3)])
+def test_a_file_of_a_stack_of_kernels_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Which axis the channels are on is not known, as it is of a picture."""
+    np.save(tmp_path / "k.npy", np.ones(shape))
+    with pytest.raises(ValueError, match="save one channel") as refused:
+        kernels.from_file(tmp_path / "k.npy")
+    assert str(refused.value) == (
+        f"{tmp_path / 'k.npy'}: a kernel in a .npy file must be a two-dimensional array [height, "
+        f"width], not of shape {list(shape)}; save one channel of it"
+    )
+
+
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "k.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
