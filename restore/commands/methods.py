@@ -36,12 +36,21 @@ def list_methods(
 
 
 def _needs(method: Method) -> str:
+    """Return one line: whether it draws samples, what it needs, and what it takes."""
+    network = "a conditional network"
+    if method.predictor_suffices:
+        network = f"a predictor or {network}"
+    if method.unconditional_kinds:
+        network += f" (not for {', '.join(sorted(method.unconditional_kinds))})"
     needs = {
         "an operator with an SVD": method.needs_svd,
         "a prior": method.needs_prior,
-        "a conditional network": method.needs_condition,
+        network: method.needs_condition,
         "gradients of the network": method.needs_gradient,
     }
+
     drawn = "Draws posterior samples" if method.stochastic else "Has one answer"
+    needed = ", ".join(need for need, is_needed in needs.items() if is_needed)
     takes = f"; takes {method.operators}" if method.operators else ""
-    return f"{drawn}; needs {', '.join(need for need, needed in needs.items() if needed)}{takes}."
+    noisy = f", with noise {method.noisy_operators}" if method.noisy_operators else ""
+    return f"{drawn}; needs {needed}{takes}{noisy}."

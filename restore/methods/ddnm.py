@@ -8,7 +8,7 @@ from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
-from restore.methods.requirements import LINEAR, takes_decomposed, takes_linear
+from restore.methods.requirements import DECOMPOSED, LINEAR, takes_decomposed, takes_linear
 from restore.methods.run import Run
 from restore.methods.starts import begun, smooth_estimate
 from restore.solvers import ddnm
@@ -56,6 +56,7 @@ DDNM = Method(
     takes=takes_linear,
     operators=LINEAR,
     takes_noisy=takes_decomposed,
+    noisy_operators=DECOMPOSED,
     parameters=(
         Parameter(
             "travel_length", 1, 1, 1000, "levels that a time travel goes back, l", whole=True

@@ -36,9 +36,11 @@ class Method:
         operators: which operators it can use, in words after "takes", for errors and help; empty if
             that is said by ``needs_svd``.
         takes_noisy: the same if the measurement is noisy; None is as without noise.
+        noisy_operators: which operators those are, in words after "with noise".
         needs_svd: True if the operator needs a singular value decomposition.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
+        predictor_suffices: True if the prediction stands for the answer of that network.
         needs_gradient: True if it differentiates through the network, which otherwise runs in
             PyTorch's inference mode.
         unconditional_kinds: kinds that it solves without a condition even so.
@@ -65,9 +67,11 @@ class Method:
     takes: Callable[[Operator], bool] = lambda operator: True
     operators: str = ""
     takes_noisy: Callable[[Operator], bool] | None = None
+    noisy_operators: str = ""
     needs_svd: bool = False
     needs_prior: bool = True
     needs_condition: bool = False
+    predictor_suffices: bool = False
     needs_gradient: bool = False
     unconditional_kinds: frozenset[str] = frozenset()
     stochastic: bool = True

@@ -61,6 +61,7 @@ ONE_STEP = Method(
     },
     needs_prior=False,
     needs_condition=True,
+    predictor_suffices=True,
     unconditional_kinds=frozenset({"denoise"}),
     stochastic=False,
     refusals={

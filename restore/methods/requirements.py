@@ -7,6 +7,8 @@ from restore.tasks.problem import Operator
 
 # `takes_linear` in words, for `restore.methods.method.Method.operators`.
 LINEAR = "linear operators"
+# `takes_decomposed` in words.
+DECOMPOSED = "operators with an SVD and blurs with an unknown border"
 
 
 def takes_linear(operator: Operator) -> bool:

@@ -31,6 +31,23 @@ def test_what_operators_a_method_takes_is_shown() -> None:
     assert "Has one answer" in CliRunner().invoke(app, ["methods", "red-diff"]).stdout
 
 
+def test_what_a_method_needs_only_with_noise_is_shown() -> None:
+    text = CliRunner().invoke(app, ["methods", "ddnm"]).stdout
+    assert (
+        "Draws posterior samples; needs a prior; takes linear operators, with noise operators with "
+        "an SVD and blurs with an unknown border." in text
+    )
+    for method in METHODS.values():
+        assert (method.takes_noisy is None) == (method.noisy_operators == ""), method.name
+
+
+def test_a_predictor_is_enough_for_one_step() -> None:
+    text = CliRunner().invoke(app, ["methods", "one-step"]).stdout
+    needs = "needs a predictor or a conditional network (not for denoise)."
+    assert f"Has one answer; {needs}" in text
+    assert "needs a conditional network." in CliRunner().invoke(app, ["methods", "sr3"]).stdout
+
+
 @pytest.mark.parametrize("arguments", [["methods", "drdm"]])
 def test_an_unknown_method_is_refused(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
