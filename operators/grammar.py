@@ -15,6 +15,12 @@ from operators.nonlinear import NonlinearChain, NonlinearOperator, chain
 
 Result = TypeVar("Result")
 
+# Characters of the longest text that is read: longer ones are mistaken files.
+LONGEST_TEXT = 10_000
+
+# Characters of a text that an error shows, at its beginning and at its end.
+_SHOWN = 200, 100
+
 # The default of a parameter that must be given.
 REQUIRED = object()
 
@@ -174,10 +180,10 @@ class Part:
             return function(shape, **self.values)
         except OSError as error:
             raise OSError(
-                error.errno, f"in {str(self)!r}: {error.strerror or error}", error.filename
+                error.errno, f"in {brief(str(self))!r}: {error.strerror or error}", error.filename
             ) from error
         except ValueError as error:
-            raise ValueError(f"in {str(self)!r}: {error}") from None
+            raise ValueError(f"in {brief(str(self))!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -253,11 +259,29 @@ class Degradation:
         operator = self.operator(self.input_shape(output_shape))
         if operator.output_shape != tuple(output_shape):
             raise ValueError(
-                f"{str(self)!r} measures {_sizes(operator.output_shape)}, not "
+                f"{brief(str(self))!r} measures {_sizes(operator.output_shape)}, not "
                 f"{_sizes(output_shape)} (channels x height x width)"
             )
 
         return operator
+
+
+def check_length(text: str) -> None:
+    """Refuse a text that nobody writes.
+
+    Raises:
+        ValueError: It is longer than `LONGEST_TEXT`.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(
+            f"{brief(text)!r} has {len(text)} characters, more than the limit of {LONGEST_TEXT}"
+        )
+
+
+def brief(text: str) -> str:
+    """Return a text for an error, without the middle of one that fills a page."""
+    start, end = _SHOWN
+    return text if len(text) <= start + end else f"{text[:start]}…{text[-end:]}"
 
 
 def given_names(word: Word, given: Sequence[tuple[str | None, Any]]) -> list[str]:

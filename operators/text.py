@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from operators.grammar import Degradation, Parameter, Part, Word, given_names
+from operators.grammar import Degradation, Parameter, Part, Word, brief, check_length, given_names
 from operators.vocabulary import WORDS
 
 
@@ -33,12 +33,13 @@ def parse(text: str) -> Degradation:
         ValueError: Unknown or malformed text; the message names the part, says what is wrong and
             what would be right.
     """
+    check_length(text)
     if not text.strip():
         raise ValueError(
             "an operator is written as in blur:gaussian:2+down:bicubic:4; this one is empty"
         )
     if text.count('"') % 2:
-        raise ValueError(f"a double quote in {text!r} is not closed")
+        raise ValueError(f"a double quote in {brief(text)!r} is not closed")
 
     pieces = [piece.strip() for piece in _split(text, "+")]
     return Degradation(
@@ -50,7 +51,9 @@ def _part(text: str, place: int, places: int) -> Part:
     try:
         return _read_part(text)
     except ValueError as error:
-        where = f"part {place} of {places}, {text!r}" if places > 1 else f"in {text!r}"
+        where = (
+            f"part {place} of {places}, {brief(text)!r}" if places > 1 else f"in {brief(text)!r}"
+        )
         raise ValueError(f"{where}: {error}") from None
 
 
@@ -79,14 +82,16 @@ def _given(word: Word, pieces: Sequence[str]) -> list[tuple[str | None, Any]]:
     for piece in pieces:
         name, value = _named(piece)
         if name is None and any(n is not None for n, _ in given):
-            raise ValueError(f"{piece!r} must come before the parameters with names")
+            raise ValueError(f"{brief(piece)!r} must come before the parameters with names")
         if name is None and len(given) == len(word.parameters):
-            raise ValueError(f"{piece!r} is one too many; written as {word.usage}")
+            raise ValueError(f"{brief(piece)!r} is one too many; written as {word.usage}")
         if name is None:
             given.append((None, _value(word.parameters[len(given)], value)))
             continue
         if name not in known:
-            raise ValueError(f"no parameter {name!r}; {_alternatives('parameters', name, known)}")
+            raise ValueError(
+                f"no parameter {brief(name)!r}; {_alternatives('parameters', name, known)}"
+            )
         if name in given_names(word, given):
             raise ValueError(f"{name} is given twice")
         given.append((name, _value(known[name], value)))
@@ -107,14 +112,15 @@ def _word(pieces: list[str]) -> tuple[Word, list[str]]:
     kinds = [name.partition(":")[2] for name in WORDS if name.startswith(f"{pieces[0]}:")]
     if kinds and len(pieces) > 1:
         raise ValueError(
-            f"unknown kind {pieces[1]!r} of {pieces[0]}; {_alternatives('kinds', pieces[1], kinds)}"
+            f"unknown kind {brief(pieces[1])!r} of {pieces[0]}; "
+            f"{_alternatives('kinds', pieces[1], kinds)}"
         )
     if kinds:
         raise ValueError(f"what kind of {pieces[0]}? {_alternatives('kinds', '', kinds)}")
 
     names = list(dict.fromkeys(name.partition(":")[0] for name in WORDS))
     raise ValueError(
-        f"unknown operator {pieces[0]!r}; {_alternatives('operators', pieces[0], names)}"
+        f"unknown operator {brief(pieces[0])!r}; {_alternatives('operators', pieces[0], names)}"
     )
 
 
@@ -127,7 +133,9 @@ def _value(parameter: Parameter, text: str) -> Any:
     try:
         return parameter.read(text)
     except ValueError as error:
-        raise ValueError(f"{parameter.name} is {parameter.about}, not {text!r} ({error})") from None
+        raise ValueError(
+            f"{parameter.name} is {parameter.about}, not {brief(text)!r} ({error})"
+        ) from None
 
 
 def _named(piece: str) -> tuple[str | None, str]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from restore.text import visible
+from restore.text import shortened, visible
 
 
 class RestoreError(Exception):
     """Base of all errors raised on purpose, whose text is for the user.
 
-    The text shows hidden characters of names as escapes, see `restore.text.visible`; ``args`` has
-    it as it was given.
+    The text shows hidden characters of names as escapes and words of a page's length without their
+    middle, see `restore.text`; ``args`` has it as it was given.
     """
 
     exit_code = 15
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return visible(shortened(super().__str__()))
 
 
 class BadArgument(RestoreError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 # Categories of characters that act on a terminal, turn the direction of text, cannot be seen or
 # cannot be encoded: control, format, surrogate, private, unassigned, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# A word too long for a message, with the parts of it that are shown.
+_LONG_WORD = re.compile(r"(?<!\S)(\S{200})\S{101,}(\S{100})(?!\S)")
 # Of these, what spelling needs: the non-joiner of Persian, the joiner of Indic scripts and emoji.
 _JOINERS = "\u200c\u200d"
 
@@ -26,6 +29,15 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(c) if _is_hidden(c) else c for c in text)
+
+
+def shortened(text: str) -> str:
+    """Cut the middle out of every word that would fill a page, such as the content of a file.
+
+    >>> shortened(f"method {'x' * 1000}: unknown") == f"method {'x' * 200}…{'x' * 100}: unknown"
+    True
+    """
+    return _LONG_WORD.sub(r"\1…\2", text)
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import operators
 from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
-from operators.grammar import Degradation, Part
+from operators.grammar import Degradation, Part, brief
 from restore.errors import BadArgument, FileAccess
 from restore.methods.settings import Options, settings_for
 from restore.photo.encode import quantise
@@ -368,14 +368,15 @@ def mask_words(settings: Settings) -> Degradation | None:
         read = operators.parse(f"mask:{text}")
     except ValueError as error:
         raise BadArgument(
-            f"`mask`={text}: no such file or folder, and as a description: {error}"
+            f"`mask`={brief(text)}: no such file or folder, and as a description: {error}"
         ) from None
 
     if read.parts[0].word.name == "mask:file":
-        raise FileAccess(f"`mask`={text}: no such file or folder")
+        raise FileAccess(f"`mask`={brief(text)}: no such file or folder")
     if len(read.parts) > 1:
         raise BadArgument(
-            f"`mask`={text}: it is more than a mask; `task`=solve `operator` takes several parts"
+            f"`mask`={brief(text)}: it is more than a mask; `task`=solve `operator` takes several "
+            "parts"
         )
 
     return read

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from restore.errors import BadArgument
+from operators.grammar import brief, check_length
+from restore.errors import BadArgument, of_option
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def resolved(
     for name in given:
         if name not in names:
             takes = f"it takes {', '.join(names)}" if names else "it takes none"
-            raise BadArgument(f"`parameters`={name}: is not a parameter of {method}; {takes}")
+            raise BadArgument(
+                f"`parameters`={brief(name)}: is not a parameter of {method}; {takes}"
+            )
 
     return {
         one.name: one.checked(given.get(one.name, of_kind.get(one.name, one.default)))
@@ -90,6 +93,9 @@ def parsed(text: str) -> dict[str, float]:
     Raises:
         BadArgument: it is not a list of names and numbers, or a name comes twice.
     """
+    with of_option("parameters"):
+        check_length(text)
+
     values: dict[str, float] = {}
     for item in text.split(","):
         name, _, number = (part.strip() for part in item.partition("="))
@@ -97,11 +103,11 @@ def parsed(text: str) -> dict[str, float]:
             value = float(number)
         except ValueError:
             raise BadArgument(
-                f"`parameters`={item.strip()}: must be NAME=NUMBER, several with commas between; "
-                "restore methods lists them"
+                f"`parameters`={brief(item.strip())}: must be NAME=NUMBER, several with commas "
+                "between; restore methods lists them"
             ) from None
         if name in values:
-            raise BadArgument(f"`parameters`={text}: {name} is there twice")
+            raise BadArgument(f"`parameters`={brief(text)}: {brief(name)} is there twice")
         values[name] = value
 
     return values

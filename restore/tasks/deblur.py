@@ -230,12 +230,13 @@ class Deblurring(Task):
             ValueError: the text is no blur kernel, or more than one.
         """
         import operators
+        from operators.grammar import brief
 
         parts = operators.parse(f"blur:{kernel}").parts
         if len(parts) > 1:
             raise ValueError(
-                f"{kernel!r} is more than a blur kernel; restore solve --operator takes several "
-                "parts"
+                f"{brief(kernel)!r} is more than a blur kernel; restore solve --operator takes "
+                "several parts"
             )
 
         return operators.Degradation((parts[0].unless_given("boundary", self.boundary),))
