@@ -25,7 +25,7 @@ from restore.blind.estimate import Finding
 from restore.diffusion import stepping
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
-from restore.diffusion.stepping import Callback, Generator
+from restore.diffusion.stepping import Callback, Generator, Step
 from restore.errors import BadArgument, RestoreError, Unavailable, of_option
 from restore.methods import METHODS, fidelity
 from restore.methods.cascade import solve_in_stages
@@ -388,8 +388,9 @@ class Restorer:
         """
         problem = run.problem
         started = time.perf_counter()
+        counted = _Counted(run.callback)
         with _mode(method):
-            run = replace(run, start=self._start(problem, options.start))
+            run = replace(run, start=self._start(problem, options.start), callback=counted)
             solve = (
                 partial(_answer, self.network(method))
                 if is_feed_forward(method)
@@ -410,7 +411,7 @@ class Restorer:
             task=problem.task,
             operator=problem.written,
             method=method if foreign is None else foreign.name,
-            steps=run.settings.steps + (run.settings.mean_weight > 0),
+            steps=counted.steps(run, options.samples),
             samples=options.samples,
             seed=options.seed,
             noise=float(problem.noise.mean()),
@@ -654,6 +655,31 @@ def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge
         predictor and has_evidence(problem) and quiet,
         METHODS["ddrm"].takes(problem.operator),
     )
+
+
+class _Counted:
+    """A callback that counts the network calls before it hands them on.
+
+    Args:
+        callback: called with each `Step`, if given.
+    """
+
+    def __init__(self, callback: Callback | None) -> None:
+        self._callback = callback
+        self._calls = 0
+
+    def __call__(self, step: Step) -> None:
+        self._calls += 1
+        if self._callback is not None:
+            self._callback(step)
+
+    def steps(self, run: Run, samples: int) -> int:
+        """Return the steps of every sample: as many as were chosen, or fewer calls.
+
+        Some methods cannot use every number of calls, and some samplers take several in a step.
+        """
+        chosen = run.settings.steps + (run.settings.mean_weight > 0)
+        return min(chosen, self._calls // samples or chosen)
 
 
 def _generator(options: Options) -> torch.Generator:

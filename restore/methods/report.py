@@ -20,7 +20,8 @@ class Report:
         task: name of the task.
         operator: the operator as text, see `operators.text`, or the name of its class.
         method: name of the method.
-        steps: number of steps for every sample, over all stages of a cascade.
+        steps: number of steps taken for every sample, over all stages of a cascade; fewer than
+            were chosen for methods that cannot use every number.
         samples: number of samples.
         seed: random seed.
         noise: assumed standard deviation of the noise of the measurement, in [0, 1] units; the mean

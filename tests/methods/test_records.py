@@ -106,6 +106,20 @@ def test_levels_may_end_at_the_noise_of_the_measurement(restorer) -> None:
         assert replace(run, problem=quiet).levels(4)[-2] == pytest.approx(level)
 
 
+def test_the_steps_of_a_report_are_those_of_a_sample(restorer) -> None:
+    """Fewer than were chosen, where jumps do not add up to that many."""
+    mask = np.zeros((8, 12), bool)
+    mask[2:5, 3:9] = True
+    calls = []
+    inpaint = restorer.run(
+        TASKS["inpaint"](mask), IMAGE, method="repaint", steps=20, samples=2, callback=calls.append
+    )
+    assert (inpaint.report.steps, len(calls)) == (19, 38)
+    heun = restorer.run(SuperResolution(2), IMAGE, method="sr3", sampler="heun", steps=3)
+    assert heun.report.steps == 3
+    assert restorer.run(SuperResolution(2), IMAGE, method="one-step").report.steps == 1
+
+
 def test_resamplings_keep_to_the_calls(restorer) -> None:
     mask = np.zeros((8, 12), bool)
     mask[2:5, 3:9] = True
@@ -115,7 +129,7 @@ def test_resamplings_keep_to_the_calls(restorer) -> None:
             TASKS["inpaint"](mask), IMAGE, method="repaint", steps=steps, parameters=parameters,
             callback=calls.append,
         )  # fmt: skip
-        assert len(calls) == made
+        assert len(calls) == result.report.steps == made
         np.testing.assert_array_equal(result.mean[~mask], IMAGE[~mask])
 
 
@@ -137,6 +151,7 @@ def test_inner_loops_keep_to_the_calls(restorer, method: str, parameters: dict) 
         )  # fmt: skip
         assert 1 <= len(calls) <= steps
         assert {step.steps for step in calls} == {len(calls)}
+        assert result.report.steps == len(calls)
         assert result.report.unexplained < 0.02
 
 
