@@ -55,6 +55,9 @@ ENLARGING = Kind(
     condition=_condition,
     estimates_noise=True,
     fast="ddrm",
+    sharpest="ddrm",
+    mean_weights=(0.0, 0.0),
+    etas=(0.5, 1.0),
     enlarges=True,
     predicted=True,
     needs_prior=False,
@@ -79,6 +82,7 @@ ENLARGING_FAR = replace(
     predicted_method="sr3",
     sharpest="sr3",
     mean_weights=(0.0, 0.5),
+    etas=None,
     fast="sr3",
     fast_steps=5,
 )

@@ -84,3 +84,21 @@ def test_with_one_step_it_says_that_this_is_the_mean() -> None:
 def test_a_problem_without_a_known_mean_is_refused(restorer) -> None:
     with pytest.raises(BadArgument, match="`fidelity`: this model knows no posterior mean"):
         restorer.run(Solving("jpeg:30"), IMAGE, fidelity=0.5, steps=2)
+
+
+def test_some_kinds_turn_the_fraction_of_fresh_noise() -> None:
+    kind = replace(TASKS["sr"].kind, sharpest="ddrm", mean_weights=(0.0, 0.0), etas=(0.5, 1.0))
+    for fidelity, eta in ((0, 0.5), (0.5, 0.75), (1, 1.0)):
+        method, settings = settings_for(kind, Options(fidelity=fidelity))
+        assert (method, settings.mean_weight) == ("ddrm", 0)
+        assert settings.eta == settings.noisy_eta == pytest.approx(eta)
+    with pytest.raises(BadArgument, match=r"`fidelity` and `eta`=0\.3: for sr, the fidelity"):
+        settings_for(kind, Options(fidelity=0.5, eta=0.3))
+
+
+@pytest.mark.parametrize("task", ["sr", "deblur", "inpaint", "denoise"])
+def test_every_fidelity_has_settings(task: str) -> None:
+    """Its ends differ, or the knob would turn nothing."""
+    for kind in TASKS[task].kinds():
+        ends = [settings_for(kind, Options(fidelity=end)) for end in (0.0, 1.0)]
+        assert ends[0] != ends[1]
