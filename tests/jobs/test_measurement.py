@@ -117,3 +117,24 @@ def test_channels_that_come_last_are_told(tmp_path: Path) -> None:
         UnreadableInput, match=r"photo\.npy: .*\(5, 6, 3\), whose channels come last"
     ):
         read_measurement(path)
+
+
+def test_a_measurement_without_its_picture_is_not_replaced_unasked(
+    command, picture, tmp_path
+) -> None:
+    """A kill between both names leaves it; it may as well be the user's own."""
+    words = ["degrade", picture(), tmp_path / "d.png", "--operator", "blur:gaussian:1"]
+    assert command(*words).code == 0
+    shown = (tmp_path / "d.png").read_bytes()
+    (tmp_path / "d.png").unlink()
+    (tmp_path / "d.npz").write_bytes(b"another")
+
+    refused = command(*words)
+    assert refused.code == 5
+    assert "d.npz: exists already; --overwrite replaces it" in refused.err
+    assert (tmp_path / "d.npz").read_bytes() == b"another"
+    assert not (tmp_path / "d.png").exists()
+
+    assert command(*words, "--overwrite").code == 0
+    assert (tmp_path / "d.png").read_bytes() == shown
+    assert read_measurement(tmp_path / "d.npz").operator == "blur:gaussian:1"
