@@ -180,7 +180,7 @@ def solved(
 
 def suited(method: Method, world: World) -> bool:
     """Return True if the method solves such problems by the prior alone."""
-    return not method.needs_condition and method.takes(world.operator)
+    return not method.needs_condition and method.uses(world.problem(1))
 
 
 def rows(names: list[str]) -> Iterator[tuple[Method, dict[str, float]]]:

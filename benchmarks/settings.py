@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -96,6 +96,18 @@ GUIDANCE = [
         (32.0, 1.0),
     )
 ]
+
+
+def preconditioners(*pairs: tuple[float, float]) -> list[dict[str, float]]:
+    """Parameters of DDPG: γ and η̃."""
+    return [{"gamma": gamma, "eta_tilde": eta_tilde} for gamma, eta_tilde in pairs]
+
+
+def jumps(*pairs: tuple[int, int]) -> list[dict[str, float]]:
+    """Parameters of RePaint: j and r."""
+    return [{"jump_length": length, "resamplings": times} for length, times in pairs]
+
+
 # Parameters by method, task and number of calls.
 PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ("dpir", "deblur-motion", 5): [{"strength": x} for x in STRENGTHS_OF_DPIR],
@@ -103,20 +115,26 @@ PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ("dpir", "deblur-motion", 20): [{"strength": x} for x in STRENGTHS_OF_DPIR],
     ("dpir", "deblur-gaussian", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
     ("dpir", "denoise-25", 8): [{"strength": x} for x in STRENGTHS_OF_DPIR],
+    ("ddpg", "sr4-noise", 20): preconditioners((3, 1), (8, 1), (8, 16)),
+    ("ddpg", "deblur-gaussian", 20): preconditioners((30, 1), (30, 6)),
+    ("ddpg", "deblur-motion", 20): preconditioners((8, 16), (30, 6), (30, 16)),
+    ("repaint", "inpaint-strokes", 8): jumps((1, 1), (1, 2)),
+    ("repaint", "inpaint-strokes", 20): jumps((1, 1), (1, 2), (1, 4), (2, 2)),
+    ("red-diff", "sr4", 20): [{"rate": 0.03}, {"rate": 0.1}, {"strength": 1.0, "rate": 0.03}],
+    ("red-diff", "inpaint-strokes", 20): [{"rate": 0.03}, {"rate": 0.1}],
+    ("red-diff", "deblur-motion", 20): [
+        {"strength": 0.25, "rate": 0.1},
+        {"strength": 0.25, "rate": 0.02},
+        {"strength": 0.05, "rate": 0.03},
+    ],
+    ("dps", "sr4", 50): [{"step_size": size} for size in (0.005, 0.02, 0.05)],
     ("conjugate-pigdm", "sr4", 8): GUIDANCE,
     ("conjugate-pigdm", "deblur-motion", 8): GUIDANCE,
-    ("dps", "sr4", 50): [{"step_size": size} for size in (0.005, 0.02, 0.05)],
-    ("red-diff", "sr4", 20): [{"rate": 0.03}, {"rate": 0.1}, {"strength": 1.0, "rate": 0.03}],
-    ("repaint", "inpaint-strokes", 20): [
-        {"jump_length": j, "resamplings": r} for j, r in ((1, 1), (1, 2), (1, 4), (2, 2))
-    ],
-}
-
-# Of DDPG, by task: γ and η̃.
-GUIDANCE = {
-    "sr4-noise": ((3.0, 1.0), (8.0, 1.0), (8.0, 16.0)),
-    "deblur-gaussian": ((30.0, 1.0), (30.0, 6.0)),
-    "deblur-motion": ((8.0, 16.0), (30.0, 6.0), (30.0, 16.0)),
+    ("daps", "sr4", 20): [{"langevin_time": time} for time in (2e-4, 1e-3, 1e-2)],
+    ("daps", "deblur-gaussian", 20): [{"langevin_time": time} for time in (2e-4, 1e-3)],
+    ("pnp-dm", "sr4", 100): [{"reverse_steps": calls} for calls in (2, 5)],
+    ("snips", "sr4", 20): [{"step_size": size} for size in (0.5, 1.0)],
+    ("snips", "sr4", 100): [{"steps_each": 2, "consistent": 0, "step_size": 0}],
 }
 
 
@@ -125,7 +143,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--count", type=int, default=4)
-    parser.add_argument("--only", choices=("ddrm", "diffpir", "parameters"), help="one table")
+    methods = list(dict.fromkeys(method for method, _, _ in PARAMETERS))
+    parser.add_argument(
+        "--only",
+        choices=("ddrm", "diffpir", "parameters", *methods),
+        help="one table, or the parameters of one method",
+    )
     arguments = parser.parse_args()
     pictures = load_pictures(arguments.folder, arguments.size, arguments.count)
     restorer = Restorer()
@@ -148,9 +171,10 @@ def main() -> None:
             "|\n|---|---|---:|---:|"
         )
         measure_diffpir(restorer, pictures, lpips)
-    if arguments.only in (None, "parameters"):
+    if arguments.only not in ("ddrm", "diffpir"):
+        chosen = [arguments.only] if arguments.only in methods else methods
         print("\n| task | parameters | PSNR | LPIPS |\n|---|---|---:|---:|")
-        measure_parameters(restorer, pictures, lpips)
+        measure_parameters(restorer, pictures, lpips, chosen)
 
 
 def measure_ddrm(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
@@ -180,8 +204,12 @@ def measure_diffpir(restorer: Restorer, pictures: Mapping[str, EightBit], lpips:
             )
 
 
-def measure_parameters(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
+def measure_parameters(
+    restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any, methods: Sequence[str]
+) -> None:
     for (method, task_name, steps), choices in PARAMETERS.items():
+        if method not in methods:
+            continue
         cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
         for parameters in choices:
             options = Options(method, steps, parameters=parameters)
@@ -192,18 +220,6 @@ def measure_parameters(restorer: Restorer, pictures: Mapping[str, EightBit], lpi
                 scores.append(score(2 * samples[0] - 1, case, lpips))
             text = ", ".join(f"{name} {value:g}" for name, value in parameters.items())
             show(task_name, f"{method}, {steps} calls, {text}", scores)
-
-
-def measure_ddpg(restorer: Restorer, pictures: Mapping[str, EightBit], lpips: Any) -> None:
-    for task_name, choices in GUIDANCE.items():
-        cases = [PROBLEMS[task_name].degrade(name, picture) for name, picture in pictures.items()]
-        for gamma, eta_tilde in choices:
-            options = {"method": "ddpg", "parameters": {"gamma": gamma, "eta_tilde": eta_tilde}}
-            scores = []
-            for case in cases:
-                mean = restorer.run(case.task, case.photo, **options).mean
-                scores.append(score(2 * to_tensor(mean) - 1, case, lpips))
-            show(task_name, f"γ {gamma:g}, η̃ {eta_tilde:g}", scores)
 
 
 def fitted(restorer: Restorer, case: Case, strength: float, zeta: float) -> Tensor:
