@@ -288,6 +288,16 @@ def test_a_truncated_file_is_refused_in_words(tmp_path, suffix, part) -> None:
     assert refusal(tmp_path / f"a{suffix}") == "the file ends before its picture does."
 
 
+@pytest.mark.parametrize("part", [0.1, 0.9])
+def test_a_truncated_heic_is_named(tmp_path, part) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    heif.from_pillow(image(noise(3))).save(file)
+    whole = file.getvalue()
+    (tmp_path / "a.heic").write_bytes(whole[: int(part * len(whole))])
+    assert refusal(tmp_path / "a.heic") == "the file ends before its picture does."
+
+
 def test_a_truncated_codestream_is_named(tmp_path) -> None:
     image(noise(3)).save(tmp_path / "a.j2k")
     whole = (tmp_path / "a.j2k").read_bytes()
