@@ -24,8 +24,8 @@ from restore.diffusion.schedule import noise_levels
 from restore.errors import Unavailable
 from restore.methods import METHODS
 from restore.methods.defaults import Defaults
+from restore.methods.options import Options
 from restore.methods.run import Run
-from restore.methods.settings import Options
 from restore.metrics.quality import load_lpips, psnr
 from restore.solvers import diffpir
 

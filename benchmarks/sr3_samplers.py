@@ -24,7 +24,7 @@ from settings import score
 
 from restore import Restorer
 from restore.evaluate.tune import read_levels
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.metrics.quality import load_lpips
 from restore.runtime.devices import keep_freed_memory
 from restore.samplers.catalogue import SAMPLERS

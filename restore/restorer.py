@@ -39,9 +39,10 @@ from restore.methods.feed_forward import (
     on_canvas,
     seen_size,
 )
+from restore.methods.options import Knowledge, Options
 from restore.methods.report import Report, Result, Samples
 from restore.methods.run import Run
-from restore.methods.settings import Knowledge, Options, check_suited, settings_for
+from restore.methods.settings import check_suited, settings_for
 from restore.metrics.quality import consistency
 from restore.photo.alpha import put_back
 from restore.photo.pictures import open_picture
@@ -81,7 +82,7 @@ class Restorer:
     `colorize` and `solve`. They take a PIL image, a numpy array (uint8, uint16 or float in [0, 1])
     or a tensor (see `restore.photo.pictures.open_picture`), then the task's options, and return the
     same type and depth, with alpha. They accept the fields of
-    `restore.methods.settings.Options` as keywords, and ``callback``, called with a
+    `restore.methods.options.Options` as keywords, and ``callback``, called with a
     `restore.diffusion.stepping.Step` after each call of the network. With ``samples`` above 1 they
     return `Samples`.
 
@@ -152,7 +153,7 @@ class Restorer:
             task: the task with its options.
             image: a picture, see `restore.photo.pictures.open_picture`.
             callback: called with a `Step` after each call of the network.
-            options: fields of `restore.methods.settings.Options`.
+            options: fields of `restore.methods.options.Options`.
 
         Raises:
             BadArgument: an invalid option.
@@ -596,7 +597,7 @@ def _documented(
         "Args:",
         "    image: a picture, see `Restorer`.",
         *(f"    {name}: {_in_python(option.option.help)}" for name, option in options.items()),
-        "    options: fields of `restore.methods.settings.Options`, and ``callback``.",
+        "    options: fields of `restore.methods.options.Options`, and ``callback``.",
     ]
     function.__name__ = task.name
     function.__qualname__ = f"Restorer.{task.name}" if first else task.name

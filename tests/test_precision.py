@@ -19,8 +19,8 @@ from restore.diffusion.likelihood import log_likelihood
 from restore.errors import RestoreError
 from restore.evaluate.protocol import Settings
 from restore.evaluate.run import evaluate
+from restore.methods.options import Options
 from restore.methods.sampling import Sampling, sample_pictures
-from restore.methods.settings import Options
 from restore.precision import single_precision
 from restore.restorer import restorer
 from restore.tasks import Deblurring

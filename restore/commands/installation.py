@@ -18,7 +18,8 @@ from restore import __version__
 from restore.diffusion.denoiser import ModelConfig, build_denoiser
 from restore.diffusion.predictor import PREFIX
 from restore.errors import RestoreError
-from restore.methods.settings import Knowledge, settings_for
+from restore.methods.options import Knowledge
+from restore.methods.settings import settings_for
 from restore.metrics.quality import find_lpips_trunk
 from restore.restorer import of_model
 from restore.runtime.devices import (

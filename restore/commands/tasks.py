@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from restore.jobs.inputs import Source
     from restore.jobs.ray_engine import Cluster
     from restore.jobs.run import Request
-    from restore.methods.settings import Options
+    from restore.methods.options import Options
 
 
 def command_of(task: type[Task]) -> Callable[..., None]:
@@ -153,8 +153,8 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
 
 
 def _options(common: Common) -> Options:
+    from restore.methods.options import Options
     from restore.methods.parameter import parsed
-    from restore.methods.settings import Options
 
     options = Options(
         method=common.method,

@@ -28,7 +28,8 @@ import operators
 from operators import LinearOperator, Mask, NonlinearChain, ValidConvolution
 from operators.grammar import Degradation, Part, brief
 from restore.errors import BadArgument, FileAccess
-from restore.methods.settings import Options, settings_for
+from restore.methods.options import Options
+from restore.methods.settings import settings_for
 from restore.photo.encode import quantise
 from restore.photo.photograph import read_mask
 from restore.report.html import printable

@@ -28,7 +28,8 @@ from restore.jobs.walk import pictures_in
 from restore.messages import say
 from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
-from restore.methods.settings import Knowledge, Options, settings_for
+from restore.methods.options import Knowledge, Options
+from restore.methods.settings import settings_for
 from restore.metrics import quality
 from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise

@@ -19,7 +19,8 @@ from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.evaluate.protocol import Case, Settings, degraded, to_tensor
 from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.walk import pictures_in
-from restore.methods.settings import Options, settings_for
+from restore.methods.options import Options
+from restore.methods.settings import settings_for
 from restore.metrics.quality import load_lpips, psnr
 from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise

@@ -20,8 +20,8 @@ from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.jobs.staging import Staged, stage
+from restore.methods.options import Options
 from restore.methods.report import Report, Result, is_doubtful
-from restore.methods.settings import Options
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.report.comparison import compare, encoded_strip

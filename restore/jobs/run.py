@@ -30,8 +30,8 @@ from restore.jobs.staging import Staged
 from restore.jobs.watch import Watch
 from restore.messages import complain, put, put_json, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
+from restore.methods.options import Options
 from restore.methods.report import Result
-from restore.methods.settings import Options
 from restore.photo.apart import decoding_apart, end_decoding
 from restore.restorer import Restorer, check, model_digest
 from restore.runtime.devices import keep_freed_memory

@@ -12,7 +12,7 @@ from restore.methods.method import Method
 from restore.tasks.kind import Kind
 
 if TYPE_CHECKING:
-    from restore.methods.settings import Knowledge, Options
+    from restore.methods.options import Knowledge, Options
 
 
 # Most calls for which the best method of few calls is taken.

@@ -19,8 +19,8 @@ from torch import Tensor
 from restore.diffusion.seeds import seed_of
 from restore.diffusion.stepping import Callback, Step, gaussian_noise
 from restore.methods import METHODS
+from restore.methods.options import Options
 from restore.methods.report import Report
-from restore.methods.settings import Options
 from restore.metrics.quality import consistency
 from restore.solvers import project
 from restore.tasks.cascade import Cascade

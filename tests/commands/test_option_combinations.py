@@ -15,7 +15,7 @@ from restore.errors import BadArgument, Unavailable
 from restore.jobs import ray_engine
 from restore.jobs.picture import Work
 from restore.jobs.plan import Job
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.tasks import SuperResolution
 
 SMALL = (12, 8)

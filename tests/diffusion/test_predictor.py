@@ -28,8 +28,9 @@ from restore.diffusion.evidence import Evidence
 from restore.diffusion.predictor import Predictor, PredictorConfig
 from restore.errors import BadArgument, UnreadableInput
 from restore.methods import METHODS
+from restore.methods.options import Knowledge, Options
 from restore.methods.run import Run
-from restore.methods.settings import Defaults, Knowledge, Options, settings_for
+from restore.methods.settings import Defaults, settings_for
 from restore.restorer import Restorer
 from restore.runtime.tiles import TiledDenoiser, TiledPredictor
 from restore.tasks import KINDS, TASKS, SuperResolution

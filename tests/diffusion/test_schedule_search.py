@@ -21,7 +21,8 @@ from restore.diffusion.schedule import NoiseSchedule, karras_levels, noise_level
 from restore.errors import BadArgument, FileAccess
 from restore.evaluate.protocol import Settings, degraded
 from restore.evaluate.tune import Request, read_levels, tune
-from restore.methods.settings import Options, settings_for
+from restore.methods.options import Options
+from restore.methods.settings import settings_for
 from restore.solvers import sr3
 from restore.tasks import KINDS, SuperResolution
 

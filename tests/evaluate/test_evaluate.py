@@ -28,7 +28,7 @@ from restore.evaluate.meter import Meter
 from restore.evaluate.page import place_of_crop
 from restore.evaluate.protocol import degraded, kernel_of, middle, seed_of
 from restore.methods import METHODS
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.metrics import quality
 from restore.report.html import CROP_RIM
 from restore.restorer import check

@@ -25,7 +25,7 @@ from restore.jobs.measurement import Measurement
 from restore.jobs.picture import Loaded, Work
 from restore.jobs.plan import Job
 from restore.jobs.ray_engine import Actor, Model, Order
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.photo.photograph import Photo
 from restore.restorer import Restorer
 from restore.runtime.budget import BATCH_PIXELS, SOLVER_BYTES, Budget

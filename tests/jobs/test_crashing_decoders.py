@@ -19,7 +19,7 @@ from support.processes import Forked
 from restore.jobs.picture import Work
 from restore.jobs.plan import Job
 from restore.jobs.ray_engine import Model, Order
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.photo import apart
 from restore.photo.apart import DECODER
 from restore.tasks import Denoising

@@ -31,8 +31,8 @@ from restore.errors import NothingToDo, RestoreError
 from restore.jobs.manifest import Manifest
 from restore.jobs.run import Request, Run
 from restore.messages import LOGGER
+from restore.methods.options import Options
 from restore.methods.report import Report, Result
-from restore.methods.settings import Options
 from restore.tasks import Denoising
 
 KILL = "kill"

@@ -19,7 +19,7 @@ from support.processes import Forked
 
 import cli
 from restore.jobs.run import Request, Run
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.tasks import Denoising
 
 DENOISE = ("--noise", 0.1)

@@ -15,7 +15,7 @@ from restore.errors import BadArgument
 from restore.jobs.output import OutputOptions
 from restore.jobs.picture import Work
 from restore.jobs.plan import Job
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.photo.photograph import Photo, check_held, encoded
 from restore.tasks import Denoising, Solving, SuperResolution
 

@@ -22,7 +22,7 @@ from torch import Tensor
 import restore
 import restore.restorer
 from restore.errors import BadArgument
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.tasks import TASKS as RECORDS
 from restore.tasks import SuperResolution
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from pretrained import layouts
 from restore.diffusion.denoiser import Condition, enlarged
 from restore.errors import BadArgument
-from restore.methods.settings import Knowledge, Options, settings_for
+from restore.methods.options import Knowledge, Options
+from restore.methods.settings import settings_for
 from restore.restorer import Restorer
 from restore.tasks import KINDS, SuperResolution
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from support.pictures import piece
 
 from restore.jobs.picture import unexplained
+from restore.methods.options import Options
 from restore.methods.report import is_doubtful
-from restore.methods.settings import Options
 from restore.restorer import restorer
 from restore.tasks import Deblurring, SuperResolution
 

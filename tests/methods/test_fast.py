@@ -9,7 +9,8 @@ import pytest
 
 from restore import Restorer
 from restore.errors import BadArgument
-from restore.methods.settings import Knowledge, Options, settings_for
+from restore.methods.options import Knowledge, Options
+from restore.methods.settings import settings_for
 from restore.tasks import TASKS, SuperResolution
 
 

@@ -26,7 +26,7 @@ from restore.jobs.picture import Work
 from restore.jobs.ray_engine import _elsewhere
 from restore.methods import feed_forward
 from restore.methods.feed_forward import FeedForward
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.metrics.quality import consistency
 from restore.restorer import Restorer
 from restore.tasks import TASKS, Deblurring, SuperResolution

@@ -9,7 +9,8 @@ import pytest
 
 from restore import Restorer
 from restore.errors import BadArgument
-from restore.methods.settings import Options, settings_for
+from restore.methods.options import Options
+from restore.methods.settings import settings_for
 from restore.tasks import TASKS, Denoising, Solving, SuperResolution
 
 IMAGE = np.random.default_rng(0).random((12, 16, 3)).astype(np.float32)

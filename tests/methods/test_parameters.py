@@ -9,8 +9,9 @@ import pytest
 from restore.errors import BadArgument
 from restore.methods import METHODS
 from restore.methods.defaults import Defaults
+from restore.methods.options import Options
 from restore.methods.parameter import Parameter, parsed
-from restore.methods.settings import Options, settings_for
+from restore.methods.settings import settings_for
 from restore.tasks import TASKS
 
 STEP = Parameter("step_size", 0.5, 0.0, 2.0, "factor of the gradient")

@@ -12,8 +12,9 @@ from operators import Jpeg
 from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods import METHODS
+from restore.methods.options import Options
 from restore.methods.run import Run
-from restore.methods.settings import Options, settings_for
+from restore.methods.settings import settings_for
 from restore.tasks import TASKS, SuperResolution
 
 IMAGE = np.random.default_rng(0).random((8, 12, 3)).astype(np.float32)

@@ -21,7 +21,7 @@ from restore.backbone import BackboneConfig
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.gradient import differentiated
 from restore.errors import RestoreError
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.runtime.budget import SMALLEST_TILE, Budget
 from restore.runtime.tiles import OVERLAP, WIDE_ABOVE, WIDE_OVERLAP, TiledDenoiser
 from restore.runtime.tiling import Span, spans, tile_area, tiling

@@ -13,7 +13,7 @@ from support.blurs import blurred
 import restore
 from operators import kernels
 from restore.errors import BadArgument
-from restore.methods.settings import Options
+from restore.methods.options import Options
 from restore.restorer import restorer
 from restore.tasks import Deblurring
 

@@ -10,7 +10,8 @@ import torch
 import operators
 from restore.errors import BadArgument
 from restore.methods import METHODS
-from restore.methods.settings import Knowledge, Options, settings_for
+from restore.methods.options import Knowledge, Options
+from restore.methods.settings import settings_for
 from restore.metrics.noise import estimate_noise
 from restore.tasks import (
     KINDS,
