@@ -45,6 +45,7 @@ DDPG = Method(
     Defaults(steps=20, highest=1.0),
     by_kind={
         "deblur": Defaults(steps=20, highest=1.0, parameters={"gamma": 30.0, "eta_tilde": 6.0}),
+        "denoise": Defaults(steps=20, highest=1.0, parameters={"c": 0.1}),
         "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
         "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
         "solve": Defaults(steps=20, highest="holes"),

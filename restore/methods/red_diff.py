@@ -40,6 +40,7 @@ RED_DIFF = Method(
     Defaults(steps=20, highest=1.0),
     by_kind={
         "deblur": Defaults(steps=20, highest=0.4, lowest="noise", parameters={"strength": 0.05}),
+        "denoise": Defaults(steps=20, highest=1.0, parameters={"strength": 4.0}),
         "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
     },
     stochastic=False,

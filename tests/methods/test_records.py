@@ -244,3 +244,12 @@ def test_what_has_an_svd_depends_on_the_method(restorer) -> None:
     )
     with pytest.raises(BadArgument, match=text):
         restorer.run(TASKS["deblur"]("gaussian:1", noise=0.01), IMAGE, method="snips")
+
+
+@pytest.mark.parametrize("method", ["ddpg", "red-diff"])
+def test_denoising_does_not_return_the_noise(restorer, method: str) -> None:
+    """Their fits to the measurement do not weigh its noise unless their parameters do."""
+    flat = np.full((24, 24, 3), 0.5, np.float32)
+    noisy = flat + 0.1 * np.random.default_rng(0).standard_normal(flat.shape).astype(np.float32)
+    found = restorer.run(TASKS["denoise"](0.1), noisy, method=method, steps=12).mean
+    assert float(np.square(found - flat).mean() ** 0.5) < 0.06
