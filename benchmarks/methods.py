@@ -134,36 +134,40 @@ def read(path: Path) -> list[Row]:
 
 
 def tables(rows: Iterable[Row]) -> str:
-    """Return a table of PSNR / LPIPS for each problem, methods by calls."""
-    rows = [row for row in rows if row.psnr is not None]
+    """Return a table of PSNR / LPIPS for each number of calls, methods by problems.
+
+    Methods of one call stand in the table of the fewest calls.
+    """
+    measured = [row for row in rows if row.psnr is not None]
     parts = []
-    for problem in dict.fromkeys(row.problem for row in rows):
-        chosen = {(row.method, row.steps): row for row in rows if row.problem == problem}
-        calls = sorted({steps for _, steps in chosen})
-        methods = [method for method in METHODS if any(key[0] == method for key in chosen)]
-        best = {steps: _best(chosen, methods, steps) for steps in calls}
+    for steps in sorted({row.steps for row in measured}):
+        of_steps = [row for row in measured if row.steps == steps]
+        if steps > min(row.steps for row in measured):
+            of_steps = [row for row in of_steps if "steps" not in METHODS[row.method].refusals]
+        problems = [problem for problem in PROBLEMS if problem in {row.problem for row in of_steps}]
+        best = {problem: _best(of_steps, problem) for problem in problems}
         lines = [
-            f"| {problem} | " + " | ".join(map(str, calls)) + " |",
-            "|---|" + "---:|" * len(calls),
+            f"| {steps} calls | " + " | ".join(problems) + " |",
+            "|---|" + "---:|" * len(problems),
         ]
-        for method in methods:
-            cells = [_cell(chosen.get((method, steps)), best[steps]) for steps in calls]
-            lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+        for method in METHODS:
+            own = {row.problem: row for row in of_steps if row.method == method}
+            cells = [_cell(own.get(problem), best[problem]) for problem in problems]
+            if own:
+                lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
 
     return "\n\n".join(parts)
 
 
-def _best(
-    chosen: dict[tuple[str, int], Row], methods: Sequence[str], steps: int
-) -> tuple[float, float]:
-    found = [chosen[method, steps] for method in methods if (method, steps) in chosen]
+def _best(rows: Iterable[Row], problem: str) -> tuple[float, float]:
+    found = [row for row in rows if row.problem == problem]
     return max(row.psnr or 0 for row in found), min(row.lpips or 9 for row in found)
 
 
 def _cell(row: Row | None, best: tuple[float, float]) -> str:
     if row is None or row.psnr is None or row.lpips is None:
-        return ""
+        return "–"
 
     psnr, lpips = f"{row.psnr:.2f}", f"{row.lpips:.3f}"
     psnr = f"**{psnr}**" if psnr == f"{best[0]:.2f}" else psnr
