@@ -57,6 +57,8 @@ FILLING = Kind(
     matches=_matches,
     condition=_condition,
     fast="ddrm",
+    sharpest="ddrm",
+    mean_weights=(0.0, 0.1),
     fills_holes=True,
     predicted=True,
 )
