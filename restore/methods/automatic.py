@@ -30,6 +30,8 @@ def best(kind: Kind, options: Options, known: Knowledge) -> str:
         method = _of_fidelity(kind, options.fidelity)
     if options.samples > 1 or refused(METHODS[method], options):
         method = kind.sampler
+        # the best sampler may take less than another that draws samples
+        method = "ddrm" if refused(METHODS[method], options) else method
     if not known.conditional and not METHODS[method].runs_without_condition(kind):
         method = kind.unconditional
 

@@ -52,7 +52,7 @@ def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
 FILLING = Kind(
     "inpaint",
     method="ddrm",
-    sampler="ddrm",
+    sampler="daps",
     unconditional="ddrm",
     matches=_matches,
     condition=_condition,

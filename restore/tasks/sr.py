@@ -49,7 +49,7 @@ def _condition(operator: Operator, measurement: Tensor) -> Condition:
 ENLARGING = Kind(
     "sr",
     method="ddrm",
-    sampler="ddrm",
+    sampler="daps",
     unconditional="ddrm",
     matches=_matches,
     condition=_condition,

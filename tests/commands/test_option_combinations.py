@@ -93,12 +93,12 @@ CLASSES = "--model classes.safetensors"
             {"steps": 4, "samples": 2},
         ),
         (f"{FOLDER} {CASCADE} --dry-run", {"status": "planned"}),
-        (f"{FOLDER} --start starts --batch 2 --samples 2", {"method": "ddrm", "samples": 2}),
+        (f"{FOLDER} --start starts --batch 2 --samples 2", {"method": "daps", "samples": 2}),
         (
             f"{FOLDER} --start starts --sampler heun --guidance 2 --report page.html",
             {"method": "sr3"},
         ),
-        ("sr pages.tiff out.tiff --steps 2 --pages --start start.png", {"method": "ddrm"}),
+        ("sr pages.tiff out.tiff --steps 2 --pages --start start.png", {"method": "sr3"}),
         ("sr alpha.png out.png --steps 2 --start start.png", {"width": LARGE[0]}),
         (f"{FOLDER} --start starts --batch 2 --class 2 {CLASSES}", {"method": "ddrm"}),
         (
@@ -283,8 +283,9 @@ def test_every_option_from_a_file(command, place, network) -> None:
         assert outcome.code == 0, (table, outcome.err)
         record = json.loads(outcome.out.splitlines()[0])
         assert (record["cascade"] is not None) == ("cascade" in table)
+        is_sr3 = "levels" in table or 'start = "starts"' in table
         assert record["method"] == (
-            "spandrel:dn.pth" if "method" in table else "sr3" if "levels" in table else "ddrm"
+            "spandrel:dn.pth" if "method" in table else "sr3" if is_sr3 else "ddrm"
         )
 
 

@@ -89,7 +89,7 @@ def test_one_answer_may_take_steps_and_a_start(restorer, method: str) -> None:
     kind = replace(TASKS["sr"].kind, method=method, fast=method)
     assert settings_for(kind, Options(steps=2))[0] == method
     assert settings_for(kind, Options(samples=2))[0] == kind.sampler
-    assert settings_for(kind, Options(eta=0.5))[0] == kind.sampler
+    assert settings_for(kind, Options(eta=0.5))[0] == "ddrm"  # the sampler takes no η
 
 
 def test_levels_may_end_at_the_noise_of_the_measurement(restorer) -> None:
@@ -188,7 +188,9 @@ def test_every_kind_of_a_task_has_methods_that_suit_it() -> None:
 
 
 def test_conjugate_integrators_refuse_what_is_not_linear(restorer) -> None:
-    with pytest.raises(BadArgument, match=r"conjugate-pigdm: it cannot .* these can: .*dps, pigdm"):
+    with pytest.raises(
+        BadArgument, match=r"conjugate-pigdm: it takes linear.* these can: .*dps, pigdm"
+    ):
         restorer.run(TASKS["solve"]("jpeg:30"), IMAGE, method="conjugate-pigdm")
 
 
