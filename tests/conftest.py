@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gc
 import re
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,10 @@ from support.pictures import Outcome, in_mode, piece, pixels_16bit
 import cli
 from restore.photo import apart
 from restore.photo.apart import DECODER
+
+# Under nohup hangups are ignored, and the processes of tests would inherit that.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # One process decodes the pictures of all tests; its start takes half a second.
 DECODER.is_kept = True

@@ -66,4 +66,5 @@ DAPS = Method(
         ),
         *LANGEVIN,
     ),
+    stage_noise=0.02,
 )

@@ -59,4 +59,5 @@ PNP_DM = Method(
         Parameter("rho_min", 0.05, 0.01, 10, "lowest coupling, for pixels in [-1, 1], ρ"),
         *LANGEVIN,
     ),
+    stage_noise=0.02,
 )

@@ -52,4 +52,5 @@ RED_DIFF = Method(
         Parameter("strength", 0.25, 0, 100, "weight of the prior beside the measurement, λ"),
         Parameter("rate", 0.03, 1e-4, 1, "learning rate of Adam, for pixels in [-1, 1]"),
     ),
+    stage_noise=0.02,
 )

@@ -53,4 +53,5 @@ SNIPS = Method(
             whole=True,
         ),
     ),
+    stage_noise=0.02,
 )  # fmt: skip

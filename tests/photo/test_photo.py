@@ -798,7 +798,7 @@ def test_animated_and_multi_page(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiff_of_other_numbers(tmp_path, dtype, channels):
     tiff(tmp_path / "a.tif", noise(channels).astype(dtype))
-    with pytest.raises(UnreadableInput, match="unsupported samples"):
+    with pytest.raises(UnreadableInput, match="which is not read: convert it to unsigned"):
         read_photo(tmp_path / "a.tif")
 
 
