@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from operators import LUMA_BT601
 from restore.blind.families import FAMILIES, Found, best_of, unblurred
 from restore.blind.ringing import ringing
 from restore.blind.spectrum import Spectrum
@@ -49,8 +50,7 @@ MOST_RINGING = 1.13
 _COARSE = 800
 _FINE = 4000
 
-# Weights of red, green and blue in the luminance.
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
+_LUMINANCE = np.array(LUMA_BT601)
 
 
 @dataclass(frozen=True)

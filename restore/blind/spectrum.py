@@ -113,14 +113,14 @@ class Spectrum:
         """Return a step of Fisher scoring, [n, 7]."""
         signal = np.exp(np.clip(theta @ self.basis + logs, -60, 30))
         total = signal + self.noise
-        share = signal / total
+        fraction = signal / total
         ratio = self.power / (TAIL * total)
-        residual = self.weight * share * ((TAIL + 1) * ratio / (1 + ratio) - 1)
+        residual = self.weight * fraction * ((TAIL + 1) * ratio / (1 + ratio) - 1)
         slope = residual @ self.basis.T - (theta - USUAL) / SPREAD**2
 
         count = len(self.basis)
         pairs = (self.basis[:, None] * self.basis[None]).reshape(count * count, -1)
-        curvature = (self.weight * share**2 @ pairs.T).reshape(-1, count, count)
+        curvature = (self.weight * fraction**2 @ pairs.T).reshape(-1, count, count)
         curvature += np.diag(1 / SPREAD**2)
         diagonal = np.einsum("nii->ni", curvature)
         diagonal *= 1 + damping[:, None]

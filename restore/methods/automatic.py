@@ -24,14 +24,14 @@ def best(kind: Kind, options: Options, known: Knowledge) -> str:
     method = kind.method
     if known.predictor and kind.predicted_method:
         method = kind.predicted_method
-    elif 1 < (options.steps or 1) <= FEW:
+    elif 1 < (options.steps or 1) <= FEW and not kind.predicted_method:
         method = kind.fast
     if options.fidelity is not None:
         method = _of_fidelity(kind, options.fidelity)
     if options.samples > 1 or refused(METHODS[method], options):
         method = kind.sampler
-        # the best sampler may take less than another that draws samples
-        method = "ddrm" if refused(METHODS[method], options) else method
+        # the best sampler may take fewer options than another that draws samples
+        method = kind.unconditional if refused(METHODS[method], options) else method
     if not known.conditional and not METHODS[method].runs_without_condition(kind):
         method = kind.unconditional
 

@@ -12,14 +12,13 @@ from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.requirements import LINEAR, takes_linear
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import conjugate_pigdm
 
 
 def solve(run: Run) -> Tensor:
     """Integrate the guided flow, its linear part exactly."""
     problem = run.problem
-    start = begun(run)
     return conjugate_pigdm(
         run.denoiser,
         cast(LinearOperator, problem.model_operator),  # what it takes
@@ -29,7 +28,7 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         weight=run.parameter("weight"),
         damping=run.parameter("damping"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=True,
         callback=run.callback,
     )

@@ -9,7 +9,7 @@ from restore.methods.langevin import LANGEVIN
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import daps
 
 
@@ -17,7 +17,6 @@ def solve(run: Run) -> Tensor:
     """Anneal by drawing clean pictures that explain the measurement, and adding less noise."""
     problem = run.problem
     ode_calls = int(run.parameter("ode_calls"))
-    start = begun(run)
     return daps(
         run.denoiser,
         problem.model_operator,
@@ -30,7 +29,7 @@ def solve(run: Run) -> Tensor:
         langevin_time=run.parameter("langevin_time"),
         langevin_steps=int(run.parameter("langevin_steps")),
         step_size=run.parameter("step_size"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         callback=run.callback,
     )
 

@@ -10,7 +10,7 @@ from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.requirements import DECOMPOSED, LINEAR, takes_decomposed, takes_linear
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import ddnm
 from restore.solvers.jumps import plan_within
 
@@ -19,7 +19,6 @@ def solve(run: Run) -> Tensor:
     """Project each clean estimate onto the measurement, as far as its noise allows."""
     problem = run.problem
     assert isinstance(problem.model_operator, LinearOperator)  # what it takes
-    start = begun(run)
     length = int(run.parameter("travel_length"))
     levels, repeats = plan_within(run.settings.steps, length, int(run.parameter("travel_repeats")))
     return ddnm(
@@ -32,7 +31,7 @@ def solve(run: Run) -> Tensor:
         eta=run.eta,
         travel_length=length,
         travel_repeats=repeats,
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=True,
         callback=run.callback,
     )

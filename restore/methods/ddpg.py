@@ -10,7 +10,7 @@ from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.requirements import LINEAR, takes_linear
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import ddpg
 
 
@@ -18,7 +18,6 @@ def solve(run: Run) -> Tensor:
     """Guide each clean estimate by a preconditioned residual."""
     problem = run.problem
     assert isinstance(problem.model_operator, LinearOperator)  # what it takes
-    start = begun(run)
     return ddpg(
         run.denoiser,
         problem.model_operator,
@@ -31,7 +30,7 @@ def solve(run: Run) -> Tensor:
         eta_tilde=run.parameter("eta_tilde"),
         c=run.parameter("c"),
         decay=run.parameter("decay"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=True,
         callback=run.callback,
     )

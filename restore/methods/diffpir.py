@@ -8,14 +8,13 @@ from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import diffpir
 
 
 def solve(run: Run) -> Tensor:
     """Alternate between denoising and a proximal step towards the measurement."""
     problem = run.problem
-    start = begun(run)
     return diffpir(
         run.denoiser,
         problem.model_operator,
@@ -24,7 +23,7 @@ def solve(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         zeta=run.eta,
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )

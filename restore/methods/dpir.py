@@ -9,14 +9,13 @@ from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import dpir
 
 
 def solve(run: Run) -> Tensor:
     """Alternate between a proximal step towards the measurement and denoising."""
     problem = run.problem
-    start = begun(run)
     return dpir(
         run.denoiser,
         problem.model_operator,
@@ -24,7 +23,7 @@ def solve(run: Run) -> Tensor:
         run.noise_level,
         run.sigmas,
         strength=run.parameter("strength"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )

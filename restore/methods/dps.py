@@ -9,14 +9,13 @@ from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import dps
 
 
 def solve(run: Run) -> Tensor:
     """Alternate between a step back along the chain and one down the misfit."""
     problem = run.problem
-    start = begun(run)
     return dps(
         run.denoiser,
         problem.model_operator,
@@ -26,7 +25,7 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         step_size=2 * run.parameter("step_size"),
         eta=run.eta,
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )

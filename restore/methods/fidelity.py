@@ -1,10 +1,11 @@
 """One knob between the nearest and the sharpest result: blends with the posterior mean.
 
 Of all estimates of an image from its measurement, the posterior mean has the smallest mean squared
-error, and no sample of the posterior is as blurred. Between both, the smallest error at any given
-distance from the distribution of sharp images is on the straight line from a sharp estimate to the
-posterior mean (Freirich, Michaeli, Meir 2021, arXiv 2107.02555, theorem 3). If both explain a
-linear measurement, so does every blend.
+error, but it is blurred. The best compromises between the error and the Wasserstein distance to
+the distribution of sharp images lie on the straight line from the posterior mean to the best
+estimate of that distribution (Freirich, Michaeli, Meir 2021, arXiv 2107.02555); here the result of
+a sharp method stands for the latter. If both ends explain a linear measurement, so does every
+blend.
 """
 
 from __future__ import annotations

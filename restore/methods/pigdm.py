@@ -8,14 +8,13 @@ from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import pigdm
 
 
 def solve(run: Run) -> Tensor:
     """Guide DDIM by the pseudo-inverse, through the Jacobian of the network."""
     problem = run.problem
-    start = begun(run)
     return pigdm(
         run.denoiser,
         problem.model_operator,
@@ -24,7 +23,7 @@ def solve(run: Run) -> Tensor:
         run.sigmas,
         generator=run.generator,
         eta=run.eta,
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )

@@ -10,7 +10,7 @@ from restore.methods.langevin import LANGEVIN
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import pnp_dm
 
 
@@ -18,7 +18,6 @@ def solve(run: Run) -> Tensor:
     """Draw from the likelihood and from the prior in turn, with a falling coupling."""
     problem = run.problem
     reverse_steps = min(int(run.parameter("reverse_steps")), run.settings.steps)
-    start = begun(run)
     return pnp_dm(
         run.denoiser,
         problem.model_operator,
@@ -29,7 +28,7 @@ def solve(run: Run) -> Tensor:
         reverse_steps=reverse_steps,
         langevin_steps=int(run.parameter("langevin_steps")),
         step_size=run.parameter("step_size"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=True,
         callback=run.callback,
     )

@@ -9,14 +9,13 @@ from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
-from restore.methods.starts import begun, smooth_estimate
+from restore.methods.starts import smooth_start
 from restore.solvers import red_diff
 
 
 def solve(run: Run) -> Tensor:
     """Find one mode of the posterior by stochastic optimisation."""
     problem = run.problem
-    start = begun(run)
     return red_diff(
         run.denoiser,
         problem.model_operator,
@@ -26,7 +25,7 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         strength=run.parameter("strength"),
         rate=run.parameter("rate"),
-        start=smooth_estimate(run) if start is None else start,
+        start=smooth_start(run),
         final_projection=isinstance(problem.operator, LinearOperator),
         callback=run.callback,
     )

@@ -28,6 +28,12 @@ def begun(run: Run) -> Tensor | None:
     return run.start
 
 
+def smooth_start(run: Run) -> Tensor:
+    """Return the initial picture of the process, by default a smooth estimate."""
+    start = begun(run)
+    return smooth_estimate(run) if start is None else start
+
+
 def smooth_estimate(run: Run) -> Tensor:
     """Return a regularised estimate without a prior, grey where nothing was measured."""
     problem = run.problem

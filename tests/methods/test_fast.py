@@ -53,3 +53,10 @@ def test_few_steps_take_the_method_of_few_calls() -> None:
     assert settings_for(kind, Options(steps=8))[0] == "ddrm"
     assert settings_for(kind, Options(steps=20))[0] == "diffpir"
     assert settings_for(kind, Options(steps=8), Knowledge(svd=False))[0] == "diffpir"
+
+
+def test_few_steps_do_not_take_what_needs_a_predictor() -> None:
+    """From x3.5 on, SR3 is better where its condition is predicted; else DDRM stays."""
+    far = TASKS["sr"].kinds()[1]
+    assert settings_for(far, Options(steps=8))[0] == far.method
+    assert settings_for(far, Options(steps=8), Knowledge(predictor=True))[0] == "sr3"

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,21 @@ FORMATS = [
     ("a.jp2", "RGB", {}),
     ("a.ppm", "RGB", {}),
 ]
+
+
+def test_threads_get_their_own_pictures(tmp_path) -> None:
+    """They share one process; the lock of `libraries_silent` keeps their requests apart."""
+    for seed in range(4):
+        pixels = np.random.default_rng(seed).integers(0, 256, (200, 300, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
+    here = [read_photo(tmp_path / f"{seed}.png").pixels for seed in range(4)]
+
+    def are_right(seed: int) -> bool:
+        paths = [tmp_path / f"{seed}.png"] * 20
+        return all(np.array_equal(read_photo(path).pixels, here[seed]) for path in paths)
+
+    with decoding_apart(), ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(are_right, range(4))) == [True] * 4
 
 
 @pytest.mark.parametrize(("name", "mode", "options"), FORMATS, ids=[name for name, *_ in FORMATS])
