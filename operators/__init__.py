@@ -47,6 +47,7 @@ from operators.grammar import Degradation
 from operators.iterative import conjugate_gradient, least_squares
 from operators.jpeg import Jpeg
 from operators.mask import Mask
+from operators.mosaic import X_TRANS_PATTERN, ColorFilterArray, XTrans
 from operators.nonlinear import NonlinearChain, NonlinearOperator
 from operators.quantise import Quantise
 from operators.reference import ddrm_reference
@@ -61,6 +62,7 @@ __all__ = [
     "LUMA_BT601",
     "RANK_TOLERANCE",
     "RESAMPLERS",
+    "X_TRANS_PATTERN",
     "AlongAxes",
     "AxesOperator",
     "BandedAxesOperator",
@@ -68,6 +70,7 @@ __all__ = [
     "Bayer",
     "BlockSensing",
     "CircularConvolution",
+    "ColorFilterArray",
     "Composition",
     "Degradation",
     "FunctionOperator",
@@ -86,6 +89,7 @@ __all__ = [
     "SpectralOperator",
     "SymmetricConvolution",
     "ValidConvolution",
+    "XTrans",
     "adjoint_of",
     "along_axes",
     "batch_of",

@@ -1,22 +1,18 @@
-"""The colour filter array of a camera: one colour measured at each pixel."""
+"""The Bayer filter, the colour filter array of most cameras."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from operators.base import Shape
-from operators.sensing import OrthonormalRows
+from operators.mosaic import ColorFilterArray
 
 # The colours at (0, 0), (0, 1), (1, 0), (1, 1), repeated over the picture.
 BAYER_PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
-class Bayer(OrthonormalRows):
+class Bayer(ColorFilterArray):
     """Mosaic of a Bayer sensor, ``[3, H, W]`` to ``[1, H, W]``: one colour at each pixel.
-
-    Its inverse problem is demosaicking. Each row of A picks one value, so U is the identity, all
-    singular values are 1, and V puts a value back into its colour and zeros into the others.
 
     >>> red, green, blue = (torch.full((1, 1, 2, 2), value) for value in (0.0, 0.5, 1.0))
     >>> Bayer((3, 2, 2), "RGGB").A(torch.cat([red, green, blue], dim=1)).tolist()
@@ -43,22 +39,4 @@ class Bayer(OrthonormalRows):
                 f"a Bayer pattern is one of {', '.join(BAYER_PATTERNS)}, not {pattern!r}"
             )
 
-        super().__init__(input_shape, (1, *input_shape[1:]), dtype)
-        self.colors = ["RGB".index(color) for color in pattern]
-
-    def V(self, spectrum: Tensor) -> Tensor:
-        x = spectrum.new_zeros(len(spectrum), *self.input_shape)
-        for place, color in enumerate(self.colors):
-            _at(x, place, color).copy_(_at(spectrum, place))
-        return x
-
-    def Vt(self, x: Tensor) -> Tensor:
-        y = x.new_empty(len(x), *self.output_shape)
-        for place, color in enumerate(self.colors):
-            _at(y, place).copy_(_at(x, place, color))
-        return y
-
-
-def _at(x: Tensor, place: int, channel: int = 0) -> Tensor:
-    """View of one channel at one of the four places of every 2×2 pixels, row by row."""
-    return x[:, channel, place // 2 :: 2, place % 2 :: 2]
+        super().__init__(input_shape, (pattern[:2], pattern[2:]), dtype=dtype)

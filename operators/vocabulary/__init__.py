@@ -45,6 +45,8 @@ _WORDS = (
     color.GRAY,
     color.MIX,
     color.BAYER,
+    color.XTRANS,
+    color.CFA,
     sensing.HADAMARD,
     sensing.BLOCKS,
     nonlinear.QUANTISE,

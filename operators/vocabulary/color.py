@@ -1,4 +1,4 @@
-"""Words for mixed colours: ``gray``, ``mix:…``, ``bayer``."""
+"""Words for mixed colours: ``gray``, ``mix:…``, ``bayer``, ``xtrans``, ``cfa:…``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from operators.base import Shape
 from operators.bayer import BAYER_PATTERNS, Bayer
 from operators.color import LUMA_BT601, color_mix, gray
 from operators.grammar import Parameter, Word
+from operators.mosaic import ColorFilterArray, XTrans, checked_pattern
 from operators.parameters import choice, colors_mixed_into, read_matrix
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -17,6 +18,14 @@ def _read_weights(text: str) -> Matrix:
     if len(rows) != 1 or len(rows[0]) != 3:
         raise ValueError("must be 3 numbers; mix makes more channels")
     return rows
+
+
+def _read_pattern(text: str) -> str:
+    return "/".join(checked_pattern(text.split("/")))
+
+
+def _color_filter_array(shape: Shape, *, pattern: str) -> ColorFilterArray:
+    return ColorFilterArray(shape, pattern.split("/"))
 
 
 def _gray(shape: Shape, *, weights: Matrix) -> AxesOperator:
@@ -67,6 +76,24 @@ BAYER = Word(
     ),
     Bayer,
     "bayer",
+    grow=colors_mixed_into(1),
+    channels=lambda **_: 1,
+)
+XTRANS = Word(
+    "xtrans",
+    "the mosaic of an X-Trans sensor",
+    (),
+    XTrans,
+    "xtrans",
+    grow=colors_mixed_into(1),
+    channels=lambda **_: 1,
+)
+CFA = Word(
+    "cfa",
+    "the mosaic of any colour filter array",
+    (Parameter("pattern", _read_pattern, "rows of R, G and B joined by /, as in RG/GB"),),
+    _color_filter_array,
+    "cfa:RGB/GBR/BRG",
     grow=colors_mixed_into(1),
     channels=lambda **_: 1,
 )

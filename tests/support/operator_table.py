@@ -327,6 +327,11 @@ def _pixelwise_and_sensing() -> Iterator[tuple[str, Case]]:
             f"mosaic, {pattern}",
             Case(lambda shape, dtype, p=pattern: Bayer(shape, p, dtype=dtype)),
         )
+    yield "mosaic, X-Trans", Case(lambda shape, dtype: operators.XTrans(shape, dtype=dtype))
+    yield (
+        "mosaic, any pattern",
+        Case(lambda shape, dtype: operators.ColorFilterArray(shape, ["RGB", "GRG"], dtype=dtype)),
+    )
     for share in (0.01, 0.25, 0.6, 1.0):
         yield (
             f"Hadamard, {share}",
