@@ -10,9 +10,11 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from typing import Any, TypeVar
 
 from restore.photo import decode as decoders
 from restore.photo.decoding_process import READY
-from restore.photo.formats.record import Decoded, Limits
+from restore.photo.formats.record import Decoded, Limits, PillowReader
 from restore.photo.libraries import libraries_silent
 from restore.photo.reading import Stored
 from restore.photo.refusals import Unreadable
@@ -37,11 +39,19 @@ LONGEST_SECONDS = 300.0
 def decode(stored: Stored, page: int | None, limits: Limits) -> Decoded:
     """Decode a picture as `restore.photo.decode.decode`, apart if that is wanted.
 
+    What a JPEG stores is read apart in any case, since that may end the process. Where it does, or
+    no process can be started, the picture is decoded without.
+
     Raises:
         Unreadable: As there; or decoding ended the process, or took too long.
         Unavailable: As there.
     """
-    return DECODER.call(decoders.decode, stored, page, limits)
+    if limits.coefficients and _has_coefficients(stored):
+        with suppress(_NotApart, Crashed), decoding_apart(keep=True):
+            return DECODER.call(decoders.decode, stored, page, limits, only_apart=True)
+
+    plain = limits._replace(coefficients=False)
+    return DECODER.call(decoders.decode, stored, page, plain)
 
 
 def count_pages(stored: Stored, limits: Limits) -> int:
@@ -51,6 +61,11 @@ def count_pages(stored: Stored, limits: Limits) -> int:
         Exception: As there; or counting ended the process, or took too long.
     """
     return DECODER.call(decoders.count_pages, stored, limits)
+
+
+def _has_coefficients(stored: Stored) -> bool:
+    reader = stored.format.reader
+    return isinstance(reader, PillowReader) and reader.stored is not None
 
 
 @contextmanager
@@ -85,8 +100,16 @@ def end_decoding() -> None:
     DECODER.end()
 
 
+class Crashed(Unreadable):
+    """A picture that ended the process; the text says how."""
+
+
 class _Ended(Exception):
     """The process has ended before it answered; the text says how."""
+
+
+class _NotApart(Exception):
+    """No process can be started."""
 
 
 class _Process:
@@ -101,12 +124,15 @@ class _Process:
         self.is_fresh = True
         self.is_unwanted = False
         self._is_ready = False
+        # what a library has written when it ends the process goes with it
+        self._folder = tempfile.mkdtemp(prefix="restore-")
+        folder = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._folder)
         self._popen = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE, str(LONGEST_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, **folder, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
     def is_ready(self) -> bool:
@@ -143,6 +169,7 @@ class _Process:
         self.is_unwanted = True
         self._popen.kill()
         self._popen.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def end(self) -> None:
         """End the process, and wait for its end."""
@@ -151,6 +178,7 @@ class _Process:
         for pipe in (self._popen.stdin, self._popen.stdout):
             with suppress(OSError):  # what was left to write
                 pipe.close()  # type: ignore[union-attr]
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _how(self, seconds: float) -> str:
         """Return how the process has ended after so many seconds of work."""
@@ -181,7 +209,13 @@ class _Decoder:
         self._is_possible = True
         self._starting = threading.Lock()
 
-    def call(self, function: Callable[..., Value], stored: Stored, *arguments: Any) -> Value:
+    def call(
+        self,
+        function: Callable[..., Value],
+        stored: Stored,
+        *arguments: Any,
+        only_apart: bool = False,
+    ) -> Value:
         while self.users and (process := self.start()) is not None and self._is_ready(process):
             was_fresh = process.is_fresh
             try:
@@ -190,7 +224,7 @@ class _Decoder:
                 self._process = None
                 # an earlier picture may have damaged the memory of the process
                 if was_fresh or process.is_unwanted:
-                    raise Unreadable(str(error)) from None
+                    raise Crashed(str(error)) from None
                 continue
             except BaseException:
                 self._process = None
@@ -199,6 +233,8 @@ class _Decoder:
                 raise answer
             return answer
 
+        if only_apart:
+            raise _NotApart
         return function(stored, *arguments)
 
     def start(self) -> _Process | None:
@@ -218,6 +254,10 @@ class _Decoder:
         if process is not None:
             process.kill()
 
+    def forget(self) -> None:
+        """Leave the process to the parent, after a fork."""
+        self._process = None
+
     def _is_ready(self, process: _Process) -> bool:
         if not process.is_ready():
             process.end()
@@ -228,3 +268,5 @@ class _Decoder:
 
 DECODER = _Decoder()
 atexit.register(end_decoding)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: DECODER.forget())  # tests replace it

@@ -110,20 +110,24 @@ def _decode_picture(
     bits = 32 if floating else _depth(im, data, reader)
     metadata = read_metadata(im, data)
     encoding = reader.encoding(im, data)
-    notes = prepared.notes
+    note: tuple[str, ...] = ()
     if bits > 8 and reader.deep_samples is not None:
         samples = reader.deep_samples(im, data)
     else:
         samples, note = _whole_or_filled(im, opened, format, reader, limits)
-        notes = (*notes, *note)
 
     rounding = rounding_of(im, samples)
-
     # The orientation is asked for after decoding, since Pillow turns a TIFF upright while it
     # decodes it.
-    samples = turned(samples, orientation_of(im))
+    orientation = orientation_of(im)
+    stored = None
+    if limits.coefficients and reader.stored is not None and not note:
+        stored = reader.stored(im, data, orientation)
 
-    return Decoded(samples, bits, format.name, metadata, encoding, notes, rounding)
+    samples = turned(samples, orientation)
+    notes = (*prepared.notes, *note)
+
+    return Decoded(samples, bits, format.name, metadata, encoding, notes, rounding, stored)
 
 
 def _decode_frame(stored: Stored, reader: PillowReader, page: int, limits: Limits) -> Decoded:

@@ -24,6 +24,7 @@ from restore.photo.libraries import libraries_silent, reason
 from restore.photo.metadata import Metadata, profile_for
 from restore.photo.reading import read_stored
 from restore.photo.rounding import EXACT, Rounding
+from restore.photo.stored import StoredJpeg
 
 # Names of the formats that are written, by suffix in lower case.
 FORMATS = {
@@ -65,6 +66,7 @@ class Photo:
             `restore.photo.metadata.Metadata`.
         notes: Sentences about what of the file is damaged or left out.
         rounding: What the lossy encoding of the file may have done to its pixels.
+        stored: What the file of a JPEG stores, if `read_photo` was asked for it.
     """
 
     pixels: np.ndarray
@@ -80,6 +82,7 @@ class Photo:
     color_chunks: dict[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     rounding: Rounding = EXACT
+    stored: StoredJpeg | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,6 +105,7 @@ def read_photo(
     max_pixels: int = MAX_PIXELS,
     allow_truncated: bool | None = None,
     file: BinaryIO | None = None,
+    coefficients: bool = False,
 ) -> Photo:
     """Read a picture; its content, not its suffix, decides about the format.
 
@@ -112,6 +116,9 @@ def read_photo(
         allow_truncated: True to complete a JPEG or PNG that ends too early, which `Photo.notes`
             says; False to refuse it and name this parameter, None to refuse it.
         file: The file at its start, if it is open already.
+        coefficients: True to read what a JPEG stores, too, which takes about as long as decoding
+            it, and a process of its own. `Photo.stored` stays None for a picture of another format,
+            one that was completed, or coefficients that cannot be had.
 
     Raises:
         FileAccess: It is no regular file, or cannot be read.
@@ -121,7 +128,7 @@ def read_photo(
     """
     path = Path(path)
     named = path if page is None else f"{path} (page {page})"
-    limits = Limits(max_pixels, allow_truncated)
+    limits = Limits(max_pixels, allow_truncated, coefficients)
 
     with (
         open_regular(path) if file is None else nullcontext(file) as opened,
@@ -309,6 +316,7 @@ def _as_photo(decoded: Decoded) -> Photo:
         encoding=decoded.encoding,
         notes=decoded.notes,
         rounding=decoded.rounding,
+        stored=decoded.stored,
         **vars(decoded.metadata),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import Tensor
 from restore.errors import BadArgument
 from restore.photo.photograph import Photo
 from restore.photo.pil import open_pil
+from restore.photo.pil_stored import file_of, stored_of
 from restore.photo.rounding import EXACT, LUMA, Rounding, is_grey
+from restore.photo.stored import StoredJpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,6 +45,7 @@ class Opened:
             the original has one, and three equal ones where `equal` is True.
         equal: bool [B], True for pictures of three channels whose colours are grey everywhere.
         rounding: What the encoding of a lossy file may have done to the picture.
+        stored: What the picture's file stores, for a JPEG whose coefficients were asked for.
     """
 
     color: Tensor
@@ -51,9 +54,12 @@ class Opened:
     pack: Callable[[Tensor, Tensor | None, bool], Any]
     equal: Tensor
     rounding: Rounding = EXACT
+    stored: StoredJpeg | None = None
 
 
-def open_picture(picture: Picture, *, noisy: bool | None = None) -> Opened:
+def open_picture(
+    picture: Picture, *, noisy: bool | None = None, coefficients: bool = False
+) -> Opened:
     """Open a picture as a tensor.
 
     Args:
@@ -65,6 +71,9 @@ def open_picture(picture: Picture, *, noisy: bool | None = None) -> Opened:
         noisy: True to take colours in [-1, 2] too: noise leads beyond black and white, and
             without that its mean would be wrong there. False if the caller could say so, which
             an error then advises; None for a picture that has no noise.
+        coefficients: True to read what a JPEG stores, for an image that Pillow opened and nobody
+            has changed since, from a path or, if it is not loaded yet, from a file in memory. A
+            `Photo` brings it along in any case.
 
     Raises:
         BadArgument: Any other kind, shape or value range, or values that are not finite.
@@ -74,10 +83,13 @@ def open_picture(picture: Picture, *, noisy: bool | None = None) -> Opened:
     if isinstance(picture, np.ndarray):
         return _open_array(picture, lambda array: array, noisy)
     if isinstance(picture, Photo):
-        return _open_array(picture.samples, lambda array: array, rounding=picture.rounding)
+        opened = _open_array(picture.samples, lambda array: array, rounding=picture.rounding)
+        return replace(opened, stored=picture.stored)
     if hasattr(picture, "getbands"):
+        file = file_of(picture) if coefficients else None
         array, finish, rounding = open_pil(picture)
-        return _open_array(array, finish, noisy, rounding)
+        stored = None if file is None else stored_of(file, array)
+        return replace(_open_array(array, finish, noisy, rounding), stored=stored)
 
     raise BadArgument(
         f"a picture is a PIL image, a numpy array or a torch tensor, not a {type(picture).__name__}"

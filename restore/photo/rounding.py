@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
+
+from restore.photo.stored import DCT
 
 Array = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ def _lost(plane: Array, step: Array, cell: tuple[int, int]) -> Array:
     samples = plane.reshape(count, height // down, down, width // across, across).mean((2, 4))
     blocks = samples.reshape(-1, 8, width // across // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8)
 
-    coefficients = scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho")
+    coefficients = DCT @ blocks @ DCT.T
     kept = np.rint(coefficients / step) * step
 
     return np.minimum(step**2 / 12, np.square(kept).mean(axis=0))

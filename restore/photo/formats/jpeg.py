@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from restore.photo.encode import saved_by_pillow
+from restore.photo.formats.jpeg_coefficients import stored_jpeg
 from restore.photo.formats.jpeg_header import extent, prepare
 from restore.photo.formats.record import PictureFormat, PillowReader, Source, Writer
 
@@ -75,7 +76,13 @@ JPEG = PictureFormat(
     "JPEG",
     (".jpg", ".jpeg", ".jfif"),
     lambda head: head.startswith(b"\xff\xd8\xff") or head == b"\xff\xd8",
-    PillowReader(prepare, encoding=encoding, count_pages=lambda data: 1, fills_truncated=True),
+    PillowReader(
+        prepare,
+        encoding=encoding,
+        count_pages=lambda data: 1,
+        fills_truncated=True,
+        stored=stored_jpeg,
+    ),
     Writer((8,), encode, keeps_alpha=False, takes_quality=True, longest_side=_LONGEST_SIDE),
     is_lossy=True,
     extent=extent,

@@ -13,6 +13,7 @@ from PIL import Image
 from restore.photo.metadata import Metadata
 from restore.photo.refusals import Unreadable
 from restore.photo.rounding import EXACT, Rounding
+from restore.photo.stored import StoredJpeg
 
 # Bytes of a file's beginning that tell its format.
 HEAD = 4096
@@ -25,10 +26,12 @@ class Limits(NamedTuple):
         max_pixels: Largest number of pixels of a picture.
         allow_truncated: True to complete a JPEG or PNG that ends too early, False to refuse it and
             say that it can be allowed, None to refuse it.
+        coefficients: True to read what a JPEG stores, too, which may end the process.
     """
 
     max_pixels: int
     allow_truncated: bool | None = None
+    coefficients: bool = False
 
 
 class Decoded(NamedTuple):
@@ -43,6 +46,7 @@ class Decoded(NamedTuple):
         encoding: As in `restore.photo.photograph.Photo`.
         notes: Sentences about what is damaged or left out.
         rounding: What its lossy encoding may have done to the samples.
+        stored: What a JPEG stores, if that was asked for and could be read.
     """
 
     samples: np.ndarray
@@ -52,6 +56,7 @@ class Decoded(NamedTuple):
     encoding: dict[str, Any]
     notes: tuple[str, ...] = ()
     rounding: Rounding = EXACT
+    stored: StoredJpeg | None = None
 
 
 class Prepared(NamedTuple):
@@ -85,6 +90,8 @@ class PillowReader:
         count_pages: Number of pages, each of which `prepare` turns into a file of its own; None
             where Pillow seeks the frames.
         fills_truncated: True if Pillow can decode what is there of a truncated file.
+        stored: Coefficients, given the opened file, loaded, its bytes and its orientation; None
+            where they cannot be read. It may end the process.
     """
 
     prepare: Callable[[bytes, int | None, Limits], Prepared] = lambda data, page, limits: Prepared(
@@ -95,6 +102,7 @@ class PillowReader:
     encoding: Callable[[Image.Image, bytes], dict[str, Any]] = lambda im, data: {}
     count_pages: Callable[[bytes], int] | None = None
     fills_truncated: bool = False
+    stored: Callable[[Image.Image, bytes, int], StoredJpeg | None] | None = None
 
 
 @dataclass(frozen=True)
