@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     deblur: Callable[..., Any]
     denoise: Callable[..., Any]
     colorize: Callable[..., Any]
+    develop: Callable[..., Any]
     solve: Callable[..., Any]
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "deblur",
     "degrade",
     "denoise",
+    "develop",
     "inpaint",
     "solve",
     "sr",

@@ -79,9 +79,10 @@ class Restorer:
     >>> four = restorer.inpaint(image, mask, samples=4, seed=7).samples  # doctest: +SKIP
 
     It has a method for each task of `restore.tasks.TASKS`: `sr`, `inpaint`, `deblur`, `denoise`,
-    `colorize` and `solve`. They take a PIL image, a numpy array (uint8, uint16 or float in [0, 1])
-    or a tensor (see `restore.photo.pictures.open_picture`), then the task's options, and return the
-    same type and depth, with alpha. They accept the fields of
+    `colorize`, `develop` and `solve`. They take a PIL image, a numpy array (uint8, uint16 or float
+    in [0, 1]) or a tensor (see `restore.photo.pictures.open_picture`), then the task's options, and
+    return the same type and depth, with alpha; `develop` takes the path of a camera raw and returns
+    a float32 array [H, W, 3]. They accept the fields of
     `restore.methods.options.Options` as keywords, and ``callback``, called with a
     `restore.diffusion.stepping.Step` after each call of the network. With ``samples`` above 1 they
     return `Samples`.
@@ -212,8 +213,8 @@ class Restorer:
         PyTorch, so that a caller can try fewer pictures.
 
         Args:
-            task: one task for all, without a cascade; one that estimates kernels goes through the
-                pictures one by one.
+            task: one task for all, without a cascade; one that estimates kernels or takes raws goes
+                through the pictures one by one.
             images: pictures of one type and size, without alpha.
             options: as for `restore`.
             callback: as for `restore`.
@@ -222,7 +223,7 @@ class Restorer:
             BadArgument: as `restore`, for any of the pictures.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
         """
-        if task.estimates_kernel:
+        if task.estimates_kernel or task.takes_raws:
             return [self.restore(task, image, options, callback) for image in images]
 
         opened = [task.opened(image) for image in images]
@@ -257,7 +258,7 @@ class Restorer:
         Raises:
             BadArgument: an operator that cannot be parsed or does not fit the measurement.
         """
-        if task.estimates_kernel:
+        if task.estimates_kernel or task.takes_raws:
             return 1
         height, width = task.result_size(size)
         return self.budget.pictures(height * width, wanted)
@@ -472,6 +473,9 @@ def check(task: Task, options: Options) -> Options:
         check_file(network)
 
     task.check()
+    if task.takes_raws and (options.start is not None or options.networks):
+        what = "`start`" if options.start is not None else f"`method`={options.method}"
+        raise BadArgument(f"{what}: is for pictures, and {task.name} takes camera raws")
     if task.cascade_stages is not None and (options.start is not None or options.networks):
         what = "`start`" if options.start is not None else f"`method`={options.method}"
         raise BadArgument(
@@ -737,7 +741,14 @@ def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report)
     opaque = None if alpha is None else torch.ones_like(alpha)
     mean = opened.pack(solutions.mean(dim=0), alpha, gray)
 
-    return Result(mean, opened.pack(solutions.std(dim=0), opaque, gray), samples, report)
+    # what is packed by a curve has another deviation
+    spread = (
+        opened.pack(solutions.std(dim=0), opaque, gray)
+        if opened.source is None
+        else np.std(np.stack(samples), axis=0, ddof=1)
+    )
+
+    return Result(mean, spread, samples, report)
 
 
 def _findings(problem: Problem) -> tuple[Finding, ...]:

@@ -47,6 +47,7 @@ PACKAGES = (
 # Optional packages and their purpose.
 OPTIONAL = {
     "pillow-heif": "HEIC pictures",
+    "rawpy": "camera raws, restore develop",
     "ray": "folders on a cluster",
     "tensorboard": "logs of restore train",
     "bm3d": "a classical method of restore evaluate",

@@ -103,6 +103,11 @@ class Settings(_OfTasks):
         """
         if self.task not in TASKS:
             raise BadArgument(f"`task`={self.task}: unknown; use {', '.join(TASKS)}")
+        if TASKS[self.task].takes_raws:
+            raise BadArgument(
+                f"`task`={self.task}: pictures are no camera raws; evaluate solve with the "
+                "operator bayer or xtrans"
+            )
 
         own = evaluated_options_of(TASKS[self.task])
         for name in _TASK_OPTIONS:

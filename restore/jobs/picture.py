@@ -24,10 +24,11 @@ from restore.methods.options import Options
 from restore.methods.report import Report, Result, is_doubtful
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
+from restore.photo.raw_reading import read_raw
 from restore.report.comparison import compare, encoded_strip
 from restore.restorer import Restorer
 from restore.solvers import Step
-from restore.tasks import Task
+from restore.tasks import Developing, Task
 from restore.tasks.degradation import as_picture, degrade
 
 # Colour, alpha, and the bits per channel if they are not those of the input.
@@ -43,7 +44,8 @@ class Shown(NamedTuple):
     """Pictures of a finished job for a report.
 
     Attributes:
-        before: the input, or its pseudo-inverse if it is a measurement but not a picture.
+        before: the input, its pseudo-inverse if it is a measurement but not a picture, or the
+            interpolated mosaic of a camera raw.
         after: the result, or the mean of samples.
         std: standard deviation of the samples, float [H, W, 1 or 3] in [0, 1] units; None for a
             single one.
@@ -166,6 +168,10 @@ class Work:
             height, width = measurement.values.shape[-2:]
             self._check_held(job, task, (height, width), None)
             return photo, measurement.values, task, measurement
+        if isinstance(task, Developing):
+            raw = read_raw(job.source, file=file)
+            self._check_held(job, task, raw.shape, None)
+            return task.photo_of(raw), raw, task, None
 
         photo = read_photo(
             job.source, page=job.page, allow_truncated=self.allow_truncated, file=file
@@ -233,6 +239,8 @@ class Work:
             before = loaded.photo
             if loaded.measurement is not None:
                 before = _pictured(loaded.measurement, loaded.task)
+            if isinstance(loaded.task, Developing):
+                before = _with_pixels(loaded.photo, loaded.task.plain(loaded.picture))
             std = None if result.std is None else _split(result.std)[0]
             shown = Shown(before, _with_pixels(loaded.photo, result.mean), std)
 

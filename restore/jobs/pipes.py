@@ -49,7 +49,9 @@ def piped(
     with TemporaryDirectory(prefix="restore-") as place:
         names = dict(request.shown)
         if request.source == PIPE:
-            source = _received(stdin or sys.stdin.buffer, Path(place))
+            source = _received(
+                stdin or sys.stdin.buffer, Path(place), anything=request.task.takes_raws
+            )
             request, names[source] = replace(request, source=source), "stdin"
         if to_stdout:
             assert isinstance(request.source, Path)
@@ -95,8 +97,8 @@ def _refuse_more(request: Request) -> None:
             raise BadArgument(f"{option}: stdout takes the one picture; give an output file")
 
 
-def _received(stdin: IO[bytes], folder: Path) -> Path:
-    """Copy stdin to a file; of what is no picture, only the beginning."""
+def _received(stdin: IO[bytes], folder: Path, *, anything: bool = False) -> Path:
+    """Copy stdin to a file; of what is no picture, only the beginning unless anything is taken."""
     head = stdin.read(HEAD)
     if not head:
         raise UnreadableInput("stdin: nothing came; a picture was to come")
@@ -108,7 +110,7 @@ def _received(stdin: IO[bytes], folder: Path) -> Path:
     try:
         with open(path, "wb") as file:
             file.write(head)
-            if format is not None:
+            if format is not None or anything:
                 _copy(stdin, file, MOST_BYTES - len(head))
     except FileAccess:
         raise

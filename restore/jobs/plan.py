@@ -80,6 +80,7 @@ class Wanted:
             of its name is then skipped.
         writes_measurements: True to write a measurement beside every picture.
         kernels: True to write the estimated blur kernel beside every target.
+        suffixes: suffixes, in lower case, of the files that are taken from a folder.
     """
 
     masks: Companions = NO_MASKS
@@ -96,6 +97,7 @@ class Wanted:
     reads_measurements: bool = False
     writes_measurements: bool = False
     kernels: bool = False
+    suffixes: frozenset[str] = SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,9 @@ def _chosen(
     source: Source, root: Path, target: Path, wanted: Wanted, passed: PassedOver
 ) -> dict[Path, PurePath]:
     """Return the pictures to restore with their places, and count what is passed over."""
-    suffixes = SUFFIXES | MEASUREMENT_SUFFIXES if wanted.reads_measurements else SUFFIXES
+    suffixes = wanted.suffixes
+    if wanted.reads_measurements:
+        suffixes |= MEASUREMENT_SUFFIXES
     companions = (wanted.masks, wanted.starts)
     own = [one.given for one in companions if one.given is not None]
     found = pictures_of(

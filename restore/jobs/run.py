@@ -33,6 +33,8 @@ from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.options import Options
 from restore.methods.report import Result
 from restore.photo.apart import decoding_apart, end_decoding
+from restore.photo.photograph import SUFFIXES
+from restore.photo.raws import RAW_SUFFIXES
 from restore.restorer import Restorer, check, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -184,6 +186,7 @@ class Run:
             kernels=request.task.writes_kernel,
             starts=Companions(start_file(request.options), "start"),
             reads_measurements=request.task.takes_measurements,
+            suffixes=RAW_SUFFIXES if request.task.takes_raws else SUFFIXES,
         )
         with decoding_apart(request.pages and self.root is not None):
             return plan_run(request.source, request.target, request.task.name, wanted)

@@ -35,7 +35,7 @@ HIDDEN_FOLDER = Reason("hidden folder", "hidden folders")
 HIDDEN_FILE = Reason("hidden picture", "hidden pictures")
 SPECIAL = Reason("named pipe, socket or device", "named pipes, sockets or devices")
 LINK = Reason("link that leads elsewhere", "links that lead elsewhere")
-RAW = Reason("camera raw", "camera raws", "a raw converter develops them to TIFF")
+RAW = Reason("camera raw", "camera raws", "restore develop makes pictures of them")
 
 # fmt: off
 _RAW_SUFFIXES = frozenset((
@@ -60,7 +60,7 @@ class PassedOver(Counter[Reason]):
     Files with suffixes that no picture has do not count.
 
     >>> str(PassedOver([HIDDEN_FOLDER, RAW, HIDDEN_FOLDER]))
-    '2 hidden folders, 1 camera raw (a raw converter develops them to TIFF)'
+    '2 hidden folders, 1 camera raw (restore develop makes pictures of them)'
     """
 
     def __str__(self) -> str:

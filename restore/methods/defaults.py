@@ -31,6 +31,9 @@ class Defaults(NamedTuple):
         mean_weight: weight of the posterior mean in the result, see `restore.methods.fidelity`.
         lowest: lowest noise level; None is that of the schedule, ``noise`` that of the measurement.
         parameters: values of the method's own parameters, by name; in a run, of all of them.
+        above_noise: the highest noise level is at least so many times the noise of the
+            measurement, in [0, 1] units, unless a start or a prediction is given: a picture that is
+            known less well than the measurement would lose information.
     """
 
     steps: int
@@ -46,3 +49,4 @@ class Defaults(NamedTuple):
     mean_weight: float = 0.0
     lowest: Literal["noise"] | None = None
     parameters: Mapping[str, float] = MappingProxyType({})
+    above_noise: float = 10.0

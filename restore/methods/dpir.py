@@ -36,6 +36,14 @@ DPIR = Method(
     Defaults(steps=8, highest=0.4, lowest="noise"),
     by_kind={
         "compressed": Defaults(steps=8, highest=0.2, lowest="noise"),
+        "demosaic": Defaults(
+            steps=8,
+            highest=0.15,
+            lowest="noise",
+            classical_start=True,
+            above_noise=2.4,
+            parameters={"strength": 0.1},
+        ),
         "inpaint": Defaults(steps=8, highest="filled holes", lowest="noise", classical_start=True),
     },
     stochastic=False,

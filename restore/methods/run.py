@@ -104,8 +104,7 @@ class Run:
             return None
 
         if self.start is None and not self._predicts(noise):
-            # a start below the noise of the measurement would lose information
-            highest = max(highest, 10 * noise)
+            highest = max(highest, self.settings.above_noise * noise)
         if highest <= sigmas[0]:
             raise BadArgument(
                 f"`start_noise`={highest / 2:g}: must be above {sigmas[0] / 2:.3g}, the model's "

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators import ColorFilterArray
 from restore.methods.holes import holes_of
 from restore.methods.run import Run
 from restore.metrics.classical import inpaint
+from restore.metrics.demosaicking import interpolated
 from restore.solvers import project
 from restore.tasks.problem import Problem
 
@@ -47,11 +49,14 @@ def smooth_estimate(run: Run) -> Tensor:
 
 
 def classical_estimate(problem: Problem) -> Tensor:
-    """Fill holes by a classical method; unknown colours are grey.
+    """Fill holes by a classical method, and interpolate mosaics; unknown colours are grey.
 
     Returns:
         Pictures [B, 3, H, W] in [-1, 1].
     """
+    if isinstance(problem.operator, ColorFilterArray):
+        return 2 * interpolated(problem.measurement, problem.operator) - 1
+
     measured = problem.measurement.expand(-1, 3, -1, -1)
     unknown = holes_of(problem.operator)
     if unknown is None:

@@ -212,14 +212,17 @@ class _Decoder:
     def call(
         self,
         function: Callable[..., Value],
-        stored: Stored,
+        stored: Stored | bytes,
         *arguments: Any,
         only_apart: bool = False,
     ) -> Value:
+        """Return the value of a function of a file, which is named with its format or is bytes."""
+        is_named = isinstance(stored, Stored)
+        data = stored.data if isinstance(stored, Stored) else stored
         while self.users and (process := self.start()) is not None and self._is_ready(process):
             was_fresh = process.is_fresh
             try:
-                answer = process.ask(function, stored.data, *arguments)
+                answer = process.ask(function, is_named, data, *arguments)
             except _Ended as error:
                 self._process = None
                 # an earlier picture may have damaged the memory of the process

@@ -1,7 +1,7 @@
 """The process that decodes pictures for `restore.photo.apart`, which starts it.
 
-It reads pickled requests from stdin, a function of `restore.photo.decode` with the bytes of a file
-and more arguments, and writes the pickled value or error of each to stdout.
+It reads pickled requests from stdin: a function, whether it takes the format of a file with its
+bytes, the bytes, and more arguments. It writes the pickled value or error of each to stdout.
 """
 
 from __future__ import annotations
@@ -75,19 +75,23 @@ def _channels() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _answer(function: Any, data: bytes, *arguments: Any) -> Any:
+def _answer(function: Any, is_named: bool, data: bytes, *arguments: Any) -> Any:
     """Return the value of a function, or an error that can be pickled."""
     try:
-        format = format_of(data[:HEAD])
-        assert format is not None
         with libraries_silent():
-            return function(Stored(data, format), *arguments)
+            return function(_named(data) if is_named else data, *arguments)
     except Unavailable as error:
         return error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             return OSError(error.errno, error.strerror)
         return Unreadable(reason(error))
+
+
+def _named(data: bytes) -> Stored:
+    format = format_of(data[:HEAD])
+    assert format is not None
+    return Stored(data, format)
 
 
 if __name__ == "__main__":

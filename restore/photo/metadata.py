@@ -83,7 +83,15 @@ def kept_exif(im: Image.Image, data: bytes = b"") -> bytes | None:
     Values keep their types and bytes, whatever encoding their text is in.
     """
     try:
-        return _kept(read_tags(_stored_exif(im, data), _EXIF_FOLDERS))
+        return kept_tags(_stored_exif(im, data))
+    except Exception:  # there is none
+        return None
+
+
+def kept_tags(data: bytes) -> bytes | None:
+    """EXIF from the bytes of EXIF or of a TIFF, without what only held for the old file."""
+    try:
+        return _kept(read_tags(data, _EXIF_FOLDERS))
     except Exception:  # damaged metadata must not cost the picture
         return None
 

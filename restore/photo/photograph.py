@@ -132,7 +132,7 @@ def read_photo(
 
     with (
         open_regular(path) if file is None else nullcontext(file) as opened,
-        _refused(str(named)),
+        refused(str(named)),
         libraries_silent(),
     ):
         stored = read_stored(opened, max_pixels)
@@ -285,7 +285,7 @@ def _check_held(format: str, size: tuple[int, int], alpha: np.ndarray | None) ->
 
 
 @contextmanager
-def _refused(named: str) -> Iterator[None]:
+def refused(named: str) -> Iterator[None]:
     """Turn every error of reading a file into one about it, never in the words of a library."""
     try:
         yield

@@ -46,6 +46,7 @@ class Opened:
         equal: bool [B], True for pictures of three channels whose colours are grey everywhere.
         rounding: What the encoding of a lossy file may have done to the picture.
         stored: What the picture's file stores, for a JPEG whose coefficients were asked for.
+        source: What the picture was opened from, where a task needs to know more of it.
     """
 
     color: Tensor
@@ -55,6 +56,7 @@ class Opened:
     equal: Tensor
     rounding: Rounding = EXACT
     stored: StoredJpeg | None = None
+    source: Any = None
 
 
 def open_picture(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-DEVELOP = "develop it first, for example with darktable or RawTherapee, and restore the TIFF or PNG"
+DEVELOP = (
+    "develop it first, with restore develop or for example darktable or RawTherapee, and restore "
+    "the TIFF or PNG"
+)
 
 
 class Unreadable(ValueError):

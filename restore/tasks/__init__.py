@@ -6,6 +6,7 @@ Shell completion reads these modules, so they import PyTorch inside functions on
 from restore.tasks.colorize import Colorization
 from restore.tasks.deblur import Deblurring
 from restore.tasks.denoise import Denoising
+from restore.tasks.develop import Developing
 from restore.tasks.inpaint import Inpainting
 from restore.tasks.solve import RESEMBLED, Solving
 from restore.tasks.sr import SuperResolution
@@ -13,7 +14,10 @@ from restore.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
-    for task in (SuperResolution, Inpainting, Deblurring, Denoising, Colorization, Solving)
+    for task in (
+        *(SuperResolution, Inpainting, Deblurring, Denoising, Colorization),
+        *(Developing, Solving),
+    )
 }
 # All kinds of problems by name.
 KINDS = {kind.name: kind for kind in RESEMBLED}
@@ -24,6 +28,7 @@ __all__ = [
     "Colorization",
     "Deblurring",
     "Denoising",
+    "Developing",
     "Inpainting",
     "Solving",
     "SuperResolution",

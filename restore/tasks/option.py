@@ -19,7 +19,11 @@ Noise = float | Sequence[float] | Literal["auto"]
 
 # Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
-    ("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Rounding", "Tensor"), Any
+    (
+        *("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Raw"),
+        *("Rounding", "Tensor"),
+    ),
+    Any,
 )
 
 

@@ -12,6 +12,7 @@ from restore.errors import BadArgument, of_option
 from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED
 from restore.tasks.denoise import NOISY
+from restore.tasks.develop import MOSAICKED
 from restore.tasks.inpaint import FILLING, known_pixels
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, Option, parse_noise, parse_size
@@ -43,7 +44,10 @@ OTHER = Kind(
 )
 
 # In the order in which they are tried, since a masked colour operator resembles two kinds.
-RESEMBLED = (COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING_FAR, ENLARGING, OTHER)
+RESEMBLED = (
+    *(COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING_FAR, ENLARGING, MOSAICKED),
+    OTHER,
+)
 
 
 def resembled_kind(operator: Operator) -> Kind:

@@ -36,6 +36,7 @@ class Task(ABC):
         kind: kind of the problems that it states; for `solve` the operator decides.
         companion: the option that takes a picture file beside each input, such as a mask.
         takes_measurements: True if measurements (.npz) count as inputs.
+        takes_raws: True if camera raws are the inputs, and no pictures, one at a time.
         estimates_noise: True if ``noise="auto"`` is measured where the input is not transparent.
         added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
         rounding: what the encoding of each picture's file may have done to it; ``noise="auto"``
@@ -48,6 +49,7 @@ class Task(ABC):
     kind: ClassVar[Kind]
     companion: ClassVar[str | None] = None
     takes_measurements: ClassVar[bool] = False
+    takes_raws: ClassVar[bool] = False
     estimates_noise: ClassVar[bool] = True
     added_noise: ClassVar[float] = 0.0
 

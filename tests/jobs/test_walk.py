@@ -43,7 +43,7 @@ def test_hidden_files_and_folders_are_passed_over_and_counted(tree: Path, monkey
     monkeypatch.setattr("restore.photo.formats.heif.is_installed", lambda: False)
     found, passed = walked(tree)
     assert found == ["a.png", "sub/b.JPG"]
-    for text in ("3 hidden folders", "2 hidden pictures", "2 camera raws (a raw converter"):
+    for text in ("3 hidden folders", "2 hidden pictures", "2 camera raws (restore develop"):
         assert text in passed
     assert "2 HEIC pictures (pip install" in passed
     assert walked(tree / "sub", tree / "sub" / ".picasaoriginals")[1].startswith("2 HEIC pictures")
@@ -109,7 +109,7 @@ def test_the_command_ends_with_a_note(command, picture, tmp_path) -> None:
     picture("in/.thumbnails/a.png")
     picture("in/raw.cr2", format="PNG")
     words = ("denoise", tmp_path / "in", tmp_path / "out", "--noise", 0.1, "--steps", 1)
-    note = "passed over: 1 hidden folder, 1 camera raw (a raw converter develops them to TIFF)"
+    note = "passed over: 1 hidden folder, 1 camera raw (restore develop makes pictures of them)"
     dry = command(*words, "--dry-run")
     assert dry.err.splitlines()[-1] == note
     done = command(*words)

@@ -1,0 +1,58 @@
+"""Interpolation of mosaics against OpenCV's, and the noise that is estimated in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.raws import X_TRANS
+
+from operators import BAYER_PATTERNS, Bayer, ColorFilterArray
+from restore.metrics.demosaicking import estimate_sensor_noise, interpolated
+
+CODES = {
+    "RGGB": cv2.COLOR_BayerRGGB2RGB,
+    "BGGR": cv2.COLOR_BayerBGGR2RGB,
+    "GRBG": cv2.COLOR_BayerGRBG2RGB,
+    "GBRG": cv2.COLOR_BayerGBRG2RGB,
+}
+
+
+@pytest.mark.parametrize("pattern", BAYER_PATTERNS)
+def test_bayer_is_bilinear(pattern: str) -> None:
+    counts = np.random.default_rng(0).integers(0, 65536, (12, 14)).astype(np.uint16)
+    theirs = cv2.demosaicing(counts, CODES[pattern]).astype(np.float64)
+    mosaic = torch.from_numpy(counts.astype(np.float32))[None, None]
+    ours = interpolated(mosaic, Bayer((3, 12, 14), pattern))[0].permute(1, 2, 0)
+    assert np.abs(ours.numpy() - theirs)[2:-2, 2:-2].max() <= 1
+
+
+@pytest.mark.parametrize("size", [(9, 13), (6, 6), (3, 4)], ids=str)
+@pytest.mark.parametrize("pattern", [("RG", "GB"), X_TRANS], ids=["Bayer", "X-Trans"])
+def test_measured_values_stay_and_flat_colors_are_exact(pattern: Any, size: Any) -> None:
+    operator = ColorFilterArray((3, *size), pattern)
+    color = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(1, 3, *size)
+    mosaic = operator.A(color)
+    found = interpolated(mosaic, operator)
+    assert torch.equal(operator.A(found), mosaic)
+    if min(size) >= 6:
+        torch.testing.assert_close(found, color)
+
+
+@pytest.mark.parametrize("noise", [(0.0, 1e-4), (1e-3, 1e-6), (1e-3, 1e-4)])
+@pytest.mark.parametrize("pattern", [("RG", "GB"), X_TRANS], ids=["Bayer", "X-Trans"])
+def test_estimates_the_noise_of_a_smooth_picture(pattern: Any, noise: Any) -> None:
+    ramp = np.tile(np.linspace(0.02, 0.85, 600), (240, 1))
+    random = np.random.default_rng(1).standard_normal(ramp.shape)
+    a, b = estimate_sensor_noise(ramp + np.sqrt(noise[0] * ramp + noise[1]) * random, pattern)
+    for signal in (0.1, 0.4, 0.8):
+        assert a * signal + b == pytest.approx(noise[0] * signal + noise[1], rel=0.15)
+
+
+def test_without_noise_or_without_pixels_the_noise_is_zero() -> None:
+    assert estimate_sensor_noise(np.full((64, 64), 0.3), ("RG", "GB")) == (0, 0)
+    assert estimate_sensor_noise(np.full((2, 2), 0.3), ("RG", "GB")) == (0, 0)
+    assert estimate_sensor_noise(np.full((64, 64), 1.0), ("RG", "GB")) == (0, 0)
