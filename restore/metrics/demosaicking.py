@@ -25,6 +25,10 @@ _GROUPS = 32
 _FEWEST = 64
 # Signal above which pixels may be full, where the noise ends.
 _BRIGHTEST = 0.9
+# Fraction of the places, those where the picture changes least, at which the noise is measured. On
+# 256x256 crops of CID22's validation set a weak noise (a = 1e-4) is estimated 21 % too large (the
+# median at a signal of 0.1), with half of the places 26 %, and a tenth errs more with X-Trans.
+_CALM = 0.2
 # Median of |x| for a normal distribution of standard deviation 1.
 _MEDIAN = 0.6745
 
@@ -67,7 +71,7 @@ def estimate_sensor_noise(signal: Array, pattern: Sequence[str]) -> tuple[float,
 
     Differences within 2x2 neighbours of one colour, ``(p − q − r + s)/2``, have the variance of the
     noise where the picture is smooth. Their median absolute value is taken in groups of equal
-    signal, of the half of the places where the picture changes least, and a line is fitted to its
+    signal, at the places where the picture changes least, and a line is fitted to its
     square (as Foi et al. 2008, doi 10.1109/TIP.2008.2001399, do with wavelets and maximum
     likelihood).
 
@@ -137,7 +141,7 @@ def _differences(
 ) -> tuple[Array, Array] | None:
     """Return mean and difference of the 2x2 neighbours at one place of every pattern.
 
-    Of these, the half where the mean changes least.
+    Of these, the fraction `_CALM` where the mean changes least.
     """
     shifted = signal[row:, column:]
     rows = (shifted.shape[0] - distance - 1) // size[0] + 1
@@ -153,6 +157,6 @@ def _differences(
     mean = (p + q + r + s) / 4
     detail = (p - q - r + s) / 2
     change = np.abs(np.diff(mean, axis=0))[:, :-1] + np.abs(np.diff(mean, axis=1))[:-1]
-    calm = change <= np.median(change)
+    calm = change <= np.quantile(change, _CALM)
 
     return mean[:-1, :-1][calm], detail[:-1, :-1][calm]
