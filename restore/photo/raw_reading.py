@@ -37,7 +37,7 @@ def read_raw(path: Path, *, file: BinaryIO | None = None, max_pixels: int = MAX_
     with open_regular(path) if file is None else nullcontext(file) as opened, refused(str(path)):
         with libraries_silent():
             data = _bytes(opened)
-        with apart.decoding_apart():
+        with apart.decoding_apart(keep=True):
             return apart.DECODER.call(libraw.decode, data, max_pixels)
 
 
