@@ -130,6 +130,11 @@ class AxesOperator(AlongAxes, SpectralOperator):
         self._inverts_by_axes = False
 
     @property
+    def has_own_values(self) -> bool:  # type: ignore[override]
+        """True for the identity."""
+        return self.is_identity
+
+    @property
     def singular_values(self) -> Tensor:
         """Products of the axes' singular values ``[C', H', W']``; the first use computes them."""
         if self._singular_values is None:

@@ -19,7 +19,7 @@ from operators.base import (
     SpectralOperator,
 )
 from operators.blur import BOUNDARIES, extension_weights
-from operators.iterative import conjugate_gradient
+from operators.iterative import Map, conjugate_gradient
 from operators.overlap_save import OverlapSave
 
 Array = NDArray[np.float64]
@@ -295,6 +295,10 @@ class ValidConvolution(LinearOperator):
 
         return self.At(z)
 
+    def _near_inverse(self, ratio: Tensor) -> Map:
+        power = self.circular.transfer_pairs.square().sum(dim=-1) + ratio
+        return lambda y: self.crop(self.circular._inverse_fourier(_fourier(self.embed(y)) / power))
+
     def ridge(
         self, y: Tensor, shift: Tensor, *, rtol: float, iterations: int
     ) -> tuple[Tensor, Tensor]:
@@ -313,15 +317,10 @@ class ValidConvolution(LinearOperator):
         Returns:
             The canvas, and ``A x + shift λ``: y as far as its equations are solved.
         """
-        power = self.circular.transfer_pairs.square().sum(dim=-1) + shift
-
-        def preconditioned(z: Tensor) -> Tensor:
-            return self.crop(self.circular._inverse_fourier(_fourier(self.embed(z)) / power))
-
         multipliers = conjugate_gradient(
             lambda z: torch.addcmul(self.A(self.At(z)), shift, z),
             y,
-            precondition=preconditioned,
+            precondition=self._near_inverse(shift),
             rtol=rtol,
             iterations=iterations,
         )
@@ -374,6 +373,9 @@ class PaddedConvolution(IterativeOperator):
 
     def At(self, y: Tensor) -> Tensor:
         return self.extend.At(self.inside.At(y))
+
+    def _near_inverse(self, ratio: Tensor) -> Map:
+        return self.inside._near_inverse(ratio)
 
 
 def convolution(

@@ -28,6 +28,8 @@ class Mask(SpectralOperator):
         ValueError: The map does not fit the picture, or has other values than 0 and 1.
     """
 
+    has_own_values = True
+
     def __init__(
         self, input_shape: Shape, known: Tensor, *, dtype: torch.dtype = torch.float32
     ) -> None:

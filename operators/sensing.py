@@ -32,6 +32,8 @@ class OrthonormalRows(SpectralOperator):
         dtype: Type of the singular values, which are all 1.
     """
 
+    has_own_values = True
+
     def __init__(self, input_shape: Shape, output_shape: Shape, dtype: torch.dtype) -> None:
         super().__init__(input_shape, output_shape)
         self.register_buffer("singular_values", torch.ones(self.output_shape, dtype=dtype))
@@ -67,6 +69,8 @@ class MaskedRows(SpectralOperator):
         known: 1 where a value was measured, else 0: ``[*rows.output_shape]``, or with a batch axis
             in front for one map per picture.
     """
+
+    has_own_values = True
 
     def __init__(self, rows: OrthonormalRows, known: Tensor) -> None:
         super().__init__(rows.input_shape, rows.output_shape)

@@ -92,10 +92,42 @@ def gaussian_noise(
 
 
 def per_picture(value: Tensor | float, like: Tensor) -> Tensor:
-    """Return a number, or one per picture, as [B or 1, 1, 1, 1] of device and type ``like``."""
+    """Return a number, one per picture, or a map, as [B or 1, …] of device and type ``like``.
+
+    Args:
+        value: A number or [B], which become [B or 1, 1, 1, 1]; or a map [B or 1, 1 or C, h, w] of
+            the values of ``like``.
+        like: [B, C, h, w].
+
+    Raises:
+        ValueError: If a map does not fit ``like``.
+    """
+    if isinstance(value, Tensor) and is_map(value):
+        check_map(value, like.shape)
+        return value.to(like.device, like.dtype)
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype).reshape(-1, 1, 1, 1)
     return torch.full((1, 1, 1, 1), float(value), device=like.device, dtype=like.dtype)
+
+
+def is_map(value: Tensor | float) -> bool:
+    """Return True for a value at every pixel, [B, C, h, w], and not one per picture."""
+    return isinstance(value, Tensor) and value.ndim == 4 and value[0].numel() > 1
+
+
+def check_map(value: Tensor, shape: Sequence[int]) -> None:
+    """Refuse a map that has not one value for every measured one, or for all channels of a pixel.
+
+    Raises:
+        ValueError: If its shape is not [B or 1, 1 or C, h, w].
+    """
+    pictures, channels, *size = shape
+    fits = value.shape[0] in (1, pictures) and value.shape[1] in (1, channels)
+    if not fits or list(value.shape[2:]) != size:
+        raise ValueError(
+            f"a noise map of shape {tuple(value.shape)} does not fit a measurement of "
+            f"{tuple(shape)}; it is [B or 1, 1 or C, h, w]"
+        )
 
 
 def noise_like(x: Tensor, generator: Generator) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain, SpectralOperator, ValidConvolution
 from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
-from restore.diffusion.stepping import gaussian_noise, per_picture
+from restore.diffusion.stepping import gaussian_noise, is_map, per_picture
 
 # Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
 # 2209.11888): a rounded number says less than its value.
@@ -52,6 +52,9 @@ def project(
     fit the noise. Without noise this is the orthogonal projection ``x + A⁺(y − A
     x)``, whatever ``prior_std``.
 
+    With a map of σ_y, for noise that differs between pixels, it minimises ``Σ (y − A x)²/σ_y² +
+    ‖x − estimate‖²/τ²`` by `operators.LinearOperator.weighted_inverse`.
+
     For an operator that ends with a nonlinear N (JPEG or quantisation), the approximate
     pseudo-inverse takes x to ``x + 0.4 (y − N(x))`` (Kawar et al. 2022, arXiv 2209.11888, η_b =
     0.4), and the error of N counts as noise.
@@ -60,18 +63,31 @@ def project(
         operator: A linear operator, or one that ends with JPEG or quantisation.
         estimate: [B, *operator.input_shape].
         measurement: y, [B, *operator.output_shape].
-        noise_level: σ_y, in the units of the measurement; one number or [B].
+        noise_level: σ_y, in the units of the measurement; one number, [B], or a map of the
+            measurement, [B or 1, 1 or C, h, w].
         prior_std: τ, standard deviation of the error of the estimate, in the units of the picture;
             one number or [B].
 
     Returns:
         [B, *operator.input_shape].
+
+    Raises:
+        ValueError: A map that does not fit the measurement.
     """
     if not isinstance(operator, LinearOperator):
         return _project_nonlinear(operator, estimate, measurement, noise_level, prior_std)
     if operator.channelwise and estimate.shape[1] > 1 and estimate[0].numel() > LARGE:
-        channels = zip(estimate.split(1, dim=1), measurement.split(1, dim=1), strict=True)
-        moved = [project(operator, x, y, noise_level, prior_std=prior_std) for x, y in channels]
+        channels = range(estimate.shape[1])
+        moved = [
+            project(
+                operator,
+                estimate[:, [channel]],
+                measurement[:, [channel]],
+                _of_channel(noise_level, channel),
+                prior_std=prior_std,
+            )
+            for channel in channels
+        ]
         return torch.cat(moved, dim=1)
 
     return estimate + _move(operator, measurement - operator.A(estimate), noise_level, prior_std)
@@ -111,10 +127,19 @@ def _move(
         return operator.pseudo_inverse(residual)
 
     variance_ratio = (per_picture(noise_level, residual) / per_picture(prior_std, residual)) ** 2
+    if is_map(variance_ratio):
+        return operator.weighted_inverse(residual, variance_ratio)
     if isinstance(operator, ValidConvolution):
         return _ridge_of_border(operator, residual, variance_ratio, noise_level)[0]
 
     return operator.regularised_inverse(residual, variance_ratio)
+
+
+def _of_channel(noise_level: Tensor | float, channel: int) -> Tensor | float:
+    """Return the noise level of a channel."""
+    if not isinstance(noise_level, Tensor) or not is_map(noise_level):
+        return noise_level
+    return noise_level if noise_level.shape[1] == 1 else noise_level[:, [channel]]
 
 
 def _project_nonlinear(
