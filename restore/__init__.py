@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
+    from restore.metrics.signal_noise import SignalNoise
     from restore.restorer import Restorer, Result, Samples
     from restore.tasks.degradation import degrade
 
@@ -39,6 +40,7 @@ _LAZY = {
     "Restorer": "restore.restorer",
     "Result": "restore.restorer",
     "Samples": "restore.restorer",
+    "SignalNoise": "restore.metrics.signal_noise",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Restorer",
     "Result",
     "Samples",
+    "SignalNoise",
     "__version__",
     "colorize",
     "deblur",

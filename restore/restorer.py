@@ -39,7 +39,7 @@ from restore.methods.feed_forward import (
     on_canvas,
     seen_size,
 )
-from restore.methods.options import Knowledge, Options
+from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.report import Report, Result, Samples
 from restore.methods.run import Run
 from restore.methods.settings import check_suited, settings_for
@@ -61,7 +61,7 @@ from restore.samplers.catalogue import check_variance
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.inverse import has_evidence
 from restore.tasks.kind import Kind
-from restore.tasks.option import options_of
+from restore.tasks.option import is_signal, options_of
 from restore.tasks.problem import Problem
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Restorer:
             )
 
         solutions, explained, report = self._solved(method, run, options)
-        reports = [_of_one(report, problem.noise, explained, index) for index in range(len(opened))]
+        reports = [_of_one(report, problem, explained, index) for index in range(len(opened))]
 
         return [
             _packed(one, problem, solutions[:, [index]], reports[index])
@@ -349,6 +349,7 @@ class Restorer:
             device=str(self.device),
             dtype=str(self.dtype).removeprefix("torch."),
             kernels=_findings(problem),
+            signal_noise=problem.signal_noise,
         )
         return solutions, report
 
@@ -366,6 +367,7 @@ class Restorer:
             unexplained=math.sqrt(fmean(report.unexplained**2 for report in reports)),
             seconds=sum(report.seconds for report in reports),
             kernels=tuple(found for report in reports for found in report.kernels),
+            signal_noise=tuple(pair for report in reports for pair in report.signal_noise),
         )
         return torch.cat([solution for solution, _ in solved], dim=1), together
 
@@ -424,6 +426,7 @@ class Restorer:
             device=str(self.device),
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
             kernels=_findings(problem),
+            signal_noise=problem.signal_noise,
         )
 
         # no longer tied to the mode
@@ -468,7 +471,7 @@ def check(task: Task, options: Options) -> Options:
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"`seed`={options.seed}: must be between 0 and 2^63 - 1")
 
-    settings_for(task.kind, options)
+    settings_for(task.kind, options, _known_before(task))
     for network in options.networks:
         check_file(network)
 
@@ -647,6 +650,12 @@ def _mode(method: str) -> AbstractContextManager[Any]:
     return torch.enable_grad() if known and known.needs_gradient else torch.inference_mode()
 
 
+def _known_before(task: Task) -> Knowledge:
+    """Return what options are checked against before the model is loaded."""
+    varies = task.takes_signal_noise and is_signal(getattr(task, "noise", None))
+    return replace(ANY_MODEL, noise_map=varies)
+
+
 def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge:
     """Return the capabilities of a model, for a problem if one is given."""
     predictor = denoiser.predictor is not None
@@ -659,6 +668,7 @@ def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge
         denoiser.prior,
         predictor and has_evidence(problem) and quiet,
         METHODS["ddrm"].takes(problem.operator),
+        problem.noise_map is not None,
     )
 
 
@@ -713,12 +723,16 @@ def _in_parts(
     return [found[index] for index in range(len(images))]
 
 
-def _of_one(report: Report, noise: Tensor, explained: Tensor, index: int) -> Report:
+def _of_one(report: Report, problem: Problem, explained: Tensor, index: int) -> Report:
     """Return the report of one picture of a batch."""
-    seconds = report.seconds / len(noise)
     found, left = explained[index].tolist()
     return replace(
-        report, noise=float(noise[index]), consistency=found, unexplained=left, seconds=seconds
+        report,
+        noise=float(problem.noise[index]),
+        consistency=found,
+        unexplained=left,
+        seconds=report.seconds / len(problem.noise),
+        signal_noise=problem.signal_noise[index : index + 1],
     )
 
 

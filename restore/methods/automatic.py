@@ -35,7 +35,13 @@ def best(kind: Kind, options: Options, known: Knowledge) -> str:
     if not known.conditional and not METHODS[method].runs_without_condition(kind):
         method = kind.unconditional
 
-    return "diffpir" if METHODS[method].needs_svd and not known.svd else method
+    return method if _can_use(METHODS[method], known) else "diffpir"
+
+
+def _can_use(method: Method, known: Knowledge) -> bool:
+    """Return True if a method can use the operator and the noise of a problem."""
+    decomposed = known.svd or not method.needs_svd
+    return decomposed and (method.takes_noise_maps or not known.noise_map)
 
 
 def refused(method: Method, options: Options) -> dict[str, str]:
@@ -116,7 +122,7 @@ def of_few_calls(kind: Kind, options: Options, known: Knowledge) -> Options:
     method = METHODS[kind.fast]
     if not known.conditional and not method.runs_without_condition(kind):
         method = METHODS[kind.unconditional]
-    if method.needs_svd and not known.svd:
+    if not _can_use(method, known):
         method = METHODS["diffpir"]
 
     steps = None if "steps" in method.refusals else kind.fast_steps

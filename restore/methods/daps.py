@@ -65,5 +65,6 @@ DAPS = Method(
         ),
         *LANGEVIN,
     ),
+    takes_noise_maps=True,
     stage_noise=0.02,
 )

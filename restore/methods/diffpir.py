@@ -42,5 +42,6 @@ DIFFPIR = Method(
     },
     for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
     compared=True,
+    takes_noise_maps=True,
     stage_noise=0.02,
 )

@@ -52,5 +52,6 @@ DPIR = Method(
         "eta": "adds no noise; use ddrm, diffpir or sr3",
     },
     parameters=(Parameter("strength", 0.18, 1e-4, 100, "weight of the denoised picture, λ"),),
+    takes_noise_maps=True,
     stage_noise=0.02,
 )

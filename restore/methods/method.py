@@ -37,6 +37,8 @@ class Method:
             that is said by ``needs_svd``.
         takes_noisy: the same if the measurement is noisy; None is as without noise.
         noisy_operators: which operators those are, in words after "with noise".
+        takes_noise_maps: True if the level of the noise may differ between measured values, which a
+            method in the spectral coordinates of the operator cannot use.
         needs_svd: True if the operator needs a singular value decomposition.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
@@ -68,6 +70,7 @@ class Method:
     operators: str = ""
     takes_noisy: Callable[[Operator], bool] | None = None
     noisy_operators: str = ""
+    takes_noise_maps: bool = False
     needs_svd: bool = False
     needs_prior: bool = True
     needs_condition: bool = False
@@ -104,6 +107,8 @@ class Method:
 
     def uses(self, problem: Problem) -> bool:
         """Return True if it can use the operator of a problem, with the noise of this one."""
+        if problem.noise_map is not None and not self.takes_noise_maps:
+            return False
         if self.takes_noisy is not None and bool(problem.noise.any()):
             return self.takes_noisy(problem.operator)
 

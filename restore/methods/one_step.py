@@ -10,6 +10,7 @@ from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
 from restore.solvers import one_step
+from restore.solvers.anscombe import Stabilised
 
 # Standard deviations of the errors of the default model's estimates in [-1, 1], tuned.
 CONDITIONAL_ERROR = 0.1
@@ -43,9 +44,20 @@ def _predicted(run: Run) -> Tensor:
 
 
 def _denoised(run: Run) -> Tensor:
-    """Return E[x0 | y] by the prior, as a noisy picture is a state of the reverse process."""
-    level = 2 * run.problem.noise
-    clean = run.denoiser(run.problem.model_measurement, level).clean
+    """Return E[x0 | y] by the prior, as a noisy picture is a state of the reverse process.
+
+    Noise that depends on the signal is brought to one level first.
+    """
+    problem = run.problem
+    if not problem.signal_noise:
+        level = 2 * problem.noise
+        clean = run.denoiser(problem.model_measurement, level).clean
+    else:
+        stable = Stabilised(problem.signal_noise, problem.measurement.device)
+        level = 2 * stable.level
+        noisy = 2 * stable.transform(problem.measurement) - 1
+        clean = 2 * stable.inverse((run.denoiser(noisy, level).clean + 1) / 2) - 1
+
     report(run.callback_inside, 0, 1, float(level.max()), clean)
     return clean
 
@@ -72,5 +84,6 @@ ONE_STEP = Method(
         "eta": "adds no noise; use ddrm, diffpir or sr3",
     },
     compared=True,
+    takes_noise_maps=True,
     stage_noise=0.05,
 )

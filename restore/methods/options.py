@@ -71,12 +71,14 @@ class Knowledge:
         prior: True if it has an unconditional prior; without one it does super-resolution only.
         predictor: True if it has a predictor for the problem and its noise.
         svd: True if the method ``ddrm`` takes the operator.
+        noise_map: True if the level of the noise differs between measured values.
     """
 
     conditional: bool = True
     prior: bool = True
     predictor: bool = False
     svd: bool = True
+    noise_map: bool = False
 
 
 ANY_MODEL = Knowledge()

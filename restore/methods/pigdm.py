@@ -41,5 +41,6 @@ PIGDM = Method(
     },
     for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
     needs_gradient=True,
+    takes_noise_maps=True,
     stage_noise=0.02,
 )

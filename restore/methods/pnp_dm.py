@@ -58,5 +58,6 @@ PNP_DM = Method(
         Parameter("rho_min", 0.05, 0.01, 10, "lowest coupling, for pixels in [-1, 1], ρ"),
         *LANGEVIN,
     ),
+    takes_noise_maps=True,
     stage_noise=0.02,
 )

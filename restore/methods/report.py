@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.blind.estimate import Finding
+from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.cascade import Cascade
 
 
@@ -25,7 +26,7 @@ class Report:
         samples: number of samples.
         seed: random seed.
         noise: assumed standard deviation of the noise of the measurement, in [0, 1] units; the mean
-            over a batch.
+            over a batch, and over a picture where it depends on the signal.
         consistency: RMS of A x − y for the result (the mean of samples), in [0, 1] units.
         unexplained: the same for the best picture in [0, 1], if black and white of the measurement
             may have been clipped: what operator and noise cannot explain. The consistency itself
@@ -36,6 +37,8 @@ class Report:
         dtype: number format of the network.
         cascade: stages of the enlargement; None without a cascade.
         kernels: what was found about the unknown blur of each picture; empty if it was known.
+        signal_noise: how the noise of each picture was assumed to depend on the signal, given or
+            estimated; empty if it was constant.
     """
 
     task: str
@@ -53,6 +56,7 @@ class Report:
     dtype: str
     cascade: Cascade | None = None
     kernels: tuple[Finding, ...] = ()
+    signal_noise: tuple[SignalNoise, ...] = ()
 
 
 def is_doubtful(misfit: float, noise: float) -> bool:

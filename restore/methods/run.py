@@ -157,7 +157,12 @@ class Run:
 
     @cached_property
     def noise_level(self) -> Tensor | float:
-        """Noise level σ_y [B] for pictures in [-1, 1]; 0 if no picture has noise."""
+        """Noise level σ_y for pictures in [-1, 1]; 0 if no picture has noise.
+
+        It is [B], or [B, 1 or C, h, w] if it differs between measured values.
+        """
+        if self.problem.noise_map is not None:
+            return 2 * self.problem.noise_map
         return 2 * self.problem.noise if bool(self.problem.noise.any()) else 0.0
 
     @property

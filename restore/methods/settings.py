@@ -59,6 +59,9 @@ def settings_for(
             f"{' or ddrm' if known.svd else ''}"
         )
 
+    if known.noise_map and not method.takes_noise_maps:
+        raise BadArgument(noise_map_refusal(method.name, known))
+
     settings = method.settings(kind, samples=options.samples, predictor=known.predictor)
     settings = _with_steps(settings, method, options)
     _check_refusals(method, options)
@@ -81,6 +84,19 @@ def settings_for(
     return method.name, settings._replace(parameters=parameters)
 
 
+def noise_map_refusal(method: str, known: Knowledge) -> str:
+    """Return the error for a method that takes one noise level for a picture."""
+    working = [
+        one.name
+        for one in METHODS.values()
+        if one.takes_noise_maps and (known.prior or not one.needs_prior)
+    ]
+    return (
+        f"`method`={method}: it takes one noise level for a picture, and `noise` depends on the "
+        f"signal; these can: {', '.join(working)}"
+    )
+
+
 def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
     """Refuse a method that cannot use the operator of a problem.
 
@@ -90,6 +106,9 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
     chosen = METHODS.get(method)
     if chosen is None or chosen.uses(problem):
         return
+
+    if problem.noise_map is not None and not chosen.takes_noise_maps:
+        raise BadArgument(noise_map_refusal(method, known))
 
     has = {"conditional": known.conditional, "prior": known.prior}
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]

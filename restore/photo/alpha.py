@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.metrics.noise import estimate_noise
+from restore.metrics.noise import estimate_noise, estimate_signal_noise
+from restore.metrics.signal_noise import SignalNoise
 
 # Alpha below which the colour of a pixel counts as arbitrary: 5 of 255, too little to see or to
 # hold a colour.
@@ -56,6 +57,18 @@ def visible_noise(color: Tensor, alpha: Tensor) -> list[float]:
     mean = (color * known).sum(dim=(-2, -1), keepdim=True) / count
 
     return [estimate_noise(picture) for picture in (color - mean) * known]
+
+
+def visible_signal_noise(color: Tensor, alpha: Tensor) -> list[SignalNoise]:
+    """Noise of the visible part of each picture, see `estimate_signal_noise`.
+
+    Args:
+        color: [B, C, H, W].
+        alpha: [B, 1, H, W].
+    """
+    known = ~hidden(alpha)
+    pairs = zip(color, known[:, 0], strict=True)
+    return [estimate_signal_noise(picture, where) for picture, where in pairs]
 
 
 def put_back(solutions: Tensor, color: Tensor, alpha: Tensor, keep: Tensor | None = None) -> Tensor:

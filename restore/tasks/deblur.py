@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
-from restore.tasks.option import NOISE_OPTION, Noise, Option
+from restore.tasks.option import SIGNAL_NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Deblurring(Task):
     title: ClassVar[str] = "Deblurring"
     about: ClassVar[str] = "Deblurring: undo a blur of known or unknown kernel."
     kind: ClassVar[Kind] = BLURRED
+    takes_signal_noise: ClassVar[bool] = True
     added_noise: ClassVar[float] = 0.01
 
     kernel: Annotated[
@@ -99,7 +100,7 @@ class Deblurring(Task):
             evaluated="Kernel for deblur: gaussian:SIGMA, …. Default: gaussian:2.",
         ),
     ] = "gaussian:2"
-    noise: Annotated[Noise, NOISE_OPTION] = field(default="auto", kw_only=True)
+    noise: Annotated[Noise, SIGNAL_NOISE_OPTION] = field(default="auto", kw_only=True)
     boundary: Annotated[
         str,
         Option(
@@ -162,12 +163,8 @@ class Deblurring(Task):
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] was blurred."""
         import operators
-        from restore.tasks.problem import (
-            QUANTISATION_NOISE,
-            Problem,
-            measurement_noise,
-            shown_blurred,
-        )
+        from restore.tasks.noise import measured_noise
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem, shown_blurred
 
         self.check()
         if self.estimates_kernel:
@@ -186,15 +183,18 @@ class Deblurring(Task):
 
         operator = operator.to(device)
         image = image.to(device)
+        noise = measured_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
         return Problem(
             self.name,
             self.kind,
             operator,
             image,
-            measurement_noise(self.noise, image, QUANTISATION_NOISE, self.rounded),
+            noise.level,
             shown_blurred(operator, image),
             written=written,
             remedy="`boundary`=circular (ddrm and ddnm take unknown as well), whatever the kernel",
+            noise_map=noise.map,
+            signal_noise=noise.signal,
         )
 
     def _estimated_problem(self, image: Tensor, device: torch.device | str) -> Problem:
@@ -203,18 +203,20 @@ class Deblurring(Task):
         Without a kernel the problem is answered by the picture itself.
         """
         from restore.blind.estimate import DEFAULT_SIZE, estimate_kernel
-        from restore.tasks.problem import QUANTISATION_NOISE, measurement_noise
+        from restore.tasks.noise import measured_noise
+        from restore.tasks.problem import QUANTISATION_NOISE
 
         if len(image) != 1:
             raise ValueError("kernels are estimated for one picture at a time")
 
-        noise = measurement_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
-        level = max(float(noise), QUANTISATION_NOISE)
+        noise = measured_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
+        level = max(float(noise.level), QUANTISATION_NOISE)
         size = DEFAULT_SIZE if self.kernel_size is None else self.kernel_size
         estimate = estimate_kernel(image[0].cpu().numpy(), level, size)
 
         kernel = estimate.finding.kernel if estimate.applied else NO_BLUR
-        known = replace(self, kernel=kernel, noise=noise.tolist(), **_NOT_ESTIMATED)
+        found = noise.signal or noise.level.tolist()
+        known = replace(self, kernel=kernel, noise=found, **_NOT_ESTIMATED)
         problem = known.problem(image, device)
         if estimate.applied:
             return replace(problem, estimate=estimate)

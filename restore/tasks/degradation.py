@@ -11,8 +11,10 @@ import operators
 from operators import Degradation, LinearOperator, NonlinearChain, NonlinearOperator
 from restore.diffusion.seeds import seed_of
 from restore.errors import BadArgument, of_option
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.pictures import open_picture
 from restore.precision import single_precision
+from restore.tasks.option import parse_added_noise
 from restore.tasks.problem import Operator
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 # Stream of random numbers for the noise, apart from that of the solvers for the same seed.
 _STREAM = 0x64656772
+
+# What rounding, and resampling beside an edge, leave below black.
+_TOLERANCE = 0.5
 
 
 class Degraded(NamedTuple):
@@ -42,7 +47,7 @@ def degrade(
     picture: Picture,
     operator: str | Degradation | Operator,
     *,
-    noise: float = 0.0,
+    noise: float | str | SignalNoise = 0.0,
     seed: int = 0,
 ) -> Degraded:
     """Degrade a picture.
@@ -56,7 +61,8 @@ def degrade(
             get three equal channels.
         operator: text (see `operators.text`), or an operator for the picture's shape.
         noise: standard deviation of white Gaussian noise for pixels in [0, 1], added to the
-            measurement, or before the first nonlinear part.
+            measurement, or before the first nonlinear part; or Poisson-Gaussian noise of the
+            variance ``a x + b``, as `SignalNoise` or as text, ``"0.01:0.0004"``.
         seed: random seed for the noise; a solver with the same seed draws other numbers.
 
     Raises:
@@ -65,7 +71,8 @@ def degrade(
     """
     if seed < 0:
         raise BadArgument(f"`seed`={seed}: must be 0 or more")
-    if not 0 <= noise <= 1:
+    noise = parse_added_noise(noise) if isinstance(noise, str) else noise
+    if not isinstance(noise, SignalNoise) and not 0 <= noise <= 1:
         raise BadArgument(f"`noise`={noise:g}: must be a standard deviation between 0 and 1")
 
     opened = open_picture(picture)
@@ -117,7 +124,10 @@ def as_picture(measurement: Tensor, operator: LinearOperator | NonlinearChain) -
 
 
 def _measure(
-    operator: LinearOperator | NonlinearChain, x: Tensor, noise: float, generator: torch.Generator
+    operator: LinearOperator | NonlinearChain,
+    x: Tensor,
+    noise: float | SignalNoise,
+    generator: torch.Generator,
 ) -> Tensor:
     parts: list[Any] = [operator]
     if isinstance(operator, NonlinearChain):
@@ -129,10 +139,31 @@ def _measure(
     for part in parts[:before]:
         x = part.A(x)
 
-    if noise:
+    if isinstance(noise, SignalNoise):
+        x = _exposed(x, noise, generator)
+    elif noise:
         x = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
     for part in parts[before:]:
         x = part.A(x)
 
     return x
+
+
+def _exposed(x: Tensor, noise: SignalNoise, generator: torch.Generator) -> Tensor:
+    """Return what a sensor records of x: photons, of which 1/a make white, and Gaussian noise.
+
+    Raises:
+        BadArgument: values below black, of which there are no photons.
+    """
+    if float(x.min()) < -_TOLERANCE and noise.a > 0:
+        raise BadArgument(
+            f"`noise`={noise}: its variance grows with the signal, and this operator measures "
+            "values below 0; give a standard deviation"
+        )
+
+    white = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    signal = x
+    if noise.a > 0:
+        signal = noise.a * torch.poisson(x.clamp_min(0) / noise.a, generator=generator)
+    return signal + noise.b**0.5 * white

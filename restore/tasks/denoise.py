@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from restore.errors import BadArgument
+from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.kind import Kind
-from restore.tasks.option import NOISE_OPTION, Noise
+from restore.tasks.option import SIGNAL_NOISE_OPTION, Noise
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -51,15 +52,16 @@ NOISY = Kind(
 
 @dataclass(frozen=True)
 class Denoising(Task):
-    """Remove white Gaussian noise."""
+    """Remove white Gaussian noise, of one level or one that depends on the signal."""
 
     name: ClassVar[str] = "denoise"
     title: ClassVar[str] = "Denoising"
-    about: ClassVar[str] = "Denoising: remove white Gaussian noise."
+    about: ClassVar[str] = "Denoising: remove white noise, also where it depends on the signal."
     kind: ClassVar[Kind] = NOISY
+    takes_signal_noise: ClassVar[bool] = True
     added_noise: ClassVar[float] = 25 / 255
 
-    noise: Annotated[Noise, NOISE_OPTION] = "auto"
+    noise: Annotated[Noise, SIGNAL_NOISE_OPTION] = "auto"
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] has white Gaussian noise.
@@ -68,24 +70,28 @@ class Denoising(Task):
             BadArgument: a noise level of 0, which would leave nothing to do.
         """
         import operators
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem, all_known, measurement_noise
+        from restore.tasks.noise import measured_noise
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem, all_known
 
         image = image.to(device)
         operator = operators.identity((3, *image.shape[-2:])).to(device)
-        level = measurement_noise(self.noise, image, rounded=self.rounded)
-        if self.noise != "auto" and not bool(level.all()):
+        noise = measured_noise(self.noise, image, rounded=self.rounded)
+        if self.noise != "auto" and not bool(noise.level.all()):
             raise BadArgument(
                 "`noise`=0: denoising needs the noise's standard deviation, above 0, or auto"
             )
 
+        noise = noise.at_least(QUANTISATION_NOISE)
         return Problem(
             self.name,
             self.kind,
             operator,
             image,
-            level.clamp_min(QUANTISATION_NOISE),
+            noise.level,
             all_known(image),
             written="identity",
+            noise_map=noise.map,
+            signal_noise=noise.signal,
         )
 
     def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
@@ -95,4 +101,6 @@ class Denoising(Task):
 
     @property
     def degradation_title(self) -> str:
+        if isinstance(self.noise, SignalNoise):
+            return f"variance {self.noise.a:g} x + {self.noise.b:g}"
         return f"σ = {255 * float(self.noise):.3g} of 255"  # type: ignore[arg-type]

@@ -6,16 +6,35 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeGuard,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from restore.errors import BadArgument
+from restore.metrics.signal_noise import SignalNoise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Standard deviation of the noise for pixels in [0, 1], or one for each picture of a batch; ``auto``
-# estimates it.
-Noise = float | Sequence[float] | Literal["auto"]
+# Standard deviation of the noise for pixels in [0, 1], noise that depends on the signal, or one of
+# either for each picture of a batch; ``auto`` and ``auto:signal`` estimate it.
+Noise = (
+    float | SignalNoise | Sequence[float] | Sequence[SignalNoise] | Literal["auto", "auto:signal"]
+)
+
+AUTO = "auto"
+AUTO_SIGNAL = "auto:signal"
+
+_LEVEL = "a standard deviation between 0 and 1, or auto"
+# The tasks whose `takes_signal_noise` is True, for errors of the others.
+SIGNAL_TASKS = "denoise, deblur and solve"
 
 # Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
@@ -102,25 +121,48 @@ def _described(field: Field[Any], hint: Any) -> OptionField:
 
 
 def parse_noise(text: str) -> Noise:
-    """Read a standard deviation or ``auto``.
+    """Read a standard deviation, ``A:B`` for noise that depends on the signal, or ``auto``.
 
     Raises:
-        BadArgument: the text is neither.
+        BadArgument: the text is something else.
     """
-    if text == "auto":
-        return "auto"
+    if text in (AUTO, AUTO_SIGNAL):
+        return text
+    if ":" in text:
+        return SignalNoise.read(text)
     try:
         return float(text)
     except ValueError:
+        raise BadArgument(f"`noise`={text}: must be {_LEVEL}") from None
+
+
+def parse_added_noise(text: str) -> float | SignalNoise:
+    """Read the noise to add to test pictures, a standard deviation or ``A:B``.
+
+    Raises:
+        BadArgument: the text is something else.
+    """
+    noise = None if text in (AUTO, AUTO_SIGNAL) else parse_noise(text)
+    if not isinstance(noise, float | SignalNoise):
         raise BadArgument(
-            f"`noise`={text}: must be a standard deviation between 0 and 1, or auto"
-        ) from None
+            f"`noise`={text}: must be the standard deviation to add, between 0 and 1, or A:B"
+        )
+
+    return noise
 
 
-# Option of every task whose input may be noisy.
+# Option of tasks whose input may be noisy.
 NOISE_OPTION = Option(
     "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto.",
-    ("auto",),
+    (AUTO,),
+    parse_noise,
+    float,
+)
+# The same, for tasks that take noise that depends on the signal.
+SIGNAL_NOISE_OPTION = Option(
+    "Standard deviation of the noise in IN, for pixels in [0, 1]; A:B for the variance A x + B of "
+    "a pixel x; or auto, or auto:signal, which estimates A and B.",
+    (AUTO, AUTO_SIGNAL),
     parse_noise,
     float,
 )
@@ -139,29 +181,57 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def check_noise(noise: Noise | Tensor) -> None:
-    """Refuse noise that is no standard deviation of pixels in [0, 1].
+def check_noise(noise: Noise | Tensor, *, signal: bool = False, task: str = "this task") -> None:
+    """Refuse noise that is no standard deviation of pixels in [0, 1], or depends on the signal.
+
+    Args:
+        noise: the noise.
+        signal: True to allow noise that depends on the signal.
+        task: name of the task, for errors.
 
     Raises:
-        BadArgument: a negative, infinite or too large number, or text other than ``auto``.
+        BadArgument: a negative, infinite or too large number, other text than ``auto``, or noise
+            that the task does not take.
     """
+    if is_signal(noise):
+        if not signal:
+            raise BadArgument(
+                f"`noise`={noise}: noise that depends on the signal is for {SIGNAL_TASKS}; {task} "
+                f"takes {_LEVEL}"
+            )
+        return
+
     if isinstance(noise, str):
-        levels = None if noise != "auto" else []
+        levels = None if noise != AUTO else []
     else:
         levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
 
     if levels is None or not all(0 <= level <= 1 for level in levels):
-        raise BadArgument(f"`noise`={noise}: must be a standard deviation between 0 and 1, or auto")
+        raise BadArgument(f"`noise`={noise}: must be {_LEVEL}")
+
+
+def is_signal(noise: Any) -> TypeGuard[SignalNoise | Sequence[SignalNoise] | str]:
+    """Return True for noise that depends on the signal, given or to be estimated.
+
+    >>> is_signal(SignalNoise(0.01, 0)), is_signal("auto:signal"), is_signal(0.1), is_signal("auto")
+    (True, True, False, False)
+    """
+    if isinstance(noise, str | SignalNoise):
+        return noise == AUTO_SIGNAL or isinstance(noise, SignalNoise)
+    several = isinstance(noise, Sequence) and len(noise) > 0
+    return several and all(isinstance(one, SignalNoise) for one in noise)
 
 
 def has_noise(noise: Noise | Tensor | None) -> bool:
-    """Return True for a positive standard deviation or ``auto``.
+    """Return True for a positive standard deviation, noise of the signal, or ``auto``.
 
     >>> has_noise("auto"), has_noise([0.0, 0.1]), has_noise(0.0)
     (True, True, False)
     """
     if noise is None or isinstance(noise, str):
         return noise is not None
+    if is_signal(noise):
+        return True
     levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
     return any(level > 0 for level in levels)
 

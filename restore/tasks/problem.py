@@ -17,6 +17,7 @@ from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
 from restore.errors import BadArgument
 from restore.metrics.noise import estimate_noise
+from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, check_noise
 
@@ -51,7 +52,8 @@ class Problem:
         kind: kind of the problem, which decides the settings.
         operator: A; a nonlinear one takes pictures in [0, 1].
         measurement: y = A x + noise with x in [0, 1], float32 [B, *operator.output_shape].
-        noise: standard deviation of each measurement's noise in [0, 1] units, float32 [B].
+        noise: standard deviation of each measurement's noise in [0, 1] units, float32 [B]; its mean
+            where there is a map.
         condition: the degraded picture at full size in [-1, 1]; None if networks are not trained
             on this degradation.
         keep: [B or 1, 1 or 3, H, W] in [0, 1], the fraction of ``original`` in the result: 1 keeps
@@ -60,6 +62,10 @@ class Problem:
         written: the operator as text, see `operators.text`; the name of its class if it has none.
         remedy: advice for an error on how to get an operator with an SVD.
         estimate: the estimated kernel of a blur; None if it is known.
+        noise_map: standard deviation of the noise of every value of the measurement, in the same
+            units, [B, 1 or C', h, w]; None if it is that of ``noise`` everywhere.
+        signal_noise: how the noise of each picture depends on the signal; empty if it does not, or
+            if a map alone is known.
     """
 
     task: str
@@ -73,6 +79,8 @@ class Problem:
     written: str = ""
     remedy: str = ""
     estimate: Estimate | None = None
+    noise_map: Tensor | None = None
+    signal_noise: tuple[SignalNoise, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from restore.errors import BadArgument, of_option
+from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED
 from restore.tasks.denoise import NOISY
 from restore.tasks.develop import MOSAICKED
 from restore.tasks.inpaint import FILLING, known_pixels
 from restore.tasks.kind import Kind
-from restore.tasks.option import Noise, Option, parse_noise, parse_size
+from restore.tasks.option import AUTO, AUTO_SIGNAL, Noise, Option, parse_noise, parse_size
 from restore.tasks.sr import ENLARGING, ENLARGING_FAR
 from restore.tasks.task import Task
 
@@ -73,6 +74,7 @@ class Solving(Task):
     kind: ClassVar[Kind] = OTHER
     takes_measurements: ClassVar[bool] = True
     estimates_noise: ClassVar[bool] = False
+    takes_signal_noise: ClassVar[bool] = True
 
     operator: Annotated[
         str | Degradation | Operator | None,
@@ -85,9 +87,10 @@ class Solving(Task):
     noise: Annotated[
         Noise | None,
         Option(
-            "Standard deviation of the noise in IN, for pixels in [0, 1]; or auto. Default: that "
-            "of a .npz; else auto for blurs, 0 or quantisation noise for others.",
-            ("auto",),
+            "Standard deviation of the noise in IN, for pixels in [0, 1]; A:B for the variance "
+            "A x + B of a value x; or auto, or auto:signal. Default: that of a .npz; else auto for "
+            "blurs, 0 or quantisation noise for others.",
+            (AUTO, AUTO_SIGNAL),
             parse_noise,
             float,
         ),
@@ -130,7 +133,7 @@ class Solving(Task):
         return [str(part) for part in blurs if not part.gives("boundary")]
 
     def completed(
-        self, operator: str | None, noise: float | None, size: tuple[int, int] | None
+        self, operator: str | None, noise: float | SignalNoise | None, size: tuple[int, int] | None
     ) -> Self:
         """Take the operator from the file if none is given; its noise holds for its operator alone.
 
@@ -179,7 +182,8 @@ class Solving(Task):
         """
         import torch
 
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem, measurement_noise
+        from restore.tasks.noise import measured_noise
+        from restore.tasks.problem import QUANTISATION_NOISE, Problem
 
         self.check()
         if self.operator is None:
@@ -194,13 +198,14 @@ class Solving(Task):
         kind = self.kind_of(operator)
         measurement = measurement.to(device)
         noise = _likely_noise(operator, kind) if self.noise is None else self.noise
-        if noise == "auto" and not kind.estimates_noise:
+        if isinstance(noise, str) and not kind.estimates_noise:
             raise BadArgument(
-                "`noise`=auto: it is estimated in whole pictures, and holes, mosaics and artefacts "
-                "would count as noise; give a number"
+                f"`noise`={noise}: it is estimated in whole pictures, and holes, mosaics and "
+                "artefacts would count as noise; give a number"
             )
 
-        level = measurement_noise(noise, measurement, QUANTISATION_NOISE, self.rounded)
+        found = measured_noise(noise, measurement, QUANTISATION_NOISE, self.rounded, operator)
+        level = found.level
         if self.noise is None and self.rounded:
             level = torch.where(level > 0, level.maximum(level.new_tensor(self.rounded)), 0.0)
         keep = None
@@ -221,6 +226,8 @@ class Solving(Task):
             keep,
             original,
             str(wanted) if _is_written(wanted) else "",
+            noise_map=found.map,
+            signal_noise=found.signal,
         )
 
     def _operator(self, operator: Degradation | Operator, shape: tuple[int, int, int]) -> Operator:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
-from restore.tasks.option import check_noise, has_noise, options_of
+from restore.metrics.signal_noise import SignalNoise
+from restore.tasks.option import AUTO_SIGNAL, check_noise, has_noise, is_signal, options_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class Task(ABC):
         takes_measurements: True if measurements (.npz) count as inputs.
         takes_raws: True if camera raws are the inputs, and no pictures, one at a time.
         estimates_noise: True if ``noise="auto"`` is measured where the input is not transparent.
+        takes_signal_noise: True if the noise may depend on the signal, as a map of its level.
         added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
         rounding: what the encoding of each picture's file may have done to it; ``noise="auto"``
             is at least that. Empty if unknown.
@@ -51,9 +53,15 @@ class Task(ABC):
     takes_measurements: ClassVar[bool] = False
     takes_raws: ClassVar[bool] = False
     estimates_noise: ClassVar[bool] = True
+    takes_signal_noise: ClassVar[bool] = False
     added_noise: ClassVar[float] = 0.0
 
     rounding: Sequence[Rounding] = field(default=(), kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        noise = getattr(self, "noise", None)
+        if isinstance(noise, str) and ":" in noise and noise != AUTO_SIGNAL:
+            object.__setattr__(self, "noise", SignalNoise.read(noise))
 
     @classmethod
     def kinds(cls) -> tuple[Kind, ...]:
@@ -84,7 +92,7 @@ class Task(ABC):
             BadArgument: an invalid option.
         """
         if (noise := getattr(self, "noise", None)) is not None:
-            check_noise(noise)
+            check_noise(noise, signal=self.takes_signal_noise, task=self.name)
 
     def missing_for(self, source: Path) -> str | None:
         """Return an error if an option is missing that the input needs, else None."""
@@ -121,11 +129,12 @@ class Task(ABC):
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
         """Yield each picture of a batch [B, 3, H, W], with the task of that picture."""
         noise: Any = getattr(self, "noise", None)
-        several = not isinstance(noise, str | int | float | None)
+        several = not isinstance(noise, str | int | float | SignalNoise | None)
         for index, picture in enumerate(color.split(1)):
             one = self
             if several and len(noise) == len(color):
-                one = replace(self, noise=[float(noise[index])])  # type: ignore[call-arg]
+                own = noise[index] if is_signal(noise) else float(noise[index])
+                one = replace(self, noise=[own])  # type: ignore[call-arg]
             yield one, picture
 
     @property
@@ -144,7 +153,7 @@ class Task(ABC):
         The companion is left out.
         """
         names = (name for name in options_of(type(self)) if name != self.companion)
-        values = {name: getattr(self, name) for name in names}
+        values = {name: _recorded(getattr(self, name)) for name in names}
         return {n: value for n, value in values.items() if value is not None and value is not False}
 
     def accompanied(self, path: Path, file: BinaryIO | None = None) -> Self:
@@ -160,7 +169,7 @@ class Task(ABC):
         raise NotImplementedError(f"{self.name} has no companion")
 
     def completed(
-        self, operator: str | None, noise: float | None, size: tuple[int, int] | None
+        self, operator: str | None, noise: float | SignalNoise | None, size: tuple[int, int] | None
     ) -> Self:
         """Return the task with options that are not given taken from a measurement's file."""
         return self
@@ -182,17 +191,24 @@ class Task(ABC):
 
         Noise is estimated where the picture is not transparent.
         """
-        from restore.photo.alpha import continue_colour, hidden, visible_noise
+        from restore.photo.alpha import continue_colour, hidden, visible_noise, visible_signal_noise
         from restore.tasks.problem import QUANTISATION_NOISE
 
         if opened.alpha is None or not bool(hidden(opened.alpha).any()):
             return opened.color, self
 
         task = self
-        if self.estimates_noise and isinstance(getattr(self, "noise", None), str):
+        noise = getattr(self, "noise", None)
+        if self.estimates_noise and isinstance(noise, str):
             smallest = QUANTISATION_NOISE if self.kind.rounding_is_noise else 0.0
-            levels = visible_noise(opened.color, opened.alpha)
-            task = replace(self, noise=[max(level, smallest) for level in levels])  # type: ignore[call-arg]
+            found: list[Any]
+            if is_signal(noise):
+                pairs = visible_signal_noise(opened.color, opened.alpha)
+                found = [pair.at_least(smallest) for pair in pairs]
+            else:
+                levels = visible_noise(opened.color, opened.alpha)
+                found = [max(level, smallest) for level in levels]
+            task = replace(self, noise=found)  # type: ignore[call-arg]
 
         return continue_colour(opened.color, opened.alpha), task
 
@@ -204,3 +220,10 @@ class Task(ABC):
     def degradation_title(self) -> str:
         """Description of the degradation, for the heading of an evaluation."""
         return ""
+
+
+def _recorded(value: Any) -> Any:
+    """Return a value as records have it: noise that depends on the signal as its text."""
+    if isinstance(value, SignalNoise):
+        return str(value)
+    return [str(one) for one in value] if is_signal(value) and value != AUTO_SIGNAL else value
