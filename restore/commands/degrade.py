@@ -21,8 +21,12 @@ def degrade(
         ),
     ] = ...,  # type: ignore[assignment]
     noise: Annotated[
-        float, typer.Option(help="Standard deviation of added noise, for pixels in [0, 1].")
-    ] = 0.0,
+        str,
+        typer.Option(
+            help="Standard deviation of added noise, for pixels in [0, 1]; or A:B, photons and "
+            "electronics whose variance is A x + B for a pixel x."
+        ),
+    ] = "0",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Random seed for the noise.")] = 0,
     overwrite: OverwriteOption = False,
     quiet: Annotated[
@@ -39,13 +43,15 @@ def degrade(
     from restore.jobs.plan import Wanted, plan_run
     from restore.jobs.run import degrade_all
     from restore.tasks import Solving
+    from restore.tasks.option import parse_added_noise
 
-    Solving(operator, noise=noise).check()
+    added = parse_added_noise(noise)
+    Solving(operator, noise=added).check()
     wanted = Wanted(overwrite=overwrite, writes_measurements=True)
     degrade_all(
         lambda: plan_run(source, target, "degrade", wanted),
         operator,
-        noise,
+        added,
         seed,
         overwrite=overwrite,
         quiet=quiet,

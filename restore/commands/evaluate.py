@@ -22,7 +22,7 @@ from restore.commands.options import (
 from restore.commands.wording import in_options
 from restore.jobs.selection import check_folder
 from restore.tasks import TASKS
-from restore.tasks.option import OptionField, evaluated_options_of
+from restore.tasks.option import OptionField, evaluated_options_of, parse_added_noise
 
 Source = Annotated[
     Path,
@@ -36,9 +36,10 @@ TaskOption = Annotated[
     ),
 ]
 NoiseOption = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Standard deviation of added noise, for pixels in [0, 1]. Default: "
+        help="Standard deviation of added noise, for pixels in [0, 1]; for denoise, deblur and "
+        "solve also A:B, the variance A x + B of a pixel x. Default: "
         + "".join(
             f"{task.added_noise:.2g} for {name}, "
             for name, task in TASKS.items()
@@ -117,7 +118,7 @@ def evaluate(
     wanted = () if methods is None else tuple(name.strip() for name in methods.split(","))
     settings = Settings(
         task,
-        noise=noise,
+        noise=None if noise is None else parse_added_noise(noise),
         size=size,
         count=count,
         methods=wanted,

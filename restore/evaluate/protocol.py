@@ -30,6 +30,7 @@ from operators.grammar import Degradation, Part, brief
 from restore.errors import BadArgument, FileAccess
 from restore.methods.options import Options
 from restore.methods.settings import settings_for
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.encode import quantise
 from restore.photo.photograph import read_mask
 from restore.report.html import printable
@@ -72,7 +73,7 @@ class Settings(_OfTasks):
         invert_mask: True if what is black in a mask file is missing.
         fit_mask: True to resize mask files of another size.
         operator: operator for ``solve`` as text.
-        noise: standard deviation of added noise, for pixels in [0, 1].
+        noise: standard deviation of added noise, for pixels in [0, 1], or Poisson-Gaussian noise.
         size: side of the centre crop of every picture; 0 is the whole picture.
         count: number of pictures, the first by name; None is all.
         methods: names of methods, or ``all``; empty for the classical ones and those that are
@@ -85,7 +86,7 @@ class Settings(_OfTasks):
     """
 
     task: str
-    noise: float | None = None
+    noise: float | SignalNoise | None = None
     size: int = 0
     count: int | None = None
     methods: tuple[str, ...] = ()
@@ -194,7 +195,8 @@ class Case:
             if it is not a picture.
         measurement: the same as float32 [1, C, h, w], with pictures in [0, 1].
         operator: A.
-        noise: standard deviation of the added noise in [0, 1] units.
+        noise: standard deviation of the added noise in [0, 1] units; its mean if it depends on the
+            signal.
         kind: kind of the problem, see `restore.tasks.solve.resembled_kind`.
         task: the task for `restore.restorer.Restorer.run`.
         written: the operator as text; empty for masks from files.
@@ -314,7 +316,7 @@ def degraded(settings: Settings, name: str, picture: EightBit, mask: Path | None
         file,
         measurement,
         operator,
-        settings.noise or 0.0,
+        _mean_level(settings, operator, color),
         kind,
         task,
         written,
@@ -475,13 +477,26 @@ def _mask(settings: Settings, path: Path, color: Tensor, whole: tuple[int, int])
     return Mask(_shape(color), torch.from_numpy(~missing))
 
 
+def _mean_level(settings: Settings, operator: Operator, color: Tensor) -> float:
+    """Return the standard deviation of the added noise, the mean of a measurement's values."""
+    noise = settings.noise or 0.0
+    if not isinstance(noise, SignalNoise):
+        return noise
+
+    linear = operator if isinstance(operator, LinearOperator) else operator.linear
+    exposed = color if linear is None else linear.A(color)
+    return float(noise.std(exposed).mean())
+
+
 def _told_noise(settings: Settings, kind: Kind) -> Noise | None:
-    """Return the noise level that the methods know.
+    """Return the noise that the methods know.
 
     For blurs it includes the quantisation to 8 bits. None leaves it to
     `restore.tasks.solve.Solving`, for a measurement without added noise.
     """
     noise = settings.noise or 0.0
+    if isinstance(noise, SignalNoise):
+        return noise.at_least(QUANTISATION_NOISE) if kind.rounding_is_noise else noise
     if kind.rounding_is_noise:
         return max(noise, QUANTISATION_NOISE)
     if options_of(TASKS[settings.task])["noise"].default is None and not noise:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -135,7 +135,8 @@ class Evaluation:
 
         return (
             f"{len(self.pictures)} picture{'' if one else 's'} of {about['folder']}, {part}; noise "
-            f"{about['noise']:.4g}; model {about['model']}, {about['device']}, {about['dtype']}; "
+            f"{_noise(about['noise'])}; model {about['model']}, {about['device']}, "
+            f"{about['dtype']}; "
             f"restore {about['versions']['restore']}, torch {about['versions']['torch']}."
         )
 
@@ -272,3 +273,10 @@ def _shown(value: Any) -> str:
         if isinstance(value, float)
         else str(value)
     )
+
+
+def _noise(noise: float | Mapping[str, float]) -> str:
+    """Return the added noise in words."""
+    if isinstance(noise, Mapping):
+        return f"of variance {noise['a']:.4g} x + {noise['b']:.4g}"
+    return f"{noise:.4g}"

@@ -17,6 +17,7 @@ from torch import Tensor
 import operators
 from restore.errors import FileAccess, UnreadableInput
 from restore.files import open_regular
+from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.problem import MAX_OUTPUT_PIXELS
 
 MEASUREMENT_SUFFIXES = frozenset({".npz", ".npy"})
@@ -26,6 +27,7 @@ FIELDS = {
     "measurement": 8 * 3 * MAX_OUTPUT_PIXELS,
     "operator": 2**20,
     "noise": 2**10,
+    "signal_noise": 2**10,
     "size": 2**10,
     "bits": 2**10,
 }
@@ -39,27 +41,33 @@ class Measurement:
         values: float32 [C, h, w], ``A x + noise`` for a picture x in [0, 1]; neither clipped nor
             rounded.
         operator: the operator as text, see `operators.text`; None if unknown.
-        noise: standard deviation of the noise, in the same units; None if unknown.
+        noise: standard deviation of the noise, in the same units, or how it depends on the signal;
+            None if unknown.
         size: (width, height) of the picture; None if unknown.
         bits: bits per channel of the file of the picture.
     """
 
     values: Tensor
     operator: str | None = None
-    noise: float | None = None
+    noise: float | SignalNoise | None = None
     size: tuple[int, int] | None = None
     bits: int = 8
 
 
 def encoded(measurement: Measurement) -> bytes:
-    """Encode a measurement as .npz: ``measurement``, ``bits``, known operator, noise, size."""
+    """Encode a measurement as .npz: ``measurement``, ``bits``, known operator, noise, size.
+
+    The pair of noise that depends on the signal is ``signal_noise``, instead of ``noise``.
+    """
     fields: dict[str, Any] = {
         "measurement": measurement.values.cpu().numpy(),
         "bits": np.int64(measurement.bits),
     }
     if measurement.operator is not None:
         fields["operator"] = np.array(measurement.operator)
-    if measurement.noise is not None:
+    if isinstance(measurement.noise, SignalNoise):
+        fields["signal_noise"] = np.array([measurement.noise.a, measurement.noise.b])
+    elif measurement.noise is not None:
         fields["noise"] = np.float64(measurement.noise)
     if measurement.size is not None:
         fields["size"] = np.array(measurement.size, dtype=np.int64)
@@ -87,7 +95,7 @@ def read_measurement(path: Path, file: BinaryIO | None = None) -> Measurement:
         return Measurement(
             _checked(fields["measurement"]),
             operator=_text(fields.get("operator")),
-            noise=_level(fields.get("noise")),
+            noise=_signal(fields.get("signal_noise")) or _level(fields.get("noise")),
             size=_size(fields.get("size")),
             bits=16 if int(fields.get("bits", 8)) == 16 else 8,
         )
@@ -146,6 +154,13 @@ def _array(file: IO[bytes], most: int) -> np.ndarray:
 def _text(operator: Any) -> str | None:
     """Return the canonical text of an operator."""
     return None if operator is None else str(operators.parse(str(operator)))
+
+
+def _signal(pair: Any) -> SignalNoise | None:
+    if pair is None:
+        return None
+    a, b = (float(number) for number in pair)
+    return SignalNoise(a, b)
 
 
 def _level(noise: Any) -> float | None:

@@ -22,6 +22,7 @@ from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.jobs.staging import Staged, stage
 from restore.methods.options import Options
 from restore.methods.report import Report, Result, is_doubtful
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.photo.raw_reading import read_raw
@@ -266,7 +267,7 @@ def unexplained(done: Mapping[str, Any]) -> bool:
 
 
 def degrade_file(
-    job: Job, operator: str, noise: float, seed: int, *, overwrite: bool = False
+    job: Job, operator: str, noise: float | SignalNoise, seed: int, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Degrade a picture file, and write the measurement beside the degraded picture.
 
@@ -285,11 +286,14 @@ def degrade_file(
     files = {job.target: shown, job.measurement: encoded_measurement(measurement)}
     stage(files).put_in_place(replace=overwrite)
     shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
+    pair = noise if isinstance(noise, SignalNoise) else None
+    level = noise if pair is None else float(pair.std(degraded.measurement).mean())
 
     return {
         "outputs": [str(job.target), str(job.measurement)],
         "operator": operator,
-        "noise": noise,
+        "noise": level,
+        "signal_noise": None if pair is None else asdict(pair),
         "measured": shape,
         **_notes(photo, job.target),
     }

@@ -32,6 +32,7 @@ from restore.messages import complain, put, put_json, say
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
 from restore.methods.options import Options
 from restore.methods.report import Result
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.apart import decoding_apart, end_decoding
 from restore.photo.photograph import SUFFIXES
 from restore.photo.raws import RAW_SUFFIXES
@@ -479,7 +480,7 @@ class Run:
 def degrade_all(
     find: Callable[[], Plan],
     operator: str,
-    noise: float,
+    noise: float | SignalNoise,
     seed: int,
     *,
     overwrite: bool = False,
@@ -492,7 +493,7 @@ def degrade_all(
     Args:
         find: returns the plan; called again when another run in the output folder has ended.
         operator: the operator as text.
-        noise: standard deviation for pixels in [0, 1].
+        noise: standard deviation for pixels in [0, 1], or Poisson-Gaussian noise.
         seed: random seed for the noise; each picture of a folder has its own, by its name.
         overwrite: True to overwrite existing files.
         quiet: True to show errors only.
@@ -532,7 +533,7 @@ def _alone_with(plan: Plan, quiet: bool) -> Iterator[bool]:
 def _degraded(
     plan: Plan,
     operator: str,
-    noise: float,
+    noise: float | SignalNoise,
     seed: int,
     overwrite: bool,
     quiet: bool,
@@ -542,7 +543,10 @@ def _degraded(
     """Degrade the pictures of a plan, and return what was recorded of them."""
 
     def tell(target: str, done: Mapping[str, Any]) -> str:
-        return f"{target}: measured {done['measured']} (.npz beside it), noise {done['noise']:g}"
+        added = f"{done['noise']:g}"
+        if (pair := done["signal_noise"]) is not None:
+            added = f"variance {pair['a']:g} x + {pair['b']:g}"
+        return f"{target}: measured {done['measured']} (.npz beside it), noise {added}"
 
     recorder = Recorder(plan, tell, as_json=as_json, wording=wording)
     with (
