@@ -46,6 +46,7 @@ from operators.function import FunctionOperator, adjoint_of
 from operators.grammar import Degradation
 from operators.iterative import conjugate_gradient, least_squares
 from operators.jpeg import Jpeg
+from operators.jpeg_file import JpegComponent, JpegFile
 from operators.mask import Mask
 from operators.mosaic import X_TRANS_PATTERN, ColorFilterArray, XTrans
 from operators.nonlinear import NonlinearChain, NonlinearOperator
@@ -77,6 +78,8 @@ __all__ = [
     "Hadamard",
     "IterativeOperator",
     "Jpeg",
+    "JpegComponent",
+    "JpegFile",
     "LinearOperator",
     "Mask",
     "MaskedColor",

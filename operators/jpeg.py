@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from operators.nonlinear import NonlinearOperator, straight_through
+from operators.blocks import continued, dct_matrix, from_spectra, rgb_of, to_spectra, ycbcr_of
+from operators.jpeg_file import JpegComponent, JpegFile
+from operators.nonlinear import Deviations, NonlinearOperator, straight_through
 
 # ITU-T T.81 table K.1: steps of the luma coefficients, rows by vertical frequency.
 LUMA_TABLE = (
@@ -121,7 +123,7 @@ class Jpeg(NonlinearOperator):
         self.chroma_step = 2 if subsampling == "4:2:0" else 1
         self.register_buffer("luma_table", _scaled_table(LUMA_TABLE, self.quality))
         self.register_buffer("chroma_table", _scaled_table(CHROMA_TABLE, self.quality))
-        self.register_buffer("dct", _dct_matrix())
+        self.register_buffer("dct", dct_matrix())
 
     def A(self, x: Tensor, tables: JpegTables | None = None) -> Tensor:
         """Encode and decode: ``[B, 3, H, W]`` to ``[B, 3, H, W]``."""
@@ -169,17 +171,41 @@ class Jpeg(NonlinearOperator):
     def to_planes(self, x: Tensor) -> Tensor:
         """Turn pictures into YCbCr levels from 0 to 255 in whole blocks, ``[B, 3, H', W']``."""
         levels = self._whole(self._to_levels(x, 255))
-        levels = _continue_to(levels, self.chroma_step, 8 * self.chroma_step)
-        return self._whole(_to_ycbcr(levels))
+        levels = continued(levels, self.chroma_step, 8 * self.chroma_step)
+        return self._whole(ycbcr_of(levels))
 
     def to_picture(self, luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> Tensor:
         """Turn planes ``[B, 1, …]`` and ``[B, 2, *size]`` into a picture ``[B, 3, *size]``."""
-        levels = _to_rgb(luma[..., : size[0], : size[1]], chroma)
+        levels = rgb_of(luma[..., : size[0], : size[1]], chroma)
         return self._from_levels(self._whole(levels), 255)
 
     def stored(self, planes: Tensor, table: Tensor) -> Tensor:
         """Quantise planes ``[B, P, H, W]`` by one of the `JpegTables`, in whole blocks."""
         return self._to_planes(self._to_coefficients(planes, table), table)
+
+    def file_of(self, y: Tensor) -> JpegFile:
+        """Return the file that holds pictures of this operator, ``[B, 3, H, W]``."""
+        luma, blue, red = self.encode(y)
+        step = self.chroma_step
+        components = (
+            JpegComponent(luma, self.luma_table),
+            JpegComponent(blue, self.chroma_table, step, step),
+            JpegComponent(red, self.chroma_table, step, step),
+        )
+        size = (y.shape[-2], y.shape[-1])
+        return JpegFile(components, size, low=self.low, high=self.high).to(y.device)
+
+    def spread(self, noise: Tensor) -> Deviations:
+        return self.file_of(torch.zeros_like(noise)).spread(noise)
+
+    def explained(self, z: Tensor, y: Tensor, deviations: Deviations) -> Tensor:
+        return self.file_of(y).explained(z, y, deviations)
+
+    def nearest(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.file_of(y).nearest(z, y)
+
+    def error(self, y: Tensor) -> Tensor:
+        return self.file_of(y).error(y)
 
     @property
     def tables(self) -> JpegTables:
@@ -199,11 +225,8 @@ class Jpeg(NonlinearOperator):
 
     def _to_coefficients(self, planes: Tensor, table: Tensor) -> Tensor:
         """Transform and quantise: ``[B, P, H, W]`` to ``[B, P, rows, columns, 8, 8]``."""
-        planes = _continue_to(planes, 8, 8)
-        batch, count, height, width = planes.shape
-        blocks = (planes - 128).reshape(batch, count, height // 8, 8, width // 8, 8)
-        dct = self.dct.to(planes.dtype)
-        spectrum = torch.einsum("ui,bprick,vk->bprcuv", dct, blocks, dct)
+        planes = continued(planes, 8, 8)
+        spectrum = to_spectra(planes - 128, self.dct.to(planes.dtype))
         steps = table.to(planes.dtype)
         if self.exact:
             exact = spectrum / steps
@@ -215,11 +238,8 @@ class Jpeg(NonlinearOperator):
 
     def _to_planes(self, coefficients: Tensor, table: Tensor) -> Tensor:
         """Inverse of `_to_coefficients`, up to the rounding."""
-        batch, count, rows, columns = coefficients.shape[:4]
-        dct = self.dct.to(coefficients.dtype)
         spectrum = coefficients * table.to(coefficients.dtype)
-        blocks = torch.einsum("ui,bprcuv,vk->bprick", dct, spectrum, dct)
-        return self._whole(blocks.reshape(batch, count, 8 * rows, 8 * columns) + 128)
+        return self._whole(from_spectra(spectrum, self.dct.to(coefficients.dtype)) + 128)
 
     def reduced(self, planes: Tensor) -> Tensor:
         """Reduce chroma to means over 2×2 pixels; ties go down and up in alternate columns."""
@@ -245,38 +265,6 @@ class Jpeg(NonlinearOperator):
             planes = self._whole(F.interpolate(planes, scale_factor=step, mode=mode))
 
         return planes[..., : size[0], : size[1]]
-
-
-def _continue_to(plane: Tensor, rows: int, columns: int) -> Tensor:
-    """Repeat the last row and column up to multiples of ``rows`` and ``columns``."""
-    return F.pad(
-        plane, (0, -plane.shape[-1] % columns, 0, -plane.shape[-2] % rows), mode="replicate"
-    )
-
-
-def _to_ycbcr(rgb: Tensor) -> Tensor:
-    """Turn RGB into JFIF's YCbCr, levels 0 to 255: ``[B, 3, H, W]``."""
-    red, green, blue = rgb.split(1, dim=1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return torch.cat([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128], dim=1)
-
-
-def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
-    """Inverse of `_to_ycbcr`."""
-    blue_difference, red_difference = (chroma - 128).split(1, dim=1)
-    red = luma + 1.402 * red_difference
-    blue = luma + 1.772 * blue_difference
-    green = (luma - 0.299 * red - 0.114 * blue) / 0.587
-    return torch.cat([red, green, blue], dim=1)
-
-
-def _dct_matrix() -> Tensor:
-    """The orthonormal DCT-II of 8 samples: ``spectrum = D · samples``."""
-    frequency = torch.arange(8, dtype=torch.float64)[:, None]
-    sample = torch.arange(8, dtype=torch.float64)
-    matrix = torch.cos(torch.pi * frequency * (2 * sample + 1) / 16) / 2
-    matrix[0] /= 2**0.5
-    return matrix
 
 
 def jpeg_tables(qualities: Sequence[int]) -> JpegTables:

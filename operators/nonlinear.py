@@ -20,6 +20,12 @@ from torch import Tensor, nn
 
 from operators.base import LinearOperator, Shape, compose
 
+# Standard deviations of the numbers that an operator stores, see `NonlinearOperator.spread`.
+Deviations = tuple[Tensor, ...]
+
+# Seed of the white noise that tells what a linear part does to the errors of an estimate.
+PROBE_SEED = 0
+
 
 def straight_through(rounded: Tensor, x: Tensor) -> Tensor:
     """Return rounded values, with the derivative of those that were rounded.
@@ -67,6 +73,44 @@ class NonlinearOperator(nn.Module):
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         """Return a picture that explains the measurement, approximately: the measurement."""
         return y
+
+    def spread(self, noise: Tensor) -> Deviations:
+        """Return the standard deviations of the numbers that are stored of noise.
+
+        Args:
+            noise: ``[B, C, H, W]``, with the statistics of the error of an estimate.
+
+        Returns:
+            Tensors that broadcast to the numbers, one for each of their kinds.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define spread")
+
+    def explained(self, z: Tensor, y: Tensor, deviations: Deviations) -> Tensor:
+        """Return the expected picture before the operator, ``E[z | A(z) = y]``.
+
+        A rounded number says in which interval the number lay. Within it, the estimate decides:
+        each number is normally distributed around that of the estimate (`truncated_mean`).
+
+        Args:
+            z: Estimate, ``[B, C, H, W]``.
+            y: What the operator gave, of the same shape.
+            deviations: Standard deviations of the error of the estimate, in the form of `spread`;
+                zeros give the nearest picture that explains y.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define explained")
+
+    def nearest(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the picture nearest to z that gives y, by a margin that survives 8 bits.
+
+        Args:
+            z: Estimate, ``[B, C, H, W]``.
+            y: What the operator gave, of the same shape.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define nearest")
+
+    def error(self, y: Tensor) -> Tensor:
+        """Return the expected standard deviation of ``A(x) − x``, ``[B]``, given ``y = A(x)``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define error")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
@@ -118,6 +162,7 @@ class NonlinearChain(nn.Module):
         self.high = high
         self.input_shape: Shape = input_shape
         self.output_shape: Shape = input_shape
+        self._found: dict[NonlinearOperator, tuple[Deviations, Deviations]] = {}
 
         for operator in operators:
             self.output_shape = getattr(operator, "output_shape", self.output_shape)
@@ -158,6 +203,83 @@ class NonlinearChain(nn.Module):
         """Apply `linear` to pictures between `low` and `high`; `distort` takes the result."""
         return x if self.linear is None else self._from_unit(self.linear.A(self._to_unit(x)))
 
+    def explained(
+        self, z: Tensor, y: Tensor, prior_std: Tensor | float, noise_level: Tensor | float
+    ) -> Tensor:
+        """Return what `linear` measured, as far as an estimate and the measurement tell.
+
+        It is the mean of ``z + errors`` given that the nonlinear parts turn it into y, where the
+        errors of the estimate are white before `linear`, and noise is added after it.
+
+        Args:
+            z: What `linear` measures of the estimate, ``[B, *shape]``.
+            y: Measurement, ``[B, *output_shape]``.
+            prior_std: Standard deviation of the estimate's errors, one number or [B]; 0 with noise
+                0 gives the nearest z that explains y.
+            noise_level: Standard deviation of the noise, one number or [B].
+        """
+        scale = self.high - self.low
+        known = self._to_unit(y)
+        steps = [self._to_unit(z)]
+        parts = [part for part in self._parts() if isinstance(part, NonlinearOperator)]
+        for part in parts[:-1]:
+            steps.append(part.A(steps[-1]))
+
+        for part, step in zip(reversed(parts), reversed(steps), strict=True):
+            of_errors, of_noise = self._spreads(part, step)
+            deviations = tuple(
+                torch.hypot(_beside(prior_std, e) * e / scale, _beside(noise_level, n) * n / scale)
+                for e, n in zip(of_errors, of_noise, strict=True)
+            )
+            known = part.explained(step, known, deviations)
+
+        return self._from_unit(known)
+
+    def nearest(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the picture nearest to z that gives y, without a linear part.
+
+        Args:
+            z: Estimate, ``[B, *shape]``.
+            y: Measurement, ``[B, *output_shape]``.
+
+        Raises:
+            ValueError: There is a linear part.
+        """
+        if self.linear is not None:
+            raise ValueError("the nearest picture behind a linear operator is not known")
+
+        steps = [self._to_unit(z)]
+        parts = self._parts()
+        for part in parts[:-1]:
+            steps.append(part.A(steps[-1]))
+
+        known = self._to_unit(y)
+        for part, step in zip(reversed(parts), reversed(steps), strict=True):
+            assert isinstance(part, NonlinearOperator)
+            known = part.nearest(step, known)
+
+        return self._from_unit(known)
+
+    def error(self, y: Tensor) -> Tensor:
+        """Return the expected standard deviation of what the nonlinear parts change, ``[B]``."""
+        parts = [part for part in self._parts() if isinstance(part, NonlinearOperator)]
+        y = self._to_unit(y)
+        errors = torch.stack([part.error(y) for part in parts])
+        return (self.high - self.low) * errors.square().sum(dim=0).sqrt()
+
+    def _spreads(self, part: NonlinearOperator, z: Tensor) -> tuple[Deviations, Deviations]:
+        """Return `NonlinearOperator.spread` of errors before and of noise after `linear`."""
+        if part not in self._found:
+            noise = _grey_noise(z.shape, z)
+            before = (
+                noise
+                if self.linear is None
+                else self.linear.A(_grey_noise((len(z), *self.input_shape), z))
+            )
+            self._found[part] = part.spread(before), part.spread(noise)
+
+        return self._found[part]
+
     def between(self, low: float, high: float) -> NonlinearChain:
         """Return the same degradation for pictures with other values of black and white."""
         chain = NonlinearChain(self._parts(), self.input_shape, low=low, high=high)
@@ -178,6 +300,19 @@ class NonlinearChain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
+
+
+def _grey_noise(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return white noise that is the same in all channels, [B, C, H, W]."""
+    generator = torch.Generator().manual_seed(PROBE_SEED)
+    noise = torch.randn((1, 1, *shape[-2:]), generator=generator)
+    return noise.to(like).expand(tuple(shape))
+
+
+def _beside(value: Tensor | float, spread: Tensor) -> Tensor:
+    """Return one number or [B] in the shape of a tensor of deviations."""
+    numbers = torch.as_tensor(value, dtype=spread.dtype, device=spread.device)
+    return numbers.reshape(-1, *(1,) * (spread.ndim - 1))
 
 
 def chain(

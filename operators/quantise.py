@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.nonlinear import NonlinearOperator, straight_through
+from operators.nonlinear import Deviations, NonlinearOperator, straight_through
+from operators.truncated import truncated_mean
+
+# How far from its level a value may lie, in steps: half a step would be a tie.
+MARGIN = 0.49
 
 
 class Quantise(NonlinearOperator):
@@ -37,6 +41,21 @@ class Quantise(NonlinearOperator):
         exact = self._to_levels(x, white).clamp(0, white)
         levels = straight_through((exact + 0.5).floor(), exact)
         return self._from_levels(levels, white)
+
+    def spread(self, noise: Tensor) -> Deviations:
+        return (noise.std(dim=(1, 2, 3), keepdim=True),)
+
+    def explained(self, z: Tensor, y: Tensor, deviations: Deviations) -> Tensor:
+        half = 0.5 * (self.high - self.low) / (2**self.bits - 1)
+        return truncated_mean(z, deviations[0], y - half, y + half)
+
+    def nearest(self, z: Tensor, y: Tensor) -> Tensor:
+        half = MARGIN * (self.high - self.low) / (2**self.bits - 1)
+        return z.maximum(y - half).minimum(y + half).clamp(self.low, self.high)
+
+    def error(self, y: Tensor) -> Tensor:
+        step = (self.high - self.low) / (2**self.bits - 1)
+        return y.new_full((len(y),), step / 12**0.5)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, low={self.low}, high={self.high}"

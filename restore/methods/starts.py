@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators import ColorFilterArray
+from operators import ColorFilterArray, NonlinearChain
 from restore.methods.holes import holes_of
 from restore.methods.run import Run
 from restore.metrics.classical import inpaint
 from restore.metrics.demosaicking import interpolated
 from restore.solvers import project
+from restore.solvers.consistency import of_pictures
 from restore.tasks.problem import Problem
 
 # Largest number of unknown pixels for a biharmonic fill, which solves a system of that size.
@@ -41,11 +42,15 @@ def smooth_estimate(run: Run) -> Tensor:
     problem = run.problem
     operator = problem.model_operator
     y = problem.model_measurement
-    if not problem.kind.is_linear:
-        return y
+    noise: Tensor | float = run.noise_level
+    if isinstance(operator, NonlinearChain):
+        if operator.linear is None:
+            return y
+        noise = torch.hypot(torch.as_tensor(of_pictures(noise)).to(y), operator.error(y))
+        operator = operator.linear
 
     grey = y.new_zeros(len(y), *operator.input_shape)
-    return project(operator, grey, y, run.noise_level, prior_std=0.5)
+    return project(operator, grey, y, noise, prior_std=0.5)
 
 
 def classical_estimate(problem: Problem) -> Tensor:

@@ -9,9 +9,10 @@ from operators import LinearOperator, NonlinearChain, SpectralOperator, ValidCon
 from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
 from restore.diffusion.stepping import gaussian_noise, is_map, per_picture
 
-# Step towards a picture that explains a nonlinear measurement (η_b of Kawar et al. 2022, arXiv
-# 2209.11888): a rounded number says less than its value.
-NONLINEAR_STEP = 0.4
+# Fraction of the error of JPEG or quantisation that counts as noise behind a linear operator: the
+# means over their intervals take the numbers for independent, and an inverse of a blur amplifies
+# what that leaves.
+ROUNDING_AS_NOISE = 0.35
 
 # Iterations of `least_misfit`.
 MISFIT_ITERATIONS = 50
@@ -55,9 +56,9 @@ def project(
     With a map of σ_y, for noise that differs between pixels, it minimises ``Σ (y − A x)²/σ_y² +
     ‖x − estimate‖²/τ²`` by `operators.LinearOperator.weighted_inverse`.
 
-    For an operator that ends with a nonlinear N (JPEG or quantisation), the approximate
-    pseudo-inverse takes x to ``x + 0.4 (y − N(x))`` (Kawar et al. 2022, arXiv 2209.11888, η_b =
-    0.4), and the error of N counts as noise.
+    For an operator that ends with a nonlinear N (JPEG or quantisation), y says in which intervals
+    the rounded numbers lay. A x gives way to its mean over these intervals, see
+    `NonlinearChain.explained`, and x moves as if that had been measured.
 
     Args:
         operator: A linear operator, or one that ends with JPEG or quantisation.
@@ -151,22 +152,46 @@ def _project_nonlinear(
 ) -> Tensor:
     """Project for a linear A, if there is one, followed by a nonlinear N.
 
-    The residual is ``0.4 (y − N(A x))``, and the error of N at A x counts as noise. Without A, N
-    acts on the picture itself, and only the measurement's own noise reduces the residual.
+    With z = A x + noise, it is ``E[x | y] = x̂ + Cov(x, z) Cov(z)⁻¹ (E[z | y] − A x̂)``.
     """
+    noise_level = of_pictures(noise_level)
     measured = chain.measure(estimate)
-    distorted = chain.distort(measured)
-    residual = NONLINEAR_STEP * (measurement - distorted)
+    residual = chain.explained(measured, measurement, prior_std, noise_level) - measured
     noise = per_picture(noise_level, residual)
-    if chain.linear is None:
-        prior = per_picture(prior_std, residual) ** 2
-        return estimate + residual * (prior / (prior + noise**2))
+    if chain.linear is not None:
+        rounding = per_picture(ROUNDING_AS_NOISE * chain.error(measurement), residual)
+        return estimate + _move(chain.linear, residual, noise.hypot(rounding), prior_std)
 
-    error = (distorted - measured).square().mean(dim=(1, 2, 3), keepdim=True)
+    prior = per_picture(prior_std, residual) ** 2
+    return estimate + residual * (prior / (prior + noise**2))
 
-    return estimate + _move(
-        chain.linear, residual, (noise**2 + error).sqrt().clamp_min(1e-3), prior_std
-    )
+
+def of_pictures(noise_level: Tensor | float) -> Tensor | float:
+    """Return the root mean square of a map of noise levels, [B], and other levels as they are."""
+    if not is_map(noise_level):
+        return noise_level
+    assert isinstance(noise_level, Tensor)
+    return noise_level.square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def finished(
+    operator: LinearOperator | NonlinearChain,
+    estimate: Tensor,
+    measurement: Tensor,
+    noise_level: Tensor | float,
+) -> Tensor:
+    """Project the last estimate of a solver, see `project`.
+
+    Without noise the result explains the measurement exactly. For JPEG and quantisation it is the
+    nearest picture that does so, if no linear operator precedes them, see
+    `NonlinearChain.nearest`; with noise, or after a linear operator, the estimate stays.
+    """
+    if isinstance(operator, LinearOperator):
+        return project(operator, estimate, measurement, noise_level)
+    if operator.linear is not None or bool(torch.as_tensor(noise_level).any()):
+        return estimate
+
+    return operator.nearest(estimate, measurement)
 
 
 def _ridge_of_border(

@@ -9,7 +9,7 @@ from torch import Tensor
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished, project
 
 
 def diffpir(
@@ -82,4 +82,4 @@ def diffpir(
             x = fitted + sigma_next * ((1 - zeta) ** 0.5 * (x - fitted) / sigma + zeta**0.5 * fresh)
             del clean, fitted, fresh
 
-    return project(operator, clean, measurement, noise_level) if final_projection else clean
+    return finished(operator, clean, measurement, noise_level) if final_projection else clean

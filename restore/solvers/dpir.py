@@ -9,7 +9,7 @@ from torch import Tensor
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, falling_pairs, report
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished, project
 
 
 def dpir(
@@ -71,4 +71,4 @@ def dpir(
         z = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, operator.visible(z))
 
-    return project(operator, z, measurement, noise_level) if final_projection else z
+    return finished(operator, z, measurement, noise_level) if final_projection else z

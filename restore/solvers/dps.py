@@ -19,7 +19,7 @@ from restore.diffusion.stepping import (
     gaussian_noise,
     report,
 )
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished
 
 
 def dps(
@@ -95,7 +95,7 @@ def dps(
         x = x - step_size * to_exploding * gradient
         del prediction, pull_back, gradient
 
-    return project(operator, x, measurement, noise_level) if final_projection else x
+    return finished(operator, x, measurement, noise_level) if final_projection else x
 
 
 def misfit_gradient(

@@ -18,7 +18,7 @@ from restore.diffusion.stepping import (
     gaussian_noise,
     report,
 )
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished, project
 
 
 def pigdm(
@@ -93,4 +93,4 @@ def pigdm(
         x = ddim_step(prediction, sigma, sigma_next, eta, generator) + guidance
         del prediction, pull_back, fitted, guidance
 
-    return project(operator, x, measurement, noise_level) if final_projection else x
+    return finished(operator, x, measurement, noise_level) if final_projection else x

@@ -10,7 +10,7 @@ from torch import Tensor
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished
 
 # Decay rates of Adam's averages of the gradient and of its square, as in the authors' code.
 MOMENTUM = 0.9
@@ -85,7 +85,7 @@ def red_diff(
         fit = _gradient_of_fit(operator, mean, measurement)
         mean = mean - rate * adam.step(per_value * fit + strength * (mean - clean))
 
-    return project(operator, mean, measurement, noise_level) if final_projection else mean
+    return finished(operator, mean, measurement, noise_level) if final_projection else mean
 
 
 class _Adam:

@@ -18,7 +18,7 @@ from restore.diffusion.stepping import (
     report,
 )
 from restore.samplers.langevin import langevin_step_size
-from restore.solvers.consistency import project
+from restore.solvers.consistency import finished
 from restore.solvers.ddrm import SpectralProcess, require_svd
 
 
@@ -118,7 +118,7 @@ def snips(
             del prediction, z
 
     clean = prediction.clean
-    return project(operator, clean, measurement, noise_level) if final_projection else clean
+    return finished(operator, clean, measurement, noise_level) if final_projection else clean
 
 
 def _langevin_step(
