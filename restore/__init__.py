@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     inpaint: Callable[..., Any]
     deblur: Callable[..., Any]
     denoise: Callable[..., Any]
+    dejpeg: Callable[..., Any]
     colorize: Callable[..., Any]
     develop: Callable[..., Any]
     solve: Callable[..., Any]
@@ -53,6 +54,7 @@ __all__ = [
     "colorize",
     "deblur",
     "degrade",
+    "dejpeg",
     "denoise",
     "develop",
     "inpaint",

@@ -59,6 +59,7 @@ from restore.runtime.devices import (
 from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.samplers.catalogue import check_variance
 from restore.tasks import TASKS, SuperResolution, Task
+from restore.tasks.compression import fraction_inside, stated
 from restore.tasks.inverse import has_evidence
 from restore.tasks.kind import Kind
 from restore.tasks.option import is_signal, options_of
@@ -175,7 +176,7 @@ class Restorer:
             BadArgument: options that do not fit the picture or the model.
         """
         opened = task.opened(image)
-        task = replace(task, rounding=(opened.rounding,))
+        task = replace(task, rounding=(opened.rounding,), stored=(opened.stored,))
 
         with _enough_memory(opened.color):
             color, task = task.of_visible(opened)
@@ -223,10 +224,11 @@ class Restorer:
             BadArgument: as `restore`, for any of the pictures.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
         """
-        if task.estimates_kernel or task.takes_raws:
+        alone = task.estimates_kernel or task.takes_raws
+        opened = [] if alone else [task.opened(image) for image in images]
+        if alone or any(one.stored is not None for one in opened):
             return [self.restore(task, image, options, callback) for image in images]
 
-        opened = [task.opened(image) for image in images]
         one_size = (1, *opened[0].color.shape[1:])
         if any(one.alpha is not None or one.color.shape != one_size for one in opened):
             raise ValueError("pictures that are restored together have one size and no alpha")
@@ -315,7 +317,7 @@ class Restorer:
         if place == HOST == self.device and self.budget.is_filled(pixels):
             hand_back_freed_memory()
 
-        return task.problem(color, device=place)
+        return stated(task, color, device=place)
 
     @single_precision()
     def solve_problem(
@@ -407,6 +409,7 @@ class Restorer:
             if not is_feed_forward(method):
                 unexplained = unexplained_by(problem, found, solutions, explained)
             del found
+            inside = fraction_inside(problem, solutions.mean(dim=0))
             solutions = problem.operator.visible(solutions)
             synchronize(self.device)
 
@@ -427,6 +430,8 @@ class Restorer:
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
             kernels=_findings(problem),
             signal_noise=problem.signal_noise,
+            jpeg=problem.saved or None,
+            inside=inside,
         )
 
         # no longer tied to the mode

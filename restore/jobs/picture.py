@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -175,7 +176,11 @@ class Work:
             return task.photo_of(raw), raw, task, None
 
         photo = read_photo(
-            job.source, page=job.page, allow_truncated=self.allow_truncated, file=file
+            job.source,
+            page=job.page,
+            allow_truncated=self.allow_truncated,
+            file=file,
+            coefficients=task.reads_file,
         )
         task = task.completed(None, None, None)
         self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
@@ -248,7 +253,8 @@ class Work:
         strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
         kernel = _kernel(job, result)
-        files = _encoded(outputs, self.output.applied(loaded.photo)) | strip | kernel
+        like = self.output.applied(_without_tables(loaded.photo, result.report))
+        files = _encoded(outputs, like) | strip | kernel
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
         done = {
             "outputs": [str(path) for path in (*outputs, *strip, *kernel)],
@@ -302,8 +308,28 @@ def degrade_file(
 def _notes(photo: Photo, target: Path, report: Report | None = None) -> dict[str, tuple[str, ...]]:
     """Return what the record of a picture says about losses and about an estimated kernel."""
     findings = () if report is None else (found.words for found in report.kernels)
-    notes = (*photo.notes, *notes_on_writing(photo, target), *findings)
+    notes = (*photo.notes, *notes_on_writing(photo, target), *findings, *_of_file(report))
     return {"notes": notes} if notes else {}
+
+
+def _of_file(report: Report | None) -> Iterator[str]:
+    """Yield what is to be said once about a JPEG whose coefficients were used."""
+    if report is None or report.jpeg is None:
+        return
+    inside = math.floor(1e4 * (report.inside or 0)) / 100  # never 100 if one is outside
+    off = "" if report.task == "dejpeg" else "; `jpeg`=off takes its pixels as they are"
+    yield (
+        f"saved as a JPEG of {report.jpeg}: {inside:g} % of the result's DCT coefficients are in "
+        f"the intervals of the file{off}"
+    )
+
+
+def _without_tables(photo: Photo, report: Report) -> Photo:
+    """Return the photo without the encoding of its file, if the result is more than it holds.
+
+    A result that explains a JPEG would become that JPEG again if it were saved with its tables.
+    """
+    return photo if report.jpeg is None else replace(photo, encoding={})
 
 
 def _as_arrays(result: Result) -> Result:

@@ -15,7 +15,7 @@ class Defaults(NamedTuple):
         levels: grid of noise levels, see `restore.diffusion.schedule.LEVELS`.
         highest: highest noise level; None is that of the schedule. ``holes`` and ``filled holes``
             rise with the width of the holes of a mask, which are initially empty or filled by a
-            classical method.
+            classical method. ``rounding`` rises with what JPEG and quantisation changed.
         eta: fraction of fresh noise in each step, η.
         noisy_eta: η for a noisy measurement; a smaller one keeps more of the measurement.
         classical_start: True to start unmeasured parts from a classical estimate instead of
@@ -29,7 +29,8 @@ class Defaults(NamedTuple):
         guidance: guidance scale of SR3, see `restore.diffusion.guidance.classifier_free`; 1 is
             none.
         mean_weight: weight of the posterior mean in the result, see `restore.methods.fidelity`.
-        lowest: lowest noise level; None is that of the schedule, ``noise`` that of the measurement.
+        lowest: lowest noise level; None is that of the schedule, ``noise`` that of the measurement,
+            ``rounding`` a fraction of what JPEG and quantisation changed.
         parameters: values of the method's own parameters, by name; in a run, of all of them.
         above_noise: the highest noise level is at least so many times the noise of the
             measurement, in [0, 1] units, unless a start or a prediction is given: a picture that is
@@ -38,7 +39,7 @@ class Defaults(NamedTuple):
 
     steps: int
     levels: str = "log-snr"
-    highest: float | Literal["holes", "filled holes"] | None = None
+    highest: float | Literal["holes", "filled holes", "rounding"] | None = None
     eta: float = 1.0
     noisy_eta: float = 0.85
     classical_start: bool = False
@@ -47,6 +48,6 @@ class Defaults(NamedTuple):
     predicted: float | None = None
     guidance: float = 1.0
     mean_weight: float = 0.0
-    lowest: Literal["noise"] | None = None
+    lowest: Literal["noise", "rounding"] | None = None
     parameters: Mapping[str, float] = MappingProxyType({})
     above_noise: float = 10.0

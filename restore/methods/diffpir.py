@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
@@ -24,7 +23,7 @@ def solve(run: Run) -> Tensor:
         generator=run.generator,
         zeta=run.eta,
         start=smooth_start(run),
-        final_projection=isinstance(problem.operator, LinearOperator),
+        final_projection=True,
         callback=run.callback,
     )
 

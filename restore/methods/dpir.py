@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -24,7 +23,7 @@ def solve(run: Run) -> Tensor:
         run.sigmas,
         strength=run.parameter("strength"),
         start=smooth_start(run),
-        final_projection=isinstance(problem.operator, LinearOperator),
+        final_projection=True,
         callback=run.callback,
     )
 
@@ -35,7 +34,12 @@ DPIR = Method(
     solve,
     Defaults(steps=8, highest=0.4, lowest="noise"),
     by_kind={
-        "compressed": Defaults(steps=8, highest=0.2, lowest="noise"),
+        "compressed": Defaults(
+            steps=8,
+            highest="rounding",
+            lowest="rounding",
+            parameters={"strength": 0.5},
+        ),
         "demosaic": Defaults(
             steps=8,
             highest=0.15,

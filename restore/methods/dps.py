@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import LinearOperator
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -26,7 +25,7 @@ def solve(run: Run) -> Tensor:
         step_size=2 * run.parameter("step_size"),
         eta=run.eta,
         start=smooth_start(run),
-        final_projection=isinstance(problem.operator, LinearOperator),
+        final_projection=True,
         callback=run.callback,
     )
 

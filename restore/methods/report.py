@@ -39,6 +39,10 @@ class Report:
         kernels: what was found about the unknown blur of each picture; empty if it was known.
         signal_noise: how the noise of each picture was assumed to depend on the signal, given or
             estimated; empty if it was constant.
+        jpeg: quality and chroma subsampling of a JPEG input whose coefficients were used, in words;
+            None if none were.
+        inside: fraction of the DCT coefficients of a JPEG input that the result, in 8 bits, has in
+            their intervals; None if its file was not used.
     """
 
     task: str
@@ -57,6 +61,8 @@ class Report:
     cascade: Cascade | None = None
     kernels: tuple[Finding, ...] = ()
     signal_noise: tuple[SignalNoise, ...] = ()
+    jpeg: str | None = None
+    inside: float | None = None
 
 
 def is_doubtful(misfit: float, noise: float) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from operators import NonlinearChain
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.protocol import DenoiserLike, PredictorLike
 from restore.diffusion.schedule import noise_levels
@@ -20,6 +21,10 @@ from restore.samplers.catalogue import SAMPLERS
 from restore.solvers import project
 from restore.tasks.inverse import evidence_of, has_evidence
 from restore.tasks.problem import Problem
+
+# Highest and lowest noise levels, in units of the error of JPEG or quantisation (docs/jpeg.md).
+HIGHEST_OF_ROUNDING = 4.0
+LOWEST_OF_ROUNDING = 0.6
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class Run:
         """
         sigmas = self.denoiser.schedule.sigmas
         highest = self.settings.highest
+        if highest == "rounding":
+            highest = HIGHEST_OF_ROUNDING * self._rounding
         highest = self._highest_for_holes if isinstance(highest, str) else highest
         if highest is None:
             return None
@@ -117,9 +124,18 @@ class Run:
         """Return the lowest noise level for this noise; None is that of the schedule."""
         highest = self._highest(noise) or float(self.denoiser.schedule.sigmas[-1])
         level = 2 * noise
+        if self.settings.lowest == "rounding":
+            level = max(level, LOWEST_OF_ROUNDING * self._rounding)
         fits = float(self.denoiser.schedule.sigmas[0]) < level < highest
 
-        return level if self.settings.lowest == "noise" and fits else None
+        return level if self.settings.lowest is not None and fits else None
+
+    @cached_property
+    def _rounding(self) -> float:
+        """Expected error of JPEG and quantisation, for pictures in [-1, 1]."""
+        operator = self.problem.model_operator
+        assert isinstance(operator, NonlinearChain)
+        return float(operator.error(self.problem.model_measurement).max())
 
     @cached_property
     def _highest_for_holes(self) -> float:

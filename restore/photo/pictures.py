@@ -98,18 +98,19 @@ def open_picture(
     )
 
 
-def open_measurement(measurement: Picture) -> Opened:
+def open_measurement(measurement: Picture, *, coefficients: bool = False) -> Opened:
     """Open a measurement: a picture with noise as in `open_picture`, or a tensor of floats.
 
     Args:
         measurement: A tensor [C, h, w] or [B, C, h, w] may have any number of channels and any
             finite values, and is not changed.
+        coefficients: As for `open_picture`.
 
     Raises:
         BadArgument: As `open_picture`.
     """
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
-        return open_picture(measurement, noisy=True)
+        return open_picture(measurement, noisy=True, coefficients=coefficients)
     if measurement.ndim not in (3, 4) or measurement.numel() == 0:
         raise BadArgument(
             f"a measurement must be [C, h, w] or [B, C, h, w], not {list(measurement.shape)}"

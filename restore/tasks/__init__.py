@@ -5,6 +5,7 @@ Shell completion reads these modules, so they import PyTorch inside functions on
 
 from restore.tasks.colorize import Colorization
 from restore.tasks.deblur import Deblurring
+from restore.tasks.dejpeg import Dejpeg
 from restore.tasks.denoise import Denoising
 from restore.tasks.develop import Developing
 from restore.tasks.inpaint import Inpainting
@@ -15,7 +16,7 @@ from restore.tasks.task import Task
 TASKS: dict[str, type[Task]] = {
     task.name: task
     for task in (
-        *(SuperResolution, Inpainting, Deblurring, Denoising, Colorization),
+        *(SuperResolution, Inpainting, Deblurring, Denoising, Dejpeg, Colorization),
         *(Developing, Solving),
     )
 }
@@ -27,6 +28,7 @@ __all__ = [
     "TASKS",
     "Colorization",
     "Deblurring",
+    "Dejpeg",
     "Denoising",
     "Developing",
     "Inpainting",

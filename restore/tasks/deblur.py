@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.errors import BadArgument, of_option
 from restore.tasks.kind import Kind
-from restore.tasks.option import SIGNAL_NOISE_OPTION, Noise, Option
+from restore.tasks.option import JPEG_OPTION, SIGNAL_NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Deblurring(Task):
     about: ClassVar[str] = "Deblurring: undo a blur of known or unknown kernel."
     kind: ClassVar[Kind] = BLURRED
     takes_signal_noise: ClassVar[bool] = True
+    uses_file: ClassVar[bool] = True
     added_noise: ClassVar[float] = 0.01
 
     kernel: Annotated[
@@ -101,6 +102,7 @@ class Deblurring(Task):
         ),
     ] = "gaussian:2"
     noise: Annotated[Noise, SIGNAL_NOISE_OPTION] = field(default="auto", kw_only=True)
+    jpeg: Annotated[str | None, JPEG_OPTION] = field(default=None, kw_only=True)
     boundary: Annotated[
         str,
         Option(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from restore.errors import BadArgument
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.kind import Kind
-from restore.tasks.option import SIGNAL_NOISE_OPTION, Noise
+from restore.tasks.option import JPEG_OPTION, SIGNAL_NOISE_OPTION, Noise
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ class Denoising(Task):
     about: ClassVar[str] = "Denoising: remove white noise, also where it depends on the signal."
     kind: ClassVar[Kind] = NOISY
     takes_signal_noise: ClassVar[bool] = True
+    uses_file: ClassVar[bool] = True
     added_noise: ClassVar[float] = 25 / 255
 
     noise: Annotated[Noise, SIGNAL_NOISE_OPTION] = "auto"
+    jpeg: Annotated[str | None, JPEG_OPTION] = field(default=None, kw_only=True)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] has white Gaussian noise.

@@ -40,7 +40,7 @@ SIGNAL_TASKS = "denoise, deblur and solve"
 _ABSENT = dict.fromkeys(
     (
         *("Condition", "Degradation", "Kernel", "Kind", "Operator", "Picture", "Raw"),
-        *("Rounding", "Tensor"),
+        *("Rounding", "StoredJpeg", "Tensor"),
     ),
     Any,
 )
@@ -165,6 +165,18 @@ SIGNAL_NOISE_OPTION = Option(
     (AUTO, AUTO_SIGNAL),
     parse_noise,
     float,
+)
+
+
+# Values of the option below.
+JPEG_WORDS = ("auto", "off")
+
+# Option of the tasks that use what a JPEG file says exactly.
+JPEG_OPTION = Option(
+    "auto uses the quantisation tables of a JPEG IN, where they are coarse enough to matter; off "
+    "takes its pixels as they are. Default: auto.",
+    JPEG_WORDS,
+    implied=JPEG_WORDS[0],
 )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators import LinearOperator, MaskedColor, NonlinearChain, ValidConvolution
+from operators import JpegFile, LinearOperator, MaskedColor, NonlinearChain, ValidConvolution
 from restore.blind.estimate import Estimate
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
@@ -66,6 +66,8 @@ class Problem:
             units, [B, 1 or C', h, w]; None if it is that of ``noise`` everywhere.
         signal_noise: how the noise of each picture depends on the signal; empty if it does not, or
             if a map alone is known.
+        file: the JPEG file that the measurement was saved as; None for others.
+        saved: quality and chroma subsampling of that file in words.
     """
 
     task: str
@@ -81,6 +83,8 @@ class Problem:
     estimate: Estimate | None = None
     noise_map: Tensor | None = None
     signal_noise: tuple[SignalNoise, ...] = ()
+    file: JpegFile | None = None
+    saved: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)

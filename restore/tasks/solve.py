@@ -12,11 +12,20 @@ from restore.errors import BadArgument, of_option
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED
+from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.develop import MOSAICKED
 from restore.tasks.inpaint import FILLING, known_pixels
 from restore.tasks.kind import Kind
-from restore.tasks.option import AUTO, AUTO_SIGNAL, Noise, Option, parse_noise, parse_size
+from restore.tasks.option import (
+    AUTO,
+    AUTO_SIGNAL,
+    JPEG_OPTION,
+    Noise,
+    Option,
+    parse_noise,
+    parse_size,
+)
 from restore.tasks.sr import ENLARGING, ENLARGING_FAR
 from restore.tasks.task import Task
 
@@ -28,14 +37,6 @@ if TYPE_CHECKING:
     from restore.photo.pictures import Opened, Picture
     from restore.tasks.problem import Operator, Problem
 
-COMPRESSED = Kind(
-    "compressed",
-    method="diffpir",
-    sampler="diffpir",
-    unconditional="diffpir",
-    matches=lambda operator: _is_nonlinear(operator) and operator.linear is None,
-    is_linear=False,
-)
 OTHER = Kind(
     "solve",
     method="diffpir",
@@ -72,6 +73,7 @@ class Solving(Task):
         "Solve any inverse problem, from a picture or a measurement of restore degrade (.npz)."
     )
     kind: ClassVar[Kind] = OTHER
+    uses_file: ClassVar[bool] = True
     takes_measurements: ClassVar[bool] = True
     estimates_noise: ClassVar[bool] = False
     takes_signal_noise: ClassVar[bool] = True
@@ -95,6 +97,7 @@ class Solving(Task):
             float,
         ),
     ] = field(default=None, kw_only=True)
+    jpeg: Annotated[str | None, JPEG_OPTION] = field(default=None, kw_only=True)
     size: Annotated[
         tuple[int, int] | None,
         Option(
@@ -153,7 +156,7 @@ class Solving(Task):
     def opened(self, picture: Picture) -> Opened:
         from restore.photo.pictures import open_measurement
 
-        return open_measurement(picture)
+        return open_measurement(picture, coefficients=self.reads_file)
 
     def result_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.size is not None and self.operator is not None:

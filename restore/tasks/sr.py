@@ -10,7 +10,7 @@ from restore.errors import BadArgument
 from restore.tasks.cascade import Cascade, Factors, read_cascade
 from restore.tasks.enlargement import DEFAULT_SCALE, Enlargement
 from restore.tasks.kind import Kind
-from restore.tasks.option import NOISE_OPTION, Noise, Option
+from restore.tasks.option import JPEG_OPTION, NOISE_OPTION, Noise, Option
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class SuperResolution(Task):
     title: ClassVar[str] = "Super-resolution"
     about: ClassVar[str] = "Super-resolution: enlarge a picture and restore its detail."
     kind: ClassVar[Kind] = ENLARGING
+    uses_file: ClassVar[bool] = True
 
     scale: Annotated[
         float | None,
@@ -124,6 +125,7 @@ class SuperResolution(Task):
         float | None, Option("Size of the result in millions of pixels instead of a scale.")
     ] = field(default=None, kw_only=True)
     noise: Annotated[Noise, NOISE_OPTION] = field(default=0.0, kw_only=True)
+    jpeg: Annotated[str | None, JPEG_OPTION] = field(default=None, kw_only=True)
     kernel: Annotated[
         str,
         Option(

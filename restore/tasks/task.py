@@ -8,8 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
+from restore.errors import BadArgument
 from restore.metrics.signal_noise import SignalNoise
-from restore.tasks.option import AUTO_SIGNAL, check_noise, has_noise, is_signal, options_of
+from restore.tasks.option import (
+    AUTO_SIGNAL,
+    JPEG_WORDS,
+    check_noise,
+    has_noise,
+    is_signal,
+    options_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 
     from restore.photo.pictures import Opened, Picture
     from restore.photo.rounding import Rounding
+    from restore.photo.stored import StoredJpeg
     from restore.tasks.cascade import Cascade
     from restore.tasks.kind import Kind
     from restore.tasks.problem import Operator, Problem
@@ -41,8 +50,10 @@ class Task(ABC):
         estimates_noise: True if ``noise="auto"`` is measured where the input is not transparent.
         takes_signal_noise: True if the noise may depend on the signal, as a map of its level.
         added_noise: standard deviation of the noise that evaluations add, for pixels in [0, 1].
+        uses_file: True if the intervals of a JPEG file can be part of the problem.
         rounding: what the encoding of each picture's file may have done to it; ``noise="auto"``
             is at least that. Empty if unknown.
+        stored: what the JPEG file of each picture says of it. Empty if unknown.
     """
 
     name: ClassVar[str]
@@ -55,8 +66,10 @@ class Task(ABC):
     estimates_noise: ClassVar[bool] = True
     takes_signal_noise: ClassVar[bool] = False
     added_noise: ClassVar[float] = 0.0
+    uses_file: ClassVar[bool] = False
 
     rounding: Sequence[Rounding] = field(default=(), kw_only=True, repr=False)
+    stored: Sequence[StoredJpeg | None] = field(default=(), kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         noise = getattr(self, "noise", None)
@@ -85,6 +98,11 @@ class Task(ABC):
             BadArgument: options that do not fit the pictures.
         """
 
+    @property
+    def reads_file(self) -> bool:
+        """True if what a JPEG file says of its coefficients is of use."""
+        return self.uses_file and getattr(self, "jpeg", None) != "off"
+
     def check(self) -> None:
         """Check what can be checked without a picture.
 
@@ -93,6 +111,8 @@ class Task(ABC):
         """
         if (noise := getattr(self, "noise", None)) is not None:
             check_noise(noise, signal=self.takes_signal_noise, task=self.name)
+        if (jpeg := getattr(self, "jpeg", None)) not in (None, *JPEG_WORDS):
+            raise BadArgument(f"`jpeg`={jpeg}: must be {' or '.join(JPEG_WORDS)}")
 
     def missing_for(self, source: Path) -> str | None:
         """Return an error if an option is missing that the input needs, else None."""
@@ -184,7 +204,8 @@ class Task(ABC):
         """
         from restore.photo.pictures import open_picture
 
-        return open_picture(picture, noisy=has_noise(getattr(self, "noise", None)))
+        noisy = has_noise(getattr(self, "noise", None))
+        return open_picture(picture, noisy=noisy, coefficients=self.reads_file)
 
     def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
         """Return the colours to restore, continued where they are transparent, and their task.

@@ -62,7 +62,7 @@ def test_a_new_interpreter_completes():
 
 def test_commands_and_options(completed):
     assert {"sr", "solve", "info", "train"} <= set(completed(""))
-    assert set(completed("de")) == {"deblur", "denoise", "degrade"}
+    assert set(completed("de")) == {"deblur", "dejpeg", "denoise", "degrade"}
     assert set(completed("sr", "--co")) == {"--compare", "--config"}
 
 

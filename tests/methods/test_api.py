@@ -38,6 +38,9 @@ TASKS: dict[str, Callable[..., Any]] = {
         image, "gaussian:0.8", **({"method": "one-step"} | options)
     ),
     "denoise": lambda image, **options: restore.denoise(image, 0.1, **options),
+    "dejpeg": lambda image, **options: restore.dejpeg(
+        image, saved_quality=40, **({"steps": 2} | options)
+    ),
     "colorize": lambda image, **options: restore.colorize(image, **({"steps": 2} | options)),
 }
 FACTOR = dict.fromkeys(TASKS, 1) | {"sr": 2}

@@ -59,6 +59,7 @@ def test_other_tasks_take_long_pictures(restorer, shape) -> None:
         "inpaint": lambda: restorer.inpaint(image, mask, steps=1),
         "deblur": lambda: restorer.deblur(image, "gaussian:1", method="one-step"),
         "denoise": lambda: restorer.denoise(image, 0.05),
+        "dejpeg": lambda: restorer.dejpeg(image, saved_quality=50, steps=1),
         "colorize": lambda: restorer.colorize(image, steps=1),
         "solve": lambda: restorer.solve(image, "blur:gaussian:1", steps=1),
     }

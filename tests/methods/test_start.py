@@ -66,7 +66,7 @@ def test_every_task_takes_a_start(task, method, arguments) -> None:
         run(TASKS[task](**arguments), truth, start=start, **options)
         for start in (truth, torch.full_like(truth, 0.5))
     )
-    assert near.report.method in ("ddrm", "diffpir", "sr3"), "one-step has no start"
+    assert near.report.method in ("ddrm", "diffpir", "dpir", "sr3"), "one-step has no start"
     assert float((near.mean - grey.mean).abs().max()) > 0.01
     assert float((near.mean - truth).square().mean()) < float((grey.mean - truth).square().mean())
 

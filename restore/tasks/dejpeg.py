@@ -1,0 +1,136 @@
+"""The task of removing the artefacts of JPEG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from restore.errors import BadArgument
+from restore.tasks.kind import Kind
+from restore.tasks.option import Option
+from restore.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from restore.tasks.problem import Operator, Problem
+
+SUBSAMPLINGS = ("4:2:0", "4:4:4")
+
+# Quality of the test images of evaluations.
+TESTED_QUALITY = 20
+
+
+def _matches(operator: Operator) -> bool:
+    """Return True for JPEG and quantisation alone."""
+    from operators import NonlinearChain
+
+    return isinstance(operator, NonlinearChain) and operator.linear is None
+
+
+COMPRESSED = Kind(
+    "compressed",
+    method="dpir",
+    sampler="diffpir",
+    unconditional="dpir",
+    fast="dpir",
+    matches=_matches,
+    is_linear=False,
+)
+
+
+@dataclass(frozen=True)
+class Dejpeg(Task):
+    """Find the picture that was saved as a JPEG.
+
+    The quantisation tables of the file say in which interval every DCT coefficient of the original
+    lay. The result has its coefficients in these intervals: saved with the tables of the file, it
+    gives the file again.
+    """
+
+    name: ClassVar[str] = "dejpeg"
+    title: ClassVar[str] = "JPEG restoration"
+    about: ClassVar[str] = "JPEG restoration: remove blocks and ringing, within what the file says."
+    kind: ClassVar[Kind] = COMPRESSED
+    estimates_noise: ClassVar[bool] = False
+    uses_file: ClassVar[bool] = True
+
+    saved_quality: Annotated[
+        int | None,
+        Option(
+            "Quality, 1 to 100, that IN was saved with, if it is no JPEG any more, but neither "
+            "resized nor cropped. Default: that of IN.",
+            evaluated=f"Quality for dejpeg, 1 to 100. Default: {TESTED_QUALITY}.",
+        ),
+    ] = field(default=None, kw_only=True)
+    subsampling: Annotated[
+        str | None,
+        Option(
+            "Chroma subsampling beside a quality: 4:2:0 or 4:4:4.",
+            SUBSAMPLINGS,
+            evaluated="Chroma subsampling for dejpeg: 4:2:0 or 4:4:4. Default: 4:2:0.",
+            implied=SUBSAMPLINGS[0],
+        ),
+    ] = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        super().check()
+        if self.saved_quality is not None and not 1 <= self.saved_quality <= 100:
+            raise BadArgument(
+                f"`saved_quality`={self.saved_quality}: must be a whole number from 1 to 100"
+            )
+        if self.subsampling not in (None, *SUBSAMPLINGS):
+            raise BadArgument(
+                f"`subsampling`={self.subsampling}: unknown; use {', '.join(SUBSAMPLINGS)}"
+            )
+        if self.subsampling is not None and self.saved_quality is None:
+            raise BadArgument("`subsampling`: is for `saved_quality`; a JPEG file says its own")
+
+    @property
+    def reads_file(self) -> bool:
+        return self.saved_quality is None
+
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State that ``image`` [B, 3, H, W] in [0, 1] was saved as a JPEG.
+
+        Without a quality the file says how, see `restore.tasks.compression.stated`.
+
+        Raises:
+            BadArgument: the file is no JPEG, and no quality is given.
+        """
+        import operators
+        from restore.tasks.problem import Problem
+
+        self.check()
+        if self.saved_quality is None and not any(self.stored):
+            raise BadArgument(
+                "`saved_quality` is missing: the input is no JPEG file whose coefficients can be "
+                "read, or it was changed since; give the quality that it was saved with"
+            )
+
+        image = image.to(device)
+        shape = (3, image.shape[-2], image.shape[-1])
+        operator: Operator = operators.identity(shape)
+        written = "identity"
+        if self.saved_quality is not None:
+            operator, written = self.degradation(shape)
+
+        exact = image.new_zeros(len(image))
+        return Problem(
+            self.name, self.kind, operator.to(device), image, exact, None, written=written
+        )
+
+    def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        import operators
+
+        quality = TESTED_QUALITY if self.saved_quality is None else self.saved_quality
+        chroma = (self.subsampling or SUBSAMPLINGS[0]).replace(":", "")
+        written = f"jpeg:{quality}:{chroma}"
+        return operators.parse(written).operator(shape), written
+
+    @property
+    def degradation_title(self) -> str:
+        return (
+            f"quality {self.saved_quality or TESTED_QUALITY}, {self.subsampling or SUBSAMPLINGS[0]}"
+        )

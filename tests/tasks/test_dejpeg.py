@@ -1,0 +1,200 @@
+"""JPEG restoration and other tasks behind the JPEG of a file, from Python and by the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.pictures import piece
+
+import restore
+from restore.errors import BadArgument
+from restore.methods.options import Options
+from restore.photo.photograph import read_photo
+from restore.restorer import restorer
+from restore.tasks import Deblurring, Dejpeg, Denoising, Solving, SuperResolution
+
+ORIGINAL = piece((96, 80)).convert("RGB")
+FEW = Options(steps=2)
+
+
+def saved(folder: Path, quality: int = 20, name: str = "in.jpg", **options) -> Path:
+    path = folder / name
+    ORIGINAL.save(path, quality=quality, **options)
+    return path
+
+
+def psnr(a: Image.Image | np.ndarray, b: Image.Image = ORIGINAL) -> float:
+    error = np.asarray(a, float) - np.asarray(b.convert("RGB"), float)
+    return float(-10 * np.log10(np.square(error).mean() / 255**2))
+
+
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:0"])
+def test_it_is_nearer_to_the_original_and_still_the_file(tmp_path: Path, sampling: str) -> None:
+    image = Image.open(saved(tmp_path, subsampling=sampling))
+    result = restorer().run(Dejpeg(), image, steps=4)
+
+    assert psnr(result.mean) > psnr(image) + 1
+    assert result.report.jpeg == f"quality 20, {sampling}"
+    assert result.report.inside is not None
+    assert result.report.inside > 0.998
+    again = tmp_path / "again.jpg"
+    result.mean.save(again, quality=20, subsampling=sampling)
+    first, second = (read_photo(path, coefficients=True).stored for path in (image.filename, again))
+    same = [
+        (a.coefficients == b.coefficients).mean()
+        for a, b in zip(first.components, second.components, strict=True)
+    ]
+    assert min(same) > 0.995
+
+
+def test_a_grey_jpeg_stays_grey(tmp_path: Path) -> None:
+    path = tmp_path / "grey.jpg"
+    ORIGINAL.convert("L").save(path, quality=15)
+    result = restorer().run(Dejpeg(), Image.open(path), steps=3)
+    assert result.mean.mode == "L"
+    assert result.report.jpeg == "quality 15, grey"
+    grey = ORIGINAL.convert("L")
+    assert psnr(result.mean.convert("RGB"), grey) > psnr(Image.open(path).convert("RGB"), grey)
+
+
+def test_an_upright_picture_of_a_turned_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(tmp_path, exif=exif)
+    photo = read_photo(turned, coefficients=True)
+    result = restorer().restore(Dejpeg(), photo, FEW)
+    assert result.mean.shape == (96, 80, 3)
+    plain = restorer().restore(
+        Dejpeg(), read_photo(saved(tmp_path, name="plain.jpg"), coefficients=True), FEW
+    )
+    assert result.report.inside == pytest.approx(plain.report.inside, abs=0.01)
+
+
+def test_pictures_of_a_quality_that_is_said(tmp_path: Path) -> None:
+    """Pixels of a JPEG that became another file, against the file itself."""
+    path = saved(tmp_path)
+    pixels = np.asarray(Image.open(path))
+    said = restore.dejpeg(pixels, saved_quality=20, steps=4)
+    assert psnr(said) > psnr(pixels) + 1
+    with pytest.raises(BadArgument, match="`saved_quality` is missing"):
+        restore.dejpeg(pixels)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"saved_quality": 0}, "from 1 to 100"),
+        ({"saved_quality": 101}, "from 1 to 100"),
+        ({"subsampling": "4:2:0"}, "is for `saved_quality`"),
+        ({"saved_quality": 50, "subsampling": "4:1:1"}, "use 4:2:0, 4:4:4"),
+    ],
+)
+def test_invalid_options(options: dict[str, object], words: str) -> None:
+    with pytest.raises(BadArgument, match=words):
+        restore.dejpeg(ORIGINAL, **options)
+
+
+def test_a_file_in_cmyk_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "cmyk.jpg"
+    ORIGINAL.convert("CMYK").save(path, quality=30)
+    with pytest.raises(BadArgument, match="CMYK"):
+        restorer().restore(Dejpeg(), read_photo(path, coefficients=True), FEW)
+    large = restorer().restore(SuperResolution(2), read_photo(path, coefficients=True), FEW)
+    assert large.report.jpeg is None
+
+
+TASKS = [
+    SuperResolution(2),
+    Denoising(0.02),
+    Deblurring("gaussian:1", noise=0.01),
+    Solving("down:area:2"),
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_other_tasks_use_the_file(task: object, tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    used = restorer().restore(task, image, FEW)
+    assert used.report.jpeg == "quality 20, 4:2:0"
+    assert used.report.operator.endswith("jpeg")
+    assert used.report.inside > 0.5
+
+    off = restorer().restore(replace(task, jpeg="off"), image, FEW)
+    assert off.report.jpeg is None
+    assert off.report.inside is None
+    pixels = restorer().restore(task, np.asarray(image), FEW)
+    assert "jpeg" not in pixels.report.operator
+    assert not np.array_equal(np.asarray(used.mean), np.asarray(off.mean))
+
+
+def test_a_fine_jpeg_is_taken_as_it_is(tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path, quality=100, subsampling="4:4:4"))
+    assert restorer().restore(SuperResolution(2), image, FEW).report.jpeg is None
+    assert restorer().restore(Dejpeg(), image, FEW).report.inside > 0.9
+
+
+def test_a_picture_that_was_changed_has_no_file(tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    image.load()
+    image.paste((255, 0, 0), (10, 10, 40, 40))
+    assert restorer().restore(SuperResolution(2), image, FEW).report.jpeg is None
+
+
+def test_neither_auto_nor_off() -> None:
+    with pytest.raises(BadArgument, match="`jpeg`=on: must be auto or off"):
+        restore.sr(ORIGINAL, jpeg="on")
+
+
+def test_a_batch_of_files_and_pixels(tmp_path: Path) -> None:
+    images = [read_photo(saved(tmp_path, q, f"{q}.jpg"), coefficients=True) for q in (15, 60)]
+    ORIGINAL.save(tmp_path / "c.png")
+    images.append(read_photo(tmp_path / "c.png"))
+    task = SuperResolution(2)
+    together = restorer().restore_together(task, images, FEW)
+    assert [one.report.jpeg for one in together] == [
+        "quality 15, 4:2:0", "quality 60, 4:2:0", None,
+    ]  # fmt: skip
+    alone = restorer().restore(task, images[1], FEW)
+    assert torch.equal(torch.tensor(together[1].mean), torch.tensor(alone.mean))
+
+
+def test_the_command_says_what_it_used_and_keeps_the_result(command, tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    before = path.read_bytes()
+    out = tmp_path / "out.jpg"
+    done = command("dejpeg", path, out, "--steps", 2, "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record["jpeg"] == "quality 20, 4:2:0"
+    assert record["inside"] > 0.998
+    [note] = record["notes"]
+    assert note.startswith("saved as a JPEG of quality 20, 4:2:0: ")
+    assert path.read_bytes() == before
+    # with the tables of the input it would be the input again
+    assert psnr(np.asarray(Image.open(out)), Image.open(path)) < 45
+    assert np.mean(Image.open(out).quantization[0]) < 10
+
+
+def test_the_command_names_its_option(command, tmp_path: Path) -> None:
+    done = command("sr", "--scale", 2, "--steps", 2, saved(tmp_path), tmp_path / "out.png")
+    assert done.code == 0, done.err
+    assert "--jpeg off takes its pixels as they are" in done.err
+    assert done.err.count("saved as a JPEG") == 1
+
+
+def test_a_folder_of_jpegs(command, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for quality in (10, 30):
+        saved(folder, quality, f"{quality}.jpg")
+    ORIGINAL.save(folder / "no.png")
+    done = command("dejpeg", "--steps", 2, folder, out)
+    assert done.code == 10
+    assert "no.png: --saved-quality is missing" in done.err
+    assert sorted(path.name for path in out.glob("*.jpg")) == ["10.jpg", "30.jpg"]
