@@ -42,7 +42,7 @@ from restore.methods.feed_forward import (
 from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.report import Report, Result, Samples
 from restore.methods.run import Run
-from restore.methods.settings import check_suited, settings_for
+from restore.methods.settings import check_suited, settings_for, takes_intervals
 from restore.metrics.quality import consistency
 from restore.photo.alpha import put_back
 from restore.photo.pictures import open_picture
@@ -176,7 +176,9 @@ class Restorer:
             BadArgument: options that do not fit the picture or the model.
         """
         opened = task.opened(image)
-        task = replace(task, rounding=(opened.rounding,), stored=(opened.stored,))
+        task = replace(task, rounding=(opened.rounding,))
+        if self._takes_file(task, options):
+            task = replace(task, stored=(opened.stored,))
 
         with _enough_memory(opened.color):
             color, task = task.of_visible(opened)
@@ -196,6 +198,13 @@ class Restorer:
 
         result = _packed(opened, problem, solutions, report)
         return result._replace(kernels=_kernels(problems)) if task.estimates_kernel else result
+
+    def _takes_file(self, task: Task, options: Options) -> bool:
+        """Return True if the intervals of a JPEG file can be part of the problem of a picture."""
+        if task.cascade_stages is not None:
+            return False
+        asked = getattr(task, "jpeg", None) is not None or not task.kind.is_linear
+        return asked or takes_intervals(options, _known(self.denoiser))
 
     @single_precision()
     def restore_together(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from operators import NonlinearChain, Quantise
 from restore.errors import BadArgument
 from restore.methods import METHODS
 from restore.methods.automatic import best, of_few_calls, refused, with_fidelity
@@ -18,6 +19,9 @@ from restore.methods.sr3 import SAMPLED_FROM
 from restore.samplers.catalogue import SAMPLERS
 from restore.tasks.kind import Kind
 from restore.tasks.problem import Problem
+
+# An operator that is not linear.
+_ROUNDED = NonlinearChain([Quantise(8)], (3, 1, 1))
 
 # Default noise level of a start, in [0, 1] units (measured in docs/feed-forward.md).
 START_NOISE = 0.2
@@ -95,6 +99,21 @@ def noise_map_refusal(method: str, known: Knowledge) -> str:
         f"`method`={method}: it takes one noise level for a picture, and `noise` depends on the "
         f"signal; these can: {', '.join(working)}"
     )
+
+
+def takes_intervals(options: Options, known: Knowledge) -> bool:
+    """Return True if the method that options ask for takes the intervals of a JPEG file.
+
+    Only some methods take an operator that is not linear, and no other options than those of a
+    method.
+    """
+    if not known.prior or options.networks or options.fidelity is not None:
+        return False
+    if options.method == "auto":
+        return (options.sampler, options.levels, options.guidance) == (None, None, None)
+
+    chosen = METHODS.get(options.method)
+    return chosen is not None and chosen.takes(_ROUNDED) and not chosen.needs_condition
 
 
 def check_suited(method: str, problem: Problem, known: Knowledge) -> None:

@@ -125,6 +125,7 @@ def restated(problem: Problem, file: JpegFile, saved: str = "") -> Problem:
         operator=chain.to(problem.measurement.device),
         measurement=file.decoded(operator.output_shape[0]),
         written="jpeg" if direct else f"{problem.written}+jpeg",
+        remedy="`jpeg`=off, which takes the pixels as they are",
         file=file,
         saved=saved,
     )

@@ -198,3 +198,33 @@ def test_a_folder_of_jpegs(command, tmp_path: Path) -> None:
     assert done.code == 10
     assert "no.png: --saved-quality is missing" in done.err
     assert sorted(path.name for path in out.glob("*.jpg")) == ["10.jpg", "30.jpg"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(method="ddrm", steps=2),
+        Options(method="one-step"),
+        Options(sampler="ddim", steps=2),
+        Options(fidelity=0.5),
+    ],
+    ids=["ddrm", "one-step", "sampler", "fidelity"],
+)
+def test_methods_without_intervals_take_the_pixels(tmp_path: Path, options: Options) -> None:
+    image = Image.open(saved(tmp_path))
+    found = restorer().restore(SuperResolution(2), image, options)
+    assert found.report.jpeg is None
+    pixels = restorer().restore(SuperResolution(2), np.asarray(image), options)
+    assert np.array_equal(np.asarray(found.mean), pixels.mean)
+
+
+def test_a_cascade_takes_the_pixels(tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    task = SuperResolution(4, cascade=(2, 2))
+    assert restorer().restore(task, image, Options(steps=1)).report.jpeg is None
+
+
+def test_asked_for_with_a_method_that_cannot(tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    with pytest.raises(BadArgument, match=r"needs an operator with an SVD.*diffpir.*or `jpeg`=off"):
+        restore.sr(image, 2, jpeg="auto", method="ddrm")
