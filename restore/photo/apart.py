@@ -104,7 +104,7 @@ class Crashed(Unreadable):
     """A picture that ended the process; the text says how."""
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """The process has ended before it answered; the text says how."""
 
 
@@ -112,15 +112,20 @@ class _NotApart(Exception):
     """No process can be started."""
 
 
-class _Process:
-    """A process that decodes pictures.
+class Process:
+    """A process that decodes pictures or clips.
+
+    Args:
+        module: The module that is run as the process; None is `MODULE`.
+        what: What it decodes, for messages.
 
     Attributes:
         is_fresh: True until it has answered a request.
         is_unwanted: True once it was told to end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str | None = None, what: str = "picture") -> None:
+        self.what = what
         self.is_fresh = True
         self.is_unwanted = False
         self._is_ready = False
@@ -128,7 +133,7 @@ class _Process:
         self._folder = tempfile.mkdtemp(prefix="restore-")
         folder = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._folder)
         self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(LONGEST_SECONDS)],
+            [sys.executable, "-P", "-m", module or MODULE, str(LONGEST_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -145,7 +150,7 @@ class _Process:
         """Return the answer to a request.
 
         Raises:
-            _Ended: The process has ended.
+            Ended: The process has ended.
         """
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
@@ -156,7 +161,7 @@ class _Process:
             answer = pickle.load(self._popen.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
             self.end()
-            raise _Ended(self._how(time.monotonic() - start)) from None
+            raise Ended(self._how(time.monotonic() - start)) from None
         except BaseException:  # an answer may be on its way
             self.end()
             raise
@@ -191,7 +196,10 @@ class _Process:
             kind = signal.Signals(-code).name
         if kind == "SIGKILL":
             return "the decoder was killed on it (SIGKILL), perhaps for want of memory"
-        return f"the decoder crashed on it ({kind}): the picture is damaged, or a library has a bug"
+        return (
+            f"the decoder crashed on it ({kind}): the {self.what} is damaged, or a library has a "
+            "bug"
+        )
 
 
 class _Decoder:
@@ -205,7 +213,7 @@ class _Decoder:
     def __init__(self) -> None:
         self.users = 0
         self.is_kept = False
-        self._process: _Process | None = None
+        self._process: Process | None = None
         self._is_possible = True
         self._starting = threading.Lock()
 
@@ -223,7 +231,7 @@ class _Decoder:
             was_fresh = process.is_fresh
             try:
                 answer = process.ask(function, is_named, data, *arguments)
-            except _Ended as error:
+            except Ended as error:
                 self._process = None
                 # an earlier picture may have damaged the memory of the process
                 if was_fresh or process.is_unwanted:
@@ -240,12 +248,12 @@ class _Decoder:
             raise _NotApart
         return function(stored, *arguments)
 
-    def start(self) -> _Process | None:
+    def start(self) -> Process | None:
         """Start the process unless it runs; return None where none can be started."""
         with self._starting:
             if self._process is None and self._is_possible:
                 try:
-                    self._process = _Process()
+                    self._process = Process()
                 except OSError:
                     self._is_possible = False
 
@@ -261,7 +269,7 @@ class _Decoder:
         """Leave the process to the parent, after a fork."""
         self._process = None
 
-    def _is_ready(self, process: _Process) -> bool:
+    def _is_ready(self, process: Process) -> bool:
         if not process.is_ready():
             process.end()
             self._process = None

@@ -31,8 +31,8 @@ def serve(seconds: float) -> None:
     Args:
         seconds: The process ends itself when it has worked on a request for so long.
     """
-    _ignore_signals()
-    requests, answers = _channels()
+    ignore_signals()
+    requests, answers = channels()
     answers.write(READY)
     answers.flush()
 
@@ -57,14 +57,14 @@ def _serve_one(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
     answers.flush()
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
     """Leave the end to the caller, whom a terminal sends the same signals."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _channels() -> tuple[BinaryIO, BinaryIO]:
+def channels() -> tuple[BinaryIO, BinaryIO]:
     """Return stdin and stdout, which libraries cannot write to from here on."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")

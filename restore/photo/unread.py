@@ -12,7 +12,10 @@ from restore.photo.refusals import DEVELOP, not_read
 
 _CONVERT = "convert it to PNG or TIFF first, for example with ImageMagick"
 _RENDER = "render it to a PNG first, for example with Inkscape or pdftoppm"
-_FRAMES = "extract its frames as PNG first, for example with ffmpeg"
+_FRAMES = (
+    "a task restores it as a clip under its own suffix, such as .mp4 or .mkv; or extract its "
+    "frames as PNG, for example with ffmpeg"
+)
 _FLATTEN = "open it in its program and export it as PNG or TIFF"
 _UNPACK = "unpack it first"
 

@@ -1,0 +1,1 @@
+"""Clips: film and video files, read with libav in a process of its own, and written in segments."""
