@@ -47,8 +47,8 @@ Paths = Annotated[
     list[Path],
     typer.Argument(
         metavar="IN… [OUT]",
-        help="A picture, a folder of pictures, a quoted pattern, or - for stdin; then the output "
-        "file or folder, or - for stdout. Default: IN-TASK beside IN. Several inputs need "
+        help="A picture or clip, a folder of pictures, a quoted pattern, or - for stdin; then the "
+        "output file or folder, or - for stdout. Default: IN-TASK beside IN. Several inputs need "
         "--output FOLDER.",
     ),
 ]

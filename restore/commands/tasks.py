@@ -16,7 +16,8 @@ from restore.commands.paths import STDIN, read_paths
 from restore.commands.wording import in_options
 from restore.errors import BadArgument, FileAccess
 from restore.files import looked_up
-from restore.jobs.selection import check_input
+from restore.film.containers import is_clip
+from restore.jobs.selection import check_input, is_pattern
 from restore.tasks import Task
 from restore.tasks.option import OptionField, options_of
 
@@ -39,6 +40,8 @@ def command_of(task: type[Task]) -> Callable[..., None]:
 
         stated = task(**{name: _read(own[name], value) for name, value in values.items()})
         for one in [source] if isinstance(source, Path) else source:
+            if not isinstance(source, Path) and _is_clip(one):
+                raise BadArgument(f"{one}: a clip is restored by itself; give it alone")
             if missing := stated.missing_for(one):
                 raise BadArgument(missing)
             _check_inputs(one, stated)
@@ -181,6 +184,11 @@ def _options(common: Common) -> Options:
     return replace(options, levels=found.levels, eta=eta)
 
 
+def _is_clip(source: Path) -> bool:
+    """Return True for a clip, not for a folder with the suffix of one."""
+    return is_clip(source) and not is_pattern(source) and not source.is_dir()
+
+
 def _cluster(common: Common) -> Cluster | None:
     """Return the cluster that restores a folder; None for this process."""
     from restore.jobs.ray_engine import Cluster
@@ -200,11 +208,17 @@ def _cluster(common: Common) -> Cluster | None:
 
 
 def _run(request: Request) -> None:
-    """Run a request, through pipes if it names ``-``.
+    """Run a request, on a clip or on pictures; through pipes if it names ``-``.
 
     Raises:
         RestoreError: with its exit code.
     """
+    if isinstance(request.source, Path) and _is_clip(request.source):
+        from restore.jobs.film import FilmRun
+
+        FilmRun(request).go()
+        return
+
     from restore.jobs.pipes import piped
     from restore.jobs.run import Run
 

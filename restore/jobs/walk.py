@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restore.errors import FileAccess
+from restore.film.containers import is_clip
 from restore.photo import formats
 
 
@@ -35,6 +36,7 @@ HIDDEN_FOLDER = Reason("hidden folder", "hidden folders")
 HIDDEN_FILE = Reason("hidden picture", "hidden pictures")
 SPECIAL = Reason("named pipe, socket or device", "named pipes, sockets or devices")
 LINK = Reason("link that leads elsewhere", "links that lead elsewhere")
+CLIP = Reason("clip", "clips", "give each by itself")
 RAW = Reason("camera raw", "camera raws", "restore develop makes pictures of them")
 
 # fmt: off
@@ -126,6 +128,8 @@ def why_unread(path: Path) -> Reason | None:
     suffix = path.suffix.lower()
     if suffix in _RAW_SUFFIXES:
         return RAW
+    if is_clip(path):
+        return CLIP
 
     known = (format for format in formats.FORMATS if suffix in format.suffixes)
     title, name = next(((f.title, f.name) for f in known), (_UNKNOWN.get(suffix), ""))

@@ -40,6 +40,7 @@ class Progress:
         quiet: Show nothing.
         every: Seconds between two lines in a log.
         clock: Returns the time in seconds.
+        unit: What a picture is called.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Progress:
         quiet: bool = False,
         every: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "picture",
     ) -> None:
         self.quiet = quiet
         self.samples = samples
@@ -70,7 +72,7 @@ class Progress:
         hidden = quiet or not terminal
         self.bars = Bars(*columns, console=console, transient=True, disable=hidden, get_time=clock)
         self.whole = (
-            self.bars.add_task("pictures", total=pictures, unit="picture", at=0.0)
+            self.bars.add_task(f"{unit}s", total=pictures, unit=unit, at=0.0)
             if pictures > 1
             else None
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from restore.errors import BadArgument
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.option import (
+    AUTO,
     AUTO_SIGNAL,
     JPEG_WORDS,
     check_noise,
@@ -125,6 +127,40 @@ class Task(ABC):
             BadArgument: an operator that does not fit the measurement.
         """
         return size
+
+    def check_clip(self) -> None:
+        """Refuse options that do not suit all frames of a clip.
+
+        Raises:
+            BadArgument: it estimates a kernel, which would move from frame to frame.
+        """
+        if self.estimates_kernel:
+            raise BadArgument(
+                "`kernel`=auto: is for one picture, and the blur of a clip must not change from "
+                "frame to frame; estimate it on a frame with `write_kernel`, and give that file"
+            )
+
+    def for_clip(self, frames: Iterable[Tensor]) -> Self:
+        """Return the task for all frames of a clip, with what it estimates settled once.
+
+        A noise level is the median of those of the frames that are given, and so is each number of
+        a noise that depends on the signal.
+
+        Args:
+            frames: some frames of the clip, [1, 3, H, W] in [0, 1].
+        """
+        if getattr(self, "noise", None) not in (AUTO, AUTO_SIGNAL):
+            return self
+
+        problems = [self.problem(frame) for frame in frames]
+        signals = [signal for problem in problems for signal in problem.signal_noise]
+        found: float | SignalNoise
+        if len(signals) == len(problems):
+            found = SignalNoise(median(one.a for one in signals), median(one.b for one in signals))
+        else:
+            found = median(float(problem.noise.mean()) for problem in problems)
+
+        return replace(self, noise=found)  # type: ignore[call-arg]
 
     @property
     def files(self) -> list[Path]:
