@@ -149,17 +149,20 @@ class Task(ABC):
         Args:
             frames: some frames of the clip, [1, 3, H, W] in [0, 1].
         """
-        if getattr(self, "noise", None) not in (AUTO, AUTO_SIGNAL):
+        noise = getattr(self, "noise", None)
+        if not isinstance(noise, str) or noise not in (AUTO, AUTO_SIGNAL):
             return self
 
-        problems = [self.problem(frame) for frame in frames]
-        signals = [signal for problem in problems for signal in problem.signal_noise]
-        found: float | SignalNoise
-        if len(signals) == len(problems):
-            found = SignalNoise(median(one.a for one in signals), median(one.b for one in signals))
-        else:
-            found = median(float(problem.noise.mean()) for problem in problems)
+        levels: list[float] = []
+        signals: list[SignalNoise] = []
+        for frame in frames:  # one problem at a time in memory
+            problem = self.problem(frame)
+            levels.append(float(problem.noise.mean()))
+            signals += problem.signal_noise
 
+        found: float | SignalNoise = median(levels)
+        if len(signals) == len(levels):
+            found = SignalNoise(median(one.a for one in signals), median(one.b for one in signals))
         return replace(self, noise=found)  # type: ignore[call-arg]
 
     @property
