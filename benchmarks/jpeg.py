@@ -2,6 +2,7 @@
 
     # `dejpeg` beside classical denoisers
     python benchmarks/jpeg.py dejpeg FOLDER --qualities 10 20 40
+    python benchmarks/jpeg.py dejpeg FOLDER --ways input dejpeg
     # other tasks on images that were degraded and saved, with and without the intervals of the file
     python benchmarks/jpeg.py sr FOLDER --qualities 40 60 75 90 95 --size 192
     python benchmarks/jpeg.py deblur FOLDER --qualities 40 75 90 --size 128
@@ -44,7 +45,7 @@ NOISES = (0.02, 0.05)
 
 # Classical denoisers, each at the noise level, in units of the file's error, that suits it best.
 CLASSICAL = {"tv": total_variation, "nlm": non_local_means, "bm3d": bm3d}
-LEVELS = (0.5, 0.75, 1.0, 1.5, 2.0)
+LEVELS = (0.75, 1.0, 1.5)
 
 Array = NDArray[np.float32]
 
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--qualities", type=int, nargs="+", default=(10, 20, 40))
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--names", nargs="*", help="only these files")
+    parser.add_argument("--ways", nargs="*", help="only these ways to restore")
     parser.add_argument("--count", type=int, help="only the first files")
     options = parser.parse_args()
 
@@ -85,7 +87,8 @@ def main() -> None:
     for number, truth in enumerate(_images(options)):
         for quality in options.qualities:
             for setting, photo, ways in CASES[options.task](restorer, truth, quality, number):
-                for name, way in ways.items():
+                chosen = options.ways or ways
+                for name, way in ((name, ways[name]) for name in ways if name in chosen):
                     pixels, inside = way(photo)
                     pair = _tensor(pixels), _tensor(truth)
                     score = float(psnr(*pair)), float(lpips(*pair)), inside or float("nan")

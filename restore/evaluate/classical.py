@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from operators import LinearOperator, Mask
+from operators import LinearOperator, Mask, NonlinearChain
 from restore.errors import Unavailable
 from restore.evaluate.protocol import Case
 from restore.metrics import classical
 from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED
+from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.inpaint import FILLING
 from restore.tasks.kind import Kind
@@ -83,6 +84,12 @@ def bm3d(image: Photo, noise: float) -> Photo:
     return np.asarray(bm3d_rgb(image, noise), np.float32).clip(0, 1)
 
 
+def _rounding(case: Case) -> float:
+    """Return the expected error of JPEG or quantisation, which denoisers take for noise."""
+    assert isinstance(case.operator, NonlinearChain)
+    return float(case.operator.error(case.measurement).max())
+
+
 _UPSCALING: dict[str, Method] = {
     "bicubic": partial(_enlarged, kernel="bicubic"),
     "lanczos": partial(_enlarged, kernel="lanczos"),
@@ -100,6 +107,11 @@ _DENOISING: dict[str, Method] = {
     "nlm": lambda case: classical.non_local_means(case.photo, case.noise),
     "bm3d": lambda case: bm3d(case.photo, case.noise),
 }
+_OF_ROUNDING: dict[str, Method] = {
+    "tv": lambda case: classical.total_variation(case.photo, _rounding(case)),
+    "nlm": lambda case: classical.non_local_means(case.photo, _rounding(case)),
+    "bm3d": lambda case: bm3d(case.photo, _rounding(case)),
+}
 _INPAINTING: dict[str, Method] = {
     name: partial(_filled, method=name) for name in ("telea", "navier-stokes", "biharmonic")
 }
@@ -109,6 +121,7 @@ _BY_KIND: dict[Kind, dict[str, Method]] = {
     ENLARGING_FAR: _UPSCALING,
     BLURRED: _DEBLURRING,
     NOISY: _DENOISING,
+    COMPRESSED: _OF_ROUNDING,
     FILLING: _INPAINTING,
     GREYED: {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
     OTHER: {"pseudo-inverse": _pseudo_inverse},
@@ -125,7 +138,7 @@ def suitable(case: Case) -> dict[str, Method]:
             methods.pop(name, None)
     if case.kind.is_blurred and case.taps is None:
         methods = {"pseudo-inverse": _pseudo_inverse}
-    if not isinstance(case.operator, LinearOperator):
+    if not isinstance(case.operator, LinearOperator) and case.kind is not COMPRESSED:
         methods = {}
     if case.kind.fills_holes and not _whole_pixels(case):
         methods = {}

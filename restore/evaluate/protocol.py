@@ -139,9 +139,10 @@ class Settings(_OfTasks):
             noise: noise level that the methods know.
             of_picture: options of a picture, such as its mask.
         """
-        own = evaluated_options_of(TASKS[self.task])
-        given = {name: getattr(self, name) for name in own}
-        return TASKS[self.task](**{**given, "noise": noise, **of_picture})
+        task = TASKS[self.task]
+        given = {name: getattr(self, name) for name in evaluated_options_of(task)}
+        told = {"noise": noise} if "noise" in options_of(task) else {}
+        return task(**{**given, **told, **of_picture}).of_test_images()
 
     def _check(self) -> None:
         own = options_of(TASKS[self.task])
@@ -155,6 +156,9 @@ class Settings(_OfTasks):
                 "`mask` is missing: a picture, white = fill, or a folder of them; or random:0.5, "
                 "strokes, box:64"
             )
+
+        if self.noise and "noise" not in options_of(TASKS[self.task]):
+            raise BadArgument(f"`noise`={self.noise}: {self.task} has no noise")
 
         self.stated(self.noise).check()
         if TASKS[self.task].kind.is_noisy_picture and not self.noise:
@@ -499,7 +503,8 @@ def _told_noise(settings: Settings, kind: Kind) -> Noise | None:
         return noise.at_least(QUANTISATION_NOISE) if kind.rounding_is_noise else noise
     if kind.rounding_is_noise:
         return max(noise, QUANTISATION_NOISE)
-    if options_of(TASKS[settings.task])["noise"].default is None and not noise:
+    option = options_of(TASKS[settings.task]).get("noise")
+    if option is not None and option.default is None and not noise:
         return None
 
     return noise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from restore.errors import BadArgument
 from restore.tasks.kind import Kind
@@ -86,6 +86,10 @@ class Dejpeg(Task):
             )
         if self.subsampling is not None and self.saved_quality is None:
             raise BadArgument("`subsampling`: is for `saved_quality`; a JPEG file says its own")
+
+    def of_test_images(self) -> Self:
+        quality = TESTED_QUALITY if self.saved_quality is None else self.saved_quality
+        return replace(self, saved_quality=quality)
 
     @property
     def reads_file(self) -> bool:

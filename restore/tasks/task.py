@@ -116,6 +116,10 @@ class Task(ABC):
         if (jpeg := getattr(self, "jpeg", None)) not in (None, *JPEG_WORDS):
             raise BadArgument(f"`jpeg`={jpeg}: must be {' or '.join(JPEG_WORDS)}")
 
+    def of_test_images(self) -> Self:
+        """Return the task as it is told for test images, which no file accompanies."""
+        return self
+
     def missing_for(self, source: Path) -> str | None:
         """Return an error if an option is missing that the input needs, else None."""
         return None

@@ -228,3 +228,16 @@ def test_asked_for_with_a_method_that_cannot(tmp_path: Path) -> None:
     image = Image.open(saved(tmp_path))
     with pytest.raises(BadArgument, match=r"needs an operator with an SVD.*diffpir.*or `jpeg`=off"):
         restore.sr(image, 2, jpeg="auto", method="ddrm")
+
+
+def test_an_evaluation_saves_its_test_images(tmp_path: Path) -> None:
+    from restore.evaluate import Settings, evaluate
+
+    ORIGINAL.save(tmp_path / "a.png")
+    settings = Settings("dejpeg", methods=("input", "tv", "dpir"), steps=2)
+    [picture] = evaluate(tmp_path, settings).pictures
+    scores = {name: score.psnr for name, score in picture.scores.items()}
+    assert scores["input"] < scores["tv"] < scores["dpir"]
+
+    with pytest.raises(BadArgument, match="dejpeg has no noise"):
+        evaluate(tmp_path, replace(settings, noise=0.1))
