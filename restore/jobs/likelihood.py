@@ -68,8 +68,7 @@ class Estimator:
         memory: str | None = None,
         label: int | None = None,
     ) -> None:
-        if not SMALLEST <= size <= LARGEST:
-            raise BadArgument(f"`size`={size}: must be between {SMALLEST} and {LARGEST} pixels")
+        check_crop(size)
         if not 1 <= probes <= 1000:
             raise BadArgument(f"`probes`={probes}: must be between 1 and 1000")
 
@@ -78,15 +77,8 @@ class Estimator:
         self.probes = probes
         self.seed = seed
         self.device = choose_device(device)
-        self.denoise: Denoiser = load_denoiser(model, self.device, torch.float32).of_class(label)
-        check_prior(self.denoise, model)
-        if self.denoise.config.size not in (None, size):
-            raise BadArgument(
-                f"`size`={size}: must be {self.denoise.config.size}, the only size that this model "
-                "knows"
-            )
-
-        _check_fits(
+        self.denoise = load_prior(model, self.device, size, label)
+        check_fits(
             size,
             SOLVER_BYTES + derivative_bytes(self.denoise),
             Budget.of(self.denoise, memory).memory,
@@ -102,7 +94,7 @@ class Estimator:
         """
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(self.seed)
-        values = _middle(path, self.size)
+        values = middle_square(path, self.size)
         dither = torch.rand(values.shape, generator=generator, dtype=values.dtype)
         pictures = (values + dither) / 128 - 1
         levels = self.denoise.schedule.sigmas
@@ -130,7 +122,33 @@ class Estimator:
         return Likelihood(float(bits), self.size, time.perf_counter() - start)
 
 
-def _check_fits(size: int, per_pixel: float, memory: int) -> None:
+def check_crop(size: int) -> None:
+    """Check the side of a crop.
+
+    Raises:
+        BadArgument: it is out of range.
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise BadArgument(f"`size`={size}: must be between {SMALLEST} and {LARGEST} pixels")
+
+
+def load_prior(model: str, device: torch.device, size: int, label: int | None) -> Denoiser:
+    """Load the prior of a model for crops of a size.
+
+    Raises:
+        BadArgument: the model knows another size only, has no prior, or no such class.
+        Unavailable: no such model.
+    """
+    denoise: Denoiser = load_denoiser(model, device, torch.float32).of_class(label)
+    check_prior(denoise, model)
+    if denoise.config.size not in (None, size):
+        raise BadArgument(
+            f"`size`={size}: must be {denoise.config.size}, the only size that this model knows"
+        )
+    return denoise
+
+
+def check_fits(size: int, per_pixel: float, memory: int) -> None:
     """Refuse a crop that takes more than the memory in bytes.
 
     Raises:
@@ -165,30 +183,44 @@ def tell_all(
         RestoreError: the only picture failed.
         SomeFailed: some of several pictures failed.
     """
+
+    def tell(path: Path) -> None:
+        found = estimator(path)
+        if as_json:
+            put_json({"input": str(path), **found._asdict()})
+            return
+        put(
+            f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, "
+            f"{found.seconds:.1f} s)"
+        )
+
+    for_each(pictures, tell, wording)
+
+
+def for_each(
+    pictures: Sequence[Path], work: Callable[[Path], None], wording: Callable[[str], str] = str
+) -> None:
+    """Work on each picture, and print an error on stderr for each that failed.
+
+    Raises:
+        RestoreError: the only picture failed.
+        SomeFailed: some of several pictures failed; after the work on all others.
+    """
     failed = []
     for path in pictures:
         try:
-            found = estimator(path)
+            work(path)
         except RestoreError as error:
             if len(pictures) == 1:
                 raise
             complain(f"{wording(str(error))} (going on)")
             failed.append(str(path))
-            continue
-        shown = (
-            f"{path}: {found.bits:.3f} bits per dimension ({found.size}x{found.size}, "
-            f"{found.seconds:.1f} s)"
-        )
-        if as_json:
-            put_json({"input": str(path), **found._asdict()})
-        else:
-            put(shown)
 
     if failed:
         raise SomeFailed(f"{len(failed)} of {len(pictures)} pictures failed: {', '.join(failed)}")
 
 
-def _middle(path: Path, size: int) -> Tensor:
+def middle_square(path: Path, size: int) -> Tensor:
     """Return 8-bit values of the centre crop in three channels, [1, 3, size, size]."""
     pixels = quantise(read_photo(path).pixels, 8)
     height, width = pixels.shape[:2]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from restore.diffusion.bound import gaussian_kl
 from restore.diffusion.denoiser import Condition, ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
 from restore.training.recipe import ObjectiveRecipe
@@ -411,19 +412,6 @@ def _posterior(gammas: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     )
 
     return beta, posterior, of_clean, of_noisy
-
-
-def gaussian_kl(
-    mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor
-) -> Tensor:
-    """Return the Kullback-Leibler divergence of each dimension, in nats.
-
-    KL(N(mean, exp log_variance) ‖ N(other_mean, exp other_log_variance)).
-    """
-    ratio = log_variance - other_log_variance
-    return 0.5 * (
-        ratio.exp() - 1 - ratio + (mean - other_mean).square() * (-other_log_variance).exp()
-    )
 
 
 def discretised_log_likelihood(clean: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

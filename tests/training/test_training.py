@@ -25,6 +25,7 @@ import pretrained
 import restore.files
 from restore.backbone import BackboneConfig, build_backbone
 from restore.commands.ends import Signals
+from restore.diffusion.bound import gaussian_kl
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess, UnreadableInput
@@ -41,7 +42,6 @@ from restore.training.objective import (
     LossHistory,
     Objective,
     discretised_log_likelihood,
-    gaussian_kl,
     target,
     variational_term,
 )
