@@ -222,8 +222,15 @@ def _predictions(
         prediction = denoise(torch.cat(noisy), repeated.to(first.dtype), shown)
         for index, state in enumerate(noisy):
             own = slice(index * count, (index + 1) * count)
-            parts = (None if value is None else value[own] for value in prediction)
-            yield state, Prediction(*parts)
+            fraction = prediction.variance_fraction
+            yield (
+                state,
+                Prediction(
+                    prediction.clean[own],
+                    prediction.noise[own],
+                    None if fraction is None else fraction[own],
+                ),
+            )
 
 
 def _noisy_pictures(

@@ -40,8 +40,6 @@ from restore.runtime.progress import Progress
 
 # Number of rates at which `BoundOutputs.progressive` shows the picture.
 RATES = 8
-# Number of parts into which the steps are summed for people.
-PARTS = 10
 
 
 class BoundOutputs(NamedTuple):
@@ -147,7 +145,7 @@ class Measured(NamedTuple):
         }
 
     def lines(self) -> list[str]:
-        """Return the table for people: L_T, sums of the other terms in parts, and L_0."""
+        """Return the table for people: L_T, sums of the other terms by halves of t, and L_0."""
         first = (
             f"{self.path}: at most {self.bits:.3f} bits per dimension ({self.size}x{self.size}, "
             f"{self.steps} steps, {self.variance} variance, {self.seconds:.1f} s)"
@@ -157,8 +155,7 @@ class Measured(NamedTuple):
         lines = [first, head, f"  {f'L_{self.steps}':<16}{rate:>10.5f}{rate:>12.5f}"]
 
         rows = self.rows
-        parts = [part.tolist() for part in np.array_split(np.arange(self.steps - 1), PARTS)]
-        for part in [*(part for part in parts if part), [self.steps - 1]]:
+        for part in _halves(self.steps):
             begin, end = rows[part[0]], rows[part[-1]]
             name = begin["term"] + (f" … {end['term']}" if len(part) > 1 else "")
             bits = sum(rows[index]["bits"] for index in part)
@@ -344,6 +341,22 @@ def _write(estimator: BoundEstimator, found: Sequence[Measured], outputs: BoundO
         ]
         panels = estimator.panels(found[0])
         save(outputs.progressive, rate_figure(curves, panels, outputs.progressive.suffix))
+
+
+def _halves(steps: int) -> list[list[int]]:
+    """Return the indices of L_{T−1} … L_{T/2}, L_{T/2−1} … L_{T/4} and so on, and of L_0.
+
+    >>> _halves(6)  # L_5 … L_3, L_2, L_1, L_0
+    [[0, 1, 2], [3], [4], [5]]
+    """
+    parts = []
+    high = steps - 1  # of L_{high}
+    while high:
+        low = high // 2
+        parts.append(list(range(steps - 1 - high, steps - 1 - low)))
+        high = low
+
+    return [*parts, [steps - 1]]
 
 
 def _csv(found: Sequence[Measured]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,8 @@ def rate_figure(curves: Sequence[Curve], panels: Sequence[Panel], suffix: str) -
         suffix: one of `SUFFIXES`.
     """
     figure = _figure(max(7, 1.3 * len(panels)), 5.4)
-    above, below = figure.subfigures(2, 1, height_ratios=(2.6, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(2.6, 1))
+    above, below = parts
     axes = above.add_subplot()
     for curve in curves:
         axes.plot(curve.x, curve.y, label=curve.name)
@@ -118,7 +119,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _finish(axes, curves: Sequence[Curve]) -> None:
+def _finish(axes: Any, curves: Sequence[Curve]) -> None:
     axes.grid(alpha=0.3)
     if 1 < len(curves) <= NAMED:
         axes.legend(fontsize=8)
