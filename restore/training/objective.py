@@ -62,8 +62,8 @@ class Terms(NamedTuple):
 
     Attributes:
         simple: Mean over channels and pixels of the squared or absolute error (L_simple).
-        bound: L_t of the variational bound in bits per dimension, without gradient to the mean;
-            None if the variance is not learned.
+        bound: L_t of the variational bound in bits per dimension, without gradient to the mean
+            unless it is the objective; None if it takes no part.
     """
 
     simple: Tensor
@@ -159,9 +159,14 @@ class Objective:
         self.balance = LevelBalance(self.schedule, recipe.balance_limit)
 
     @property
+    def learned_variance(self) -> bool:
+        """True if the network has outputs for the variance."""
+        return self.config.backbone.learned_variance
+
+    @property
     def discrete(self) -> bool:
         """True if levels are the chain's, at which alone the variational bound is defined."""
-        return self.config.backbone.learned_variance
+        return self.learned_variance or self.recipe.weighting == "bound"
 
     def draw(self, conditional: Tensor, generator: torch.Generator) -> Draw:
         """Draw noise levels for a batch.
@@ -174,7 +179,10 @@ class Objective:
         recipe = self.recipe
         last = len(self.schedule)
         weight = torch.ones(count)
-        if recipe.levels == "log-normal":
+        if recipe.levels == "log-uniform":
+            gamma, step = log_uniform_levels(self.gammas, count, generator)
+            gamma = self.gammas[step].float() if self.discrete else gamma
+        elif recipe.levels == "log-normal":
             gamma, step = log_normal_levels(
                 self.gammas, recipe.log_normal_mean, recipe.log_normal_std, count, generator
             )
@@ -190,6 +198,8 @@ class Objective:
                 step = torch.multinomial(p, count, replacement=True, generator=generator) + 1
                 weight = (1 / (last * p[step - 1])).float()
             gamma = self._within(step, generator)
+            if recipe.weighting == "likelihood":
+                weight = log_uniform_weight(self.gammas, gamma, step)
 
         elsewhere, high = self._high(conditional, generator)
         gamma = torch.where(elsewhere, self._within(high, generator), gamma)
@@ -220,29 +230,43 @@ class Objective:
         noise = noise * shown
         noisy = (gamma.sqrt() * clean + (1 - gamma).sqrt() * noise) * shown
         output = network(self._input(noisy, condition), self._time(draw.gamma)).float()
-        answer, variance = output.split(clean.shape[1], dim=1) if self.discrete else (output, None)
+        answer, variance = (
+            output.split(clean.shape[1], dim=1) if self.learned_variance else (output, None)
+        )
         if self.config.condition_skip:
             answer = answer - (1 - gamma).sqrt() * condition.picture
 
         error = answer - target(self.config.parameterization, clean, noise, gamma)
         simple = (error.square() if self.recipe.loss == "l2" else error.abs()).mean(dim=(1, 2, 3))
-        if variance is None:
+        if self.recipe.weighting == "likelihood":
+            in_noise = noise_error_weight(self.config.parameterization, draw.gamma)
+            return Terms(simple * torch.where(draw.noiseless, 1.0, in_noise), None)
+        if not self.discrete:
             return Terms(simple, None)
 
-        estimate = clean_estimate(self.config.parameterization, answer.detach(), noisy, gamma)
+        alone = self.recipe.weighting == "bound"
+        estimate = clean_estimate(
+            self.config.parameterization, answer if alone else answer.detach(), noisy, gamma
+        )
+        if variance is None:
+            variance = torch.ones_like(answer)  # β_t
         bound = variational_term(self.gammas, clean, noisy, estimate, variance, draw.step)
+        # pictures that are no step of the chain have L_simple, which `total` multiplies by T
+        otherwise = simple / len(self.schedule) if alone else torch.zeros_like(simple)
 
-        return Terms(simple, bound * ~draw.noiseless)
+        return Terms(simple, torch.where(draw.noiseless, otherwise, bound))
 
     def total(self, terms: Terms) -> Tensor:
         """Return each picture's loss [B], without weights.
 
         It is L_simple or, with a learned variance, L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t
         L_t, of which T L_t for a random t is an unbiased estimate (arXiv 2102.09672, eq. 16; λ =
-        0.001 there, L_vlb in bits per dimension here).
+        0.001 there, L_vlb in bits per dimension here). With ``weighting = "bound"`` it is L_vlb.
         """
         if terms.bound is None:
             return terms.simple
+        if self.recipe.weighting == "bound":
+            return len(self.schedule) * terms.bound
         return terms.simple + self.recipe.vlb_weight * len(self.schedule) * terms.bound
 
     def weights(self, draw: Draw, conditional: Tensor) -> Tensor:
@@ -345,6 +369,53 @@ def log_normal_levels(
     step = torch.searchsorted(-gammas, -gamma).clamp(1, len(gammas) - 1)
 
     return gamma.float(), step
+
+
+def log_uniform_levels(
+    gammas: Tensor, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw γ with log σ uniform over the chain, and the step t of each.
+
+    It is the importance sampling of the likelihood weighting, whose weight is then 1 (Song et al.
+    2021, arXiv 2101.09258, section 5.1): p(t) ∝ g²/σ² dt = 2 d log σ.
+
+    Returns:
+        γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
+    """
+    low, high = (((1 - gammas[end]) / gammas[end]).sqrt().log() for end in (1, -1))
+    fraction = torch.rand(count, generator=generator, dtype=torch.float64)
+    gamma = torch.sigmoid(-2 * torch.lerp(low, high, fraction))
+    step = torch.searchsorted(-gammas, -gamma).clamp(1, len(gammas) - 1)
+
+    return gamma.float(), step
+
+
+def log_uniform_weight(gammas: Tensor, gamma: Tensor, step: Tensor) -> Tensor:
+    """Return the likelihood weighting of levels that are uniform in t, float32 [B].
+
+    Song et al. 2021, arXiv 2101.09258, eq. 7: the weight λ = g² of the score's squared error is
+    ``g²/σ² dt = 2 d log σ`` of the noise's, for any schedule. So the weight is the density of the
+    uniform distribution of log σ between σ_1 and σ_T over that of SR3's levels, γ ~ U(γ_t, γ_{t−1})
+    for a uniform t. Levels below σ_1, where the integral ends, have weight 0.
+
+    Args:
+        gammas: float64 [T + 1], γ_0 = 1.
+        gamma: γ [B].
+        step: t [B].
+    """
+    log_sigma = ((1 - gammas[1:]) / gammas[1:]).log() / 2
+    length = log_sigma[-1] - log_sigma[0]
+    gamma = gamma.double()
+    own = (gammas[step - 1] - gammas[step]) * (len(gammas) - 1)
+    weight = own / (2 * gamma * (1 - gamma) * length)
+    return torch.where(step > 1, weight, 0.0).float()
+
+
+def noise_error_weight(parameterization: str, gamma: Tensor) -> Tensor:
+    """Return the squared error of ε̂ over that of the network's output, [B]."""
+    if parameterization == "epsilon":
+        return torch.ones_like(gamma)
+    return gamma / (1 - gamma) if parameterization == "x0" else gamma
 
 
 def target(parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:

@@ -84,7 +84,11 @@ class ObjectiveRecipe:
     """What is minimised; the terms are in `restore.training.objective`.
 
     Attributes:
-        levels: Distribution of the noise levels.
+        levels: Distribution of the noise levels; ``log-uniform`` is uniform in log σ.
+        weighting: Weights of the noise levels: ``simple`` is L_simple, or L_hybrid for networks
+            with a learned variance; ``bound`` is L_vlb, the variational bound alone, with the
+            variance β_t if none is learned; ``likelihood`` weighs the score's error by g² (Song et
+            al. 2021, arXiv 2101.09258).
         log_normal_mean: Mean of log σ, pictures in [-1, 1]; the default is EDM's.
         log_normal_std: Standard deviation of log σ; the default is EDM's.
         log_normal_uniform: Fraction of the pictures whose level is uniform over the chain all the
@@ -102,7 +106,8 @@ class ObjectiveRecipe:
         vlb_weight: λ of L_hybrid, for networks with a learned variance.
     """
 
-    levels: Literal["uniform", "log-normal", "loss-aware"] = "log-normal"
+    levels: Literal["uniform", "log-normal", "loss-aware", "log-uniform"] = "log-normal"
+    weighting: Literal["simple", "bound", "likelihood"] = "simple"
     log_normal_mean: float = _setting(-1.2, -20, 20)
     log_normal_std: float = _setting(1.2, 1e-3, 20)
     log_normal_uniform: float = _setting(0.2, 0, 1)
@@ -114,6 +119,34 @@ class ObjectiveRecipe:
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
     vlb_weight: float = _setting(0.001, 0, 1e6)
+
+    def check_weighting(self, learned_variance: bool) -> None:
+        """Check that the weighting goes with everything else.
+
+        Raises:
+            BadArgument: It does not.
+        """
+        if self.weighting == "simple":
+            return
+
+        suitable = {"bound": ("uniform", "loss-aware"), "likelihood": ("log-uniform", "uniform")}
+        with_weighting = f"with weighting = {self.weighting!r}"
+        if self.levels not in suitable[self.weighting]:
+            raise BadArgument(
+                f"[objective] levels = {self.levels!r}: must be "
+                f"{' or '.join(suitable[self.weighting])} {with_weighting}"
+            )
+        if self.loss != "l2":
+            raise BadArgument(f"[objective] loss = {self.loss!r}: must be 'l2' {with_weighting}")
+        if self.balance:
+            raise BadArgument(f"[objective] balance: must be false {with_weighting}")
+        if self.high_fraction:
+            raise BadArgument(f"[objective] high_fraction: must be 0 {with_weighting}")
+        if self.weighting == "likelihood" and learned_variance:
+            raise BadArgument(
+                "[objective] weighting = 'likelihood': the model has a learned variance, which it "
+                "does not train; use 'bound' or 'simple'"
+            )
 
 
 @dataclass(frozen=True)
@@ -303,6 +336,7 @@ class Recipe:
                 f"{model.one_step!r}"
             )
 
+        self.objective.check_weighting(model.backbone.learned_variance)
         self._check_predictor(model)
         self._check_labels(model.backbone)
         if self.distillation is not None:

@@ -41,7 +41,9 @@ from restore.training.objective import (
     LevelBalance,
     LossHistory,
     Objective,
+    clean_estimate,
     discretised_log_likelihood,
+    noise_error_weight,
     target,
     variational_term,
 )
@@ -565,6 +567,100 @@ def test_hybrid_loss_learns_the_variance_from_the_bound_alone() -> None:
     assert not of_simple[:, 3:].any()
     assert bool(of_bound[:, 3:].any())
     assert bool(of_simple[:, :3].any())
+
+
+@pytest.mark.parametrize("model", [LEARNED, MODEL])
+def test_the_bound_as_the_objective_trains_the_mean_too(model: ModelConfig) -> None:
+    """T L_t in bits per dimension: of the learned variance, or of β_t."""
+    (clean, condition, _), noise = batch_and_noise()
+    made = objective(model, weighting="bound", levels="uniform")
+    channels = 6 if model is LEARNED else 3
+    network = Answer(
+        0.1 * torch.randn(6, channels, 8, 8, generator=torch.Generator().manual_seed(5))
+    )
+    draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
+    assert torch.equal(draw.gamma, made.gammas[draw.step].float())
+    terms = made.terms(network, clean, condition, draw, noise)
+    total = made.total(terms)
+
+    gamma = draw.gamma[:, None, None, None]
+    noisy = gamma.sqrt() * clean + (1 - gamma).sqrt() * noise
+    answer = network.output[:, :3].detach()
+    if model.condition_skip:
+        answer = answer - (1 - gamma).sqrt() * condition.picture
+    estimate = clean_estimate(model.parameterization, answer, noisy, gamma)
+    variance = network.output[:, 3:].detach() if model is LEARNED else torch.ones_like(clean)
+    expected = 1000 * variational_term(made.gammas, clean, noisy, estimate, variance, draw.step)
+    torch.testing.assert_close(total, expected)
+    (slope,) = torch.autograd.grad(total.sum(), network.output)
+    assert bool(slope[:, :3].any())
+    assert bool(slope[:, 3:].any()) is (model is LEARNED)
+
+
+def test_the_weight_of_the_bound_is_that_of_its_formula() -> None:
+    """DDPM, eq. 12: β_t²/(2 σ_t² α_t (1 − ᾱ_t)) ‖ε − ε̂‖² with σ_t² = β_t, beside a constant."""
+    (clean, condition, _), noise = batch_and_noise()
+    model = ModelConfig(TINY, LINEAR, "epsilon")
+    made = objective(model, weighting="bound", levels="uniform")
+    draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
+    totals, simples = [], []
+    for size in (0.5, 1.0):
+        terms = made.terms(Answer(noise + size), clean, condition, draw, noise)
+        totals.append(made.total(terms).detach())
+        simples.append(terms.simple.detach())
+    now, before = made.gammas[draw.step], made.gammas[draw.step - 1]
+    beta = 1 - now / before
+    weight = (beta / (2 * (1 - beta) * (1 - now)) / math.log(2)).float()
+    torch.testing.assert_close(
+        totals[1] - totals[0], 1000 * weight * (simples[1] - simples[0]), rtol=1e-2, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("parameterization", ["epsilon", "x0", "v"])
+def test_the_likelihood_weighting_is_the_integral_over_log_sigma(parameterization: str) -> None:
+    """Any levels estimate ∫ ‖ε − ε̂‖² d log σ / (log σ_T − log σ_1), for any network output."""
+    model = ModelConfig(TINY, LINEAR, parameterization)
+    log_sigmas = np.linspace(*np.log(NoiseSchedule.named("linear").sigmas[[0, -1]]), 100_001)
+    gammas = 1 / (1 + np.exp(2 * log_sigmas))
+    # an error of 1 of the network's output is this squared error of the noise
+    of_noise = {"epsilon": 1 + 0 * gammas, "x0": gammas / (1 - gammas), "v": gammas}
+    exact = of_noise[parameterization].mean()
+
+    for levels in ("log-uniform", "uniform"):
+        made = objective(model, weighting="likelihood", levels=levels)
+        draw = drawn(made, 400_000)
+        estimates = draw.weight * noise_error_weight(parameterization, draw.gamma)
+        spread = float(estimates.std()) / len(estimates) ** 0.5
+        assert float(estimates.mean()) == pytest.approx(exact, abs=4 * spread)
+        assert spread < 0.05 * exact
+
+
+def test_the_likelihood_weighting_weighs_the_loss() -> None:
+    (clean, condition, _), noise = batch_and_noise()
+    made = objective(MODEL, weighting="likelihood", levels="log-uniform")
+    plain = objective(MODEL, levels="log-uniform")
+    network = Answer(torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5)))
+    draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
+    found, simple = (m.terms(network, clean, condition, draw, noise).simple for m in (made, plain))
+    torch.testing.assert_close(found, draw.gamma * simple)
+    assert bool((draw.weight == 1).all())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"weighting": "bound", "levels": "log-normal"}, "levels = 'log-normal': must be uniform"),
+        ({"weighting": "likelihood", "levels": "loss-aware"}, "must be log-uniform or uniform"),
+        ({"weighting": "bound", "loss": "l1"}, "loss = 'l1': must be 'l2'"),
+        ({"weighting": "bound", "balance": True}, "balance: must be false"),
+        ({"weighting": "bound", "high_fraction": 0.1}, "high_fraction: must be 0"),
+    ],
+)
+def test_weightings_that_do_not_go_together_are_refused(settings: dict, words: str) -> None:
+    with pytest.raises(BadArgument, match=words):
+        replace(PLAIN, **settings).check_weighting(False)
+    with pytest.raises(BadArgument, match="has a learned variance"):
+        replace(PLAIN, weighting="likelihood").check_weighting(True)
 
 
 def test_balanced_levels_weigh_alike_within_the_limit() -> None:
