@@ -20,16 +20,17 @@ from restore.commands.options import (
     words,
 )
 from restore.commands.wording import in_options
+from restore.errors import BadArgument
 from restore.jobs.selection import check_folder
 from restore.tasks import TASKS
 from restore.tasks.option import OptionField, evaluated_options_of, parse_added_noise
 
 Source = Annotated[
-    Path,
+    Path | None,
     typer.Argument(metavar="DIR", help="A folder of sharp pictures, which are degraded first."),
 ]
 TaskOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         help=f"Task: {', '.join(TASKS)}.",
         autocompletion=words(TASKS),
@@ -80,15 +81,35 @@ JsonOption = Annotated[
 MarkdownOption = Annotated[
     Path | None, typer.Option(metavar="OUT.md", help="Write the table that is shown on stdout.")
 ]
+GeneratedOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Instead of DIR and --task: a folder of generated pictures, whose distance to "
+        "--reference is measured.",
+    ),
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="A folder of pictures that --generated should be like."),
+]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="alexnet|FILE",
+        help="Network for the distance of --generated: alexnet, or a TorchScript file, such as "
+        "that of Inception. Default: alexnet.",
+    ),
+]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show the table and errors only, no progress.")
 ]
 
 
 def evaluate(
-    source: Source,
+    source: Source = None,
     *,
-    task: TaskOption,
+    task: TaskOption = None,
     noise: NoiseOption = None,
     size: SizeOption = 0,
     count: CountOption = None,
@@ -98,6 +119,9 @@ def evaluate(
     report: ReportOption = None,
     json_file: JsonOption = None,
     markdown: MarkdownOption = None,
+    generated: GeneratedOption = None,
+    reference: ReferenceOption = None,
+    features: FeaturesOption = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
@@ -108,6 +132,33 @@ def evaluate(
     **of_task: Any,
 ) -> None:
     """Degrade the pictures of a folder, restore them by every method and score them."""
+    if generated is not None or reference is not None or features is not None:
+        unused = {
+            "DIR": source,
+            "`task`": task,
+            "`noise`": noise,
+            "`methods`": methods,
+            "`steps`": steps,
+            "`label`": label,
+            **{f"`{name}`": value for name, value in of_task.items()},
+        }
+        _compare_sets(
+            generated,
+            reference,
+            features,
+            size,
+            count,
+            device,
+            [name for name, value in unused.items() if value not in (None, False)],
+            (report, json_file, markdown, overwrite),
+            quiet,
+        )
+        return
+
+    if source is None:
+        raise BadArgument("Missing argument DIR: a folder of sharp pictures")
+    if task is None:
+        raise BadArgument("Missing option `task`: one of " + ", ".join(TASKS))
     check_folder(source)
 
     from restore.evaluate import Outputs, Settings, command
@@ -134,6 +185,32 @@ def evaluate(
 
     outputs = Outputs(report, json_file, markdown, overwrite)
     command(source, settings, outputs, quiet=quiet, wording=in_options)
+
+
+def _compare_sets(
+    generated: Path | None,
+    reference: Path | None,
+    features: str | None,
+    size: int,
+    count: int | None,
+    device: str,
+    unused: list[str],
+    outputs: tuple[Path | None, Path | None, Path | None, bool],
+    quiet: bool,
+) -> None:
+    """Measure the distance of two folders, if the options say two and nothing else."""
+    if generated is None or reference is None:
+        missing = "generated" if generated is None else "reference"
+        raise BadArgument(f"Missing option `{missing}`: distances are those of two folders")
+    if unused:
+        raise BadArgument(f"{', '.join(unused)}: not with `generated` and `reference`")
+
+    from restore.evaluate import Outputs
+    from restore.evaluate.sets import Sets, command
+    from restore.metrics.features import ALEXNET
+
+    sets = Sets(generated, reference, features or ALEXNET, size, count, device)
+    command(sets, Outputs(*outputs), quiet=quiet, wording=in_options)
 
 
 def _read(task: str, name: str, value: str | float | None) -> Any:
