@@ -15,6 +15,7 @@ from restore.commands.degrade import degrade
 from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe, is_stuck
 from restore.commands.evaluate import evaluate
 from restore.commands.info import info
+from restore.commands.invert import invert
 from restore.commands.likelihood import likelihood
 from restore.commands.methods import list_methods
 from restore.commands.operators import list_operators
@@ -52,6 +53,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune,
     "info": info,
     "sample": sample,
+    "invert": invert,
     "score-norms": score_norms,
     "likelihood": likelihood,
 }

@@ -17,6 +17,7 @@ from restore.commands.options import (
     SeedOption,
     YesOption,
 )
+from restore.errors import BadArgument
 from restore.tasks.option import parse_size
 
 Target = Annotated[
@@ -58,11 +59,32 @@ TrajectoryOption = Annotated[
         help="Also write the trajectories of the first four samples, as a picture.",
     ),
 ]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="NOISE.safetensors",
+        help="Draw the one picture of a noise that restore invert wrote, by ddim or another "
+        "deterministic sampler.",
+    ),
+]
+InterpolateOption = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="A B",
+        help="Draw the way between two pictures of one size: both are inverted to noise, and ddim "
+        "draws what lies between. --size takes the centre of both.",
+    ),
+]
+BetweenOption = Annotated[
+    int | None,
+    typer.Option(help="Number of pictures between those of --interpolate. Default: 9."),
+]
 
 
 def sample(
     target: Target,
-    count: Annotated[int, typer.Option(help="Number of samples.")] = 9,
+    count: Annotated[int | None, typer.Option(help="Number of samples. Default: 9.")] = None,
     size: SizeOption = None,
     sampler: SamplerOption = None,
     steps: StepsOption = None,
@@ -72,6 +94,9 @@ def sample(
         bool, typer.Option("--separate", help="Write one file per sample, to the folder OUT.")
     ] = False,
     trajectory: TrajectoryOption = None,
+    source: FromOption = None,
+    interpolate: InterpolateOption = None,
+    steps_between: BetweenOption = None,
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
@@ -81,9 +106,43 @@ def sample(
     debug: DebugOption = False,
 ) -> None:
     """Draw samples from the unconditional prior, by any sampler."""
+    shape = None if size is None else parse_size(size)
+    if source is not None or interpolate is not None:
+        unused = {"count": count, "trajectory": trajectory, "sampler": sampler, "size": size}
+        if interpolate is None:
+            unused |= {"steps_between": steps_between, "steps": steps, "levels": levels}
+            del unused["sampler"]
+        else:
+            unused["from"] = source
+            del unused["size"]
+        option = "interpolate" if interpolate else "from"
+        for name, value in unused.items():
+            if value is not None:
+                raise BadArgument(f"--{name.replace('_', '-')}: not with --{option}")
+
+        from restore.jobs.latent import Place, interpolate_to, redraw_to
+
+        place = Place(target, separate, overwrite, model, device, label)
+        ensure(model, yes=yes)
+        if interpolate is not None:
+            interpolate_to(
+                place,
+                interpolate,
+                between=9 if steps_between is None else steps_between,
+                steps=steps,
+                levels=levels,
+                size=shape,
+                quiet=quiet,
+            )
+        elif source is not None:
+            redraw_to(place, source, sampler=sampler, quiet=quiet)
+        return
+
+    if steps_between is not None:
+        raise BadArgument(f"`steps_between`={steps_between}: only with --interpolate")
+
     from restore.jobs.samples import Request, sample_to
 
-    shape = None if size is None else parse_size(size)
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     ensure(model, yes=yes)

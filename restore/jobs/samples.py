@@ -95,7 +95,7 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
         shown.append(grid(seen.flatten(0, 1), columns=seen.shape[1]))
 
     for path, picture in zip(files, shown, strict=True):
-        _write(picture, path, request.overwrite)
+        save_picture(picture, path, request.overwrite)
 
     return files
 
@@ -142,6 +142,7 @@ def _files(request: Request, count: int) -> list[Path]:
     return [request.target / f"{index:0{digits}}.png" for index in range(count)]
 
 
-def _write(picture: Tensor, path: Path, overwrite: bool) -> None:
+def save_picture(picture: Tensor, path: Path, overwrite: bool) -> None:
+    """Write a picture [3, H, W] in [0, 1]."""
     pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
     write_photo(Photo(pixels, format=written_format(path)), path, overwrite=overwrite)

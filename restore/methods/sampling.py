@@ -126,7 +126,7 @@ def sample_pictures(
     """
     sampler = SAMPLERS[sampling.sampler]
     _check_needs(sampling.sampler, denoise, norms)
-    sigmas = _sigmas(denoise.schedule, sampling)
+    sigmas = levels_of(denoise.schedule, sampling)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
@@ -137,7 +137,7 @@ def sample_pictures(
 
     def note(step: Step) -> None:
         if ways and not made and step.index in _evenly(step.steps):
-            seen.append(_visible(step.clean[:ways]))
+            seen.append(visible(step.clean[:ways]))
         callback(step)
 
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def sample_pictures(
             shape = (count, 3, sampling.height, sampling.width)
             x = torch.zeros(shape, dtype=torch.float32, device=device)
             noise = start(x, sigmas[0], generator)
-            made.append(_visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
+            made.append(visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
 
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
 
@@ -158,7 +158,7 @@ def _check_needs(name: str, denoise: DenoiserLike, norms: ScoreNorms | None) -> 
         raise BadArgument(f"`sampler`={name}: it needs the model's score norms")
 
 
-def _sigmas(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
+def levels_of(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
     """Return the noise levels with a final 0."""
     if isinstance(sampling.levels, tuple):
         return [*sampling.levels, 0.0]
@@ -203,5 +203,6 @@ def grid_size(
     return math.ceil(count / columns) * (height + gap) - gap, columns * (width + gap) - gap
 
 
-def _visible(pictures: Tensor) -> Tensor:
+def visible(pictures: Tensor) -> Tensor:
+    """Return pictures in [-1, 1] as pictures in [0, 1] on the CPU."""
     return ((pictures + 1) / 2).clamp(0, 1).float().cpu().clone()

@@ -105,3 +105,28 @@ def ddim_invert(
         report(callback, index, len(pairs), sigma, prediction.clean)
 
     return x
+
+
+def spherical_interpolation(first: Tensor, second: Tensor, fraction: float) -> Tensor:
+    """Interpolate between two noises along the great circle: `first` at 0, `second` at 1.
+
+    ``sin((1 − f) θ)/sin θ x₁ + sin(f θ)/sin θ x₂`` with θ the angle between them (Shoemake 1985;
+    DDIM, arXiv 2010.02502, appendix D.5). White noise stays white noise on the way; along a
+    straight line it would shrink. Noises in one direction, or opposite ones, which have no one
+    great circle, are interpolated along the line.
+
+    Args:
+        first, second: [B, C, H, W], at the same noise level.
+        fraction: f in [0, 1].
+    """
+    flat = [x.flatten(1).double() for x in (first, second)]
+    cosine = torch.nn.functional.cosine_similarity(*flat, dim=1).clamp(-1, 1)
+    angle = cosine.acos().reshape(-1, 1, 1, 1)
+    sine = angle.sin()
+    straight = sine < 1e-6
+
+    weights = [
+        torch.where(straight, part, (part * angle).sin() / torch.where(straight, 1.0, sine))
+        for part in (1 - fraction, fraction)
+    ]
+    return (weights[0] * first + weights[1] * second).to(first.dtype)

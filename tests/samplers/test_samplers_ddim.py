@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from scipy.spatial import geometric_slerp
 from support.analytic import Mixture, order_of_convergence
 from support.monte_carlo import assert_matches
 from torch import Tensor
@@ -18,7 +19,7 @@ from restore.diffusion.denoiser import Condition, Prediction
 from restore.diffusion.schedule import NoiseSchedule, noise_levels
 from restore.diffusion.stepping import Step, start
 from restore.samplers.ancestral import ancestral
-from restore.samplers.ddim import ddim, ddim_invert
+from restore.samplers.ddim import ddim, ddim_invert, spherical_interpolation
 
 LINEAR = NoiseSchedule.named("linear")
 
@@ -233,3 +234,34 @@ def test_levels_must_fall_to_0(sampler, sigmas: list[float], message: str) -> No
 def test_the_inversion_needs_an_iteration() -> None:
     with pytest.raises(ValueError, match="at least one iteration"):
         ddim_invert(Mixture.random(2).denoise, torch.zeros(1, 1, 1, 2), [1.0, 0.0], iterations=0)
+
+
+def test_the_great_circle_between_two_noises() -> None:
+    """At right angles the weights are sine and cosine; white noise keeps its size on the way."""
+    first = torch.tensor([1.0, 0, 0, 0]).reshape(1, 1, 2, 2)
+    second = torch.tensor([0, 2.0, 0, 0]).reshape(1, 1, 2, 2)
+    half = spherical_interpolation(first, second, 0.5)
+    torch.testing.assert_close(half.flatten(), torch.tensor([0.5**0.5, 2 * 0.5**0.5, 0, 0]))
+
+    noises = torch.randn(2, 3, 40, 40, generator=_draw())
+    for fraction in (0.0, 0.2, 0.5, 1.0):
+        x = spherical_interpolation(noises[:1], noises[1:], fraction)
+        assert float(x.std()) == pytest.approx(1, abs=0.03)
+    torch.testing.assert_close(spherical_interpolation(noises[:1], noises[1:], 0.0), noises[:1])
+    torch.testing.assert_close(spherical_interpolation(noises[:1], noises[1:], 1.0), noises[1:])
+    torch.testing.assert_close(
+        spherical_interpolation(noises[:1], 3 * noises[:1], 0.5), 2 * noises[:1]
+    )
+
+
+def test_the_great_circle_is_that_of_scipys_rotations() -> None:
+    """`scipy.spatial.geometric_slerp` has the same points on the unit sphere."""
+    first, second = torch.nn.functional.normalize(
+        torch.randn(2, 12, generator=_draw(), dtype=torch.float64)
+    )
+    expected = geometric_slerp(first.numpy(), second.numpy(), np.linspace(0, 1, 5))
+    for fraction, point in zip(np.linspace(0, 1, 5), expected, strict=True):
+        found = spherical_interpolation(
+            first.reshape(1, 3, 2, 2), second.reshape(1, 3, 2, 2), float(fraction)
+        )
+        np.testing.assert_allclose(found.flatten().numpy(), point, atol=1e-9)
