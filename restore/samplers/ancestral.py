@@ -67,7 +67,8 @@ def ancestral(
     returns the clean estimate.
 
     ``sigmas`` may be any subset of a chain's levels: β_t and β̃_t are those between neighbours
-    (arXiv 2102.09672, eq. 19).
+    (arXiv 2102.09672, eq. 19). A step over n levels of the chain is then a draw from the skip-n
+    posterior q(x_{t−n} | x_t, x0) at the clean estimate, see `skip_posterior`.
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
@@ -101,6 +102,43 @@ def ancestral(
             x = mean + spread * noise_like(x, generator)
 
     return clean
+
+
+def skip_posterior(
+    alphas_cumprod: Sequence[float], clean: Tensor, noisy: Tensor, step: int, skipped: int
+) -> tuple[Tensor, float]:
+    """Mean and variance of q(x_{t−n} | x_t, x0), the posterior over n steps of the chain at once.
+
+    In the variance-preserving coordinates of the chain, with ``α = ᾱ_t/ᾱ_{t−n}``, the retained
+    signal of the n steps together:
+
+        mean      √ᾱ_{t−n} (1−α)/(1−ᾱ_t) x0 + √α (1−ᾱ_{t−n})/(1−ᾱ_t) x_t
+        variance  (1−ᾱ_{t−n})/(1−ᾱ_t) (1−α)
+
+    For n = 1 it is DDPM's posterior (Ho, Jain, Abbeel 2020, arXiv 2006.11239, eq. 6 and 7).
+
+    Args:
+        alphas_cumprod: ᾱ_1 … ᾱ_T.
+        clean: x0.
+        noisy: x_t.
+        step: t in 1 … T.
+        skipped: n in 1 … t; ᾱ_0 = 1.
+
+    Raises:
+        ValueError: If the step is not of the chain, or goes beyond its start.
+    """
+    if not 1 <= skipped <= step <= len(alphas_cumprod):
+        raise ValueError(
+            f"1 <= n <= t <= {len(alphas_cumprod)} is needed, not n = {skipped} and t = {step}"
+        )
+
+    now = alphas_cumprod[step - 1]
+    before = alphas_cumprod[step - skipped - 1] if skipped < step else 1.0
+    kept = now / before
+    of_clean = math.sqrt(before) * (1 - kept) / (1 - now)
+    of_noisy = math.sqrt(kept) * (1 - before) / (1 - now)
+
+    return of_clean * clean + of_noisy * noisy, (1 - before) / (1 - now) * (1 - kept)
 
 
 def _spread(

@@ -24,6 +24,7 @@ from restore.samplers.ancestral import (
     diffuse,
     forward_variance,
     posterior_variance,
+    skip_posterior,
 )
 from restore.solvers import sr3
 
@@ -284,3 +285,61 @@ def test_bad_input(sigmas: list[float], options: dict, message: str) -> None:
 def test_diffuse_refuses_to_remove_noise(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="only grows"):
         diffuse(torch.zeros(1, 1, 1, 2), high, start=low)
+
+
+# The skip-n posterior
+
+
+@pytest.mark.parametrize(("step", "skipped"), [(1, 1), (7, 1), (7, 3), (10, 10), (10, 4)])
+def test_the_skip_posterior_is_bayes_rule_on_the_whole_chain(step: int, skipped: int) -> None:
+    """The chain x_s = √α_s x_{s−1} + √β_s ε as one Gaussian vector given x0, conditioned on x_t."""
+    betas = np.linspace(0.02, 0.3, 10)
+    clean, noisy = 0.7, -0.4
+    matrix = np.zeros((11, 11))  # from the noises of steps 1 … 10, and x0 at 0, to the states
+    matrix[0, 0] = 1
+    for s, beta in enumerate(betas, start=1):
+        matrix[s] = (1 - beta) ** 0.5 * matrix[s - 1]
+        matrix[s, s] = beta**0.5
+    mean = matrix[:, 0] * clean
+    covariance = matrix[:, 1:] @ matrix[:, 1:].T
+    other = step - skipped
+    gain = covariance[other, step] / covariance[step, step]
+    expected = mean[other] + gain * (noisy - mean[step])
+    spread = covariance[other, other] - gain * covariance[step, other]
+
+    found, variance = skip_posterior(
+        np.cumprod(1 - betas), torch.tensor(clean), torch.tensor(noisy), step, skipped
+    )
+    assert float(found) == pytest.approx(expected)
+    assert variance == pytest.approx(spread, abs=1e-12)
+
+
+def test_ancestral_sampling_draws_from_the_skip_posterior() -> None:
+    """In the coordinates x/√(1+σ²) of the chain; with one noise of either sign it gives both mean
+    and variance.
+    """
+    schedule = NoiseSchedule.named("linear")
+    step, skipped = 700, 150
+    sigmas = [float(schedule.sigmas[t - 1]) for t in (step, step - skipped)]
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    clean = torch.tanh(x)
+    answers = []
+
+    def network(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        answers.append(x)
+        return Prediction(clean, (x - clean) / sigma)
+
+    generator = torch.Generator().manual_seed(1)
+    ancestral(network, sigmas[0] * x, [*sigmas, 0.0], generator=generator)
+    scales = [(1 + sigma**2) ** -0.5 for sigma in sigmas]
+    mean, variance = skip_posterior(
+        schedule.alphas_cumprod, clean, scales[0] * sigmas[0] * x, step, skipped
+    )
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    torch.testing.assert_close(scales[1] * answers[1], mean + variance**0.5 * z)
+
+
+@pytest.mark.parametrize(("step", "skipped"), [(0, 1), (11, 1), (3, 4), (3, 0)])
+def test_skips_beyond_the_chain_are_refused(step: int, skipped: int) -> None:
+    with pytest.raises(ValueError, match="1 <= n <= t <= 10 is needed"):
+        skip_posterior([0.9] * 10, torch.zeros(1), torch.zeros(1), step, skipped)
