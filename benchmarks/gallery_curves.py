@@ -42,7 +42,7 @@ NAMES = {
     "ddim": ("DDIM", 20),
     "dpmpp-2m": ("DPM-Solver++(2M)", 20),
     "heun": ("Heun", 20),
-    "langevin": ("annealed Langevin", 20),
+    "langevin-ncsn": ("annealed Langevin", 20),
 }
 BLUE, GREY = "#1f5fa8", "#c4c4c4"
 

@@ -28,7 +28,7 @@ DRAWN = (
     ("dpmpp-2m", 20),
     ("sde-dpmpp-2m", 30),
     ("heun", 20),
-    ("langevin", 20),
+    ("langevin-ncsn", 20),
 )
 COLUMNS = 8
 SIDE = 80

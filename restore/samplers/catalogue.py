@@ -21,7 +21,7 @@ from restore.samplers.dpm_solver_pp import (
     sde_dpm_solver_pp_2m,
 )
 from restore.samplers.edm import edm_stochastic, euler, heun
-from restore.samplers.langevin import annealed_langevin
+from restore.samplers.langevin import annealed_langevin, consistent_langevin
 from restore.samplers.score_sde import (
     SubVariancePreserving,
     VariancePreserving,
@@ -114,8 +114,13 @@ SAMPLERS = {
         levels="karras",
     ),
     "langevin": Sampler(
+        consistent_langevin,
+        "NCSN's annealed Langevin dynamics with consistent noise levels",
+        random=True,
+    ),
+    "langevin-ncsn": Sampler(
         annealed_langevin,
-        "NCSN's annealed Langevin dynamics, five calls a step",
+        "NCSN's annealed Langevin dynamics as published, five calls a step",
         random=True,
         least_steps=2,
     ),

@@ -4,6 +4,8 @@ equations.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from support.monte_carlo import assert_matches, deviations
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Prediction
-from restore.samplers.langevin import annealed_langevin, langevin_step_size
+from restore.samplers.ancestral import ancestral
+from restore.samplers.ddim import ddim
+from restore.samplers.langevin import annealed_langevin, consistent_langevin, langevin_step_size
 
 LEVELS = [*np.geomspace(20, 0.01, 200).tolist(), 0.0]
 FEW = [4.0, 2.0, 1.0, 0.5, 0.0]
@@ -185,3 +189,82 @@ def test_callback_type_condition_and_random_numbers() -> None:
 def test_refuses(levels: list[float], options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         annealed_langevin(_arbitrary, torch.zeros(1, 1, 2, 2), levels, **options)
+
+
+# Consistent annealed sampling
+
+
+@pytest.mark.parametrize(("dimensions", "count"), [(2, 1500), (8, 800), (64, 200)])
+def test_consistent_noise_reaches_the_mixture(dimensions: int, count: int) -> None:
+    mixture = Mixture.random(dimensions)
+    generator = torch.Generator().manual_seed(2)
+    x = _start(count, dimensions, generator)
+    assert_matches(consistent_langevin(mixture.denoise, x, LEVELS, generator=generator), mixture)
+
+
+def test_is_algorithm_2_of_consistent_annealed_sampling() -> None:
+    """In the paper's symbols, for levels in geometric progression."""
+    levels = [*np.geomspace(4, 0.5, 6).tolist(), 0.0]
+    gamma = levels[0] / levels[1]
+    eta = 0.4
+    x = _start(3, 6, torch.Generator().manual_seed(0), levels[0])
+    found = consistent_langevin(
+        _arbitrary, x, levels, step_size=eta, generator=torch.Generator().manual_seed(1)
+    )
+    generator = torch.Generator().manual_seed(1)
+    beta = (1 - (1 - eta) ** 2 * gamma**2) ** 0.5
+    for sigma, sigma_next in pairwise(levels[:-1]):
+        score = -_arbitrary(x, sigma).noise / sigma
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        x = x + eta * sigma**2 * score + beta * sigma_next * z
+    score = -_arbitrary(x, levels[-2]).noise / levels[-2]
+    torch.testing.assert_close(found, x + levels[-2] ** 2 * score)
+
+
+def test_technique_4_with_one_step_and_consistent_noise_is_ddpm() -> None:
+    levels = [*np.geomspace(4, 0.5, 6).tolist(), 0.0]
+    gamma = levels[0] / levels[1]
+    assert langevin_step_size(levels, 1) == pytest.approx(1 - 1 / gamma**2, abs=1e-6)
+
+    x = _start(3, 6, torch.Generator().manual_seed(0), levels[0])
+    runs = [
+        sampler(_arbitrary, x, levels, generator=torch.Generator().manual_seed(1))
+        for sampler in (consistent_langevin, ancestral)
+    ]
+    torch.testing.assert_close(*runs)
+
+
+def test_the_smallest_step_is_ddim() -> None:
+    levels = [*np.geomspace(4, 0.5, 6).tolist(), 0.0]
+    x = _start(3, 6, torch.Generator().manual_seed(0), levels[0])
+    found = consistent_langevin(_arbitrary, x, levels, step_size=1 - levels[1] / levels[0])
+    torch.testing.assert_close(found, ddim(_arbitrary, x, levels), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [20, 200])
+def test_only_consistent_noise_is_what_the_network_is_told(levels: int) -> None:
+    """For data at a point, as published the noise at the last level is too large by the fixed point
+    of technique 4's recursion; consistent noise is exact.
+    """
+    sigmas = [*np.geomspace(20, 0.01, levels).tolist(), 0.0]
+    gamma = sigmas[0] / sigmas[1]
+
+    def point(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:
+        seen.append(float(x.std()) / sigma)
+        return Prediction(torch.zeros_like(x), x / sigma)
+
+    x = _start(1, 40_000, torch.Generator().manual_seed(0), 20)
+    eta = langevin_step_size(sigmas, 5)
+    kept = (1 - eta) ** 10
+    limit = 2 / (2 - eta) * (1 - kept) / (1 - gamma**2 * kept)  # after the steps of a level
+    for sampler, expected in ((consistent_langevin, 1.0), (annealed_langevin, limit**0.5)):
+        seen: list[float] = []
+        sampler(point, x, sigmas, generator=torch.Generator().manual_seed(1))
+        assert seen[-1] == pytest.approx(expected, abs=0.02)
+    assert limit > 1.12
+
+
+@pytest.mark.parametrize("step_size", [0.4, 1.1])
+def test_refuses_steps_that_cannot_be_consistent(step_size: float) -> None:
+    with pytest.raises(ValueError, match=r"step size must be in \[0.5, 1\]"):
+        consistent_langevin(_arbitrary, torch.zeros(1, 1, 2, 2), FEW, step_size=step_size)
