@@ -42,6 +42,7 @@ from operators.convolution import (
     ValidConvolution,
     convolution,
 )
+from operators.fourier import SampledFourier
 from operators.function import FunctionOperator, adjoint_of
 from operators.grammar import Degradation
 from operators.iterative import conjugate_gradient, least_squares
@@ -88,6 +89,7 @@ __all__ = [
     "NonlinearOperator",
     "PaddedConvolution",
     "Quantise",
+    "SampledFourier",
     "Shape",
     "SpectralOperator",
     "SymmetricConvolution",

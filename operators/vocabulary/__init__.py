@@ -49,6 +49,7 @@ _WORDS = (
     color.CFA,
     sensing.HADAMARD,
     sensing.BLOCKS,
+    sensing.FOURIER,
     nonlinear.QUANTISE,
     nonlinear.JPEG,
     *reference.REFERENCES,

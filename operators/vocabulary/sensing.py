@@ -1,12 +1,13 @@
-"""Words for compressed sensing: ``hadamard:0.25``, ``blocks:0.25``."""
+"""Words for compressed sensing: ``hadamard:0.25``, ``blocks:0.25``, ``fourier:0.25``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from operators.base import Shape
+from operators.fourier import PATTERNS, SampledFourier
 from operators.grammar import Parameter, Word
-from operators.parameters import SEED, SHARE, whole_from
+from operators.parameters import SEED, SHARE, choice, whole_from
 from operators.sensing import MAX_BLOCK, BlockSensing, Hadamard
 
 
@@ -40,5 +41,22 @@ BLOCKS = Word(
     ),
     BlockSensing,
     "blocks:0.25",
+    grow=_size_unknown,
+)
+FOURIER = Word(
+    "fourier",
+    "some Fourier coefficients, as magnetic resonance imaging measures",
+    (
+        SHARE,
+        Parameter(
+            "pattern",
+            choice(*PATTERNS),
+            "which frequencies: random, lines or radial",
+            "random",
+        ),
+        SEED,
+    ),
+    SampledFourier,
+    "fourier:0.25",
     grow=_size_unknown,
 )

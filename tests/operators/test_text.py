@@ -49,7 +49,7 @@ def test_every_word_builds_its_example(name: str, files) -> None:
     assert isinstance(operator, operators.NonlinearChain) == (name in NONLINEAR)
     assert degradation.measured_channels == operator.output_shape[0]
     assert parse(str(degradation)) == degradation
-    if name in ("hadamard", "blocks"):
+    if name in ("hadamard", "blocks", "fourier"):
         with pytest.raises(ValueError, match="--size"):
             degradation.operator_for(operator.output_shape)
     else:
@@ -173,6 +173,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("xtrans", lambda: operators.XTrans(SHAPE)),
         ("cfa:RG/GB", lambda: operators.ColorFilterArray(SHAPE, ["RG", "GB"])),
         ("hadamard:0.25:seed=1", lambda: operators.Hadamard(SHAPE, 0.25, seed=1)),
+        (
+            "fourier:0.3:lines:seed=2",
+            lambda: operators.SampledFourier(SHAPE, 0.3, pattern="lines", seed=2),
+        ),
         ("blocks:0.5:block=16", lambda: operators.BlockSensing(SHAPE, 0.5, block=16)),
         ("jpeg:30", lambda: operators.Jpeg(30)),
         ("quantise:3", lambda: operators.Quantise(3)),
@@ -266,6 +270,8 @@ def test_a_measurement_of_any_size_has_its_picture(factor: str, size: tuple[int,
         ("bayer:XXXX", "known are RGGB"),
         ("cfa:RX/GB", "rows of R, G and B"),
         ("hadamard:2", "must be at most 1"),
+        ("fourier:0", "must be above 0"),
+        ("fourier:0.5:spiral", "known are random, lines, radial"),
         ("quantise:17", "must be at most 16"),
         ("jpeg:0", "must be at least 1"),
         ("jpeg:30:chroma=422", "known are 420, 444"),

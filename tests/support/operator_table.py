@@ -20,6 +20,7 @@ from operators import (
     Mask,
     MaskedColor,
     PaddedConvolution,
+    SampledFourier,
     SpectralOperator,
     SymmetricConvolution,
     ValidConvolution,
@@ -345,6 +346,15 @@ def _pixelwise_and_sensing() -> Iterator[tuple[str, Case]]:
             sizes=[(8, 16), (11, 13)],
         ),
     )
+    for share, pattern in ((0.01, "random"), (0.4, "lines"), (0.3, "radial"), (1.0, "random")):
+        yield (
+            f"Fourier coefficients, {share} {pattern}",
+            Case(
+                lambda shape, dtype, s=share, p=pattern: SampledFourier(
+                    shape, s, pattern=p, dtype=dtype
+                )
+            ),
+        )
     for share, block in ((0.3, 32), (0.5, 3), (1.0, 2)):
         yield (
             f"block sensing, {share} of {block}",
