@@ -56,7 +56,8 @@ TrajectoryOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Also write the trajectories of the first four samples, as a picture.",
+        help="Also write the trajectories of the first four samples, as a picture, or as an "
+        "animation if FILE ends with .webp.",
     ),
 ]
 FromOption = Annotated[

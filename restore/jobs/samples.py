@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from restore.errors import BadArgument
-from restore.files import refuse_existing
+from restore.files import refuse_existing, write_atomically
 from restore.jobs.plan import check_writable
 from restore.jobs.score_norms import find_score_norms
-from restore.methods.sampling import Sampling, grid, grid_size, sample_pictures
+from restore.methods.sampling import SHOWN, Sampling, grid, grid_size, sample_pictures
 from restore.photo.photograph import Photo, check_held, write_photo, written_format
+from restore.report.animation import SUFFIX as ANIMATED
+from restore.report.animation import animated_webp
 from restore.restorer import Restorer, check_prior
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -22,6 +25,8 @@ from restore.samplers.catalogue import SAMPLERS
 
 # Number of pictures whose trajectory is shown.
 TRAJECTORIES = 4
+# Most frames of an animated trajectory.
+FRAMES = 60
 
 
 class Request(NamedTuple):
@@ -30,7 +35,8 @@ class Request(NamedTuple):
     Attributes:
         target: a picture file; a folder if ``separate``.
         separate: True to write one file per picture.
-        trajectory: a picture file for clean estimates along the trajectories.
+        trajectory: a picture file for clean estimates along the trajectories, a row each; as WebP
+            an animation of them.
         overwrite: True to overwrite existing files.
         model: as for `restore.Restorer`.
         device: as for `restore.Restorer`.
@@ -83,19 +89,31 @@ def sample_to(request: Request, *, quiet: bool = False, **sampling: Any) -> list
     for path in files:
         check_held(path, size, None)
 
+    animated = request.trajectory is not None and request.trajectory.suffix.lower() == ANIMATED
     with Progress(1, len(wanted.batches), quiet=quiet) as progress:
         progress.picture(wanted.sampler)
         pictures, seen = sample_pictures(
-            denoise, wanted, restorer.device, norms=norms, ways=ways, callback=progress.step
+            denoise,
+            wanted,
+            restorer.device,
+            norms=norms,
+            ways=ways,
+            shown=FRAMES if animated else SHOWN,
+            callback=progress.step,
         )
 
     shown = list(pictures) if request.separate else [grid(pictures)]
-    if seen is not None and request.trajectory is not None:
+    if seen is not None and not animated and request.trajectory is not None:
         files.append(request.trajectory)
         shown.append(grid(seen.flatten(0, 1), columns=seen.shape[1]))
 
     for path, picture in zip(files, shown, strict=True):
         save_picture(picture, path, request.overwrite)
+
+    if seen is not None and animated and request.trajectory is not None:
+        frames = torch.stack([grid(estimates) for estimates in seen.transpose(0, 1)])
+        write_atomically(animated_webp(frames), request.trajectory, request.overwrite)
+        files.append(request.trajectory)
 
     return files
 

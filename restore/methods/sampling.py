@@ -105,6 +105,7 @@ def sample_pictures(
     *,
     norms: ScoreNorms | None = None,
     ways: int = 0,
+    shown: int = SHOWN,
     callback: Callable[[Step], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor | None]:
     """Draw samples from a prior.
@@ -115,11 +116,12 @@ def sample_pictures(
         device: device of the prior.
         norms: score norms of this prior, for samplers that need them.
         ways: number of pictures of the first batch whose trajectory is kept.
+        shown: most estimates along a trajectory that are kept, evenly spaced.
         callback: called with a `Step` after each step of each batch.
 
     Returns:
         Pictures [count, 3, height, width] and, unless ``ways`` is 0, clean estimates along the
-        trajectories [ways, up to 8, 3, height, width], both in [0, 1] on the CPU.
+        trajectories [ways, up to ``shown``, 3, height, width], both in [0, 1] on the CPU.
 
     Raises:
         BadArgument: a sampler that needs score norms or a learned variance, which are missing.
@@ -136,7 +138,7 @@ def sample_pictures(
     seen: list[Tensor] = []
 
     def note(step: Step) -> None:
-        if ways and not made and step.index in _evenly(step.steps):
+        if ways and not made and step.index in _evenly(step.steps, shown):
             seen.append(visible(step.clean[:ways]))
         callback(step)
 
@@ -167,9 +169,9 @@ def levels_of(schedule: NoiseSchedule, sampling: Sampling) -> list[float]:
     )
 
 
-def _evenly(steps: int) -> list[int]:
-    """Return up to `SHOWN` evenly spaced steps, the first and the last included."""
-    return torch.linspace(0, steps - 1, min(SHOWN, steps)).round().long().tolist()
+def _evenly(steps: int, shown: int) -> list[int]:
+    """Return up to ``shown`` evenly spaced steps, the first and the last included."""
+    return torch.linspace(0, steps - 1, min(shown, steps)).round().long().tolist()
 
 
 def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:

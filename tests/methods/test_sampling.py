@@ -106,6 +106,23 @@ def test_a_picture_of_samples(command, tmp_path) -> None:
     assert np.abs(tiles[0] - tiles[1]).mean() > 2
 
 
+def test_a_trajectory_as_an_animation(command, tmp_path) -> None:
+    """A frame for each step, of which the last is the first samples themselves."""
+    target, way = tmp_path / "grid.png", tmp_path / "way.webp"
+    words = ("--count", 4, "--sampler", "ddim", "--trajectory", way)
+    assert run(command, target, *words).code == 0
+    with Image.open(way) as animation:
+        assert (animation.n_frames, animation.size) == (4, (2 * 34 - 2, 2 * 26 - 2))
+        frames = []
+        for index in range(4):
+            animation.seek(index)
+            frames.append(np.asarray(animation.convert("RGB")).astype(float))
+        assert animation.info["duration"] == 2000
+    last = np.asarray(Image.open(target)).astype(float)
+    assert np.abs(frames[-1] - last).mean() < 4  # lossy
+    assert np.abs(frames[0] - last).mean() > 8
+
+
 def test_separate_files_are_the_same_pictures_and_a_seed_says_which(command, tmp_path) -> None:
     assert run(command, tmp_path / "one", "--count", 3, "--separate").code == 0
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["0.png", "1.png", "2.png"]
