@@ -94,17 +94,18 @@ class SampledFourier(OrthonormalRows):
 
     def Vt(self, x: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(x, norm="ortho")
-        numbers = self.of_real * spectrum.real + self.of_imaginary * spectrum.imag
+        numbers: Tensor = self.of_real * spectrum.real + self.of_imaginary * spectrum.imag
         return numbers.flatten(2)[..., self.places].unsqueeze(-2)
 
     def V(self, spectrum: Tensor) -> Tensor:
         coefficients = spectrum.flatten(2)
-        numbers = coefficients.new_zeros(*coefficients.shape[:2], self.of_real.numel())
+        numbers: Tensor = coefficients.new_zeros(*coefficients.shape[:2], self.of_real.numel())
         numbers[..., self.places] = coefficients
         numbers = numbers.unflatten(-1, self.input_shape[1:])
         # the adjoint of the real part of F x is that of Fᴴ; of the imaginary part, of i Fᴴ
         both = torch.complex(self.of_real * numbers, self.of_imaginary * numbers)
-        return torch.fft.ifft2(both, norm="ortho").real
+        picture: Tensor = torch.fft.ifft2(both, norm="ortho").real
+        return picture
 
 
 def random_frequencies(size: tuple[int, int], share: float, rng: np.random.Generator) -> Map:

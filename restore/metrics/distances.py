@@ -81,10 +81,10 @@ def kernel_distance(a: Array, b: Array) -> Estimate:
     def distance(inside_a: Array, inside_b: Array, across: Array, n: int, m: int) -> Array:
         return inside_a / (n * (n - 1)) + inside_b / (m * (m - 1)) - 2 * across / (n * m)
 
-    sums = within_a.sum(), within_b.sum(), across_a.sum()
-    value = distance(*(np.asarray(total) for total in sums), n, m)
-    without_a = distance(sums[0] - 2 * within_a, np.asarray(sums[1]), sums[2] - across_a, n - 1, m)
-    without_b = distance(np.asarray(sums[0]), sums[1] - 2 * within_b, sums[2] - across_b, n, m - 1)
+    sum_a, sum_b, sum_across = (part.sum() for part in (within_a, within_b, across_a))
+    value = distance(sum_a, sum_b, sum_across, n, m)
+    without_a = distance(sum_a - 2 * within_a, sum_b, sum_across - across_a, n - 1, m)
+    without_b = distance(sum_a, sum_b - 2 * within_b, sum_across - across_b, n, m - 1)
     variance = sum((len(left) - 1) * float(np.var(left)) for left in (without_a, without_b))
 
     return Estimate(float(value), math.sqrt(variance))

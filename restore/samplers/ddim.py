@@ -119,8 +119,8 @@ def spherical_interpolation(first: Tensor, second: Tensor, fraction: float) -> T
         first, second: [B, C, H, W], at the same noise level.
         fraction: f in [0, 1].
     """
-    flat = [x.flatten(1).double() for x in (first, second)]
-    cosine = torch.nn.functional.cosine_similarity(*flat, dim=1).clamp(-1, 1)
+    one, other = (x.flatten(1).double() for x in (first, second))
+    cosine = torch.nn.functional.cosine_similarity(one, other, dim=1).clamp(-1, 1)
     angle = cosine.acos().reshape(-1, 1, 1, 1)
     sine = angle.sin()
     straight = sine < 1e-6
