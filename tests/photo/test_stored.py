@@ -13,6 +13,7 @@ from PIL import Image
 from support.pictures import piece
 
 from operators.jpeg import CHROMA_TABLE, LUMA_TABLE
+from restore.errors import UnreadableInput
 from restore.photo import apart
 from restore.photo.apart import DECODER, decoding_apart
 from restore.photo.decode import turned
@@ -284,6 +285,19 @@ def test_the_main_picture_of_an_mpo(tmp_path):
         assert open_picture(image, coefficients=True).stored is not None
 
 
+FRAME = b"\xff\xc0\0\x11\x08\0\x60\0\x70\x03"
+# What is replaced in a sound file, and by what.
+BAD = {
+    "no quantisation tables": (b"\xff\xdb", b"\xff\xec"),
+    "12 bits": (FRAME, FRAME.replace(b"\x08", b"\x0c")),
+    "lossless": (FRAME, FRAME.replace(b"\xff\xc0", b"\xff\xc3")),
+    "hierarchical": (FRAME, FRAME.replace(b"\xff\xc0", b"\xff\xc5")),
+    "huge": (FRAME, FRAME.replace(b"\0\x60\0\x70", b"\xff\xff\xff\xff")),
+    "no rows": (FRAME, FRAME.replace(b"\0\x60", b"\0\0")),
+    "two components": (FRAME, FRAME[:-1] + b"\x02"),
+}
+
+
 class TestDamage:
     """The picture is read as without the coefficients, or refused in the same words."""
 
@@ -336,6 +350,19 @@ class TestDamage:
                 assert np.array_equal(photo.pixels, before.pixels)
                 assert photo.stored is None
         apart.end_decoding()
+
+    @pytest.mark.parametrize("fault", [*BAD, "cut"])
+    def test_refusals_are_the_same(self, tmp_path, fault):
+        data = encoded(PICTURE, quality=90)
+        bad = data[:3000] if fault == "cut" else data.replace(*BAD[fault], 1)
+        assert bad != data
+        (tmp_path / "a.jpg").write_bytes(bad)
+        texts = []
+        for coefficients in (False, True):
+            with pytest.raises(UnreadableInput) as caught:
+                read_photo(tmp_path / "a.jpg", coefficients=coefficients)
+            texts.append(str(caught.value))
+        assert texts[0] == texts[1]
 
     def test_where_no_process_can_be_started(self, tmp_path, monkeypatch):
         (tmp_path / "a.jpg").write_bytes(encoded(PICTURE, quality=90))
