@@ -24,7 +24,7 @@ from restore.jobs.staging import Staged, stage
 from restore.methods.options import Options
 from restore.methods.report import Report, Result, is_doubtful
 from restore.metrics.signal_noise import SignalNoise
-from restore.photo.photograph import Photo, check_held, notes_on_writing, read_photo
+from restore.photo.photograph import MAX_PIXELS, Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.photo.raw_reading import read_raw
 from restore.report.comparison import compare, encoded_strip
@@ -98,6 +98,20 @@ class Loaded(NamedTuple):
     used: Mapping[str, str] = NOTHING
 
 
+class Contents(NamedTuple):
+    """The outputs of a picture before they are written.
+
+    Attributes:
+        files: content by path, the target first.
+        description: record for the JSON line, with ``outputs``.
+        drawn: its part of the report; None without a report.
+    """
+
+    files: dict[Path, bytes]
+    description: dict[str, Any]
+    drawn: Drawn | None = None
+
+
 class Ended(NamedTuple):
     """A finished picture.
 
@@ -126,6 +140,7 @@ class Work:
         output: options of output files.
         overwrite: True to overwrite existing outputs.
         allow_truncated: True to complete pictures whose files end too early.
+        max_pixels: largest number of pixels that an input may declare.
     """
 
     task: Task
@@ -133,6 +148,7 @@ class Work:
     output: OutputOptions = AS_INPUT
     overwrite: bool = False
     allow_truncated: bool = False
+    max_pixels: int = MAX_PIXELS
 
     def load(self, job: Job) -> Loaded:
         """Read the input, its mask and its start.
@@ -155,14 +171,26 @@ class Work:
             used["start"] = content.sha256
 
         with opened_once(job.source) as (file, fingerprint):
-            photo, picture, task, measurement = self._read(job, task, file)
+            photo, picture, task, measurement = self.read(job, task, file)
 
         return Loaded(photo, picture, task, measurement, fingerprint, start, used)
 
-    def _read(
+    def read(
         self, job: Job, task: Task, file: BinaryIO
     ) -> tuple[Photo, Any, Task, Measurement | None]:
-        """Return the first fields of `Loaded`, read from the input."""
+        """Read the input from an open file; `load` opens that of the job.
+
+        Args:
+            job: names of the input and the outputs.
+            task: the task with its companion.
+            file: the input at its start.
+
+        Returns:
+            The first fields of `Loaded`.
+
+        Raises:
+            RestoreError: an unusable input, or an output that cannot hold the result.
+        """
         if job.source.suffix.lower() in MEASUREMENT_SUFFIXES:
             measurement = read_measurement(job.source, file)
             photo = Photo(np.empty((0, 0, 3), np.float32), bits=measurement.bits)
@@ -178,6 +206,7 @@ class Work:
         photo = read_photo(
             job.source,
             page=job.page,
+            max_pixels=self.max_pixels,
             allow_truncated=self.allow_truncated,
             file=file,
             coefficients=task.reads_file,
@@ -230,9 +259,24 @@ class Work:
     def write(self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None) -> Ended:
         """Write all outputs under temporary names, or none, and describe what was done.
 
-        Several samples are written beside the target, which is their mean: ``NAME.sample1.SUFFIX``
-        …, and ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target
-        gets its name last, so that its existence implies that of the other outputs.
+        Args:
+            job: paths of the outputs.
+            loaded: the input.
+            result: the restored picture.
+            draw: draws the part of the picture in a report.
+        """
+        made = self.contents(job, loaded, result, draw)
+        staged = stage(made.files)
+        return Ended(loaded.fingerprint, made.description, made.drawn, loaded.used, staged)
+
+    def contents(
+        self, job: Job, loaded: Loaded, result: Result, draw: Draw | None = None
+    ) -> Contents:
+        """Encode all outputs, and describe what was done; no file is written.
+
+        Several samples are beside the target, which is their mean: ``NAME.sample1.SUFFIX`` …, and
+        ``NAME.std.png``, white at a standard deviation of 0.25 of full scale. The target comes
+        first: written last, its existence implies that of the other outputs.
 
         Args:
             job: paths of the outputs.
@@ -264,7 +308,7 @@ class Work:
         }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
 
-        return Ended(loaded.fingerprint, done, drawn, loaded.used, stage(files))
+        return Contents(files, done, drawn)
 
 
 def unexplained(done: Mapping[str, Any]) -> bool:
