@@ -21,6 +21,7 @@ from restore.commands.methods import list_methods
 from restore.commands.operators import list_operators
 from restore.commands.sample import sample
 from restore.commands.score_norms import score_norms
+from restore.commands.serve import serve
 from restore.commands.tasks import command_of
 from restore.commands.train import train
 from restore.commands.tune import tune
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "invert": invert,
     "score-norms": score_norms,
     "likelihood": likelihood,
+    "serve": serve,
 }
 for _name, _function in _COMMANDS.items():
     app.command(name=_name, epilog=EPILOG)(_function)

@@ -38,7 +38,7 @@ def command_of(task: type[Task]) -> Callable[..., None]:
         common = Common(**{f.name: values.pop(f.name) for f in fields(Common)})
         source, target = read_paths(paths, common.output, overwrite=common.overwrite)
 
-        stated = task(**{name: _read(own[name], value) for name, value in values.items()})
+        stated = task(**{name: read_option(own[name], value) for name, value in values.items()})
         for one in [source] if isinstance(source, Path) else source:
             if not isinstance(source, Path) and _is_clip(one):
                 raise BadArgument(f"{one}: a clip is restored by itself; give it alone")
@@ -98,11 +98,12 @@ def _parameter(field: OptionField) -> inspect.Parameter:
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         annotation=Annotated[kind, described],
-        default=_default(field),
+        default=shown_default(field),
     )
 
 
-def _default(field: OptionField) -> Any:
+def shown_default(field: OptionField) -> Any:
+    """Return the default of an option as the command shows it; ``...`` if it is required."""
     if field.required:
         return ...
     if field.default is MISSING:  # to be found beside the input
@@ -113,7 +114,8 @@ def _default(field: OptionField) -> Any:
     return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
 
 
-def _read(field: OptionField, value: Any) -> Any:
+def read_option(field: OptionField, value: Any) -> Any:
+    """Return the value of an option, parsed from the text of the command."""
     return value if value is None or field.option.parse is None else field.option.parse(value)
 
 
@@ -131,7 +133,7 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
         task=task,
         source=source,
         target=target,
-        options=_options(common),
+        options=options_from(common),
         output=OutputOptions(common.format, common.quality, common.depth),
         model=common.model,
         device=common.device,
@@ -155,7 +157,8 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
     )
 
 
-def _options(common: Common) -> Options:
+def options_from(common: Common) -> Options:
+    """Return the options of the restoration."""
     from restore.methods.options import Options
     from restore.methods.parameter import parsed
 

@@ -1,0 +1,1 @@
+"""`restore serve`: the tasks over HTTP, with a page for the browser."""
