@@ -24,6 +24,7 @@ def send(message: object) -> None:
 def work(order: str) -> object:
     if order == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(60)  # another thread may get it
     if order == "exit":
         os._exit(7)
     if order == "wait":
