@@ -159,6 +159,7 @@ function field(option) {
     input.type = option.type === "text" ? "text" : "number";
     if (option.type === "number") input.step = "any";
     input.value = values[option.name] ?? "";
+    input.required = option.required;
     if (option.default !== null) input.placeholder = option.default;
     part.append(label, input);
     if (option.words.length) {
