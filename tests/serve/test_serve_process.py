@@ -18,7 +18,13 @@ from support.networks import random_file, tiny
 from support.processes import Forked
 from support.serving import order, png, until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+# one for all requests, since each takes long to make
+CLIENT = httpx.Client(verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def started(model: Path, *words: object) -> Iterator[tuple[Forked, str]]:
 
 def is_up(site: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{site}/api/health", timeout=30).status_code == 200
+        return CLIENT.get(f"{site}/api/health", timeout=30).status_code == 200
     return False
 
 
@@ -53,7 +59,7 @@ def restored(site: str, seed: int, wait: float = 0.2) -> tuple[bytes, int]:
     refusals = 0
     while True:
         parts = order(png((48, 32)), scale=2, seed=seed)
-        answer = httpx.post(f"{site}/api/restore/sr", timeout=120, **parts)
+        answer = CLIENT.post(f"{site}/api/restore/sr", timeout=120, **parts)
         if answer.status_code == 200:
             return answer.content, refusals
         assert answer.status_code == 429
@@ -96,22 +102,22 @@ def test_it_serves_under_load_and_survives_its_workers(model, tmp_path, monkeypa
         assert memory(pid) - before < 200e6
 
         slow = order(png((48, 32)), scale=2, steps=1000, samples=100)
-        place = httpx.post(f"{site}/api/restore/sr?wait=false", timeout=60, **slow)
+        place = CLIENT.post(f"{site}/api/restore/sr?wait=false", timeout=60, **slow)
         job = f"{site}{place.headers['location']}"
-        until(lambda: httpx.get(job).json()["step"] > 0)
+        until(lambda: CLIENT.get(job).json()["step"] > 0)
         (worker,) = workers(pid)
         os.kill(worker, signal.SIGKILL)
-        until(lambda: httpx.get(job).json()["state"] == "failed")
-        assert "SIGKILL" in httpx.get(job).json()["error"]
+        until(lambda: CLIENT.get(job).json()["state"] == "failed")
+        assert "SIGKILL" in CLIENT.get(job).json()["error"]
         assert restored(site, 0)[0] == alone[0]
 
         # a client that vanishes
         with contextlib.suppress(httpx.TimeoutException):
-            httpx.post(f"{site}/api/restore/sr", timeout=2, **slow)
-        until(lambda: httpx.get(f"{site}/api/health").json()["running"] == 0)
+            CLIENT.post(f"{site}/api/restore/sr", timeout=2, **slow)
+        until(lambda: CLIENT.get(f"{site}/api/health").json()["running"] == 0)
 
         # a kill in the middle
-        httpx.post(f"{site}/api/restore/sr?wait=false", timeout=60, **slow)
+        CLIENT.post(f"{site}/api/restore/sr?wait=false", timeout=60, **slow)
         (worker,) = workers(pid)
         os.kill(pid, signal.SIGKILL)
         until(lambda: not Path(f"/proc/{worker}").exists())

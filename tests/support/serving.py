@@ -123,4 +123,4 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
+        time.sleep(0.05)
