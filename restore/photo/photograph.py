@@ -116,7 +116,7 @@ def read_photo(
         allow_truncated: True to complete a JPEG or PNG that ends too early, which `Photo.notes`
             says; False to refuse it and name this parameter, None to refuse it.
         file: The file at its start, if it is open already.
-        coefficients: True to read what a JPEG stores, too, which takes about as long as decoding
+        coefficients: True to read what a JPEG stores, too, which takes twice as long as decoding
             it, and a process of its own. `Photo.stored` stays None for a picture of another format,
             one that was completed, or coefficients that cannot be had.
 
