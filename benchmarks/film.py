@@ -27,10 +27,10 @@ from restore.restorer import Restorer
 from restore.tasks import Denoising, SuperResolution, Task
 
 RATE = 24
-WIDTH = 160
-HEIGHT = 120
+WIDTH = 96
+HEIGHT = 72
 # Rows of the part that stays still, for a frame of `HEIGHT` rows.
-STILL = 56
+STILL = 34
 
 Frames = NDArray[np.float64]
 
@@ -55,11 +55,11 @@ class Case(NamedTuple):
 
 CASES = {
     "denoise": Case("denoise", Denoising(), {}, 25 / 255),
-    "ddrm": Case("denoise, DDRM", Denoising(), {"method": "ddrm", "steps": 5}, 25 / 255),
+    "ddrm": Case("denoise, DDRM", Denoising(), {"method": "ddrm", "steps": 2}, 25 / 255),
     "sr": Case(
         "sr, twice, DDRM",
         SuperResolution(2, noise="auto"),
-        {"method": "ddrm", "steps": 5},
+        {"method": "ddrm", "steps": 2},
         5 / 255,
         scale=2,
     ),
@@ -70,11 +70,11 @@ def film(photo: Image.Image, count: int) -> Frames:
     """Return frames [N, H, W, 3] in [0, 1]: a still crop, on which another one moves."""
     left, top = (photo.width - WIDTH) // 2, (photo.height - HEIGHT) // 2
     still = np.asarray(photo.crop((left, top, left + WIDTH, top + HEIGHT))) / 255
-    patch = np.asarray(photo.crop((0, 0, 48, 48))) / 255
+    patch = np.asarray(photo.crop((0, 0, 32, 32))) / 255
     frames = np.repeat(still[None], count, axis=0)
     for index, frame in enumerate(frames):
-        place = 2 + 2 * (index * (WIDTH - 52) // (2 * max(1, count - 1)))
-        frame[HEIGHT - 56 : HEIGHT - 8, place : place + 48] = patch
+        place = 2 + 2 * (index * (WIDTH - 36) // (2 * max(1, count - 1)))
+        frame[HEIGHT - 36 : HEIGHT - 4, place : place + 32] = patch
 
     return frames
 

@@ -193,7 +193,10 @@ class Common:
     ] = None
     quality: Annotated[
         int | None,
-        typer.Option(help="JPEG or WebP quality, 1 to 100. Default: that of IN, if it is high."),
+        typer.Option(
+            help="Quality of a JPEG, WebP or clip, 1 to 100. Default: that of IN, if it is high; "
+            "of a clip, 70."
+        ),
     ] = None
     depth: Annotated[
         int | None,
@@ -220,7 +223,8 @@ class Common:
         bool,
         typer.Option(
             "--resume/--no-resume",
-            help="In a folder, skip finished pictures; otherwise refuse to start.",
+            help="In a folder or clip, keep what is done; otherwise refuse to start, or begin "
+            "again.",
         ),
     ] = True
     pages: Annotated[
@@ -234,7 +238,7 @@ class Common:
         bool,
         typer.Option(
             "--allow-truncated/--no-truncated",
-            help="Restore what is there of a JPEG or PNG whose file ends too early.",
+            help="Restore what is there of a JPEG, PNG or clip whose file ends too early.",
         ),
     ] = False
     files_from: Annotated[

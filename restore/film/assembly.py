@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from restore.film.containers import CONTAINERS, DEMUXERS
 from restore.film.encoding import Settings, add_video
@@ -20,6 +20,15 @@ from restore.photo.refusals import Unreadable
 
 # Metadata that the writer of a file makes itself, or that is not true of the new one.
 _OWN = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rotate"}
+
+
+# Kinds of other streams that an output is tried with, until it takes them.
+_KINDS = (
+    ("video", "audio", "subtitle", "data", "attachment"),
+    ("audio", "subtitle"),
+    ("audio",),
+    (),
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,59 @@ def assemble(assembly: Assembly) -> Generator[int, None, tuple[str, ...]]:
     import av
     from av.error import FFmpegError
 
-    container = CONTAINERS[assembly.suffix]
     source = av.open(
         f"file:{assembly.source}",
         options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
         metadata_errors="replace",
     )
+    try:
+        output = _begun(assembly, source)
+        notes = yield from _merged(assembly, source, output)
+        output.file.close()
+    except FFmpegError as error:
+        _raise_of_system(error)
+        raise Unreadable("its other streams cannot be copied: they are damaged") from None
+    finally:
+        source.close()
+
+    return (*output.notes, *notes)
+
+
+class _Output(NamedTuple):
+    """A file whose header is written.
+
+    Attributes:
+        file: the file.
+        video: its stream of video.
+        copies: copies of the other streams, by the numbers of those.
+        notes: sentences about the streams that it lacks.
+    """
+
+    file: Any
+    video: Any
+    copies: dict[int, Any]
+    notes: tuple[str, ...]
+
+
+def _begun(assembly: Assembly, source: Any) -> _Output:
+    """Write the header of the output, with as many of the other streams as it takes."""
+    from av.error import FFmpegError
+
+    for kinds in _KINDS:
+        try:
+            return _with_streams(assembly, source, kinds)
+        except (FFmpegError, ValueError) as error:
+            _raise_of_system(error)
+            if not kinds:
+                raise
+    raise AssertionError
+
+
+def _with_streams(assembly: Assembly, source: Any, kinds: Collection[str]) -> _Output:
+    """Write the header of the output with other streams of these kinds."""
+    import av
+
+    container = CONTAINERS[assembly.suffix]
     out = av.open(
         f"file:{assembly.target}",
         "w",
@@ -70,30 +126,53 @@ def assemble(assembly: Assembly) -> Generator[int, None, tuple[str, ...]]:
     try:
         video = add_video(out, assembly.settings)
         video.time_base = assembly.time_base
-        copies, notes = _copied_streams(source, out, container.muxer)
+        if assembly.settings.codec == "hevc" and container.muxer in ("mp4", "mov"):
+            video.codec_context.codec_tag = "hvc1"  # the one that Apple's players know
+
+        copies, notes = _copied_streams(source, out, assembly.suffix, kinds)
         _describe(source, out, video)
         out.start_encoding()
-
-        merged = heapq.merge(
-            _video_packets(assembly, video),
-            _other_packets(source, copies),
-            key=lambda one: one[0],
-        )
-        for number, (_, packet) in enumerate(merged, 1):
-            out.mux_one(packet)
-            yield number
+    except BaseException:
         out.close()
-    except FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, EOFError):
-            raise OSError(error.errno, error.strerror) from None
-        raise Unreadable("its other streams cannot be copied: they are damaged") from None
-    finally:
-        source.close()
+        raise
 
-    return notes
+    return _Output(out, video, copies, notes)
 
 
-def _copied_streams(source: Any, out: Any, muxer: str) -> tuple[dict[int, Any], tuple[str, ...]]:
+def _merged(
+    assembly: Assembly, source: Any, output: _Output
+) -> Generator[int, None, tuple[str, ...]]:
+    """Write all packets in the order of their times; a copied one that is refused is left out."""
+    from av.error import FFmpegError
+
+    refused = 0
+    merged = heapq.merge(
+        _video_packets(assembly, output.video),
+        _other_packets(source, output.copies),
+        key=lambda one: one[0],
+    )
+    for number, (_, packet) in enumerate(merged, 1):
+        try:
+            output.file.mux_one(packet)
+        except (FFmpegError, ValueError) as error:
+            _raise_of_system(error)
+            if packet.stream is output.video:
+                raise
+            refused += 1
+        yield number
+
+    return (f"{refused} packets of its other streams are damaged, and left out",) * bool(refused)
+
+
+def _raise_of_system(error: Exception) -> None:
+    """Raise an error of the system as such; those of libav have numbers of their own."""
+    if isinstance(error, OSError) and not isinstance(error, EOFError):
+        raise OSError(error.errno, error.strerror) from None
+
+
+def _copied_streams(
+    source: Any, out: Any, suffix: str, kinds: Collection[str]
+) -> tuple[dict[int, Any], tuple[str, ...]]:
     """Add all streams but the video that was restored; return them by their old numbers."""
     copies: dict[int, Any] = {}
     notes: list[str] = []
@@ -102,20 +181,23 @@ def _copied_streams(source: Any, out: Any, muxer: str) -> tuple[dict[int, Any], 
         if stream is main:
             continue
         try:
-            copy = _copied(stream, out, muxer)
+            copy = _copied(stream, out, suffix) if stream.type in kinds else None
         except (ValueError, TypeError, NotImplementedError):
             copy = None
         if copy is None:
-            notes.append(f"its stream {stream.index} ({_kind(stream)}) is left out: {_why(muxer)}")
+            notes.append(
+                f"its stream {stream.index} ({_kind(stream)}) is left out, since it cannot be "
+                f"copied to {suffix}"
+            )
         else:
             copies[stream.index] = copy
 
     return copies, tuple(notes)
 
 
-def _copied(stream: Any, out: Any, muxer: str) -> Any:
+def _copied(stream: Any, out: Any, suffix: str) -> Any:
     """Add a copy of a stream to an output; None if the kind of file has none of its kind."""
-    if stream.type in ("data", "attachment") and muxer != "matroska":
+    if stream.type in ("data", "attachment") and suffix != ".mkv":
         return None
     if stream.codec_context is None and stream.type not in ("data", "attachment"):
         return None
@@ -129,10 +211,6 @@ def _copied(stream: Any, out: Any, muxer: str) -> Any:
 def _kind(stream: Any) -> str:
     context = stream.codec_context
     return stream.type if context is None else f"{stream.type}, {context.name}"
-
-
-def _why(muxer: str) -> str:
-    return f"{muxer} has no place for it; a .mkv has more" if muxer != "matroska" else "not known"
 
 
 def _main_video(source: Any) -> Any:
@@ -224,18 +302,28 @@ def decoding_times(times: Sequence[int], order: Sequence[int]) -> list[int]:
 
 
 def _other_packets(source: Any, copies: dict[int, Any]) -> Iterator[tuple[float, Any]]:
-    """Yield the packets of all other streams, with their seconds."""
+    """Yield the packets of all other streams, with their seconds, up to what cannot be read."""
+    from av.error import FFmpegError
+
     if not copies:
         return
     seconds = float("-inf")
     last: dict[int, int] = {}
-    for packet in source.demux([source.streams[index] for index in copies]):
-        if not packet.size or (packet.dts is None and packet.pts is None):
-            continue
-        index = packet.stream_index
+    packets = source.demux([source.streams[index] for index in copies])
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError as error:
+            _raise_of_system(error)
+            return
+        if packet is None:
+            return
         dts = packet.pts if packet.dts is None else packet.dts
-        if dts < last.get(index, dts):  # a muxer refuses what goes back
+        index = packet.stream_index
+        # a muxer refuses what goes back
+        if not packet.size or dts is None or dts < last.get(index, dts):
             continue
+
         last[index] = dts
         seconds = max(seconds, float(dts * packet.time_base))
         packet.dts = dts

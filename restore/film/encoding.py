@@ -166,6 +166,8 @@ def _coding_for(clip: Clip, layout: Layout, codec: str, size: tuple[int, int]) -
 
 def add_video(out: OutputContainer, settings: Settings) -> Any:
     """Add the stream of video to an output, ready to encode."""
+    from av.codec.context import Flags
+
     encoder = settings.encoder
     stream: Any = out.add_stream(encoder.name, rate=settings.rate)
     context = stream.codec_context
@@ -179,7 +181,7 @@ def add_video(out: OutputContainer, settings: Settings) -> Any:
     context.color_primaries = settings.tags.primaries
     context.color_trc = settings.tags.transfer
     # segments must not depend on what comes before, nor their headers on the muxer
-    context.flags |= 1 << 22
+    context.flags |= Flags.global_header
     context.options = {**encoder.options, **_strength(context, settings)}
 
     return stream

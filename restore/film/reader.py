@@ -5,6 +5,7 @@ It runs in a process of its own, see `restore.film.apart`, since a damaged file 
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -324,8 +325,11 @@ def _opened(path: Path) -> Any:
 
 
 def _raise_of_system(error: FFmpegError) -> None:
-    """Raise an error of the system as such; those of libav have numbers of their own."""
-    if isinstance(error, OSError) and not isinstance(error, EOFError):
+    """Raise an error of the system as such; those of libav have numbers of their own.
+
+    An error of input and output is one that libav makes of damage: the file was read before.
+    """
+    if isinstance(error, OSError) and error.errno != errno.EIO:
         raise OSError(error.errno, error.strerror)
     if isinstance(error, MemoryError):
         raise error

@@ -133,11 +133,14 @@ class Task(ABC):
         return size
 
     def check_clip(self) -> None:
-        """Refuse options that do not suit all frames of a clip.
+        """Refuse what does not suit the frames of a clip.
 
         Raises:
-            BadArgument: it estimates a kernel, which would move from frame to frame.
+            BadArgument: it is for camera raws, or estimates a kernel, which would move from frame
+                to frame.
         """
+        if self.takes_raws:
+            raise BadArgument(f"{self.name}: is for camera raws, not for clips")
         if self.estimates_kernel:
             raise BadArgument(
                 "`kernel`=auto: is for one picture, and the blur of a clip must not change from "

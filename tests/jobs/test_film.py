@@ -159,7 +159,7 @@ def test_what_a_container_lacks_is_left_out_and_told(clip, restored):
     done = restored("denoise", clip, "out.webm", "--noise", 0.05)
     assert done["codec"] == "vp9"
     assert done["notes"] == [
-        "its stream 1 (audio, aac) is left out: webm has no place for it; a .mkv has more"
+        "its stream 1 (audio, aac) is left out, since it cannot be copied to .webm"
     ]
 
 
