@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.floating[Any]]
-Planes = tuple[NDArray[np.uint16] | NDArray[np.uint8], ...]
+# uint8 or uint16
+Planes = tuple[NDArray[Any], ...]
 
 # Weights of red and blue in the luma, by the code of the matrix (ITU-T H.273, table 4).
 WEIGHTS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,8 @@ def planes_of(frame: VideoFrame) -> Planes:
     for plane, (height, width) in zip(
         frame.planes, layout.sizes(frame.height, frame.width), strict=False
     ):
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        content: Any = plane  # has the buffer protocol, as no type says
+        rows = np.frombuffer(content, np.uint8).reshape(-1, plane.line_size)
         samples = np.ascontiguousarray(rows[:height, : width * layout.dtype.itemsize])
         planes.append(samples.view(layout.dtype))
 
