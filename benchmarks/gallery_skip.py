@@ -15,11 +15,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 STEPS = 1000
+MARKS = (100, 150, 200, 300, 500)
 # Title in the figure, by name in the table.
 SHOWN = {
-    "ddpm": "skip-n posterior (`ddpm`)",
-    "ddim": "DDIM (`ddim`)",
-    "dpmpp-2m": "DPM-Solver++(2M) (`dpmpp-2m`)",
+    "ddpm": "skip-n posterior (ddpm)",
+    "ddim": "DDIM (ddim)",
+    "dpmpp-2m": "DPM-Solver++(2M) (dpmpp-2m)",
 }
 
 
@@ -32,7 +33,7 @@ def rows(text: str) -> tuple[list[int], dict[str, list[float]]]:
     calls = [int(cell) for cell in head[1].split("|") if cell.strip()]
     found = {}
     for name in SHOWN:
-        row = re.search(rf"^\| `{re.escape(name)}` \|(.+)\|$", text, re.MULTILINE)
+        row = re.search(rf"^\| `{re.escape(name)}` \|(.+)\|$", text[head.end() :], re.MULTILINE)
         if row is None:
             raise SystemExit(f"no row of {name} in this page")
         found[name] = [float(cell.split()[0]) for cell in row[1].split("|")]
@@ -54,6 +55,7 @@ def main() -> None:
 
     axes.set(xlabel="n, levels of the chain in one step", ylabel="Fréchet distance to photographs")
     axes.set_xticks([STEPS / count for count in calls], [f"{STEPS // count}" for count in calls])
+    axes.set_yticks(MARKS, [str(mark) for mark in MARKS])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
