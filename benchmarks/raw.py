@@ -12,12 +12,15 @@ LibRaw and demosaicnet need ``pip install rawpy demosaicnet``; what is not insta
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -115,8 +118,7 @@ def libraw(algorithm: str) -> Method:
 
 def demosaicnet() -> Method:
     """Return the network of Gharbi et al. 2016 with its published weights."""
-    import demosaicnet as published
-
+    published = _published()
     networks = {
         PATTERNS["bayer"]: published.BayerDemosaick().eval(),
         PATTERNS["xtrans"]: published.XTransDemosaick().eval(),
@@ -141,6 +143,30 @@ def demosaicnet() -> Method:
         return found[0, :, top : top + height, left : left + width].permute(1, 2, 0).numpy()
 
     return demosaic
+
+
+def _published() -> ModuleType:
+    """Return demosaicnet's file of the networks.
+
+    The package itself imports packages that they do not need, and that are gone from setuptools.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    package = importlib.util.find_spec("demosaicnet")
+    if package is None or package.origin is None:
+        raise ImportError("demosaicnet")
+    folder = Path(package.origin).parent
+    resources = ModuleType("pkg_resources")
+    resources.resource_filename = lambda _, name: str(folder / name)  # type: ignore[attr-defined]
+    sys.modules.setdefault("pkg_resources", resources)
+
+    spec = importlib.util.spec_from_file_location("demosaicnet_modules", folder / "modules.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def then_denoised(restorer: Restorer, method: Method) -> Method:

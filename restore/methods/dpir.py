@@ -42,7 +42,7 @@ DPIR = Method(
         ),
         "demosaic": Defaults(
             steps=8,
-            highest=0.15,
+            highest=0.04,
             lowest="noise",
             classical_start=True,
             above_noise=2.4,

@@ -12,7 +12,7 @@ from operators import ColorFilterArray, NonlinearChain
 from restore.methods.holes import holes_of
 from restore.methods.run import Run
 from restore.metrics.classical import inpaint
-from restore.metrics.demosaicking import interpolated
+from restore.metrics.demosaicking import demosaicked
 from restore.solvers import project
 from restore.solvers.consistency import of_pictures
 from restore.tasks.problem import Problem
@@ -60,7 +60,7 @@ def classical_estimate(problem: Problem) -> Tensor:
         Pictures [B, 3, H, W] in [-1, 1].
     """
     if isinstance(problem.operator, ColorFilterArray):
-        return 2 * interpolated(problem.measurement, problem.operator) - 1
+        return 2 * demosaicked(problem.measurement, problem.operator) - 1
 
     measured = problem.measurement.expand(-1, 3, -1, -1)
     unknown = holes_of(problem.operator)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from operators import ColorFilterArray
+from restore.metrics.bayer import along_edges, takes
 
 Array = NDArray[np.floating]
 
@@ -58,6 +59,19 @@ def interpolated(mosaic: Tensor, operator: ColorFilterArray) -> Tensor:
     return torch.cat(channels, dim=1)
 
 
+def demosaicked(mosaic: Tensor, operator: ColorFilterArray) -> Tensor:
+    """Demosaic by the best classical method: along edges for Bayer mosaics, else `interpolated`.
+
+    Args:
+        mosaic: [B, 1, H, W].
+        operator: its colour filter array.
+
+    Returns:
+        [B, 3, H, W].
+    """
+    return along_edges(mosaic, operator) if takes(operator) else interpolated(mosaic, operator)
+
+
 def _blurred(x: Tensor, weights: Sequence[float]) -> Tensor:
     """Convolve [B, 1, H, W] along both axes, with zeros around it."""
     taps = x.new_tensor(weights)
@@ -83,8 +97,8 @@ def estimate_sensor_noise(signal: Array, pattern: Sequence[str]) -> tuple[float,
         a and b, not negative; 0 and 0 for a mosaic too small to tell.
     """
     size = (len(pattern), len(pattern[0]))
-    parts = [_differences(signal, size, *quad) for quad in _quads(pattern)]
-    parts = [part for part in parts if part is not None]
+    quads = (_differences(signal, size, *quad) for quad in _quads(pattern))
+    parts = [part for part in quads if part is not None]
     if not parts:
         return 0.0, 0.0
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from restore.errors import BadArgument
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.profiles import SPACES
 from restore.tasks.kind import Kind
-from restore.tasks.option import Option, check_within
+from restore.tasks.option import Noise, Option, check_noise, check_within, parse_noise
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -38,37 +39,11 @@ def _matches(operator: Operator) -> bool:
 MOSAICKED = Kind(
     "demosaic",
     method="dpir",
-    sampler="ddrm",
+    sampler="diffpir",
     unconditional="dpir",
     fast="dpir",
     fast_steps=8,
     matches=_matches,
-)
-
-
-def parse_sensor_noise(text: str) -> float | tuple[float, float] | str:
-    """Read ``a:b``, a standard deviation, or ``auto``.
-
-    Raises:
-        BadArgument: the text is none of these.
-    """
-    if text == "auto":
-        return text
-    try:
-        numbers = tuple(float(part) for part in text.split(":"))
-    except ValueError:
-        numbers = ()
-    if len(numbers) == 1:
-        return numbers[0]
-    if len(numbers) == 2:
-        return numbers[0], numbers[1]
-
-    raise BadArgument(_NOISE_NEEDS.format(text))
-
-
-_NOISE_NEEDS = (
-    "`noise`={}: must be a standard deviation between 0 and 1, a:b for the variance a x + b of a "
-    "signal x between black (0) and white (1), or auto"
 )
 
 
@@ -103,15 +78,16 @@ class Developing(Task):
     )
     kind: ClassVar[Kind] = MOSAICKED
     takes_raws: ClassVar[bool] = True
+    takes_signal_noise: ClassVar[bool] = True
     estimates_noise: ClassVar[bool] = False
 
     noise: Annotated[
-        float | tuple[float, float] | str,
+        Noise,
         Option(
-            "Noise of the sensor: a:b for the variance a x + b of a signal x between black (0) and "
+            "Noise of the sensor: A:B for the variance A x + B of a signal x between black (0) and "
             "white (1), a standard deviation, or auto: that of the file, else estimated.",
             ("auto",),
-            parse_sensor_noise,
+            parse_noise,
             float,
         ),
     ] = field(default="auto", kw_only=True)
@@ -133,12 +109,12 @@ class Developing(Task):
     raw: Raw | None = field(default=None, kw_only=True, repr=False)
 
     def check(self) -> None:
-        noise: Any = self.noise
-        numbers = noise if isinstance(noise, tuple) else () if noise == "auto" else (noise,)
-        if not all(isinstance(n, int | float) and 0 <= n <= 1 for n in numbers):
-            given = ":".join(f"{n:g}" for n in numbers) if isinstance(noise, tuple) else noise
-            raise BadArgument(_NOISE_NEEDS.format(given))
-
+        if self.noise != "auto" and not isinstance(self.noise, float | int | SignalNoise):
+            raise BadArgument(
+                f"`noise`={self.noise}: must be a standard deviation, A:B, or auto, which takes "
+                "the noise of the file or estimates how it depends on the signal"
+            )
+        check_noise(self.noise, signal=True)
         check_within("exposure", self.exposure, -_MOST_STOPS, _MOST_STOPS, " stops")
         if self.space not in SPACES:
             raise BadArgument(f"`space`={self.space}: must be {', '.join(SPACES)}")
@@ -194,37 +170,50 @@ class Developing(Task):
             raise BadArgument("develop takes one camera raw at a time")
 
         operator = operators.ColorFilterArray((3, *image.shape[-2:]), raw.pattern)
+        noise = self._noise_map(raw, operator)
         return Problem(
             self.name,
             self.kind,
             operator.to(device),
             image.to(device),
-            self._noise_level(raw, operator).to(device),
+            image.new_zeros(1, device=device)
+            if noise is None
+            else noise.mean().reshape(1).to(device),
             None,
             written="cfa:" + "/".join(raw.pattern),
+            noise_map=None if noise is None else noise.to(device),
         )
 
-    def _noise_level(self, raw: Raw, operator: Any) -> Tensor:
-        """Return the standard deviation of the encoded mosaic's noise, [1]."""
+    def _noise_map(self, raw: Raw, operator: Any) -> Tensor | None:
+        """Return the standard deviation of each encoded value, [1, 1, H, W]; None without noise."""
+        from restore.tasks.noise import LEAST_STD
         from restore.tasks.sensor import balanced, factors, noise_of_encoded
+
+        noise = self._sensor_noise(raw)
+        if noise is None:
+            return None
 
         gains = self._gains(raw)
         linear = balanced(raw, gains, self.exposure)
         factor = factors(raw, gains, self.exposure)
-        map = noise_of_encoded(raw, linear, factor, self._sensor_noise(raw), operator)
-        return map.square().mean().sqrt().reshape(1)
+        return noise_of_encoded(raw, linear, factor, noise, operator).clamp_min(LEAST_STD)
 
-    def _sensor_noise(self, raw: Raw) -> tuple[tuple[float, float], ...]:
-        """Return (a, b) of red, green and blue."""
+    def _sensor_noise(self, raw: Raw) -> tuple[tuple[float, float], ...] | None:
+        """Return (a, b) of red, green and blue; None without noise."""
         from restore.metrics.demosaicking import estimate_sensor_noise
 
         noise: Any = self.noise
-        if isinstance(noise, tuple):
-            return (noise,) * 3
-        if noise != "auto":
-            return ((0.0, float(noise) ** 2),) * 3
+        if isinstance(noise, SignalNoise):
+            return ((noise.a, noise.b),) * 3
+        if noise == "auto" and raw.noise is not None:
+            return raw.noise
 
-        return raw.noise or (estimate_sensor_noise(raw.signal, raw.pattern),) * 3
+        pair = (
+            estimate_sensor_noise(raw.signal, raw.pattern)
+            if noise == "auto"
+            else (0.0, float(noise) ** 2)
+        )
+        return (pair,) * 3 if any(pair) else None
 
     def _gains(self, raw: Raw) -> tuple[float, ...]:
         balance: Any = self.white_balance
@@ -239,11 +228,11 @@ class Developing(Task):
     def plain(self, raw: Raw) -> NDArray[Any]:
         """Return the picture [H, W, 3] of a classical demosaicking, to compare with."""
         import operators
-        from restore.metrics.demosaicking import interpolated
+        from restore.metrics.demosaicking import demosaicked
 
         opened = self.opened(raw)
         operator = operators.ColorFilterArray((3, *raw.counts.shape), raw.pattern)
-        return self.finished(raw, interpolated(opened.color, operator).clamp(0, 1))
+        return self.finished(raw, demosaicked(opened.color, operator).clamp(0, 1))
 
     def photo_of(self, raw: Raw) -> Photo:
         """Return what a result's file is written with, without its pixels: they are all 0."""

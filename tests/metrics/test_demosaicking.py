@@ -11,7 +11,8 @@ import torch
 from support.raws import X_TRANS
 
 from operators import BAYER_PATTERNS, Bayer, ColorFilterArray
-from restore.metrics.demosaicking import estimate_sensor_noise, interpolated
+from restore.metrics.bayer import along_edges, takes
+from restore.metrics.demosaicking import demosaicked, estimate_sensor_noise, interpolated
 
 CODES = {
     "RGGB": cv2.COLOR_BayerRGGB2RGB,
@@ -56,3 +57,41 @@ def test_without_noise_or_without_pixels_the_noise_is_zero() -> None:
     assert estimate_sensor_noise(np.full((64, 64), 0.3), ("RG", "GB")) == (0, 0)
     assert estimate_sensor_noise(np.full((2, 2), 0.3), ("RG", "GB")) == (0, 0)
     assert estimate_sensor_noise(np.full((64, 64), 1.0), ("RG", "GB")) == (0, 0)
+
+
+@pytest.mark.parametrize("pattern", BAYER_PATTERNS)
+def test_along_edges_is_better_and_keeps_what_was_measured(pattern: str) -> None:
+    """On stripes as narrow as two pixels in each direction, where bilinear interpolation fails."""
+    rows, columns = np.meshgrid(np.arange(40), np.arange(44), indexing="ij")
+    stripes = np.where(rows < 20, columns // 2 % 2, rows // 2 % 2)
+    truth = torch.from_numpy(np.stack([0.2 + 0.5 * stripes, 0.1 + 0.5 * stripes, 0.4 * stripes]))
+    truth = truth.float()[None]
+    operator = Bayer((3, 40, 44), pattern)
+    mosaic = operator.A(truth)
+    errors = []
+    for method in (along_edges, interpolated):
+        found = method(mosaic, operator)
+        assert torch.equal(operator.A(found), mosaic)
+        errors.append(float((found - truth)[..., 4:16, 4:-4].square().mean()))
+    assert errors[0] < 0.2 * errors[1]
+
+
+def test_along_edges_of_a_batch_and_of_the_patterns_are_alike() -> None:
+    x = torch.rand(2, 3, 22, 26, generator=torch.Generator().manual_seed(0))
+    operator = Bayer((3, 22, 26), "RGGB")
+    both = along_edges(operator.A(x), operator)
+    torch.testing.assert_close(both[1:], along_edges(operator.A(x[1:]), operator))
+    # the same mosaic read from right to left, and with red and blue exchanged
+    flipped = along_edges(operator.A(x).flip(-1), Bayer((3, 22, 26), "GRBG"))
+    torch.testing.assert_close(flipped.flip(-1), both)
+    exchanged = along_edges(operator.A(x), Bayer((3, 22, 26), "BGGR"))
+    torch.testing.assert_close(exchanged.flip(1), both)
+
+
+def test_the_method_follows_the_pattern_and_the_size() -> None:
+    large, small = Bayer((3, 16, 16)), Bayer((3, 12, 40))
+    other = ColorFilterArray((3, 16, 16), X_TRANS)
+    assert (takes(large), takes(small), takes(other)) == (True, False, False)
+    for operator, method in ((large, along_edges), (small, interpolated), (other, interpolated)):
+        mosaic = torch.rand(1, *operator.output_shape)
+        assert torch.equal(demosaicked(mosaic, operator), method(mosaic, operator))

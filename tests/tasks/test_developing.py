@@ -18,6 +18,7 @@ from operators import ColorFilterArray
 from restore.errors import BadArgument
 from restore.evaluate.protocol import Settings
 from restore.methods.options import Options
+from restore.metrics.signal_noise import SignalNoise
 from restore.photo.profiles import profile
 from restore.photo.raws import Raw
 from restore.restorer import check, restorer
@@ -113,22 +114,25 @@ def test_the_noise_of_encoded_values_is_what_draws_show() -> None:
     task = Developing()
     draws = [task.opened(raw_of(own.exposed(picture, seed), own)).color for seed in range(60)]
     spread = torch.stack(draws).std(dim=0).square().mean().sqrt()
-    level = _problem(task, raw_of(own.exposed(picture), own)).noise
-    assert float(level) == pytest.approx(float(spread), rel=0.05)
+    found = _problem(task, raw_of(own.exposed(picture), own)).noise_map
+    assert float(found.square().mean().sqrt()) == pytest.approx(float(spread), rel=0.05)
 
 
 def test_noise_is_given_or_of_the_file_or_estimated() -> None:
-    noise = (4e-4, 4e-6)
-    own = camera(noise=noise)
+    noise = SignalNoise(4e-4, 4e-6)
+    own = camera(noise=(4e-4, 4e-6))
     smooth = cv2.resize(light(), (240, 160), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     raw = raw_of(own.exposed(smooth), own)
     of_file = _problem(Developing(), raw).noise
     assert torch.equal(_problem(Developing(noise=noise), raw).noise, of_file)
     estimated = _problem(Developing(), replace(raw, noise=None)).noise
     assert float(estimated) == pytest.approx(float(of_file), rel=0.25)
-    assert float(_problem(Developing(noise=0.0), raw).noise) == 0
+    without = _problem(Developing(noise=0.0), raw)
+    assert (float(without.noise), without.noise_map) == (0, None)
     ten = _problem(Developing(noise=0.01), raw).noise
-    assert float(_problem(Developing(noise=(0.0, 1e-4)), raw).noise) == pytest.approx(float(ten))
+    assert float(_problem(Developing(noise=SignalNoise(0.0, 1e-4)), raw).noise) == pytest.approx(
+        float(ten)
+    )
 
 
 def _problem(task: Developing, raw: Raw) -> Any:
@@ -151,8 +155,8 @@ def test_states_the_mosaic_and_its_pattern() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": (-1e-3, 0.1)}, "`noise`=-0.001:0.1: must be"),
-        ({"noise": (1e-3, float("nan"))}, "`noise`=0.001:nan: must be"),
+        ({"noise": "auto:signal"}, "`noise`=auto:signal: must be"),
+        ({"noise": [0.1, 0.2]}, "`noise`=.0.1, 0.2.: must be"),
         ({"noise": 1.5}, "`noise`=1.5: must be"),
         ({"noise": "much"}, "`noise`=much: must be"),
         ({"exposure": 11.0}, "`exposure`=11: must be between -10 and 10 stops"),
