@@ -169,6 +169,30 @@ def measurements() -> list[tuple[str, bytes]]:
     return [(".npz", whole), (".npy", arrays(values.numpy()))]
 
 
+def clips() -> list[tuple[str, bytes]]:
+    return [
+        (suffix, clip(suffix, codec))
+        for suffix, codec in ((".mp4", "libx264"), (".webm", "libvpx-vp9"), (".avi", "mpeg4"))
+    ]
+
+
+def clip(suffix: str, codec: str) -> bytes:
+    """Encode a few frames that move."""
+    import av
+
+    frame = np.asarray(picture().resize((48, 32)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"clip{suffix}")
+        with av.open(str(path), "w") as out:
+            stream: Any = out.add_stream(codec, rate=24)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            for index in range(8):
+                moved = np.ascontiguousarray(np.roll(frame, 3 * index, axis=1))
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(moved, "rgb24")))
+            out.mux(stream.encode(None))
+        return path.read_bytes()
+
+
 def manifests() -> list[tuple[str, bytes]]:
     """The manifest of a folder that was restored."""
     from restore.jobs.manifest import NAME
@@ -271,6 +295,15 @@ def read_measurement(path: Path) -> object:
     return measurement.read_measurement(path)
 
 
+def read_clip(path: Path) -> object:
+    """Look at all frames of a clip, in the process that commands read clips in."""
+    from restore.film.apart import projecting
+    from restore.film.clip import Limits
+
+    with projecting(path, path.name, Limits(MAX_PIXELS)) as projector:
+        return projector.look()
+
+
 def read_manifest(path: Path) -> object:
     from restore.jobs.manifest import NAME, Manifest
 
@@ -332,6 +365,7 @@ READERS = {
     "kernels": Reader(read_kernel, kernels),
     "MATLAB kernels": Reader(read_kernel, matlab_kernels, slowness=20),
     "measurements": Reader(read_measurement, measurements),
+    "clips": Reader(read_clip, clips, slowness=20),
     "manifests": Reader(read_manifest, manifests, is_text=True),
     "recipes": Reader(read_recipe, recipes, is_text=True),
     "configurations": Reader(read_configuration, configurations, is_text=True),
