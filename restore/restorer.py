@@ -41,6 +41,7 @@ from restore.methods.feed_forward import (
 )
 from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.report import Report, Result, Samples
+from restore.methods.requirements import takes_decomposed
 from restore.methods.run import Run
 from restore.methods.settings import check_suited, settings_for, takes_intervals
 from restore.metrics.quality import consistency
@@ -681,7 +682,7 @@ def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge
         denoiser.conditional,
         denoiser.prior,
         predictor and has_evidence(problem) and quiet,
-        METHODS["ddrm"].takes(problem.operator),
+        takes_decomposed(problem.operator),
         problem.noise_map is not None,
     )
 

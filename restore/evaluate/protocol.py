@@ -174,7 +174,8 @@ class Settings(_OfTasks):
         if not 0 <= self.seed < 2**63:
             raise BadArgument(f"`seed`={self.seed}: must be between 0 and 2^63 - 1")
 
-        settings_for(TASKS[self.task].kind, Options("ddrm", self.steps))
+        kind = TASKS[self.task].kind
+        settings_for(kind, Options(kind.sampler, self.steps))
         if self.mask and mask_words(self) is not None:
             for name in ("invert_mask", "fit_mask"):
                 if getattr(self, name):

@@ -35,13 +35,14 @@ def best(kind: Kind, options: Options, known: Knowledge) -> str:
     if not known.conditional and not METHODS[method].runs_without_condition(kind):
         method = kind.unconditional
 
-    return method if _can_use(METHODS[method], known) else "diffpir"
+    return usable(METHODS[method], known).name
 
 
-def _can_use(method: Method, known: Knowledge) -> bool:
-    """Return True if a method can use the operator and the noise of a problem."""
+def usable(method: Method, known: Knowledge) -> Method:
+    """Return a method, or the one that takes its place for the operator or noise of a problem."""
     decomposed = known.svd or not method.needs_svd
-    return decomposed and (method.takes_noise_maps or not known.noise_map)
+    able = decomposed and (method.takes_noise_maps or not known.noise_map)
+    return method if able else METHODS[method.stand_in]
 
 
 def refused(method: Method, options: Options) -> dict[str, str]:
@@ -122,8 +123,6 @@ def of_few_calls(kind: Kind, options: Options, known: Knowledge) -> Options:
     method = METHODS[kind.fast]
     if not known.conditional and not method.runs_without_condition(kind):
         method = METHODS[kind.unconditional]
-    if not _can_use(method, known):
-        method = METHODS["diffpir"]
-
+    method = usable(method, known)
     steps = None if "steps" in method.refusals else kind.fast_steps
     return replace(options, method=method.name, steps=steps, fast=False)

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor
 
 from operators import LinearOperator
+from restore.methods.beginnings import by_holes, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -34,21 +35,20 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=10, highest=1.0)
+
 CONJUGATE_PIGDM = Method(
     "conjugate-pigdm",
     "Fast Samplers for Inverse Problems in Iterative Refinement Models (Pandey et al. 2024, arXiv "
     "2405.17673)",
     solve,
-    Defaults(steps=10, highest=1.0),
-    by_kind={
-        "inpaint": Defaults(steps=10, highest="filled holes", classical_start=True),
-        "solve": Defaults(steps=10, highest="holes"),
-    },
-    for_samples={"inpaint": Defaults(steps=10, highest="holes")},
+    SETTINGS,
+    by_kind=by_holes(SETTINGS),
+    for_samples=of_samples(SETTINGS),
     takes=takes_linear,
     operators=LINEAR,
     needs_gradient=True,
-    refusals={"eta": "adds no noise after the start; use pigdm, ddrm or diffpir"},
+    refusals={"eta": "adds no noise after the start; use {others}"},
     parameters=(
         Parameter("weight", 16.0, 0.0, 100.0, "weight of the guidance, w"),
         Parameter(

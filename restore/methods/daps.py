@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restore.methods.beginnings import by_kind, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.langevin import LANGEVIN
 from restore.methods.method import Method
@@ -34,17 +35,15 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=100, highest=1.0)
+
 DAPS = Method(
     "daps",
     "Decoupled Annealing Posterior Sampling (Zhang et al. 2024, arXiv 2407.01521)",
     solve,
-    Defaults(steps=100, highest=1.0),
-    by_kind={
-        "compressed": Defaults(steps=50, highest=0.2),
-        "inpaint": Defaults(steps=100, highest="filled holes", classical_start=True),
-        "solve": Defaults(steps=100, highest="holes"),
-    },
-    for_samples={"inpaint": Defaults(steps=100, highest="holes")},
+    SETTINGS,
+    by_kind=by_kind(SETTINGS, compressed_steps=50),
+    for_samples=of_samples(SETTINGS),
     refusals={"eta": "renews all noise at every level; leave it out"},
     parameters=(
         Parameter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from operators import LinearOperator
+from restore.methods.beginnings import by_holes, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -37,20 +38,21 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=20, highest=1.0)
+
 DDNM = Method(
     "ddnm",
     "Denoising Diffusion Null-Space Model, DDNM+ with noise (Wang, Yu, Zhang 2022, arXiv "
     "2212.00490)",
     solve,
-    Defaults(steps=20, highest=1.0),
+    SETTINGS,
     by_kind={
-        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
         "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
-        "solve": Defaults(steps=20, highest="holes"),
+        **by_holes(SETTINGS),
     },
     for_samples={
-        "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
+        **of_samples(SETTINGS),
     },
     takes=takes_linear,
     operators=LINEAR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from operators import LinearOperator
+from restore.methods.beginnings import by_holes, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -36,22 +37,23 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=20, highest=1.0)
+
 DDPG = Method(
     "ddpg",
     "Denoising Diffusion with Iteratively Preconditioned Guidance (Garber, Tirer 2023, arXiv "
     "2312.16519)",
     solve,
-    Defaults(steps=20, highest=1.0),
+    SETTINGS,
     by_kind={
-        "deblur": Defaults(steps=20, highest=1.0, parameters={"gamma": 30.0, "eta_tilde": 6.0}),
-        "denoise": Defaults(steps=20, highest=1.0, parameters={"c": 0.1}),
-        "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
+        "deblur": SETTINGS._replace(parameters={"gamma": 30.0, "eta_tilde": 6.0}),
+        "denoise": SETTINGS._replace(parameters={"c": 0.1}),
         "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
-        "solve": Defaults(steps=20, highest="holes"),
+        **by_holes(SETTINGS),
     },
     for_samples={
-        "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
+        **of_samples(SETTINGS),
     },
     takes=takes_linear,
     operators=LINEAR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restore.methods.beginnings import by_holes, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
@@ -28,18 +29,16 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=20, highest=1.0, noisy_eta=1.0)
+
 DIFFPIR = Method(
     "diffpir",
     "Denoising Diffusion Models for Plug-and-Play Image Restoration (Zhu et al. 2023, arXiv "
     "2305.08995)",
     solve,
-    Defaults(steps=20, highest=1.0, noisy_eta=1.0),
-    by_kind={
-        "compressed": Defaults(steps=10, highest=0.2),
-        "inpaint": Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
-        "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
-    },
-    for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
+    SETTINGS,
+    by_kind={"compressed": Defaults(steps=10, highest=0.2), **by_holes(SETTINGS)},
+    for_samples=of_samples(SETTINGS),
     compared=True,
     takes_noise_maps=True,
     stage_noise=0.02,

@@ -52,8 +52,8 @@ DPIR = Method(
     },
     stochastic=False,
     refusals={
-        "samples": "has one answer; use ddrm, diffpir or sr3 for samples",
-        "eta": "adds no noise; use ddrm, diffpir or sr3",
+        "samples": "has one answer; use {others} for samples",
+        "eta": "adds no noise; use {others}",
     },
     parameters=(Parameter("strength", 0.18, 1e-4, 100, "weight of the denoised picture, λ"),),
     takes_noise_maps=True,

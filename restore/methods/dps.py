@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restore.methods.beginnings import by_kind, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
@@ -30,17 +31,15 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=50, highest=1.0, noisy_eta=1.0)
+
 DPS = Method(
     "dps",
     "Diffusion Posterior Sampling (Chung et al. 2022, arXiv 2209.14687)",
     solve,
-    Defaults(steps=50, highest=1.0, noisy_eta=1.0),
-    by_kind={
-        "compressed": Defaults(steps=50, highest=0.2, noisy_eta=1.0),
-        "inpaint": Defaults(steps=50, highest="filled holes", noisy_eta=1.0, classical_start=True),
-        "solve": Defaults(steps=50, highest="holes", noisy_eta=1.0),
-    },
-    for_samples={"inpaint": Defaults(steps=50, highest="holes", noisy_eta=1.0)},
+    SETTINGS,
+    by_kind=by_kind(SETTINGS, compressed_steps=50),
+    for_samples=of_samples(SETTINGS),
     needs_gradient=True,
     parameters=(
         Parameter(

@@ -40,6 +40,8 @@ class Method:
         takes_noise_maps: True if the level of the noise may differ between measured values, which a
             method in the spectral coordinates of the operator cannot use.
         needs_svd: True if the operator needs a singular value decomposition.
+        stand_in: name of the method that ``auto`` takes in its place where it cannot use operator or
+            noise.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
         predictor_suffices: True if the prediction stands for the answer of that network.
@@ -47,7 +49,8 @@ class Method:
             PyTorch's inference mode.
         unconditional_kinds: kinds that it solves without a condition even so.
         stochastic: True if it draws posterior samples.
-        refusals: options that it cannot take, each with the reason and what to do instead.
+        refusals: options that it cannot take, each with the reason and what to do instead;
+            ``{others}`` stands for the usual methods that take the option.
         parameters: numbers that only this method takes; settings by kind may have values for them.
         samplers: True if another reverse process, noise levels or guidance can be chosen for it.
         compared: True if evaluations run it without being asked.
@@ -72,6 +75,7 @@ class Method:
     noisy_operators: str = ""
     takes_noise_maps: bool = False
     needs_svd: bool = False
+    stand_in: str = "diffpir"
     needs_prior: bool = True
     needs_condition: bool = False
     predictor_suffices: bool = False

@@ -70,7 +70,7 @@ class Knowledge:
         conditional: True if the model is conditional.
         prior: True if it has an unconditional prior; without one it does super-resolution only.
         predictor: True if it has a predictor for the problem and its noise.
-        svd: True if the method ``ddrm`` takes the operator.
+        svd: True if the operator has an SVD, or is a blur with an unknown border.
         noise_map: True if the level of the noise differs between measured values.
     """
 

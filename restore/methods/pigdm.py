@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restore.methods.beginnings import by_kind, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.run import Run
@@ -28,17 +29,15 @@ def solve(run: Run) -> Tensor:
     )
 
 
+SETTINGS = Defaults(steps=20, highest=1.0, noisy_eta=1.0)
+
 PIGDM = Method(
     "pigdm",
     "Pseudoinverse-Guided Diffusion Models for Inverse Problems (Song et al., ICLR 2023)",
     solve,
-    Defaults(steps=20, highest=1.0, noisy_eta=1.0),
-    by_kind={
-        "compressed": Defaults(steps=20, highest=0.2, noisy_eta=1.0),
-        "inpaint": Defaults(steps=20, highest="filled holes", noisy_eta=1.0, classical_start=True),
-        "solve": Defaults(steps=20, highest="holes", noisy_eta=1.0),
-    },
-    for_samples={"inpaint": Defaults(steps=20, highest="holes", noisy_eta=1.0)},
+    SETTINGS,
+    by_kind=by_kind(SETTINGS, compressed_steps=20),
+    for_samples=of_samples(SETTINGS),
     needs_gradient=True,
     takes_noise_maps=True,
     stage_noise=0.02,

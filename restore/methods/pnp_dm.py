@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from restore.methods.beginnings import by_kind, of_samples
 from restore.methods.defaults import Defaults
 from restore.methods.langevin import LANGEVIN
 from restore.methods.method import Method
@@ -41,17 +42,15 @@ def couplings(run: Run, count: int) -> list[float]:
     return [*(float(rho) for rho in np.geomspace(highest, lowest, count)), 0.0]
 
 
+SETTINGS = Defaults(steps=100, highest=1.0)
+
 PNP_DM = Method(
     "pnp-dm",
     "Plug-and-Play Diffusion Models by split Gibbs sampling (Wu et al. 2024, arXiv 2405.18782)",
     solve,
-    Defaults(steps=100, highest=1.0),
-    by_kind={
-        "compressed": Defaults(steps=50, highest=0.2),
-        "inpaint": Defaults(steps=100, highest="filled holes", classical_start=True),
-        "solve": Defaults(steps=100, highest="holes"),
-    },
-    for_samples={"inpaint": Defaults(steps=100, highest="holes")},
+    SETTINGS,
+    by_kind=by_kind(SETTINGS, compressed_steps=50),
+    for_samples=of_samples(SETTINGS),
     refusals={"eta": "has the noise of its reverse diffusion; leave it out"},
     parameters=(
         Parameter("reverse_steps", 2, 1, 1000, "network calls of a prior step", whole=True),

@@ -43,8 +43,8 @@ RED_DIFF = Method(
     },
     stochastic=False,
     refusals={
-        "samples": "finds one mode of the posterior; use ddrm, diffpir or sr3 for samples",
-        "eta": "has no fraction of fresh noise; use ddrm, diffpir or sr3",
+        "samples": "finds one mode of the posterior; use {others} for samples",
+        "eta": "has no fraction of fresh noise; use {others}",
     },
     parameters=(
         Parameter("strength", 0.25, 0, 100, "weight of the prior beside the measurement, λ"),

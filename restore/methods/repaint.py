@@ -47,7 +47,7 @@ REPAINT = Method(
     for_samples={"inpaint": Defaults(steps=20, highest="holes")},
     takes=takes_components,
     operators="masks, mosaics and compressed sensing, whose singular values are 0 or 1",
-    refusals={"eta": "takes the steps of DDPM, all of whose noise is fresh; use ddrm or ddnm"},
+    refusals={"eta": "takes the steps of DDPM, all of whose noise is fresh; use {others}"},
     parameters=(
         Parameter("jump_length", 1, 1, 1000, "noise levels of a jump back up, j", whole=True),
         Parameter(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from operators import NonlinearChain, Quantise
 from restore.errors import BadArgument
 from restore.methods import METHODS
-from restore.methods.automatic import best, of_few_calls, refused, with_fidelity
+from restore.methods.automatic import best, of_few_calls, refused, usable, with_fidelity
 from restore.methods.defaults import Defaults
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.method import Method
@@ -58,10 +58,8 @@ def settings_for(
 
     method = _method(kind, options, known)
     if not known.conditional and not method.runs_without_condition(kind):
-        raise BadArgument(
-            f"`method`={method.name}: this model is unconditional; use diffpir"
-            f"{' or ddrm' if known.svd else ''}"
-        )
+        able = usable(METHODS[kind.unconditional], known)
+        raise BadArgument(f"`method`={method.name}: this model is unconditional; use {able.name}")
 
     if known.noise_map and not method.takes_noise_maps:
         raise BadArgument(noise_map_refusal(method.name, known))
@@ -210,8 +208,7 @@ def _refuse_for_feed_forward(options: Options) -> None:
     }
     for option in (name for name, given in others.items() if given):
         raise BadArgument(
-            f"`{option}`: a feed-forward network has one answer of its own; use ddrm, diffpir or "
-            "sr3"
+            f"`{option}`: a feed-forward network has one answer of its own; use {_others(option)}"
         )
 
 
@@ -222,7 +219,18 @@ def _check_refusals(method: Method, options: Options) -> None:
         BadArgument: such an option is given.
     """
     for option, text in refused(method, options).items():
-        raise BadArgument(f"{text}: the method {method.name} {method.refusals[option]}")
+        reason = method.refusals[option].format(others=_others(option))
+        raise BadArgument(f"{text}: the method {method.name} {reason}")
+
+
+def _others(option: str) -> str:
+    """Return the usual methods that take an option, as ``a, b or c``."""
+    *most, last = (
+        method.name
+        for method in METHODS.values()
+        if method.compared and option not in method.refusals
+    )
+    return f"{', '.join(most)} or {last}"
 
 
 def _levels(method: Method, options: Options, levels: Sequence[float]) -> tuple[float, ...]:

@@ -75,6 +75,26 @@ def test_a_method_of_masks_says_so(restorer) -> None:
     assert mosaic.mean.shape == IMAGE.shape
 
 
+def test_what_stands_in_for_a_method_can_use_everything() -> None:
+    for name in {method.stand_in for method in METHODS.values()}:
+        assert METHODS[name].takes_noise_maps
+        assert not METHODS[name].needs_svd
+        assert METHODS[name].takes(Jpeg((3, 8, 8), 50))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "others"),
+    [
+        ("dpir", {"samples": 2}, "has one answer; use ddrm, diffpir or sr3 for samples"),
+        ("one-step", {"fidelity": 0.5}, "of fidelity 1; use auto, ddrm, diffpir or sr3"),
+        ("conjugate-pigdm", {"eta": 0.5}, "after the start; use ddrm, diffpir or sr3"),
+    ],
+)
+def test_a_refused_option_names_the_usual_methods_that_take_it(method, options, others) -> None:
+    with pytest.raises(BadArgument, match=f"the method {method} .*{others}"):
+        settings_for(TASKS["sr"].kind, Options(method, **options))
+
+
 @pytest.mark.parametrize("method", ["dpir", "red-diff"])
 def test_one_answer_may_take_steps_and_a_start(restorer, method: str) -> None:
     """But no samples, and auto does not choose a sampler for their sake."""
