@@ -378,10 +378,10 @@ def _views(
         f"consistency {done['consistency']:.5f} at noise {done['noise']:.4f}"
     )
 
-    return (
-        f'<p class="note">{escape(printable(about))}</p><div class="views">{pairs}<div '
-        f'class="views">{maps}</div></div>'
-    )
+    lines = (about, *done.get("notes", ()))
+    said = "".join(f'<p class="note">{escape(printable(line))}</p>' for line in lines)
+
+    return f'{said}<div class="views">{pairs}<div class="views">{maps}</div></div>'
 
 
 def _whole(comparison: Comparison, name: str) -> str:

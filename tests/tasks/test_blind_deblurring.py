@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +125,41 @@ def test_a_folder_run_writes_the_kernels(command, tmp_path) -> None:
 
     again = command("deblur", *options, "--method", "one-step", source, target)
     assert again.code == 6, again.err
+
+
+def saved(pictures: list[np.ndarray], path: Path, **options: object) -> Path:
+    """Pictures [3, H, W] in [0, 1] as a file of 8 bits, a page each."""
+    first, *others = (
+        Image.fromarray((picture * 255).round().astype(np.uint8).transpose(1, 2, 0))
+        for picture in pictures
+    )
+    first.save(path, **options, **({"save_all": True, "append_images": others} if others else {}))
+    return path
+
+
+def test_pages_and_jpegs_of_a_folder_have_kernels_of_their_own(command, tmp_path) -> None:
+    """And the report says what was found in each."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    saved([blurred(DISK, SIDE), blurred(np.ones((1, 1)), SIDE)], source / "scan.tif")
+    saved([blurred(DISK, SIDE)], source / "photo.jpg", quality=90)
+
+    options = ["--kernel", "auto", "--kernel-size", 13, "--write-kernel", "--pages"]
+    report = tmp_path / "report.html"
+    done = command(
+        "deblur", *options, "--method", "one-step", "--json", "--report", report, source, target
+    )
+    assert done.code == 0, done.err
+    records = list(map(json.loads, done.out.splitlines()))
+    found = {(Path(one["input"]).name, one.get("page")): one["kernels"][0] for one in records}
+    applied = {where: finding["applied"] for where, finding in found.items()}
+    assert applied == {("photo.jpg", None): True, ("scan.tif", 1): True, ("scan.tif", 2): False}
+    for where in (("photo.jpg", None), ("scan.tif", 1)):
+        family, radius = found[where]["kernel"].split(":")
+        assert family == "disk"
+        assert float(radius) == pytest.approx(4, abs=0.2)
+
+    names = ("photo.kernel.npy", "scan.page1.kernel.npy", "scan.page2.kernel.npy")
+    assert all((target / name).is_file() for name in names)
+    page = report.read_text()
+    assert all(finding["words"] in page for finding in found.values())
