@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -75,6 +76,12 @@ class CircularConvolution(SpectralOperator):
         self.register_buffer("magnitudes", _stored(magnitudes, dtype))
         self.register_buffer("transfer_pairs", _stored(_pairs(transfer[..., :half]), dtype))
         self.register_buffer("phase_pairs", _stored(_pairs(phase[..., :half]), dtype))
+
+    def of_channels(self, count: int) -> CircularConvolution:
+        """Return the same convolution for another number of channels; they share memory."""
+        other = copy.copy(self)
+        other.input_shape = other.output_shape = (count, *self.input_shape[1:])
+        return other
 
     @property
     def singular_values(self) -> Tensor:

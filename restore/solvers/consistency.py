@@ -77,21 +77,30 @@ def project(
     """
     if not isinstance(operator, LinearOperator):
         return _project_nonlinear(operator, estimate, measurement, noise_level, prior_std)
-    if operator.channelwise and estimate.shape[1] > 1 and estimate[0].numel() > LARGE:
-        channels = range(estimate.shape[1])
+    parts = turns(operator, estimate)
+    if len(parts) > 1:
         moved = [
             project(
                 operator,
-                estimate[:, [channel]],
-                measurement[:, [channel]],
-                _of_channel(noise_level, channel),
+                estimate[:, part],
+                measurement[:, part],
+                _of_channel(noise_level, part.start),
                 prior_std=prior_std,
             )
-            for channel in channels
+            for part in parts
         ]
         return torch.cat(moved, dim=1)
 
     return estimate + _move(operator, measurement - operator.A(estimate), noise_level, prior_std)
+
+
+def turns(operator: LinearOperator, picture: Tensor) -> list[slice]:
+    """Return the channels that are processed together: all, or one by one in large pictures."""
+    channels = picture.shape[1]
+    if operator.channelwise and picture[0].numel() > LARGE:
+        return [slice(index, index + 1) for index in range(channels)]
+
+    return [slice(0, channels)]
 
 
 def project_explained(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from operators import ValidConvolution
-from restore.diffusion.protocol import Denoise
+from restore.diffusion.protocol import Denoise, Prediction
 from restore.diffusion.stepping import (
     Callback,
     Generator,
@@ -17,7 +17,7 @@ from restore.diffusion.stepping import (
     per_picture,
     report,
 )
-from restore.solvers.consistency import QUIET, project, project_explained
+from restore.solvers.consistency import QUIET, project, project_explained, turns
 from restore.solvers.ddrm import SpectralProcess, check_fractions
 
 # Smallest noise level of the completed measurement, for pictures in [-1, 1]: an eighth of a level
@@ -79,23 +79,37 @@ def ddrm_unknown_border(
 
     noise = torch.as_tensor(noise_level).to(measurement).clamp_min(LEAST_NOISE)
     known = torch.where(per_picture(noise, measurement) < QUIET, operator.A(start), measurement)
-    process = SpectralProcess(operator.circular, completed(operator, known, start), noise)
-    x = process.start(pairs[0][0], gaussian_noise(shape, generator, measurement.device), start)
-    del start
+    parts = turns(operator, start)
+    processes = [
+        SpectralProcess(
+            operator.circular.of_channels(part.stop - part.start),
+            completed(operator, known[:, part], start[:, part]),
+            noise,
+        )
+        for part in parts
+    ]
+    x = gaussian_noise(shape, generator, measurement.device)
+    for part, process in zip(parts, processes, strict=True):
+        x[:, part] = process.start(pairs[0][0], x[:, part], start[:, part])
+    del start, known
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, None)
+        del x  # whose spectrum the processes keep
         report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
         if sigma_next > 0:
-            fitted, known = project_explained(
-                operator, prediction.clean, measurement, noise_level, prior_std=sigma
-            )
-            process.measure(completed(operator, known, fitted))
-            z = gaussian_noise(shape, generator, measurement.device)
-            x = process.step(prediction, z, sigma, sigma_next, eta, eta_b)
-            del prediction, fitted, known, z
+            x = gaussian_noise(shape, generator, measurement.device)
+            for part, process in zip(parts, processes, strict=True):
+                clean, y = prediction.clean[:, part], measurement[:, part]
+                fitted, known = project_explained(operator, clean, y, noise_level, prior_std=sigma)
+                process.measure(completed(operator, known, fitted))
+                del fitted, known
+                estimates = Prediction(clean, prediction.noise[:, part])
+                x[:, part] = process.step(estimates, x[:, part], sigma, sigma_next, eta, eta_b)
+            del prediction
 
     clean = prediction.clean
+    del prediction, process, processes
 
     return project(operator, clean, measurement, noise_level) if final_projection else clean
 

@@ -15,6 +15,7 @@ from operators import ValidConvolution, kernels
 from restore.photo.photograph import read_photo
 from restore.restorer import restorer
 from restore.solvers import Step, ddrm, ddrm_unknown_border, project
+from restore.solvers.ddrm import SpectralProcess
 from restore.solvers.ddrm_border import completed
 
 
@@ -40,6 +41,35 @@ def test_it_is_ddrm_where_nothing_is_unknown(
         for options in ({"eta": eta, "eta_b": eta_b, "start": torch.zeros(1, 3, 8, 6)},)
     ]
     torch.testing.assert_close(*results, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.1, (0.3, 0.02)])
+def test_channels_that_take_turns_give_the_same(monkeypatch, noise) -> None:
+    """As they do in large pictures, to save memory; alike as far as conjugate gradients go."""
+    monkeypatch.setattr("operators.base.RIDGE_TOLERANCE", 1e-6)
+    monkeypatch.setattr("operators.base.RIDGE_ITERATIONS", 300)
+    operator = ValidConvolution((3, 20, 26), kernels.disk(2))
+    y = _noise(torch.Generator().manual_seed(1), 2, 3, 20, 26)
+    options = {"eta": 0.85, "start": torch.zeros(1, *operator.input_shape)}
+
+    def result() -> torch.Tensor:
+        draw = torch.Generator().manual_seed(2)
+        level = torch.tensor(noise)
+        return ddrm_unknown_border(
+            _arbitrary_denoiser, operator, y, level, LEVELS, generator=draw, **options
+        )
+
+    together = result()
+    monkeypatch.setattr("restore.solvers.consistency.LARGE", 100)
+    seen = []
+    step = SpectralProcess.step
+    monkeypatch.setattr(
+        SpectralProcess,
+        "step",
+        lambda self, *given: seen.append(given[1].shape[1]) or step(self, *given),
+    )
+    torch.testing.assert_close(result(), together, rtol=0, atol=2e-3)
+    assert seen == [1] * 3 * (len(LEVELS) - 2)
 
 
 def test_what_was_measured_stays_in_its_place() -> None:
