@@ -18,7 +18,7 @@ from restore.errors import Unavailable
 from restore.evaluate.protocol import Case
 from restore.metrics import classical
 from restore.tasks.colorize import GREYED
-from restore.tasks.deblur import BLURRED
+from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.inpaint import FILLING
@@ -120,6 +120,7 @@ _BY_KIND: dict[Kind, dict[str, Method]] = {
     ENLARGING: _UPSCALING,
     ENLARGING_FAR: _UPSCALING,
     BLURRED: _DEBLURRING,
+    MOVED: _DEBLURRING,
     NOISY: _DENOISING,
     COMPRESSED: _OF_ROUNDING,
     FILLING: _INPAINTING,

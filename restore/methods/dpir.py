@@ -48,6 +48,7 @@ DPIR = Method(
             above_noise=2.4,
             parameters={"strength": 0.1},
         ),
+        "deblur": Defaults(steps=20, highest=0.4, lowest="noise"),
         "inpaint": Defaults(steps=8, highest="filled holes", lowest="noise", classical_start=True),
     },
     stochastic=False,

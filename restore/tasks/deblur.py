@@ -78,6 +78,34 @@ BLURRED = Kind(
 )
 
 
+# Gain that motion and shake leave some frequency above `FINE`, in cycles per pixel, across their
+# path. Disks, boxes and Gaussians from 1 px leave 0.3 at most (docs/methods.md).
+KEPT = 0.6
+FINE = 0.25
+
+
+def _matches_motion(operator: Operator) -> bool:
+    """Return True for blurs with an unknown border that keep detail in some direction."""
+    import numpy as np
+
+    from operators import ValidConvolution
+
+    if not (isinstance(operator, ValidConvolution) and _matches(operator)):
+        return False
+
+    size = [max(128, side) for side in operator.kernel.shape[-2:]]
+    gains = np.abs(np.fft.fft2(operator.kernel, s=size))
+    rows, columns = (np.fft.fftfreq(side) for side in size)
+    fine = np.hypot(rows[:, None], columns) > FINE
+
+    return bool((gains[..., fine].max(axis=-1) >= KEPT).all())
+
+
+MOVED = replace(
+    BLURRED, title="motion and shake", matches=_matches_motion, method="dpir", fast="dpir"
+)
+
+
 @dataclass(frozen=True)
 class Deblurring(Task):
     """Undo a blur, followed by noise."""
@@ -148,6 +176,14 @@ class Deblurring(Task):
                 f"`kernel_size`={size}: must be between {LEAST_SIZE} and {MOST_SIZE} pixels"
             )
 
+    @classmethod
+    def kinds(cls) -> tuple[Kind, ...]:
+        return BLURRED, MOVED
+
+    @classmethod
+    def kind_of(cls, operator: Operator) -> Kind:
+        return MOVED if MOVED.matches(operator) else BLURRED
+
     @property
     def estimates_kernel(self) -> bool:
         return isinstance(self.kernel, str) and self.kernel == AUTO
@@ -188,7 +224,7 @@ class Deblurring(Task):
         noise = measured_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
         return Problem(
             self.name,
-            self.kind,
+            self.kind_of(operator),
             operator,
             image,
             noise.level,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from restore.errors import BadArgument, of_option
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.colorize import GREYED
-from restore.tasks.deblur import BLURRED
+from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.develop import MOSAICKED
@@ -47,7 +47,7 @@ OTHER = Kind(
 
 # In the order in which they are tried, since a masked colour operator resembles two kinds.
 RESEMBLED = (
-    *(COMPRESSED, GREYED, FILLING, NOISY, BLURRED, ENLARGING_FAR, ENLARGING, MOSAICKED),
+    *(COMPRESSED, GREYED, FILLING, NOISY, MOVED, BLURRED, ENLARGING_FAR, ENLARGING, MOSAICKED),
     OTHER,
 )
 

@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import operators
+from operators import ValidConvolution, kernels
 from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods.options import Knowledge, Options
 from restore.methods.settings import settings_for
-from restore.tasks import TASKS, SuperResolution
+from restore.tasks import TASKS, Deblurring, SuperResolution
+from restore.tasks.deblur import BLURRED, MOVED
+from restore.tasks.solve import resembled_kind
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -60,3 +64,41 @@ def test_few_steps_do_not_take_what_needs_a_predictor() -> None:
     far = TASKS["sr"].kinds()[1]
     assert settings_for(far, Options(steps=8))[0] == far.method
     assert settings_for(far, Options(steps=8), Knowledge(predictor=True))[0] == "sr3"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "method"),
+    [
+        ("gaussian:1", "diffpir"),
+        ("disk:3", "diffpir"),
+        ("box:5", "diffpir"),
+        ("motion:15:30", "dpir"),
+        ("motion:9:0", "dpir"),
+        ("shake:15", "dpir"),
+        ("motion:9:0:boundary=circular", "diffpir"),
+    ],
+)
+def test_blurs_that_keep_detail_in_a_direction_are_undone_by_dpir(kernel, method) -> None:
+    shape = (3, 40, 48)
+    text = kernel if "boundary" in kernel else f"{kernel}:boundary=unknown"
+    operator = operators.parse(f"blur:{text}").operator_for(shape)
+    kind = Deblurring.kind_of(operator)
+    assert settings_for(kind)[0] == method
+    assert resembled_kind(operator) == kind
+    if method == "dpir":
+        assert settings_for(kind)[1].steps == 20
+        assert settings_for(kind, Options(samples=2))[0] == "ddrm"
+        assert settings_for(kind, Options(fast=True))[0] == "dpir"
+
+
+def test_kernels_of_a_batch_have_one_kind() -> None:
+    """DPIR, if each of them keeps detail in a direction."""
+    motion, gaussian = kernels.motion(7, 30), kernels.gaussian(0.9)
+    side = max(*motion.shape, *gaussian.shape)
+
+    def padded(kernel: np.ndarray) -> np.ndarray:
+        return np.pad(kernel, [((side - n) // 2, (side - n) // 2) for n in kernel.shape])
+
+    for pair, kind in (((motion, motion), MOVED), ((motion, gaussian), BLURRED)):
+        stacked = np.stack([padded(kernel) for kernel in pair])
+        assert Deblurring.kind_of(ValidConvolution((3, 40, 48), stacked)) == kind
