@@ -36,6 +36,11 @@ LEAKAGE = 5e-4
 # regular structures have far more power than the mean. Infinity is Whittle's exponential one.
 TAIL = 1.5
 
+# Frequencies in cycles per pixel that hold little but noise, and fraction of its power below which
+# the noise was removed from there, as JPEG does.
+FINE = 0.35
+REMOVED = 0.5
+
 # Power of the window at its own frequency and at both neighbours.
 _SMEAR = (2 / 3, 1 / 6)
 
@@ -64,6 +69,9 @@ class Spectrum:
         self.used = used
         self.power = power.ravel()[used]
         self.noise = noise**2
+        if np.median(self.power[f.ravel()[used] > FINE]) < REMOVED * self.noise:
+            # an encoder removed what was weaker than its rounding, and how weak is not known
+            self.power = np.maximum(self.power, self.noise)
         # windows correlate neighbouring frequencies, and overlapping blocks
         self.weight = 0.5 * blocks
         self.basis = _basis(rows.ravel()[used], columns.ravel()[used])

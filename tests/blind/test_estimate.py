@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
-from support.blurs import NOISE, blurred
+from PIL import Image
+from support.blurs import NOISE, blurred, sharp
 
 from operators import kernels
 from restore.blind.estimate import WINDOW, estimate_kernel, most_textured
@@ -79,3 +82,17 @@ def test_the_window_is_the_one_with_the_edges():
     window = most_textured(image, WINDOW)
     assert window.shape == (WINDOW, WINDOW)
     assert np.array_equal(window, image[WINDOW:, WINDOW : 2 * WINDOW])
+
+
+def test_what_an_encoder_removed_is_no_sign_of_blur():
+    """The rounding of a JPEG counts as noise, and most fine frequencies have less than it."""
+    faint = 0.5 + (sharp(128) - 0.5) / 4
+    noisy = faint + NOISE * np.random.default_rng(0).standard_normal(faint.shape)
+    file = io.BytesIO()
+    levels = (noisy * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(levels).save(file, "JPEG", quality=75)
+    decoded = np.asarray(Image.open(file)).transpose(2, 0, 1) / 255
+
+    finding = estimate_kernel(decoded, 0.02, 15).finding
+    assert not finding.applied
+    assert finding.evidence < 2
