@@ -87,14 +87,7 @@ STRENGTHS = (
 )
 GUIDANCE = [
     {"weight": weight, "damping": damping}
-    for weight, damping in (
-        (2.0, 0.0),
-        (4.0, 0.0),
-        (8.0, 1.0),
-        (16.0, 0.0),
-        (16.0, 1.0),
-        (32.0, 1.0),
-    )
+    for weight, damping in ((8.0, 1.0), (16.0, 0.0), (16.0, 1.0), (32.0, 1.0))
 ]
 
 
@@ -130,6 +123,7 @@ PARAMETERS: dict[tuple[str, str, int], list[dict[str, float]]] = {
     ],
     ("red-diff", "denoise-25", 20): [{"strength": x} for x in (0.25, 4.0, 20.0)],
     ("dps", "sr4", 50): [{"step_size": size} for size in (0.005, 0.02, 0.05)],
+    ("dps", "inpaint-random", 20): [{"step_size": size} for size in (0.02, 0.05)],
     ("conjugate-pigdm", "sr4", 8): GUIDANCE,
     ("conjugate-pigdm", "deblur-motion", 8): GUIDANCE,
     ("daps", "sr4", 20): [{"langevin_time": time} for time in (2e-4, 1e-3, 1e-2)],
