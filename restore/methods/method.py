@@ -40,8 +40,8 @@ class Method:
         takes_noise_maps: True if the level of the noise may differ between measured values, which a
             method in the spectral coordinates of the operator cannot use.
         needs_svd: True if the operator needs a singular value decomposition.
-        stand_in: name of the method that ``auto`` takes in its place where it cannot use the operator
-            or its noise.
+        stand_in: name of the method that ``auto`` takes in its place for operators and noise that
+            it cannot use.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
         predictor_suffices: True if the prediction stands for the answer of that network.
