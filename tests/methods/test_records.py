@@ -79,7 +79,7 @@ def test_what_stands_in_for_a_method_can_use_everything() -> None:
     for name in {method.stand_in for method in METHODS.values()}:
         assert METHODS[name].takes_noise_maps
         assert not METHODS[name].needs_svd
-        assert METHODS[name].takes(Jpeg((3, 8, 8), 50))
+        assert METHODS[name].takes(Jpeg(50))
 
 
 @pytest.mark.parametrize(
