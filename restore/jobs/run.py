@@ -710,9 +710,17 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
     doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
     return (
         f"{target}: {done['width']}x{done['height']}, {done['method']}, "
-        f"{_stages(done)}{done['steps']} step(s), noise {done['noise']:.4f}, consistency "
+        f"{_stages(done)}{done['steps']} step(s), noise {_noise(done)}, consistency "
         f"{done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
     )
+
+
+def _noise(done: Mapping[str, Any]) -> str:
+    """Return the noise that was assumed, with its variance where that depends on the signal."""
+    pairs = "".join(
+        f" ({pair['a']:.3g} x + {pair['b']:.3g})" for pair in done.get("signal_noise", ())
+    )
+    return f"{done['noise']:.4f}{pairs}"
 
 
 def start_file(options: Options) -> Path | None:

@@ -19,6 +19,7 @@ from restore.tasks.option import (
     has_noise,
     is_signal,
     options_of,
+    parse_noise,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         noise = getattr(self, "noise", None)
-        if isinstance(noise, str) and ":" in noise and noise != AUTO_SIGNAL:
+        if not isinstance(noise, str) or ":" not in noise or noise == AUTO_SIGNAL:
+            return
+        if options_of(type(self))["noise"].option.parse is parse_noise:  # not a task's own texts
             object.__setattr__(self, "noise", SignalNoise.read(noise))
 
     @classmethod

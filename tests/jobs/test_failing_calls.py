@@ -57,7 +57,11 @@ class Brighter:
     def restore(self, task, picture, options: Options, callback=None) -> Result:
         dim = 0.5 * picture.samples + 0.1 * options.seed
         samples = [dim + 0.05 * k for k in range(options.samples)]
-        nothing = {f.name: 0 for f in fields(Report)} | {"cascade": None, "kernels": ()}
+        nothing = {f.name: 0 for f in fields(Report)} | {
+            "cascade": None,
+            "kernels": (),
+            "signal_noise": (),
+        }
         report = Report(**nothing | {"task": task.name, "method": options.method})
         several = options.samples > 1
         mean = np.mean(samples, axis=0)
