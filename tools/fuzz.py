@@ -296,12 +296,22 @@ def read_measurement(path: Path) -> object:
 
 
 def read_clip(path: Path) -> object:
-    """Look at all frames of a clip, in the process that commands read clips in."""
-    from restore.film.apart import projecting
+    """Look at all frames of a clip, in a process as commands do; one for all, until it crashes."""
+    reader = projector()
+    reader.path = path
+    try:
+        return reader.look()
+    finally:
+        if not reader.is_running:
+            projector.cache_clear()
+
+
+@cache
+def projector() -> Any:
+    from restore.film.apart import Projector
     from restore.film.clip import Limits
 
-    with projecting(path, path.name, Limits(MAX_PIXELS)) as projector:
-        return projector.look()
+    return Projector(Path(), "the clip", Limits(MAX_PIXELS))
 
 
 def read_manifest(path: Path) -> object:
@@ -365,7 +375,7 @@ READERS = {
     "kernels": Reader(read_kernel, kernels),
     "MATLAB kernels": Reader(read_kernel, matlab_kernels, slowness=20),
     "measurements": Reader(read_measurement, measurements),
-    "clips": Reader(read_clip, clips, slowness=20),
+    "clips": Reader(read_clip, clips, slowness=4),
     "manifests": Reader(read_manifest, manifests, is_text=True),
     "recipes": Reader(read_recipe, recipes, is_text=True),
     "configurations": Reader(read_configuration, configurations, is_text=True),

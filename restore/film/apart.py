@@ -40,6 +40,11 @@ class Projector:
             self._process.end()
             raise RestoreError("the process that reads clips does not start")
 
+    @property
+    def is_running(self) -> bool:
+        """True until the process has ended, as a crash of libav ends it."""
+        return self._process.is_running
+
     def look(self, told: Told = lambda count: None) -> Look:
         """Look at all frames.
 

@@ -146,6 +146,11 @@ class Process:
         self._is_ready = self._is_ready or self._popen.stdout.readline() == READY
         return self._is_ready
 
+    @property
+    def is_running(self) -> bool:
+        """True until the process has ended."""
+        return self._popen.poll() is None
+
     def ask(self, *request: Any) -> Any:
         """Return the answer to a request.
 
