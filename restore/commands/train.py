@@ -18,7 +18,11 @@ def train(
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="Recipe as a TOML file; keys left out have defaults.")
+        Path | None,
+        typer.Option(
+            help="Recipe as a TOML file, whose missing keys have defaults, or the name of a "
+            "paper's: ddpm, improved-ddpm or sr3."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
     steps: Annotated[

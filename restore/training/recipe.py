@@ -492,8 +492,17 @@ def default_model() -> ModelConfig:
     return ModelConfig.from_dict({key: value for key, value in table.items() if key != "sha256"})
 
 
+# Folder of the recipes that have a paper's name.
+PAPERS = Path(__file__).with_name("papers")
+
+
+def papers() -> list[str]:
+    """Return the names of the recipes that come with the package, each of a paper."""
+    return sorted(path.stem for path in PAPERS.glob("*.toml"))
+
+
 def read_recipe(path: Path) -> Recipe:
-    """Read a TOML file.
+    """Read a TOML file, or a recipe of `papers` by its name where there is no such file.
 
     A [model] takes from the default model what it leaves out, except [model.schedule], which is
     taken whole, and [model.predictor], without which there is none.
@@ -502,10 +511,14 @@ def read_recipe(path: Path) -> Recipe:
         FileAccess: There is no such file.
         BadArgument: It is not TOML, or has an unknown key or an impossible value, which is named.
     """
+    if str(path) in papers() and not path.exists():
+        path = PAPERS / f"{path}.toml"
     try:
         text = read_text(path)
     except FileNotFoundError:
-        raise FileAccess(f"{path}: no such recipe") from None
+        raise FileAccess(
+            f"{path}: no such recipe; by name there are {', '.join(papers())}"
+        ) from None
     except OSError as error:
         raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from None
     except BadTable as error:
@@ -522,6 +535,7 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
 
     if isinstance(table.get("model"), dict):
         table["model"] = _filled_model(table["model"])
+        _fill_what_follows(table)
     return _section(Recipe, table, "", source)
 
 
@@ -557,15 +571,40 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     if "predictor" not in table:  # a text cannot say that there is none
         default["condition_picture"] = "degraded"
 
+    own = table.get("backbone")
+    unconditional = isinstance(own, dict) and own.get("condition_channels") == 0
+    if unconditional or table.get("parameterization", default["parameterization"]) == "epsilon":
+        # the default model's own, which suit neither
+        default["condition_skip"] = False
+        default["one_step"] = "noise"
+    if unconditional:
+        default["backbone"]["condition_map"] = False
+
     filled = {**default, **table}
-    if isinstance(table.get("backbone"), dict):
-        filled["backbone"] = {**default["backbone"], **table["backbone"]}
+    if isinstance(own, dict):
+        filled["backbone"] = {**default["backbone"], **own}
 
     filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
     if isinstance(table.get("predictor"), dict):
         filled["predictor"] = _filled_predictor(table["predictor"], shipped)
 
     return {k: v for k, v in filled.items() if v is not None}
+
+
+def _fill_what_follows(table: dict[str, Any]) -> None:
+    """Fill in, beside a model, the settings of which its description leaves one value."""
+    model = table["model"]
+    backbone = model.get("backbone")
+    without_zeros = model.get("one_step") != "zeros"
+    unconditional = isinstance(backbone, dict) and not backbone.get("condition_channels")
+
+    for section, key, former, value, follows in (
+        ("objective", "noiseless_fraction", "noiseless_share", 0.0, without_zeros),
+        ("data", "unconditional_fraction", "share_unconditional", 1.0, unconditional),
+    ):
+        own = table.setdefault(section, {})
+        if follows and isinstance(own, dict) and former not in own:
+            own.setdefault(key, value)
 
 
 def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ from restore.training.recipe import (
     Recipe,
     ScheduleRecipe,
     default_model,
+    papers,
     parse_recipe,
     read_recipe,
     write_recipe,
@@ -204,6 +205,40 @@ def test_a_partial_model_is_the_shipped_one_with_changes() -> None:
 
     alone = parse_recipe("[model.backbone]\nchannels = 32\n").model
     assert alone == replace(changed, predictor=None, condition_picture="degraded")
+
+
+def test_a_plain_ddpm_says_only_what_it_is() -> None:
+    """What suits the default model alone does not come along."""
+    made = parse_recipe(
+        "[model]\nparameterization = 'epsilon'\n[model.backbone]\ncondition_channels = 0\n"
+    )
+    made.check()
+    assert made.model is not None
+    assert (made.model.condition_skip, made.model.one_step) == (False, "noise")
+    assert made.model.backbone.condition_map is False
+    assert (made.objective.noiseless_fraction, made.data.unconditional_fraction) == (0.0, 1.0)
+
+    conditional = parse_recipe("[model]\nparameterization = 'epsilon'\n")
+    conditional.check()
+    assert conditional.objective.noiseless_fraction == 0.0
+    assert conditional.data.unconditional_fraction == Recipe().data.unconditional_fraction
+
+
+@pytest.mark.parametrize("name", papers())
+def test_recipes_of_papers_are_whole(name: str) -> None:
+    made = read_recipe(Path(name))
+    made.check()
+    assert made.model is not None
+    assert made.model.parameterization == "epsilon"
+    assert made.schedule.minutes == 10
+    assert made.model.backbone.learned_variance is (name == "improved-ddpm")
+    assert made.model.backbone.condition_channels == (3 if name == "sr3" else 0)
+    assert parse_recipe(write_recipe(made)) == made
+
+
+def test_an_unknown_recipe_names_the_known_ones(tmp_path) -> None:
+    with pytest.raises(FileAccess, match="by name there are ddpm, improved-ddpm, sr3"):
+        read_recipe(tmp_path / "dpdm")
 
 
 @pytest.mark.parametrize(
