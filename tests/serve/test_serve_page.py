@@ -22,6 +22,9 @@ from restore.serve.listen import listen
 from restore.serve.settings import Address, Limits
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+# Milliseconds to wait for anything on a busy machine.
+PATIENCE = 120_000
+
 TOKEN = "0123456789abcdef-secret"
 
 pytestmark = [
@@ -73,6 +76,7 @@ def site(worker) -> str:
 @pytest.fixture
 def page(browser, site) -> Iterator:
     context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     asked, wrong = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -202,6 +206,7 @@ def test_progress_preview_and_cancel(page, worker, tmp_path):
 def test_a_closed_page_cancels_its_job(browser, worker, site, tmp_path):
     piece((48, 32)).save(tmp_path / "in.png")
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(site)
     page.locator("#file").set_input_files(tmp_path / "in.png")
     worker.gate.clear()
@@ -245,6 +250,7 @@ def test_a_bad_picture_is_told_in_a_sentence(page, tmp_path):
 def test_a_token_is_asked_for(browser, worker):
     site, _ = serve(worker, Address(token=TOKEN))
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(site)
     page.get_by_label("Token").fill("wrong-wrong-wrong-wrong")
     page.get_by_role("button", name="Continue").click()
@@ -276,6 +282,7 @@ def test_tabs_and_forms_have_names_and_keys(page):
 def test_the_page_fits_the_screen(browser, site, tmp_path, width, scheme):
     piece((96, 64)).save(tmp_path / "in.png")
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(site)
     page.get_by_role("tab", name="Inpainting").click()
