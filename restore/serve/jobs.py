@@ -98,7 +98,7 @@ class Job:
         return self.state in ("done", "failed", "cancelled")
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes of its result."""
         if self.restored is None:
             return 0
@@ -282,7 +282,7 @@ class Queue:
         job.tell()
         asyncio.get_running_loop().call_later(self.limits.keep, self.remove, job)
 
-        while len(self._over) > 1 and sum(one.bytes for one in self._over) > self.limits.keep_bytes:
+        while len(self._over) > 1 and sum(one.size for one in self._over) > self.limits.keep_bytes:
             self.remove(self._over[0])
 
     def _run_apart(self, coroutine: Any) -> None:
