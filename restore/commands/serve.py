@@ -166,15 +166,21 @@ def _serve(
                 devices = ", ".join(engine.device for engine in engines)
                 say(f"restore: serving {place} on {devices}; Ctrl-C ends")
             if open_page:
-                import webbrowser
-
-                webbrowser.open(place if address.token is None else f"{place}#{address.token}")
+                _open(place, address.token)
 
         listen(make_app(forms(), list(engines), address, limits), listening, limits, started)
     finally:
         listening.close()
         for engine in engines:
             engine.close()
+
+
+def _open(place: str, token: str | None) -> None:
+    """Open the page in a browser; it gets the token behind #, which browsers do not send."""
+    import webbrowser
+    from urllib.parse import quote
+
+    webbrowser.open(place if token is None else f"{place}#{quote(token, safe='')}")
 
 
 def _url(host: str, port: int) -> str:
