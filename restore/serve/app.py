@@ -251,7 +251,7 @@ def make_app(
         openapi_url="/openapi.json",
     )
     app.state.server = server
-    app.add_middleware(Guard, address=address, limits=limits)  # type: ignore[arg-type]
+    app.add_middleware(Guard, address=address, limits=limits)
     _add_errors(app)
     _add_jobs(app, server)
     for form in forms.values():

@@ -241,12 +241,14 @@ class Queue:
 
     async def _work(self, job: Job, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
+        order = job.order
+        assert order is not None
 
         def progress(done: Progressed) -> None:
             loop.call_soon_threadsafe(self._progressed, job, done)
 
         try:
-            restored = await loop.run_in_executor(self._threads, worker.run, job.order, progress)
+            restored = await loop.run_in_executor(self._threads, worker.run, order, progress)
         except JobCancelled:
             self._end(job, "cancelled")
         except JobFailed as error:

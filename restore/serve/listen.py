@@ -108,7 +108,7 @@ class _Protocol(H11Protocol):
         super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_header()
 

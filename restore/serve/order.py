@@ -134,8 +134,7 @@ class Order:
             RestoreError: as `check`, or options that do not fit the model.
         """
         work, loaded = self.load()
-        start = {} if loaded.start is None else {"start": loaded.start}
-        restorer.prepare(loaded.task, replace(self.options, **start))
+        restorer.prepare(loaded.task, replace(self.options, start=loaded.start))
         result = work.solve(restorer, loaded, callback)
         made = work.contents(self.job, loaded, result)
         files = [File(path.name, picture_type(path), data) for path, data in made.files.items()]
