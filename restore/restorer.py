@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 import pretrained
-from restore.blind.estimate import Finding
 from restore.diffusion import stepping
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
@@ -189,7 +187,7 @@ class Restorer:
                 problem, solutions, report = solve_in_stages(
                     self, task, color, cascade, options, callback
                 )
-            elif task.estimates_kernel:
+            elif task.one_by_one:
                 problems = [self.problem(one, color) for one, color in task.apart(color)]
                 problem = problems[0]
                 solutions, report = self._solve_apart(problems, options, callback)
@@ -198,7 +196,7 @@ class Restorer:
                 solutions, report = self.solve_problem(problem, options, callback)
 
         result = _packed(opened, problem, solutions, report)
-        return result._replace(kernels=_kernels(problems)) if task.estimates_kernel else result
+        return _with_findings(result, problems) if task.one_by_one else result
 
     def _takes_file(self, task: Task, options: Options) -> bool:
         """Return True if the intervals of a JPEG file can be part of the problem of a picture."""
@@ -224,8 +222,8 @@ class Restorer:
         PyTorch, so that a caller can try fewer pictures.
 
         Args:
-            task: one task for all, without a cascade; one that estimates kernels or takes raws goes
-                through the pictures one by one.
+            task: one task for all, without a cascade; one that estimates kernels, finds masks or
+                takes raws goes through the pictures one by one.
             images: pictures of one type and size, without alpha.
             options: as for `restore`.
             callback: as for `restore`.
@@ -234,7 +232,7 @@ class Restorer:
             BadArgument: as `restore`, for any of the pictures.
             ValueError: a picture with alpha, pictures that differ in size, or a cascade.
         """
-        alone = task.estimates_kernel or task.takes_raws
+        alone = task.one_by_one or task.takes_raws
         opened = [] if alone else [task.opened(image) for image in images]
         if alone or any(one.stored is not None for one in opened):
             return [self.restore(task, image, options, callback) for image in images]
@@ -270,7 +268,7 @@ class Restorer:
         Raises:
             BadArgument: an operator that cannot be parsed or does not fit the measurement.
         """
-        if task.estimates_kernel or task.takes_raws:
+        if task.one_by_one or task.takes_raws:
             return 1
         height, width = task.result_size(size)
         return self.budget.pictures(height * width, wanted)
@@ -360,7 +358,7 @@ class Restorer:
             model=self.model,
             device=str(self.device),
             dtype=str(self.dtype).removeprefix("torch."),
-            kernels=_findings(problem),
+            **_findings(problem),
             signal_noise=problem.signal_noise,
         )
         return solutions, report
@@ -380,6 +378,7 @@ class Restorer:
             seconds=sum(report.seconds for report in reports),
             kernels=tuple(found for report in reports for found in report.kernels),
             signal_noise=tuple(pair for report in reports for pair in report.signal_noise),
+            damage=tuple(found for report in reports for found in report.damage),
         )
         return torch.cat([solution for solution, _ in solved], dim=1), together
 
@@ -438,7 +437,7 @@ class Restorer:
             model=self.model if foreign is None else foreign.architecture,
             device=str(self.device),
             dtype=str(self.dtype if foreign is None else torch.float32).removeprefix("torch."),
-            kernels=_findings(problem),
+            **_findings(problem),
             signal_noise=problem.signal_noise,
             jpeg=problem.saved or None,
             inside=inside,
@@ -780,13 +779,18 @@ def _packed(opened: Opened, problem: Problem, solutions: Tensor, report: Report)
     return Result(mean, spread, samples, report)
 
 
-def _findings(problem: Problem) -> tuple[Finding, ...]:
-    return () if problem.estimate is None else (problem.estimate.finding,)
+def _findings(problem: Problem) -> dict[str, Any]:
+    """Return what a report says about the kernel and the scratches that were found."""
+    estimate, damage = problem.estimate, problem.damage
+    kernels = () if estimate is None else (estimate.finding,)
+    return {"kernels": kernels, "damage": () if damage is None else (damage.finding,)}
 
 
-def _kernels(problems: Sequence[Problem]) -> tuple[NDArray[np.float64] | None, ...]:
-    """Return the estimated kernel of each problem."""
-    return tuple(None if one.estimate is None else one.estimate.kernel for one in problems)
+def _with_findings(result: Result, problems: Sequence[Problem]) -> Result:
+    """Return the result with the estimated kernel or the mask of each problem."""
+    kernels = tuple(one.estimate.kernel for one in problems if one.estimate is not None)
+    masks = tuple(one.damage.mask for one in problems if one.damage is not None)
+    return result._replace(kernels=kernels, masks=masks)
 
 
 def _short(result: Result) -> Any:

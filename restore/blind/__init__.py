@@ -1,1 +1,1 @@
-"""Estimation of unknown blur kernels."""
+"""Estimation of what is unknown about a degradation: blur kernels, scratches and dust."""

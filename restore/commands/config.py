@@ -17,6 +17,7 @@ from typing import Any
 
 from pretrained.tables import BadTable, read_toml
 from restore.errors import BadArgument, FileAccess
+from restore.tasks.inpaint import AUTO_SCRATCHES
 
 Kind = type[int] | type[float] | type[str] | type[bool] | type[Path]
 
@@ -171,6 +172,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _placed(option: Option, value: Any, folder: Path) -> Any:
     """Return the value of an option with files relative to the working folder."""
+    if option.name == "mask" and value == AUTO_SCRATCHES:
+        return value
     if option.kind is Path or (option.name == "model" and value.endswith(".safetensors")):
         return str(folder / value)
     if option.name in ("method", "start"):

@@ -36,7 +36,7 @@ from restore.photo.photograph import read_mask
 from restore.report.html import printable
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.degradation import as_picture, degrade, operator_of
-from restore.tasks.inpaint import fitted
+from restore.tasks.inpaint import AUTO_SCRATCHES, fitted
 from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, evaluated_options_of, options_of
 from restore.tasks.problem import QUANTISATION_NOISE
@@ -377,6 +377,8 @@ def mask_words(settings: Settings) -> Degradation | None:
     if os.path.exists(text):
         return None
 
+    if text == AUTO_SCRATCHES:
+        raise BadArgument(f"`mask`={text}: does not say how test images are damaged; give a mask")
     try:
         read = operators.parse(f"mask:{text}")
     except ValueError as error:

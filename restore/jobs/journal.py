@@ -57,6 +57,7 @@ class Journal:
             self.options(job, ended.used),
             seconds=ended.description.get("seconds", 0.0),
             kernels=ended.description.get("kernels", ()),
+            damage=ended.description.get("damage", ()),
         )
         self._begun[job] = self.manifest.begin(entry, staged)
 

@@ -56,6 +56,7 @@ class Entry:
         written: fingerprints of the outputs; empty in the lines of older versions.
         temporaries: paths of the outputs before they get their names, in the journal.
         kernels: what was found about an unknown blur, see `restore.blind.estimate.Finding`.
+        damage: what was found of scratches, see `restore.blind.scratches.Damage`.
     """
 
     input: str
@@ -69,6 +70,7 @@ class Entry:
     written: Sequence[Fingerprint] = ()
     temporaries: Sequence[str] = ()
     kernels: Sequence[Mapping[str, Any]] = ()
+    damage: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def read(cls, line: str) -> Entry | None:
@@ -85,7 +87,7 @@ class Entry:
 
     def write(self) -> str:
         table = asdict(self)
-        for name in ("temporaries", "kernels"):
+        for name in ("temporaries", "kernels", "damage"):
             if not table[name]:
                 del table[name]
         return json.dumps(table, sort_keys=True) + "\n"
@@ -104,7 +106,7 @@ class Entry:
             return False
         if not all(_is_fingerprint(one) for one in (self.fingerprint, *self.written)):
             return False
-        if not isinstance(self.kernels, list | tuple):
+        if not all(isinstance(found, list | tuple) for found in (self.kernels, self.damage)):
             return False
         if not isinstance(self.outputs, list) or not all(map(_is_below, self.outputs)):
             return False

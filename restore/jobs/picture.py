@@ -296,12 +296,12 @@ class Work:
 
         strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
-        kernel = _kernel(job, result)
+        found = _kernel(job, result) | _mask(job, result)
         like = self.output.applied(_without_tables(loaded.photo, result.report))
-        files = _encoded(outputs, like) | strip | kernel
+        files = _encoded(outputs, like) | strip | found
         size = {"width": result.mean.shape[1], "height": result.mean.shape[0]}
         done = {
-            "outputs": [str(path) for path in (*outputs, *strip, *kernel)],
+            "outputs": [str(path) for path in (*outputs, *strip, *found)],
             **size,
             **asdict(result.report),
             **_notes(loaded.photo, job.target, result.report),
@@ -350,8 +350,8 @@ def degrade_file(
 
 
 def _notes(photo: Photo, target: Path, report: Report | None = None) -> dict[str, tuple[str, ...]]:
-    """Return what the record of a picture says about losses and about an estimated kernel."""
-    findings = () if report is None else (found.words for found in report.kernels)
+    """Return what the record of a picture says about losses and about what was found in it."""
+    findings = () if report is None else report.notes
     notes = (*photo.notes, *notes_on_writing(photo, target), *findings, *_of_file(report))
     return {"notes": notes} if notes else {}
 
@@ -421,6 +421,14 @@ def _kernel(job: Job, result: Result) -> dict[Path, bytes]:
     buffer = io.BytesIO()
     np.save(buffer, result.kernels[0], allow_pickle=False)
     return {job.kernel: buffer.getvalue()}
+
+
+def _mask(job: Job, result: Result) -> dict[Path, bytes]:
+    """Return path and content of the mask of scratches, white where they were filled, if any."""
+    if job.mask is None or not result.masks or result.masks[0] is None:
+        return {}
+    white = Photo(result.masks[0][..., None].astype(np.float32), bits=8)
+    return {job.mask: encoded_photo(white, job.mask)}
 
 
 def _encoded(outputs: Mapping[Path, Pixels], like: Photo) -> dict[Path, bytes]:

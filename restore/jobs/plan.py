@@ -30,6 +30,7 @@ class Job:
         measurement: output file for the numbers of a degraded picture.
         comparison: output file for before and after side by side.
         kernel: output file for the estimated blur kernel.
+        mask: output file for the mask of scratches that were found.
         page: page of the source, from 1; None if it has only one.
         start: file of the initial picture.
         place: path of the source below the input folder, where it is not in one.
@@ -42,6 +43,7 @@ class Job:
     measurement: Path | None = None
     comparison: Path | None = None
     kernel: Path | None = None
+    mask: Path | None = None
     page: int | None = None
     start: Path | None = None
     place: PurePath | None = None
@@ -81,6 +83,7 @@ class Wanted:
         writes_measurements: True to write a measurement beside every picture.
         kernels: True to write the estimated blur kernel beside every target.
         suffixes: suffixes, in lower case, of the files that are taken from a folder.
+        found_masks: True to write the mask of scratches that were found beside every target.
     """
 
     masks: Companions = NO_MASKS
@@ -98,6 +101,7 @@ class Wanted:
     writes_measurements: bool = False
     kernels: bool = False
     suffixes: frozenset[str] = SUFFIXES
+    found_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -314,7 +318,8 @@ def _jobs(source: Path, target: Path, place: PurePath, wanted: Wanted) -> list[J
         strip = comparison_file(target) if wanted.strips else None
         measurement = target.with_suffix(".npz") if wanted.writes_measurements else None
         kernel = target.with_name(f"{target.stem}.kernel.npy") if wanted.kernels else None
-        return Job(source, target, companion, measurement, strip, kernel, page, start)
+        mask = target.with_name(f"{target.stem}.mask.png") if wanted.found_masks else None
+        return Job(source, target, companion, measurement, strip, kernel, mask, page, start)
 
     count = count_pages(source) if wanted.pages and source.suffix.lower() in SUFFIXES else 1
 
@@ -428,6 +433,7 @@ def _output_paths(job: Job, samples: int) -> list[Path]:
         *sample_paths(job.target, samples),
         *([] if job.comparison is None else [job.comparison]),
         *([] if job.kernel is None else [job.kernel]),
+        *([] if job.mask is None else [job.mask]),
     ]
 
 

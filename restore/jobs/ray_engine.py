@@ -329,6 +329,7 @@ def _absolute(job: Job) -> Job:
         measurement=_absolute_path(job.measurement),
         comparison=_absolute_path(job.comparison),
         kernel=_absolute_path(job.kernel),
+        mask=_absolute_path(job.mask),
         start=_absolute_path(job.start),
     )
 

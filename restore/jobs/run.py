@@ -174,7 +174,7 @@ class Run:
         """Return the plan, see `plan_run`."""
         request = self.request
         wanted = Wanted(
-            Companions(self._companions, needed=request.task.companion is not None),
+            Companions(self._companions, needed=request.task.takes_companion),
             request.overwrite,
             request.resume,
             request.options.samples,
@@ -185,6 +185,7 @@ class Run:
             self._state,
             request.pages,
             kernels=request.task.writes_kernel,
+            found_masks=request.task.finds_mask,
             starts=Companions(start_file(request.options), "start"),
             reads_measurements=request.task.takes_measurements,
             suffixes=RAW_SUFFIXES if request.task.takes_raws else SUFFIXES,
@@ -195,8 +196,8 @@ class Run:
     @property
     def _companions(self) -> Path | None:
         """File or folder of the companions of the task."""
-        name = self.request.task.companion
-        return None if name is None else getattr(self.request.task, name)
+        task = self.request.task
+        return getattr(task, str(task.companion)) if task.takes_companion else None
 
     @contextmanager
     def _alone(self, *, wait: bool = True) -> Iterator[bool]:

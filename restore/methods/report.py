@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.blind.estimate import Finding
+from restore.blind.scratches import Damage
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.cascade import Cascade
 
@@ -43,6 +44,7 @@ class Report:
             None if none were.
         inside: fraction of the DCT coefficients of a JPEG input that the result, in 8 bits, has in
             their intervals; None if its file was not used.
+        damage: what was found of scratches in each picture; empty if they were not sought.
     """
 
     task: str
@@ -63,6 +65,12 @@ class Report:
     signal_noise: tuple[SignalNoise, ...] = ()
     jpeg: str | None = None
     inside: float | None = None
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found in the picture, in words."""
+        return tuple(found.words for found in (*self.kernels, *self.damage))
 
 
 def is_doubtful(misfit: float, noise: float) -> bool:
@@ -94,6 +102,8 @@ class Result(NamedTuple):
         report: how the picture was restored.
         kernels: the estimated blur kernel [h, w] of each picture, None where none was found; empty
             if it was known.
+        masks: bool [H, W], True where scratches of each picture were filled, None where none were
+            found; empty if they were not sought.
     """
 
     mean: Any
@@ -101,3 +111,4 @@ class Result(NamedTuple):
     samples: list[Any]
     report: Report
     kernels: tuple[NDArray[np.float64] | None, ...] = ()
+    masks: tuple[NDArray[np.bool_] | None, ...] = ()

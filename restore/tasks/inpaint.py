@@ -22,6 +22,27 @@ if TYPE_CHECKING:
 
 MAX_RADIUS = 1000
 
+# Mask of the scratches and dust that are found in the picture.
+AUTO_SCRATCHES = "auto:scratches"
+
+# Options of a mask that is given, and their defaults.
+_OF_GIVEN: dict[str, Any] = {"threshold": 0.5, "invert_mask": False, "fit_mask": False}
+
+
+def parse_mask(given: str | Path) -> Path | str:
+    """Read the path of a mask, or ``auto:scratches``.
+
+    Raises:
+        BadArgument: what is to be found is not known.
+    """
+    text = str(given)
+    if text == AUTO_SCRATCHES:
+        return text
+    if text == "auto" or (text.startswith("auto:") and not Path(text).exists()):
+        raise BadArgument(f"`mask`={text}: finds nothing; there is {AUTO_SCRATCHES}, or a file")
+
+    return Path(text)
+
 
 def _matches(operator: Operator) -> bool:
     from operators import Mask
@@ -76,11 +97,12 @@ class Inpainting(Task):
     estimates_noise: ClassVar[bool] = False
 
     mask: Annotated[
-        Picture | Path,
+        Picture | Path | str,
         Option(
-            "Mask, white where to fill. For a folder: one mask for all, or a folder of masks, with "
-            "the names of the pictures or NAME_mask. Default: NAME_mask.png beside each picture.",
-            parse=Path,
+            "Mask, white where to fill; or auto:scratches, which finds scratches and dust. For a "
+            "folder: one mask for all, or a folder of masks, with the names of the pictures or "
+            "NAME_mask. Default: NAME_mask.png beside each picture.",
+            parse=parse_mask,
             kind=Path,
             beside=True,
             evaluated="Mask for inpaint: a picture (white = fill), a folder of them, random:0.5, "
@@ -120,6 +142,19 @@ class Inpainting(Task):
 
         check_within("dilate", self.dilate, 0, MAX_RADIUS, " pixels")
         check_within("feather", self.feather, 0, MAX_RADIUS, " pixels")
+        if isinstance(self.mask, str) and not self.finds_mask:
+            raise BadArgument(f"`mask`={self.mask}: must be a picture, or {AUTO_SCRATCHES}")
+        for name, default in _OF_GIVEN.items():
+            if self.finds_mask and getattr(self, name) != default:
+                raise BadArgument(f"`{name}`: is for a mask that is given, not {AUTO_SCRATCHES}")
+
+    @property
+    def finds_mask(self) -> bool:
+        return isinstance(self.mask, str) and self.mask == AUTO_SCRATCHES
+
+    def given(self) -> dict[str, Any]:
+        given = super().given()
+        return {"mask": self.mask, **given} if self.finds_mask else given
 
     def missing_for(self, source: Path) -> str | None:
         if self.mask is None and str(source) == "-":
@@ -133,17 +168,23 @@ class Inpainting(Task):
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] is unknown where the mask is True."""
-        from operators import Mask
-        from restore.diffusion.denoiser import Condition
-        from restore.tasks.problem import Problem, measurement_noise
-
         self.check()
         if self.noise == "auto":
             raise BadArgument(
                 "`noise`=auto: holes would count as noise; give a number, 0 if IN is clean"
             )
 
-        known = self._known(image)
+        if self.finds_mask:
+            return self._found_problem(image, device)
+
+        return self._stated(self._known(image), image, device)
+
+    def _stated(self, known: Tensor, image: Tensor, device: torch.device | str) -> Problem:
+        """State the problem for known pixels, bool [B or 1, 1, H, W]."""
+        from operators import Mask
+        from restore.diffusion.denoiser import Condition
+        from restore.tasks.problem import Problem, measurement_noise
+
         weights = self._weights(known).to(device)
         known = known.to(device)
         image = image.to(device)
@@ -166,6 +207,28 @@ class Inpainting(Task):
             keep=weights * (level == 0).reshape(-1, 1, 1, 1),
             original=image,
         )
+
+    def _found_problem(self, image: Tensor, device: torch.device | str) -> Problem:
+        """State that ``image`` [1, 3, H, W] is unknown at its scratches and dust.
+
+        Without any the problem is answered by the picture itself.
+        """
+        import torch
+
+        from restore.blind.scratches import find_scratches
+
+        if len(image) != 1:
+            raise ValueError("scratches are found in one picture at a time")
+
+        found = find_scratches(image[0].cpu().numpy())
+        if found.applied:
+            known = replace(self, mask=found.mask)._known(image)
+            problem = self._stated(known, image, device)
+            return replace(problem, damage=replace(found, mask=~known[0, 0].numpy()))
+
+        known = torch.ones(1, 1, *image.shape[-2:], dtype=torch.bool)
+        problem = replace(self, feather=0.0, noise=0.0)._stated(known, image, device)
+        return replace(problem, damage=found)
 
     def _known(self, image: Tensor) -> Tensor:
         """Return bool [B or 1, 1, H, W] on the CPU: True where a pixel is known.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from operators import JpegFile, LinearOperator, MaskedColor, NonlinearChain, ValidConvolution
 from restore.blind.estimate import Estimate
+from restore.blind.scratches import Scratches
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
 from restore.errors import BadArgument
@@ -68,6 +69,7 @@ class Problem:
             if a map alone is known.
         file: the JPEG file that the measurement was saved as; None for others.
         saved: quality and chroma subsampling of that file in words.
+        damage: the scratches that were found; None if they were not sought.
     """
 
     task: str
@@ -85,14 +87,16 @@ class Problem:
     signal_noise: tuple[SignalNoise, ...] = ()
     file: JpegFile | None = None
     saved: str = ""
+    damage: Scratches | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)
 
     @property
     def is_answered(self) -> bool:
-        """True if ``original`` is the result, because no kernel was found that could be undone."""
-        return self.estimate is not None and not self.estimate.applied
+        """True if ``original`` is the result, because nothing was found that could be undone."""
+        found = (self.estimate, self.damage)
+        return any(one is not None and not one.applied for one in found)
 
     def stays_grey(self, opened: Opened) -> bool:
         """Return True if the solution of a grey picture is grey.

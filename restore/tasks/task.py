@@ -192,8 +192,23 @@ class Task(ABC):
 
     @property
     def estimates_kernel(self) -> bool:
-        """True if the blur kernel is estimated, for one picture at a time."""
+        """True if the blur kernel is estimated."""
         return False
+
+    @property
+    def finds_mask(self) -> bool:
+        """True if what to fill is found in the picture; the mask is written beside the output."""
+        return False
+
+    @property
+    def one_by_one(self) -> bool:
+        """True if each picture states a problem of its own, so that none is batched."""
+        return self.estimates_kernel or self.finds_mask
+
+    @property
+    def takes_companion(self) -> bool:
+        """True if a picture file goes with each input."""
+        return self.companion is not None and not self.finds_mask
 
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
         """Yield each picture of a batch [B, 3, H, W], with the task of that picture."""
