@@ -1,15 +1,19 @@
-"""Make the pictures of docs/results.md.
+"""Make the pictures of docs/results.md and docs/jpeg.md.
 
 # four tasks by the default methods
 python benchmarks/figure.py KODAK_FOLDER docs/results.jpg
 
 # eight crops enlarged four times by every method
 python benchmarks/figure.py KODAK_FOLDER docs/results-x4.jpg --enlarged
+
+# a JPEG restored, and one enlarged
+python benchmarks/figure.py KODAK_FOLDER docs/jpeg.jpg --jpeg
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,11 @@ ENLARGED = (
     ("23.png", (330, 60)),
 )
 METHODS = ("one-step", "ddrm", "sr3")
+
+
+# A JPEG: picture, left and top of the crop; its quality, and that of the JPEG to enlarge.
+SAVED = ("23.png", (180, 100))
+QUALITIES = (15, 60)
 
 
 def crop_of(path: Path, corner: tuple[int, int], side: int) -> NDArray[np.uint8]:
@@ -105,6 +114,45 @@ def enlarged(restorer: Restorer, folder: Path) -> Image.Image:
     return sheet
 
 
+def saved(restorer: Restorer, folder: Path) -> Image.Image:
+    """Draw a JPEG before and after, and one that is enlarged without and with its tables."""
+    name, corner = SAVED
+    truth = Image.fromarray(np.ascontiguousarray(crop_of(folder / name, corner, SIDE)))
+    small = truth.resize((SIDE // 2,) * 2, Image.Resampling.BICUBIC)
+    first, second = QUALITIES
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, half = (
+            _as_jpeg(image, Path(place) / f"{quality}.jpg", quality)
+            for image, quality in ((truth, first), (small, second))
+        )
+        pictures = {
+            f"JPEG, quality {first}": whole,
+            "restore dejpeg": restorer.dejpeg(whole),
+            f"half the size, quality {second}": half.resize(truth.size, Image.Resampling.BICUBIC),
+            "sr --scale 2 --jpeg off": restorer.sr(half, 2, jpeg="off"),
+            "sr --scale 2": restorer.sr(half, 2),
+            "original": truth,
+        }
+
+    step = SIDE + GAP
+    sheet = Image.new("RGB", (3 * step - GAP, 2 * (SIDE + CAPTION)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (title, picture) in enumerate(pictures.items()):
+        x, y = number % 3 * step, number // 3 * (SIDE + CAPTION)
+        sheet.paste(picture, (x, y))
+        draw.text((x, y + SIDE + 3), title, fill="black", font=ImageFont.load_default(14))
+
+    return sheet
+
+
+def _as_jpeg(image: Image.Image, path: Path, quality: int) -> Image.Image:
+    image.save(path, quality=quality)
+    jpeg = Image.open(path)
+    jpeg.load()
+    return jpeg
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="the Kodak pictures, 1.png to 24.png")
@@ -112,10 +160,12 @@ def main() -> None:
     parser.add_argument(
         "--enlarged", action="store_true", help="eight crops enlarged four times by every method"
     )
+    parser.add_argument("--jpeg", action="store_true", help="a JPEG restored, and one enlarged")
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args()
     restorer = Restorer(arguments.model)
-    sheet = (enlarged if arguments.enlarged else tasks)(restorer, arguments.folder)
+    draw = saved if arguments.jpeg else enlarged if arguments.enlarged else tasks
+    sheet = draw(restorer, arguments.folder)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(arguments.output, quality=90)
 
