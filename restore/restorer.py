@@ -60,7 +60,7 @@ from restore.samplers.catalogue import check_variance
 from restore.tasks import TASKS, SuperResolution, Task
 from restore.tasks.compression import fraction_inside, stated
 from restore.tasks.inverse import has_evidence
-from restore.tasks.kind import Kind
+from restore.tasks.kind import Kind, behind_jpeg
 from restore.tasks.option import is_signal, options_of
 from restore.tasks.problem import Problem
 
@@ -200,7 +200,8 @@ class Restorer:
 
     def _takes_file(self, task: Task, options: Options) -> bool:
         """Return True if the intervals of a JPEG file can be part of the problem of a picture."""
-        if task.cascade_stages is not None:
+        no_knob = options.fidelity is not None and behind_jpeg(task.kind).etas is None
+        if task.cascade_stages is not None or no_knob:
             return False
         asked = getattr(task, "jpeg", None) is not None or not task.kind.is_linear
         return asked or takes_intervals(options, _known(self.denoiser))

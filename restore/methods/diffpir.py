@@ -37,7 +37,11 @@ DIFFPIR = Method(
     "2305.08995)",
     solve,
     SETTINGS,
-    by_kind={"compressed": Defaults(steps=10, highest=0.2), **by_holes(SETTINGS)},
+    by_kind={
+        "compressed": Defaults(steps=10, highest="rounding", lowest="rounding"),
+        "sr+jpeg": SETTINGS._replace(eta=0.6),
+        **by_holes(SETTINGS),
+    },
     for_samples=of_samples(SETTINGS),
     compared=True,
     takes_noise_maps=True,

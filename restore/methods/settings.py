@@ -105,7 +105,7 @@ def takes_intervals(options: Options, known: Knowledge) -> bool:
     Only some methods take an operator that is not linear, and no other options than those of a
     method.
     """
-    if not known.prior or options.networks or options.fidelity is not None:
+    if not known.prior or options.networks:
         return False
     if options.method == "auto":
         return (options.sampler, options.levels, options.guidance) == (None, None, None)

@@ -9,8 +9,9 @@ from restore.tasks.dejpeg import Dejpeg
 from restore.tasks.denoise import Denoising
 from restore.tasks.develop import Developing
 from restore.tasks.inpaint import Inpainting
+from restore.tasks.kind import behind_jpeg
 from restore.tasks.solve import RESEMBLED, Solving
-from restore.tasks.sr import SuperResolution
+from restore.tasks.sr import ENLARGING, SuperResolution
 from restore.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
@@ -21,7 +22,7 @@ TASKS: dict[str, type[Task]] = {
     )
 }
 # All kinds of problems by name.
-KINDS = {kind.name: kind for kind in RESEMBLED}
+KINDS = {kind.name: kind for kind in (*RESEMBLED, behind_jpeg(ENLARGING))}
 
 __all__ = [
     "KINDS",

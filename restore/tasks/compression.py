@@ -12,7 +12,7 @@ from torch import Tensor
 from operators import JpegComponent, JpegFile, LinearOperator, NonlinearChain
 from restore.errors import BadArgument
 from restore.tasks.denoise import NOISY
-from restore.tasks.kind import Kind
+from restore.tasks.kind import behind_jpeg
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def restated(problem: Problem, file: JpegFile, saved: str = "") -> Problem:
 
     return replace(
         problem,
-        kind=behind_jpeg(problem.kind, direct),
+        kind=behind_jpeg(problem.kind, direct=direct),
         operator=chain.to(problem.measurement.device),
         measurement=file.decoded(operator.output_shape[0]),
         written="jpeg" if direct else f"{problem.written}+jpeg",
@@ -153,22 +153,6 @@ def fits(problem: Problem, file: JpegFile) -> bool:
     turned = file.orientation >= 5
     size = (width, height) if turned else (height, width)
     return size == file.stored_size and (channels == 3 or file.colour == "grey")
-
-
-def behind_jpeg(kind: Kind, direct: bool) -> Kind:
-    """Return the kind of a problem behind JPEG, whose intervals only some methods take.
-
-    Args:
-        kind: The kind without JPEG.
-        direct: True if the pictures themselves were saved.
-    """
-    method = "dpir" if direct else "diffpir"
-    return replace(
-        kind, name="compressed" if direct else kind.name, method=method, sampler="diffpir",
-        unconditional=method, fast="dpir", predicted_method="", sharpest="diffpir",
-        mean_weights=(0.0, 0.0), etas=None, fast_steps=8, is_linear=False,
-        is_noisy_picture=False, predicted=False, needs_prior=True,
-    )  # fmt: skip
 
 
 def fraction_inside(problem: Problem, result: Tensor) -> float | None:

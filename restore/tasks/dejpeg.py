@@ -35,6 +35,9 @@ COMPRESSED = Kind(
     sampler="diffpir",
     unconditional="dpir",
     fast="dpir",
+    sharpest="diffpir",
+    mean_weights=(0.0, 0.0),
+    etas=(0.5, 1.0),
     matches=_matches,
     is_linear=False,
 )

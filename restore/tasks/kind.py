@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,3 +71,29 @@ class Kind:
     is_linear: bool = True
     predicted: bool = False
     needs_prior: bool = True
+
+
+def behind_jpeg(kind: Kind, *, direct: bool = False) -> Kind:
+    """Return the kind of a problem whose measurement was saved as a JPEG (docs/jpeg.md).
+
+    Only some methods take the intervals of its coefficients.
+
+    Args:
+        kind: the kind without JPEG.
+        direct: True if the measurement is the picture, with noise or without.
+    """
+    if not kind.is_linear:
+        return kind
+
+    changed = replace(
+        kind, method="diffpir", sampler="diffpir", unconditional="diffpir", sharpest="diffpir",
+        fast="dpir", fast_steps=8, predicted_method="", mean_weights=(0.0, 0.0), etas=None,
+        is_linear=False, is_noisy_picture=False, predicted=False, needs_prior=True,
+    )  # fmt: skip
+    if direct:  # noise is removed best by a method that adds none
+        quiet = replace(changed, method="dpir", unconditional="dpir")
+        return replace(quiet, name="compressed", etas=(0.5, 1.0))
+    if kind.enlarges:
+        return replace(changed, name="sr+jpeg", title=f"JPEG, {kind.title}", etas=(0.4, 1.0))
+
+    return changed

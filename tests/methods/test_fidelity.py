@@ -84,7 +84,7 @@ def test_with_one_step_it_says_that_this_is_the_mean() -> None:
 
 def test_a_problem_without_a_known_mean_is_refused(restorer) -> None:
     with pytest.raises(BadArgument, match="`fidelity`: this model knows no posterior mean"):
-        restorer.run(Solving("jpeg:30"), IMAGE, fidelity=0.5, steps=2)
+        restorer.run(Solving("blur:gaussian:1+jpeg:30"), IMAGE, fidelity=0.5, steps=2)
 
 
 def test_some_kinds_turn_the_fraction_of_fresh_noise() -> None:

@@ -206,9 +206,8 @@ def test_a_folder_of_jpegs(command, tmp_path: Path) -> None:
         Options(method="ddrm", steps=2),
         Options(method="one-step"),
         Options(sampler="ddim", steps=2),
-        Options(fidelity=0.5),
     ],
-    ids=["ddrm", "one-step", "sampler", "fidelity"],
+    ids=["ddrm", "one-step", "sampler"],
 )
 def test_methods_without_intervals_take_the_pixels(tmp_path: Path, options: Options) -> None:
     image = Image.open(saved(tmp_path))
@@ -241,3 +240,21 @@ def test_an_evaluation_saves_its_test_images(tmp_path: Path) -> None:
 
     with pytest.raises(BadArgument, match="dejpeg has no noise"):
         evaluate(tmp_path, replace(settings, noise=0.1))
+
+
+@pytest.mark.parametrize("task", [SuperResolution(2), Dejpeg()], ids=lambda task: task.name)
+def test_fidelity_is_a_fraction_of_fresh_noise(task: object, tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    sharp, near, again = (
+        restorer().run(task, image, steps=4, fidelity=fidelity, eta=eta)
+        for fidelity, eta in ((0.0, None), (1.0, None), (None, 1.0))
+    )
+    assert sharp.report.jpeg == near.report.jpeg == "quality 20, 4:2:0"
+    assert not np.array_equal(np.asarray(sharp.mean), np.asarray(near.mean))
+    assert np.array_equal(np.asarray(near.mean), np.asarray(again.mean))
+
+
+def test_a_blur_has_no_such_fraction(tmp_path: Path) -> None:
+    image = Image.open(saved(tmp_path))
+    found = restorer().run(Deblurring("gaussian:1", noise=0.02), image, steps=2, fidelity=0.5)
+    assert found.report.jpeg is None
