@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -120,7 +120,7 @@ def _blocks(pixels: Array, known: NDArray[np.bool_] | None) -> _Blocks:
     low = (frequency >= 1) & (frequency <= LOW)
     high = frequency >= HIGH
 
-    def windows(channel: NDArray[np.generic]) -> NDArray[np.generic]:
+    def windows(channel: NDArray[Any]) -> NDArray[Any]:
         every = sliding_window_view(channel, (SIDE, SIDE))[::stride, ::stride]
         return every.reshape(-1, SIDE, SIDE)
 

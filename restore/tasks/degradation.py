@@ -166,4 +166,5 @@ def _exposed(x: Tensor, noise: SignalNoise, generator: torch.Generator) -> Tenso
     signal = x
     if noise.a > 0:
         signal = noise.a * torch.poisson(x.clamp_min(0) / noise.a, generator=generator)
-    return signal + noise.b**0.5 * white
+    exposed: Tensor = signal + noise.b**0.5 * white
+    return exposed

@@ -9,7 +9,7 @@ measurements.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -139,7 +139,8 @@ def _signals(
         found = [estimate_signal_noise(picture) for picture in image]
         return tuple(own.at_least(std) for own, std in zip(found, lowest, strict=True))
 
-    given = tuple(one for one in noise if isinstance(one, SignalNoise))
+    several: Any = noise
+    given: tuple[SignalNoise, ...] = tuple(several)
     if len(given) not in (1, len(image)):
         raise BadArgument(
             f"{len(given)} pairs of noise for {len(image)} pictures: give one, or one for each"

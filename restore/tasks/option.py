@@ -11,7 +11,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    TypeGuard,
     get_args,
     get_origin,
     get_type_hints,
@@ -29,12 +28,12 @@ Noise = (
     float | SignalNoise | Sequence[float] | Sequence[SignalNoise] | Literal["auto", "auto:signal"]
 )
 
-AUTO = "auto"
-AUTO_SIGNAL = "auto:signal"
+AUTO: Literal["auto"] = "auto"
+AUTO_SIGNAL: Literal["auto:signal"] = "auto:signal"
 
 _LEVEL = "a standard deviation between 0 and 1, or auto"
 # The tasks whose `takes_signal_noise` is True, for errors of the others.
-SIGNAL_TASKS = "denoise, deblur and solve"
+SIGNAL_TASKS = "denoise, deblur, develop and solve"
 
 # Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
@@ -126,8 +125,10 @@ def parse_noise(text: str) -> Noise:
     Raises:
         BadArgument: the text is something else.
     """
-    if text in (AUTO, AUTO_SIGNAL):
-        return text
+    if text == AUTO:
+        return AUTO
+    if text == AUTO_SIGNAL:
+        return AUTO_SIGNAL
     if ":" in text:
         return SignalNoise.read(text)
     try:
@@ -213,16 +214,25 @@ def check_noise(noise: Noise | Tensor, *, signal: bool = False, task: str = "thi
             )
         return
 
-    if isinstance(noise, str):
-        levels = None if noise != AUTO else []
-    else:
-        levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
-
+    levels = (None if noise != AUTO else []) if isinstance(noise, str) else _levels(noise)
     if levels is None or not all(0 <= level <= 1 for level in levels):
         raise BadArgument(f"`noise`={noise}: must be {_LEVEL}")
 
 
-def is_signal(noise: Any) -> TypeGuard[SignalNoise | Sequence[SignalNoise] | str]:
+def _levels(noise: Any) -> list[float]:
+    """Return the standard deviations of one or several pictures.
+
+    Raises:
+        BadArgument: some of them depend on the signal.
+    """
+    levels = [noise] if isinstance(noise, int | float) else list(noise)
+    if any(isinstance(level, SignalNoise) for level in levels):
+        raise BadArgument("`noise`: give standard deviations, or pairs a:b, not both")
+
+    return [float(level) for level in levels]
+
+
+def is_signal(noise: Any) -> bool:
     """Return True for noise that depends on the signal, given or to be estimated.
 
     >>> is_signal(SignalNoise(0.01, 0)), is_signal("auto:signal"), is_signal(0.1), is_signal("auto")
@@ -244,8 +254,7 @@ def has_noise(noise: Noise | Tensor | None) -> bool:
         return noise is not None
     if is_signal(noise):
         return True
-    levels = [noise] if isinstance(noise, int | float) else [float(level) for level in noise]
-    return any(level > 0 for level in levels)
+    return any(level > 0 for level in _levels(noise))
 
 
 def check_within(name: str, value: float, lowest: float, highest: float, unit: str = "") -> None:
