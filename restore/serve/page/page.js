@@ -274,6 +274,9 @@ function showPicture() {
   $("mask").hidden = !picture || !hasMask();
   $("facts").textContent = picture ? described(picture) : "";
   if (picture) {
+    const { width, height } = picture.facts;
+    const wide = Math.max(width, 480); // a small one is enlarged, to be painted on
+    $("stage").style.width = `min(100%, ${wide}px, ${(70 * width) / height}vh)`;
     $("shown").src = picture.url;
     prepareMask();
   }
@@ -328,7 +331,12 @@ function drawMask() {
   context.clearRect(0, 0, canvas.width, canvas.height);
   const { maskPicture, strokes } = state.chosen;
   if (maskPicture) context.drawImage(maskPicture, 0, 0, canvas.width, canvas.height);
-  for (const stroke of strokes) drawStroke(context, stroke, 0);
+  for (const { points, ...stroke } of strokes) {
+    // piece by piece as it was painted, so that its edge is the same
+    points.forEach((point, at) => {
+      drawStroke(context, { points: at ? [points[at - 1], point] : [point], ...stroke }, 0);
+    });
+  }
 }
 
 function drawStroke(context, { points, width, erases }, from) {
@@ -598,7 +606,7 @@ async function fetched(job, task, picture) {
     const view = file.view ? await (await api(file.view)).blob() : blob;
     const isShown = file.type.startsWith("image/");
     files.push({
-      name: file.name.replace(/^restored/, `${stem(picture.name)}-${task.name}`),
+      name: namedLike(picture.name, file, task),
       kind: kindOf(file.name),
       blob,
       url: URL.createObjectURL(blob),
@@ -609,6 +617,14 @@ async function fetched(job, task, picture) {
   const result = { name: picture.name, before: picture.url, files, job };
   state.results.push(result);
   showResult(result);
+}
+
+function namedLike(name, file, task) {
+  // the suffix is that of the picture where both mean the same format, as .jpg and .jpeg do
+  const formats = [/\.jpe?g$|\.jpe$|\.jfif$/i, /\.tiff?$/i];
+  const known = formats.find((format) => format.test(name) && format.test(file.name));
+  const made = file.name.replace(/^restored/, `${stem(name)}-${task.name}`);
+  return known ? made.replace(known, name.match(known)[0]) : made;
 }
 
 function kindOf(name) {
