@@ -164,7 +164,7 @@ def paint(page) -> None:
     """Paint with the mouse, erase a part, undo that, and paint with the keyboard."""
     mask = page.locator("#mask")
     box = mask.bounding_box()
-    page.locator("#size").fill("8")
+    page.locator("#size").fill("60")
     marked = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]\
         .filter((value, at) => at % 4 === 3 && value > 127).length"
 
@@ -185,7 +185,7 @@ def paint(page) -> None:
 
     page.get_by_role("button", name="Brush").click()
     mask.focus()
-    for key in ("ArrowRight", "ArrowUp", "ArrowUp", "Space"):
+    for key in ("ArrowRight", "ArrowUp", "ArrowUp", "ArrowUp", "Space"):
         page.keyboard.press(key)
     assert mask.evaluate(marked) > painted
 

@@ -533,6 +533,7 @@ $("options").addEventListener("submit", async (event) => {
   $("start").disabled = false;
   $("cancel").hidden = true;
   $("running").hidden = true;
+  showList();
 });
 
 $("cancel").addEventListener("click", async () => {
@@ -761,7 +762,7 @@ function showList() {
     }
     return line;
   }));
-  $("zip").hidden = state.results.filter((result) => result.files).length < 2;
+  $("zip").hidden = state.busy || state.results.filter((result) => result.files).length < 2;
 }
 
 // ---------------------------------------------------------------- a ZIP of all results
