@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from operators import X_TRANS_PATTERN, ColorFilterArray
-from restore.metrics.demosaicking import interpolated
+from restore.metrics.demosaicking import demosaicked, interpolated
 from restore.restorer import Restorer
 from restore.tasks import Denoising, Solving
 
@@ -75,9 +75,15 @@ def ours(restorer: Restorer, **options: Any) -> Method:
 
 
 def bilinear(mosaic: Picture, pattern: tuple[str, ...], noise: float) -> Picture:
-    """Interpolate as the start of our methods."""
+    """Interpolate by weighted means of neighbours."""
     operator = ColorFilterArray((3, *mosaic.shape), pattern)
     return interpolated(torch.from_numpy(mosaic)[None, None], operator)[0].permute(1, 2, 0).numpy()
+
+
+def start(mosaic: Picture, pattern: tuple[str, ...], noise: float) -> Picture:
+    """Return the start of our methods."""
+    operator = ColorFilterArray((3, *mosaic.shape), pattern)
+    return demosaicked(torch.from_numpy(mosaic)[None, None], operator)[0].permute(1, 2, 0).numpy()
 
 
 def opencv(code: int, bits: int) -> Method:
@@ -201,6 +207,8 @@ def methods(restorer: Restorer, wanted: str) -> dict[str, Method]:
         found["demosaicnet, then denoised"] = then_denoised(restorer, found["demosaicnet"])
     except ImportError:
         pass
+    found["our start"] = start
+    found["our start, then denoised"] = then_denoised(restorer, start)
     found["restore"] = ours(restorer)
 
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from restore.errors import BadArgument
 from restore.metrics.signal_noise import SignalNoise
@@ -42,7 +42,7 @@ MOSAICKED = Kind(
     sampler="diffpir",
     unconditional="dpir",
     fast="dpir",
-    fast_steps=8,
+    fast_steps=4,
     matches=_matches,
 )
 
@@ -157,7 +157,7 @@ class Developing(Task):
 
         return Opened(mosaic, None, False, pack, torch.zeros(1, dtype=torch.bool), source=raw)
 
-    def of_visible(self, opened: Opened) -> tuple[Tensor, Developing]:
+    def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
         return opened.color, replace(self, raw=opened.source)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
@@ -216,8 +216,7 @@ class Developing(Task):
         return (pair,) * 3 if any(pair) else None
 
     def _gains(self, raw: Raw) -> tuple[float, ...]:
-        balance: Any = self.white_balance
-        return raw.gains if balance == "camera" else balance
+        return raw.gains if isinstance(self.white_balance, str) else self.white_balance
 
     def finished(self, raw: Raw, color: Tensor) -> NDArray[Any]:
         """Return the upright picture [H, W, 3] of a restored mosaic [1, 3, H, W]."""
