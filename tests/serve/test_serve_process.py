@@ -69,7 +69,8 @@ def restored(site: str, seed: int, wait: float = 0.2) -> tuple[bytes, int]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(one) for thread in threads for one in thread.read_text().split()]
 
 
 def workers(pid: int) -> list[int]:
