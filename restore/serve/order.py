@@ -219,11 +219,11 @@ def _in_words(report: Mapping[str, Any]) -> str:
             if is_feed_forward(report["method"])
             else "are the degradation and its noise right?"
         )
-        return f"The result does not explain the picture ({misfit} of white beside it): {why}"
+        return f"The result does not explain the picture ({misfit} of white apart): {why}"
     if report["steps"] == 0:
         return "The picture is left as it was: there was nothing to do."
 
     return (
-        f"The result explains the picture: degraded again, it is {misfit} of white (RMS) beside "
-        f"it, with noise of {report['noise']:.4f}."
+        f"The result explains the picture: degraded again, it differs from it by {misfit} of white "
+        f"(RMS), and its noise is {report['noise']:.4f}."
     )
