@@ -20,7 +20,7 @@ from restore.errors import RestoreError
 
 if TYPE_CHECKING:
     from restore.metrics.signal_noise import SignalNoise
-    from restore.restorer import Restorer, Result, Samples
+    from restore.restorer import Restorer, Result, Samples, examine
     from restore.tasks.degradation import degrade
 
     # made of the records of `restore.tasks`
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     colorize: Callable[..., Any]
     develop: Callable[..., Any]
     solve: Callable[..., Any]
+    auto: Callable[..., Any]
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "degrade": "restore.tasks.degradation",
     "Restorer": "restore.restorer",
+    "examine": "restore.restorer",
     "Result": "restore.restorer",
     "Samples": "restore.restorer",
     "SignalNoise": "restore.metrics.signal_noise",
@@ -51,12 +53,14 @@ __all__ = [
     "Samples",
     "SignalNoise",
     "__version__",
+    "auto",
     "colorize",
     "deblur",
     "degrade",
     "dejpeg",
     "denoise",
     "develop",
+    "examine",
     "inpaint",
     "solve",
     "sr",

@@ -57,7 +57,7 @@ from restore.runtime.devices import (
 )
 from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.samplers.catalogue import check_variance
-from restore.tasks import TASKS, SuperResolution, Task
+from restore.tasks import TASKS, Automatic, SuperResolution, Task
 from restore.tasks.compression import fraction_inside, stated
 from restore.tasks.inverse import has_evidence
 from restore.tasks.kind import Kind, behind_jpeg
@@ -65,6 +65,7 @@ from restore.tasks.option import is_signal, options_of
 from restore.tasks.problem import Problem
 
 if TYPE_CHECKING:
+    from restore.findings.finding import Finding
     from restore.photo.pictures import Opened, Picture
 
 # Largest number of posterior samples: all of them lie in memory, and more are mistyped.
@@ -380,6 +381,7 @@ class Restorer:
             kernels=tuple(found for report in reports for found in report.kernels),
             signal_noise=tuple(pair for report in reports for pair in report.signal_noise),
             damage=tuple(found for report in reports for found in report.damage),
+            findings=tuple(found for report in reports for found in report.findings),
         )
         return torch.cat([solution for solution, _ in solved], dim=1), together
 
@@ -473,6 +475,20 @@ class Restorer:
             )
 
         return 2 * on_canvas(problem.operator, color.to(problem.measurement.device)) - 1
+
+
+def examine(image: Picture) -> tuple[Finding, ...]:
+    """Return what a picture shows of noise, blur and JPEG compression, without restoring it.
+
+    Args:
+        image: a picture, see `Restorer`; what a batch shows comes picture by picture.
+    """
+    task = Automatic()
+    opened = task.opened(image)
+    task = replace(task, rounding=(opened.rounding,), stored=(opened.stored,))
+    color, task = task.of_visible(opened)
+    each = (one.examined(picture)[0] for one, picture in task.apart(color))
+    return tuple(finding for findings in each for finding in findings)
 
 
 def check(task: Task, options: Options) -> Options:
@@ -784,7 +800,8 @@ def _findings(problem: Problem) -> dict[str, Any]:
     """Return what a report says about the kernel and the scratches that were found."""
     estimate, damage = problem.estimate, problem.damage
     kernels = () if estimate is None else (estimate.finding,)
-    return {"kernels": kernels, "damage": () if damage is None else (damage.finding,)}
+    scratches = () if damage is None else (damage.finding,)
+    return {"kernels": kernels, "damage": scratches, "findings": problem.findings}
 
 
 def _with_findings(result: Result, problems: Sequence[Problem]) -> Result:

@@ -16,7 +16,7 @@ FLOORS = [
     {"restore.files", "restore.precision", "restore.backbone"},
     {"restore.metrics", "restore.blind"},
     {"restore.photo"},
-    {"restore.film"},
+    {"restore.film", "restore.findings"},
     {"restore.diffusion"},
     {"restore.samplers"},
     {"restore.solvers"},

@@ -21,7 +21,7 @@ from skimage.filters import apply_hysteresis_threshold
 
 from operators import LUMA_BT601
 
-Values = NDArray[np.float32]
+Values = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 # Sides of a picture below which nothing can be told.
@@ -228,7 +228,8 @@ def _refused(words: str, fraction: float = 0.0) -> Scratches:
 
 
 def _halved(channel: Values) -> Values:
-    return cv2.resize(channel, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = cv2.resize(channel, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.float32)
 
 
 def _at_scale(channels: Values, *, dust: bool = True) -> _Marked:
@@ -254,8 +255,8 @@ def _marked(
     size: tuple[int, ...], lines: Sequence[_Candidate], specks: Sequence[_Candidate]
 ) -> _Marked:
     """Mark the candidates that count, more of them if sure ones say that the print is damaged."""
-    evidence = sum(one.score > _SURE_LINE for one in lines)
-    evidence += sum(one.score > _SURE_DUST for one in specks) / 3
+    sure_dust = sum(one.score > _SURE_DUST for one in specks)
+    evidence = sum(one.score > _SURE_LINE for one in lines) + sure_dust / 3
     is_damaged = evidence >= _DAMAGED
     mask = np.zeros(size, bool)
     counts = []
@@ -288,8 +289,11 @@ def _lines(view: _View, strength: Values, asymmetry: Values, ridge: Values) -> I
     for part in _parts(core, _is_long):
         rarity = view.rarity(part)
         if rarity < _MOST_BRIGHTER:
-            typical = (float(np.median(v[part.box][part.own])) for v in (strength, asymmetry))
-            yield _Candidate(part, _line_score(*typical, *view.colour(part), rarity))
+            typical, uneven = (
+                float(np.median(values[part.box][part.own])) for values in (strength, asymmetry)
+            )
+            score = _line_score(typical, uneven, *view.colour(part), rarity)
+            yield _Candidate(part, score)
 
 
 def _specks(view: _View) -> Iterator[_Candidate]:
@@ -309,11 +313,12 @@ def _parts(core: Mask, accepts: Callable[[int, int, int], bool]) -> Iterator[_Pa
     for label, (left, top, width, height, area) in enumerate(boxes.tolist()):
         if label == 0 or not accepts(height, width, area):
             continue
-        box = tuple(
-            slice(max(0, at - _FLANK_BOX), at + side + _FLANK_BOX)
-            for at, side in ((top, height), (left, width))
-        )
+        box = _around(top, height), _around(left, width)
         yield _Part(box, labels[box] == label)
+
+
+def _around(start: int, length: int) -> slice:
+    return slice(max(0, start - _FLANK_BOX), start + length + _FLANK_BOX)
 
 
 def _is_long(height: int, width: int, area: int) -> bool:
@@ -363,7 +368,8 @@ def _dust_score(view: _View, part: _Part) -> float:
 
 
 def _grown(part: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return cv2.dilate(part, np.ones((side, side), np.uint8))
+    grown: NDArray[np.uint8] = cv2.dilate(part, np.ones((side, side), np.uint8))  # type: ignore[assignment]
+    return grown
 
 
 def _ridges(light: Values) -> tuple[Values, Values, tuple[Values, Values]]:
@@ -375,8 +381,9 @@ def _ridges(light: Values) -> tuple[Values, Values, tuple[Values, Values]]:
     bright, dark, bright_flanks, dark_flanks = (np.zeros_like(light) for _ in range(4))
     for step in range(_DIRECTIONS):
         angle = math.pi * step / _DIRECTIONS
-        mean = cv2.filter2D(light, -1, _line_kernel(angle), borderType=cv2.BORDER_REFLECT_101)
-        wide = cv2.copyMakeBorder(mean, *([reach] * 4), cv2.BORDER_REFLECT_101)
+        along = cv2.filter2D(light, -1, _line_kernel(angle), borderType=cv2.BORDER_REFLECT_101)
+        mean = np.asarray(along, np.float32)
+        wide = np.pad(mean, reach, mode="reflect")
         down = round(_FLANKS * math.cos(angle))
         right = round(-_FLANKS * math.sin(angle))
         one, other = (_shifted(wide, reach, sign * down, sign * right) for sign in (1, -1))

@@ -13,6 +13,7 @@ from typing import Any
 
 from restore.errors import BadArgument, FileAccess, FullDisk, NothingToDo, SomeFailed
 from restore.files import Fingerprint, remove_leftovers
+from restore.findings.finding import Finding
 from restore.jobs.batches import Batches, check_batch
 from restore.jobs.companions import Companions
 from restore.jobs.folder_lock import alone_in_folder
@@ -36,7 +37,7 @@ from restore.metrics.signal_noise import SignalNoise
 from restore.photo.apart import decoding_apart, end_decoding
 from restore.photo.photograph import SUFFIXES
 from restore.photo.raws import RAW_SUFFIXES
-from restore.restorer import Restorer, check, model_digest
+from restore.restorer import Restorer, check, examine, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.tasks import Task
@@ -323,14 +324,24 @@ class Run:
                 "status": "planned",
                 "outputs": [str(job.target)],
             }
+            findings = self._examined(job)
             if self.request.as_json:
-                put_json(record)
+                found = {"findings": [asdict(one) for one in findings]} if findings else {}
+                put_json(record | found)
             else:
                 put(f"{job.source_name} -> {job.target}")
+                for one in findings:
+                    put(f"  {one.words}")
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
             _mention_passed_over(plan)
+
+    def _examined(self, job: Job) -> tuple[Finding, ...]:
+        """Return what the picture of a job shows, if the task depends on it."""
+        if not self.request.task.examines:
+            return ()
+        return examine(self.work.load(job).picture)
 
     def _watch(self) -> None:
         if self.root is None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from restore.blind.estimate import Finding
 from restore.blind.scratches import Damage
+from restore.findings.finding import Finding as Shown
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.cascade import Cascade
 
@@ -45,6 +46,7 @@ class Report:
         inside: fraction of the DCT coefficients of a JPEG input that the result, in 8 bits, has in
             their intervals; None if its file was not used.
         damage: what was found of scratches in each picture; empty if they were not sought.
+        findings: what was found out about pictures that were examined.
     """
 
     task: str
@@ -66,11 +68,14 @@ class Report:
     jpeg: str | None = None
     inside: float | None = None
     damage: tuple[Damage, ...] = ()
+    findings: tuple[Shown, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was found in the picture, in words."""
-        return tuple(found.words for found in (*self.kernels, *self.damage))
+        kernels = [found.words for found in self.kernels]
+        damage = [found.words for found in self.damage]
+        return (*kernels, *damage, *(found.words for found in self.findings))
 
 
 def is_doubtful(misfit: float, noise: float) -> bool:

@@ -3,6 +3,7 @@
 Shell completion reads these modules, so they import PyTorch inside functions only.
 """
 
+from restore.tasks.auto import Automatic
 from restore.tasks.colorize import Colorization
 from restore.tasks.deblur import Deblurring
 from restore.tasks.dejpeg import Dejpeg
@@ -18,7 +19,7 @@ TASKS: dict[str, type[Task]] = {
     task.name: task
     for task in (
         *(SuperResolution, Inpainting, Deblurring, Denoising, Dejpeg, Colorization),
-        *(Developing, Solving),
+        *(Developing, Solving, Automatic),
     )
 }
 # All kinds of problems by name.
@@ -27,6 +28,7 @@ KINDS = {kind.name: kind for kind in (*RESEMBLED, behind_jpeg(ENLARGING))}
 __all__ = [
     "KINDS",
     "TASKS",
+    "Automatic",
     "Colorization",
     "Deblurring",
     "Dejpeg",

@@ -221,7 +221,7 @@ class Inpainting(Task):
             raise ValueError("scratches are found in one picture at a time")
 
         found = find_scratches(image[0].cpu().numpy())
-        if found.applied:
+        if found.mask is not None:
             known = replace(self, mask=found.mask)._known(image)
             problem = self._stated(known, image, device)
             return replace(problem, damage=replace(found, mask=~known[0, 0].numpy()))

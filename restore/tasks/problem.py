@@ -17,6 +17,7 @@ from restore.blind.scratches import Scratches
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
 from restore.errors import BadArgument
+from restore.findings.finding import Finding
 from restore.metrics.noise import estimate_noise
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.kind import Kind
@@ -70,6 +71,7 @@ class Problem:
         file: the JPEG file that the measurement was saved as; None for others.
         saved: quality and chroma subsampling of that file in words.
         damage: the scratches that were found; None if they were not sought.
+        findings: what was found out about a picture that was examined.
     """
 
     task: str
@@ -88,6 +90,7 @@ class Problem:
     file: JpegFile | None = None
     saved: str = ""
     damage: Scratches | None = None
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written", self.written or type(self.operator).__name__)
@@ -95,6 +98,8 @@ class Problem:
     @property
     def is_answered(self) -> bool:
         """True if ``original`` is the result, because nothing was found that could be undone."""
+        if self.findings and not any(one.treated for one in self.findings):
+            return True
         found = (self.estimate, self.damage)
         return any(one is not None and not one.applied for one in found)
 

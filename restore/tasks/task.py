@@ -206,6 +206,11 @@ class Task(ABC):
         return self.estimates_kernel or self.finds_mask
 
     @property
+    def examines(self) -> bool:
+        """True if the task decides what to do by what each picture shows."""
+        return False
+
+    @property
     def takes_companion(self) -> bool:
         """True if a picture file goes with each input."""
         return self.companion is not None and not self.finds_mask

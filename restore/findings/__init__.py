@@ -1,0 +1,1 @@
+"""What is wrong with a photograph, as far as it shows: noise, blur, JPEG compression."""

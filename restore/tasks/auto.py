@@ -1,0 +1,140 @@
+"""The task that looks at a picture, and undoes what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from restore.errors import BadArgument
+from restore.tasks.deblur import BLURRED, Deblurring
+from restore.tasks.dejpeg import COMPRESSED, Dejpeg
+from restore.tasks.denoise import NOISY, Denoising
+from restore.tasks.kind import Kind
+from restore.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from operators import JpegFile
+    from restore.findings.finding import Finding
+    from restore.metrics.signal_noise import SignalNoise
+    from restore.tasks.problem import Operator, Problem
+
+# Ratio of the noise of white to that of black from which noise depends on the signal.
+_DEPENDS = 1.5
+# Largest ratio of two estimates of the same noise.
+_AGREES = 1.5
+
+
+@dataclass(frozen=True)
+class Automatic(Task):
+    """Restore a picture at its size from the noise, the blur and the compression that it shows.
+
+    A picture that shows none is returned as it is.
+    """
+
+    name: ClassVar[str] = "auto"
+    title: ClassVar[str] = "Automatic restoration"
+    about: ClassVar[str] = "Look for noise, blur and JPEG compression, and undo what is found."
+    kind: ClassVar[Kind] = NOISY
+    estimates_noise: ClassVar[bool] = False
+    uses_file: ClassVar[bool] = True
+
+    @classmethod
+    def kinds(cls) -> tuple[Kind, ...]:
+        return (NOISY, BLURRED, COMPRESSED)
+
+    @property
+    def one_by_one(self) -> bool:
+        return True
+
+    @property
+    def examines(self) -> bool:
+        return True
+
+    def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
+        for picture in color.split(1):
+            yield self, picture
+
+    def examined(self, image: Tensor) -> tuple[tuple[Finding, ...], Task | None]:
+        """Return what a picture [1, 3, H, W] shows, and the task that undoes it; None for nothing.
+
+        Raises:
+            ValueError: there are several pictures.
+        """
+        from restore.findings.blur import find_blur
+        from restore.findings.noise import find_noise
+
+        if len(image) != 1:
+            raise ValueError("pictures are examined one at a time")
+
+        pixels = image[0].cpu().double().numpy()
+        jpeg = self._jpeg(image)
+        level, noise = find_noise(pixels)
+        # blocks and ringing look like anything
+        blur = None if jpeg.treated else find_blur(pixels, level)
+        findings = (noise, jpeg) if blur is None else (noise, blur, jpeg)
+
+        if blur is not None and blur.treated:
+            return findings, Deblurring(blur.value, noise=level)
+        if noise.treated:
+            return findings, Denoising(self._noise(image, level))
+        if jpeg.treated:
+            return findings, Dejpeg(stored=self.stored)
+        return findings, None
+
+    def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
+        """State the problem of what ``image`` [1, 3, H, W] in [0, 1] shows.
+
+        A picture that shows nothing answers its problem itself.
+        """
+        findings, task = self.examined(image)
+        if task is not None:
+            task = replace(task, rounding=self.rounding)
+            return replace(task.problem(image, device), task=self.name, findings=findings)
+
+        problem = Denoising(1.0).problem(image, device)
+        original = image.to(device)
+        keep = original.new_ones(1, 1, *original.shape[-2:])
+        return replace(
+            problem,
+            task=self.name,
+            noise=problem.noise.new_zeros(1),
+            keep=keep,
+            original=original,
+            findings=findings,
+        )
+
+    def degradation(self, shape: tuple[int, int, int]) -> tuple[Operator, str]:
+        raise BadArgument("`task`=auto: does not say how test images are degraded; give their task")
+
+    def _jpeg(self, image: Tensor) -> Finding:
+        """Return the compression of the picture's file, or the one before it was another file."""
+        from restore.findings.finding import Finding
+        from restore.findings.jpeg import find_earlier_jpeg
+        from restore.tasks.compression import file_of, in_words, is_coarse
+
+        file: JpegFile | None = file_of(self.stored)
+        if file is None:
+            return find_earlier_jpeg(image[0].cpu().numpy())
+
+        [stored] = self.stored
+        assert stored is not None
+        said = in_words(stored)
+        if is_coarse(file):
+            return Finding("jpeg", said, True, f"saved as a JPEG of {said}, which is undone")
+        return Finding("jpeg", said, False, f"saved as a JPEG of {said}, too little to undo")
+
+    def _noise(self, image: Tensor, level: float) -> float | SignalNoise:
+        """Return the noise as a standard deviation, or as a function of the signal if it is one."""
+        import torch
+
+        from restore.metrics.noise import estimate_signal_noise
+
+        signal = estimate_signal_noise(image[0])
+        black, white = signal.std(torch.tensor([0.1, 0.9])).tolist()
+        mean = float(signal.std(image.mean()))
+        depends = white > _DEPENDS * black
+        return signal if depends and level / _AGREES < mean < level * _AGREES else level

@@ -1,0 +1,124 @@
+"""Looking at pictures, and undoing what is found."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.blurs import blurred
+
+import restore
+from operators import kernels
+from restore.errors import BadArgument
+from restore.findings.noise import noise_of
+from restore.methods.options import Options
+from restore.restorer import restorer
+from restore.tasks import Automatic
+
+SIDE = 96
+OPTIONS = Options(method="one-step")
+
+
+def photo(kernel: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """A picture with edges, blurred or sharp, and hardly any noise, [SIDE, SIDE, 3]."""
+    picture = blurred(np.ones((1, 1)) if kernel is None else kernel, SIDE, seed)
+    return np.clip(picture, 0, 1).transpose(1, 2, 0).astype(np.float32)
+
+
+def noisy(sigma: float = 0.06) -> np.ndarray:
+    noise = np.random.default_rng(1).normal(size=(SIDE, SIDE, 3))
+    smooth = np.broadcast_to(np.linspace(0.3, 0.7, SIDE)[:, None], (SIDE, SIDE, 3))
+    return (smooth + sigma * noise).clip(0, 1).astype(np.float32)
+
+
+def shown(image: object) -> dict[str, bool]:
+    return {one.about: one.treated for one in restore.examine(image)}
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.06, 0.1])
+def test_the_noise_of_a_texture_is_that_added_to_it(sigma: float) -> None:
+    rows, columns = np.mgrid[:200, :200]
+    texture = 0.5 + 0.2 * np.sin(rows / 2) * np.cos(columns / 3)
+    found = noise_of(texture + sigma * np.random.default_rng(0).normal(size=texture.shape))
+    assert found == pytest.approx(sigma, rel=0.05)
+    assert noise_of(texture) < 0.002
+
+
+def test_noise_is_removed() -> None:
+    result = restorer().restore(Automatic(), noisy(), OPTIONS)
+    clean = np.broadcast_to(np.linspace(0.3, 0.7, SIDE)[:, None], (SIDE, SIDE, 3))
+
+    assert [one.about for one in result.report.findings if one.treated] == ["noise"]
+    assert result.report.noise == pytest.approx(0.06, rel=0.1)
+    assert result.report.task == "auto"
+    assert np.abs(result.mean - clean).mean() < np.abs(noisy() - clean).mean() / 2
+
+
+def test_a_clear_blur_is_undone() -> None:
+    image = photo(kernels.motion(9, 0))
+    result = restorer().restore(Automatic(), image, OPTIONS)
+    assert shown(image)["blur"]
+    assert result.report.operator.startswith("blur:")
+
+
+def test_a_coarse_jpeg_is_undone() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.rint(255 * photo()).astype(np.uint8)).save(file, "JPEG", quality=15)
+    image = Image.open(file)
+    result = restorer().restore(Automatic(), image, Options(steps=2))
+
+    assert [one.about for one in result.report.findings if one.treated] == ["jpeg"]
+    assert result.report.jpeg == "quality 15, 4:2:0"
+    assert result.report.inside > 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (SIDE, SIDE), (5, 5, 3), (40, 40, 4)])
+def test_constant_pictures_come_back_as_they_were(shape: tuple[int, ...]) -> None:
+    image = np.full(shape, 77, np.uint8)
+    assert np.array_equal(restore.auto(image), image)
+    assert not any(shown(image).values())
+
+
+def test_drawings_come_back_as_they_were() -> None:
+    drawing = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    drawing[10:80:7, 10:80] = 0
+    drawing[20:70, 30:60:5] = (200, 0, 0)
+    assert np.array_equal(restore.auto(drawing), drawing)
+
+
+def test_pictures_of_a_batch_are_judged_one_by_one() -> None:
+    images = [torch.from_numpy(one.transpose(2, 0, 1).copy()) for one in (noisy(), photo())]
+    batch = restorer().restore(Automatic(), torch.stack(images), OPTIONS)
+    assert torch.equal(batch.mean[1], images[1])
+    assert not torch.equal(batch.mean[0], images[0])
+    assert restorer().pictures_at_once(Automatic(), (SIDE, SIDE), 8) == 1
+
+
+def test_test_images_need_another_task() -> None:
+    with pytest.raises(BadArgument, match="does not say how test images are degraded"):
+        Automatic().degradation((3, 32, 32))
+
+
+def test_a_dry_run_says_what_a_folder_shows(command, tmp_path) -> None:
+    for name, picture in (("noisy", noisy()), ("clean", photo())):
+        Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(tmp_path / f"{name}.png")
+
+    done = command("auto", "--dry-run", "--json", tmp_path)
+    assert done.code == 0, done.err
+    records = {
+        line["input"].rpartition("/")[2]: line
+        for line in map(json.loads, done.out.split("\n")[:-1])
+    }
+    treated = {n: [f["about"] for f in r["findings"] if f["treated"]] for n, r in records.items()}
+    assert treated == {"noisy.png": ["noise"], "clean.png": []}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.png", "noisy.png"]
+
+    done = command("auto", "--method", "one-step", tmp_path, tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "which is removed" in done.err + done.out
+    before, after = (np.asarray(Image.open(f / "clean.png")) for f in (tmp_path, tmp_path / "out"))
+    assert np.array_equal(before, after)
