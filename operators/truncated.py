@@ -29,7 +29,7 @@ def truncated_mean(mean: Tensor, deviation: Tensor, low: Tensor, high: Tensor) -
 
     >>> zero = torch.zeros(3)
     >>> truncated_mean(zero, torch.tensor([1e-3, 1.0, 1e6]), zero + 1, zero + 2)
-    tensor([1.0000, 1.3828, 1.5000])
+    tensor([1.0000, 1.3832, 1.5000])
 
     Args:
         mean: Any shape, to which the others broadcast.

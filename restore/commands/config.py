@@ -2,14 +2,16 @@
 
 >>> options = read_options(Path("mine.toml"), "sr", commands)  # doctest: +SKIP
 
-A key is the name of an option, with dashes or underscores. Keys at the top are for every command;
-those of a section ``[sr]`` are for that command and take precedence.
+A key is the name of an option, with dashes or underscores. Keys at the top are options of most
+commands, for every command that has them; those of a section ``[sr]`` are for that command and take
+precedence.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +69,9 @@ def read_options(path: Path, command: str, commands: Commands) -> dict[str, Any]
         BadArgument: invalid TOML, an unknown key, or a value of the wrong type.
     """
     sections = _checked(_table(path), path, commands)
-    values = {**sections[""], **sections.get(command, {})}
     options = commands[command]
+    general = {name: value for name, value in sections[""].items() if name in options}
+    values = {**general, **sections.get(command, {})}
     return {
         options[name].parameter: _placed(options[name], value, path.parent)
         for name, value in values.items()
@@ -88,10 +91,9 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
     """Return checked values by section and name; the top is the section ""."""
-    first, *others = commands.values()
-    common = {
-        name: option for name, option in first.items() if all(name in options for options in others)
-    }
+    every = {name: option for options in commands.values() for name, option in options.items()}
+    owners = Counter(name for options in commands.values() for name in options)
+    common = {name: every[name] for name in every if 2 * owners[name] > len(commands)}
     top = {key: value for key, value in table.items() if key not in commands}
 
     for key in top:
@@ -114,7 +116,7 @@ def _checked(table: Mapping[str, Any], path: Path, commands: Commands) -> dict[s
 def _refuse_misplaced(
     key: str, path: Path, commands: Commands, common: Mapping[str, Option]
 ) -> None:
-    """Refuse a section that is no command, and a key that not every command has."""
+    """Refuse a section that is no command, and a key that most commands do not have."""
     name = _name(key)
     owners = [
         command for command, options in commands.items() if name in options and name not in common
@@ -122,7 +124,7 @@ def _refuse_misplaced(
     if owners:
         wanted = " or ".join(f"[{command}]" for command in owners)
         raise BadArgument(
-            f"--config {path}: {key} is not an option of every command; write it below {wanted}"
+            f"--config {path}: {key} is not an option of most commands; write it below {wanted}"
         )
 
     if name not in common:

@@ -21,6 +21,7 @@ from restore.tasks.colorize import GREYED
 from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
+from restore.tasks.develop import MOSAICKED
 from restore.tasks.inpaint import FILLING
 from restore.tasks.kind import Kind
 from restore.tasks.solve import OTHER
@@ -125,6 +126,7 @@ _BY_KIND: dict[Kind, dict[str, Method]] = {
     COMPRESSED: _OF_ROUNDING,
     FILLING: _INPAINTING,
     GREYED: {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
+    MOSAICKED: {"pseudo-inverse": _pseudo_inverse},
     OTHER: {"pseudo-inverse": _pseudo_inverse},
 }
 

@@ -160,7 +160,8 @@ class Settings(_OfTasks):
         if self.noise and "noise" not in options_of(TASKS[self.task]):
             raise BadArgument(f"`noise`={self.noise}: {self.task} has no noise")
 
-        self.stated(self.noise).check()
+        masked = {"mask": None} if "mask" in own else {}  # it need not be a picture here
+        self.stated(self.noise, **masked).check()
         if TASKS[self.task].kind.is_noisy_picture and not self.noise:
             raise BadArgument(
                 "`noise`=0: denoising needs noise, above 0, as in 0.1 (25 of 255 is 0.098)"

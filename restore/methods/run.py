@@ -88,6 +88,8 @@ class Run:
         Pictures with equal keys are restored in a batch as each would be alone.
         """
         levels = self.problem.noise.tolist()
+        if "rounding" in (self.settings.highest, self.settings.lowest):
+            return list(range(len(levels)))  # what was rounded differs between pictures
         if self.settings.sampler is not None and not SAMPLERS[self.settings.sampler].per_picture:
             return list(range(len(levels)))
 

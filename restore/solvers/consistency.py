@@ -10,9 +10,12 @@ from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
 from restore.diffusion.stepping import gaussian_noise, is_map, per_picture
 
 # Fraction of the error of JPEG or quantisation that counts as noise behind a linear operator: the
-# means over their intervals take the numbers for independent, and an inverse of a blur amplifies
-# what that leaves.
+# means over their intervals take the numbers for independent. The inverse of a blur amplifies what
+# that leaves, so that there it is the whole error.
 ROUNDING_AS_NOISE = 0.35
+
+# Ratio of the smallest to the largest singular value above which an operator amplifies little.
+WELL_CONDITIONED = 0.1
 
 # Iterations of `least_misfit`.
 MISFIT_ITERATIONS = 50
@@ -168,11 +171,20 @@ def _project_nonlinear(
     residual = chain.explained(measured, measurement, prior_std, noise_level) - measured
     noise = per_picture(noise_level, residual)
     if chain.linear is not None:
-        rounding = per_picture(ROUNDING_AS_NOISE * chain.error(measurement), residual)
+        fraction = ROUNDING_AS_NOISE if _is_well_conditioned(chain.linear) else 1.0
+        rounding = per_picture(fraction * chain.error(measurement), residual)
         return estimate + _move(chain.linear, residual, noise.hypot(rounding), prior_std)
 
     prior = per_picture(prior_std, residual) ** 2
     return estimate + residual * (prior / (prior + noise**2))
+
+
+def _is_well_conditioned(operator: LinearOperator) -> bool:
+    """Return True for masks and downsampling, False for blurs and where no SVD tells."""
+    if not isinstance(operator, SpectralOperator):
+        return False
+    s = operator.singular_values
+    return bool(s[s > 0].amin() > WELL_CONDITIONED * s.amax()) if bool(s.any()) else True
 
 
 def of_pictures(noise_level: Tensor | float) -> Tensor | float:

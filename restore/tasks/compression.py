@@ -83,18 +83,17 @@ def stated(task: Task, image: Tensor, device: torch.device | str = "cpu") -> Pro
     file = file_of(task.stored, device) if task.reads_file else None
     needed = not task.kind.is_linear
     if file is None or not (needed or is_coarse(file)):
-        problem = task.problem(image, device)
+        problem = task.problem(image, device=device)
         if needed and task.reads_file:
             raise BadArgument(UNUSABLE)
         return problem
 
-    problem = task.problem(image, device)
+    problem = task.problem(image, device=device)
     if not fits(problem, file):
         return problem
-    if getattr(task, "noise", None) == "auto" and not problem.kind.is_blurred:
-        # what the file rounded is no noise, where its intervals are known; but an inverse of a blur
-        # amplifies what they leave
-        problem = replace(task, rounding=()).problem(image, device)
+    if getattr(task, "noise", None) == "auto" and not task.estimates_kernel:
+        # what the file rounded is no noise, where its intervals are known
+        problem = replace(task, rounding=()).problem(image, device=device)
 
     [stored] = task.stored
     assert stored is not None

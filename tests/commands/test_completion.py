@@ -62,7 +62,7 @@ def test_a_new_interpreter_completes():
 
 def test_commands_and_options(completed):
     assert {"sr", "solve", "info", "train"} <= set(completed(""))
-    assert set(completed("de")) == {"deblur", "dejpeg", "denoise", "degrade"}
+    assert set(completed("de")) == {"deblur", "dejpeg", "denoise", "degrade", "develop"}
     assert set(completed("sr", "--co")) == {"--compare", "--config"}
 
 
@@ -75,7 +75,7 @@ def test_commands_and_options(completed):
         (("deblur", "--boundary", "c"), ("circular",)),
         (("deblur", "--kernel", "mo"), ("motion:15:30",)),
         (("sr", "--kernel", ""), common_options.RESAMPLERS),
-        (("denoise", "--noise", "a"), ("auto",)),
+        (("denoise", "--noise", "a"), ("auto", "auto:signal")),
         (("evaluate", "in", "--task", "in"), ("inpaint",)),
         (("sr", "--model", "sr3"), ("sr3-16-to-128", "sr3-64-to-512")),
         (("models", "get", "adm-f"), ("adm-ffhq256",)),

@@ -93,7 +93,7 @@ def test_the_command_guides(command, picture, tmp_path) -> None:
         ),
         (
             ("solve", "--operator", "bayer", "--guidance", "2"),
-            "the task 'solve' has no condition picture",
+            "the task 'demosaic' has no condition picture",
         ),
     ],
 )

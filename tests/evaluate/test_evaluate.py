@@ -327,7 +327,7 @@ ALL_CASES = [
     ),
     ("colorize", {}, ["grey", *COMPARED]),
     ("solve", {"operator": "hadamard:0.5"}, ["pseudo-inverse", *WITHOUT_CONDITION]),
-    ("solve", {"operator": "jpeg:20"}, ["input", *WITHOUT_SVD]),
+    ("solve", {"operator": "jpeg:20"}, ["input", "tv", "nlm", *WITHOUT_SVD]),
     ("solve", {"operator": "blur:gaussian:1+jpeg:40"}, ["input", *WITHOUT_SVD]),
     ("solve", {"operator": "bayer"}, ["pseudo-inverse", *WITHOUT_CONDITION]),
 ]

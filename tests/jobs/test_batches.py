@@ -64,6 +64,7 @@ TOGETHER = dict.fromkeys(TASKS, ONE_WALK) | {
     "denoise-ddrm": OWN_WALKS,
     "inpaint": [3, 2, 1],  # the mask does not fit 3
     "samples": [3, 2, 1],
+    "jpeg": [1] * 7,  # levels follow from what each picture lost
     "predictor-corrector": [1] * 7,  # its steps depend on what else is in a batch
 }
 

@@ -17,7 +17,7 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +57,7 @@ class Brighter:
     def restore(self, task, picture, options: Options, callback=None) -> Result:
         dim = 0.5 * picture.samples + 0.1 * options.seed
         samples = [dim + 0.05 * k for k in range(options.samples)]
-        nothing = {f.name: 0 for f in fields(Report)} | {
-            "cascade": None,
-            "kernels": (),
-            "signal_noise": (),
-        }
+        nothing = {f.name: 0 for f in fields(Report) if f.default is MISSING}
         report = Report(**nothing | {"task": task.name, "method": options.method})
         several = options.samples > 1
         mean = np.mean(samples, axis=0)

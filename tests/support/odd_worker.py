@@ -13,7 +13,6 @@ from restore.serve.messages import Failed, File, Progressed, Ready, Restored
 
 requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
 cancelled = threading.Event()
-options = pickle.load(requests)
 
 
 def send(message: object) -> None:
@@ -51,8 +50,14 @@ def receive() -> None:
             threading.Thread(target=lambda order: send(work(order)), args=message[1:]).start()
 
 
-if options.get("model") == "missing":
-    send(Failed("`model`=missing: there is none", True, 3))
-    sys.exit()
-send(Ready("cpu"))
-receive()
+def main() -> None:
+    options = pickle.load(requests)
+    if options.get("model") == "missing":
+        send(Failed("`model`=missing: there is none", True, 3))
+        sys.exit()
+    send(Ready("cpu"))
+    receive()
+
+
+if __name__ == "__main__":
+    main()
