@@ -19,7 +19,12 @@ from typing import Any
 from restore.film.assembly import Assembly, assemble
 from restore.film.clip import Frame, Going, Limits
 from restore.film.reader import Reader
-from restore.photo.decoding_process import READY, channels, ignore_signals
+from restore.photo.decoding_process import (
+    READY,
+    channels,
+    ignore_signals,
+    remove_own_folder,
+)
 from restore.photo.refusals import Unreadable
 
 # Seconds after which a part of long work ends.
@@ -97,6 +102,8 @@ def serve(seconds: float) -> None:
             faulthandler.cancel_dump_traceback_later()
             pickle.dump(answer, answers, protocol=5)
             answers.flush()
+
+    remove_own_folder()
 
 
 def _answer(function: Any, arguments: list[Any]) -> Any:

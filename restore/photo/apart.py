@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from restore.photo import decode as decoders
-from restore.photo.decoding_process import READY
+from restore.photo.decoding_process import OWN_FOLDER, READY
 from restore.photo.formats.record import Decoded, Limits, PillowReader
 from restore.photo.libraries import libraries_silent
 from restore.photo.reading import Stored
@@ -137,7 +137,12 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **folder, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={
+                **os.environ,
+                **folder,
+                OWN_FOLDER: self._folder,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
         )
 
     def is_ready(self) -> bool:

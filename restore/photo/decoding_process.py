@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import pickle
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -23,6 +24,9 @@ from restore.photo.refusals import Unreadable
 
 # What is written to stdout when the process is ready.
 READY = b"ready\n"
+
+# Environment variable with the temporary folder of the process.
+OWN_FOLDER = "RESTORE_OWN_FOLDER"
 
 
 def serve(seconds: float) -> None:
@@ -39,6 +43,14 @@ def serve(seconds: float) -> None:
     with suppress(EOFError, BrokenPipeError):  # nobody asks, or waits, any more
         while True:
             _serve_one(requests, answers, seconds)
+
+    remove_own_folder()
+
+
+def remove_own_folder() -> None:
+    """Remove the temporary folder, for a caller that was killed and could not."""
+    if folder := os.environ.get(OWN_FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _serve_one(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:

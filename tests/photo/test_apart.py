@@ -217,3 +217,14 @@ def test_the_process_ends_with_the_work(picture, monkeypatch) -> None:
         assert process._popen.poll() is None
     assert process._popen.poll() is not None
     assert decoder._process is None
+
+
+def test_a_killed_caller_leaves_no_folder() -> None:
+    """The decoding process notices that nobody asks any more, and removes its folder."""
+    process = apart.Process()
+    assert process.is_ready()
+    folder = Path(process._folder)
+    assert folder.is_dir()
+    process._popen.stdin.close()  # as the system does for a process that is killed
+    process._popen.wait(30)
+    assert not folder.exists()
