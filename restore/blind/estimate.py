@@ -179,7 +179,7 @@ def _judged(found: Found, evidence: float) -> Estimate:
     kernel = found.kernel
     written = ":".join([found.family.name, *(f"{value:g}" for value in found.parameters)])
     applied = True
-    if _radius(kernel) < LEAST_RADIUS:
+    if radius(kernel) < LEAST_RADIUS:
         words = f"the picture is sharp as far as can be told (at most {written}); it is left alone"
         applied = False
     elif evidence < LIKELY:
@@ -195,7 +195,7 @@ def _judged(found: Found, evidence: float) -> Estimate:
     return Estimate(kernel, Finding(written, size, digest, round(evidence, 1), applied, words))
 
 
-def _radius(kernel: Array) -> float:
+def radius(kernel: Array) -> float:
     """Return the root mean square distance of a kernel from its centre of mass, in pixels."""
     rows, columns = np.indices(kernel.shape)
     square = sum((kernel * axis**2).sum() - (kernel * axis).sum() ** 2 for axis in (rows, columns))

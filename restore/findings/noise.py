@@ -50,7 +50,7 @@ def find_noise(image: Array) -> tuple[float, Finding]:
         image: [C, H, W] in [0, 1].
 
     Returns:
-        The standard deviation, 0 if it cannot be told, and the finding.
+        The standard deviation, small if it is not to be removed, and the finding.
     """
     if min(image.shape[1:]) < _LEAST_SIDE:
         return 0.0, Finding("noise", "", False, "too small to tell noise")
@@ -60,7 +60,8 @@ def find_noise(image: Array) -> tuple[float, Finding]:
     least = LEAST_GREY_NOISE if correlation > _TOGETHER else LEAST_NOISE
     value = f"{level:.4f}"
     if calmest < least:
-        return level, Finding("noise", value, False, "no noise that could be told from texture")
+        words = "no noise that could be told from texture"
+        return min(level, calmest), Finding("noise", value, False, words)
     return level, Finding(
         "noise", value, True, f"noise of {255 * level:.1f} of 255, which is removed"
     )

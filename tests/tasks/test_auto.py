@@ -122,3 +122,15 @@ def test_a_dry_run_says_what_a_folder_shows(command, tmp_path) -> None:
     assert "which is removed" in done.err + done.out
     before, after = (np.asarray(Image.open(f / "clean.png")) for f in (tmp_path, tmp_path / "out"))
     assert np.array_equal(before, after)
+
+
+def test_a_small_blur_is_mentioned_alone(monkeypatch) -> None:
+    from restore.blind.estimate import Estimate
+    from restore.blind.estimate import Finding as Kernel
+    from restore.findings import blur
+
+    found = Estimate(kernels.disk(1), Kernel("disk:1", (3, 3), "", 200.0, True, ""))
+    monkeypatch.setattr(blur, "estimate_kernel", lambda *_: found)
+    finding = blur.find_blur(photo().transpose(2, 0, 1), 0.01)
+    assert not finding.treated
+    assert "perhaps blurred by disk:1" in finding.words
