@@ -29,6 +29,8 @@ _BLOCK = 8
 _CALMEST = 0.02
 _CALM = 0.1
 _FEW_BLOCKS = 15
+# Deviation of the calmest blocks of white noise, per that of all.
+_OF_CALMEST = 0.7
 # Distance of a block from black and white, where noise is clipped.
 _CLIPPED = 0.03
 # Deviation of a block that is constant, and the fraction of such blocks that only drawings have.
@@ -61,7 +63,7 @@ def find_noise(image: Array) -> tuple[float, Finding]:
     value = f"{level:.4f}"
     if calmest < least:
         words = "no noise that could be told from texture"
-        return min(level, calmest), Finding("noise", value, False, words)
+        return min(level, calmest / _OF_CALMEST), Finding("noise", value, False, words)
     return level, Finding(
         "noise", value, True, f"noise of {255 * level:.1f} of 255, which is removed"
     )
