@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.alexnet import write_random_trunk
 
 from restore.metrics.distances import Statistics, frechet_distance, kernel_distance, neighbours
+from restore.metrics.quality import TRUNK_VARIABLE
 
 
 class Moments(torch.nn.Module):
@@ -32,6 +34,12 @@ def place(tmp_path_factory):
             Image.fromarray(pixels).save(folder / name / f"{index:02}.png")
     torch.jit.script(Moments()).save(str(folder / "moments.pt"))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def trunk(monkeypatch, tmp_path_factory):
+    """AlexNet with random weights, whether the real ones are here or not."""
+    monkeypatch.setenv(TRUNK_VARIABLE, str(write_random_trunk(tmp_path_factory.mktemp("lpips"))))
 
 
 def _features(folder) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from support.alexnet import write_random_trunk
 
 from restore.errors import BadArgument, Unavailable, UnreadableInput
 from restore.metrics import quality
@@ -131,8 +131,6 @@ def test_pictures_too_small_are_refused():
 
 # --- LPIPS ---
 
-ALEXNET = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
-
 
 @pytest.fixture
 def no_trunk(monkeypatch, tmp_path):
@@ -145,19 +143,7 @@ def no_trunk(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def random_trunk(tmp_path_factory) -> Path:
-    """A file in torchvision's names with random convolutions, scaled to keep the activations
-    alive.
-    """
-    generator = torch.Generator().manual_seed(2)
-    weights = {}
-    for index, (out, into, side) in ALEXNET.items():
-        weights[f"features.{index}.weight"] = (
-            torch.randn(out, into, side, side, generator=generator) * (2 / (into * side**2)) ** 0.5
-        )
-        weights[f"features.{index}.bias"] = torch.randn(out, generator=generator) * 0.1
-    path = tmp_path_factory.mktemp("lpips") / "trunk.safetensors"
-    save_file(weights, path)
-    return path
+    return write_random_trunk(tmp_path_factory.mktemp("lpips"))
 
 
 def lpips_by_hand(weights: dict, estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
