@@ -126,7 +126,8 @@ def _dejpeg(restorer: Restorer, truth: Array, quality: int, number: int) -> Iter
 def _sr(restorer: Restorer, truth: Array, quality: int, number: int) -> Iterator[Case]:
     small = _degraded(truth, "down:bicubic:2")
     size = truth.shape[1], truth.shape[0]
-    ways: dict[str, Any] = {"bicubic": partial(_enlarged, size)}
+    near = partial(_by, restorer, SuperResolution(2), fidelity=1.0)
+    ways: dict[str, Any] = {"bicubic": partial(_enlarged, size), "--fidelity 1": near}
     yield Case((), _saved(small, quality), ways | _both(restorer, SuperResolution(2)))
 
 

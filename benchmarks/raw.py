@@ -4,7 +4,7 @@ The photograph's 8-bit values, divided by 255, are mosaicked, and white noise is
 clipped nor rounded: what `restore solve` restores, for others a DNG or an array of 16 bits with
 room below black. PSNR is over all channels but for a margin of 12 pixels.
 
-    python benchmarks/raw.py /work/kodak --size 128 --noise 0 5 15 --out raw.json
+    python benchmarks/raw.py KODAK --size 128 --noise 0 5 15 --out raw.json
 
 LibRaw and demosaicnet need ``pip install rawpy demosaicnet``; what is not installed is left out.
 """

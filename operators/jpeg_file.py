@@ -23,12 +23,18 @@ from operators.truncated import truncated_mean
 
 Colour = Literal["YCbCr", "RGB", "grey"]
 
-# Error of an estimate's chroma beside that of its luma. Errors of a denoiser are smooth, so that
-# the mean over the pixels of subsampled chroma does not reduce them.
-CHROMA_ERROR = 1.0
+# Axes along which a stored picture of an EXIF orientation is mirrored, before it is transposed.
+_MIRRORED: dict[int, list[int]] = {
+    1: [], 2: [-1], 3: [-2, -1], 4: [-2],
+    5: [], 6: [-2], 7: [-2, -1], 8: [-1],
+}  # fmt: skip
 
-# Pixels of the white noise that tells what a linear operator does to the spectrum of an error.
-PROBE = 512
+# Mean square over the channels of a unit error in each plane.
+_WEIGHTS: dict[Colour, tuple[float, ...]] = {
+    "grey": (1.0,),
+    "RGB": (1 / 3, 1 / 3, 1 / 3),
+    "YCbCr": (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3),
+}
 
 # How far from the ends of its interval a coefficient is kept, in levels of 255: the rounding of the
 # result to 8 bits moves it by a third of a level (RMS).
@@ -71,7 +77,8 @@ class JpegFile(NonlinearOperator):
     encoders do.
 
     Attributes:
-        size: (height, width) of upright pictures.
+        stored_size: (height, width) of the stored pictures.
+        factors: Rows and columns of pixels for each row and column of each plane.
 
     Args:
         components: Planes of the file: one of grey pictures, else three.
@@ -188,6 +195,7 @@ class JpegFile(NonlinearOperator):
         found = []
         for down, across in self.factors:
             plane = _reduced(continued(levels[:, None], 8 * down, 8 * across), down, across)[:, 0]
+            # errors of a denoiser are smooth: the mean over subsampled pixels does not reduce them
             deviation = to_spectra(plane, self.dct).std(dim=(1, 2), keepdim=True, correction=0)
             found.append(deviation * (down * across) ** 0.5)
 
@@ -301,17 +309,3 @@ def _upright_from_stored(x: Tensor, orientation: int) -> Tensor:
     axes = _MIRRORED[orientation]
     x = x.flip(axes) if axes else x
     return x.transpose(-2, -1) if orientation >= 5 else x
-
-
-# Axes along which a stored picture of an EXIF orientation is mirrored, before it is transposed.
-_MIRRORED: dict[int, list[int]] = {
-    1: [], 2: [-1], 3: [-2, -1], 4: [-2],
-    5: [], 6: [-2], 7: [-2, -1], 8: [-1],
-}  # fmt: skip
-
-# Mean square over the channels of a unit error in each plane.
-_WEIGHTS: dict[Colour, tuple[float, ...]] = {
-    "grey": (1.0,),
-    "RGB": (1 / 3, 1 / 3, 1 / 3),
-    "YCbCr": (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3),
-}

@@ -39,8 +39,11 @@ TaskOption = Annotated[
 NoiseOption = Annotated[
     str | None,
     typer.Option(
-        help="Standard deviation of added noise, for pixels in [0, 1]; for denoise, deblur and "
-        "solve also A:B, the variance A x + B of a pixel x. Default: "
+        help="Standard deviation of added noise, for pixels in [0, 1]; for "
+        + ", ".join(
+            name for name, task in TASKS.items() if task.takes_signal_noise and not task.takes_raws
+        )
+        + " also A:B, the variance A x + B of a pixel x. Default: "
         + "".join(
             f"{task.added_noise:.2g} for {name}, "
             for name, task in TASKS.items()

@@ -88,12 +88,11 @@ def stated(task: Task, image: Tensor, device: torch.device | str = "cpu") -> Pro
             raise BadArgument(UNUSABLE)
         return problem
 
-    problem = task.problem(image, device=device)
+    # what the file rounded is no noise where its intervals are known, but may look like blur
+    known = task if task.estimates_kernel else replace(task, rounding=())
+    problem = known.problem(image, device=device)
     if not fits(problem, file):
-        return problem
-    if getattr(task, "noise", None) == "auto" and not task.estimates_kernel:
-        # what the file rounded is no noise, where its intervals are known
-        problem = replace(task, rounding=()).problem(image, device=device)
+        return task.problem(image, device=device)
 
     [stored] = task.stored
     assert stored is not None
