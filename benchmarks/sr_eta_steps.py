@@ -33,7 +33,7 @@ def enlarged(restorer: Restorer, cases: list[Case], options: Options) -> torch.T
     for case in cases:
         problem = restorer.problem(case.task, to_tensor(case.photo))
         solutions, _ = restorer.solve_problem(problem, options)
-        found.append(_eight_bit(solutions))
+        found.append(_eight_bit(solutions[0]))  # the only sample
     return torch.cat(found)
 
 
