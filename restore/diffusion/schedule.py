@@ -57,11 +57,24 @@ def edm_alphas_cumprod(
     return 1 / (1 + np.linspace(low ** (1 / rho), high ** (1 / rho), timesteps) ** (2 * rho))
 
 
+def geometric_alphas_cumprod(
+    timesteps: int = 1000, low: float = 0.02, high: float = 100.0
+) -> Array:
+    """log σ rises linearly: NCSN (Song, Ermon 2019, arXiv 1907.05600) and the VE SDE.
+
+    0.01 to 50 for pixels in [0, 1] are those of Song et al. 2021, arXiv 2011.13456, appendix C; the
+    highest level is the largest distance between two small pictures (Song, Ermon 2020, arXiv
+    2006.09011, technique 1).
+    """
+    return 1 / (1 + np.geomspace(low, high, timesteps) ** 2)
+
+
 SCHEDULES: dict[str, Callable[..., Array]] = {
     "linear": linear_alphas_cumprod,
     "cosine": cosine_alphas_cumprod,
     "sr3": sr3_alphas_cumprod,
     "edm": edm_alphas_cumprod,
+    "geometric": geometric_alphas_cumprod,
 }
 
 
@@ -80,7 +93,7 @@ class NoiseSchedule:
         """Make a schedule by name.
 
         Args:
-            name: ``linear``, ``cosine``, ``sr3`` or ``edm``.
+            name: One of `SCHEDULES`.
             **options: Keyword arguments of the function of that name.
 
         Raises:

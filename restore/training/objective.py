@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.diffusion.bound import gaussian_kl
-from restore.diffusion.denoiser import Condition, ModelConfig
+from restore.diffusion.denoiser import Condition, ModelConfig, edm_scales
 from restore.diffusion.schedule import NoiseSchedule
 from restore.training.recipe import ObjectiveRecipe
 
@@ -229,24 +229,33 @@ class Objective:
         gamma = draw.gamma[:, None, None, None]
         noise = noise * shown
         noisy = (gamma.sqrt() * clean + (1 - gamma).sqrt() * noise) * shown
-        output = network(self._input(noisy, condition), self._time(draw.gamma)).float()
+        seen = self._scaled(noisy, gamma)
+        output = network(self._input(seen, condition), self._time(draw.gamma)).float()
         answer, variance = (
             output.split(clean.shape[1], dim=1) if self.learned_variance else (output, None)
         )
         if self.config.condition_skip:
             answer = answer - (1 - gamma).sqrt() * condition.picture
 
-        error = answer - target(self.config.parameterization, clean, noise, gamma)
+        error = answer - target(
+            self.config.parameterization, clean, noise, gamma, self.config.sigma_data
+        )
         simple = (error.square() if self.recipe.loss == "l2" else error.abs()).mean(dim=(1, 2, 3))
         if self.recipe.weighting == "likelihood":
-            in_noise = noise_error_weight(self.config.parameterization, draw.gamma)
+            in_noise = noise_error_weight(
+                self.config.parameterization, draw.gamma, self.config.sigma_data
+            )
             return Terms(simple * torch.where(draw.noiseless, 1.0, in_noise), None)
         if not self.discrete:
             return Terms(simple, None)
 
         alone = self.recipe.weighting == "bound"
         estimate = clean_estimate(
-            self.config.parameterization, answer if alone else answer.detach(), noisy, gamma
+            self.config.parameterization,
+            answer if alone else answer.detach(),
+            noisy,
+            gamma,
+            self.config.sigma_data,
         )
         if variance is None:
             variance = torch.ones_like(answer)  # β_t
@@ -329,10 +338,18 @@ class Objective:
         parts += [condition.known] if backbone.condition_map else []
         return torch.cat(parts, dim=1)
 
+    def _scaled(self, noisy: Tensor, gamma: Tensor) -> Tensor:
+        """Return noisy pictures as the network sees them: x_γ, or EDM's c_in x."""
+        if self.config.parameterization != "edm":
+            return noisy
+        return edm_scales(_sigma(gamma), self.config.sigma_data)[2] * noisy / gamma.sqrt()
+
     def _time(self, gamma: Tensor) -> Tensor:
         if self.config.time == "sqrt_alphas_cumprod":
             return gamma.sqrt()
-        return self.schedule.time_at(((1 - gamma) / gamma).sqrt())
+        if self.config.time == "log_sigma":
+            return _sigma(gamma).log() / 4
+        return self.schedule.time_at(_sigma(gamma))
 
 
 def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
@@ -353,8 +370,8 @@ def log_normal_levels(
     """Draw γ with log σ ~ N(mean, std²), truncated to the chain, and the step t of each.
 
     EDM (Karras et al. 2022, arXiv 2206.00364, table 1): ln σ ~ N(P_mean, P_std²) for x = x0 + σ ε.
-    Its weight λ(σ) is 1 for v-networks, whose error is that of the clean estimate over √(1−γ)
-    (σ_data = 1).
+    Its weight λ(σ) is 1 for edm-networks, and for v-networks, whose error is that of the clean
+    estimate over √(1−γ) (σ_data = 1).
 
     Returns:
         γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
@@ -411,30 +428,57 @@ def log_uniform_weight(gammas: Tensor, gamma: Tensor, step: Tensor) -> Tensor:
     return torch.where(step > 1, weight, 0.0).float()
 
 
-def noise_error_weight(parameterization: str, gamma: Tensor) -> Tensor:
+def noise_error_weight(parameterization: str, gamma: Tensor, sigma_data: float = 0.5) -> Tensor:
     """Return the squared error of ε̂ over that of the network's output, [B]."""
     if parameterization == "epsilon":
         return torch.ones_like(gamma)
-    return gamma / (1 - gamma) if parameterization == "x0" else gamma
+    if parameterization == "v":
+        return gamma
+    if parameterization == "x0":
+        return gamma / (1 - gamma)
+
+    sigma = _sigma(gamma)
+    return (edm_scales(sigma, sigma_data)[1] / sigma).square()
 
 
-def target(parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:
-    """Return the network's target: ε, x0, or v = √γ ε − √(1−γ) x0.
+def target(
+    parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor, sigma_data: float = 0.5
+) -> Tensor:
+    """Return the network's target: ε, x0, v = √γ ε − √(1−γ) x0, or F = (x0 − c_skip x)/c_out.
 
-    v: Salimans, Ho 2022, arXiv 2202.00512.
+    v: Salimans, Ho 2022, arXiv 2202.00512. F: EDM (Karras et al. 2022, arXiv 2206.00364, eq. 8),
+    whose squared error has their weight λ(σ) = 1/c_out² for the error of the clean picture.
     """
     if parameterization == "epsilon":
         return noise
-    return clean if parameterization == "x0" else gamma.sqrt() * noise - (1 - gamma).sqrt() * clean
+    if parameterization == "x0":
+        return clean
+    if parameterization == "v":
+        return gamma.sqrt() * noise - (1 - gamma).sqrt() * clean
+
+    sigma = _sigma(gamma)
+    skip, out, _ = edm_scales(sigma, sigma_data)
+    return (clean - skip * (clean + sigma * noise)) / out
 
 
-def clean_estimate(parameterization: str, answer: Tensor, noisy: Tensor, gamma: Tensor) -> Tensor:
+def clean_estimate(
+    parameterization: str, answer: Tensor, noisy: Tensor, gamma: Tensor, sigma_data: float = 0.5
+) -> Tensor:
     """Return the estimate of x0 that follows from a network's output."""
     if parameterization == "epsilon":
         return (noisy - (1 - gamma).sqrt() * answer) / gamma.sqrt()
-    return (
-        answer if parameterization == "x0" else gamma.sqrt() * noisy - (1 - gamma).sqrt() * answer
-    )
+    if parameterization == "x0":
+        return answer
+    if parameterization == "v":
+        return gamma.sqrt() * noisy - (1 - gamma).sqrt() * answer
+
+    skip, out, _ = edm_scales(_sigma(gamma), sigma_data)
+    return skip * noisy / gamma.sqrt() + out * answer
+
+
+def _sigma(gamma: Tensor) -> Tensor:
+    """Return σ = √((1−γ)/γ)."""
+    return ((1 - gamma) / gamma).sqrt()
 
 
 def variational_term(

@@ -470,11 +470,9 @@ def _check_model(model: ModelConfig) -> None:
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise BadArgument(f"[model]: {error}") from None
 
-    if model.parameterization == "edm" or model.time == "log_sigma" or model.time_scale != 1:
+    if model.time_scale != 1:
         raise BadArgument(
-            "[model]: EDM's preconditioning and scaled steps are for third-party networks; "
-            "train with parameterization epsilon, v or x0, and time step or "
-            "sqrt_alphas_cumprod"
+            "[model] time_scale: must be 1; scaled steps are for third-party networks"
         )
 
 
@@ -573,9 +571,11 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
 
     own = table.get("backbone")
     unconditional = isinstance(own, dict) and own.get("condition_channels") == 0
-    if unconditional or table.get("parameterization", default["parameterization"]) == "epsilon":
-        # the default model's own, which suit neither
+    parameterization = table.get("parameterization", default["parameterization"])
+    # the default model's own, which suit only models of its kind
+    if unconditional or parameterization != "v":
         default["condition_skip"] = False
+    if unconditional or parameterization == "epsilon":
         default["one_step"] = "noise"
     if unconditional:
         default["backbone"]["condition_map"] = False

@@ -229,7 +229,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
     made = read_recipe(Path(name))
     made.check()
     assert made.model is not None
-    assert made.model.parameterization == "epsilon"
+    assert made.model.parameterization == ("edm" if name == "edm" else "epsilon")
     assert made.schedule.minutes == 10
     assert made.model.backbone.learned_variance is (name == "improved-ddpm")
     assert made.model.backbone.condition_channels == (3 if name == "sr3" else 0)
@@ -237,7 +237,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones(tmp_path) -> None:
-    with pytest.raises(FileAccess, match="by name there are ddpm, improved-ddpm, sr3"):
+    with pytest.raises(FileAccess, match="by name there are ddpm, edm, improved-ddpm"):
         read_recipe(tmp_path / "dpdm")
 
 
@@ -292,10 +292,6 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
         (
             replace(recipe(), model=replace(MODEL, one_step="zeros")),
             "noiseless_fraction: must be above 0",
-        ),
-        (
-            replace(recipe(), model=replace(MODEL, parameterization="edm", condition_skip=False)),
-            "third-party networks",
         ),
         (replace(recipe(), model=replace(MODEL, time_scale=0.25)), "third-party networks"),
         (
@@ -651,7 +647,7 @@ def test_the_weight_of_the_bound_is_that_of_its_formula() -> None:
     )
 
 
-@pytest.mark.parametrize("parameterization", ["epsilon", "x0", "v"])
+@pytest.mark.parametrize("parameterization", ["epsilon", "x0", "v", "edm"])
 def test_the_likelihood_weighting_is_the_integral_over_log_sigma(parameterization: str) -> None:
     """Any levels estimate ∫ ‖ε − ε̂‖² d log σ / (log σ_T − log σ_1), for any network output."""
     model = ModelConfig(TINY, LINEAR, parameterization)
@@ -659,6 +655,7 @@ def test_the_likelihood_weighting_is_the_integral_over_log_sigma(parameterizatio
     gammas = 1 / (1 + np.exp(2 * log_sigmas))
     # an error of 1 of the network's output is this squared error of the noise
     of_noise = {"epsilon": 1 + 0 * gammas, "x0": gammas / (1 - gammas), "v": gammas}
+    of_noise["edm"] = 0.25 / ((1 - gammas) / gammas + 0.25)
     exact = of_noise[parameterization].mean()
 
     for levels in ("log-uniform", "uniform"):
