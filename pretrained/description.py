@@ -23,6 +23,7 @@ TimeInput = Literal["step", "sqrt_alphas_cumprod", "log_sigma"]
 OneStep = Literal["noise", "zeros"]
 Resampling = Literal["bicubic", "bilinear", "pil-bicubic"]
 ConditionPicture = Literal["degraded", "predicted"]
+Bridge = Literal["brownian", "ot-ode"]
 Shown = Literal["deblurred", "inverse", "degraded"]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
 
@@ -254,6 +255,10 @@ class ModelConfig:
         predictor: The second network of the checkpoint, see `restore.diffusion.predictor`, or None.
         condition_picture: What the network takes as its condition: the ``degraded`` picture, or
             the predictor's output, ``predicted``, in the tasks whose settings say so.
+        bridge: The process begins at the degraded picture instead of at noise, and leads to the
+            clean one over a ``brownian`` bridge or, without noise on the way, by the ``ot-ode``
+            (I²SB: Liu et al. 2023, arXiv 2302.05872). Such a network needs no condition_channels.
+            None is a diffusion.
 
     Raises:
         ValueError: A field is not one of its options, or fields contradict each other.
@@ -274,6 +279,7 @@ class ModelConfig:
     distilled_levels: tuple[float, ...] | None = None
     predictor: PredictorConfig | None = None
     condition_picture: ConditionPicture = "degraded"
+    bridge: Bridge | None = None
 
     def __post_init__(self) -> None:
         self._check_options()
@@ -313,6 +319,8 @@ class ModelConfig:
             )
         _check_option("one_step", self.one_step, OneStep)
         _check_option("condition_picture", self.condition_picture, ConditionPicture)
+        if self.bridge is not None:
+            _check_option("bridge", self.bridge, Bridge)
 
     def _check_output(self) -> None:
         if self.condition_skip and self.parameterization != "v":
@@ -321,7 +329,12 @@ class ModelConfig:
             raise ValueError("one_step = zeros: an epsilon-network would have nothing to predict")
 
     def _check_inputs(self) -> None:
-        if self.condition_required and not self.backbone.condition_channels:
+        bridge = self.bridge is not None
+        if bridge and (self.one_step == "zeros" or not self.condition_required):
+            raise ValueError(
+                f"bridge = {self.bridge}: needs condition_required = true and one_step = noise"
+            )
+        if self.condition_required and not (bridge or self.backbone.condition_channels):
             raise ValueError("condition_required: the network has no condition_channels")
         if self.condition_picture == "predicted" and self.predictor is None:
             raise ValueError("condition_picture = predicted: the model has no predictor")

@@ -691,7 +691,13 @@ def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge
     """Return the capabilities of a model, for a problem if one is given."""
     predictor = denoiser.predictor is not None
     if problem is None:
-        return Knowledge(denoiser.conditional, denoiser.prior, predictor)
+        return Knowledge(
+            denoiser.conditional,
+            denoiser.prior,
+            predictor,
+            bridge=denoiser.bridge,
+            enlarges_only=denoiser.enlarges_only,
+        )
 
     quiet = float(problem.noise.min()) <= PREDICTED_NOISE
     return Knowledge(
@@ -700,6 +706,8 @@ def _known(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge
         predictor and has_evidence(problem) and quiet,
         takes_decomposed(problem.operator),
         problem.noise_map is not None,
+        denoiser.bridge,
+        denoiser.enlarges_only,
     )
 
 

@@ -45,7 +45,8 @@ def _needs(method: Method) -> str:
     needs = {
         "an operator with an SVD": method.needs_svd,
         "a prior": method.needs_prior,
-        network: method.needs_condition,
+        network: method.needs_condition and not method.bridges,
+        "a bridge (restore train --recipe i2sb)": method.bridges,
         "gradients of the network": method.needs_gradient,
     }
 

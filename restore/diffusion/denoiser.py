@@ -177,7 +177,7 @@ class Denoiser(DenoiserLike):
         config = self.config.backbone
         if condition is not None and not self.conditional:
             raise ValueError("this network is unconditional: it takes no condition")
-        if not self.conditional:
+        if not config.condition_channels:
             return []
         if condition is None and self.config.condition_required:
             raise ValueError(

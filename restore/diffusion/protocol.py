@@ -113,8 +113,18 @@ class DenoiserLike(Protocol):
 
     @property
     def conditional(self) -> bool:
-        """Whether the network can see a condition."""
-        return self.config.backbone.condition_channels > 0
+        """Whether the model can restore from a condition, which its network sees or begins at."""
+        return self.config.backbone.condition_channels > 0 or self.bridge
+
+    @property
+    def bridge(self) -> bool:
+        """Whether the process begins at the degraded picture, see `ModelConfig.bridge`."""
+        return self.config.bridge is not None
+
+    @property
+    def enlarges_only(self) -> bool:
+        """Whether the network was trained for super-resolution by one factor alone."""
+        return self.config.condition_required and self.config.scale is not None
 
     @property
     def prior(self) -> bool:

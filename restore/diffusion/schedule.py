@@ -69,12 +69,24 @@ def geometric_alphas_cumprod(
     return 1 / (1 + np.geomspace(low, high, timesteps) ** 2)
 
 
+def bridge_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float = 3e-4) -> Array:
+    """√β_t rises linearly from √start towards √end up to the middle, and falls back after it.
+
+    I²SB (Liu et al. 2023, arXiv 2302.05872): σ_t² is the sum of β up to t (eq. 11). β and its
+    range are those of their code; there ``end`` is β_max/T, with β_max 0.3 for super-resolution and
+    JPEG, and 1 for deblurring and inpainting.
+    """
+    rising = np.linspace(start**0.5, end**0.5, timesteps)[: timesteps // 2] ** 2
+    return 1 / (1 + np.cumsum(np.concatenate([rising, rising[::-1]])))
+
+
 SCHEDULES: dict[str, Callable[..., Array]] = {
     "linear": linear_alphas_cumprod,
     "cosine": cosine_alphas_cumprod,
     "sr3": sr3_alphas_cumprod,
     "edm": edm_alphas_cumprod,
     "geometric": geometric_alphas_cumprod,
+    "bridge": bridge_alphas_cumprod,
 }
 
 

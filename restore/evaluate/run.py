@@ -266,7 +266,11 @@ class _Run:
 
         problem = self._problem(case)
         denoiser = self.restorer.denoiser
-        has = {"conditional": denoiser.conditional, "prior": denoiser.prior}
+        has = {
+            "conditional": denoiser.conditional,
+            "prior": denoiser.prior,
+            "bridge": denoiser.bridge,
+        }
         return [name for name, method in METHODS.items() if method.suits(problem, **has)]
 
     def _warm_up(self, case: Case) -> None:
@@ -379,7 +383,13 @@ class _Run:
         }
         if restorer is not None:
             denoiser = restorer.denoiser
-            known = Knowledge(denoiser.conditional, denoiser.prior, denoiser.predictor is not None)
+            known = Knowledge(
+                denoiser.conditional,
+                denoiser.prior,
+                denoiser.predictor is not None,
+                bridge=denoiser.bridge,
+                enlarges_only=denoiser.enlarges_only,
+            )
             about |= {
                 "auto": settings_for(self.kind, Options(steps=settings.steps), known)[0],
                 "model": pretrained.short_name(settings.model),

@@ -30,6 +30,7 @@ NAMES = (
     "pnp-dm",
     "snips",
     "sr3",
+    "i2sb",
     "one-step",
 )
 

@@ -44,6 +44,8 @@ class Method:
             it cannot use.
         needs_prior: True if the model needs an unconditional prior.
         needs_condition: True if the model needs the degraded picture as a condition.
+        bridges: True if the model must be a bridge from the degraded picture (``bridge`` of
+            `pretrained.description.ModelConfig`), which no other method can use.
         predictor_suffices: True if the prediction stands for the answer of that network.
         needs_gradient: True if it differentiates through the network, which otherwise runs in
             PyTorch's inference mode.
@@ -78,6 +80,7 @@ class Method:
     stand_in: str = "diffpir"
     needs_prior: bool = True
     needs_condition: bool = False
+    bridges: bool = False
     predictor_suffices: bool = False
     needs_gradient: bool = False
     unconditional_kinds: frozenset[str] = frozenset()
@@ -118,14 +121,20 @@ class Method:
 
         return self.takes(problem.operator)
 
-    def suits(self, problem: Problem, *, conditional: bool, prior: bool) -> bool:
+    def suits(
+        self, problem: Problem, *, conditional: bool, prior: bool, bridge: bool = False
+    ) -> bool:
         """Return True if a model can solve a problem by this method.
 
         Args:
             problem: the problem to solve.
             conditional: True if the model is conditional.
             prior: True if the model has an unconditional prior.
+            bridge: True if the model is a bridge.
         """
+        if self.bridges != bridge:
+            return False
+
         shown = conditional and problem.condition is not None
         has_needs = (prior or not self.needs_prior) and self.uses(problem)
         return has_needs and (shown or self.runs_without_condition(problem.kind))

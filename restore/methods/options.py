@@ -68,7 +68,9 @@ class Knowledge:
 
     Attributes:
         conditional: True if the model is conditional.
-        prior: True if it has an unconditional prior; without one it does super-resolution only.
+        prior: True if it has an unconditional prior.
+        bridge: True if it is a bridge from the degraded picture; None if that is not known yet.
+        enlarges_only: True if a model without a prior does super-resolution only.
         predictor: True if it has a predictor for the problem and its noise.
         svd: True if the operator has an SVD, or is a blur with an unknown border.
         noise_map: True if the level of the noise differs between measured values.
@@ -79,6 +81,8 @@ class Knowledge:
     predictor: bool = False
     svd: bool = True
     noise_map: bool = False
+    bridge: bool | None = None
+    enlarges_only: bool = True
 
 
 ANY_MODEL = Knowledge()

@@ -127,7 +127,11 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
     if problem.noise_map is not None and not chosen.takes_noise_maps:
         raise BadArgument(noise_map_refusal(method, known))
 
-    has = {"conditional": known.conditional, "prior": known.prior}
+    has = {
+        "conditional": known.conditional,
+        "prior": known.prior,
+        "bridge": bool(known.bridge),
+    }
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]
     name = type(problem.operator).__name__
     others = f"these can: {', '.join(working)}"
@@ -154,7 +158,7 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         BadArgument: it is unknown, or does not suit the model or the kind of problem.
     """
     if not known.prior:
-        return _without_prior(kind, options.method)
+        return _without_prior(kind, options.method, known)
 
     if options.method == "auto":
         given = (options.sampler, options.levels, options.guidance)
@@ -168,18 +172,29 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
             f"`method`={options.method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE"
         )
 
-    return METHODS[options.method]
+    method = METHODS[options.method]
+    if method.bridges and known.bridge is False:
+        raise BadArgument(
+            f"`method`={method.name}: this model begins at noise, and is no bridge from the "
+            "degraded picture; train one with restore train --recipe i2sb"
+        )
+
+    return method
 
 
-def _without_prior(kind: Kind, method: str) -> Method:
-    """Return the method for a purely conditional super-resolution model."""
-    if kind.needs_prior:
+def _without_prior(kind: Kind, method: str, known: Knowledge) -> Method:
+    """Return the method for a purely conditional model."""
+    if kind.needs_prior and known.enlarges_only:
         raise BadArgument(
             f"`model`: this one was trained for super-resolution alone, which is not {kind.name}; "
             "use it with restore sr, and a prior, as the default model is, here"
         )
 
-    able = {name: one for name, one in METHODS.items() if not one.needs_prior}
+    able = {
+        name: one
+        for name, one in METHODS.items()
+        if not one.needs_prior and one.bridges is bool(known.bridge)
+    }
     if method not in ("auto", *able):
         raise BadArgument(
             f"`method`={method}: it needs a prior, and this model was trained with its condition "

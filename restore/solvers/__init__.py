@@ -11,6 +11,7 @@ from restore.solvers.ddrm_border import ddrm_unknown_border
 from restore.solvers.diffpir import diffpir
 from restore.solvers.dpir import dpir
 from restore.solvers.dps import dps
+from restore.solvers.i2sb import i2sb
 from restore.solvers.pigdm import pigdm
 from restore.solvers.pnp_dm import pnp_dm
 from restore.solvers.red_diff import red_diff
@@ -29,6 +30,7 @@ __all__ = [
     "diffpir",
     "dpir",
     "dps",
+    "i2sb",
     "one_step",
     "pigdm",
     "pnp_dm",

@@ -227,6 +227,8 @@ class Objective:
         """
         shown = (~draw.noiseless)[:, None, None, None]
         gamma = draw.gamma[:, None, None, None]
+        if self.config.bridge is not None:
+            noise = self._of_bridge(clean, condition.picture, gamma, noise)
         noise = noise * shown
         noisy = (gamma.sqrt() * clean + (1 - gamma).sqrt() * noise) * shown
         seen = self._scaled(noisy, gamma)
@@ -330,6 +332,19 @@ class Objective:
         first = min(math.floor(self.recipe.high_from * last) + 1, last)
         chosen = conditional & (torch.rand(count, generator=generator) < self.recipe.high_fraction)
         return chosen, torch.randint(first, last + 1, (count,), generator=generator)
+
+    def _of_bridge(self, clean: Tensor, degraded: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
+        """Return (x_σ − x0)/σ for a state of the bridge from x0 to the degraded picture x1.
+
+        ``x_σ ~ N(x0 + σ²/σ_T² (x1 − x0), σ² (1 − σ²/σ_T²))``; without noise for the OT-ODE (I²SB:
+        Liu et al. 2023, arXiv 2302.05872, eq. 11 and 12, where σ² + σ̄² is σ_T² here).
+        """
+        sigma = _sigma(gamma)
+        highest = float(self.schedule.sigmas[-1])
+        way = sigma / highest**2 * (degraded - clean)
+        if self.config.bridge == "ot-ode":
+            return way
+        return way + (1 - (sigma / highest) ** 2).clamp_min(0).sqrt() * noise
 
     def _input(self, noisy: Tensor, condition: Condition) -> Tensor:
         backbone = self.config.backbone

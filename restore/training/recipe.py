@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pretrained
 from pretrained.tables import BadTable, parse_toml, read_json, read_text
-from restore.backbone import BackboneConfig, build_backbone
+from restore.backbone import build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess
@@ -338,7 +338,8 @@ class Recipe:
 
         self.objective.check_weighting(model.backbone.learned_variance)
         self._check_predictor(model)
-        self._check_labels(model.backbone)
+        self._check_labels(model)
+        self._check_bridge(model)
         if self.distillation is not None:
             self._check_distillation(self.distillation, model)
 
@@ -372,8 +373,27 @@ class Recipe:
                     f"[data] crop {crop}: must be {model.size}, the model's only size, throughout"
                 )
 
-    def _check_labels(self, backbone: BackboneConfig) -> None:
-        if not backbone.condition_channels and self.data.unconditional_fraction < 1:
+    def _check_bridge(self, model: ModelConfig) -> None:
+        if model.bridge is None:
+            return
+
+        begins = "a bridge begins at a degraded picture"
+        if self.data.unconditional_fraction:
+            raise BadArgument(f"[data] unconditional_fraction: must be 0: {begins}")
+        if self.objective.weighting != "simple" or model.backbone.learned_variance:
+            raise BadArgument(
+                f"[objective] weighting: must be 'simple', without a learned variance: {begins}, "
+                "and has no variational bound"
+            )
+        if self.distillation is not None:
+            raise BadArgument(f"[distillation]: {begins}, and only noise is distilled")
+        if model.predictor is not None:
+            raise BadArgument(f"[model.predictor]: {begins}, and takes no prediction")
+
+    def _check_labels(self, model: ModelConfig) -> None:
+        backbone = model.backbone
+        unconditional = not backbone.condition_channels and model.bridge is None
+        if unconditional and self.data.unconditional_fraction < 1:
             raise BadArgument(
                 "[data] unconditional_fraction: must be 1 for a model without condition_channels, "
                 "which sees no condition"
@@ -573,10 +593,13 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
     unconditional = isinstance(own, dict) and own.get("condition_channels") == 0
     parameterization = table.get("parameterization", default["parameterization"])
     # the default model's own, which suit only models of its kind
-    if unconditional or parameterization != "v":
+    bridge = table.get("bridge") is not None
+    if unconditional or bridge or parameterization != "v":
         default["condition_skip"] = False
-    if unconditional or parameterization == "epsilon":
+    if unconditional or bridge or parameterization == "epsilon":
         default["one_step"] = "noise"
+    if bridge:
+        default["condition_required"] = True
     if unconditional:
         default["backbone"]["condition_map"] = False
 
@@ -596,10 +619,12 @@ def _fill_what_follows(table: dict[str, Any]) -> None:
     model = table["model"]
     backbone = model.get("backbone")
     without_zeros = model.get("one_step") != "zeros"
+    bridge = model.get("bridge") is not None
     unconditional = isinstance(backbone, dict) and not backbone.get("condition_channels")
 
     for section, key, former, value, follows in (
         ("objective", "noiseless_fraction", "noiseless_share", 0.0, without_zeros),
+        ("data", "unconditional_fraction", "share_unconditional", 0.0, bridge),
         ("data", "unconditional_fraction", "share_unconditional", 1.0, unconditional),
     ):
         own = table.setdefault(section, {})

@@ -21,6 +21,7 @@ from restore.jobs.walk import pictures_in
 from restore.metrics.quality import psnr
 from restore.photo.photograph import SUFFIXES, read_photo
 from restore.samplers.ddim import ddim
+from restore.solvers.i2sb import i2sb
 from restore.solvers.sr3 import one_step
 from restore.training.degradations import Capture, Noise, Place
 
@@ -81,16 +82,16 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
         clean: [N, 3, n, n] in [-1, 1] on the network's device, n a multiple of 4.
 
     Returns:
-        [3, N n, columns n] in [0, 1]: a row for each picture with the truth, noisy and denoised at
-        three levels; with a predictor, its input at ×4 and its answer; with a conditional network,
-        the ×4 enlargement (bicubic, or by the predictor) and the result of one step. Mean PSNR in
-        dB, ``{"psnr 25": …}``.
+        [3, N n, columns n] in [0, 1]: a row for each picture with the truth; with a prior, noisy
+        and denoised at three levels; with a predictor, its input at ×4 and its answer; with a
+        conditional network, the ×4 enlargement (bicubic, or by the predictor) and the result of one
+        step. Mean PSNR in dB, ``{"psnr 25": …}``.
     """
     generator = torch.Generator().manual_seed(0)
     columns = [clean]
     quality = {}
 
-    for level in NOISE:
+    for level in NOISE if denoise.prior else ():
         sigma = 2 * level / 255
         noisy = clean + sigma * gaussian_noise(clean.shape, generator, clean.device)
         restored = torch.cat([denoise(x, sigma).clean for x in noisy.split(1)])
@@ -106,8 +107,11 @@ def sample_sheet(denoise: Denoiser, clean: Tensor) -> tuple[Tensor, dict[str, fl
     if denoise.conditional:
         condition = _condition(denoise, clean)
         highest = float(denoise.schedule.sigmas[-1])
-        zeros = denoise.one_step_from_zeros
-        restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
+        if denoise.bridge:
+            restored = i2sb(denoise, condition, [highest, 0.0])
+        else:
+            zeros = denoise.one_step_from_zeros
+            restored = one_step(denoise, condition, highest, generator=generator, from_zeros=zeros)
         columns += [condition.picture, restored]
         quality[f"psnr x{SCALE}"] = _quality(restored, clean)
 

@@ -74,6 +74,7 @@ CONVERTED = """{
   "distilled_levels": null,
   "predictor": null,
   "condition_picture": "degraded",
+  "bridge": null,
   "sha256": "DIGEST"
 }
 """
@@ -136,6 +137,16 @@ def test_what_the_catalogue_says_is_part_of_a_description(name: str) -> None:
             ModelConfig,
             {"backbone": BackboneConfig(), "schedule": {}, "condition_picture": "blurred"},
             "condition_picture must be degraded or predicted, not 'blurred'",
+        ),
+        (
+            ModelConfig,
+            {"backbone": BackboneConfig(), "schedule": {}, "bridge": "iron"},
+            "bridge must be brownian or ot-ode, not 'iron'",
+        ),
+        (
+            ModelConfig,
+            {"backbone": BackboneConfig(), "schedule": {}, "bridge": "ot-ode"},
+            "bridge = ot-ode: needs condition_required = true and one_step = noise",
         ),
     ],
 )

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from restore import Restorer
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig
+from restore.errors import BadArgument
+from restore.restorer import check_prior
+from restore.tasks.deblur import Deblurring
+from restore.tasks.sr import SuperResolution
 from restore.training.objective import Objective, Terms
-from restore.training.recipe import read_recipe
+from restore.training.recipe import PAPERS, read_recipe
+from restore.training.trainer import Options, train
 
 
 def _network(x: Tensor, time: Tensor) -> Tensor:
@@ -59,3 +67,25 @@ def test_ncsn_matches_the_score_weighted_by_the_variance() -> None:
     torch.testing.assert_close(terms.simple, expected, rtol=2e-3, atol=1e-4)
     assert 0.02 <= float(sigma.min()) < 0.03
     assert 70 < float(sigma.max()) <= 100.1
+
+
+@pytest.mark.parametrize(("name", "method"), [("sr3", "sr3"), ("i2sb", "i2sb")])
+def test_models_of_conditions_alone_train_and_restore(tmp_path, name: str, method: str) -> None:
+    """Their sheets show no denoising, and their models restore by the method of their paper."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    text = (PAPERS / f"{name}.toml").read_text(encoding="utf-8")
+    smaller = text.replace("channels = 48", "channels = 32").replace("batch = 32", "batch = 2")
+    (tmp_path / "small.toml").write_text(smaller.replace("minutes = 10", "steps = 2"))
+
+    done = train(
+        Options(tmp_path / "run", tmp_path / "photos", tmp_path / "small.toml", device="cpu")
+    )
+    assert set(done.quality) == {"psnr x4"}
+    restorer = Restorer(str(tmp_path / "run" / "model.safetensors"), "cpu")
+    made = restorer.run(SuperResolution(2), pixels[:16, :16], steps=2)
+    assert (made.report.method, made.report.steps) == (method, 2)
+    assert restorer.run(Deblurring("gaussian:1"), pixels, steps=2).report.method == method
+    with pytest.raises(BadArgument, match="knows no pictures by themselves"):
+        check_prior(restorer.denoiser, "own")
