@@ -238,9 +238,12 @@ def test_a_step_size_is_of_pixels_in_0_to_1(restorer, monkeypatch) -> None:
     assert sizes == [0.5]
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("repaint", "snips")])
+# Methods that take no blur with an unknown border, and one that takes no network from noise.
+OTHERS = ("repaint", "snips", "i2sb")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in OTHERS])
 def test_callbacks_see_the_picture_without_its_unknown_border(restorer, method: str) -> None:
-    """Whatever the method; the two others take no blur with an unknown border."""
     seen = []
     steps = {} if method == "one-step" else {"steps": 2}
     restorer.run(

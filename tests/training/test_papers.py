@@ -12,6 +12,7 @@ from torch import Tensor
 
 from restore import Restorer
 from restore.diffusion.denoiser import Condition, Denoiser, ModelConfig
+from restore.diffusion.stepping import Step
 from restore.errors import BadArgument
 from restore.restorer import check_prior
 from restore.tasks.deblur import Deblurring
@@ -86,6 +87,9 @@ def test_models_of_conditions_alone_train_and_restore(tmp_path, name: str, metho
     restorer = Restorer(str(tmp_path / "run" / "model.safetensors"), "cpu")
     made = restorer.run(SuperResolution(2), pixels[:16, :16], steps=2)
     assert (made.report.method, made.report.steps) == (method, 2)
-    assert restorer.run(Deblurring("gaussian:1"), pixels, steps=2).report.method == method
+    seen: list[Step] = []
+    made = restorer.run(Deblurring("gaussian:1"), pixels, steps=2, callback=seen.append)
+    assert made.report.method == method
+    assert [tuple(step.clean.shape) for step in seen] == [(1, 3, 48, 48)] * 2
     with pytest.raises(BadArgument, match="knows no pictures by themselves"):
         check_prior(restorer.denoiser, "own")
