@@ -26,6 +26,10 @@ from restore.tasks.problem import Problem
 HIGHEST_OF_ROUNDING = 4.0
 LOWEST_OF_ROUNDING = 0.6
 
+# The highest noise level in units of the model's lowest one, at least: empty pictures and those of
+# quality 100 have next to no error.
+LEAST_OF_ROUNDING = 1.5
+
 
 @dataclass(frozen=True)
 class Run:
@@ -107,7 +111,8 @@ class Run:
         sigmas = self.denoiser.schedule.sigmas
         highest = self.settings.highest
         if highest == "rounding":
-            highest = HIGHEST_OF_ROUNDING * self._rounding
+            least = LEAST_OF_ROUNDING * float(sigmas[0])
+            highest = max(HIGHEST_OF_ROUNDING * self._rounding, least)
         highest = self._highest_for_holes if isinstance(highest, str) else highest
         if highest is None:
             return None
