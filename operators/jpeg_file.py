@@ -85,6 +85,7 @@ class JpegFile(NonlinearOperator):
         size: (height, width) of the stored pictures.
         colour: What the planes are.
         orientation: EXIF orientation from 1 to 8, which says how stored pictures become upright.
+        negative: True if the planes are those of the negative, in which white is 0.
         low: Value of black.
         high: Value of white.
 
@@ -101,6 +102,7 @@ class JpegFile(NonlinearOperator):
         colour: Colour = "YCbCr",
         orientation: int = 1,
         *,
+        negative: bool = False,
         low: float = 0.0,
         high: float = 1.0,
     ) -> None:
@@ -113,6 +115,7 @@ class JpegFile(NonlinearOperator):
         self.stored_size = size
         self.colour = colour
         self.orientation = orientation
+        self.negative = negative
         self.factors = [(one.down, one.across) for one in components]
         for index, one in enumerate(components):
             _check_blocks(one, size)
@@ -151,6 +154,7 @@ class JpegFile(NonlinearOperator):
             ``[B, rows, columns, 8, 8]`` of each plane, in levels of 255.
         """
         levels = _stored_from_upright(self._to_levels(x, 255), self.orientation)
+        levels = 255 - levels if self.negative else levels
         return [
             to_spectra(plane, self.dct)[:, : one.coefficients.shape[1], : one.coefficients.shape[2]]
             for plane, one in zip(self._planes(levels), self.components, strict=True)
@@ -179,15 +183,19 @@ class JpegFile(NonlinearOperator):
 
         return z
 
+    @property
+    def count(self) -> int:
+        """Number of coefficients of a picture."""
+        return sum(one.coefficients[0].numel() for one in self.components)
+
     def inside(self, x: Tensor) -> Tensor:
         """Return the fraction of coefficients of ``[B, C, H, W]`` in their intervals, ``[B]``."""
-        found, total = x.new_zeros(len(x)), 0
+        found = x.new_zeros(len(x))
         for spectrum, one in zip(self.spectra(x), self.components, strict=True):
             right = (spectrum / one.table).round() == one.coefficients
             found += right.flatten(1).sum(dim=1)
-            total += right[0].numel()
 
-        return found / total
+        return found / self.count
 
     def spread(self, noise: Tensor) -> Deviations:
         levels = self._to_levels(noise + self.low, 255).mean(dim=1, keepdim=True)
@@ -266,7 +274,11 @@ class JpegFile(NonlinearOperator):
         if self.colour == "grey":
             levels = levels.expand(-1, channels, -1, -1)
 
-        return self._from_levels(_upright_from_stored(levels, self.orientation) + offset, 255)
+        levels = _upright_from_stored(levels, self.orientation) + offset
+        if self.negative:
+            levels = (255 if offset else 0) - levels
+
+        return self._from_levels(levels, 255)
 
 
 def _check_blocks(one: JpegComponent, size: tuple[int, int]) -> None:

@@ -192,6 +192,7 @@ class Restorer:
                 problems = [self.problem(one, color) for one, color in task.apart(color)]
                 problem = problems[0]
                 solutions, report = self._solve_apart(problems, options, callback)
+                solutions = task.together(solutions)
             else:
                 problem = self.problem(task, color)
                 solutions, report = self.solve_problem(problem, options, callback)
@@ -380,6 +381,7 @@ class Restorer:
             seconds=sum(report.seconds for report in reports),
             kernels=tuple(found for report in reports for found in report.kernels),
             signal_noise=tuple(pair for report in reports for pair in report.signal_noise),
+            inside=_inside(problems, reports),
             damage=tuple(found for report in reports for found in report.damage),
             findings=tuple(found for report in reports for found in report.findings),
         )
@@ -773,6 +775,17 @@ def _of_one(report: Report, problem: Problem, explained: Tensor, index: int) -> 
         seconds=report.seconds / len(problem.noise),
         signal_noise=problem.signal_noise[index : index + 1],
     )
+
+
+def _inside(problems: Sequence[Problem], reports: Sequence[Report]) -> float | None:
+    """Return the fraction of the coefficients of all files that are in their intervals."""
+    found = [
+        (one.file.count, report.inside)
+        for one, report in zip(problems, reports, strict=True)
+        if one.file is not None and report.inside is not None
+    ]
+    total = sum(count for count, _ in found)
+    return sum(count * inside for count, inside in found) / total if total else None
 
 
 def _root_mean_square(values: Tensor) -> float:

@@ -362,9 +362,10 @@ def _of_file(report: Report | None) -> Iterator[str]:
         return
     inside = math.floor(1e4 * (report.inside or 0)) / 100  # never 100 if one is outside
     off = "" if report.task == "dejpeg" else "; `jpeg`=off takes its pixels as they are"
+    before = ", before CMYK becomes sRGB" if report.jpeg.endswith("CMYK") else ""
     yield (
         f"saved as a JPEG of {report.jpeg}: {inside:g} % of the result's DCT coefficients are in "
-        f"the intervals of the file{off}"
+        f"the intervals of the file{before}{off}"
     )
 
 

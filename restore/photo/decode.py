@@ -234,6 +234,14 @@ def cmyk_to_rgb(im: Image.Image) -> Image.Image:
     return converted or im.convert("RGB")
 
 
+def rgb_of_inks(inks: np.ndarray, profile: bytes | None = None) -> np.ndarray:
+    """Convert uint8 inks [H, W, 4], 255 for full ink, as `cmyk_to_rgb` does: uint8 [H, W, 3]."""
+    im = Image.fromarray(np.ascontiguousarray(inks), "CMYK")
+    if profile is not None:
+        im.info["icc_profile"] = profile
+    return np.array(cmyk_to_rgb(im))
+
+
 def turned(samples: np.ndarray, orientation: int) -> np.ndarray:
     """Upright view of [H, W, C] samples in an EXIF orientation: 1 to 8, others count as 1."""
     if orientation in (5, 6, 7, 8):

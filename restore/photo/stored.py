@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -54,6 +54,9 @@ class StoredJpeg:
         width: Columns likewise.
         orientation: 1 to 8 of EXIF, by which the picture was turned upright, see
             `restore.photo.decode.turned`.
+        profile: ICC profile of the inks of CMYK and YCCK; None without one, and for other colours.
+        negative: True if white is stored as 0.
+        whole: The file that these are only some components of; None for a file.
     """
 
     components: tuple[Component, ...]
@@ -61,16 +64,40 @@ class StoredJpeg:
     height: int
     width: int
     orientation: int = 1
+    profile: bytes | None = None
+    negative: bool = False
+    whole: StoredJpeg | None = None
 
     @property
     def vertical(self) -> int:
-        """Largest vertical sampling factor."""
-        return max(component.vertical for component in self.components)
+        """Largest vertical sampling factor of the file."""
+        return max(component.vertical for component in (self.whole or self).components)
 
     @property
     def horizontal(self) -> int:
-        """Largest horizontal sampling factor."""
-        return max(component.horizontal for component in self.components)
+        """Largest horizontal sampling factor of the file."""
+        return max(component.horizontal for component in (self.whole or self).components)
+
+    @property
+    def is_ink(self) -> bool:
+        """True if the components are those of cyan, magenta, yellow and black ink."""
+        return self.colour in ("CMYK", "YCCK")
+
+    def parted(self) -> tuple[StoredJpeg, StoredJpeg]:
+        """Part a file of inks into a picture of three colours and a grey one, of black ink.
+
+        Both are light where there is little ink, as the files are read: CMYK is stored inverted,
+        as Adobe's programs do, and YCCK is the YCbCr of cyan, magenta and yellow as they are.
+        """
+        transformed = self.colour == "YCCK"
+        colours = replace(
+            self,
+            components=self.components[:3],
+            colour="YCbCr" if transformed else "RGB",
+            negative=transformed,
+            whole=self,
+        )
+        return colours, replace(self, components=self.components[3:], colour="grey", whole=self)
 
     @property
     def quality(self) -> int | None:

@@ -117,11 +117,14 @@ class Automatic(Task):
         from restore.tasks.compression import file_of, in_words, is_coarse
 
         file: JpegFile | None = file_of(self.stored)
-        if file is None:
+        stored = self.stored[0] if len(self.stored) == 1 else None
+        if stored is not None and stored.is_ink:
+            said = in_words(stored)
+            words = f"saved as a JPEG of {said}, which is left as it is (restore dejpeg)"
+            return Finding("jpeg", said, False, words)
+        if file is None or stored is None:
             return find_earlier_jpeg(image[0].cpu().numpy())
 
-        [stored] = self.stored
-        assert stored is not None
         said = in_words(stored)
         if is_coarse(file):
             return Finding("jpeg", said, True, f"saved as a JPEG of {said}, which is undone")

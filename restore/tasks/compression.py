@@ -11,6 +11,7 @@ from torch import Tensor
 
 from operators import JpegComponent, JpegFile, LinearOperator, NonlinearChain
 from restore.errors import BadArgument
+from restore.photo.decode import rgb_of_inks
 from restore.tasks.denoise import NOISY
 from restore.tasks.kind import behind_jpeg
 from restore.tasks.task import Task
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 # pixels as they are (docs/jpeg.md).
 LEAST_ERROR = 0.004
 
-# The error for files of other colour spaces than those below.
+# The error for files of other sampling factors than those below.
 UNUSABLE = (
-    "`saved_quality` is missing: the tables of a JPEG in CMYK, or whose sampling factors are no "
-    "multiples of each other, cannot be used; convert it to RGB, and give the quality that it had"
+    "`saved_quality` is missing: the tables of a JPEG whose sampling factors are no multiples of "
+    "each other cannot be used; give the quality that it was saved with"
 )
 
 # Names of the chroma subsampling by columns and rows of luma for one of chroma.
@@ -48,8 +49,8 @@ def file_of(
         device: Where the operator is to lie.
 
     Returns:
-        None for pictures that are no JPEG, a batch of several, files in CMYK, and sampling factors
-        that are no multiples of each other.
+        None for pictures that are no JPEG, a batch of several, files in CMYK that are not parted,
+        and sampling factors that are no multiples of each other.
     """
     one = stored[0] if len(stored) == 1 else None
     if one is None or one.colour not in _COLOURS:
@@ -66,7 +67,8 @@ def file_of(
         planes.append(JpegComponent(coefficients, table, down, across))
 
     size = (one.height, one.width)
-    return JpegFile(planes, size, one.colour, one.orientation).to(device)  # type: ignore[arg-type]
+    file = JpegFile(planes, size, one.colour, one.orientation, negative=one.negative)  # type: ignore[arg-type]
+    return file.to(device)
 
 
 def stated(task: Task, image: Tensor, device: torch.device | str = "cpu") -> Problem:
@@ -130,15 +132,17 @@ def restated(problem: Problem, file: JpegFile, saved: str = "") -> Problem:
 
 
 def in_words(stored: StoredJpeg) -> str:
-    """Return how a JPEG was saved: "quality 75, 4:2:0"."""
+    """Return how a JPEG was saved: "quality 75, 4:2:0"; of a part, how the whole file was."""
+    stored = stored.whole or stored
     quality = "tables of its own" if stored.quality is None else f"quality {stored.quality}"
     if len(stored.components) == 1:
         return f"{quality}, grey"
 
-    first, second, _ = stored.components
+    first, second, *_ = stored.components
     across = first.horizontal // second.horizontal
     down = first.vertical // second.vertical
-    return f"{quality}, {SUBSAMPLINGS.get((across, down), 'chroma of its own')}"
+    subsampling = SUBSAMPLINGS.get((across, down), "chroma of its own")
+    return f"{quality}, {subsampling}{', CMYK' if stored.is_ink else ''}"
 
 
 def fits(problem: Problem, file: JpegFile) -> bool:
@@ -151,6 +155,25 @@ def fits(problem: Problem, file: JpegFile) -> bool:
     turned = file.orientation >= 5
     size = (width, height) if turned else (height, width)
     return size == file.stored_size and (channels == 3 or file.colour == "grey")
+
+
+def picture_of_inks(solutions: Tensor, stored: StoredJpeg) -> Tensor:
+    """Turn the restored parts of a file of inks into sRGB, by the file's profile if it has one.
+
+    Args:
+        solutions: [K, 2, 3, H, W] in [0, 1]: cyan, magenta and yellow, and black, light where there
+            is little ink.
+        stored: The file, see `StoredJpeg.parted`.
+
+    Returns:
+        [K, 1, 3, H, W] in [0, 1].
+    """
+    colours, black = solutions.unbind(dim=1)
+    light = torch.cat([colours, black.mean(dim=1, keepdim=True)], dim=1)
+    inks = 255 - (255 * light).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pictures = [torch.from_numpy(rgb_of_inks(one, stored.profile)) for one in inks]
+
+    return torch.stack(pictures).permute(0, 3, 1, 2)[:, None].to(solutions) / 255
 
 
 def fraction_inside(problem: Problem, result: Tensor) -> float | None:

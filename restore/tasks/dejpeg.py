@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from restore.photo.stored import StoredJpeg
     from restore.tasks.problem import Operator, Problem
 
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
@@ -97,6 +99,30 @@ class Dejpeg(Task):
     @property
     def reads_file(self) -> bool:
         return self.saved_quality is None
+
+    @property
+    def one_by_one(self) -> bool:
+        return self._inks is not None
+
+    @property
+    def _inks(self) -> StoredJpeg | None:
+        """The file of a picture in CMYK, if it is of use."""
+        stored = self.stored[0] if self.reads_file and len(self.stored) == 1 else None
+        return stored if stored is not None and stored.is_ink else None
+
+    def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
+        """Yield the three colours of inks, and the black one; their file has the pixels."""
+        if self._inks is None:
+            yield from super().apart(color)
+            return
+        for part in self._inks.parted():
+            yield replace(self, stored=(part,)), color
+
+    def together(self, solutions: Tensor) -> Tensor:
+        """Make sRGB of the two solutions of a file in CMYK."""
+        from restore.tasks.compression import picture_of_inks
+
+        return solutions if self._inks is None else picture_of_inks(solutions, self._inks)
 
     def problem(self, image: Tensor, device: torch.device | str = "cpu") -> Problem:
         """State that ``image`` [B, 3, H, W] in [0, 1] was saved as a JPEG.

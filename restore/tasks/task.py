@@ -216,7 +216,10 @@ class Task(ABC):
         return self.companion is not None and not self.finds_mask
 
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
-        """Yield each picture of a batch [B, 3, H, W], with the task of that picture."""
+        """Yield each picture of a batch [B, 3, H, W], with the task of that picture.
+
+        A picture may come as several problems, whose solutions `together` joins.
+        """
         noise: Any = getattr(self, "noise", None)
         several = not isinstance(noise, str | int | float | SignalNoise | None)
         for index, picture in enumerate(color.split(1)):
@@ -225,6 +228,10 @@ class Task(ABC):
                 own = noise[index] if is_signal(noise) else float(noise[index])
                 one = replace(self, noise=[own])  # type: ignore[call-arg]
             yield one, picture
+
+    def together(self, solutions: Tensor) -> Tensor:
+        """Make pictures [K, B, 3, H, W] of the solutions of the problems that `apart` stated."""
+        return solutions
 
     @property
     def writes_kernel(self) -> bool:

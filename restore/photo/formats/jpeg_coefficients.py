@@ -6,6 +6,8 @@ the process of `restore.photo.apart` alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -32,21 +34,23 @@ def stored_jpeg(im: Image.Image, data: bytes, orientation: int) -> StoredJpeg | 
         pixels of the picture.
     """
     try:
-        stored = _read(layout(data), orientation)
+        stored = _read(layout(data), orientation, im.info.get("icc_profile"))
     except (ImportError, Malformed, OSError, RuntimeError):
         return None
 
     return stored if agrees(stored, im) else None
 
 
-def _read(found: Layout, orientation: int) -> StoredJpeg:
+def _read(found: Layout, orientation: int, profile: bytes | None) -> StoredJpeg:
     planes = _coefficients(found)
     components = tuple(
         Component(plane, found.tables[layer.id], layer.vertical, layer.horizontal)
         for plane, layer in zip(planes, found.layers, strict=True)
     )
     known = orientation if orientation in range(1, 9) else 1
-    return StoredJpeg(components, found.colour, found.height, found.width, known)
+    stored = StoredJpeg(components, found.colour, found.height, found.width, known)
+
+    return replace(stored, profile=profile) if stored.is_ink else stored
 
 
 def _coefficients(found: Layout) -> list[NDArray[np.int16]]:
