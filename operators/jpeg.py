@@ -207,6 +207,9 @@ class Jpeg(NonlinearOperator):
     def error(self, y: Tensor) -> Tensor:
         return self.file_of(y).error(y)
 
+    def for_measurement(self, y: Tensor) -> JpegFile:
+        return self.file_of(y)
+
     @property
     def tables(self) -> JpegTables:
         """Tables of the operator's quality."""

@@ -12,7 +12,8 @@ the identity (`straight_through`), so that autograd gives a useful gradient thro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -112,6 +113,14 @@ class NonlinearOperator(nn.Module):
         """Return the expected standard deviation of ``A(x) − x``, ``[B]``, given ``y = A(x)``."""
         raise NotImplementedError(f"{type(self).__name__} does not define error")
 
+    def for_measurement(self, y: Tensor) -> NonlinearOperator:
+        """Return an operator for one measurement, with what it says worked out.
+
+        Solvers ask for it once and call `explained`, `nearest` and `error` in every step. It is the
+        operator itself where there is nothing to work out.
+        """
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
 
@@ -122,6 +131,26 @@ class NonlinearOperator(nn.Module):
     def _from_levels(self, x: Tensor, white: float) -> Tensor:
         """Inverse of `_to_levels`."""
         return x * ((self.high - self.low) / white) + self.low
+
+
+@dataclass
+class _Measured:
+    """A measurement of a chain, in pictures between 0 and 1, with what it says.
+
+    Attributes:
+        y: ``[B, C, H, W]``.
+        last: The last nonlinear part, for this measurement.
+        error: See `NonlinearChain.error`; None until it is asked for.
+    """
+
+    y: Tensor
+    last: NonlinearOperator
+    error: Tensor | None = None
+
+    def is_of(self, y: Tensor) -> bool:
+        """Return True for the same measurement, even if it was changed in place meanwhile."""
+        same = self.y.shape == y.shape and self.y.dtype == y.dtype and self.y.device == y.device
+        return same and torch.equal(self.y, y)
 
 
 class NonlinearChain(nn.Module):
@@ -163,6 +192,7 @@ class NonlinearChain(nn.Module):
         self.input_shape: Shape = input_shape
         self.output_shape: Shape = input_shape
         self._found: dict[NonlinearOperator, tuple[Deviations, Deviations]] = {}
+        self._last_measured: _Measured | None = None
 
         for operator in operators:
             self.output_shape = getattr(operator, "output_shape", self.output_shape)
@@ -219,18 +249,15 @@ class NonlinearChain(nn.Module):
             noise_level: Standard deviation of the noise, one number or [B].
         """
         scale = self.high - self.low
-        known = self._to_unit(y)
-        steps = [self._to_unit(z)]
-        parts = [part for part in self._parts() if isinstance(part, NonlinearOperator)]
-        for part in parts[:-1]:
-            steps.append(part.A(steps[-1]))
-
-        for part, step in zip(reversed(parts), reversed(steps), strict=True):
+        measured = self._measured(y)
+        known = measured.y
+        for part, step in self._backwards(z):
             of_errors, of_noise = self._spreads(part, step)
             deviations = tuple(
                 torch.hypot(_beside(prior_std, e) * e / scale, _beside(noise_level, n) * n / scale)
                 for e, n in zip(of_errors, of_noise, strict=True)
             )
+            part = measured.last if known is measured.y else part
             known = part.explained(step, known, deviations)
 
         return self._from_unit(known)
@@ -248,24 +275,44 @@ class NonlinearChain(nn.Module):
         if self.linear is not None:
             raise ValueError("the nearest picture behind a linear operator is not known")
 
-        steps = [self._to_unit(z)]
-        parts = self._parts()
-        for part in parts[:-1]:
-            steps.append(part.A(steps[-1]))
-
-        known = self._to_unit(y)
-        for part, step in zip(reversed(parts), reversed(steps), strict=True):
-            assert isinstance(part, NonlinearOperator)
+        measured = self._measured(y)
+        known = measured.y
+        for part, step in self._backwards(z):
+            part = measured.last if known is measured.y else part
             known = part.nearest(step, known)
 
         return self._from_unit(known)
 
     def error(self, y: Tensor) -> Tensor:
         """Return the expected standard deviation of what the nonlinear parts change, ``[B]``."""
-        parts = [part for part in self._parts() if isinstance(part, NonlinearOperator)]
-        y = self._to_unit(y)
-        errors = torch.stack([part.error(y) for part in parts])
-        return (self.high - self.low) * errors.square().sum(dim=0).sqrt()
+        measured = self._measured(y)
+        if measured.error is None:
+            parts = [*self._nonlinear_parts()[:-1], measured.last]
+            errors = torch.stack([part.error(measured.y) for part in parts])
+            measured.error = (self.high - self.low) * errors.square().sum(dim=0).sqrt()
+
+        return measured.error
+
+    def _measured(self, y: Tensor) -> _Measured:
+        """Return what a measurement says, worked out once as long as it stays the same."""
+        unit = self._to_unit(y)
+        if self._last_measured is None or not self._last_measured.is_of(unit):
+            last = self._nonlinear_parts()[-1].for_measurement(unit)
+            self._last_measured = _Measured(unit, last)
+
+        return self._last_measured
+
+    def _nonlinear_parts(self) -> list[NonlinearOperator]:
+        return [part for part in self._parts() if isinstance(part, NonlinearOperator)]
+
+    def _backwards(self, z: Tensor) -> Iterator[tuple[NonlinearOperator, Tensor]]:
+        """Yield the nonlinear parts, the last first, with what each gets if the first gets z."""
+        parts = self._nonlinear_parts()
+        steps = [self._to_unit(z)]
+        for part in parts[:-1]:
+            steps.append(part.A(steps[-1]))
+
+        yield from zip(reversed(parts), reversed(steps), strict=True)
 
     def _spreads(self, part: NonlinearOperator, z: Tensor) -> tuple[Deviations, Deviations]:
         """Return `NonlinearOperator.spread` of errors before and of noise after `linear`."""

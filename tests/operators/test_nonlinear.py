@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from operators import Jpeg, Quantise
+import operators
+from operators import Jpeg, NonlinearChain, Quantise
 
 PHOTO = Image.open(Path(__file__).parents[1] / "fixtures" / "crop_a.png").convert("RGB")
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
@@ -210,3 +211,27 @@ def test_the_gradient_of_jpeg_is_that_without_rounding(subsampling: str, exact: 
     (weights * measured).sum().backward()
     assert torch.equal(measured, jpeg.A(x))
     torch.testing.assert_close(tracked.grad, weights, rtol=0, atol=1e-4)
+
+
+def test_what_a_measurement_says_is_worked_out_once(monkeypatch) -> None:
+    """It is found anew for another measurement, and for one that was changed in place."""
+    read = []
+    file_of = Jpeg.file_of
+    monkeypatch.setattr(Jpeg, "file_of", lambda self, y: read.append(1) or file_of(self, y))
+    chain = NonlinearChain(
+        [operators.parse("down:area:2").operator((3, 32, 32)), Jpeg(30)], (3, 32, 32)
+    )
+    generator = torch.Generator().manual_seed(0)
+    z, first, second = torch.rand(3, 1, 3, 16, 16, generator=generator)
+
+    for y in (first, second):
+        fresh = Jpeg(30).file_of(y)
+        deviations = tuple(0.1 * one for one in chain._spreads(chain.operators[1], z)[0])
+        read.clear()
+        for _ in range(3):
+            assert torch.equal(chain.explained(z, y, 0.1, 0.0), fresh.explained(z, y, deviations))
+            assert torch.equal(chain.error(y), fresh.error(y))
+        assert len(read) == 1
+
+    second.mul_(0.5)
+    assert torch.equal(chain.error(second), Jpeg(30).file_of(second).error(second))
