@@ -1,0 +1,97 @@
+"""Checks of options: before a picture is read, and against the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from restore.errors import BadArgument
+from restore.methods.conditions import PREDICTED_NOISE
+from restore.methods.feed_forward import check_file
+from restore.methods.options import ANY_MODEL, Knowledge, Options
+from restore.methods.requirements import takes_decomposed
+from restore.methods.settings import settings_for
+from restore.runtime.tiles import TiledDenoiser
+from restore.samplers.catalogue import check_variance
+from restore.tasks import Task
+from restore.tasks.inverse import has_evidence
+from restore.tasks.option import is_signal
+from restore.tasks.problem import Problem
+
+# Largest number of posterior samples: all of them lie in memory, and more are mistyped.
+MAX_SAMPLES = 1000
+
+
+def check(task: Task, options: Options) -> Options:
+    """Check everything that can be checked without a picture, and return the options.
+
+    Raises:
+        BadArgument: an invalid option.
+    """
+    if not 1 <= options.samples <= MAX_SAMPLES:
+        raise BadArgument(f"`samples`={options.samples}: must be between 1 and {MAX_SAMPLES}")
+    if not 0 <= options.seed < 2**63:
+        raise BadArgument(f"`seed`={options.seed}: must be between 0 and 2^63 - 1")
+
+    settings_for(task.kind, options, knowledge_before(task))
+    for network in options.networks:
+        check_file(network)
+
+    task.check()
+    if task.takes_raws and (options.start is not None or options.networks):
+        what = "`start`" if options.start is not None else f"`method`={options.method}"
+        raise BadArgument(f"{what}: is for pictures, and {task.name} takes camera raws")
+    if task.cascade_stages is not None and (options.start is not None or options.networks):
+        what = "`start`" if options.start is not None else f"`method`={options.method}"
+        raise BadArgument(
+            f"`cascade` and {what}: the stages begin and go by themselves; leave one of them out"
+        )
+
+    return options
+
+
+def check_model(denoiser: TiledDenoiser, options: Options) -> None:
+    """Check options against a model, for any task.
+
+    Raises:
+        BadArgument: a sampler that needs a learned variance, or noise levels beyond the model's.
+    """
+    if options.sampler is not None:
+        check_variance(options.sampler, denoiser.learned_variance)
+
+    lowest, highest = (float(denoiser.schedule.sigmas[index]) for index in (0, -1))
+    for level in options.levels or ():
+        if not 0.99 * lowest <= level <= 1.01 * highest:
+            raise BadArgument(
+                f"`levels`: {level:g} is no noise level of this model, {lowest:.3g} to "
+                f"{highest:.4g}"
+            )
+
+
+def knowledge_before(task: Task) -> Knowledge:
+    """Return what options are checked against before the model is loaded."""
+    varies = task.takes_signal_noise and is_signal(getattr(task, "noise", None))
+    return replace(ANY_MODEL, noise_map=varies)
+
+
+def knowledge_of(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge:
+    """Return the capabilities of a model, for a problem if one is given."""
+    predictor = denoiser.predictor is not None
+    if problem is None:
+        return Knowledge(
+            denoiser.conditional,
+            denoiser.prior,
+            predictor,
+            bridge=denoiser.bridge,
+            enlarges_only=denoiser.enlarges_only,
+        )
+
+    quiet = float(problem.noise.min()) <= PREDICTED_NOISE
+    return Knowledge(
+        denoiser.conditional,
+        denoiser.prior,
+        predictor and has_evidence(problem) and quiet,
+        takes_decomposed(problem.operator),
+        problem.noise_map is not None,
+        denoiser.bridge,
+        denoiser.enlarges_only,
+    )

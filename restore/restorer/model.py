@@ -1,0 +1,57 @@
+"""The denoiser of a checkpoint, and what identifies it."""
+
+from __future__ import annotations
+
+import torch
+
+import pretrained
+from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
+from restore.diffusion.protocol import DenoiserLike
+from restore.errors import BadArgument, Unavailable
+from restore.precision import single_precision
+
+
+@single_precision()
+def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    """Return the denoiser of a checkpoint.
+
+    Raises:
+        Unavailable: the checkpoint is missing, damaged or does not fit its description.
+    """
+    try:
+        checkpoint = pretrained.load(model)
+        return build_denoiser(
+            ModelConfig.from_dict(checkpoint.config), checkpoint.state, device, dtype
+        )
+    except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
+        raise Unavailable(of_model(model, error)) from None
+
+
+def model_digest(model: str) -> str:
+    """Return the identity of a model, see `pretrained.identity`.
+
+    Raises:
+        Unavailable: there is no such model.
+    """
+    try:
+        return pretrained.identity(model)
+    except pretrained.CheckpointError as error:
+        raise Unavailable(of_model(model, error)) from None
+
+
+def of_model(model: str, error: Exception) -> str:
+    """Return the text of an error about a model, which the error may name itself."""
+    return f"`model`={model}: {str(error).removeprefix(f'{model}: ')}"
+
+
+def check_prior(denoise: DenoiserLike, model: str) -> None:
+    """Refuse a model without an unconditional prior.
+
+    Raises:
+        BadArgument: the model is purely conditional.
+    """
+    if not denoise.prior:
+        raise BadArgument(
+            f"`model`={model}: it was trained with a low-resolution picture beside the noisy one "
+            "and knows no pictures by themselves; use it with restore sr, or another model here"
+        )
