@@ -16,6 +16,7 @@ from restore.commands.tasks import options_from, read_option, shown_default
 from restore.errors import BadArgument, Unavailable
 from restore.messages import say
 from restore.tasks import TASKS, Task
+from restore.tasks.inpaint import AUTO_SCRATCHES
 from restore.tasks.option import OptionField, options_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,25 @@ if TYPE_CHECKING:
 OFFERED = (
     *("method", "steps", "seed", "samples", "fidelity", "fast", "eta", "sampler", "guidance"),
     *("start_noise", "parameters", "label", "format", "quality", "depth", "allow_truncated"),
+)
+
+# Options that have a default for the measurements of the command alone.
+NEEDED = {"solve": ("operator",)}
+# What the command's help says of files of the command, and what a page says instead.
+REWORDED = (
+    (r", a name from restore methods, or spandrel:FILE", " or a name of `restore methods`"),
+    (r", box:N or file:PATH", " or box:N"),
+    (r", to OUT\.kernel\.npy", ""),
+    (r", or a measurement of restore degrade \(\.npz\)| or a measurement .*\(\.npz\)", ""),
+    (r" Default: that of a \.npz(\.|; else )", " Default: "),
+    (r", WebP or clip", " or WebP"),
+    (r", PNG or clip", " or PNG"),
+    (r"; of a clip, \d+", ""),
+    (r"by suffix, or as IN", "as IN"),
+    (r"a JPEG IN", "a JPEG"),
+    (r"--start", "the initial picture"),
+    (r"\bIN\b", "the picture"),
+    (r"\bOUT\b", "the result"),
 )
 
 _KINDS = {int: "integer", float: "number", bool: "switch"}
@@ -204,7 +224,7 @@ def _form(task: type[Task]) -> Form:
     files = {name: option for name, option in own.items() if option.option.kind is Path}
     uploads = [_upload(option) for option in files.values()]
     uploads.append(Upload("start", "--start", "Initial picture in the size of the result."))
-    shown = [_own_field(option) for name, option in own.items() if name not in files]
+    shown = [_own_field(option, task) for name, option in own.items() if name not in files]
     hints = get_type_hints(Common, include_extras=True)
     defaults = {field.name: field.default for field in fields(Common)}
     shown += [_common_field(name, hints[name], defaults[name]) for name in OFFERED]
@@ -218,32 +238,42 @@ def _form(task: type[Task]) -> Form:
         return task(**stated), options_from(common), output, common.allow_truncated
 
     return Form(
-        task, {field.name: field for field in shown}, {one.name: one for one in uploads}, build
+        task,
+        _in_words(task.about)[0],
+        {field.name: field for field in shown},
+        {one.name: one for one in uploads},
+        build,
     )
 
 
 def _upload(option: OptionField) -> Any:
     from restore.serve.fields import Upload
 
-    sentence = option.option.help.split(". ")[0].removesuffix(".")
-    return Upload(option.name, _flag(option.name), f"{sentence}.", required=option.option.beside)
+    sentence = re.split(r"; or |\. ", option.option.help)[0].removesuffix(".")
+    words = (AUTO_SCRATCHES,) if option.name == "mask" else ()
+    return Upload(option.name, _flag(option.name), f"{sentence}.", option.option.beside, words)
 
 
-def _own_field(option: OptionField) -> Field:
+def _own_field(option: OptionField, task: type[Task]) -> Field:
     from restore.serve.fields import Field
 
     described = option.option
     kind = "text" if described.parse is not None else _KINDS.get(option.type, "text")
     default = shown_default(option)
-    required = default is ...
+    required = default is ... or option.name in NEEDED.get(task.name, ())
+    help, implied = _in_words(described.help)
+    if described.implied is not None:
+        implied = str(described.implied)
     return Field(
         option.name,
         _flag(option.name),
         kind,
-        _in_words(described.help),
+        help,
         None if required or default is MISSING else default,
-        described.words,
-        required,
+        "" if required else implied,
+        tuple(word for word in described.words if not word.startswith("file:")),
+        closed=bool(described.words) and described.parse is None,
+        required=required,
     )
 
 
@@ -256,16 +286,19 @@ def _common_field(name: str, hint: Any, default: Any) -> Field:
     texts = [text for text in declared if isinstance(text, str) and text.startswith("--")]
     flag = texts[0].split("/")[0] if texts else _flag(name)
     known = described.autocompletion
-    listed = tuple(known()) if callable(known) else ()
+    words = tuple(known()) if callable(known) else ()
     kind = _KINDS.get(kind_of(hint), "text")
-    help = _in_words(described.help)
-    return Field(name, flag, kind, help, default, listed, own=False)
+    help, implied = _in_words(described.help)
+    return Field(name, flag, kind, help, default, implied, words, closed=bool(words), own=False)
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _in_words(help: str) -> str:
-    """Replace the names of files in the command's help."""
-    return re.sub(r"\bIN\b", "the picture", re.sub(r"\bOUT\b", "the result", help))
+def _in_words(help: str) -> tuple[str, str]:
+    """Return the command's help without what a request cannot say, and the default in words."""
+    for pattern, text in REWORDED:
+        help = re.sub(pattern, text, help)
+    said, _, implied = help.partition(" Default: ")
+    return said, implied.removesuffix(".")

@@ -35,7 +35,9 @@ class Field:
         kind: ``number``, ``integer``, ``switch`` or ``text``.
         help: one sentence.
         default: value if it is left out; None if that depends on the rest.
+        implied: what is done without it, in words; empty if nothing is, or the default says it.
         words: values to choose from, or examples.
+        closed: True if there are no other values than the words.
         required: True if it has no default.
         own: True if it belongs to the task, False if all tasks have it.
     """
@@ -45,7 +47,9 @@ class Field:
     kind: str
     help: str
     default: Any = None
+    implied: str = ""
     words: tuple[str, ...] = ()
+    closed: bool = False
     required: bool = False
     own: bool = True
 
@@ -65,7 +69,7 @@ class Field:
             return str(value)
         if self.kind == "integer" and isinstance(value, int):
             return value
-        if self.kind == "number" and isinstance(value, int | float) and math.isfinite(value):
+        if self.kind == "number" and isinstance(value, int | float) and _is_finite(value):
             return float(value)
 
         raise self._refusal(value)
@@ -82,7 +86,9 @@ class Field:
             "type": self.kind,
             "help": self.help,
             "default": self.default,
+            "implied": self.implied,
             "words": list(self.words),
+            "closed": self.closed,
             "required": self.required,
             "own": self.own,
         }
@@ -91,8 +97,9 @@ class Field:
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema."""
         default = {} if self.default is None else {"default": self.default}
-        examples = {"examples": list(self.words)} if self.words else {}
-        return {**_SCHEMA[self.kind], "description": self.help, **default, **examples}
+        words = {"enum" if self.closed else "examples": list(self.words)} if self.words else {}
+        implied = f" Default: {self.implied}." if self.implied else ""
+        return {**_SCHEMA[self.kind], "description": self.help + implied, **default, **words}
 
 
 _KINDS = {
@@ -112,12 +119,25 @@ class Upload:
         flag: the option of the command.
         help: one sentence.
         required: True if there is no restoration without it.
+        words: texts that an option of the same name may have instead.
     """
 
     name: str
     flag: str
     help: str
     required: bool = False
+    words: tuple[str, ...] = ()
+
+    def read(self, value: Any) -> str | None:
+        """Return the text that stands for the file; None if the file is to come.
+
+        Raises:
+            BadArgument: another text.
+        """
+        if value is None or value in self.words:
+            return value
+        known = f", or {' or '.join(self.words)}" if self.words else ""
+        raise BadArgument(f"`{self.name}`={_brief(value)}: send it as a file{known}")
 
 
 @dataclass(frozen=True)
@@ -126,12 +146,14 @@ class Form:
 
     Attributes:
         task: the task.
+        about: one sentence.
         fields: its options, those of its own first.
         uploads: pictures beside the one to restore.
-        build: makes task and options of values by name; the companion is still missing.
+        build: makes task and options of values by name; files are still missing.
     """
 
     task: type[Task]
+    about: str
     fields: Mapping[str, Field]
     uploads: Mapping[str, Upload]
     build: Callable[[Mapping[str, Any]], tuple[Task, Options, OutputOptions, bool]]
@@ -148,7 +170,7 @@ class Form:
         """
         given = _object(text)
         for name in given:
-            if name not in self.fields:
+            if name not in self.fields and name not in self.uploads:
                 raise BadArgument(
                     f"options: {_brief(name)} is no option of {self.task.name}; there are "
                     f"{', '.join(self.fields)}"
@@ -158,9 +180,20 @@ class Form:
             if field.required and given.get(name) is None:
                 raise BadArgument(f"`{name}` is missing: {field.help}")
 
-        return self.build(
-            {name: field.read(given.get(name)) for name, field in self.fields.items()}
-        )
+        readers: dict[str, Field | Upload] = {**self.fields, **self.uploads}
+        return self.build({name: reader.read(given.get(name)) for name, reader in readers.items()})
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of its options."""
+        fields = {name: field.schema for name, field in self.fields.items()}
+        words = {name: {"enum": list(one.words)} for name, one in self.uploads.items() if one.words}
+        return {
+            "type": "object",
+            "properties": fields | words,
+            "required": [name for name, field in self.fields.items() if field.required],
+            "additionalProperties": False,
+        }
 
     @property
     def described(self) -> dict[str, Any]:
@@ -168,7 +201,7 @@ class Form:
         return {
             "name": self.task.name,
             "title": self.task.title,
-            "about": self.task.about,
+            "about": self.about,
             "options": [field.described for field in self.fields.values()],
             "uploads": [vars(upload) for upload in self.uploads.values()],
         }
@@ -199,6 +232,14 @@ def _object(text: str) -> dict[str, Any]:
         raise BadArgument('options: must be an object of JSON, such as {"scale": 2}')
 
     return found
+
+
+def _is_finite(value: float) -> bool:
+    """Return True for a number that a float can hold."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number
+        return False
 
 
 def _brief(value: Any) -> str:

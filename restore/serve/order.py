@@ -75,7 +75,8 @@ class Order:
         source = _named("picture", self.picture)
         target = Path(f"restored{self.output.suffix(source)}")
         kernel = Path("restored.kernel.npy") if self.task.writes_kernel else None
-        return Job(source, target, kernel=kernel)
+        mask = Path("restored.mask.png") if self.task.finds_mask else None
+        return Job(source, target, kernel=kernel, mask=mask)
 
     def load(self) -> tuple[Work, Loaded]:
         """Decode the uploads.
@@ -162,14 +163,7 @@ def order_of(
     """
     task, restoring, output, allow_truncated = form.read(options)
     _refuse_server_files(task, restoring)
-    for name in ("picture", *(name for name, one in form.uploads.items() if one.required)):
-        if name not in uploads:
-            raise BadArgument(f"the part `{name}` is missing; send it as a file")
-    for name, data in uploads.items():
-        if name != "picture" and name not in form.uploads:
-            raise BadArgument(f"{task.name} takes no file `{name[:60]}`")
-        if not data:
-            raise UnreadableInput(f"{name}: the file is empty.")
+    _check_uploads(form, task, uploads)
 
     return Order(
         task,
@@ -181,6 +175,31 @@ def order_of(
         start=uploads.get(START),
         max_pixels=max_pixels,
     )
+
+
+def _check_uploads(form: Form, task: Task, uploads: Mapping[str, bytes]) -> None:
+    """Refuse a request without its files, or with others.
+
+    Raises:
+        BadArgument: a file is missing, unknown, or there besides an option that stands for it.
+        UnreadableInput: an empty file.
+    """
+    named = task.companion if task.companion and getattr(task, task.companion) is not None else None
+    for name in ("picture", *(name for name, one in form.uploads.items() if one.required)):
+        if name not in uploads and name != named:
+            words = form.uploads[name].words if name in form.uploads else ()
+            also = f", or the option {' or '.join(f'{name}={word}' for word in words)}"
+            raise BadArgument(
+                f"the part `{name}` is missing; send it as a file{also if words else ''}"
+            )
+
+    for name, data in uploads.items():
+        if name != "picture" and name not in form.uploads:
+            raise BadArgument(f"{task.name} takes no file `{name[:60]}`")
+        if name == named:
+            raise BadArgument(f"`{name}` is there twice, as a file and as an option; send one")
+        if not data:
+            raise UnreadableInput(f"{name}: the file is empty.")
 
 
 def _refuse_server_files(task: Task, options: Options) -> None:
@@ -212,18 +231,28 @@ def _named(stem: str, data: bytes) -> Path:
 
 def _in_words(report: Mapping[str, Any]) -> str:
     """Say whether the result explains the picture."""
-    misfit = f"{report['consistency']:.5f}"
+    misfit = report["consistency"]
     if unexplained(report):
         why = (
             "it is as the network gives it"
             if is_feed_forward(report["method"])
             else "are the degradation and its noise right?"
         )
-        return f"The result does not explain the picture ({misfit} of white apart): {why}"
+        return (
+            f"The result does not explain the picture: degraded again, it is {_percent(misfit)} of "
+            f"white away from it (RMS); {why}"
+        )
     if report["steps"] == 0:
         return "The picture is left as it was: there was nothing to do."
 
+    noise = report["noise"]
+    within = f"; its noise is {_percent(noise)}" if isinstance(noise, float) and noise > 0 else ""
     return (
-        f"The result explains the picture: degraded again, it differs from it by {misfit} of white "
-        f"(RMS), and its noise is {report['noise']:.4f}."
+        "The result explains the picture: degraded again, it differs from it by "
+        f"{_percent(misfit)} of white (RMS){within}."
     )
+
+
+def _percent(value: float) -> str:
+    """Return a fraction of white with two digits that count, as in 0.038 %."""
+    return "less than 0.001 %" if value < 1e-5 else f"{100 * value:.2g} %"
