@@ -8,6 +8,7 @@ the token tell them from those of the person's own page and programs.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import json
 import time
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from restore.messages import complain
 from restore.serve.settings import Address, Limits
+from restore.text import visible
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,7 +57,7 @@ class Refusal(Exception):
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
-        self.text = text
+        self.text = visible(text)  # JSON cannot hold halves of characters
         self.headers = dict(headers or {})
 
 
@@ -148,7 +150,7 @@ class Guard:
             return
 
         kind, _, secret = given.partition(" ")
-        right = hmac.compare_digest(secret.strip().encode(), token.encode())
+        right = hmac.compare_digest(_digest(secret.strip()), _digest(token))
         if kind.lower() != "bearer" or not right:
             what = "wrong" if given else "missing"
             raise Refusal(
@@ -206,6 +208,11 @@ async def answer(refusal: Refusal, send: Send) -> None:
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+def _digest(token: str) -> bytes:
+    """Return a digest, whose length says nothing about the token."""
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _too_large(most: int) -> Refusal:

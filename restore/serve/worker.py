@@ -140,7 +140,7 @@ def previewed(clean: torch.Tensor) -> bytes:
 def failure(error: BaseException) -> Failed:
     """Return an error as it is told to a user: in one sentence, without a traceback."""
     if isinstance(error, RestoreError):
-        return Failed(str(error), True, error.exit_code)
+        return Failed(visible(str(error)), True, error.exit_code)
     if isinstance(error, MemoryError):
         return Failed("not enough memory for a picture of this size", False, 15)
 

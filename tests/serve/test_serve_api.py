@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import struct
+import zlib
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -13,6 +17,7 @@ from support.networks import random_file, tiny
 from support.pictures import piece
 from support.serving import Here, asked, deep_png, hole, order, png, served, until
 
+from restore.serve.routes.jobs import stream
 from restore.serve.settings import Address
 
 TOKEN = "0123456789abcdef-secret"
@@ -134,13 +139,12 @@ def test_a_job_that_nobody_watches_any_more_is_cancelled(worker):
     with served(worker, vanish_seconds=0.05) as client:
         worker.gate.clear()
         place = asked(client, "sr", wait=False, **order(scale=2)).headers["location"]
-        app = client.app
+        server = client.app.state.server
 
         async def vanish() -> None:
-            server = app.state.server
-            stream = server.stream(server.found(place.rpartition("/")[2]))
-            await anext(stream)
-            await stream.aclose()
+            events = stream(server, server.found(place.rpartition("/")[2]))
+            await anext(events)
+            await events.aclose()
 
         client.portal.call(vanish)
         until(lambda: client.get(place).json()["state"] == "cancelled")
@@ -196,7 +200,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(worker):
         ("sr", order(samples=10**9), 400, "`samples`=1000000000"),
         ("sr", order(method="spandrel:/etc/passwd"), 400, "cannot be named here"),
         ("sr", order(method="<script>"), 400, "<script>"),
-        ("sr", order(start="/etc/passwd"), 400, "start is no option"),
+        ("sr", order(start="/etc/passwd"), 400, "`start`=/etc/passwd: send it as a file"),
+        ("sr", order(scale=10**400), 400, "`scale`=1000"),
+        ("sr", order(steps=10**30), 400, "`steps`=1000"),
+        ("sr", order(seed=10**30), 400, "`seed`=1000"),
+        ("sr", order(width=10**30), 400, "`width`=1e+30"),
+        ("sr", order(options="x" * 70_000), 400, "the form cannot be read"),
+        ("sr", order(model="/etc/passwd"), 400, "model is no option"),
+        ("develop", order(), 404, "camera raws, clips and measurements are for the command"),
         ("sr", order(mask=png()), 400, "takes no file `mask`"),
         ("sr", order(png((48, 32)), scale=16, samples=900), 400, "at most"),
         ("deblur", order(), 400, "`kernel` is missing"),
@@ -205,7 +216,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(worker):
         ("solve", order(operator="mask:file:/etc/passwd"), 400, "cannot be named here"),
         ("solve", order(operator="gray+blur:file:/dev/zero"), 400, "cannot be named here"),
         ("solve", order(), 400, "`operator` is missing"),
-        ("inpaint", order(), 400, "the part `mask` is missing"),
+        ("inpaint", order(), 400, "the part `mask` is missing; send it as a file, or the option"),
+        ("inpaint", order(mask="/etc/passwd"), 400, "send it as a file, or auto:scratches"),
+        (
+            "inpaint",
+            order(mask="auto:scratches", threshold=0.2),
+            400,
+            "is for a mask that is given",
+        ),
         ("inpaint", order(mask=hole((8, 8))), 400, "they must be of the same size"),
         ("inpaint", order(mask=b"\x89PNG\r\n\x1a\n"), 415, "mask"),
         ("denoise", order(noise="loud"), 400, "`noise`=loud"),
@@ -217,6 +235,33 @@ def test_bad_requests_are_told_in_a_sentence(client, task, parts, status, text):
     assert answer.status_code == status, answer.text
     assert text in error_of(answer)
     assert "/etc/<b>" not in answer.text
+
+
+def other_files() -> dict[str, bytes]:
+    """Files that are no single sound picture, by what the answer says of them."""
+    pages = io.BytesIO()
+    piece((24, 16)).save(pages, "TIFF", save_all=True, append_images=[piece((24, 16))])
+    archive = io.BytesIO()
+    np.savez(archive, y=np.zeros(3))
+    size = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"IHDR" + size + struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    return {
+        "pixels": b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + bomb + png()[33:],
+        "pages": pages.getvalue(),
+        "an archive": archive.getvalue(),
+        "raw": b"II*\0\x10\0\0\0CR\2\0" + bytes(300),
+        "clip": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(300),
+        "PDF": b"%PDF-1.7\n" + bytes(300),
+        "picture": pickle.dumps({"a": 1}),
+    }
+
+
+@pytest.mark.parametrize("place", ["/api/view", "/api/restore/sr"])
+def test_other_files_are_told_in_a_sentence(client, place):
+    for text, data in other_files().items():
+        answer = client.post(place, **order(data))
+        assert answer.status_code == 415, (text, answer.text)
+        assert text in error_of(answer)
 
 
 @pytest.mark.parametrize("options", ["{", "[]", "3", '{"scale": 2, "scale": 3}', '{"scale": NaN}'])

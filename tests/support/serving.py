@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from PIL import Image, ImageCms
+from PIL import Image
 from support.pictures import in_mode, piece
 
 from restore.commands.serve import forms
 from restore.photo.photograph import Photo, write_photo
+from restore.photo.profiles import profile
 from restore.restorer import Restorer
 from restore.serve.app import make_app
 from restore.serve.engine import JobCancelled, JobFailed
@@ -29,7 +30,7 @@ from restore.serve.order import Order
 from restore.serve.settings import Address, Limits
 from restore.serve.worker import Cancelled, Follower, failure
 
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+PROFILE = profile("display-p3")
 
 
 class Here:
@@ -80,8 +81,10 @@ def application(worker: Here, address: Address | None = None, **limits) -> FastA
 def served(worker: Here, address: Address | None = None, **limits) -> Iterator[TestClient]:
     app = application(worker, address, **limits)
     with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        yield client
-    worker.gate.set()
+        try:
+            yield client
+        finally:
+            worker.gate.set()
 
 
 def png(size: tuple[int, int] = (24, 16), mode: str = "RGB") -> bytes:
@@ -107,10 +110,12 @@ def deep_png(path: Path, size: tuple[int, int] = (24, 16)) -> bytes:
     return path.read_bytes()
 
 
-def order(picture: bytes | None = None, mask: bytes | None = None, **options) -> dict:
-    """The parts of a request, with names that no file may get."""
+def order(picture: bytes | None = None, mask: bytes | str | None = None, **options) -> dict:
+    """The parts of a request, with names that no file may get; a mask as text is an option."""
     files = {"picture": ("../../etc/<b>passwd</b>", png() if picture is None else picture)}
-    if mask is not None:
+    if isinstance(mask, str):
+        options["mask"] = mask
+    elif mask is not None:
         files["mask"] = ("C:\\mask", mask)
     return {"files": files, "data": {"options": json.dumps({"steps": 2, **options})}}
 
