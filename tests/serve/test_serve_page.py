@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shlex
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 from support.networks import random_file, tiny
 from support.pictures import piece
-from support.serving import Here, application, deep_png, until
+from support.serving import PROFILE, Here, application, deep_png, hole, until
 
 from restore.serve.listen import listen
 from restore.serve.settings import Address, Limits
@@ -106,7 +107,10 @@ def fill(page, **options) -> None:
         part = page.locator(f"#option-{name}")
         if not part.is_visible():
             page.get_by_text("More options").click()
-        part.fill(str(value))
+        if part.evaluate("part => part.tagName") == "SELECT":
+            part.select_option(str(value))
+        else:
+            part.fill(str(value))
 
 
 def downloaded(page, button) -> bytes:
@@ -128,7 +132,7 @@ TASKS = [
 def test_the_download_is_what_the_shown_command_writes(
     page, command, model, tmp_path, monkeypatch, task, title, options
 ):
-    """A 16-bit PNG with transparency and a profile, through each tab."""
+    """A 16-bit PNG with transparency and the profile of Display P3, through each tab."""
     monkeypatch.chdir(tmp_path)
     deep_png(tmp_path / "a picture.png", (48, 32))
     page.get_by_role("tab", name=title).click()
@@ -152,12 +156,17 @@ def test_the_download_is_what_the_shown_command_writes(
     assert "explain" in page.locator("#words").inner_text()
     saved = downloaded(page, link)
 
+    assert saved == written_by_command(page, command, model, tmp_path)
+    assert Image.open(io.BytesIO(saved)).info["icc_profile"] == PROFILE
+
+
+def written_by_command(page, command, model, folder) -> bytes:
+    """Run the command that the page shows, in a folder, and return what it writes."""
     words = shlex.split(page.locator("#command").inner_text())
-    assert words[:2] == ["restore", task]
+    assert words[0] == "restore"
     ran = command(*words[1:], "out.png", "--model", model)
     assert ran.code == 0, ran.err
-    assert saved == (tmp_path / "out.png").read_bytes()
-    assert Image.open(io.BytesIO(saved)).info["icc_profile"]
+    return (folder / "out.png").read_bytes()
 
 
 def paint(page) -> None:
@@ -190,6 +199,49 @@ def paint(page) -> None:
     assert mask.evaluate(marked) > painted
 
 
+# Makes what a browser gives of a file that is dropped or pasted.
+TRANSFER = """([name, content]) => {
+    const transfer = new DataTransfer();
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    transfer.items.add(new File([bytes], name));
+    return transfer;
+}"""
+
+
+def test_pictures_are_dropped_and_pasted_and_masks_come_from_files(
+    page, command, model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    piece((24, 16)).save(tmp_path / "dropped.png")
+    (tmp_path / "hole.png").write_bytes(hole())
+    content = base64.b64encode((tmp_path / "dropped.png").read_bytes()).decode()
+    page.get_by_role("tab", name="Inpainting").click()
+    transfer = page.evaluate_handle(TRANSFER, ["dropped.png", content])
+    page.dispatch_event("#work", "drop", {"dataTransfer": transfer})
+    page.locator("#facts").get_by_text("dropped.png, 24×16").wait_for()
+
+    page.get_by_role("button", name="Restore").click()
+    page.locator("#message").get_by_text("paint over what is to be filled").wait_for()
+    page.locator("#mask-file").set_input_files(tmp_path / "hole.png")
+    page.locator("#command").get_by_text("--mask hole.png").wait_for()
+    fill(page, steps=2)
+    page.get_by_role("button", name="Restore").click()
+    saved = downloaded(page, page.locator("#downloads a").first)
+    assert saved == written_by_command(page, command, model, tmp_path)
+
+    page.get_by_role("button", name="Restore it further").click()
+    page.locator("#facts").get_by_text("dropped-inpaint.png, 24×16").wait_for()
+    page.evaluate(
+        "clipboardData => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData}))",
+        page.evaluate_handle(TRANSFER, ["pasted.png", content]),
+    )
+    page.locator("#facts").get_by_text("pasted.png, 24×16").wait_for()
+    page.get_by_role("button", name="Remove dropped.png").click()
+    assert page.locator("#pictures li").count() == 2
+    page.get_by_role("button", name="Find scratches").click()
+    assert "--mask auto:scratches" in page.locator("#command").inner_text()
+
+
 def test_progress_preview_and_cancel(page, worker, tmp_path):
     piece((48, 32)).save(tmp_path / "<img src=x onerror=alert(1)>.png")
     page.locator("#file").set_input_files(tmp_path / "<img src=x onerror=alert(1)>.png")
@@ -200,7 +252,7 @@ def test_progress_preview_and_cancel(page, worker, tmp_path):
     assert "<img src=x" in page.locator("#status").inner_text()
     worker.gate.set()
     page.locator("#preview").wait_for()
-    page.get_by_text("left", exact=False).first.wait_for()
+    page.locator("#status").get_by_text(" left").wait_for()
     worker.gate.clear()
     page.get_by_role("button", name="Cancel").click()
     page.locator("#running").wait_for(state="hidden")
