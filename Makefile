@@ -4,13 +4,17 @@ VENV   ?= .venv
 IN     ?= examples/parrots.png
 OUT    ?= demo-output
 
-.PHONY: demo test coverage lint wheel clean
+.PHONY: demo test test-serve coverage lint wheel clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+# The page of `restore serve` in Chromium, and the server under load; each takes too long for every run.
+test-serve: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest -m slow tests/serve
 
 coverage: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=term:skip-covered
