@@ -46,6 +46,8 @@ MARGIN = 12
 BLACK, RANGE = 16384, 32768
 # Pixels around a mosaic that demosaicnet loses, a multiple of 6 for X-Trans.
 PADDING = 48
+# Side below which LibRaw refuses X-Trans.
+LEAST_SIDE = 512
 
 
 def mosaic_of(picture: Picture, pattern: tuple[str, ...], noise: float, seed: int) -> Picture:
@@ -104,6 +106,9 @@ def libraw(algorithm: str) -> Method:
 
     def demosaic(mosaic: Picture, pattern: tuple[str, ...], noise: float) -> Picture:
         black, scale = (BLACK, RANGE) if noise else (0, 65535)
+        height, width = mosaic.shape
+        if len(pattern) == 6:
+            mosaic = mosaic[_repeated(height)][:, _repeated(width)]
         counts = np.rint(black + mosaic * scale).clip(0, 65535).astype(np.uint16)
         with tempfile.TemporaryDirectory() as folder:
             path = Camera(pattern, 0, 65535).write(Path(folder, "a.dng"), counts)
@@ -117,9 +122,15 @@ def libraw(algorithm: str) -> Method:
                     adjust_maximum_thr=0.0,
                     output_bps=16,
                 )
-        return (made.astype(np.float32) - black) / scale
+        return (made[:height, :width].astype(np.float32) - black) / scale
 
     return demosaic
+
+
+def _repeated(side: int) -> NDArray[np.intp]:
+    """Return rows of a mosaic, of which the last six repeat until there are `LEAST_SIDE`."""
+    indices = np.arange(max(side, LEAST_SIDE))
+    return np.where(indices < side, indices, side - 6 + (indices - side) % 6)
 
 
 def demosaicnet() -> Method:

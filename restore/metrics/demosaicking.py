@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from operators import ColorFilterArray
 from restore.metrics.bayer import along_edges, takes
+from restore.metrics.regularized import LEAST_SIDE, regularized
 
 Array = NDArray[np.floating]
 
@@ -60,7 +61,9 @@ def interpolated(mosaic: Tensor, operator: ColorFilterArray) -> Tensor:
 
 
 def demosaicked(mosaic: Tensor, operator: ColorFilterArray) -> Tensor:
-    """Demosaic by the best classical method: along edges for Bayer mosaics, else `interpolated`.
+    """Demosaic by the best classical method that takes the mosaic.
+
+    Bayer mosaics are demosaicked along edges, others by regularisation, and tiny ones interpolated.
 
     Args:
         mosaic: [B, 1, H, W].
@@ -69,7 +72,12 @@ def demosaicked(mosaic: Tensor, operator: ColorFilterArray) -> Tensor:
     Returns:
         [B, 3, H, W].
     """
-    return along_edges(mosaic, operator) if takes(operator) else interpolated(mosaic, operator)
+    if takes(operator):
+        return along_edges(mosaic, operator)
+
+    found = interpolated(mosaic, operator)
+    is_large = min(mosaic.shape[2:]) >= LEAST_SIDE
+    return regularized(mosaic, operator, found) if is_large else found
 
 
 def _blurred(x: Tensor, weights: Sequence[float]) -> Tensor:

@@ -8,11 +8,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from support.pictures import piece
 from support.raws import X_TRANS
 
 from operators import BAYER_PATTERNS, Bayer, ColorFilterArray
 from restore.metrics.bayer import along_edges, takes
 from restore.metrics.demosaicking import demosaicked, estimate_sensor_noise, interpolated
+from restore.metrics.regularized import Roughness, descended, regularized
+
+QUAD = ("RRGG", "RRGG", "GGBB", "GGBB")
 
 CODES = {
     "RGGB": cv2.COLOR_BayerRGGB2RGB,
@@ -90,8 +94,53 @@ def test_along_edges_of_a_batch_and_of_the_patterns_are_alike() -> None:
 
 def test_the_method_follows_the_pattern_and_the_size() -> None:
     large, small = Bayer((3, 16, 16)), Bayer((3, 12, 40))
-    other = ColorFilterArray((3, 16, 16), X_TRANS)
+    other, tiny = (ColorFilterArray((3, side, 16), X_TRANS) for side in (16, 11))
     assert (takes(large), takes(small), takes(other)) == (True, False, False)
-    for operator, method in ((large, along_edges), (small, interpolated), (other, interpolated)):
+    for operator, method in ((large, along_edges), (other, _regularized), (tiny, interpolated)):
         mosaic = torch.rand(1, *operator.output_shape)
         assert torch.equal(demosaicked(mosaic, operator), method(mosaic, operator))
+
+
+def _regularized(mosaic: torch.Tensor, operator: ColorFilterArray) -> torch.Tensor:
+    return regularized(mosaic, operator, interpolated(mosaic, operator))
+
+
+@pytest.mark.parametrize("pattern", [X_TRANS, QUAD], ids=["X-Trans", "quad Bayer"])
+def test_regularised_is_better_and_keeps_what_was_measured(pattern: Any) -> None:
+    truth = torch.from_numpy(np.asarray(piece((64, 48)), np.float32) / 255)
+    truth = truth.permute(2, 0, 1)[None]
+    operator = ColorFilterArray(tuple(truth.shape[1:]), pattern)
+    mosaic = operator.A(truth)
+    errors = []
+    for method in (_regularized, interpolated):
+        found = method(mosaic, operator)
+        assert torch.equal(operator.A(found), mosaic)
+        errors.append(float((found - truth)[..., 6:-6, 6:-6].square().mean()))
+    assert errors[0] < 0.4 * errors[1]
+
+
+def test_regularised_is_the_minimum_that_a_dense_matrix_finds() -> None:
+    """Of a round, for a batch whose pictures do not touch each other."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(2, 3, 6, 7, generator=generator, dtype=torch.float64)
+    operator = ColorFilterArray((3, 6, 7), X_TRANS)
+    is_free = operator.V(torch.ones(1, 1, 6, 7)) == 0
+    roughness = Roughness.of(picture)
+
+    def energy(x: torch.Tensor) -> torch.Tensor:
+        mean, colors = x.mean(dim=1, keepdim=True), x[:, ::2] - x[:, 1:2]
+        bends = (w * mean.diff(n=2, dim=i + 2) ** 2 for i, w in enumerate(roughness.luminance))
+        slopes = (w * colors.diff(dim=i + 2) ** 2 for i, w in enumerate(roughness.colors))
+        return sum(part.sum() for part in (*bends, *slopes))
+
+    matrix = torch.autograd.functional.hessian(energy, picture)[0, :, :, :, 0] / 2
+    matrix = matrix.reshape(126, 126)
+    gradient = torch.autograd.functional.jacobian(energy, picture) / 2
+    torch.testing.assert_close(roughness.gradient(picture), gradient)
+    torch.testing.assert_close(roughness.diagonal()[0].flatten(), matrix.diagonal())
+
+    free = is_free.flatten()
+    change = torch.linalg.solve(matrix[free][:, free], gradient[0].flatten()[free])
+    found = descended(picture, is_free.double(), roughness, steps=100)
+    torch.testing.assert_close(found[0].flatten()[free], picture[0].flatten()[free] - change)
+    assert torch.equal(found[0].flatten()[~free], picture[0].flatten()[~free])
