@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import io
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from restore.errors import Unavailable
+from restore.photo.dng import Dng
 from restore.photo.formats.record import check_size
 from restore.photo.metadata import kept_exif, kept_tags
 from restore.photo.raws import Raw, no_mosaic
@@ -32,8 +33,6 @@ _XYZ_OF_SRGB = np.array(
 )
 # Orientation as in EXIF, by LibRaw's ``flip``.
 _ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
-# DNG's tag of the noise: pairs of numbers, one for all colours or one for each.
-_NOISE_PROFILE = 51041
 # Largest side of a colour filter array that LibRaw knows: Leaf's has 16.
 _LARGEST_PERIOD = 16
 # First two bytes of the byte orders of TIFF, whose third and fourth some cameras change.
@@ -86,8 +85,10 @@ def _as_raw(raw: rawpy.RawPy, data: bytes) -> Raw:
     if raw.num_colors == 1:
         raise no_mosaic("the picture of a monochrome sensor and no mosaic to develop")
 
+    dng = Dng.of(data)
+    inside = _inside(raw, dng.is_dng)
     letters = raw.color_desc.decode("ascii", "replace")
-    indices = _pattern(raw)
+    indices = _pattern(raw, inside)
     pattern = tuple("".join(letters[index : index + 1] for index in row) for row in indices)
     if raw.num_colors != 3 or set("".join(pattern)) != set("RGB"):
         raise no_mosaic(f"a mosaic of other colours than red, green and blue ({letters})")
@@ -100,30 +101,50 @@ def _as_raw(raw: rawpy.RawPy, data: bytes) -> Raw:
 
     gains, note_on_gains = _gains(raw)
     to_srgb, note_on_matrix = _to_srgb(raw)
-    notes = (*note_on_gains, *note_on_matrix)
+    notes = (*note_on_gains, *note_on_matrix, *_notes_on_shape(raw))
 
     return Raw(
-        raw.raw_image_visible.copy(),
+        raw.raw_image_visible[inside].copy(),
         pattern,
         black,
         white,
         gains,
         to_srgb,
         _ORIENTATIONS.get(raw.sizes.flip, 1),
-        _noise(data),
+        dng.noise,
         _exif(raw, data),
         notes,
+        dng.exposure,
     )
 
 
-def _pattern(raw: rawpy.RawPy) -> NDArray[np.uint8]:
-    """Return the smallest part that repeats in the colours of all pixels, by number.
+def _inside(raw: rawpy.RawPy, is_dng: bool) -> tuple[slice, slice]:
+    """Return the rows and columns of the active pixels to keep: the default crop of a DNG."""
+    sizes = raw.sizes
+    top = sizes.crop_top_margin - sizes.top_margin
+    left = sizes.crop_left_margin - sizes.left_margin
+    bottom, right = top + sizes.crop_height, left + sizes.crop_width
+    is_within = 0 <= top < bottom <= sizes.height and 0 <= left < right <= sizes.width
+    if is_dng and is_within:
+        return slice(top, bottom), slice(left, right)
+    return slice(None), slice(None)
+
+
+def _notes_on_shape(raw: rawpy.RawPy) -> tuple[str, ...]:
+    aspect = raw.sizes.pixel_aspect
+    if abs(aspect - 1) < 0.01:
+        return ()
+    return (f"its pixels are {aspect:g} times as wide as high, and the picture is not stretched",)
+
+
+def _pattern(raw: rawpy.RawPy, inside: tuple[slice, slice]) -> NDArray[np.uint8]:
+    """Return the smallest part that repeats in the colours of the pixels to keep, by number.
 
     Raises:
         Unreadable: There is none, or LibRaw cannot tell the colours.
     """
     try:
-        colors = raw.raw_colors_visible
+        colors = raw.raw_colors_visible[inside]
     except NotImplementedError:
         raise no_mosaic("a mosaic whose pattern is not known") from None
 
@@ -167,22 +188,6 @@ def _to_srgb(raw: rawpy.RawPy) -> tuple[NDArray[np.float64], tuple[str, ...]]:
             return np.linalg.inv(of_srgb / sums), ()
 
     return np.eye(3), ("it holds no colour matrix; the camera's colours are taken for sRGB",)
-
-
-def _noise(data: bytes) -> tuple[tuple[float, float], ...] | None:
-    """Return `Raw.noise` from a DNG's noise profile; None without a sensible one."""
-    import tifffile
-
-    with suppress(Exception), tifffile.TiffFile(io.BytesIO(data)) as file:
-        pages: list[Any] = [file.pages[0], *(file.pages[0].pages or ())]
-        found = [page.aspage().tags.get(_NOISE_PROFILE) for page in pages]
-        values = next(np.asarray(tag.value, np.float64) for tag in found if tag is not None)
-        pairs = values.reshape(-1, 2)
-        pairs = pairs if len(pairs) == 3 else np.repeat(pairs[:1], 3, axis=0)
-        if np.isfinite(pairs).all() and (pairs >= 0).all() and (pairs.sum(axis=1) > 0).all():
-            return tuple((float(a), float(b)) for a, b in pairs)
-
-    return None
 
 
 def _exif(raw: rawpy.RawPy, data: bytes) -> bytes | None:

@@ -39,6 +39,7 @@ class Raw:
             x that is 0 at black and 1 at white; None if the file does not say.
         exif: EXIF with orientation 1, or None.
         notes: sentences about what of the file is missing and was assumed.
+        exposure: stops by which the picture is to be brighter, as the file says.
     """
 
     counts: NDArray[np.uint16]
@@ -51,6 +52,7 @@ class Raw:
     noise: tuple[tuple[float, float], ...] | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    exposure: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -150,7 +150,7 @@ class Developing(Task):
                 f"restore.photo.raw_reading.read_raw returns, not a {type(picture).__name__}"
             )
 
-        mosaic = encoded(balanced(raw, self._gains(raw), self.exposure))
+        mosaic = encoded(balanced(raw, self._gains(raw), self._stops(raw)))
 
         def pack(color: Tensor, alpha: Tensor | None, gray: bool) -> NDArray[Any]:
             return self.finished(raw, color)
@@ -194,8 +194,8 @@ class Developing(Task):
             return None
 
         gains = self._gains(raw)
-        linear = balanced(raw, gains, self.exposure)
-        factor = factors(raw, gains, self.exposure)
+        linear = balanced(raw, gains, self._stops(raw))
+        factor = factors(raw, gains, self._stops(raw))
         return noise_of_encoded(raw, linear, factor, noise, operator).clamp_min(LEAST_STD)
 
     def _sensor_noise(self, raw: Raw) -> tuple[tuple[float, float], ...] | None:
@@ -217,6 +217,10 @@ class Developing(Task):
 
     def _gains(self, raw: Raw) -> tuple[float, ...]:
         return raw.gains if isinstance(self.white_balance, str) else self.white_balance
+
+    def _stops(self, raw: Raw) -> float:
+        """Return the exposure: a file may ask for more light, not for less, or white were grey."""
+        return self.exposure + max(0.0, raw.exposure)
 
     def finished(self, raw: Raw, color: Tensor) -> NDArray[Any]:
         """Return the upright picture [H, W, 3] of a restored mosaic [1, 3, H, W]."""
@@ -245,5 +249,11 @@ class Developing(Task):
             bits=16,
             icc_profile=profile(self.space),
             exif=raw.exif,
-            notes=raw.notes,
+            notes=(*raw.notes, *_note_on_stops(raw)),
         )
+
+
+def _note_on_stops(raw: Raw) -> tuple[str, ...]:
+    if raw.exposure <= 0:
+        return ()
+    return (f"it asks for an exposure of {raw.exposure:+.2g} stops, which it gets",)

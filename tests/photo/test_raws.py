@@ -80,6 +80,42 @@ def test_a_noise_profile_of_each_color(tmp_path: Path, here: None) -> None:
     assert raw.noise == ((1e-4, 1e-6), (2e-4, 2e-6), (3e-4, 3e-6))
 
 
+@pytest.mark.parametrize("values", [(2.0, 0.0), (1e-4, 1e-6, 1e-4), (float("inf"), 1.0)])
+def test_a_noise_profile_of_no_picture_is_none(tmp_path: Path, here: None, values: Any) -> None:
+    assert read_raw(raw_file(tmp_path / "a.dng", tag_51041=("d", values))).noise is None
+
+
+def test_active_area_and_default_crop(tmp_path: Path, here: None) -> None:
+    """The crop counts from the active area, whose first pixel has the pattern's first colour."""
+    own = camera()
+    counts = own.exposed(light((48, 32)))
+    area = {"tag_50829": ("I", (4, 6, 30, 44))}
+    active = read_raw(own.write(tmp_path / "a.dng", counts, **area))
+    assert np.array_equal(active.counts, counts[4:30, 6:44])
+    assert active.pattern == ("RG", "GB")
+
+    crop = {"tag_50719": ("2I", (2, 1, 4, 1)), "tag_50720": ("2I", (30, 1, 20, 1))}
+    cropped = read_raw(own.write(tmp_path / "b.dng", counts, **area, **crop))
+    assert np.array_equal(cropped.counts, counts[8:28, 8:38])
+    assert cropped.pattern == ("RG", "GB")
+
+    outside = {"tag_50719": ("2I", (9, 1, 4, 1)), "tag_50720": ("2I", (90, 1, 20, 1))}
+    assert read_raw(own.write(tmp_path / "c.dng", counts, **area, **outside)).shape == (26, 38)
+
+
+@pytest.mark.parametrize(
+    ("value", "stops"), [((15, 10), 1.5), ((-1, 2), -0.5), ((1, 0), 0.0), ((99, 1), 0.0)]
+)
+def test_the_baseline_exposure(tmp_path: Path, here: None, value: Any, stops: float) -> None:
+    raw = read_raw(raw_file(tmp_path / "a.dng", tag_50730=("2i", value)))
+    assert raw.exposure == stops
+
+
+def test_says_that_pixels_are_not_square(tmp_path: Path, here: None) -> None:
+    raw = read_raw(raw_file(tmp_path / "a.dng", tag_50718=("2I", (2, 1, 1, 1))))
+    assert "pixels are 2 times as wide as high" in raw.notes[0]
+
+
 def test_many_full_pixels_below_the_white_level_are_white(tmp_path: Path, here: None) -> None:
     own = camera(white=16383)
     counts = own.exposed(light())

@@ -102,6 +102,18 @@ def test_exposure_is_in_stops() -> None:
     assert bright[12, 12] == pytest.approx(dark[12, 12] * 2**1.5, rel=1e-4)
 
 
+def test_a_file_may_ask_for_more_light_but_not_for_less() -> None:
+    own = camera()
+    raw = raw_of(own.exposed(flat(0.1, 0.1, 0.1)), own)
+    pictures = [
+        Developing(space="linear", exposure=given).plain(replace(raw, exposure=asked))[12, 12, 1]
+        for asked, given in ((0.0, 0.0), (1.0, 0.0), (1.0, -1.0), (-1.0, 0.0))
+    ]
+    assert pictures == pytest.approx([0.1, 0.2, 0.1, 0.1], rel=2e-3)
+    (note,) = Developing().photo_of(replace(raw, exposure=1.0)).notes
+    assert note == "it asks for an exposure of +1 stops, which it gets"
+
+
 def test_white_balance_of_ones_own() -> None:
     own = camera(to_srgb=None)
     picture = developed(flat(0.2, 0.2, 0.2), own, space="linear", white_balance=(4.0, 2.0, 1.0))
