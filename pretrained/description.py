@@ -24,6 +24,7 @@ OneStep = Literal["noise", "zeros"]
 Resampling = Literal["bicubic", "bilinear", "pil-bicubic"]
 ConditionPicture = Literal["degraded", "predicted"]
 Bridge = Literal["brownian", "ot-ode"]
+NoiseVariance = Literal["npr", "sn"]
 Shown = Literal["deblurred", "inverse", "degraded"]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
 
@@ -259,6 +260,10 @@ class ModelConfig:
             clean one over a ``brownian`` bridge or, without noise on the way, by the ``ot-ode``
             (I²SB: Liu et al. 2023, arXiv 2302.05872). Such a network needs no condition_channels.
             None is a diffusion.
+        noise_variance: What the second half of the outputs of a network with ``learned_variance``
+            predicts, through a softplus: the expected square of the noise that its estimate leaves
+            (``npr``), or of the noise (``sn``), see `restore.samplers.extended_analytic_dpm`. None
+            is Improved DDPM's interpolation.
 
     Raises:
         ValueError: A field is not one of its options, or fields contradict each other.
@@ -280,6 +285,7 @@ class ModelConfig:
     predictor: PredictorConfig | None = None
     condition_picture: ConditionPicture = "degraded"
     bridge: Bridge | None = None
+    noise_variance: NoiseVariance | None = None
 
     def __post_init__(self) -> None:
         self._check_options()
@@ -321,10 +327,16 @@ class ModelConfig:
         _check_option("condition_picture", self.condition_picture, ConditionPicture)
         if self.bridge is not None:
             _check_option("bridge", self.bridge, Bridge)
+        if self.noise_variance is not None:
+            _check_option("noise_variance", self.noise_variance, NoiseVariance)
 
     def _check_output(self) -> None:
         if self.condition_skip and self.parameterization != "v":
             raise ValueError("the condition skip is defined for v-networks only")
+        if self.noise_variance is not None and not self.backbone.learned_variance:
+            raise ValueError(
+                f"noise_variance = {self.noise_variance}: the network needs learned_variance = true"
+            )
         if self.one_step == "zeros" and self.parameterization == "epsilon":
             raise ValueError("one_step = zeros: an epsilon-network would have nothing to predict")
 

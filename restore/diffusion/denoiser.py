@@ -91,22 +91,35 @@ class Denoiser(DenoiserLike):
     ) -> Prediction:
         sigma = _per_picture(sigma, x)
         if self.config.parameterization == "edm":
-            return self._preconditioned(x, sigma, condition)
+            prediction, second = self._preconditioned(x, sigma, condition)
+        else:
+            prediction, second = self._variance_preserving(x, sigma, condition)
+        if second is None:
+            return prediction
+        if self.config.noise_variance is None:
+            return prediction._replace(variance_fraction=(second + 1) / 2)
 
+        squared = F.softplus(second)
+        if self.config.noise_variance == "sn":
+            squared = (squared - prediction.noise**2).clamp_min(0)
+        return prediction._replace(noise_variance=squared)
+
+    def _variance_preserving(
+        self, x: Tensor, sigma: Tensor, condition: Condition | None
+    ) -> tuple[Prediction, Tensor | None]:
+        """Predict from ``x/√(1+σ²)``; also return the second half of the outputs, if any."""
         alpha = torch.rsqrt(1 + sigma**2)
         s = sigma * alpha
         scaled = alpha * x
-        output, variance_fraction = self._run(scaled, self._time(sigma, alpha), condition)
+        output, second = self._run(scaled, self._time(sigma, alpha), condition)
         if self.config.parameterization == "epsilon":
-            return Prediction(x - sigma * output, output, variance_fraction)
+            return Prediction(x - sigma * output, output), second
         if self.config.parameterization == "x0":
-            return Prediction(output, (x - output) / sigma, variance_fraction)
+            return Prediction(output, (x - output) / sigma), second
         if self.config.condition_skip and condition is not None:
             output = output - s * condition.picture
 
-        return Prediction(
-            alpha * scaled - s * output, s * scaled + alpha * output, variance_fraction
-        )
+        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output), second
 
     def in_float32(self) -> Denoiser:
         """Return the same network in float32, with the values its weights were rounded to."""
@@ -122,14 +135,16 @@ class Denoiser(DenoiserLike):
         other.label = label
         return other
 
-    def _preconditioned(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> Prediction:
+    def _preconditioned(
+        self, x: Tensor, sigma: Tensor, condition: Condition | None
+    ) -> tuple[Prediction, Tensor | None]:
         """Predict as EDM: ``clean = c_skip x + c_out F(c_in x)``, see `edm_scales`."""
         skip, out, scale = edm_scales(sigma, self.config.sigma_data)
-        output, variance_fraction = self._run(
+        output, second = self._run(
             scale * x, self._time(sigma, torch.rsqrt(1 + sigma**2)), condition
         )
         clean = skip * x + out * output
-        return Prediction(clean, (x - clean) / sigma, variance_fraction)
+        return Prediction(clean, (x - clean) / sigma), second
 
     @property
     def device(self) -> torch.device:
@@ -147,7 +162,7 @@ class Denoiser(DenoiserLike):
     def _run(
         self, scaled: Tensor, time: Tensor, condition: Condition | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Output of the network, and v = (output + 1)/2 if its variance is learned."""
+        """Outputs of the network for the picture and, if it has them, for the variance."""
         _, channels, height, width = scaled.shape
         size = self.config.size
         if size is not None and max(height, width) > size:
@@ -160,10 +175,10 @@ class Denoiser(DenoiserLike):
         network_input = mirror_to_multiple(torch.cat(parts, dim=1), multiple)
         output = self.network(network_input, time, *self._labels(scaled))
         output = output[..., :height, :width].float()
-        if not self.learned_variance:
-            return output[:, :channels], None
+        if not self.config.backbone.learned_variance:
+            return output, None
 
-        return output[:, :channels], (output[:, channels:] + 1) / 2
+        return output[:, :channels], output[:, channels:]
 
     def _labels(self, scaled: Tensor) -> list[Tensor]:
         """Class input of the network, none for networks without classes."""

@@ -47,10 +47,7 @@ def differentiated(
             (gradient,) = torch.autograd.grad(clean, x, _outside_inference(v.to(clean)))
         return gradient
 
-    fraction = prediction.variance_fraction
-    detached = Prediction(
-        clean.detach(), prediction.noise.detach(), None if fraction is None else fraction.detach()
-    )
+    detached = Prediction(*(None if part is None else part.detach() for part in prediction))
 
     return detached, pull_back
 

@@ -104,7 +104,7 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
         free = denoise(x, sigma, None)
         clean, noise = (f + scale * (c - f) for f, c in zip(free[:2], conditional[:2], strict=True))
 
-        return Prediction(clean, noise, conditional.variance_fraction)
+        return conditional._replace(clean=clean, noise=noise)
 
     return guided
 

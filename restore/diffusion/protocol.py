@@ -27,11 +27,14 @@ class Prediction(NamedTuple):
         variance_fraction: v of a network with a learned variance: where log Σ of a reverse step
             lies between log β̃_t (0) and log β_t (1) (Improved DDPM: Nichol, Dhariwal 2021, arXiv
             2102.09672, eq. 15). It may leave [0, 1].
+        noise_variance: E[(ε − noise)² | x] of a network that predicts it, at least 0 (Bao et al.
+            2022, arXiv 2206.07309).
     """
 
     clean: Tensor
     noise: Tensor
     variance_fraction: Tensor | None = None
+    noise_variance: Tensor | None = None
 
 
 class Condition(NamedTuple):
@@ -109,7 +112,12 @@ class DenoiserLike(Protocol):
     @property
     def learned_variance(self) -> bool:
         """Whether predictions come with a `Prediction.variance_fraction`."""
-        return self.config.backbone.learned_variance
+        return self.config.backbone.learned_variance and not self.noise_variance
+
+    @property
+    def noise_variance(self) -> bool:
+        """Whether predictions come with a `Prediction.noise_variance`."""
+        return self.config.noise_variance is not None
 
     @property
     def conditional(self) -> bool:

@@ -191,7 +191,7 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
     ) -> Prediction:
         prediction = denoise(x, sigma, condition)
         clean = correct(prediction.clean)
-        return Prediction(clean, (x - clean) / per_picture(sigma, x), prediction.variance_fraction)
+        return prediction._replace(clean=clean, noise=(x - clean) / per_picture(sigma, x))
 
     return denoise_and_correct
 

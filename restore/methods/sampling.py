@@ -154,8 +154,7 @@ def sample_pictures(
 
 def _check_needs(name: str, denoise: DenoiserLike, norms: ScoreNorms | None) -> None:
     """Refuse a sampler that needs score norms or a learned variance, which are missing."""
-    if SAMPLERS[name].learned_variance:
-        check_variance(name, denoise.learned_variance)
+    check_variance(name, denoise)
     if SAMPLERS[name].score_norms and norms is None:
         raise BadArgument(f"`sampler`={name}: it needs the model's score norms")
 

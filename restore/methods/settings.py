@@ -342,6 +342,11 @@ def _with_sampler(settings: Defaults, method: Method, name: str, eta: float | No
             f"`sampler`={name}: its variance is estimated for the prior alone, not for sr3, which "
             "sees IN as well; it is for restore sample"
         )
+    if sampler.noise_variance:
+        raise BadArgument(
+            f"`sampler`={name}: its variance is that of the network's own estimates, not of those "
+            "that sr3 corrects to explain the measurement; it is for restore sample"
+        )
     if eta is not None:
         raise BadArgument(f"`eta`={eta}: is of sr3's own sampler; {name} has its own noise")
     if settings.steps < sampler.least_steps:

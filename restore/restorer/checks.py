@@ -56,7 +56,7 @@ def check_model(denoiser: TiledDenoiser, options: Options) -> None:
         BadArgument: a sampler that needs a learned variance, or noise levels beyond the model's.
     """
     if options.sampler is not None:
-        check_variance(options.sampler, denoiser.learned_variance)
+        check_variance(options.sampler, denoiser)
 
     lowest, highest = (float(denoiser.schedule.sigmas[index]) for index in (0, -1))
     for level in options.levels or ():

@@ -165,7 +165,7 @@ class _Tiles:
         if len(rows) == len(columns) == 1:
             return self._predict_whole(x, sigma, condition)
 
-        whole = Prediction(*(torch.zeros_like(x) for _ in range(2 + self.denoise.learned_variance)))
+        whole = _zeros(x, self.denoise)
         tiles = [Tile(*one) for one in product(range(len(x)), rows, columns)]
 
         groups = list(_groups(tiles, self.at_once(x, tile_area(rows, columns, self._grid))))
@@ -391,7 +391,7 @@ class _AsDenoiser:
     whole picture that of the noise level.
     """
 
-    learned_variance = False
+    learned_variance = noise_variance = False
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -412,8 +412,22 @@ class _AsDenoiser:
         return _AsDenoiser(self.predictor.in_float32())
 
 
+def _zeros(x: Tensor, denoise: Denoiser | _AsDenoiser) -> Prediction:
+    """Return a prediction of zeros, with the parts that the denoiser's have."""
+
+    def zeros(wanted: bool) -> Tensor | None:
+        return torch.zeros_like(x) if wanted else None
+
+    return Prediction(
+        torch.zeros_like(x),
+        torch.zeros_like(x),
+        zeros(denoise.learned_variance),
+        zeros(denoise.noise_variance),
+    )
+
+
 def _parts(*predictions: Prediction) -> Iterator[tuple[Tensor, ...]]:
-    """Parts of the predictions, side by side; without variance fractions where there are none."""
+    """Parts of the predictions, side by side; without variances where there are none."""
     return (parts for parts in zip(*predictions, strict=True) if parts[0] is not None)
 
 
@@ -440,12 +454,7 @@ def _part_of(
 
 def _on(prediction: Prediction, device: torch.device) -> Prediction:
     """Move a prediction to a device."""
-    fraction = prediction.variance_fraction
-    return Prediction(
-        prediction.clean.to(device),
-        prediction.noise.to(device),
-        None if fraction is None else fraction.to(device),
-    )
+    return Prediction(*(None if part is None else part.to(device) for part in prediction))
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:
@@ -453,7 +462,12 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
     return (
         parts[0]
         if len(parts) == 1
-        else Prediction(*(torch.cat(pieces) for pieces in _parts(*parts)))
+        else Prediction(
+            *(
+                None if pieces[0] is None else torch.cat(pieces)
+                for pieces in zip(*parts, strict=True)
+            )
+        )
     )
 
 

@@ -94,11 +94,12 @@ def ancestral(
 
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, _, variance_fraction = denoise(x, sigma, condition)
+        prediction = denoise(x, sigma, condition)
+        clean = prediction.clean
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             mean = clean + (sigma_next / sigma) ** 2 * (x - clean)
-            spread = _spread(variance, variance_fraction, sigma, sigma_next)
+            spread = _spread(variance, prediction.variance_fraction, sigma, sigma_next)
             x = mean + spread * noise_like(x, generator)
 
     return clean

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from restore.diffusion.protocol import DenoiserLike
 from restore.errors import BadArgument
 from restore.samplers.analytic_dpm import analytic_dpm
 from restore.samplers.ancestral import ancestral
@@ -21,6 +22,7 @@ from restore.samplers.dpm_solver_pp import (
     sde_dpm_solver_pp_2m,
 )
 from restore.samplers.edm import edm_stochastic, euler, heun
+from restore.samplers.extended_analytic_dpm import extended_analytic_dpm
 from restore.samplers.langevin import annealed_langevin, consistent_langevin
 from restore.samplers.score_sde import (
     SubVariancePreserving,
@@ -42,7 +44,8 @@ class Sampler(NamedTuple):
         random: Whether it draws noise and so takes a ``generator``.
         least_steps: Smallest number of steps.
         levels: Default grid of noise levels, see `restore.diffusion.schedule.LEVELS`.
-        learned_variance: Whether it needs a network with a learned variance.
+        learned_variance: Whether it needs a network with a learned variance of any kind.
+        noise_variance: Whether that is a `restore.diffusion.protocol.Prediction.noise_variance`.
         score_norms: Whether it takes ``norms``, see `restore.samplers.analytic_dpm.ScoreNorms`.
         per_picture: Whether a picture's result is the same in a batch and alone.
     """
@@ -53,6 +56,7 @@ class Sampler(NamedTuple):
     least_steps: int = 1
     levels: str = "log-snr"
     learned_variance: bool = False
+    noise_variance: bool = False
     score_norms: bool = False
     per_picture: bool = True
 
@@ -90,6 +94,22 @@ SAMPLERS = {
         random=True,
         levels="uniform",
         score_norms=True,
+    ),
+    "npr-ddpm": Sampler(
+        extended_analytic_dpm,
+        "NPR-DDPM, or SN-DDPM: ancestral, with the network's own optimal variance of each pixel",
+        random=True,
+        levels="uniform",
+        learned_variance=True,
+        noise_variance=True,
+    ),
+    "npr-ddim": Sampler(
+        partial(extended_analytic_dpm, eta=0.0, last_noise=1.0),
+        "NPR-DDIM, or SN-DDIM: η = 0, with the network's own optimal variance of each pixel",
+        random=True,
+        levels="uniform",
+        learned_variance=True,
+        noise_variance=True,
     ),
     "ddim": Sampler(ddim, "DDIM, η = 0"),
     "ddim-eta": Sampler(partial(ddim, eta=0.85), "DDIM, η = 0.85", random=True),
@@ -153,17 +173,19 @@ SAMPLERS = {
 }
 
 
-def check_variance(name: str, learned_variance: bool) -> None:
+def check_variance(name: str, denoise: DenoiserLike) -> None:
     """Check that a sampler suits a network.
 
-    Args:
-        name: Name of the sampler.
-        learned_variance: Whether the network has a learned variance.
-
     Raises:
-        BadArgument: If the sampler needs a learned variance, and the network has none.
+        BadArgument: If the sampler needs a variance that the network has not learned.
     """
-    if SAMPLERS[name].learned_variance and not learned_variance:
+    sampler = SAMPLERS[name]
+    if sampler.noise_variance and not denoise.noise_variance:
+        raise BadArgument(
+            f"`sampler`={name}: this model does not predict the variance of the noise, as one of "
+            "restore train --recipe npr-ddpm does; analytic-ddpm estimates it for all pixels"
+        )
+    if sampler.learned_variance and not (sampler.noise_variance or denoise.learned_variance):
         fixed = "ddpm and ddpm-large take a fixed one"
         raise BadArgument(
             f"`sampler`={name}: this model has not learned the variance of its steps; {fixed}"

@@ -46,7 +46,7 @@ def dpm_solver_1(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             h = math.log(sigma / sigma_next)
@@ -80,7 +80,7 @@ def dpm_solver_2(
     """
     pairs = falling_pairs_for("dpm_solver_2", sigmas, at_least=2)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             middle = math.sqrt(sigma * sigma_next)
@@ -117,7 +117,7 @@ def dpm_solver_3(
     r2 = 2 / 3
 
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             h = math.log(sigma / sigma_next)

@@ -171,7 +171,7 @@ def sde_dpm_solver_1(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             fresh = math.sqrt(sigma**2 - sigma_next**2) * noise_like(x, generator)

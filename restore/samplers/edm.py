@@ -49,7 +49,7 @@ def euler(
     """
     pairs = falling_pairs(sigmas)
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             x = x + (sigma_next - sigma) * noise
@@ -149,7 +149,7 @@ def _heun_step(
     denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, condition: Condition | None
 ) -> tuple[Tensor, Tensor]:
     """Heun's step from σ to the next level, and the clean estimate where it begins."""
-    clean, noise, _ = denoise(x, sigma, condition)
+    clean, noise, *_ = denoise(x, sigma, condition)
     if sigma_next == 0:
         return clean, clean
     end = x + (sigma_next - sigma) * noise

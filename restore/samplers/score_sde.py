@@ -292,7 +292,7 @@ def predictor_corrector(
     predict = _reverse_diffusion_step if predictor == "reverse-diffusion" else _euler_maruyama_step
 
     for index, (sigma, sigma_next) in enumerate(pairs):
-        clean, noise, _ = denoise(x, sigma, condition)
+        clean, noise, *_ = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, clean)
         if sigma_next > 0:
             factor, variance = predict(sde, sigma, sigma_next)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from restore.diffusion.bound import gaussian_kl
 from restore.diffusion.denoiser import Condition, ModelConfig, edm_scales
@@ -64,10 +65,13 @@ class Terms(NamedTuple):
         simple: Mean over channels and pixels of the squared or absolute error (L_simple).
         bound: L_t of the variational bound in bits per dimension, without gradient to the mean
             unless it is the objective; None if it takes no part.
+        variance: Mean squared error of the predicted square of the noise, without gradient to the
+            mean; None if the network predicts none.
     """
 
     simple: Tensor
     bound: Tensor | None
+    variance: Tensor | None = None
 
 
 class LossHistory:
@@ -160,8 +164,8 @@ class Objective:
 
     @property
     def learned_variance(self) -> bool:
-        """True if the network has outputs for the variance."""
-        return self.config.backbone.learned_variance
+        """True if the network interpolates the variance as Improved DDPM's."""
+        return self.config.backbone.learned_variance and self.config.noise_variance is None
 
     @property
     def discrete(self) -> bool:
@@ -234,7 +238,9 @@ class Objective:
         seen = self._scaled(noisy, gamma)
         output = network(self._input(seen, condition), self._time(draw.gamma)).float()
         answer, variance = (
-            output.split(clean.shape[1], dim=1) if self.learned_variance else (output, None)
+            output.split(clean.shape[1], dim=1)
+            if self.config.backbone.learned_variance
+            else (output, None)
         )
         if self.config.condition_skip:
             answer = answer - (1 - gamma).sqrt() * condition.picture
@@ -248,6 +254,9 @@ class Objective:
                 self.config.parameterization, draw.gamma, self.config.sigma_data
             )
             return Terms(simple * torch.where(draw.noiseless, 1.0, in_noise), None)
+        if self.config.noise_variance is not None:
+            assert variance is not None
+            return Terms(simple, None, self._variance_term(answer, variance, noisy, noise, gamma))
         if not self.discrete:
             return Terms(simple, None)
 
@@ -273,7 +282,10 @@ class Objective:
         It is L_simple or, with a learned variance, L_hybrid = L_simple + λ L_vlb with L_vlb = Σ_t
         L_t, of which T L_t for a random t is an unbiased estimate (arXiv 2102.09672, eq. 16; λ =
         0.001 there, L_vlb in bits per dimension here). With ``weighting = "bound"`` it is L_vlb.
+        A network that predicts the square of the noise adds the error of that.
         """
+        if terms.variance is not None:
+            return terms.simple + self.recipe.variance_weight * terms.variance
         if terms.bound is None:
             return terms.simple
         if self.recipe.weighting == "bound":
@@ -332,6 +344,24 @@ class Objective:
         first = min(math.floor(self.recipe.high_from * last) + 1, last)
         chosen = conditional & (torch.rand(count, generator=generator) < self.recipe.high_fraction)
         return chosen, torch.randint(first, last + 1, (count,), generator=generator)
+
+    def _variance_term(
+        self, answer: Tensor, second: Tensor, noisy: Tensor, noise: Tensor, gamma: Tensor
+    ) -> Tensor:
+        """Return the error of the predicted squares, [B], which trains the second output alone.
+
+        They are (ε − ε̂)² for ``npr`` and ε² for ``sn``, whose expectations given x are the
+        minimisers (Bao et al. 2022, arXiv 2206.07309, section 3).
+        """
+        squared = noise**2
+        if self.config.noise_variance == "npr":
+            config = self.config
+            estimate = clean_estimate(
+                config.parameterization, answer.detach(), noisy, gamma, config.sigma_data
+            )
+            of_noise = (noisy - gamma.sqrt() * estimate) / (1 - gamma).sqrt()
+            squared = (noise - of_noise) ** 2
+        return (softplus(second) - squared).square().mean(dim=(1, 2, 3))
 
     def _of_bridge(self, clean: Tensor, degraded: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
         """Return (x_σ − x0)/σ for a state of the bridge from x0 to the degraded picture x1.

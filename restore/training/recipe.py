@@ -104,6 +104,8 @@ class ObjectiveRecipe:
         balance: Divide by the running mean of the loss at that noise level, conditional or not.
         balance_limit: Largest such factor, and the inverse of the smallest.
         vlb_weight: λ of L_hybrid, for networks with a learned variance.
+        variance_weight: Weight of the error of the squared noise, for models with
+            ``noise_variance``; their authors train it apart, on a network that stays as it is.
     """
 
     levels: Literal["uniform", "log-normal", "loss-aware", "log-uniform"] = "log-normal"
@@ -119,6 +121,7 @@ class ObjectiveRecipe:
     balance: bool = False
     balance_limit: float = _setting(4.0, 1, 1e6)
     vlb_weight: float = _setting(0.001, 0, 1e6)
+    variance_weight: float = _setting(0.1, 0, 1e6)
 
     def check_weighting(self, learned_variance: bool) -> None:
         """Check that the weighting goes with everything else.
@@ -337,6 +340,11 @@ class Recipe:
             )
 
         self.objective.check_weighting(model.backbone.learned_variance)
+        if model.noise_variance is not None and self.objective.weighting != "simple":
+            raise BadArgument(
+                f"[objective] weighting = {self.objective.weighting!r}: must be 'simple' for a "
+                "model with a noise_variance"
+            )
         self._check_predictor(model)
         self._check_labels(model)
         self._check_bridge(model)

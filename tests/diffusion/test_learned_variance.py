@@ -125,10 +125,11 @@ def test_wrappers_pass_it_on() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", [None, "npr"])
 @pytest.mark.parametrize("size", [(200, 150), (20, 20)])
-def test_tiles_blend_it(size: tuple[int, int]) -> None:
+def test_tiles_blend_it(size: tuple[int, int], kind: str | None) -> None:
     """Of a stand-in for a network that answers for every pixel alone, tiles make no difference."""
-    config = tiny(learned_variance=True)
+    config = replace(tiny(learned_variance=True), noise_variance=kind)
 
     class Pixelwise(torch.nn.Module):
         compute_dtype = torch.float32

@@ -490,7 +490,7 @@ def toy(
 ) -> Prediction:
     """Posterior mean for pixels of -1 or 1: nonlinear, and independent for each picture."""
     clean = torch.tanh(x / torch.as_tensor(sigma) ** 2)
-    return Prediction(clean, (x - clean) / sigma, torch.full_like(x, 0.5))
+    return Prediction(clean, (x - clean) / sigma, *torch.full((2, *x.shape), 0.5))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

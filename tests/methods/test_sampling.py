@@ -24,7 +24,9 @@ def _saying(world: Mixture) -> Denoise:
     target.
     """
     half = torch.tensor(0.5, dtype=torch.float64)
-    return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(variance_fraction=half)
+    return lambda x, sigma, condition=None: world.denoise(x, sigma)._replace(
+        variance_fraction=half, noise_variance=world.noise_variance(x, sigma)
+    )
 
 
 def _norms(sampler: Sampler, world: Mixture, levels: list[float]) -> dict[str, ScoreNorms]:

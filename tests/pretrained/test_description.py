@@ -75,6 +75,7 @@ CONVERTED = """{
   "predictor": null,
   "condition_picture": "degraded",
   "bridge": null,
+  "noise_variance": null,
   "sha256": "DIGEST"
 }
 """

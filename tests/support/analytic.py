@@ -90,6 +90,20 @@ class Mixture:
         noise = (flat - clean) / level[:, None]
         return Prediction(clean.reshape(x.shape).to(x), noise.reshape(x.shape).to(x))
 
+    def noise_variance(self, x: Tensor, sigma: float) -> Tensor:
+        """Var[ε | x0 + σ ε = x] of each pixel, in the type of x: that of x0 over σ²."""
+        flat = x.flatten(1).double()
+        level = _levels(sigma)
+        centred = self._centred(flat)
+        weights = torch.softmax(self._log_joint(centred, level), dim=1)[..., None]
+        means = self._component_means(centred, level)
+        values, axes = self._eigen
+        spectrum = values * sigma**2 / (values + sigma**2)
+        within = (axes**2 * spectrum[:, None, :]).sum(-1)
+        clean = (weights * means).sum(dim=1)
+        variance = (weights * (within + means**2)).sum(dim=1) - clean**2
+        return (variance / sigma**2).reshape(x.shape).to(x)
+
     def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """∇ log p_σ(x) = −ε̂/σ, [B, 1, 1, D]."""
         level = _levels(sigma).reshape(-1, *[1] * (x.ndim - 1))

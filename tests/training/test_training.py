@@ -231,7 +231,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
     assert made.model is not None
     assert made.model.parameterization == ("edm" if name == "edm" else "epsilon")
     assert made.schedule.minutes == 10
-    assert made.model.backbone.learned_variance is (name == "improved-ddpm")
+    assert made.model.backbone.learned_variance is (name in ("improved-ddpm", "npr-ddpm"))
     assert made.model.backbone.condition_channels == (3 if name == "sr3" else 0)
     assert parse_recipe(write_recipe(made)) == made
 
