@@ -211,7 +211,7 @@ def _cluster(common: Common) -> Cluster | None:
 
 
 def _run(request: Request) -> None:
-    """Run a request, on a clip or on pictures; through pipes if it names ``-``.
+    """Run a request, on clips or on pictures; through pipes if it names ``-``.
 
     Raises:
         RestoreError: with its exit code.
@@ -222,8 +222,13 @@ def _run(request: Request) -> None:
         FilmRun(request).go()
         return
 
+    from restore.jobs.clip_folder import ClipFolderRun, holds_clips_alone
     from restore.jobs.pipes import piped
     from restore.jobs.run import Run
+
+    if not request.watch and holds_clips_alone(request):
+        ClipFolderRun(request).go()
+        return
 
     with piped(request) as opened:
         Run(opened).go()

@@ -88,21 +88,21 @@ class FilmRun:
 
     Args:
         request: as for `restore.jobs.run.Run`.
+        restorer: the model of the request, if it was loaded for a clip before.
 
     Raises:
         BadArgument: options that a clip does not have.
         Unavailable: PyAV is not installed.
     """
 
-    def __init__(self, request: Request) -> None:
-        refuse_options(request)
-        request.task.check_clip()
-        check_installed()
+    def __init__(self, request: Request, restorer: Restorer | None = None) -> None:
+        check_request(request)
         assert isinstance(request.source, Path)
         self.request = request
         self.source = request.source
         self.target = target_of(self.source, request.target, request.task.name)
         self.reel = Reel(self.target)
+        self.loaded = restorer
         self._kept: dict[int, Frame] = {}
 
     def go(self) -> None:
@@ -213,18 +213,18 @@ class FilmRun:
     @property
     def restorer(self) -> Restorer:
         """The model, loaded at first use."""
-        if not hasattr(self, "_restorer"):
+        if self.loaded is None:
             request = self.request
             keep_freed_memory()
-            self._restorer = Restorer(
+            self.loaded = Restorer(
                 request.model,
                 request.device,
                 tile=request.tile,
                 memory=request.memory,
                 notice=self._notice,
             )
-            self._restorer.prepare(request.task, request.options)
-        return self._restorer
+            self.loaded.prepare(request.task, request.options)
+        return self.loaded
 
     def _begin(self, filmed: Filmed, fingerprint: Fingerprint) -> None:
         """Find what is done already."""
@@ -407,6 +407,18 @@ class FilmRun:
         say(self.request.wording(text))
 
 
+def check_request(request: Request) -> None:
+    """Check what can be checked before a clip is opened.
+
+    Raises:
+        BadArgument: options that a clip does not have, or a task that takes none.
+        Unavailable: PyAV is not installed.
+    """
+    refuse_options(request)
+    request.task.check_clip()
+    check_installed()
+
+
 def refuse_options(request: Request) -> None:
     """Refuse options that a clip does not have.
 
@@ -414,6 +426,8 @@ def refuse_options(request: Request) -> None:
         BadArgument: one is given.
     """
     options = request.options
+    several = isinstance(request.source, Path) and request.source.is_dir()
+    what = "holds clips alone" if several else "is a clip"
     given = {
         "samples": options.samples > 1,
         "start": start_file(options) is not None,
@@ -429,7 +443,7 @@ def refuse_options(request: Request) -> None:
     }
     for name, is_given in given.items():
         if is_given:
-            raise BadArgument(f"`{name}`: is for pictures, and {request.source} is a clip")
+            raise BadArgument(f"`{name}`: is for pictures, and {request.source} {what}")
     if str(request.target) == "-":
         raise BadArgument("-: a clip cannot be written to stdout; give an output file")
 

@@ -36,7 +36,7 @@ HIDDEN_FOLDER = Reason("hidden folder", "hidden folders")
 HIDDEN_FILE = Reason("hidden picture", "hidden pictures")
 SPECIAL = Reason("named pipe, socket or device", "named pipes, sockets or devices")
 LINK = Reason("link that leads elsewhere", "links that lead elsewhere")
-CLIP = Reason("clip", "clips", "give each by itself")
+CLIP = Reason("clip", "clips", "give each by itself, or a folder of clips alone")
 RAW = Reason("camera raw", "camera raws", "restore develop makes pictures of them")
 
 # fmt: off

@@ -54,6 +54,13 @@ class Automatic(Task):
     def examines(self) -> bool:
         return True
 
+    def check_clip(self) -> None:
+        raise BadArgument(
+            "auto: is for pictures; what it finds must not change from frame to frame of a clip: "
+            "look at one frame with restore auto FRAME --dry-run, and give the clip to the task "
+            "that undoes it"
+        )
+
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
         for picture in color.split(1):
             yield self, picture

@@ -92,6 +92,13 @@ class Dejpeg(Task):
         if self.subsampling is not None and self.saved_quality is None:
             raise BadArgument("`subsampling`: is for `saved_quality`; a JPEG file says its own")
 
+    def check_clip(self) -> None:
+        raise BadArgument(
+            "dejpeg: is for JPEG files, whose tables say how each was rounded, and not for clips; "
+            "frames of Motion JPEG are JPEG files: `ffmpeg -i CLIP -codec:v copy %06d.jpg` makes "
+            "a folder of them, and restore denoise takes clips of any codec"
+        )
+
     def of_test_images(self) -> Self:
         quality = TESTED_QUALITY if self.saved_quality is None else self.saved_quality
         return replace(self, saved_quality=quality)

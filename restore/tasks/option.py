@@ -32,8 +32,6 @@ AUTO: Literal["auto"] = "auto"
 AUTO_SIGNAL: Literal["auto:signal"] = "auto:signal"
 
 _LEVEL = "a standard deviation between 0 and 1, or auto"
-# The tasks whose `takes_signal_noise` is True, for errors of the others.
-SIGNAL_TASKS = "denoise, deblur, develop and solve"
 
 # Types that need PyTorch, which tasks import for type checkers alone.
 _ABSENT = dict.fromkeys(
@@ -194,13 +192,20 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def check_noise(noise: Noise | Tensor, *, signal: bool = False, task: str = "this task") -> None:
+def check_noise(
+    noise: Noise | Tensor,
+    *,
+    signal: bool = False,
+    task: str = "this task",
+    others: str = "other tasks",
+) -> None:
     """Refuse noise that is no standard deviation of pixels in [0, 1], or depends on the signal.
 
     Args:
         noise: the noise.
         signal: True to allow noise that depends on the signal.
         task: name of the task, for errors.
+        others: those that take noise that depends on the signal, in words.
 
     Raises:
         BadArgument: a negative, infinite or too large number, other text than ``auto``, or noise
@@ -209,8 +214,8 @@ def check_noise(noise: Noise | Tensor, *, signal: bool = False, task: str = "thi
     if is_signal(noise):
         if not signal:
             raise BadArgument(
-                f"`noise`={noise}: noise that depends on the signal is for {SIGNAL_TASKS}; {task} "
-                f"takes {_LEVEL}"
+                f"`noise`={noise}: noise that depends on the signal is for {others}; {task} takes "
+                f"{_LEVEL}"
             )
         return
 

@@ -115,7 +115,8 @@ class Task(ABC):
             BadArgument: an invalid option.
         """
         if (noise := getattr(self, "noise", None)) is not None:
-            check_noise(noise, signal=self.takes_signal_noise, task=self.name)
+            takes = self.takes_signal_noise
+            check_noise(noise, signal=takes, task=self.name, others=_signal_tasks())
         if (jpeg := getattr(self, "jpeg", None)) not in (None, *JPEG_WORDS):
             raise BadArgument(f"`jpeg`={jpeg}: must be {' or '.join(JPEG_WORDS)}")
 
@@ -317,6 +318,12 @@ class Task(ABC):
     def degradation_title(self) -> str:
         """Description of the degradation, for the heading of an evaluation."""
         return ""
+
+
+def _signal_tasks() -> str:
+    """Return the names of the tasks that take noise that depends on the signal, in words."""
+    names = sorted(task.name for task in Task.__subclasses__() if task.takes_signal_noise)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _recorded(value: Any) -> Any:

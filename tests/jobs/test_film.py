@@ -323,16 +323,63 @@ def test_a_quality_for_a_codec_without_one(tmp_path, command, model):
     assert "--quality 90: FFV1 has no quality to choose" in done.err
 
 
-def test_clips_in_folders_and_among_several_inputs(clip, command, picture):
-    done = command("denoise", ".")
-    assert done.code == 6
-    assert "passed over: 1 clip (give each by itself)" in done.err
+def test_clips_among_pictures_and_several_inputs(clip, command, picture):
     picture("a.png")
+    Path("b.png").write_text("no picture")
+    done = command("denoise", ".", "--noise", 0.1, "--steps", 1)
+    assert done.code == 10
+    assert "passed over: 1 clip (give each by itself, or a folder of clips alone)" in done.err
     done = command("denoise", "a.png", clip, "-o", "out")
     assert (done.code, done.err) == (
         1,
         "restore: error: clip.mp4: a clip is restored by itself; give it alone\n",
     )
+
+
+def test_a_folder_of_clips(tmp_path, monkeypatch, command, model):
+    """Outputs mirror it; a clip that fails does not end the run, and what is done stays."""
+    monkeypatch.chdir(tmp_path)
+    Path("films", "old").mkdir(parents=True)
+    write_clip(Path("films/a.mkv"), pictures(2), codec="ffv1")
+    write_clip(Path("films/old/b.mp4"), pictures(2))
+    Path("films/c.mp4").write_bytes(b"no clip")
+    words = ("denoise", "films", "--noise", 0.1, "--model", model)
+    done = command(*words, "--dry-run")
+    assert done.out.splitlines()[0] == "films/a.mkv -> " + str(tmp_path / "films-denoise/a.mkv")
+    assert not Path("films-denoise").exists()
+    done = command(*words, "--report", "page.html")
+    assert (done.code, done.err) == (
+        1, "restore: error: --report: is for pictures, and films holds clips alone\n",
+    )  # fmt: skip
+
+    done = command(*words)
+    assert done.code == 10
+    assert "films/c.mp4: not a clip that can be read" in done.err
+    assert done.err.endswith("1 of 3 clips failed: films/c.mp4\n")
+    found = sorted(str(path) for path in Path("films-denoise").rglob("*") if path.is_file())
+    assert found == [
+        f"films-denoise/{name}" for name in ("a.mkv", "a.mkv.json", "old/b.mp4", "old/b.mp4.json")
+    ]
+    assert len(frames_of(Path("films-denoise/old/b.mp4"))) == 2
+
+    before = Path("films-denoise/a.mkv").stat()
+    Path("films/c.mp4").unlink()
+    done = command(*words)
+    assert (done.code, Path("films-denoise/a.mkv").stat()) == (6, before)
+    assert "all 2 clips of films are in" in done.err
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [("dejpeg", "ffmpeg -i CLIP -codec:v copy %06d.jpg"), ("auto", "give the clip to the task")],
+)
+def test_tasks_that_take_no_clips(clip, command, model, task, reason):
+    for words in ((task, clip), (task, clip, "--dry-run")):
+        done = command(*words, "--model", model)
+        assert done.code == 1
+        assert done.err.startswith(f"restore: error: {task}: is for ")
+        assert reason in done.err
+    assert sorted(path.name for path in Path().iterdir()) == ["clip.mp4"]
 
 
 def test_a_dry_run_shows_what_would_be_done(clip, command):
