@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 import operators
+from restore.errors import BadArgument
 from restore.files import Fingerprint, opened_once
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES, Measurement, read_measurement
 from restore.jobs.measurement import encoded as encoded_measurement
@@ -212,6 +213,10 @@ class Work:
             coefficients=task.reads_file,
         )
         task = task.completed(None, None, None)
+        try:
+            task.check_file(photo.stored)
+        except BadArgument as error:
+            raise BadArgument(f"{job.source_name}: {error}") from error
         self._check_held(job, task, photo.pixels.shape[:2], photo.alpha)
         return photo, photo, task, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,9 @@ def open_pil(image: Image) -> tuple[NDArray[Any], Finish, Rounding]:
     try:
         image.load()
     except Exception as error:
-        raise UnreadableInput(f"the image cannot be decoded: {_why(error)}") from error
+        name = getattr(image, "filename", "")
+        named = f"{os.fsdecode(name)}: " if name else ""
+        raise UnreadableInput(f"{named}the image cannot be decoded: {_why(error)}") from error
 
     # Pillow turns a TIFF upright while it decodes it.
     orientation = orientation_of(image)

@@ -48,6 +48,8 @@ EXACT = Rounding()
 def rounding_of(im: Image.Image, samples: NDArray[np.uint8]) -> Rounding:
     """Expected rounding error of a JPEG that Pillow opened; `EXACT` for others, and for CMYK.
 
+    A table with a step of 0, which no encoder writes, says nothing either.
+
     Uniform rounding with a step q has an error of variance ``q²/12`` (Bennett, Spectra of Quantized
     Signals, Bell System Technical Journal 27, 1948) where a coefficient spreads over several steps.
     One that is mostly rounded to 0 loses what it had. So the variance for each frequency is
@@ -69,6 +71,9 @@ def rounding_of(im: Image.Image, samples: NDArray[np.uint8]) -> Rounding:
         return EXACT
 
     steps = [np.reshape(tables[table], (8, 8)).astype(np.float64) for *_, table in layers]
+    if not all(step.all() for step in steps):
+        return EXACT
+
     cells = [
         (max(layer[2] for layer in layers) // down, max(layer[1] for layer in layers) // across)
         for _, across, down, _ in layers

@@ -107,6 +107,13 @@ class Dejpeg(Task):
     def reads_file(self) -> bool:
         return self.saved_quality is None
 
+    def check_file(self, stored: StoredJpeg | None) -> None:
+        if self.saved_quality is None and stored is None:
+            raise BadArgument(
+                "`saved_quality` is missing: the input is no JPEG file whose coefficients can be "
+                "read, or it was changed since; give the quality that it was saved with"
+            )
+
     @property
     def one_by_one(self) -> bool:
         return self._inks is not None
@@ -143,12 +150,7 @@ class Dejpeg(Task):
         from restore.tasks.problem import Problem
 
         self.check()
-        if self.saved_quality is None and not any(self.stored):
-            raise BadArgument(
-                "`saved_quality` is missing: the input is no JPEG file whose coefficients can be "
-                "read, or it was changed since; give the quality that it was saved with"
-            )
-
+        self.check_file(next(iter(self.stored), None))
         image = image.to(device)
         shape = (3, image.shape[-2], image.shape[-1])
         operator: Operator = operators.identity(shape)

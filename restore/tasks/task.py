@@ -176,6 +176,17 @@ class Task(ABC):
             found = SignalNoise(median(one.a for one in signals), median(one.b for one in signals))
         return replace(self, noise=found)  # type: ignore[call-arg]
 
+    def check_file(self, stored: StoredJpeg | None) -> None:
+        """Refuse a picture whose file does not say what the task needs.
+
+        Args:
+            stored: what its JPEG file says; None for other files.
+
+        Raises:
+            BadArgument: it does not.
+        """
+        return
+
     @property
     def files(self) -> list[Path]:
         """Files named by the text of options, such as that of a kernel."""

@@ -13,7 +13,7 @@ from PIL import Image
 from support.pictures import piece
 
 import restore
-from restore.errors import BadArgument
+from restore.errors import BadArgument, UnreadableInput
 from restore.methods.options import Options
 from restore.photo.photograph import read_photo
 from restore.restorer import restorer
@@ -188,6 +188,33 @@ def test_the_command_names_its_option(command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "--jpeg off takes its pixels as they are" in done.err
     assert done.err.count("saved as a JPEG") == 1
+
+
+def test_a_file_without_coefficients_is_named(command, tmp_path: Path) -> None:
+    """A PNG, and a JPEG with a step of 0, which once gave pixels that were not finite."""
+    ORIGINAL.save(tmp_path / "a.png")
+    data = saved(tmp_path, name="b.jpg").read_bytes()
+    table = data.index(b"\xff\xdb") + 5
+    (tmp_path / "b.jpg").write_bytes(data[:table] + b"\0" + data[table + 1 :])
+    for name in ("a.png", "b.jpg"):
+        done = command("dejpeg", tmp_path / name, "--steps", 1)
+        assert done.code == 1
+        assert done.err.startswith(f"restore: error: {tmp_path / name}: --saved-quality is missing")
+        assert done.err.count("\n") == 1
+
+    image = Image.open(tmp_path / "b.jpg")
+    large = restorer().restore(SuperResolution(2, noise="auto"), image, FEW)
+    assert large.report.jpeg is None
+    assert np.isfinite(large.report.consistency)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(UnreadableInput) as refused:
+        restore.dejpeg(Image.open(path))
+    reason = "the image cannot be decoded: the file ends before its picture does"
+    assert str(refused.value) == f"{path}: {reason}"
 
 
 def test_a_folder_of_jpegs(command, tmp_path: Path) -> None:

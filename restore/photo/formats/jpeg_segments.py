@@ -148,6 +148,8 @@ def _tables(content: bytes) -> dict[int, NDArray[np.uint16]]:
     while content:
         size, slot = 1 + (content[0] >> 4), content[0] & 15
         steps = np.frombuffer(content[1 : 1 + 64 * size], ">u2" if size == 2 else "u1")
+        if not steps.all():
+            raise Malformed("a step of 0")
         table = np.empty((8, 8), np.uint16)
         for place, step in zip(_ZIGZAG, steps, strict=True):
             table[place] = step
