@@ -26,7 +26,8 @@ from PIL import Image
 import cli
 from restore import Restorer
 from restore.jobs.ray_engine import Cluster
-from restore.jobs.run import Request, Run
+from restore.jobs.request import Request
+from restore.jobs.run import Run
 from restore.jobs.walk import pictures_in
 from restore.methods.settings import settings_for
 from restore.photo.photograph import SUFFIXES

@@ -13,7 +13,7 @@ import pytest
 
 from restore.errors import FileAccess, RestoreError
 from restore.jobs.plan import Job, Plan
-from restore.jobs.run import Recorder, summary
+from restore.jobs.recorder import Recorder, summary
 from restore.messages import LOGGER, complain, put, put_json, say
 from restore.runtime.progress import Progress
 from restore.text import as_json, encodable, visible

@@ -40,8 +40,8 @@ def degrade(
     """Make test inputs: a degraded picture, and the measurement as numbers (.npz) beside it."""
     check_input(source)
 
+    from restore.jobs.degrading import degrade_all
     from restore.jobs.plan import Wanted, plan_run
-    from restore.jobs.run import degrade_all
     from restore.tasks import Solving
     from restore.tasks.option import parse_added_noise
 

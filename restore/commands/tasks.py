@@ -24,7 +24,7 @@ from restore.tasks.option import OptionField, options_of
 if TYPE_CHECKING:
     from restore.jobs.inputs import Source
     from restore.jobs.ray_engine import Cluster
-    from restore.jobs.run import Request
+    from restore.jobs.request import Request
     from restore.methods.options import Options
 
 
@@ -126,7 +126,7 @@ def _request(task: Task, source: Source, target: Path | None, common: Common) ->
         BadArgument: invalid options, or options that contradict each other.
     """
     from restore.jobs.output import OutputOptions
-    from restore.jobs.run import Request
+    from restore.jobs.request import Request
     from restore.jobs.selection import Shard
 
     return Request(

@@ -33,7 +33,7 @@ from restore.jobs.picture import Loaded, Work
 from restore.jobs.pipeline import Stages, work_through
 from restore.jobs.plan import check_writable, identity
 from restore.jobs.reel import Reel
-from restore.jobs.run import Request, start_file
+from restore.jobs.request import Request, start_file
 from restore.jobs.selection import check_input
 from restore.messages import put, put_json, say
 from restore.methods.feed_forward import check_file

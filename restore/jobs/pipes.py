@@ -13,7 +13,7 @@ from typing import IO, Any
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import not_written
 from restore.jobs.inputs import named
-from restore.jobs.run import Request
+from restore.jobs.request import Request
 from restore.photo.formats import format_of
 from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS

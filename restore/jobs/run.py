@@ -3,124 +3,41 @@
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from restore.errors import BadArgument, FileAccess, FullDisk, NothingToDo, SomeFailed
+from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.files import Fingerprint, remove_leftovers
 from restore.findings.finding import Finding
-from restore.jobs.batches import Batches, check_batch
+from restore.jobs.batches import Batches
 from restore.jobs.companions import Companions
 from restore.jobs.folder_lock import alone_in_folder
-from restore.jobs.inputs import Source, named
 from restore.jobs.journal import Journal, SharedFiles, has_changed
 from restore.jobs.manifest import Manifest, State
-from restore.jobs.output import AS_INPUT, OutputOptions
-from restore.jobs.picture import Ended, Loaded, Work, degrade_file, unexplained
+from restore.jobs.picture import Ended, Loaded, Work
 from restore.jobs.pipeline import Stages, work_in_turn, work_through
 from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run, redo
-from restore.jobs.ray_engine import Cluster, Model, work_through_on_ray
+from restore.jobs.ray_engine import Model, work_through_on_ray
+from restore.jobs.recorder import Recorder, finish, input_of, mention_passed_over, summary
 from restore.jobs.report_page import RunPage, check_report, place_here, settings
-from restore.jobs.selection import Shard
-from restore.jobs.staging import Staged
+from restore.jobs.request import Request, start_file
 from restore.jobs.watch import Watch
-from restore.messages import complain, put, put_json, say
-from restore.methods.feed_forward import check_file, is_feed_forward, short_name
-from restore.methods.options import Options
+from restore.messages import put, put_json, say
+from restore.methods.feed_forward import check_file, short_name
 from restore.methods.report import Result
-from restore.metrics.signal_noise import SignalNoise
 from restore.photo.apart import decoding_apart, end_decoding
 from restore.photo.photograph import SUFFIXES
 from restore.photo.raws import RAW_SUFFIXES
-from restore.restorer import Restorer, check, examine, model_digest
+from restore.restorer import Restorer, examine, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
-from restore.tasks import Task
-from restore.text import visible
 
 # Seconds between two scans of a watched folder.
 LOOK_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """Input, output and options of a run.
-
-    Attributes:
-        task: the task, whose companion option names a file or folder.
-        source: a file, folder or pattern, or several of them.
-        target: a file or folder; None takes the default.
-        options: options of the restoration.
-        output: options of output files.
-        model: as for `restore.Restorer`.
-        device: as for `restore.Restorer`.
-        tile: as for `restore.Restorer`.
-        memory: as for `restore.Restorer`.
-        overwrite: True to overwrite existing outputs.
-        resume: True to skip finished pictures of a folder.
-        pages: True to restore each page of a file.
-        allow_truncated: True to complete pictures whose files end too early.
-        files_from: a list of the files to take from the folder.
-        shard: the part of the folder that belongs to this run.
-        dry_run: True to show what would be done.
-        watch: True to watch the folder for new pictures.
-        compare: True to write before and after side by side.
-        report: file of the HTML report.
-        cluster: Ray cluster that restores a folder; None is this process.
-        quiet: True to show errors only.
-        as_json: True to print a JSON object per picture.
-        shown: names of paths in messages.
-        batch: maximum batch size; None is what suits the device.
-        wording: puts messages into the words of the caller, such as the command's options.
-
-    Raises:
-        BadArgument: invalid options, or options that contradict each other.
-    """
-
-    task: Task
-    source: Source
-    target: Path | None
-    options: Options = field(default_factory=Options)
-    output: OutputOptions = AS_INPUT
-    model: str = "default"
-    device: str = "auto"
-    tile: int | None = None
-    memory: str | None = None
-    overwrite: bool = False
-    resume: bool = True
-    pages: bool = False
-    allow_truncated: bool = False
-    files_from: Path | None = None
-    shard: Shard | None = None
-    dry_run: bool = False
-    watch: bool = False
-    compare: bool = False
-    report: Path | None = None
-    cluster: Cluster | None = None
-    quiet: bool = False
-    as_json: bool = False
-    shown: Mapping[Path, str] = field(default_factory=dict)
-    batch: int | None = None
-    wording: Callable[[str], str] = str
-
-    def __post_init__(self) -> None:
-        check_batch(self.batch)
-        check(self.task, self.options)
-        for name, given in (("`dry_run`", self.dry_run), ("`report`", self.report is not None)):
-            if self.watch and given:
-                raise BadArgument(
-                    f"`watch` and {name}; a folder is watched without end, so give one of them"
-                )
-
-        if self.cluster is not None and self.watch:
-            raise BadArgument("`engine`=ray and `watch`; that is for `engine`=local")
-        if isinstance(self.source, tuple) and self.watch:
-            raise BadArgument(f"`watch`: is for a folder, and there are {named(self.source)}")
 
 
 class Run:
@@ -169,7 +86,7 @@ class Run:
         with self._alone():
             plan = self.plan() if self._is_outdated else plan
             failures = self._through(plan)
-        _finish(plan, failures, request.quiet, request.wording)
+        finish(plan, failures, request.quiet, request.wording)
 
     def plan(self) -> Plan:
         """Return the plan, see `plan_run`."""
@@ -320,7 +237,7 @@ class Run:
         """Print the plan."""
         for job in plan.jobs:
             record = {
-                **_input(job, str(job.source)),
+                **input_of(job, str(job.source)),
                 "status": "planned",
                 "outputs": [str(job.target)],
             }
@@ -335,7 +252,7 @@ class Run:
         if not self.request.quiet:
             left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
             self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
-            _mention_passed_over(plan)
+            mention_passed_over(plan)
 
     def _examined(self, job: Job) -> tuple[Finding, ...]:
         """Return what the picture of a job shows, if the task depends on it."""
@@ -487,264 +404,3 @@ class Run:
         if blurs and any(job.source.suffix.lower() not in (".npz", ".npy") for job in plan.jobs):
             taken = f"the border of {' and '.join(blurs)} is taken for mirrored"
             say(f"restore: {taken}; boundary=unknown suits a photograph")
-
-
-def degrade_all(
-    find: Callable[[], Plan],
-    operator: str,
-    noise: float | SignalNoise,
-    seed: int,
-    *,
-    overwrite: bool = False,
-    quiet: bool = False,
-    as_json: bool = False,
-    wording: Callable[[str], str] = str,
-) -> None:
-    """Make test inputs of every picture of a plan; see `restore.jobs.picture.degrade_file`.
-
-    Args:
-        find: returns the plan; called again when another run in the output folder has ended.
-        operator: the operator as text.
-        noise: standard deviation for pixels in [0, 1], or Poisson-Gaussian noise.
-        seed: random seed for the noise; each picture of a folder has its own, by its name.
-        overwrite: True to overwrite existing files.
-        quiet: True to show errors only.
-        as_json: True to print a JSON object per picture.
-        wording: see `Request`.
-
-    Raises:
-        NothingToDo: as ``find``.
-        SomeFailed: pictures of a folder failed.
-    """
-    plan = find()
-    with _alone_with(plan, quiet) as has_waited:
-        plan = find() if has_waited else plan
-        recorder = _degraded(plan, operator, noise, seed, overwrite, quiet, as_json, wording)
-
-    _finish(plan, recorder.failures, quiet)
-
-
-@contextmanager
-def _alone_with(plan: Plan, quiet: bool) -> Iterator[bool]:
-    """Keep other runs out of the output folder of a plan; yield True if one was waited for."""
-    if not plan.is_folder:
-        yield False
-        return
-
-    told: list[bool] = []
-
-    def wait() -> None:
-        if not told and not quiet:
-            say(f"restore: another run is at work in {plan.target}; waiting for its end")
-        told.append(True)
-
-    with alone_in_folder(Manifest(plan.target).journal, wait):
-        yield bool(told)
-
-
-def _degraded(
-    plan: Plan,
-    operator: str,
-    noise: float | SignalNoise,
-    seed: int,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-    wording: Callable[[str], str],
-) -> Recorder:
-    """Degrade the pictures of a plan, and return what was recorded of them."""
-
-    def tell(target: str, done: Mapping[str, Any]) -> str:
-        added = f"{done['noise']:g}"
-        if (pair := done["signal_noise"]) is not None:
-            added = f"variance {pair['a']:g} x + {pair['b']:g}"
-        return f"{target}: measured {done['measured']} (.npz beside it), noise {added}"
-
-    recorder = Recorder(plan, tell, as_json=as_json, wording=wording)
-    with (
-        decoding_apart(plan.is_folder),
-        Progress(len(plan.jobs), quiet=quiet) as progress,
-    ):
-        recorder.progress = progress
-
-        def load(job: Job) -> Fingerprint:
-            return Fingerprint(0, 0, "")
-
-        def solve(jobs: Sequence[Job], fingerprints: Sequence[Fingerprint]) -> list[Ended]:
-            ((job, fingerprint),) = zip(jobs, fingerprints, strict=True)
-            progress.picture(job.source.name)
-            name = plan.name(job).encode(errors="surrogateescape")
-            own = seed + zlib.crc32(name) if plan.is_folder else seed
-            done = degrade_file(job, operator, noise, own, overwrite=overwrite)
-            return [Ended(fingerprint, done)]
-
-        work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
-
-    return recorder
-
-
-def _finish(
-    plan: Plan, failures: list[str], quiet: bool, wording: Callable[[str], str] = str
-) -> None:
-    if plan.left and not quiet:
-        say(wording(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})"))
-    if not quiet:
-        _mention_passed_over(plan)
-    if failures:
-        raise SomeFailed(
-            f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}"
-        )
-
-
-def _mention_passed_over(plan: Plan) -> None:
-    if plan.passed_over:
-        say(f"passed over: {plan.passed_over}")
-
-
-class Recorder:
-    """Reports and records the outcome of each picture of a plan.
-
-    Args:
-        plan: the plan of the run.
-        tell: ``tell(target, record)`` is a line about a finished picture.
-        overwrite: True to replace existing outputs.
-        as_json: True to print a JSON object per picture on stdout.
-        journal: records the pictures in the manifest.
-        page: the HTML report.
-        shown: names of paths in messages.
-        wording: see `Request`.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        tell: Callable[[str, Mapping[str, Any]], str],
-        *,
-        overwrite: bool = False,
-        as_json: bool = False,
-        journal: Journal | None = None,
-        page: RunPage | None = None,
-        shown: Mapping[Path, str] | None = None,
-        wording: Callable[[str], str] = str,
-    ) -> None:
-        self.plan = plan
-        self.tell = tell
-        self.overwrite = overwrite
-        self.as_json = as_json
-        self.journal = journal
-        self.page = page
-        self.shown = shown or {}
-        self.wording = wording
-        self.failures: list[str] = []
-        self.progress: Progress | None = None
-
-    def finished(self, job: Job, outcome: Ended | Exception) -> None:
-        """Put the outputs of a job in place, and record the outcome.
-
-        Raises:
-            RestoreError: a single picture failed, the disk is full, or the manifest cannot be
-                written.
-        """
-        if isinstance(outcome, Ended) and outcome.staged is not None:
-            outcome = self._placed(job, outcome, outcome.staged)
-        record = (
-            self._failed(job, outcome)
-            if isinstance(outcome, Exception)
-            else self._done(job, outcome)
-        )
-        if self.as_json:
-            put_json({**_input(job, self._name(job.source)), **record})
-
-    def _placed(self, job: Job, ended: Ended, staged: Staged) -> Ended | Exception:
-        """Put the outputs of a picture in place, and return it, or the error of a file."""
-        try:
-            if self.journal is not None:
-                self.journal.begin(job, ended, staged)
-        except BaseException:
-            staged.drop()
-            raise
-
-        try:
-            staged.put_in_place(replace=self.overwrite or job.replaces)
-        except FileAccess as error:
-            return error
-        return ended
-
-    def _done(self, job: Job, ended: Ended) -> dict[str, Any]:
-        done = ended.description
-        if self.journal is not None:
-            self.journal.finish(job)
-        if self.page is not None and ended.drawn is not None:
-            self.page.add(ended.drawn, done)
-        if self.progress is not None:
-            for note in done.get("notes", ()):
-                self.progress.say(self.wording(f"{self._name(job.source)}: {note}"))
-            self.progress.say(self.tell(self._name(job.target), done))
-
-        return {"status": "done", **done}
-
-    def _failed(self, job: Job, error: Exception) -> dict[str, Any]:
-        if self.page is not None:
-            self.page.fail(job, self.wording(str(error)) or type(error).__name__)
-        if not self.plan.is_folder:
-            raise error
-
-        reason = self.wording(str(error)) or type(error).__name__
-        if isinstance(error, FullDisk):
-            raise FullDisk(
-                f"{reason}; the run ends here, since no further picture could be written: make "
-                "room and start again"
-            ) from error
-        self.failures.append(job.source_name)
-        about = "" if visible(job.source_name) in reason else f"{job.source_name}: "
-        complain(f"{about}{reason} (going on)")
-        if self.journal is not None:
-            self.journal.fail(job, reason)
-
-        return {"status": "failed", "error": reason}
-
-    def _name(self, path: Path) -> str:
-        return self.shown.get(path, str(path))
-
-
-def _input(job: Job, name: str) -> dict[str, Any]:
-    """Return the input of the JSON record of a job."""
-    return {"input": name} if job.page is None else {"input": name, "page": job.page}
-
-
-def summary(target: str, done: Mapping[str, Any]) -> str:
-    """Return a line about a finished picture."""
-    why = (
-        "as the network gives it"
-        if is_feed_forward(done["method"])
-        else "are its kernel and noise right?"
-    )
-    doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
-    return (
-        f"{target}: {done['width']}x{done['height']}, {done['method']}, "
-        f"{_stages(done)}{done['steps']} step(s), noise {_noise(done)}, consistency "
-        f"{done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
-    )
-
-
-def _noise(done: Mapping[str, Any]) -> str:
-    """Return the noise that was assumed, with its variance where that depends on the signal."""
-    pairs = "".join(
-        f" ({pair['a']:.3g} x + {pair['b']:.3g})" for pair in done.get("signal_noise", ())
-    )
-    return f"{done['noise']:.4f}{pairs}"
-
-
-def start_file(options: Options) -> Path | None:
-    """Return the file or folder of the option ``start``; None for a network or a picture."""
-    start = options.start
-    return Path(start) if isinstance(start, str) and start not in options.networks else None
-
-
-def _stages(done: Mapping[str, Any]) -> str:
-    cascade = done["cascade"]
-    return (
-        ""
-        if cascade is None
-        else f"cascade {'x'.join(f'{factor:g}' for factor in cascade['factors'])}, "
-    )

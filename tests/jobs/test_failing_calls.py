@@ -29,7 +29,8 @@ from support.processes import FORKS
 import restore.jobs.run as run_module
 from restore.errors import NothingToDo, RestoreError
 from restore.jobs.manifest import Manifest
-from restore.jobs.run import Request, Run
+from restore.jobs.request import Request
+from restore.jobs.run import Run
 from restore.messages import LOGGER
 from restore.methods.options import Options
 from restore.methods.report import Report, Result

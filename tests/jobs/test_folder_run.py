@@ -18,7 +18,8 @@ from support.pictures import files
 from support.processes import Forked
 
 import cli
-from restore.jobs.run import Request, Run
+from restore.jobs.request import Request
+from restore.jobs.run import Run
 from restore.methods.options import Options
 from restore.tasks import Denoising
 

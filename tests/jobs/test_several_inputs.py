@@ -13,7 +13,7 @@ from restore.commands.paths import read_paths
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.jobs.companions import Companions
 from restore.jobs.plan import Plan, Wanted, plan_run
-from restore.jobs.run import Request
+from restore.jobs.request import Request
 from restore.jobs.selection import Shard
 from restore.tasks import Denoising
 

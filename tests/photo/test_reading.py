@@ -19,7 +19,7 @@ from test_png_chunks import SIGNATURE, chunk, png
 
 from restore.errors import FileAccess, UnreadableInput
 from restore.jobs.pipes import piped
-from restore.jobs.run import Request
+from restore.jobs.request import Request
 from restore.photo.photograph import SUFFIXES, count_pages, read_photo
 from restore.tasks import Denoising
 
