@@ -56,7 +56,8 @@ def invert(
     """Invert DDIM: find the noise of a picture, and print how well it gives the picture back."""
     check_input(source)
 
-    from restore.jobs.latent import Place, invert_to
+    from restore.jobs.latent import invert_to
+    from restore.jobs.place import Place
 
     out = source.with_name(f"{source.stem}-noise.safetensors") if target is None else target
     place = Place(out, False, overwrite, model, device, label)

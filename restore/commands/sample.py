@@ -108,6 +108,7 @@ def sample(
 ) -> None:
     """Draw samples from the unconditional prior, by any sampler."""
     shape = None if size is None else parse_size(size)
+    output = (target, separate, overwrite, model, device, label)
     if source is not None or interpolate is not None:
         unused = {"count": count, "trajectory": trajectory, "sampler": sampler, "size": size}
         if interpolate is None:
@@ -121,9 +122,10 @@ def sample(
             if value is not None:
                 raise BadArgument(f"--{name.replace('_', '-')}: not with --{option}")
 
-        from restore.jobs.latent import Place, interpolate_to, redraw_to
+        from restore.jobs.latent import interpolate_to, redraw_to
+        from restore.jobs.place import Place
 
-        place = Place(target, separate, overwrite, model, device, label)
+        place = Place(*output)
         ensure(model, yes=yes)
         if interpolate is not None:
             interpolate_to(
@@ -142,22 +144,10 @@ def sample(
     if steps_between is not None:
         raise BadArgument(f"`steps_between`={steps_between}: only with --interpolate")
 
-    from restore.jobs.samples import Request, sample_to
+    from restore.jobs.place import Place
+    from restore.jobs.samples import sample_to
 
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     ensure(model, yes=yes)
-    sample_to(
-        Request(
-            target,
-            separate=separate,
-            trajectory=trajectory,
-            overwrite=overwrite,
-            model=model,
-            device=device,
-            label=label,
-        ),
-        quiet=quiet,
-        **sides,
-        **wanted,
-    )
+    sample_to(Place(*output), trajectory=trajectory, quiet=quiet, **sides, **wanted)

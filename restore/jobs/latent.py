@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +14,8 @@ from torch import Tensor
 from restore.diffusion.protocol import DenoiserLike
 from restore.diffusion.stepping import falling_pairs
 from restore.errors import BadArgument, FileAccess, UnreadableInput
-from restore.files import refuse_existing, write_atomically
-from restore.jobs.plan import check_writable
-from restore.jobs.samples import save_picture
+from restore.files import write_atomically
+from restore.jobs.place import Place
 from restore.messages import put, say
 from restore.methods.sampling import Sampling, grid, grid_size, levels_of, visible
 from restore.metrics.quality import psnr
@@ -38,36 +36,6 @@ MOST_BETWEEN = 1000
 # Suffix of a file of noise, and what its metadata says that it is.
 SUFFIX = ".safetensors"
 KIND = "restore-ddim-noise"
-
-
-class Place(NamedTuple):
-    """Where the output goes, and by which model it is made.
-
-    Attributes:
-        target: a file; a folder if ``separate``.
-        separate: True to write one file per picture.
-        overwrite: True to overwrite existing files.
-        model: as for `restore.Restorer`.
-        device: as for `restore.Restorer`.
-        label: class label for a class-conditional model.
-    """
-
-    target: Path
-    separate: bool = False
-    overwrite: bool = False
-    model: str = "default"
-    device: str = "auto"
-    label: int | None = None
-
-    def check(self, files: Sequence[Path]) -> None:
-        """Check that files can be written, before any work.
-
-        Raises:
-            FileAccess: a file that exists or cannot be written.
-        """
-        for path in files:
-            refuse_existing(path, self.overwrite)
-            check_writable(path.parent)
 
 
 class Noise(NamedTuple):
@@ -237,7 +205,7 @@ def redraw_to(
         x = noise.x.to(restorer.device)
         drawn = record.run(denoise, x, list(noise.sigmas), callback=progress.step)
 
-    save_picture(visible(drawn)[0], place.target, place.overwrite)
+    place.save([visible(drawn)[0]], [place.target])
     return place.target
 
 
@@ -277,30 +245,11 @@ def interpolate_to(
         raise BadArgument(f"`steps_between`={between}: must be between 1 and {MOST_BETWEEN}")
 
     _check_iterations(iterations)
-    with decoding_apart():
-        first, second = (_picture(path, size) for path in ends)
-    if first.shape != second.shape:
-        (h, w), (other_h, other_w) = first.shape[-2:], second.shape[-2:]
-        raise BadArgument(
-            f"{ends[1]}: {other_w}x{other_h} pixels, and {ends[0]} has {w}x{h}: must be the same; "
-            "`size` takes the centre of both"
-        )
-
-    pair = torch.cat([first, second])
-    files = _files(place, between + 2)
-    place.check(files)
-    height, width = pair.shape[-2:]
-    shape = (
-        (height, width) if place.separate else grid_size(between + 2, height, width, between + 2)
-    )
-    for path in files:
-        written_format(path)
-        check_held(path, shape, None)
-        if path.resolve() in {end.resolve() for end in ends}:
-            raise BadArgument(f"{path}: is an input")
-
+    pair = _pair(ends, size)
+    files = _strip_files(place, ends, between + 2, pair)
     restorer, denoise, sampling = _prior(place, _sampling(pair, steps, levels))
     sigmas = levels_of(denoise.schedule, sampling)
+
     drawn = []
     with Progress(between + 3, quiet=quiet) as progress, torch.inference_mode():
         progress.picture("invert")
@@ -321,8 +270,46 @@ def interpolate_to(
         put(f"{path}: there and back PSNR {float(psnr(again[None], end[None])):.2f} dB")
 
     shown = list(pictures) if place.separate else [grid(pictures, columns=len(pictures))]
-    for path, picture in zip(files, shown, strict=True):
-        save_picture(picture, path, place.overwrite)
+    place.save(shown, files)
+
+    return files
+
+
+def _pair(ends: tuple[Path, Path], size: tuple[int, int] | None) -> Tensor:
+    """Return two pictures, or their centres, [2, 3, H, W] in [0, 1].
+
+    Raises:
+        BadArgument: pictures of different sizes, or smaller than the crop.
+        UnreadableInput: not a picture.
+        FileAccess: a file cannot be read.
+    """
+    with decoding_apart():
+        first, second = (_picture(path, size) for path in ends)
+    if first.shape != second.shape:
+        (h, w), (other_h, other_w) = first.shape[-2:], second.shape[-2:]
+        raise BadArgument(
+            f"{ends[1]}: {other_w}x{other_h} pixels, and {ends[0]} has {w}x{h}: must be the same; "
+            "`size` takes the centre of both"
+        )
+    return torch.cat([first, second])
+
+
+def _strip_files(place: Place, ends: tuple[Path, Path], count: int, pictures: Tensor) -> list[Path]:
+    """Return the files of a number of pictures, which are a strip unless they are separate.
+
+    Raises:
+        BadArgument: a suffix of no picture format, or a file that is an input.
+        FileAccess: a file that exists or cannot be written.
+    """
+    files = place.files(count)
+    place.check(files)
+    height, width = pictures.shape[-2:]
+    shape = (height, width) if place.separate else grid_size(count, height, width, count)
+    for path in files:
+        written_format(path)
+        check_held(path, shape, None)
+        if path.resolve() in {end.resolve() for end in ends}:
+            raise BadArgument(f"{path}: is an input")
 
     return files
 
@@ -388,12 +375,3 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
     left = (width - wide) // 2
     part = np.broadcast_to(pixels[top : top + high, left : left + wide], (high, wide, 3))
     return torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None].float()
-
-
-def _files(place: Place, count: int) -> list[Path]:
-    if not place.separate:
-        return [place.target]
-    if place.target.is_file():
-        raise BadArgument(f"{place.target}: is a file; with `separate` OUT is a folder")
-    digits = len(str(count - 1))
-    return [place.target / f"{index:0{digits}}.png" for index in range(count)]
