@@ -22,20 +22,13 @@ from restore.diffusion.bound import (
 from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.schedule import noise_levels
 from restore.diffusion.stepping import Callback
-from restore.errors import BadArgument, SomeFailed, Unavailable
+from restore.errors import BadArgument, SomeFailed
 from restore.files import refuse_existing, write_atomically
-from restore.jobs.likelihood import (
-    check_crop,
-    check_fits,
-    for_each,
-    load_prior,
-    middle_square,
-)
+from restore.jobs.crops import CropEstimator, check_fits, for_each, middle_square
 from restore.jobs.plan import check_writable
 from restore.messages import put, put_json
 from restore.report.figures import Curve, Panel, check_figure, rate_figure, terms_figure
-from restore.runtime.budget import SOLVER_BYTES, Budget, check_sizes
-from restore.runtime.devices import choose_device, is_out_of_memory
+from restore.runtime.budget import SOLVER_BYTES
 from restore.runtime.progress import Progress
 
 # Number of rates at which `BoundOutputs.progressive` shows the picture.
@@ -168,7 +161,7 @@ class Measured(NamedTuple):
         return lines
 
 
-class BoundEstimator:
+class BoundEstimator(CropEstimator):
     """A model that estimates the variational bound of pictures.
 
     Args:
@@ -202,20 +195,14 @@ class BoundEstimator:
         memory: str | None = None,
         label: int | None = None,
     ) -> None:
-        check_crop(size)
-        check_sizes(None, memory)
         if variance not in (None, *VARIANCES):
             raise BadArgument(f"`variance`={variance}: must be one of {', '.join(VARIANCES)}")
 
-        self.size = size
-        self.seed = seed
+        super().__init__(model, device, size=size, seed=seed, memory=memory, label=label)
         self.progressive = progressive
-        self.device = choose_device(device)
-        self.denoise = load_prior(model, self.device, size, label)
         self.sigmas = _levels(self.denoise, steps)
         self.variance: Any = _variance(self.denoise, variance)
-        budget = Budget.of(self.denoise, memory)
-        check_fits(size, SOLVER_BYTES + budget.per_pixel, budget.memory)
+        check_fits(size, SOLVER_BYTES + self.budget.per_pixel, self.budget.memory)
 
     def __call__(self, path: Path, callback: Callback | None = None) -> Measured:
         """Return the bound of the centre crop of a picture.
@@ -227,23 +214,16 @@ class BoundEstimator:
         """
         start = time.perf_counter()
         pictures = self._picture(path)
-        try:
-            with torch.inference_mode():
-                bound = variational_bound(
-                    self.denoise,
-                    pictures,
-                    self.sigmas,
-                    variance=self.variance,
-                    progressive=self.progressive,
-                    generator=self._generator(),
-                    callback=callback,
-                )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise Unavailable(
-                f"{path}: not enough memory for {self.size}x{self.size}; take a smaller `size`"
-            ) from None
+        with self.enough_memory(path), torch.inference_mode():
+            bound = variational_bound(
+                self.denoise,
+                pictures,
+                self.sigmas,
+                variance=self.variance,
+                progressive=self.progressive,
+                generator=self.generator(),
+                callback=callback,
+            )
 
         return Measured(path, bound, self.variance, self.size, time.perf_counter() - start)
 
@@ -257,7 +237,7 @@ class BoundEstimator:
 
         with torch.inference_mode():
             estimates = progressive_estimates(
-                self.denoise, pictures, self.sigmas, indices, generator=self._generator()
+                self.denoise, pictures, self.sigmas, indices, generator=self.generator()
             )
 
         shown = [_pixels(estimate) for estimate in estimates[0]] + [_pixels(pictures[0])]
@@ -266,9 +246,6 @@ class BoundEstimator:
 
     def _picture(self, path: Path) -> Tensor:
         return middle_square(path, self.size).to(self.device) / 127.5 - 1
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
 
 
 def tell_bounds(

@@ -7,22 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.likelihood import bits_per_dimension, log_likelihood
-from restore.errors import BadArgument, RestoreError, SomeFailed, Unavailable, UnreadableInput
-from restore.messages import complain, put, put_json
-from restore.photo.encode import quantise
-from restore.photo.photograph import read_photo
-from restore.restorer import check_prior, load_denoiser
-from restore.runtime.budget import SOLVER_BYTES, Budget, check_sizes, derivative_bytes
-from restore.runtime.devices import choose_device, is_out_of_memory
-
-# Range of the side of a crop in pixels; the derivative of the network takes kilobytes per pixel.
-SMALLEST, LARGEST = 8, 1024
+from restore.errors import BadArgument
+from restore.jobs.crops import CropEstimator, check_fits, for_each, middle_square
+from restore.messages import put, put_json
+from restore.runtime.budget import SOLVER_BYTES, derivative_bytes
 
 
 class Likelihood(NamedTuple):
@@ -40,7 +31,7 @@ class Likelihood(NamedTuple):
     seconds: float
 
 
-class Estimator:
+class Estimator(CropEstimator):
     """A model that estimates the likelihood of pictures.
 
     Args:
@@ -68,21 +59,13 @@ class Estimator:
         memory: str | None = None,
         label: int | None = None,
     ) -> None:
-        check_crop(size)
         if not 1 <= probes <= 1000:
             raise BadArgument(f"`probes`={probes}: must be between 1 and 1000")
 
-        check_sizes(None, memory)
-        self.size = size
+        super().__init__(model, device, size=size, seed=seed, memory=memory, label=label)
         self.probes = probes
-        self.seed = seed
-        self.device = choose_device(device)
-        self.denoise = load_prior(model, self.device, size, label)
-        check_fits(
-            size,
-            SOLVER_BYTES + derivative_bytes(self.denoise),
-            Budget.of(self.denoise, memory).memory,
-        )
+        per_pixel = SOLVER_BYTES + derivative_bytes(self.denoise)
+        check_fits(size, per_pixel, self.budget.memory)
 
     def __call__(self, path: Path) -> Likelihood:
         """Return the likelihood of the centre crop of a picture.
@@ -93,13 +76,13 @@ class Estimator:
             Unavailable: not enough memory.
         """
         start = time.perf_counter()
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = self.generator()
         values = middle_square(path, self.size)
         dither = torch.rand(values.shape, generator=generator, dtype=values.dtype)
         pictures = (values + dither) / 128 - 1
         levels = self.denoise.schedule.sigmas
 
-        try:
+        with self.enough_memory(path):
             nats = log_likelihood(
                 self.denoise,
                 pictures.to(self.device),
@@ -110,58 +93,10 @@ class Estimator:
                 atol=1e-3,
                 generator=generator,
             )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise Unavailable(
-                f"{path}: not enough memory for {self.size}x{self.size}; take a smaller `size`"
-            ) from None
 
         bits = bits_per_dimension(nats, pictures[0].numel())
 
         return Likelihood(float(bits), self.size, time.perf_counter() - start)
-
-
-def check_crop(size: int) -> None:
-    """Check the side of a crop.
-
-    Raises:
-        BadArgument: it is out of range.
-    """
-    if not SMALLEST <= size <= LARGEST:
-        raise BadArgument(f"`size`={size}: must be between {SMALLEST} and {LARGEST} pixels")
-
-
-def load_prior(model: str, device: torch.device, size: int, label: int | None) -> Denoiser:
-    """Load the prior of a model for crops of a size.
-
-    Raises:
-        BadArgument: the model knows another size only, has no prior, or no such class.
-        Unavailable: no such model.
-    """
-    denoise: Denoiser = load_denoiser(model, device, torch.float32).of_class(label)
-    check_prior(denoise, model)
-    if denoise.config.size not in (None, size):
-        raise BadArgument(
-            f"`size`={size}: must be {denoise.config.size}, the only size that this model knows"
-        )
-    return denoise
-
-
-def check_fits(size: int, per_pixel: float, memory: int) -> None:
-    """Refuse a crop that takes more than the memory in bytes.
-
-    Raises:
-        Unavailable: it does.
-    """
-    needed = size**2 * per_pixel
-    largest = int((memory / per_pixel) ** 0.5)
-    if needed > memory:
-        raise Unavailable(
-            f"`size`={size}: a square of {size}x{size} pixels takes about {needed / 1e6:.0f} MB, "
-            f"and there are {memory / 1e6:.0f} MB for it; "
-            + (f"at most `size`={largest} fits" if largest >= SMALLEST else "close other programs")
-        )
 
 
 def tell_all(
@@ -195,40 +130,3 @@ def tell_all(
         )
 
     for_each(pictures, tell, wording)
-
-
-def for_each(
-    pictures: Sequence[Path], work: Callable[[Path], None], wording: Callable[[str], str] = str
-) -> None:
-    """Work on each picture, and print an error on stderr for each that failed.
-
-    Raises:
-        RestoreError: the only picture failed.
-        SomeFailed: some of several pictures failed; after the work on all others.
-    """
-    failed = []
-    for path in pictures:
-        try:
-            work(path)
-        except RestoreError as error:
-            if len(pictures) == 1:
-                raise
-            complain(f"{wording(str(error))} (going on)")
-            failed.append(str(path))
-
-    if failed:
-        raise SomeFailed(f"{len(failed)} of {len(pictures)} pictures failed: {', '.join(failed)}")
-
-
-def middle_square(path: Path, size: int) -> Tensor:
-    """Return 8-bit values of the centre crop in three channels, [1, 3, size, size]."""
-    pixels = quantise(read_photo(path).pixels, 8)
-    height, width = pixels.shape[:2]
-    if min(height, width) < size:
-        raise UnreadableInput(f"{path}: {width}x{height} pixels, smaller than `size`={size}")
-
-    top = (height - size) // 2
-    left = (width - size) // 2
-    square = np.broadcast_to(pixels[top : top + size, left : left + size], (size, size, 3))
-
-    return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)[None].float()

@@ -14,7 +14,7 @@ from support.pictures import FIXTURES
 from restore.diffusion.bound import variational_bound
 from restore.diffusion.schedule import noise_levels
 from restore.jobs.bound import BoundEstimator
-from restore.jobs.likelihood import middle_square
+from restore.jobs.crops import middle_square
 
 PICTURE = FIXTURES / "crop_a.png"
 
