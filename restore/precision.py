@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-# Device types on which a program may have turned autocast on.
-_AUTOCAST = ("cpu", "cuda", "mps")
+from restore.device_names import CPU, KINDS
 
 _lock = threading.Lock()
 _inside = 0
@@ -26,11 +25,11 @@ def single_precision() -> Iterator[None]:
     when the last thread leaves. This is also a decorator.
     """
     with ExitStack() as stack:
-        for device in _AUTOCAST:
+        for device in KINDS:  # on which a program may have turned autocast on
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
+        if torch.get_default_device().type != CPU:
+            stack.enter_context(torch.device(CPU))
         _enter()
         stack.callback(_leave)
         yield

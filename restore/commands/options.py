@@ -12,6 +12,7 @@ import typer
 
 from restore.commands.config import Commands, Option, read_options
 from restore.commands.models import names as model_names
+from restore.device_names import CHOICES, CHOICES_IN_WORDS
 from restore.methods import NAMES
 from restore.tasks.deblur import BLURS, BOUNDARIES
 from restore.tasks.sr import KERNELS
@@ -19,7 +20,7 @@ from restore.tasks.sr import KERNELS
 __all__ = ["BLURS", "BOUNDARIES", "RESAMPLERS"]
 
 METHODS = ("auto", *NAMES)
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = CHOICES
 RESAMPLERS = KERNELS
 
 
@@ -85,7 +86,7 @@ ClassOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")]
 DeviceOption = Annotated[
-    str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.", autocompletion=words(DEVICES))
+    str, typer.Option(help=f"Device: {CHOICES_IN_WORDS}.", autocompletion=words(DEVICES))
 ]
 
 

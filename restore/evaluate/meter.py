@@ -10,7 +10,7 @@ from types import TracebackType
 
 import torch
 
-from restore.runtime.devices import begin_peak_memory, peak_memory, synchronize
+from restore.runtime.devices import HOST, begin_peak_memory, peak_memory, synchronize
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
@@ -54,7 +54,7 @@ class Meter:
         self.seconds = time.perf_counter() - self._started
         if self._kept_by_device:
             self.memory = peak_memory(self.device) / 2**20
-        elif self.device.type == "cpu" and self._before is not None:
+        elif self.device == HOST and self._before is not None:
             self.memory = max(0.0, (_resident("VmHWM") or 0.0) - self._before)
 
 

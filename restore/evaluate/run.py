@@ -37,7 +37,7 @@ from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
 from restore.report.html import printable
 from restore.restorer import Restorer
-from restore.runtime.devices import device_name
+from restore.runtime.devices import HOST, device_name
 from restore.runtime.progress import Progress
 from restore.solvers import Step
 from restore.tasks import TASKS, Denoising
@@ -154,7 +154,7 @@ class _Run:
             assert self.restorer is not None
             self.restorer.network(network)
 
-        self.device = self.restorer.device if self.restorer else torch.device("cpu")
+        self.device = self.restorer.device if self.restorer else HOST
         self.result = Evaluation({}, [], Page(outputs.page_bytes) if outputs.report else None)
         self.lpips = self._lpips()
         self.kind = TASKS[settings.task].kind
@@ -321,7 +321,7 @@ class _Run:
             calls += 1
             callback(step)
 
-        with Meter(self.device if is_learned(method) else torch.device("cpu")) as meter:
+        with Meter(self.device if is_learned(method) else HOST) as meter:
             if is_learned(method):
                 result = self._by_network(method, case, count)
             else:

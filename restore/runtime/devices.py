@@ -10,11 +10,12 @@ from typing import TypeVar, cast
 import torch
 from torch import nn
 
+from restore.device_names import CHOICES_IN_WORDS, CPU, KINDS
 from restore.errors import BadArgument, Unavailable
 from restore.runtime.host_memory import available_memory, resident_memory
 
 # Device on which files are read and written, and of pictures that are too large for another one.
-HOST = torch.device("cpu")
+HOST = torch.device(CPU)
 
 T = TypeVar("T")
 
@@ -47,12 +48,10 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadArgument(
-            f"`device`={name}: not a device; use auto, cpu, cuda, cuda:N or mps"
-        ) from None
+        raise BadArgument(f"`device`={name}: not a device; use {CHOICES_IN_WORDS}") from None
 
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise BadArgument(f"`device`={name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    if device.type not in KINDS:
+        raise BadArgument(f"`device`={name}: not supported; use {CHOICES_IN_WORDS}")
     if device.type == "cuda" and not (
         _has_cuda() and (device.index or 0) < torch.cuda.device_count()
     ):
