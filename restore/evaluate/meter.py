@@ -54,7 +54,7 @@ class Meter:
         self.seconds = time.perf_counter() - self._started
         if self._kept_by_device:
             self.memory = peak_memory(self.device) / 2**20
-        elif self.device == HOST and self._before is not None:
+        elif self.device.type == HOST.type and self._before is not None:
             self.memory = max(0.0, (_resident("VmHWM") or 0.0) - self._before)
 
 

@@ -57,6 +57,23 @@ def settings_for(
         return options.method, Defaults(steps=1)
 
     method = _method(kind, options, known)
+    _check_known(method, kind, known)
+    settings = method.settings(kind, samples=options.samples, predictor=known.predictor)
+    settings = _with_steps(settings, method, options)
+    _check_refusals(method, options)
+    settings = _with_options(settings, method, kind, options, known)
+
+    given = options.parameters or {}
+    parameters = resolved(method.name, method.parameters, settings.parameters, given)
+    return method.name, settings._replace(parameters=parameters)
+
+
+def _check_known(method: Method, kind: Kind, known: Knowledge) -> None:
+    """Refuse a method that needs more than the model and the operator can.
+
+    Raises:
+        BadArgument: it does; the text names a method that works.
+    """
     if not known.conditional and not method.runs_without_condition(kind):
         able = usable(METHODS[kind.unconditional], known)
         raise BadArgument(f"`method`={method.name}: this model is unconditional; use {able.name}")
@@ -64,9 +81,15 @@ def settings_for(
     if known.noise_map and not method.takes_noise_maps:
         raise BadArgument(noise_map_refusal(method.name, known))
 
-    settings = method.settings(kind, samples=options.samples, predictor=known.predictor)
-    settings = _with_steps(settings, method, options)
-    _check_refusals(method, options)
+
+def _with_options(
+    settings: Defaults, method: Method, kind: Kind, options: Options, known: Knowledge
+) -> Defaults:
+    """Return the settings with the options other than steps and parameters.
+
+    Raises:
+        BadArgument: an option that the method cannot take.
+    """
     if known.prior:
         settings = _with_few_steps(settings, method, kind, options)
     if options.eta is not None:
@@ -78,12 +101,7 @@ def settings_for(
     if options.start is not None:
         settings = _with_start(settings, options.start_noise)
 
-    if options.fidelity is not None:
-        settings = with_fidelity(settings, method, kind, options)
-
-    given = options.parameters or {}
-    parameters = resolved(method.name, method.parameters, settings.parameters, given)
-    return method.name, settings._replace(parameters=parameters)
+    return settings if options.fidelity is None else with_fidelity(settings, method, kind, options)
 
 
 def noise_map_refusal(method: str, known: Knowledge) -> str:
