@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from operators import Degradation
     from restore.photo.pictures import Opened, Picture
+    from restore.tasks.noise import MeasuredNoise
     from restore.tasks.problem import Operator, Problem
 
 OTHER = Kind(
@@ -183,10 +184,7 @@ class Solving(Task):
         Raises:
             BadArgument: an operator that cannot be read or does not fit the measurement.
         """
-        import torch
-
-        from restore.tasks.noise import measured_noise
-        from restore.tasks.problem import QUANTISATION_NOISE, Problem
+        from restore.tasks.problem import Problem
 
         self.check()
         if self.operator is None:
@@ -200,6 +198,40 @@ class Solving(Task):
         operator = _moved(self._operator(wanted, (channels, height, width)), device)
         kind = self.kind_of(operator)
         measurement = measurement.to(device)
+        noise = self._noise_of(measurement, operator, kind)
+        keep = None
+        original = None
+        if kind.fills_holes:
+            known = known_pixels(operator)
+            measurement = measurement * known
+            keep = known * (noise.level == 0).reshape(-1, 1, 1, 1)
+            original = measurement
+
+        return Problem(
+            self.name,
+            kind,
+            operator,
+            measurement,
+            noise.level,
+            None if kind.condition is None else kind.condition(operator, measurement),
+            keep,
+            original,
+            str(wanted) if _is_written(wanted) else "",
+            noise_map=noise.map,
+            signal_noise=noise.signal,
+        )
+
+    def _noise_of(self, measurement: Tensor, operator: Operator, kind: Kind) -> MeasuredNoise:
+        """Return the noise of a measurement on the device, as given, estimated or likely.
+
+        Raises:
+            BadArgument: it cannot be estimated for this kind of operator.
+        """
+        import torch
+
+        from restore.tasks.noise import measured_noise
+        from restore.tasks.problem import QUANTISATION_NOISE
+
         noise = _likely_noise(operator, kind) if self.noise is None else self.noise
         if isinstance(noise, str) and not kind.estimates_noise:
             raise BadArgument(
@@ -208,30 +240,12 @@ class Solving(Task):
             )
 
         found = measured_noise(noise, measurement, QUANTISATION_NOISE, self.rounded, operator)
-        level = found.level
-        if self.noise is None and self.rounded:
-            level = torch.where(level > 0, level.maximum(level.new_tensor(self.rounded)), 0.0)
-        keep = None
-        original = None
-        if kind.fills_holes:
-            known = known_pixels(operator)
-            measurement = measurement * known
-            keep = known * (level == 0).reshape(-1, 1, 1, 1)
-            original = measurement
+        if self.noise is not None or not self.rounded:
+            return found
 
-        return Problem(
-            self.name,
-            kind,
-            operator,
-            measurement,
-            level,
-            None if kind.condition is None else kind.condition(operator, measurement),
-            keep,
-            original,
-            str(wanted) if _is_written(wanted) else "",
-            noise_map=found.map,
-            signal_noise=found.signal,
-        )
+        level = found.level
+        rounded = level.maximum(level.new_tensor(self.rounded))
+        return found._replace(level=torch.where(level > 0, rounded, 0.0))
 
     def _operator(self, operator: Degradation | Operator, shape: tuple[int, int, int]) -> Operator:
         """Return the operator whose measurements have a shape.
