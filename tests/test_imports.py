@@ -63,7 +63,10 @@ def imports_of(module: str) -> Iterator[tuple[str, int]]:
                 yield name, node.lineno
 
 
-ARROWS = {module: dict(imports_of(module)) for module in NAMES}
+@pytest.fixture(scope="module")
+def arrows() -> dict[str, dict[str, int]]:
+    """Return the modules that each module imports, with their lines."""
+    return {module: dict(imports_of(module)) for module in NAMES}
 
 
 def test_every_module_has_a_floor():
@@ -71,29 +74,30 @@ def test_every_module_has_a_floor():
     assert rooms == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", sorted(NAMES.keys() - {"restore"}))
-def test_imports_go_down(module):
+def test_imports_go_down(arrows):
     """``restore/__init__.py`` alone stands beside the floors: it has the version, and names from
     all of them.
     """
-    own = room_of(module)
-    upwards = {
-        f"line {line}: {other}"
-        for other, line in ARROWS[module].items()
-        if other != "restore" and room_of(other) != own and FLOOR[room_of(other)] >= FLOOR[own]
-    }
+    upwards = [
+        f"{module}, line {line}: {other}"
+        for module in NAMES.keys() - {"restore"}
+        for other, line in arrows[module].items()
+        if other != "restore"
+        and room_of(other) != room_of(module)
+        and FLOOR[room_of(other)] >= FLOOR[room_of(module)]
+    ]
     assert not upwards
 
 
-def test_there_is_no_circle():
+def test_there_is_no_circle(arrows):
     """Modules are taken away once nothing that is left is imported by them; a circle stays."""
     left = {
-        module: set(arrows) - {"restore"}
-        for module, arrows in ARROWS.items()
+        module: set(imported) - {"restore"}
+        for module, imported in arrows.items()
         if module != "restore"
     }
-    while done := {module for module, arrows in left.items() if not arrows & left.keys()}:
-        left = {module: arrows for module, arrows in left.items() if module not in done}
+    while done := {module for module, rest in left.items() if not rest & left.keys()}:
+        left = {module: rest for module, rest in left.items() if module not in done}
     assert not left
 
 
