@@ -7,6 +7,8 @@ import os
 # On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as
 # long. PyTorch reads it when it is imported, which the lines below do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command sets it, see cli.py.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import gc
 import re
@@ -17,9 +19,13 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
+from support.networks import light
 from support.pictures import Outcome, in_mode, piece, pixels_16bit
 
 import cli
+import pretrained
+from restore.diffusion.denoiser import Denoiser, ModelConfig
 from restore.photo import apart
 from restore.photo.apart import DECODER
 
@@ -57,6 +63,34 @@ def loaded_once() -> Iterator[None]:
             lambda model, *place: (load_once if model == "default" else load)(model, *place),
         )
         yield
+
+
+@pytest.fixture(scope="session")
+def _light() -> Denoiser:
+    return light(ModelConfig.from_dict(pretrained.load("default").config))
+
+
+@pytest.fixture
+def light_network(request, loaded_once, monkeypatch) -> None:
+    """Have the default model's networks replaced by small ones with random weights.
+
+    For tests that would pass with any network, for speed; those marked ``shipped_network`` keep the
+    shipped one.
+    """
+    import restore.jobs.crops
+    import restore.restorer
+
+    if request.node.get_closest_marker("shipped_network"):
+        return
+    small = request.getfixturevalue("_light")
+    load = restore.restorer.load_denoiser
+
+    def load_light(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
+        is_here = device.type == "cpu" and dtype == torch.float32
+        return small if model == "default" and is_here else load(model, device, dtype)
+
+    for module in (restore.restorer, restore.jobs.crops):
+        monkeypatch.setattr(module, "load_denoiser", load_light)
 
 
 @pytest.fixture

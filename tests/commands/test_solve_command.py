@@ -23,6 +23,8 @@ from restore.diffusion.stepping import gaussian_noise
 from restore.errors import BadArgument
 from restore.jobs.measurement import Measurement, encoded, read_measurement
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 STEPS = ["--steps", 2]
 FEW = ["--steps", 8]  # where the picture must come near to the truth
 SIZE = (48, 40)
@@ -214,6 +216,7 @@ def test_solves_every_word(command, place, name):
         ("quantise:3", 0.0, 1, 64, "a"),
     ],
 )
+@pytest.mark.shipped_network
 def test_restores_well(command, place, text, noise, gain, side, crop):
     """The gain in dB is over the picture of `restore degrade`, enlarged if it is smaller."""
     piece((side, side), crop).save("truth.png")
@@ -232,6 +235,7 @@ def test_restores_well(command, place, text, noise, gain, side, crop):
     assert psnr(good, truth) > psnr(bad, truth) + gain
 
 
+@pytest.mark.shipped_network
 def test_a_picture_and_its_numbers_give_nearly_the_same(command, place):
     """Picture and measurement differ by the quantisation to 8 bits only."""
     text = "blur:motion:7:30:boundary=unknown"
@@ -294,6 +298,7 @@ def test_known_pixels_come_through_untouched(command, place):
     assert not np.array_equal(pixels("out.png")[white], pixels("in.png")[white])
 
 
+@pytest.mark.shipped_network
 def test_own_operators_in_python():
     """Operators with A alone, with their own batch, or as text, and a grey picture."""
     truth = torch.from_numpy(np.asarray(piece(SIZE)) / 255).float().permute(2, 0, 1)
@@ -328,6 +333,7 @@ def test_degrade_in_python():
 
 
 @pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.shipped_network
 def test_a_picture_and_its_restoration_of_one_seed_have_no_noise_in_common(monkeypatch, seed):
     """The noise must be independent of the random numbers of the solver."""
     drawn = []
@@ -371,6 +377,7 @@ def test_every_kind_of_picture_is_degraded(mode, text):
 
 @pytest.mark.parametrize("method", ["diffpir", "ddrm", "sr3", "one-step"])
 @pytest.mark.parametrize("text", ["blur:gaussian:1", "down:bicubic:2", "mask:m.png", "identity"])
+@pytest.mark.shipped_network
 def test_every_method_takes_what_resembles_a_task(command, place, text, method):
     options = [] if method == "one-step" else STEPS
     outcome = command(
@@ -425,6 +432,7 @@ def test_deblurs_every_kernel(command, place, kernel, boundary):
     assert Image.open("out.png").size == SIZE
 
 
+@pytest.mark.shipped_network
 def test_an_unknown_border_is_not_a_mirror(command, place):
     """With real surroundings, an unknown border beats a mirrored one near the border."""
     large = np.asarray(piece((128, 64), "b")).astype(float)
@@ -454,6 +462,7 @@ def test_a_kernel_as_an_array():
     assert np.array_equal(by_array, restore.deblur(image, "motion:5:20", noise=0.01, steps=2))
 
 
+@pytest.mark.shipped_network
 def test_threshold_dilation_and_feathering_of_a_mask(command, place):
     shade = np.zeros(SIZE[::-1], np.uint8)
     shade[10:20, 10:20], shade[25:30, 25:40] = 255, 100
@@ -685,6 +694,7 @@ def test_python_refuses_measurements_that_do_not_fit():
         ("down:bicubic:2+jpeg:90", -1, FEW),
     ],
 )
+@pytest.mark.shipped_network
 def test_what_is_not_linear_may_come_last(command, place, text, gain, steps):
     """The error of quantisation counts as noise of the linear part before it."""
     piece((64, 64), "b").save("truth.png")

@@ -29,7 +29,10 @@ CRASHED = "the decoder crashed on it (SIGABRT): the picture is damaged, or a lib
 # Seconds after which an expected event counts as missing.
 LONG = 90.0
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="has no signals"),
+    pytest.mark.usefixtures("light_network"),
+]
 
 
 @pytest.fixture

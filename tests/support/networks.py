@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restore.backbone import BackboneConfig, build_backbone
-from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
+from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser, joined_state
 from restore.training.checkpoint import write_model
 
 TINY = BackboneConfig(channels=32, channel_multipliers=(1, 1), blocks=1, middle_attention=False)
@@ -21,13 +21,33 @@ def tiny(size: int | None = None, **options) -> ModelConfig:
 
 
 def random_state(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
+    return _random_weights(config.backbone, seed)
+
+
+def _random_weights(backbone: BackboneConfig, seed: int, scale: float = 0.1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        shapes = {name: t.shape for name, t in build_backbone(config.backbone).state_dict().items()}
+        shapes = {name: t.shape for name, t in build_backbone(backbone).state_dict().items()}
     return {
-        name: 0.1 * torch.randn(shape, generator=generator, dtype=torch.float32)
+        name: scale * torch.randn(shape, generator=generator, dtype=torch.float32)
         for name, shape in shapes.items()
     }
+
+
+def light(config: ModelConfig) -> Denoiser:
+    """Return networks of few channels with everything that those of a description can.
+
+    Their random weights are so small that pictures stay pictures.
+    """
+    assert config.predictor is not None
+    few = {"channels": 8, "channel_multipliers": (1, 1, 1), "blocks": 1}
+    own = replace(config.backbone, **few)
+    of_predictor = replace(config.predictor.backbone, **few)
+    config = replace(
+        config, backbone=own, predictor=replace(config.predictor, backbone=of_predictor)
+    )
+    state = joined_state(_random_weights(own, 0, 0.02), _random_weights(of_predictor, 1, 0.02))
+    return build_denoiser(config, state)
 
 
 def random_denoiser(config: ModelConfig) -> Denoiser:

@@ -1,4 +1,4 @@
-"""The command in a process of its own: in a new interpreter, or forked from a warm one."""
+"""The command and functions in processes of their own, forked from a warm one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,15 +32,6 @@ def value_of(function: Callable[..., T], *arguments: object) -> T:
     """Call a function of a test file in a forked process of its own; return its value."""
     with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
         return pool.submit(function, *arguments).result(timeout=120)
-
-
-def run_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a new interpreter to its end, for at most two minutes."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
-    words = [sys.executable, "-m", "cli", *map(str, arguments)]
-    return subprocess.run(
-        words, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
-    )
 
 
 class Forked:
