@@ -14,7 +14,7 @@ from restore.errors import BadArgument, of_option
 from restore.metrics.signal_noise import SignalNoise
 from restore.photo.pictures import open_picture
 from restore.precision import single_precision
-from restore.tasks.option import parse_added_noise
+from restore.tasks.option import number, parse_added_noise
 from restore.tasks.problem import Operator
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def degrade(
     if seed < 0:
         raise BadArgument(f"`seed`={seed}: must be 0 or more")
     noise = parse_added_noise(noise) if isinstance(noise, str) else noise
-    if not isinstance(noise, SignalNoise) and not 0 <= noise <= 1:
-        raise BadArgument(f"`noise`={noise:g}: must be a standard deviation between 0 and 1")
+    if not isinstance(noise, SignalNoise):
+        noise = _level(noise)
 
     opened = open_picture(picture)
     built = operator_of(operator, opened.color)
@@ -148,6 +148,19 @@ def _measure(
         x = part.A(x)
 
     return x
+
+
+def _level(noise: Any) -> float:
+    """Return a standard deviation.
+
+    Raises:
+        BadArgument: it is none between 0 and 1.
+    """
+    level = number(noise)
+    if level is None or not 0 <= level <= 1:
+        said = noise if level is None else f"{level:g}"
+        raise BadArgument(f"`noise`={said}: must be a standard deviation between 0 and 1, or A:B")
+    return level
 
 
 def _exposed(x: Tensor, noise: SignalNoise, generator: torch.Generator) -> Tensor:

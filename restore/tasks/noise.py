@@ -143,7 +143,8 @@ def _signals(
     given: tuple[SignalNoise, ...] = tuple(several)
     if len(given) not in (1, len(image)):
         raise BadArgument(
-            f"{len(given)} pairs of noise for {len(image)} pictures: give one, or one for each"
+            f"`noise`: {len(given)} pairs of noise for {len(image)} pictures: give one, or one for "
+            "each"
         )
 
     return given * len(image) if len(given) == 1 else given

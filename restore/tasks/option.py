@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from typing import (
@@ -219,8 +219,9 @@ def check_noise(
             )
         return
 
-    levels = (None if noise != AUTO else []) if isinstance(noise, str) else _levels(noise)
-    if levels is None or not all(0 <= level <= 1 for level in levels):
+    is_auto = isinstance(noise, str) and noise == AUTO
+    levels = [] if is_auto else _levels(noise)
+    if not all(0 <= level <= 1 for level in levels):
         raise BadArgument(f"`noise`={noise}: must be {_LEVEL}")
 
 
@@ -228,13 +229,30 @@ def _levels(noise: Any) -> list[float]:
     """Return the standard deviations of one or several pictures.
 
     Raises:
-        BadArgument: some of them depend on the signal.
+        BadArgument: some of them depend on the signal, or are no numbers.
     """
-    levels = [noise] if isinstance(noise, int | float) else list(noise)
-    if any(isinstance(level, SignalNoise) for level in levels):
+    if (alone := number(noise)) is not None:
+        return [alone]
+
+    several = list(noise) if isinstance(noise, Iterable) else [noise]
+    if any(isinstance(level, SignalNoise) for level in several):
         raise BadArgument("`noise`: give standard deviations, or pairs a:b, not both")
 
-    return [float(level) for level in levels]
+    levels = [number(level) for level in several]
+    if isinstance(noise, str | bytes) or None in levels:
+        raise BadArgument(f"`noise`={noise}: must be {_LEVEL}")
+    return [level for level in levels if level is not None]
+
+
+def number(value: Any) -> float | None:
+    """Return a number of Python, NumPy or PyTorch; None for anything else, and for truth values.
+
+    >>> number(0.5), number(1), number("0.5"), number(True)
+    (0.5, 1.0, None, None)
+    """
+    single = value.item() if getattr(value, "ndim", None) == 0 else value
+    is_number = isinstance(single, int | float) and not isinstance(single, bool)
+    return float(single) if is_number else None
 
 
 def is_signal(noise: Any) -> bool:

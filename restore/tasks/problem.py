@@ -172,7 +172,8 @@ def measurement_noise(
     levels = torch.as_tensor(noise, dtype=torch.float32).flatten()
     if len(levels) not in (1, len(image)):
         raise BadArgument(
-            f"{len(levels)} noise levels for {len(image)} pictures: give one, or one for each"
+            f"`noise`: {len(levels)} noise levels for {len(image)} pictures: give one, or one for "
+            "each"
         )
 
     return levels.expand(len(image)).to(image.device)

@@ -18,6 +18,7 @@ from restore.tasks.option import (
     check_noise,
     has_noise,
     is_signal,
+    number,
     options_of,
     parse_noise,
 )
@@ -76,6 +77,8 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         noise = getattr(self, "noise", None)
+        if (level := number(noise)) is not None:
+            object.__setattr__(self, "noise", level)
         if not isinstance(noise, str) or ":" not in noise or noise == AUTO_SIGNAL:
             return
         if options_of(type(self))["noise"].option.parse is parse_noise:  # not a task's own texts
@@ -114,7 +117,9 @@ class Task(ABC):
         Raises:
             BadArgument: an invalid option.
         """
-        if (noise := getattr(self, "noise", None)) is not None:
+        own = options_of(type(self)).get("noise")
+        noise = getattr(self, "noise", None)
+        if noise is not None or (own is not None and own.default is not None):
             takes = self.takes_signal_noise
             check_noise(noise, signal=takes, task=self.name, others=_signal_tasks())
         if (jpeg := getattr(self, "jpeg", None)) not in (None, *JPEG_WORDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,25 @@ def test_other_texts_are_refused(text: str) -> None:
     assert text.split(":")[0] in str(refused.value)
     with pytest.raises(BadArgument, match="must be A:B"):
         Deblurring("gaussian:1", noise=text)
+
+
+@pytest.mark.parametrize(
+    "noise", [None, True, {"a": 0.1}, b"0.1", (0.1, None), -0.1, np.float32("nan"), object()]
+)
+def test_what_is_no_number_is_refused(noise: Any) -> None:
+    for task in (Denoising(noise), Deblurring("gaussian:1", noise=noise)):
+        with pytest.raises(BadArgument, match=r"`noise`=.*must be a standard deviation"):
+            task.check()
+    with pytest.raises(BadArgument, match=r"`noise`=.*must be a standard deviation"):
+        restore.degrade(ramp(), "identity", noise=noise)
+
+
+@pytest.mark.parametrize("noise", [np.float32(0.25), np.array(0.25), torch.tensor(0.25)])
+def test_numbers_of_other_libraries_are_numbers(noise: Any) -> None:
+    assert Denoising(noise) == Denoising(0.25)
+    assert Solving("identity").noise is None
+    bad = restore.degrade(ramp(), "identity", noise=noise).measurement
+    assert float((bad - ramp()).std()) == pytest.approx(0.25, rel=0.02)
 
 
 @pytest.mark.parametrize("text", ["auto", "auto:signal", "some"])
