@@ -116,6 +116,11 @@ class Solving(Task):
         if isinstance(self.operator, str):
             with of_option("operator"):
                 _parsed(self.operator)
+        elif self.operator is not None and not hasattr(self.operator, "input_shape"):
+            raise BadArgument(
+                "`operator`: does not say its shapes; a NonlinearOperator gets them in a chain: "
+                "give NonlinearChain([operator], (3, height, width))"
+            )
 
     def missing_for(self, source: Path) -> str | None:
         measured = source.suffix.lower() == ".npz" or os.path.isdir(source)

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 import operators
+import restore
+from restore.errors import BadArgument
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own_operator.py"
@@ -56,3 +58,26 @@ def test_the_page_runs_and_says_what_the_example_does(example: dict) -> None:
     torch.testing.assert_close(page, file)
     page, file = (kind["ColorFringe"]((3, 9, 12)).A(x)[..., 3:-3] for kind in (names, example))
     torch.testing.assert_close(page, file)
+    _rounds_as_it_says(names["RootLevels"](8), x)
+    assert names["smooth"].shape == (1, 3, 9, 12)
+
+
+def _rounds_as_it_says(rounding: operators.NonlinearOperator, x: torch.Tensor) -> None:
+    """Intervals hold what is rounded to their values, and means over them are those of draws."""
+    with pytest.raises(BadArgument, match=r"give NonlinearChain\(\[operator\]"):
+        restore.solve(x, rounding)
+    y = rounding.A(x)
+    z = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(rounding.A(y), y)
+    assert torch.equal(rounding.A(rounding.nearest(z, y)), y)
+    torch.testing.assert_close(
+        rounding.error(y), (y - x).square().mean(dim=(1, 2, 3)).sqrt(), rtol=0.2, atol=0
+    )
+
+    deviations = (torch.full((2, 1, 1, 1), 0.2),)
+    draws = z + 0.2 * torch.randn(40_000, 1, 1, 1, 1, generator=torch.Generator().manual_seed(2))
+    one = (slice(None), 0, 0, 4, 5)
+    kept = draws[one][rounding.A(draws[one]) == y[one[1:]]]
+    inside = kept[(kept > 0) & (kept < 1)]
+    found = rounding.explained(z, y, deviations)[one[1:]]
+    assert float(found) == pytest.approx(float(inside.mean()), abs=0.005)
