@@ -35,7 +35,7 @@ OFFERED = (
 NEEDED = {"solve": ("operator",)}
 # What the command's help says of files of the command, and what a page says instead.
 REWORDED = (
-    (r", a name from restore methods, or spandrel:FILE", " or a name of `restore methods`"),
+    (r", a name from restore methods, or spandrel:FILE", " or one by its name"),
     (r", box:N or file:PATH", " or box:N"),
     (r", to OUT\.kernel\.npy", ""),
     (r", or a measurement of restore degrade \(\.npz\)| or a measurement .*\(\.npz\)", ""),

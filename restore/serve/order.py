@@ -255,4 +255,5 @@ def _in_words(report: Mapping[str, Any]) -> str:
 
 def _percent(value: float) -> str:
     """Return a fraction of white with two digits that count, as in 0.038 %."""
-    return "less than 0.001 %" if value < 1e-5 else f"{100 * value:.2g} %"
+    shown = "less than 0.001" if value < 1e-5 else f"{100 * value:.2g}"
+    return f"{shown}\u00a0%"
