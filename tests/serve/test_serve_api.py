@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from support.networks import random_file, tiny
 from support.pictures import piece
-from support.serving import Here, asked, deep_png, hole, order, png, served, until
+from support.serving import Here, all_forms, asked, deep_png, hole, order, png, served, until
 
 from restore.serve.routes.jobs import stream
 from restore.serve.settings import Address
@@ -58,14 +59,15 @@ def error_of(answer) -> str:
         ("denoise", {"noise": 0.1}),
         ("colorize", {"method": "ddrm"}),
         ("inpaint", {"samples": 2, "seed": 5}),
+        ("inpaint", {"mask": "auto:scratches"}),
     ],
 )
 def test_the_answer_is_the_file_that_the_command_writes(
     client, command, model, tmp_path, task, options
 ):
     picture = deep_png(tmp_path / "in.png")
-    mask = hole() if task == "inpaint" else None
-    answer = asked(client, task, **order(picture, mask, **options))
+    mask = hole() if task == "inpaint" and "mask" not in options else None
+    answer = asked(client, task, **order(picture, **{"mask": mask, **options}))
     assert answer.status_code == 200, answer.text
 
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -83,7 +85,7 @@ def test_the_answer_is_the_file_that_the_command_writes(
     for file in job["files"]:
         written = out.with_name(file["name"].replace("restored", "out"))
         assert client.get(f"/{file['link']}").content == written.read_bytes()
-    assert len(job["files"]) == (4 if task == "inpaint" else 1)
+    assert len(job["files"]) == (4 if "samples" in options else 1)
 
 
 def test_the_format_is_that_of_the_content_or_of_the_option(client):
@@ -373,6 +375,18 @@ def test_the_page_loads_nothing_from_elsewhere(client):
         assert "http://" not in answer.text
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+
+
+def test_help_is_for_the_page_and_not_for_the_command():
+    for form in all_forms().values():
+        for text in (form.about, *(field.help + field.implied for field in form.fields.values())):
+            assert not re.search(r"\bIN\b|\bOUT\b|\.npz|spandrel|[Cc]lip|file:|--|`", text), text
+    fields = all_forms()["sr"].fields
+    assert fields["scale"].implied == "4"
+    assert fields["kernel"].closed
+    assert not fields["noise"].closed
+    assert fields["format"].implied == "as the picture"
+    assert "Default" not in fields["format"].help
 
 
 def test_tasks_have_the_options_of_the_command(client):
