@@ -121,6 +121,8 @@ def checkpoint_path(model: str) -> Path:
         return _FOLDER / f"{model}.safetensors"
 
     if (source := source_of(model)) is not None:
+        if source.is_metric:
+            raise CheckpointError(f"{model} measures pictures, and is no model of pictures")
         found = installed(source)
         if found is None:
             refuse(source)

@@ -59,7 +59,7 @@ class Entry:
         parameters: Number of parameters of its network.
         layout: Layout of its state dict, see `pretrained.layouts`.
         config: What is known of its description, as
-            `pretrained.description.ModelConfig.from_dict` takes it.
+            `pretrained.description.ModelConfig.from_dict` takes it; empty for a metric's network.
         traps: What goes silently wrong in other loaders.
         file: The weights file; its addresses may be empty.
         hub: Repository ``OWNER/REPO`` on the Hugging Face hub, instead of a file.
@@ -100,6 +100,11 @@ def entries() -> Mapping[str, Entry]:
     return _read(CATALOGUE)
 
 
+def metrics() -> Mapping[str, Entry]:
+    """All networks of metrics by name; they measure pictures, and are no models of pictures."""
+    return _read_metrics(CATALOGUE)
+
+
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names that resemble ``name``, best first."""
     return difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
@@ -110,6 +115,19 @@ def _read(path: Path) -> Mapping[str, Entry]:
     tables = read_toml(path)
     networks = tables["networks"]
     return {name: _entry(name, table, networks) for name, table in tables["models"].items()}
+
+
+@cache
+def _read_metrics(path: Path) -> Mapping[str, Entry]:
+    tables = read_toml(path).get("metrics", {})
+    return {
+        name: Entry(**{**table, "name": name, "config": {}, "file": _file(table["file"])})
+        for name, table in tables.items()
+    }
+
+
+def _file(table: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(**{**table, "addresses": tuple(table.get("addresses", ()))})
 
 
 def _entry(name: str, table: Mapping[str, Any], networks: Mapping[str, Any]) -> Entry:
@@ -124,9 +142,4 @@ def _entry(name: str, table: Mapping[str, Any], networks: Mapping[str, Any]) -> 
         traps=" ".join(text for text in (network.get("traps"), facts.pop("traps", None)) if text),
         **facts,
     )
-    if file is not None:
-        entry = replace(
-            entry, file=RemoteFile(**{**file, "addresses": tuple(file.get("addresses", ()))})
-        )
-
-    return entry
+    return entry if file is None else replace(entry, file=_file(file))

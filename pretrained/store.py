@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained import hub
-from pretrained.catalogue import Entry, RemoteFile, entries
+from pretrained.catalogue import Entry, RemoteFile, entries, metrics
 from pretrained.disk import sha256, written_whole
 from pretrained.download import (
     OFFLINE_VARIABLE,
@@ -63,6 +63,11 @@ class Source:
     def key(self) -> str:
         """Its name as a file name."""
         return self.name.replace(hub.PREFIX, "hf--").replace("/", "--")
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether it is a network of a metric, and no model of pictures."""
+        return self.entry is not None and not self.entry.config
 
     def listing(self) -> hub.Listing:
         """List its files, the weights first; asks the hub about a repository.
@@ -126,7 +131,7 @@ def source_of(model: str) -> Source | None:
         repository, revision = hub.parse(model)
         return Source(model, None, repository, revision)
 
-    entry = entries().get(model)
+    entry = entries().get(model) or metrics().get(model)
     if entry is None:
         return None
 

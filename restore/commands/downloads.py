@@ -10,7 +10,7 @@ from typing import Any
 
 import pretrained
 from pretrained import store
-from pretrained.catalogue import Entry, entries
+from pretrained.catalogue import Entry, entries, metrics
 from pretrained.download import CacheError, Progress, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.store import Installed, Source
@@ -46,7 +46,7 @@ def known(name: str) -> Source:
     if name in pretrained.SHIPPED:
         raise BadArgument(f"{name}: is in the package; there is nothing to get, verify or remove")
     if source is None:
-        near = pretrained.nearest(name, entries())
+        near = pretrained.nearest(name, [*entries(), *metrics()])
         raise BadArgument(
             f"{name}: no such model; "
             + (f"did you mean {' or '.join(near)}?" if near else "restore models lists them")
@@ -67,7 +67,7 @@ def ensure(model: str, *, yes: bool = False) -> None:
     """
     try:
         source = store.source_of(model)
-        if source is not None and store.installed(source) is None:
+        if source is not None and not source.is_metric and store.installed(source) is None:
             (agree if yes else ask)(source)
     except CheckpointError as error:
         reason = str(error).removeprefix(f"{model}: ")
@@ -146,7 +146,7 @@ def table() -> list[dict[str, Any]]:
     licence = "Apache-2.0"
     rows = [_row("default", "shipped", shipped.stat().st_size, True, licence, use)]
 
-    for name, entry in entries().items():
+    for name, entry in {**entries(), **metrics()}.items():
         found = there.pop(name, None)
         size, exact = (found.size, True) if found else (entry.size, entry.size_is_published)
         rows.append(_row(name, _state(entry, found), size, exact, entry.licence, entry.use))
@@ -215,7 +215,7 @@ def _published(entry: Entry) -> dict[str, Any]:
         "resolution": entry.resolution,
         "parameters": entry.parameters,
         "layout": entry.layout,
-        "traps": entry.traps,
+        "traps": entry.traps or None,
         "page": entry.page,
         "file": file.name if file else None,
         "addresses": list(file.addresses) or "unknown: fetch it from its page and give it as FILE"
@@ -226,7 +226,8 @@ def _published(entry: Entry) -> dict[str, Any]:
         "sha256": file.sha256 if file else None,
         "md5": file.md5 if file else None,
     }
-    facts["config"] = {**entry.config, "backbone": dict(entry.config["backbone"])}
+    if entry.config:
+        facts["config"] = {**entry.config, "backbone": dict(entry.config["backbone"])}
 
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -25,7 +25,10 @@ def names(incomplete: str = "") -> list[str]:
 
 
 def _public_names(incomplete: str) -> list[str]:
-    return [name for name in names(incomplete) if name != "default"]
+    from pretrained.catalogue import metrics
+
+    known = [*names(), *metrics()]
+    return [name for name in known if name.startswith(incomplete) and name != "default"]
 
 
 Name = Annotated[

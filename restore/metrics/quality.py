@@ -14,10 +14,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pretrained.errors import CheckpointError
+from pretrained.store import installed, source_of
 from restore.errors import BadArgument, Unavailable, UnreadableInput
 
 # Environment variable with the file of AlexNet's convolutions.
 TRUNK_VARIABLE = "RESTORE_LPIPS_TRUNK"
+# Name of AlexNet in the catalogue.
+TRUNK = "lpips-alex"
 
 # Side of SSIM's window in pixels.
 _SSIM_WINDOW = 11
@@ -194,10 +198,11 @@ class Lpips:
 def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
     """File with AlexNet's convolutions.
 
-    That is the argument, else $RESTORE_LPIPS_TRUNK, else what torchvision's cache has.
+    That is the argument, else $RESTORE_LPIPS_TRUNK, else what ``restore models get lpips-alex``
+    has installed, else what torchvision's cache has.
 
     Raises:
-        Unavailable: The named file does not exist, or none is named and the cache has none.
+        Unavailable: The named file does not exist, or none is named and both caches have none.
     """
     named = trunk or os.environ.get(TRUNK_VARIABLE)
     if named:
@@ -205,16 +210,32 @@ def find_lpips_trunk(trunk: str | os.PathLike[str] | None = None) -> Path:
             raise Unavailable(f"LPIPS: there is no file {named} with AlexNet's convolutions")
         return Path(named)
 
+    if (installed := _installed_trunk()) is not None:
+        return installed
+
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     cached = sorted(cache.glob("alexnet-owt-*.pth"))
     if not cached:
         raise Unavailable(
-            "LPIPS needs torchvision's AlexNet weights, which are not downloaded for you: put "
-            f"alexnet-owt-*.pth into {cache}, or name the file in the environment variable "
-            f"{TRUNK_VARIABLE}"
+            f"LPIPS needs AlexNet's weights: restore models get {TRUNK} downloads them, 244 MB; or "
+            f"put torchvision's alexnet-owt-*.pth into {cache}, or name the file in the "
+            f"environment variable {TRUNK_VARIABLE}"
         )
 
     return cached[-1]
+
+
+def _installed_trunk() -> Path | None:
+    """Return the trunk in the cache of checkpoints; None if it is not installed."""
+    source = source_of(TRUNK)
+    assert source is not None  # the catalogue has it
+
+    try:
+        found = installed(source)
+    except CheckpointError as error:
+        raise Unavailable(f"LPIPS: {error}") from None
+
+    return None if found is None else found.weights
 
 
 def load_lpips(

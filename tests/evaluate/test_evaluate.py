@@ -43,6 +43,7 @@ CLASSICAL_ONLY = {"methods": ("bicubic", "lanczos")}
 @pytest.fixture(autouse=True)
 def _without_lpips(monkeypatch, tmp_path, loaded_once):
     monkeypatch.delenv(quality.TRUNK_VARIABLE, raising=False)
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path / "restore"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
 
 

@@ -4,7 +4,9 @@ hand.
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,10 +15,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from support.alexnet import write_random_trunk
+from support.file_server import serving
+from torchvision.models import AlexNet_Weights
 
+import pretrained
+from pretrained import store
+from pretrained.catalogue import metrics
+from pretrained.errors import CheckpointError
 from restore.errors import BadArgument, Unavailable, UnreadableInput
 from restore.metrics import quality
 from restore.metrics.quality import (
@@ -134,8 +143,9 @@ def test_pictures_too_small_are_refused():
 
 @pytest.fixture
 def no_trunk(monkeypatch, tmp_path):
-    """No variable, an empty torchvision cache; gives the cache's folder."""
+    """No variable, empty caches; gives the folder of torchvision's."""
     monkeypatch.delenv(quality.TRUNK_VARIABLE, raising=False)
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path / "restore"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path / "hub" / "checkpoints"
@@ -183,6 +193,50 @@ def test_lpips_without_a_trunk_says_where_to_put_one(no_trunk):
     with pytest.raises(Unavailable, match=quality.TRUNK_VARIABLE) as raised:
         load_lpips()
     assert str(no_trunk) in str(raised.value)
+    assert "restore models get lpips-alex" in str(raised.value)
+
+
+def test_a_plain_install_gets_the_trunk_by_its_name(
+    no_trunk, random_trunk, tmp_path, monkeypatch, command, pair
+):
+    """From a server or a file, compared with the digest of the catalogue; LPIPS then finds it."""
+    own = metrics()["lpips-alex"]
+    assert own.file is not None
+    assert own.file.sha256 is not None
+    # the first digits, which torch.hub compares itself, are in the name
+    assert own.file.name == Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+    assert own.file.addresses == (AlexNet_Weights.IMAGENET1K_V1.url,)
+    assert own.file.name == f"alexnet-owt-{own.file.sha256[:8]}.pth"
+    meta = AlexNet_Weights.IMAGENET1K_V1.meta
+    assert own.parameters == meta["num_params"]
+    assert own.size / 2**20 == pytest.approx(meta["_file_size"], abs=1e-3)
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("RESTORE_OFFLINE", raising=False)
+    published = tmp_path / "alexnet.pth"
+    torch.save(load_file(random_trunk), published)
+    data = published.read_bytes()
+    other = tmp_path / "other.pth"
+    other.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with serving() as server:
+        server.files["/alexnet.pth"] = data
+        file = replace(
+            own.file,
+            addresses=(f"{server.address}/alexnet.pth",),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        monkeypatch.setattr(store, "metrics", lambda: {"lpips-alex": replace(own, file=file)})
+        refused = command("models", "get", "lpips-alex", "--from", other)
+        assert (refused.code, "is not the file that was published" in refused.err) == (3, True)
+        done = command("models", "get", "lpips-alex", "--yes")
+        assert done.code == 0, done.err
+
+    assert find_lpips_trunk() == tmp_path / "restore" / "models" / "lpips-alex" / file.name
+    assert torch.equal(load_lpips()(*pair), load_lpips(random_trunk)(*pair))
+    assert command("models", "verify", "lpips-alex").code == 0
+    with pytest.raises(CheckpointError, match="measures pictures, and is no model"):
+        pretrained.checkpoint_path("lpips-alex")
 
 
 def test_lpips_trunk_is_the_argument_then_the_variable_then_the_cache(
@@ -212,8 +266,6 @@ def test_lpips_refuses_a_file_that_is_no_trunk(tmp_path, suffix, content):
 
 
 def test_lpips_agrees_with_convolutions_by_hand(random_trunk, pair):
-    from safetensors.torch import load_file
-
     expected = lpips_by_hand(load_file(random_trunk), *pair)
     np.testing.assert_allclose(load_lpips(random_trunk)(*pair), expected, rtol=1e-4)
 
@@ -221,8 +273,6 @@ def test_lpips_agrees_with_convolutions_by_hand(random_trunk, pair):
 def test_lpips_reads_torchvisions_own_file_and_leaves_the_random_state_alone(
     no_trunk, random_trunk, pair
 ):
-    from safetensors.torch import load_file
-
     whole = load_file(random_trunk) | {"classifier.1.weight": torch.zeros(4, 4)}
     torch.save(whole, no_trunk / "alexnet-owt-0.pth")
     state = torch.get_rng_state()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pretrained
-from pretrained.catalogue import Entry, entries
+from pretrained.catalogue import Entry, entries, metrics
 from pretrained.layouts.adm import Adm
 from pretrained.layouts.layout import Renamed
 from pretrained.layouts.settled import settled
@@ -132,8 +132,8 @@ def test_the_card_of_the_shipped_model(command):
 def test_the_list(command, monkeypatch, tmp_path):
     monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
     lines = command("models").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["default", *entries()]
-    for line, entry in zip(lines[1:], ENTRIES, strict=True):
+    assert [line.split()[0] for line in lines] == ["default", *entries(), *metrics()]
+    for line, entry in zip(lines[1:], [*ENTRIES, *metrics().values()], strict=True):
         assert f"{entry.size / 1e6:,.0f} MB" in line
         assert ("~" in line) == (not entry.size_is_published)
         assert ("research only" in line) == ("research only" in entry.licence)
