@@ -13,6 +13,8 @@ from support.pictures import files, piece
 from restore.commands import options as common_options
 from restore.tasks import TASKS
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 
 @pytest.fixture
 def config(tmp_path):

@@ -18,6 +18,8 @@ from restore.jobs.plan import Job
 from restore.methods.options import Options
 from restore.tasks import SuperResolution
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 SMALL = (12, 8)
 LARGE = (48, 32)
 

@@ -17,6 +17,8 @@ from restore.jobs.request import Request
 from restore.jobs.selection import Shard
 from restore.tasks import Denoising
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch) -> Path:

@@ -13,6 +13,8 @@ from PIL import Image
 from restore.errors import UnreadableInput
 from restore.photo.photograph import count_pages, read_photo
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 DENOISE = ("--noise", 0.1)
 
 

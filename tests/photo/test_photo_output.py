@@ -14,6 +14,8 @@ from restore.errors import BadArgument
 from restore.jobs.output import OutputOptions
 from restore.photo.photograph import Photo, encoded, read_photo
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 FAST = ("--noise", "0.1", "--method", "one-step")
 
 

@@ -12,6 +12,8 @@ from support.pictures import files, piece, pixels_16bit
 from restore.photo.photograph import Photo
 from restore.report.comparison import compare, strip
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 FAST = ["--steps", "2"]
 
 

@@ -23,6 +23,8 @@ from restore.jobs.plan import Job, Plan, plan_run
 from restore.jobs.report_page import RunPage, check_report
 from restore.photo.photograph import Photo
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 FAST = ["--scale", "2", "--steps", "2"]
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
@@ -101,6 +103,7 @@ def photo(size: tuple[int, int] = (24, 16), crop: str = "a") -> Photo:
     return Photo(np.asarray(piece(size, crop), dtype=np.float32) / 255)
 
 
+@pytest.mark.shipped_network
 def test_page_of_one_picture(command, picture, tmp_path):
     source = picture(size=(100, 80))
     target = tmp_path / "out.png"
@@ -152,6 +155,7 @@ def test_it_stands_alone_and_runs_its_own_script_only(command, picture, tmp_path
     assert "default-src 'none'" in policy
 
 
+@pytest.mark.shipped_network
 def test_samples_have_a_map_of_their_deviation(command, picture, tmp_path):
     path = tmp_path / "out.html"
     command("sr", picture(), tmp_path / "out.png", *FAST, "--samples", 3, "--report", path)
