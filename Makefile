@@ -9,6 +9,9 @@ OUT    ?= demo-output
 demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
 
+# Tests start processes, and each would compile all modules anew.
+test coverage: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
