@@ -34,6 +34,8 @@ from restore.samplers.analytic_dpm import ScoreNorms
 from restore.samplers.catalogue import SAMPLERS
 from restore.tasks import Denoising, Inpainting, Task
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 SIZE = (24, 16)
 # 3 is wider and 4 is not a picture, so that batches of up to four are 0, 1, 2 and 5, 6; 7 has alpha
 # and is alone.
@@ -164,6 +166,7 @@ def test_a_batch_gives_the_bytes_of_single_runs(
 
 
 @pytest.mark.parametrize("name", ["sr", "deblur"])
+@pytest.mark.shipped_network
 def test_the_network_s_rounding_is_within_a_level(name, command, folder, float32) -> None:
     task, *words = TASKS[name]
     for count in (1, 4):
