@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import pretrained
-from restore import __version__
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError, Unavailable
 from restore.evaluate import classical, scores
+from restore.evaluate.about import about
 from restore.evaluate.meter import Meter
 from restore.evaluate.page import Page
 from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, to_eight_bit
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
 from restore.jobs.companions import Companions
-from restore.jobs.manifest import Fingerprint
 from restore.jobs.walk import pictures_in
 from restore.messages import say
 from restore.methods import METHODS
 from restore.methods.feed_forward import check_file, is_feed_forward, short_name
-from restore.methods.options import Knowledge, Options
-from restore.methods.settings import settings_for
+from restore.methods.options import Options
 from restore.metrics import quality
 from restore.photo.apart import decoding_apart
 from restore.photo.encode import quantise
@@ -37,7 +32,7 @@ from restore.photo.photograph import SUFFIXES, read_photo
 from restore.precision import single_precision
 from restore.report.html import printable
 from restore.restorer import Restorer
-from restore.runtime.devices import HOST, device_name
+from restore.runtime.devices import HOST
 from restore.runtime.progress import Progress
 from restore.solvers import Step
 from restore.tasks import TASKS, Denoising
@@ -48,18 +43,6 @@ from restore.text import visible
 LEARNED = ("auto", *METHODS)
 # The word for all methods that suit a problem.
 EVERY = "all"
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "opencv-python",
-    "scikit-image",
-    "scipy",
-    "pillow",
-    "kornia",
-    "lpips",
-    "bm3d",
-    "spandrel",
-)
 _FAILURES = (RestoreError, OSError, RuntimeError, MemoryError)
 
 
@@ -178,7 +161,14 @@ class _Run:
         if not self.result.pictures:
             self.result.raise_for_failures()
 
-        self.result.about = self._about()
+        self.result.about = about(
+            self.settings,
+            self.folder,
+            self.kind,
+            self.result.methods,
+            self.restorer,
+            self.networks,
+        )
 
         return self.result
 
@@ -357,57 +347,6 @@ class _Run:
                 say(f"The column LPIPS stays empty. {error}")
             return None
 
-    def _about(self) -> dict[str, Any]:
-        """Return what reproduces the scores; names only, no paths."""
-        settings = self.settings
-        restorer = self.restorer
-        shown = {
-            k: v
-            for k, v in asdict(settings).items()
-            if k not in ("methods", "model", "device", "task") and v is not None
-        }
-        if "mask" in shown and mask_words(settings) is None:
-            shown["mask"] = Path(shown["mask"]).name
-
-        about = {
-            "task": settings.task,
-            "degradation": _degradation(settings),
-            "folder": printable(self.folder.resolve().name),
-            **shown,
-            "luma_border": settings.cropped_border,
-            "methods": self.result.methods,
-            "model": "none",
-            "device": "cpu",
-            "dtype": "float32",
-            "threads": torch.get_num_threads(),
-        }
-        if restorer is not None:
-            denoiser = restorer.denoiser
-            known = Knowledge(
-                denoiser.conditional,
-                denoiser.prior,
-                denoiser.predictor is not None,
-                bridge=denoiser.bridge,
-                enlarges_only=denoiser.enlarges_only,
-            )
-            about |= {
-                "auto": settings_for(self.kind, Options(steps=settings.steps), known)[0],
-                "model": pretrained.short_name(settings.model),
-                "model_sha256": pretrained.digest(settings.model),
-                "device": device_name(self.device),
-                "dtype": str(restorer.dtype).removeprefix("torch."),
-            }
-
-        if self.networks:
-            about["networks_sha256"] = {
-                name: Fingerprint.of(check_file(network)).sha256
-                for name, network in self.networks.items()
-            }
-
-        about["versions"] = {"restore": __version__, **_versions()}
-
-        return about
-
 
 def uses_model(settings: Settings) -> bool:
     """Return True if one of the methods needs the model, or none is chosen."""
@@ -466,23 +405,3 @@ def _refuse_unknown(methods: Iterable[str]) -> None:
 def _eight_bit(pixels: np.ndarray) -> EightBit:
     """Convert [H, W, 1 or 3] in [0, 1] to RGB in 8 bits."""
     return np.ascontiguousarray(np.broadcast_to(quantise(pixels, 8), (*pixels.shape[:2], 3)))
-
-
-def _degradation(settings: Settings) -> str:
-    """Describe the degradation for a heading."""
-    if settings.mask:
-        return f"mask {settings.mask if mask_words(settings) else 'from files'}"
-
-    return settings.stated(settings.noise).degradation_title
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of installed packages that scores depend on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-
-    return found
