@@ -173,6 +173,15 @@ def finish(
         say(wording(f"{len(plan.left)} done before and left as they are ({redo(plan.left)})"))
     if not quiet:
         mention_passed_over(plan)
+    raise_failures(plan, failures)
+
+
+def raise_failures(plan: Plan, failures: list[str]) -> None:
+    """Name the pictures of a folder that failed, if any.
+
+    Raises:
+        SomeFailed: some did.
+    """
     if failures:
         raise SomeFailed(
             f"{len(failures)} of {len(plan.jobs)} pictures failed: {', '.join(failures)}"

@@ -15,18 +15,19 @@ from restore.files import Fingerprint, remove_leftovers
 from restore.findings.finding import Finding
 from restore.jobs.batches import Batches
 from restore.jobs.companions import Companions
+from restore.jobs.dry_run import tell
 from restore.jobs.folder_lock import alone_in_folder
 from restore.jobs.journal import Journal, SharedFiles, has_changed
 from restore.jobs.manifest import Manifest, State
 from restore.jobs.picture import Ended, Loaded, Work
 from restore.jobs.pipeline import Stages, work_in_turn, work_through
-from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run, redo
+from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run
 from restore.jobs.ray_engine import Model, work_through_on_ray
-from restore.jobs.recorder import Recorder, finish, input_of, mention_passed_over, summary
+from restore.jobs.recorder import Recorder, finish, summary
 from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.request import Request, start_file
 from restore.jobs.watch import Watch
-from restore.messages import put, put_json, say
+from restore.messages import say
 from restore.methods.feed_forward import check_file, short_name
 from restore.methods.report import Result
 from restore.photo.apart import decoding_apart, end_decoding
@@ -80,7 +81,7 @@ class Run:
         if request.report is not None:
             check_report(request.report, plan, request.overwrite)
         if request.dry_run:
-            self._tell(plan)
+            tell(plan, request, self._examined)
             return
 
         with self._alone():
@@ -232,27 +233,6 @@ class Run:
         companions = {"mask": job.companion, "start": job.start}
         used = {k: Fingerprint.of(path).sha256 for k, path in companions.items() if path}
         return self.manifest.state(job.below(self.root), job.source, self._decides(job, used))
-
-    def _tell(self, plan: Plan) -> None:
-        """Print the plan."""
-        for job in plan.jobs:
-            record = {
-                **input_of(job, str(job.source)),
-                "status": "planned",
-                "outputs": [str(job.target)],
-            }
-            findings = self._examined(job)
-            if self.request.as_json:
-                found = {"findings": [asdict(one) for one in findings]} if findings else {}
-                put_json(record | found)
-            else:
-                put(f"{job.source_name} -> {job.target}")
-                for one in findings:
-                    put(f"  {one.words}")
-        if not self.request.quiet:
-            left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
-            self._say(f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)")
-            mention_passed_over(plan)
 
     def _examined(self, job: Job) -> tuple[Finding, ...]:
         """Return what the picture of a job shows, if the task depends on it."""

@@ -58,6 +58,18 @@ def test_noise_is_removed() -> None:
     assert np.abs(result.mean - clean).mean() < np.abs(noisy() - clean).mean() / 2
 
 
+@pytest.mark.parametrize("least", [48, 90])
+def test_what_is_transparent_does_not_count(least: int) -> None:
+    """Half of a picture, or all but a strip that is too small to tell."""
+    image = np.dstack([noisy(), np.ones((SIDE, SIDE))]).astype(np.float32)
+    image[:least, :, 3] = 0
+    image[:least, :, :3] = 0.2
+    (noise, *_) = restore.examine(image)
+    assert noise.treated == (least == 48)
+    if noise.treated:
+        assert float(noise.value) == pytest.approx(0.06, rel=0.1)
+
+
 def test_a_clear_blur_is_undone() -> None:
     image = photo(kernels.motion(9, 0))
     result = restorer().restore(Automatic(), image, OPTIONS)
@@ -116,6 +128,17 @@ def test_a_dry_run_says_what_a_folder_shows(command, tmp_path) -> None:
     treated = {n: [f["about"] for f in r["findings"] if f["treated"]] for n, r in records.items()}
     assert treated == {"noisy.png": ["noise"], "clean.png": []}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.png", "noisy.png"]
+
+    (tmp_path / "a.png").write_bytes((tmp_path / "clean.png").read_bytes()[:200])
+    done = command("auto", "--dry-run", "--json", tmp_path)
+    assert done.code == 10
+    assert [json.loads(line)["status"] for line in done.out.split("\n")[:-1]] == [
+        "failed",
+        "planned",
+        "planned",
+    ]
+    assert f"1 of 3 pictures failed: {tmp_path / 'a.png'}" in done.err
+    (tmp_path / "a.png").unlink()
 
     done = command("auto", "--method", "one-step", tmp_path, tmp_path / "out")
     assert done.code == 0, done.err
