@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import convolve
+from scipy.ndimage import binary_erosion, convolve
 
 from restore.findings.finding import Finding
 
 Array = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
 
 # Side of the patches, and number of them that suffices.
 _PATCH = 7
@@ -45,20 +46,23 @@ _DIFFERENCES = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
 _LEAST_SIDE = 32
 
 
-def find_noise(image: Array) -> tuple[float, Finding]:
+def find_noise(image: Array, known: Mask | None = None) -> tuple[float, Finding]:
     """Estimate the noise, and decide whether it is to be removed.
 
     Args:
         image: [C, H, W] in [0, 1].
+        known: [H, W], True at the pixels that count; None is everywhere.
 
     Returns:
         The standard deviation, small if it is not to be removed, and the finding.
     """
     if min(image.shape[1:]) < _LEAST_SIDE:
         return 0.0, Finding("noise", "", False, "too small to tell noise")
+    if known is not None and _whole_blocks(known).sum() < _FEW_BLOCKS:
+        return 0.0, Finding("noise", "", False, "too little that is visible to tell noise")
 
-    level = float(np.median([noise_of(channel) for channel in image]))
-    calmest, correlation = calm_noise(image)
+    level = float(np.median([noise_of(channel, known) for channel in image]))
+    calmest, correlation = calm_noise(image, known)
     least = LEAST_GREY_NOISE if correlation > _TOGETHER else LEAST_NOISE
     value = f"{level:.4f}"
     if calmest < least:
@@ -69,13 +73,14 @@ def find_noise(image: Array) -> tuple[float, Finding]:
     )
 
 
-def calm_noise(image: Array) -> tuple[float, float]:
+def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
     """Return the noise that even the calmest blocks show, and how much channels go together.
 
     Noise is everywhere and texture is not.
 
     Args:
         image: [C, H, W] in [0, 1].
+        known: [H, W], True at the pixels that count, some whole blocks; None is everywhere.
 
     Returns:
         The median standard deviation over the channels, and the mean correlation of each two of
@@ -83,6 +88,10 @@ def calm_noise(image: Array) -> tuple[float, float]:
     """
     blocks = np.stack([_blocks(channel) for channel in image])
     rough = np.stack([_blocks(convolve(channel, _DIFFERENCES)) for channel in image])
+    if known is not None:
+        counted = _whole_blocks(known)
+        blocks, rough = blocks[:, counted], rough[:, counted]
+
     means = blocks.mean(axis=(0, 2))
     inside = (means > _CLIPPED) & (means < 1 - _CLIPPED)
     constant = blocks.std(axis=2).max(axis=0) < _CONSTANT
@@ -105,15 +114,21 @@ def _correlation(channels: Array) -> float:
     return float(np.asarray(np.corrcoef(channels))[above].mean())
 
 
-def _blocks(channel: Array) -> Array:
+def _whole_blocks(known: Mask) -> Mask:
+    """Return where a block and the pixels beside it are known, [N]."""
+    wide = binary_erosion(known, np.ones((3, 3)), border_value=1)
+    return np.asarray(_blocks(wide).all(axis=1))
+
+
+def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
     """Return the blocks of a channel [H, W], [N, pixels]."""
     height, width = (side // _BLOCK * _BLOCK for side in channel.shape)
     rows = channel[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     return rows.transpose(0, 2, 1, 3).reshape(-1, _BLOCK**2)
 
 
-def noise_of(channel: Array) -> float:
-    """Standard deviation of white noise in one channel [H, W].
+def noise_of(channel: Array, known: Mask | None = None) -> float:
+    """Standard deviation of white noise in one channel [H, W], of the pixels that are known.
 
     Patches of a picture lie in few dimensions; in the others there is noise alone, and the
     variances along them have a mean that is their median (Chen, Zhu, Heng 2015, An Efficient
@@ -122,6 +137,9 @@ def noise_of(channel: Array) -> float:
     patches = np.lib.stride_tricks.sliding_window_view(channel, (_PATCH, _PATCH))
     step = max(1, int(np.sqrt(patches.shape[0] * patches.shape[1] / _ENOUGH)))
     chosen = patches[::step, ::step].reshape(-1, _PATCH**2).astype(np.float64)
+    if known is not None:
+        whole = np.lib.stride_tricks.sliding_window_view(known, (_PATCH, _PATCH)).all(axis=(2, 3))
+        chosen = chosen[whole[::step, ::step].ravel()]
     variances = np.linalg.eigvalsh(np.cov(chosen, rowvar=False))
 
     for count in range(len(variances), 0, -1):

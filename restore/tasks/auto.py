@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from restore.errors import BadArgument
@@ -14,12 +14,15 @@ from restore.tasks.kind import Kind
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from operators import JpegFile
     from restore.findings.finding import Finding
     from restore.metrics.signal_noise import SignalNoise
+    from restore.photo.pictures import Opened
     from restore.tasks.problem import Operator, Problem
 
 # Ratio of the noise of white to that of black from which noise depends on the signal.
@@ -42,6 +45,9 @@ class Automatic(Task):
     estimates_noise: ClassVar[bool] = False
     uses_file: ClassVar[bool] = True
 
+    # where a picture with transparency is visible, bool [1, 1, H, W]
+    visible: Tensor | None = field(default=None, kw_only=True, repr=False, compare=False)
+
     @classmethod
     def kinds(cls) -> tuple[Kind, ...]:
         return (NOISY, BLURRED, COMPRESSED)
@@ -62,8 +68,17 @@ class Automatic(Task):
         )
 
     def apart(self, color: Tensor) -> Iterator[tuple[Self, Tensor]]:
-        for picture in color.split(1):
-            yield self, picture
+        for index, picture in enumerate(color.split(1)):
+            own = None if self.visible is None else self.visible[index : index + 1]
+            yield replace(self, visible=own), picture
+
+    def of_visible(self, opened: Opened) -> tuple[Tensor, Self]:
+        from restore.photo.alpha import hidden
+
+        color, task = super().of_visible(opened)
+        if opened.alpha is None:
+            return color, task
+        return color, replace(task, visible=~hidden(opened.alpha))
 
     def examined(self, image: Tensor) -> tuple[tuple[Finding, ...], Task | None]:
         """Return what a picture [1, 3, H, W] shows, and the task that undoes it; None for nothing.
@@ -79,7 +94,7 @@ class Automatic(Task):
 
         pixels = image[0].cpu().double().numpy()
         jpeg = self._jpeg(image)
-        level, noise = find_noise(pixels)
+        level, noise = find_noise(pixels, self._known())
         # blocks and ringing look like anything
         blur = None if jpeg.treated else find_blur(pixels, level)
         findings = (noise, jpeg) if blur is None else (noise, blur, jpeg)
@@ -137,13 +152,18 @@ class Automatic(Task):
             return Finding("jpeg", said, True, f"saved as a JPEG of {said}, which is undone")
         return Finding("jpeg", said, False, f"saved as a JPEG of {said}, too little to undo")
 
+    def _known(self) -> NDArray[np.bool_] | None:
+        """Return where a picture is visible, [H, W]; None for everywhere."""
+        return None if self.visible is None else self.visible[0, 0].cpu().numpy()
+
     def _noise(self, image: Tensor, level: float) -> float | SignalNoise:
         """Return the noise as a standard deviation, or as a function of the signal if it is one."""
         import torch
 
         from restore.metrics.noise import estimate_signal_noise
 
-        signal = estimate_signal_noise(image[0])
+        where = None if self.visible is None else self.visible[0, 0]
+        signal = estimate_signal_noise(image[0], where)
         black, white = signal.std(torch.tensor([0.1, 0.9])).tolist()
         mean = float(signal.std(image.mean()))
         depends = white > _DEPENDS * black
