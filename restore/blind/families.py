@@ -55,7 +55,7 @@ class Found:
 
 
 def _gaussians(size: int) -> list[Parameters]:
-    return [(sigma,) for sigma in np.arange(0.3, (size - 1) / 8, 0.15)]
+    return [(sigma,) for sigma in np.arange(0.3, max(0.4, (size - 1) / 8), 0.15)]
 
 
 def _disks(size: int) -> list[Parameters]:
