@@ -1,6 +1,7 @@
 """Measure deblurring with an estimated kernel against the known kernel and against none.
 
     python benchmarks/blind.py FOLDER --count 4 --crop 192
+    python benchmarks/blind.py FOLDER --count 4 --crop 192 --kernels shakes
 
 Crops are blurred by eight kernels as by a camera, which sees beyond the border, and get noise and
 rounding to 8 bits. PSNR is that of the best whole shift of at most `SHIFT` pixels, since kernel and
@@ -45,6 +46,14 @@ KERNELS = {
     "disk of radius 5": "disk:5",
 }
 
+# Paths of a shaken camera: lengths in pixels and seeds.
+SHAKES = {
+    f"shake of {length} px": f"shake:{length}:{seed}"
+    for seed, length in enumerate((15, 17, 19, 21, 23, 25, 28, 31), start=1)
+}
+
+SETS = {"shapes": KERNELS, "shakes": SHAKES}
+
 
 class Row(NamedTuple):
     """PSNR of one blurred crop.
@@ -66,11 +75,13 @@ class Row(NamedTuple):
     found: str
 
 
-def measure(folder: Path, count: int, crop: int, options: dict[str, object]) -> Iterator[Row]:
+def measure(
+    folder: Path, count: int, crop: int, kernels: dict[str, str], options: dict[str, object]
+) -> Iterator[Row]:
     """Yield a row for every kernel and crop."""
     restorer = Restorer()
     for name, picture in load_pictures(folder, crop + MARGIN, count).items():
-        for kernel, text in KERNELS.items():
+        for kernel, text in kernels.items():
             truth, blurred = blur(picture, text, crop, zlib.crc32(f"{name} {kernel}".encode()))
             known = restorer.run(Deblurring(text), blurred, **options).mean
             blind = restorer.run(Deblurring("auto"), blurred, **options)
@@ -79,7 +90,7 @@ def measure(folder: Path, count: int, crop: int, options: dict[str, object]) -> 
                 kernel,
                 name,
                 *(aligned_psnr(one, truth) for one in (blurred, blind.mean, known)),
-                finding.kernel if finding.applied else "",
+                f"{finding.kernel} ({finding.evidence:.0f})" if finding.applied else "",
             )
 
 
@@ -112,7 +123,7 @@ def show(rows: list[Row]) -> None:
     """Print the table, and what of the known kernel's gain is recovered."""
     print("| kernel | input | estimated kernel | known kernel | gain recovered | largest loss |")
     print("|---|---|---|---|---|---|")
-    for kernel in KERNELS:
+    for kernel in dict.fromkeys(row.kernel for row in rows):
         own = [row for row in rows if row.kernel == kernel]
         _line(kernel, own)
     _line("mean of the blurred", [row for row in rows if row.kernel != "none"])
@@ -133,13 +144,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--crop", type=int, default=192)
+    parser.add_argument("--kernels", choices=SETS, default="shapes")
     parser.add_argument("--method", default="auto")
     parser.add_argument("--steps", type=int)
     arguments = parser.parse_args()
 
     options = {"method": arguments.method, "steps": arguments.steps}
     rows = []
-    for row in measure(arguments.folder, arguments.count, arguments.crop, options):
+    kernels = SETS[arguments.kernels]
+    for row in measure(arguments.folder, arguments.count, arguments.crop, kernels, options):
         rows.append(row)
         print(
             f"{row.picture} {row.kernel}: {row.blurred:.2f} {row.blind:.2f} {row.known:.2f} "

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators import LUMA_BT601
-from restore.blind.families import FAMILIES, Found, best_of, unblurred
+from restore.blind.families import FAMILIES, Found, best_of, misfit_of, unblurred
+from restore.blind.freeform import free_kernels
 from restore.blind.ringing import ringing
 from restore.blind.spectrum import Spectrum
 
@@ -41,6 +43,12 @@ LEAST_RADIUS = 0.85
 LIKELY = 20.0
 SURE = 80.0
 
+# Logarithm of the likelihood ratio to the best shape that a kernel of any form needs.
+FREEDOM = 20.0
+
+# Name of kernels of any form.
+FREE = "free-form"
+
 # Density of edges after deblurring, relative to that before, above which a kernel is wrong. Right
 # kernels have 0.8 to 1.11 and wrong ones that the spectrum suggests 1.2 to 1.6 on crops of CID22's
 # validation set and Kodak.
@@ -58,8 +66,8 @@ class Finding:
     """What was found out about an unknown blur, for records.
 
     Attributes:
-        kernel: the kernel as text, see `operators.text`, such as ``motion:14.7:29.5``; empty if
-            none was found.
+        kernel: the kernel as text, see `operators.text`, such as ``motion:14.7:29.5``; `FREE` for
+            one that has no shape with a name; empty if none was found.
         size: (height, width) of the kernel in pixels; None if none was found.
         sha256: digest of the kernel's numbers in double precision; empty if none was found.
         evidence: logarithm of the ratio of its likelihood to that of no blur.
@@ -92,17 +100,26 @@ class Estimate:
         """True if the kernel is to be used."""
         return self.finding.applied
 
+    @property
+    def is_free(self) -> bool:
+        """True if the kernel has no shape with a name, so that its text does not tell it."""
+        return self.finding.kernel == FREE
 
-def estimate_kernel(image: NDArray[Any], noise: float, size: int = DEFAULT_SIZE) -> Estimate:
+
+def estimate_kernel(
+    image: NDArray[Any], noise: float, size: int = DEFAULT_SIZE, free: bool = True
+) -> Estimate:
     """Estimate the kernel that blurred a picture.
 
     The blur is the Gaussian, disk or straight motion that explains the power spectrum of the most
-    textured window best, see `restore.blind.spectrum`.
+    textured window best, see `restore.blind.spectrum`, or a kernel of any form that explains it
+    still better, see `restore.blind.freeform`.
 
     Args:
         image: [C, H, W] in [0, 1], with 1 or 3 channels.
         noise: standard deviation of the noise in each channel.
         size: largest side of the kernel in pixels; of an even one the next smaller.
+        free: True to seek kernels of any form too, which takes seconds.
 
     Returns:
         The estimate; it is not to be applied to flat, small and sharp pictures.
@@ -122,13 +139,42 @@ def estimate_kernel(image: NDArray[Any], noise: float, size: int = DEFAULT_SIZE)
         return _refused("the picture has no edges above its noise that could tell a blur")
 
     fine, coarse = (Spectrum(window, noise, count) for count in (_FINE, _COARSE))
-    found = [best_of(family, fine, coarse, size) for family in FAMILIES]
-    found.sort(key=lambda one: one.misfit)
-    fitting = [one for one in found if ringing(window, one.kernel, noise) < MOST_RINGING]
-    if not fitting:
-        return _refused("every kernel that may have blurred the picture would make it ring")
+    shapes = [best_of(family, fine, coarse, size) for family in FAMILIES]
+    found: list[Found | _Free] = sorted(shapes, key=lambda one: one.misfit)
+    if free:
+        kernels = free_kernels(window, fine, size)
+        freed = [_Free(misfit_of(kernel, fine), kernel) for kernel in kernels]
+        found += sorted(freed, key=lambda one: one.misfit)[:1]
+    return _chosen(found, window, noise, unblurred(fine))
 
-    return _judged(fitting[0], unblurred(fine) - fitting[0].misfit)
+
+@dataclass(frozen=True)
+class _Free:
+    """A kernel of any form, with its misfit as in `Found`."""
+
+    misfit: float
+    kernel: Array
+    text: ClassVar[str] = FREE
+
+
+def _chosen(found: Sequence[Found | _Free], window: Array, noise: float, none: float) -> Estimate:
+    """Take the likeliest kernel that leaves no ringing, and decide whether it is to be used.
+
+    Args:
+        found: the kernels.
+        window: [h, w], where they were found.
+        noise: standard deviation of its noise.
+        none: misfit of no blur.
+    """
+
+    def rank(one: Found | _Free) -> float:
+        return one.misfit + (FREEDOM if isinstance(one, _Free) else 0)
+
+    for one in sorted(found, key=rank):
+        if ringing(window, one.kernel, noise) < MOST_RINGING:
+            return _judged(one.text, one.kernel, none - one.misfit)
+
+    return _refused("every kernel that may have blurred the picture would make it ring")
 
 
 def most_textured(image: Array, side: int) -> Array:
@@ -174,25 +220,24 @@ def _texture(window: Array) -> float:
     return float(math.sqrt(sum(np.square(part).mean() for part in np.gradient(window))))
 
 
-def _judged(found: Found, evidence: float) -> Estimate:
+def _judged(text: str, kernel: Array, evidence: float) -> Estimate:
     """Decide whether a kernel is to be used, and say why."""
-    kernel = found.kernel
-    written = ":".join([found.family.name, *(f"{value:g}" for value in found.parameters)])
+    size = (kernel.shape[0], kernel.shape[1])
+    name = f"{FREE} of {size[1]}x{size[0]} pixels" if text == FREE else text
     applied = True
     if radius(kernel) < LEAST_RADIUS:
-        words = f"the picture is sharp as far as can be told (at most {written}); it is left alone"
+        words = f"the picture is sharp as far as can be told (at most {name}); it is left alone"
         applied = False
     elif evidence < LIKELY:
-        words = f"no kernel explains the picture better than none ({written}); it is left alone"
+        words = f"no kernel explains the picture better than none ({name}); it is left alone"
         applied = False
     elif evidence < SURE:
-        words = f"kernel {written}: likely, not sure; compare the result with the input"
+        words = f"kernel {name}: likely, not sure; compare the result with the input"
     else:
-        words = f"kernel {written}: its traces in the picture are clear"
+        words = f"kernel {name}: its traces in the picture are clear"
 
     digest = hashlib.sha256(np.ascontiguousarray(kernel, dtype="<f8").tobytes()).hexdigest()
-    size = (kernel.shape[0], kernel.shape[1])
-    return Estimate(kernel, Finding(written, size, digest, round(evidence, 1), applied, words))
+    return Estimate(kernel, Finding(text, size, digest, round(evidence, 1), applied, words))
 
 
 def radius(kernel: Array) -> float:

@@ -53,6 +53,11 @@ class Found:
         """The kernel [h, w]."""
         return self.family.kernel(*self.parameters)
 
+    @property
+    def text(self) -> str:
+        """The blur as text, such as ``motion:14.7:29.5``."""
+        return ":".join([self.family.name, *(f"{value:g}" for value in self.parameters)])
+
 
 def _gaussians(size: int) -> list[Parameters]:
     return [(sigma,) for sigma in np.arange(0.3, max(0.4, (size - 1) / 8), 0.15)]
@@ -84,9 +89,14 @@ _FORGIVENESS = (3e-3, 1e-3, LEAKAGE, LEAKAGE)
 _TOGETHER = 64
 
 
+def misfit_of(kernel: kernels.Kernel, spectrum: Spectrum) -> float:
+    """Return the misfit of a kernel."""
+    return float(spectrum.misfits(_gain(kernel, spectrum.size)[None])[0])
+
+
 def unblurred(spectrum: Spectrum) -> float:
     """Return the misfit of no blur."""
-    return float(spectrum.misfits(_gain(np.ones((1, 1)), spectrum.size)[None])[0])
+    return misfit_of(np.ones((1, 1)), spectrum)
 
 
 def best_of(family: Family, spectrum: Spectrum, coarse: Spectrum, size: int) -> Found:

@@ -88,10 +88,34 @@ class Spectrum:
         Returns:
             [n], in units that grow with the picture; lower is better.
         """
-        logs = np.log(_smeared(gains).reshape(len(gains), -1)[:, self.used] + leakage)
+        return self._fit(self._logs(gains, leakage))[0]
+
+    def slope(self, gain: Array, leakage: float = LEAKAGE) -> tuple[float, Array]:
+        """Return the misfit of one blur, and its derivative by the gain, as [h, w] like the gain.
+
+        The sharp spectrum that suits the blur best may change with it: at a minimum that makes no
+        difference.
+        """
+        logs = self._logs(gain[None], leakage)
+        misfit, theta = self._fit(logs)
+        sharp = np.exp(np.clip(theta[0] @ self.basis, -60, 30))
+        total = sharp * np.exp(logs[0]) + self.noise
+        ratio = self.power / (TAIL * total)
+
+        slope = np.zeros(gain.size)
+        slope[self.used] = self.weight / total * (1 - (TAIL + 1) * ratio / (1 + ratio)) * sharp
+        # the smear is its own transpose, but for the lowest and the highest column
+        return float(misfit[0]), _smeared(slope.reshape(1, *gain.shape))[0]
+
+    def _logs(self, gains: Array, leakage: float) -> Array:
+        """Return the logarithm of the fraction of the power that passes, [n, frequencies]."""
+        return np.log(_smeared(gains).reshape(len(gains), -1)[:, self.used] + leakage)
+
+    def _fit(self, logs: Array) -> tuple[Array, Array]:
+        """Return the misfit [n] and the coefficients [n, 7] of the best sharp spectra."""
         theta = self._begin(logs)
         misfit = self._misfit(theta, logs)
-        damping = np.full(len(gains), 1e-3)
+        damping = np.full(len(logs), 1e-3)
 
         for _ in range(_STEPS):
             tried = theta + self._step(theta, logs, damping)
@@ -101,7 +125,7 @@ class Spectrum:
             misfit = np.where(better, found, misfit)
             damping = np.where(better, damping / 4, damping * 10)
 
-        return misfit
+        return misfit, theta
 
     def _begin(self, logs: Array) -> Array:
         """Return the usual spectrum with the contrast of the lowest frequencies, [n, 7]."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from restore.blind.estimate import DEFAULT_SIZE, SURE, estimate_kernel, radius
+from restore.blind.estimate import SURE, estimate_kernel, radius
 from restore.findings.finding import Finding
 
 # Root mean square radius in pixels from which a blur is undone: textures of sharp photographs are
@@ -24,7 +24,7 @@ def find_blur(image: NDArray[Any], noise: float) -> Finding:
         image: [C, H, W] in [0, 1].
         noise: standard deviation of its noise.
     """
-    estimate = estimate_kernel(image, max(noise, _ROUNDING), DEFAULT_SIZE)
+    estimate = estimate_kernel(image, max(noise, _ROUNDING), free=False)
     found, kernel = estimate.finding, estimate.kernel
     if kernel is None or not found.applied:
         return Finding("blur", "", False, "no blur to undo")

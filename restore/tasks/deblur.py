@@ -240,7 +240,7 @@ class Deblurring(Task):
 
         Without a kernel the problem is answered by the picture itself.
         """
-        from restore.blind.estimate import DEFAULT_SIZE, estimate_kernel
+        from restore.blind.estimate import DEFAULT_SIZE, FREE, estimate_kernel
         from restore.tasks.noise import measured_noise
         from restore.tasks.problem import QUANTISATION_NOISE
 
@@ -252,12 +252,15 @@ class Deblurring(Task):
         size = DEFAULT_SIZE if self.kernel_size is None else self.kernel_size
         estimate = estimate_kernel(image[0].cpu().numpy(), level, size)
 
-        kernel = estimate.finding.kernel if estimate.applied else NO_BLUR
+        kernel: Kernel = NO_BLUR
+        if estimate.kernel is not None and estimate.applied:
+            kernel = estimate.kernel if estimate.is_free else estimate.finding.kernel
         found = noise.signal or noise.level.tolist()
         known = replace(self, kernel=kernel, noise=found, **_NOT_ESTIMATED)
         problem = known.problem(image, device)
         if estimate.applied:
-            return replace(problem, estimate=estimate)
+            written = f"{FREE} blur" if estimate.is_free else problem.written
+            return replace(problem, estimate=estimate, written=written)
 
         original = image.to(device)
         keep = original.new_ones(1, 1, *original.shape[-2:])

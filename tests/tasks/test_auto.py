@@ -153,7 +153,7 @@ def test_a_small_blur_is_mentioned_alone(monkeypatch) -> None:
     from restore.findings import blur
 
     found = Estimate(kernels.disk(1), Kernel("disk:1", (3, 3), "", 200.0, True, ""))
-    monkeypatch.setattr(blur, "estimate_kernel", lambda *_: found)
+    monkeypatch.setattr(blur, "estimate_kernel", lambda *_, **__: found)
     finding = blur.find_blur(photo().transpose(2, 0, 1), 0.01)
     assert not finding.treated
     assert "perhaps blurred by disk:1" in finding.words

@@ -20,6 +20,7 @@ from restore.tasks import Deblurring
 
 SIDE = 96
 DISK = kernels.disk(4)
+SHAKE = kernels.curved_motion(15, seed=3)
 TASK = Deblurring("auto", noise=0.01, kernel_size=13)
 OPTIONS = Options(method="one-step")
 
@@ -39,6 +40,17 @@ def test_an_estimated_kernel_restores_like_a_known_one() -> None:
     known = restorer().restore(Deblurring(kernel, noise=0.01), image, OPTIONS)
     assert torch.equal(result.mean, known.mean)
     assert float((result.mean - image).abs().mean()) > 0.01
+
+
+def test_a_kernel_without_a_name_restores_like_the_same_from_an_array() -> None:
+    image = photo(SHAKE, seed=2)
+    result = restorer().restore(TASK, image, OPTIONS)
+    (finding,), (kernel,) = result.report.kernels, result.kernels
+
+    assert (finding.kernel, finding.applied) == ("free-form", True)
+    assert result.report.operator == "free-form blur"
+    known = restorer().restore(Deblurring(kernel, noise=0.01), image, OPTIONS)
+    assert torch.equal(result.mean, known.mean)
 
 
 def test_a_sharp_picture_is_returned_as_it_is() -> None:
