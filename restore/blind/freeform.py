@@ -132,7 +132,8 @@ def _on_simplex(taps: Array) -> Array:
     """
     falling = np.sort(taps, axis=None)[::-1]
     excess = (falling.cumsum() - 1) / np.arange(1, taps.size + 1)
-    return np.maximum(taps - excess[np.flatnonzero(falling > excess)[-1]], 0)
+    nearest: Array = np.maximum(taps - excess[np.flatnonzero(falling > excess)[-1]], 0)
+    return nearest
 
 
 def _shrunk(image: Single, scale: float) -> Single:
@@ -140,5 +141,5 @@ def _shrunk(image: Single, scale: float) -> Single:
         return image
 
     height, width = (max(1, round(scale * side)) for side in image.shape)
-    smaller: Single = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return smaller
+    smaller = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.float32)

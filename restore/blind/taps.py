@@ -127,7 +127,8 @@ def stretched(kernel: Array, side: int) -> Array:
         return kernel
 
     larger = np.maximum(cv2.resize(kernel, (side, side), interpolation=cv2.INTER_LINEAR), 0)
-    return larger / larger.sum()
+    result: Array = larger / larger.sum()
+    return result
 
 
 def cropped(kernel: Array) -> Array:
