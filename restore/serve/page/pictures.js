@@ -42,7 +42,7 @@ export function showPictures() {
   const picture = state.chosen;
   const count = state.pictures.length;
   $("pictures").replaceChildren(...state.pictures.map(listed));
-  $("drop").classList.toggle("small", count > 0);
+  $("source").classList.toggle("small", count > 0);
   $("file-label").textContent = count ? "Add pictures" : "Choose pictures";
   $("drop-text").textContent = count ? "or drop or paste them." : "or drop them here, or paste one.";
   $("start").textContent = count > 1 ? `Restore ${count} pictures` : "Restore";

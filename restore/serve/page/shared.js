@@ -61,7 +61,7 @@ export function titled(name) {
 
 // Width of a picture on the screen: whole, and not so small that it cannot be painted on.
 export const fitted = (width, height) =>
-  `min(100%, ${Math.max(width, 640)}px, ${(64 * width) / height}vh)`;
+  `min(100%, ${Math.max(width, 640)}px, ${(58 * width) / height}vh)`;
 
 export function saved(blob, name) {
   const link = made("a", { href: URL.createObjectURL(blob), download: name });

@@ -111,7 +111,7 @@ def _add_task(router: APIRouter, form: Form) -> None:
         methods=["POST"],
         response_model=None,
         summary=form.about,
-        description="Returns the restored picture; with `wait=false` its job, which "
+        description="Returns the restored picture; with wait=false its job, which "
         "GET /api/jobs/{id} follows. A full queue is told by 429 and Retry-After.",
         operation_id=f"restore_{form.task.name}",
         openapi_extra={"requestBody": _body(files, required, form.schema)},
