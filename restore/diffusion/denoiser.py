@@ -176,7 +176,7 @@ class Denoiser(DenoiserLike):
         output = self.network(network_input, time, *self._labels(scaled))
         output = output[..., :height, :width].float()
         if not self.config.backbone.learned_variance:
-            return output, None
+            return output[:, :channels], None
 
         return output[:, :channels], output[:, channels:]
 

@@ -47,9 +47,7 @@ def differentiated(
             (gradient,) = torch.autograd.grad(clean, x, _outside_inference(v.to(clean)))
         return gradient
 
-    detached = Prediction(*(None if part is None else part.detach() for part in prediction))
-
-    return detached, pull_back
+    return prediction.changed(Tensor.detach), pull_back
 
 
 def _outside_inference(values: Tensor) -> Tensor:

@@ -36,6 +36,11 @@ class Prediction(NamedTuple):
     variance_fraction: Tensor | None = None
     noise_variance: Tensor | None = None
 
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Prediction:
+        """Return the prediction with each of its parts changed."""
+        fraction, variance = (None if part is None else change(part) for part in self[2:])
+        return Prediction(change(self.clean), change(self.noise), fraction, variance)
+
 
 class Condition(NamedTuple):
     """A degraded picture at full size, which a conditional network sees beside the noisy one.

@@ -454,21 +454,26 @@ def _part_of(
 
 def _on(prediction: Prediction, device: torch.device) -> Prediction:
     """Move a prediction to a device."""
-    return Prediction(*(None if part is None else part.to(device) for part in prediction))
+    return prediction.changed(lambda part: part.to(device))
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:
     """Concatenate predictions of parts of a batch."""
-    return (
-        parts[0]
-        if len(parts) == 1
-        else Prediction(
-            *(
-                None if pieces[0] is None else torch.cat(pieces)
-                for pieces in zip(*parts, strict=True)
-            )
-        )
+    if len(parts) == 1:
+        return parts[0]
+
+    return Prediction(
+        torch.cat([part.clean for part in parts]),
+        torch.cat([part.noise for part in parts]),
+        _all([part.variance_fraction for part in parts]),
+        _all([part.noise_variance for part in parts]),
     )
+
+
+def _all(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Concatenate what all parts of a batch have, or none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _needs_gradient(x: Tensor) -> bool:
