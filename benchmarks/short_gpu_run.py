@@ -47,7 +47,8 @@ from restore.training.packed_state import STATE, Packed, pack_state, unpack_stat
 from restore.training.pictures import SMALLEST_CROP, Batches, Pictures
 from restore.training.pieces import MIB, index_path, mebibytes, size_of
 from restore.training.processes import Interruption, joined
-from restore.training.recipe import Recipe, default_model, read_recipe
+from restore.training.recipe import Recipe, default_model
+from restore.training.recipe_file import read_recipe
 from restore.training.run import BEFORE_COOLDOWN, Progress
 from restore.training.samples import SIDE, sample_sheet
 from restore.training.trainer import Options, train

@@ -28,7 +28,8 @@ from restore.runtime.devices import choose_device, keep_freed_memory, synchroniz
 from restore.training.learner import Learner
 from restore.training.pictures import Batch
 from restore.training.processes import joined
-from restore.training.recipe import Recipe, default_model, read_recipe
+from restore.training.recipe import Recipe, default_model
+from restore.training.recipe_file import read_recipe
 
 Step = Callable[[Batch], object]
 

@@ -208,7 +208,8 @@ def manifests() -> list[tuple[str, bytes]]:
 
 
 def recipes() -> list[tuple[str, bytes]]:
-    from restore.training.recipe import Recipe, write_recipe
+    from restore.training.recipe import Recipe
+    from restore.training.recipe_file import write_recipe
 
     shipped = (ROOT / "pretrained" / "weights").glob("*.toml")
     return [
@@ -324,9 +325,9 @@ def read_manifest(path: Path) -> object:
 
 
 def read_recipe(path: Path) -> object:
-    from restore.training import recipe
+    from restore.training import recipe_file
 
-    return recipe.read_recipe(path)
+    return recipe_file.read_recipe(path)
 
 
 @cache

@@ -24,7 +24,8 @@ import pretrained
 from restore.diffusion.denoiser import ModelConfig, build_denoiser, joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
-from restore.training.recipe import Recipe, differences, parse_recipe, write_recipe
+from restore.training.recipe import Recipe, differences
+from restore.training.recipe_file import parse_recipe, write_recipe
 
 CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = "restore-training-1"

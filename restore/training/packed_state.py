@@ -23,7 +23,8 @@ from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInpu
 from restore.files import write_atomically
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
-from restore.training.recipe import Recipe, parse_recipe, write_recipe
+from restore.training.recipe import Recipe
+from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.run import MODEL, RECIPE
 
 STATE = "state.safetensors"

@@ -7,25 +7,22 @@ has the defaults below.
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import pretrained
-from pretrained.tables import BadTable, parse_toml, read_json, read_text
+from pretrained.tables import read_json
 from restore.backbone import build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
-from restore.errors import BadArgument, FileAccess
+from restore.errors import BadArgument
 from restore.training.degradations import Mixture
 from restore.training.pictures import Augmentation, PredictorData
 from restore.training.rounds import DistillationRecipe
+from restore.training.sections import section_of
 
 
 def _setting(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
@@ -308,7 +305,7 @@ class Recipe:
         schedule = self.schedule
         if steps is not None or minutes is not None:
             table = {**asdict(schedule), "steps": steps, "minutes": minutes}
-            schedule = _section(
+            schedule = section_of(
                 ScheduleRecipe,
                 {k: v for k, v in table.items() if v is not None},
                 "schedule",
@@ -518,58 +515,6 @@ def default_model() -> ModelConfig:
     return ModelConfig.from_dict({key: value for key, value in table.items() if key != "sha256"})
 
 
-# Folder of the recipes that have a paper's name.
-PAPERS = Path(__file__).with_name("papers")
-
-
-def papers() -> list[str]:
-    """Return the names of the recipes that come with the package, each of a paper."""
-    return sorted(path.stem for path in PAPERS.glob("*.toml"))
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Read a TOML file, or a recipe of `papers` by its name where there is no such file.
-
-    A [model] takes from the default model what it leaves out, except [model.schedule], which is
-    taken whole, and [model.predictor], without which there is none.
-
-    Raises:
-        FileAccess: There is no such file.
-        BadArgument: It is not TOML, or has an unknown key or an impossible value, which is named.
-    """
-    if str(path) in papers() and not path.exists():
-        path = PAPERS / f"{path}.toml"
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise FileAccess(
-            f"{path}: no such recipe; by name there are {', '.join(papers())}"
-        ) from None
-    except OSError as error:
-        raise FileAccess(f"{path}: cannot be read: {error.strerror or error}") from None
-    except BadTable as error:
-        raise BadArgument(f"{path}: {error}") from None
-    return parse_recipe(text, str(path))
-
-
-def parse_recipe(text: str, source: str = "recipe") -> Recipe:
-    """Parse a recipe from TOML text; errors as for `read_recipe`, which name ``source``."""
-    try:
-        table = parse_toml(text)
-    except BadTable as error:
-        raise BadArgument(f"{source}: {error}") from None
-
-    if isinstance(table.get("model"), dict):
-        table["model"] = _filled_model(table["model"])
-        _fill_what_follows(table)
-    return _section(Recipe, table, "", source)
-
-
-def write_recipe(recipe: Recipe) -> str:
-    """Return the TOML text that `parse_recipe` reads as the same recipe."""
-    return "\n".join(_toml_lines(asdict(recipe), ())).lstrip("\n") + "\n"
-
-
 def differences(one: Any, other: Any, at: str = "") -> list[str]:
     """Return the keys in which two recipes or model descriptions differ, with both values.
 
@@ -589,198 +534,3 @@ def differences(one: Any, other: Any, at: str = "") -> list[str]:
 
 def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
-    default = asdict(default_model())
-    shipped = default.pop("predictor", None) or {}
-    if "predictor" not in table:  # a text cannot say that there is none
-        default["condition_picture"] = "degraded"
-
-    own = table.get("backbone")
-    unconditional = isinstance(own, dict) and own.get("condition_channels") == 0
-    parameterization = table.get("parameterization", default["parameterization"])
-    # the default model's own, which suit only models of its kind
-    bridge = table.get("bridge") is not None
-    if unconditional or bridge or parameterization != "v":
-        default["condition_skip"] = False
-    if unconditional or bridge or parameterization == "epsilon":
-        default["one_step"] = "noise"
-    if bridge:
-        default["condition_required"] = True
-    if unconditional:
-        default["backbone"]["condition_map"] = False
-
-    filled = {**default, **table}
-    if isinstance(own, dict):
-        filled["backbone"] = {**default["backbone"], **own}
-
-    filled["backbone"] = {k: v for k, v in filled["backbone"].items() if v is not None}
-    if isinstance(table.get("predictor"), dict):
-        filled["predictor"] = _filled_predictor(table["predictor"], shipped)
-
-    return {k: v for k, v in filled.items() if v is not None}
-
-
-def _fill_what_follows(table: dict[str, Any]) -> None:
-    """Fill in, beside a model, the settings of which its description leaves one value."""
-    model = table["model"]
-    backbone = model.get("backbone")
-    without_zeros = model.get("one_step") != "zeros"
-    bridge = model.get("bridge") is not None
-    unconditional = isinstance(backbone, dict) and not backbone.get("condition_channels")
-
-    for section, key, former, value, follows in (
-        ("objective", "noiseless_fraction", "noiseless_share", 0.0, without_zeros),
-        ("data", "unconditional_fraction", "share_unconditional", 0.0, bridge),
-        ("data", "unconditional_fraction", "share_unconditional", 1.0, unconditional),
-    ):
-        own = table.setdefault(section, {})
-        if follows and isinstance(own, dict) and former not in own:
-            own.setdefault(key, value)
-
-
-def _filled_predictor(table: dict[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill a predictor's table with the default model's, or with `PREDICTOR_BACKBONE`."""
-    own = table.get("backbone", {})
-    if not isinstance(own, dict):
-        return table
-    backbone = {**(default.get("backbone") or PREDICTOR_BACKBONE), **own}
-    return {**default, **table, "backbone": {k: v for k, v in backbone.items() if v is not None}}
-
-
-# Keys of recipes and checkpoints from before they were renamed.
-_FORMER_KEYS = {
-    "share_unconditional": "unconditional_fraction",
-    "high_share": "high_fraction",
-    "noiseless_share": "noiseless_fraction",
-}
-
-
-def _section(kind: type, table: Mapping[str, Any], at: str, source: str) -> Any:
-    """Read a dataclass from a TOML table."""
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}
-    values = {}
-
-    for name, value in table.items():
-        key = _FORMER_KEYS.get(name, name)
-        if key not in known:
-            raise BadArgument(
-                f"{source}: {_place(at, key)} is no setting{_nearest(key, list(known))}"
-            )
-        values[key] = _value(value, hints[key], f"{at}.{key}" if at else key, source)
-        _check_range(values[key], known[key].metadata.get("range"), _place(at, key), source)
-
-    try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
-        raise BadArgument(f"{source}: [{at}]: {error}") from None
-
-
-def _value(value: Any, hint: Any, at: str, source: str) -> Any:
-    """Return ``value`` as the type of ``hint``, or raise BadArgument."""
-    origin = get_origin(hint)
-    arguments = get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _value(value, next(a for a in arguments if a is not type(None)), at, source)
-    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
-        return _section(hint, value, at, source)
-    if origin is tuple and isinstance(value, list | tuple):
-        items = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(items) == len(value):
-            return tuple(_value(v, item, at, source) for v, item in zip(value, items, strict=True))
-    elif origin is Literal and value in arguments:
-        return value
-    elif isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return dict(value)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else _refuse(value, hint, at, source)
-    elif (
-        isinstance(hint, type)
-        and not isinstance(value, bool if hint is int else ())
-        and isinstance(value, hint)
-    ):
-        return value
-
-    return _refuse(value, hint, at, source)
-
-
-def _refuse(value: Any, hint: Any, at: str, source: str) -> Any:
-    section, _, key = at.rpartition(".")
-    raise BadArgument(f"{source}: {_place(section, key)} = {value!r}: must be {_wanted(hint)}")
-
-
-def _wanted(hint: Any) -> str:
-    origin = get_origin(hint)
-    arguments = get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _wanted(next(a for a in arguments if a is not type(None)))
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin is tuple:
-        count = "a list" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}"
-        return (
-            f"{count}, each {_wanted(arguments[0])}"
-            if len(set(arguments)) < 3
-            else f"{count} values"
-        )
-
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-    return words.get(hint, "a table")
-
-
-def _check_range(value: Any, limits: tuple[float, float] | None, place: str, source: str) -> None:
-    if limits is None:
-        return
-
-    low, high = limits
-    for number in value if isinstance(value, tuple) else (value,):
-        if not low <= number <= high:
-            wanted = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-            shown = list(value) if isinstance(value, tuple) else value
-            raise BadArgument(f"{source}: {place} = {shown}: must be {wanted}")
-
-
-def _place(section: str, key: str) -> str:
-    return f"[{section}] {key}" if section else f"[{key}]"
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-
-
-def _toml_lines(table: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[str]:
-    """Yield the lines of a table: its own keys, then the tables in it, without None."""
-    inner = {k: v for k, v in table.items() if isinstance(v, Mapping)}
-    own = [
-        f"{_toml_key(k)} = {_toml(v)}" for k, v in table.items() if v is not None and k not in inner
-    ]
-    if at and (own or not inner):
-        yield from ("", f"[{'.'.join(map(_toml_key, at))}]")
-
-    yield from own
-
-    for key, value in inner.items():
-        yield from _toml_lines(value, (*at, key))
-
-
-def _toml_key(key: str) -> str:
-    return (
-        key
-        if key.replace("_", "").replace("-", "").isalnum() and key.isascii()
-        else json.dumps(key)
-    )
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)
-
-    return repr(value)

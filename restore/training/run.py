@@ -21,7 +21,7 @@ from restore.training.learner import Learner, Step, TrainingDiverged
 from restore.training.log import BinnedLosses, Log
 from restore.training.pictures import Batch, Skipped
 from restore.training.processes import Interruption
-from restore.training.recipe import write_recipe
+from restore.training.recipe_file import write_recipe
 from restore.training.samples import distillation_sheet, png, sample_sheet
 
 BEFORE_COOLDOWN = "before-cooldown"

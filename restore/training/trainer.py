@@ -25,7 +25,8 @@ from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
 from restore.training.pictures import BatchSettings
 from restore.training.processes import Interruption, joined
-from restore.training.recipe import Recipe, default_model, differences, read_recipe
+from restore.training.recipe import Recipe, default_model, differences
+from restore.training.recipe_file import read_recipe
 from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
 from restore.training.samples import SIDE, centre_crops
 

@@ -39,14 +39,8 @@ from restore.training.degradations import Mixture
 from restore.training.log import read_log
 from restore.training.objective import predictor_losses
 from restore.training.pictures import Batch, Batches, PredictorData
-from restore.training.recipe import (
-    EmaRecipe,
-    ObjectiveRecipe,
-    PredictorRecipe,
-    Recipe,
-    parse_recipe,
-    write_recipe,
-)
+from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe
+from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.rounds import DistillationRecipe
 from restore.training.trainer import Options as TrainingOptions
 from restore.training.trainer import train
@@ -467,9 +461,8 @@ def test_a_predictor_learns(tmp_path: Path, photographs: Path, loss: str) -> Non
 def test_recipes_that_cannot_be_are_refused_by_name(
     text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restore.training import recipe as module
-
-    monkeypatch.setattr(module, "default_model", lambda: ALONE)
+    for module in ("recipe", "recipe_file"):
+        monkeypatch.setattr(f"restore.training.{module}.default_model", lambda: ALONE)
     with pytest.raises(BadArgument, match=said):
         parse_recipe(text).check()
 
@@ -479,11 +472,10 @@ def test_recipes_survive_being_written(
     monkeypatch: pytest.MonkeyPatch, shipped: ModelConfig
 ) -> None:
     """Whatever model ships, with a predictor or without."""
-    from restore.training import recipe as module
-
-    monkeypatch.setattr(module, "default_model", lambda: shipped)
-    for recipe in (RECIPE, Recipe(ALONE), Recipe(replace(MODEL, condition_picture="predicted"))):
-        assert parse_recipe(write_recipe(recipe)) == recipe
+    for module in ("recipe", "recipe_file"):
+        monkeypatch.setattr(f"restore.training.{module}.default_model", lambda: shipped)
+    for one in (RECIPE, Recipe(ALONE), Recipe(replace(MODEL, condition_picture="predicted"))):
+        assert parse_recipe(write_recipe(one)) == one
     assert parse_recipe("[model.backbone]\nchannels = 16").model.predictor is None
 
 

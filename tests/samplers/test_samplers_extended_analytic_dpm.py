@@ -25,7 +25,8 @@ from restore.samplers.analytic_dpm import ScoreNorms, analytic_dpm
 from restore.samplers.extended_analytic_dpm import diagonal_variance, extended_analytic_dpm
 from restore.tasks import KINDS
 from restore.training.objective import Objective
-from restore.training.recipe import ObjectiveRecipe, parse_recipe, read_recipe
+from restore.training.recipe import ObjectiveRecipe
+from restore.training.recipe_file import parse_recipe, read_recipe
 
 LINEAR = NoiseSchedule.named("linear")
 

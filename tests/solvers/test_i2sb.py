@@ -22,7 +22,7 @@ from restore.methods.settings import settings_for
 from restore.solvers.i2sb import i2sb
 from restore.tasks import KINDS
 from restore.training.objective import Objective
-from restore.training.recipe import parse_recipe, read_recipe
+from restore.training.recipe_file import parse_recipe, read_recipe
 
 BRIDGE = NoiseSchedule.named("bridge")
 

@@ -45,7 +45,7 @@ from restore.training.device_pictures import DevicePictures, Dice, antialiased_w
 from restore.training.device_tensors import convolved
 from restore.training.device_wiener import Axis
 from restore.training.pictures import Augmentation, Batch, Batches, Pictures, PredictorData
-from restore.training.recipe import parse_recipe
+from restore.training.recipe_file import parse_recipe
 from restore.training.run import MODEL
 from restore.training.trainer import Options, train
 

@@ -37,7 +37,8 @@ from restore.training.distillation import Distillation, distillation_target, los
 from restore.training.learner import Learner, new_network
 from restore.training.log import COLUMNS, DISTILLATION_COLUMNS, read_log
 from restore.training.objective import target
-from restore.training.recipe import Recipe, parse_recipe, write_recipe
+from restore.training.recipe import Recipe
+from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.rounds import DistillationRecipe
 from restore.training.run import Summary
 

@@ -18,7 +18,7 @@ from restore.restorer import check_prior
 from restore.tasks.deblur import Deblurring
 from restore.tasks.sr import SuperResolution
 from restore.training.objective import Objective, Terms
-from restore.training.recipe import PAPERS, read_recipe
+from restore.training.recipe_file import PAPERS, read_recipe
 from restore.training.trainer import Options, train
 
 

@@ -29,7 +29,8 @@ from restore.training.optimiser import is_hidden_convolution
 from restore.training.packed_pictures import pack_pictures, unpack_pictures
 from restore.training.packed_state import PLANS, SMALL, STATE, pack_state, unpack_state
 from restore.training.pieces import KIB, MIB, PIECE, read_pieces, size_of, write_pieces
-from restore.training.recipe import Recipe, parse_recipe, read_recipe, write_recipe
+from restore.training.recipe import Recipe
+from restore.training.recipe_file import parse_recipe, read_recipe, write_recipe
 from restore.training.trainer import Options, train
 
 script = benchmark("short_gpu_run")

@@ -57,11 +57,8 @@ from restore.training.recipe import (
     Recipe,
     ScheduleRecipe,
     default_model,
-    papers,
-    parse_recipe,
-    read_recipe,
-    write_recipe,
 )
+from restore.training.recipe_file import papers, parse_recipe, read_recipe, write_recipe
 from restore.training.run import Progress, Summary
 from restore.training.trainer import Options, train
 
