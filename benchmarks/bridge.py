@@ -17,8 +17,9 @@ from statistics import fmean
 
 from restore.evaluate import Settings, evaluate
 from restore.runtime.devices import keep_freed_memory
-from restore.training.degradations import Mixture
-from restore.training.recipe import Recipe, read_recipe
+from restore.training.mixture import Mixture
+from restore.training.recipe import Recipe
+from restore.training.recipe_file import read_recipe
 from restore.training.trainer import Options, train
 
 PROBLEMS = {

@@ -34,6 +34,7 @@ import torch
 
 from restore.errors import BadArgument, FileAccess, RestoreError
 from restore.runtime.devices import keep_freed_memory, synchronize
+from restore.training.batches import Batches
 from restore.training.checkpoint import (
     CHECKPOINT,
     initial_weights,
@@ -44,7 +45,7 @@ from restore.training.checkpoint import (
 from restore.training.learner import Learner
 from restore.training.packed_pictures import pack_pictures, unpack_pictures
 from restore.training.packed_state import STATE, Packed, pack_state, unpack_state
-from restore.training.pictures import SMALLEST_CROP, Batches, Pictures
+from restore.training.pictures import SMALLEST_CROP, Pictures
 from restore.training.pieces import MIB, index_path, mebibytes, size_of
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model

@@ -32,10 +32,11 @@ import pretrained
 from restore.backbone import build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.runtime.devices import HOST, choose_device, device_name, network_dtype, synchronize
-from restore.training.degradations import Mixture
+from restore.training.batches import Batch, Batches, PredictorData
 from restore.training.device_batches import DeviceBatches
 from restore.training.device_pictures import DevicePictures
-from restore.training.pictures import Batch, Batches, Pictures, PredictorData
+from restore.training.mixture import Mixture
+from restore.training.pictures import Pictures
 from restore.training.run import BatchSource
 
 

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from restore.backbone import build_backbone
 from restore.diffusion.denoiser import Condition, ModelConfig
 from restore.runtime.devices import choose_device, keep_freed_memory, synchronize
+from restore.training.batches import Batch
 from restore.training.learner import Learner
-from restore.training.pictures import Batch
 from restore.training.processes import joined
 from restore.training.recipe import Recipe, default_model
 from restore.training.recipe_file import read_recipe

@@ -16,19 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore.diffusion.seeds import seed_of
-from restore.training.degradations import (
+from restore.training.degradations import Kernel, Random, sampling_matrix, sampling_svd
+from restore.training.device_pictures import Dice
+from restore.training.drawing import (
     SCALE_CHANCES,
     SCALES,
-    Kernel,
-    Random,
     SampledGrid,
     draw_kernel,
     draw_known,
     sampled_grid,
-    sampling_matrix,
-    sampling_svd,
 )
-from restore.training.device_pictures import Dice
 
 # Number of blur kernels of each kind.
 KERNELS_OF_A_KIND = 256

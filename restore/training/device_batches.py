@@ -1,6 +1,6 @@
 """Training batches made on the training device, all pictures at once.
 
-`DeviceBatches` is a drop-in for `restore.training.pictures.Batches`, which makes one picture after
+`DeviceBatches` is a drop-in for `restore.training.batches.Batches`, which makes one picture after
 another on the CPU, and for which a GPU waits. Here the photographs are in the device's memory, and
 a batch is a few dozen operations on large tensors.
 """
@@ -26,16 +26,10 @@ from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.seeds import seed_of
 from restore.runtime.devices import SideStream, works_beside
+from restore.training.batches import Batch, Batches, BatchSettings
 from restore.training.device_degradations import FAMILIES, Family, Made, Setting
 from restore.training.device_pictures import DevicePictures, Dice
-from restore.training.pictures import (
-    Batch,
-    Batches,
-    BatchSettings,
-    Pictures,
-    Skipped,
-    check_whole,
-)
+from restore.training.pictures import Pictures, Skipped, check_whole
 from restore.training.run import BatchSource
 
 _BITS = 40

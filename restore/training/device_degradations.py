@@ -27,15 +27,7 @@ from restore.diffusion.evidence import (
     shown_noise,
 )
 from restore.diffusion.predictor import Shown
-from restore.training.degradations import (
-    CONTEXT,
-    GRID,
-    MAIN_NOISE,
-    QUALITIES,
-    SHOT_NOISE,
-    SIDE_NOISE,
-    Mixture,
-)
+from restore.training.degradations import CONTEXT, GRID
 from restore.training.device_banks import (
     SIGMAS,
     SOFTENINGS,
@@ -62,6 +54,8 @@ from restore.training.device_tensors import (
     within,
 )
 from restore.training.device_wiener import Axis, Canvases
+from restore.training.drawing import MAIN_NOISE, QUALITIES, SHOT_NOISE, SIDE_NOISE
+from restore.training.mixture import Mixture
 
 # Random squares [n, 3, R, R] in [0, 1] of photographs, from their sides [n] and R; see
 # `DevicePictures.squares`.
@@ -414,7 +408,7 @@ class Blurred(Family):
         return self.setting.crop + 2 * self.setting.context + self._kernels.taps.shape[-1] - 1
 
     def _start(self, margin: Tensor, dice: Dice) -> Tensor:
-        """Draw where crops begin on an axis, [n]; see `restore.training.degradations.draw`."""
+        """Draw where crops begin on an axis, [n]; see `restore.training.drawing.draw`."""
         context = self.setting.context
         beyond = margin if context else 0
         start = self._starts(margin + context, 2 * (margin + context - beyond), dice)

@@ -29,11 +29,11 @@ from restore.diffusion.predictor import Predictor, predicted
 from restore.diffusion.seeds import seed_of
 from restore.errors import RestoreError
 from restore.runtime.devices import network_dtype
+from restore.training.batches import Batch
 from restore.training.checkpoint import State
 from restore.training.distillation import Distillation
 from restore.training.objective import Draw, Objective, predictor_losses
 from restore.training.optimiser import rate_factor
-from restore.training.pictures import Batch
 from restore.training.processes import Processes
 from restore.training.pupil import Pupil
 from restore.training.recipe import OptimiserRecipe, Recipe, default_model

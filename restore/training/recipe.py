@@ -19,8 +19,9 @@ from restore.backbone import build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument
-from restore.training.degradations import Mixture
-from restore.training.pictures import Augmentation, PredictorData
+from restore.training.batches import PredictorData
+from restore.training.mixture import Mixture
+from restore.training.pictures import Augmentation
 from restore.training.rounds import DistillationRecipe
 from restore.training.sections import section_of
 
@@ -41,7 +42,7 @@ class DataRecipe:
         larger_crops: ``[from fraction of the run, side]``, rising; the batch then shrinks so that a
             step keeps its pixels.
         augmentation: See `restore.training.pictures.Augmentation`.
-        degradations: See `restore.training.degradations.Mixture`.
+        degradations: See `restore.training.mixture.Mixture`.
     """
 
     crop: int = _setting(64, 8, 4096)

@@ -16,10 +16,11 @@ from torch import Tensor
 from restore.errors import RestoreError
 from restore.files import write_atomically
 from restore.runtime.devices import copies_from_pinned_memory
+from restore.training.batches import Batch
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
 from restore.training.learner import Learner, Step, TrainingDiverged
 from restore.training.log import BinnedLosses, Log
-from restore.training.pictures import Batch, Skipped
+from restore.training.pictures import Skipped
 from restore.training.processes import Interruption
 from restore.training.recipe_file import write_recipe
 from restore.training.samples import distillation_sheet, png, sample_sheet
@@ -30,7 +31,7 @@ RECIPE = "recipe.toml"
 
 
 class BatchSource(Protocol):
-    """The part of `restore.training.pictures.Batches` that training uses."""
+    """The part of `restore.training.batches.Batches` that training uses."""
 
     @property
     def skipped(self) -> Sequence[Skipped]: ...

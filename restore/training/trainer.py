@@ -19,11 +19,11 @@ from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
 from restore.files import refuse_long
 from restore.photo.apart import decoding_apart
+from restore.training.batches import BatchSettings
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
 from restore.training.clock import RunningClock
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
-from restore.training.pictures import BatchSettings
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model, differences
 from restore.training.recipe_file import read_recipe

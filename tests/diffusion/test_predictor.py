@@ -34,11 +34,11 @@ from restore.methods.settings import Defaults, settings_for
 from restore.restorer import Restorer
 from restore.runtime.tiles import TiledDenoiser, TiledPredictor
 from restore.tasks import KINDS, TASKS, SuperResolution
+from restore.training.batches import Batch, Batches, PredictorData
 from restore.training.checkpoint import export_model, load_state, write_model
-from restore.training.degradations import Mixture
 from restore.training.log import read_log
+from restore.training.mixture import Mixture
 from restore.training.objective import predictor_losses
-from restore.training.pictures import Batch, Batches, PredictorData
 from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe
 from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.rounds import DistillationRecipe

@@ -28,15 +28,9 @@ from restore.diffusion.evidence import GREY
 from restore.errors import BadArgument
 from restore.runtime.devices import choose_device
 from restore.training import device_banks
+from restore.training.batches import Batch, Batches, PredictorData
 from restore.training.checkpoint import load_state
-from restore.training.degradations import (
-    Capture,
-    Mixture,
-    Noise,
-    Place,
-    draw_kernel,
-    sampling_matrix,
-)
+from restore.training.degradations import Capture, Noise, Place, sampling_matrix
 from restore.training.device_banks import SIGMAS, filters
 from restore.training.device_batches import DeviceBatches, Slices, batch_source
 from restore.training.device_degradations import FAMILIES, Blurred, Family, Sampled, Setting
@@ -44,7 +38,9 @@ from restore.training.device_jpeg import JpegFiles
 from restore.training.device_pictures import DevicePictures, Dice, antialiased_weights
 from restore.training.device_tensors import convolved
 from restore.training.device_wiener import Axis
-from restore.training.pictures import Augmentation, Batch, Batches, Pictures, PredictorData
+from restore.training.drawing import draw_kernel
+from restore.training.mixture import Mixture
+from restore.training.pictures import Augmentation, Pictures
 from restore.training.recipe_file import parse_recipe
 from restore.training.run import MODEL
 from restore.training.trainer import Options, train

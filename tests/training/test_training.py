@@ -31,6 +31,7 @@ from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.runtime.devices import choose_device
 from restore.training import learner, trainer
+from restore.training.batches import Batch
 from restore.training.checkpoint import BadWeights, export_model, load_state, write_model
 from restore.training.ema import Averages
 from restore.training.learner import Learner, TrainingDiverged, new_network
@@ -48,7 +49,6 @@ from restore.training.objective import (
     variational_term,
 )
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
-from restore.training.pictures import Batch
 from restore.training.processes import NOTED, Processes
 from restore.training.pupil import Pupil
 from restore.training.recipe import (

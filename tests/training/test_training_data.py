@@ -29,19 +29,20 @@ from restore.photo.photograph import read_photo
 from restore.tasks import Deblurring, Denoising, Inpainting, SuperResolution
 from restore.tasks.problem import Problem
 from restore.training import pictures as module
+from restore.training.batches import Batch, Batches
 from restore.training.degradations import (
     Capture,
     Degradation,
     Grey,
     Masked,
-    Mixture,
     Noise,
     Place,
-    draw,
     inside_of_convolution,
     sampling_matrix,
 )
-from restore.training.pictures import Augmentation, Batch, Batches, Pictures
+from restore.training.drawing import draw
+from restore.training.mixture import Mixture
+from restore.training.pictures import Augmentation, Pictures
 
 SAMPLINGS = ("bicubic", "area", "gaussian_sampling")
 BLURS = ("gaussian", "anisotropic", "motion", "curved_motion", "disk", "random_kernel")
@@ -126,7 +127,7 @@ def test_batch_leaves_other_random_numbers_alone(batches):
 
 def test_another_interpreter_makes_the_same_batch(folder, batches):
     code = (
-        "import sys, torch; torch.set_num_threads(2); from restore.training.pictures import "
+        "import sys, torch; torch.set_num_threads(2); from restore.training.batches import "
         "Batches; import hashlib; b = Batches(sys.argv[1], crop=32, batch=9, seed=5).at(3); "
         "print(hashlib.sha256(b''.join(t.numpy().tobytes() for t in (b.clean, "
         "*b.condition))).hexdigest())"
