@@ -23,6 +23,8 @@ from restore.jobs.run import Run
 from restore.methods.options import Options
 from restore.tasks import Denoising
 
+pytestmark = pytest.mark.usefixtures("light_network")
+
 DENOISE = ("--noise", 0.1)
 # Seconds after which an expected event counts as missing.
 LONG = 90.0
@@ -257,6 +259,7 @@ def from_stdin(command, monkeypatch):
     return run
 
 
+@pytest.mark.shipped_network
 def test_stdin_to_stdout_is_what_a_file_gives(command, picture, tmp_path) -> None:
     source = picture("a.jpg")
     assert command("denoise", source, tmp_path / "out.jpg", *DENOISE).code == 0
@@ -271,6 +274,7 @@ def test_stdin_to_stdout_is_what_a_file_gives(command, picture, tmp_path) -> Non
     assert err == b""
 
 
+@pytest.mark.shipped_network
 def test_a_file_to_stdout_and_stdin_to_a_file(picture, from_stdin, tmp_path) -> None:
     source = picture("a.png")
     to_stdout, _ = Forked("denoise", source, "-", *DENOISE).output()
