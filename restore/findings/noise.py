@@ -138,8 +138,12 @@ def noise_of(channel: Array, known: Mask | None = None) -> float:
     step = max(1, int(np.sqrt(patches.shape[0] * patches.shape[1] / _ENOUGH)))
     chosen = patches[::step, ::step].reshape(-1, _PATCH**2).astype(np.float64)
     if known is not None:
-        whole = np.lib.stride_tricks.sliding_window_view(known, (_PATCH, _PATCH)).all(axis=(2, 3))
+        windows = np.lib.stride_tricks.sliding_window_view(known, (_PATCH, _PATCH))
+        whole = np.asarray(windows.all(axis=(2, 3)))
         chosen = chosen[whole[::step, ::step].ravel()]
+    if len(chosen) < 2:
+        return 0.0
+
     variances = np.linalg.eigvalsh(np.cov(chosen, rowvar=False))
 
     for count in range(len(variances), 0, -1):

@@ -193,7 +193,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def check_noise(
-    noise: Noise | Tensor,
+    noise: Noise | Tensor | None,
     *,
     signal: bool = False,
     task: str = "this task",
