@@ -56,7 +56,9 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups, channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
+        # torch's own module refuses a group of one value, which small pictures of few channels have
+        normal = torch.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps)
+        return normal.to(x.dtype)
 
 
 def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import pretrained
 from restore.backbone import Backbone, BackboneConfig, build_backbone, timestep_embedding
+from restore.backbone.base import GroupNorm
 from restore.diffusion.denoiser import ModelConfig, build_denoiser
 
 VECTOR = Path(__file__).parents[1] / "fixtures" / "default.testvector.safetensors"
@@ -272,6 +273,14 @@ def test_time_embedding_is_cosines_then_sines() -> None:
     torch.testing.assert_close(
         embedding[1], torch.cat([(2 * frequencies).cos(), (2 * frequencies).sin()])
     )
+
+
+def test_a_group_of_one_value_becomes_the_bias() -> None:
+    """As in the smallest level of a network of few channels, for a picture of one pixel."""
+    norm = GroupNorm(32, eps=1e-5)
+    torch.nn.init.normal_(norm.bias)
+    normal = norm(torch.randn(1, 32, 1, 1))[0, :, 0, 0]
+    torch.testing.assert_close(normal, norm.bias, atol=1e-3, rtol=0)
 
 
 def test_rms_network_is_local() -> None:
