@@ -34,9 +34,11 @@ _FEW_BLOCKS = 15
 _OF_CALMEST = 0.7
 # Distance of a block from black and white, where noise is clipped.
 _CLIPPED = 0.03
-# Deviation of a block that is constant, and the fraction of such blocks that only drawings have.
-_CONSTANT = 0.001
-_MOST_CONSTANT = 0.2
+# Largest difference of pixels of one colour, the fraction of them in a block of a drawing, and the
+# fraction of such blocks that only drawings and text have.
+_SAME = 0.001
+_ONE_COLOUR = 0.6
+_MOST_DRAWN = 0.2
 
 # Second differences in both directions, which white noise leaves its deviation (Immerkær 1996,
 # Fast Noise Variance Estimation, CVIU 64(2), equation 2).
@@ -84,9 +86,12 @@ def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
 
     Returns:
         The median standard deviation over the channels, and the mean correlation of each two of
-        them in calm blocks; 1 for a single channel.
+        them in calm blocks; 1 for a single channel. 0 and 1 for drawings and text.
     """
     blocks = np.stack([_blocks(channel) for channel in image])
+    if _drawn(blocks).mean() > _MOST_DRAWN:
+        return 0.0, 1.0
+
     rough = np.stack([_blocks(convolve(channel, _DIFFERENCES)) for channel in image])
     if known is not None:
         counted = _whole_blocks(known)
@@ -94,8 +99,7 @@ def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
 
     means = blocks.mean(axis=(0, 2))
     inside = (means > _CLIPPED) & (means < 1 - _CLIPPED)
-    constant = blocks.std(axis=2).max(axis=0) < _CONSTANT
-    if inside.sum() >= _FEW_BLOCKS and constant.mean() <= _MOST_CONSTANT:
+    if inside.sum() >= _FEW_BLOCKS:
         rough = rough[:, inside]
 
     energies = np.square(rough).mean(axis=2)
@@ -104,6 +108,13 @@ def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
     calm = rough[:, order[: max(_FEW_BLOCKS, int(_CALM * len(order)))]].reshape(len(image), -1)
 
     return calmest, _correlation(calm)
+
+
+def _drawn(blocks: Array) -> NDArray[np.bool_]:
+    """Return which blocks [C, N, pixels] have one colour in most pixels, which noise would not."""
+    background = np.median(blocks, axis=2, keepdims=True)
+    same = (np.abs(blocks - background) < _SAME).all(axis=0)
+    return same.mean(axis=1) > _ONE_COLOUR
 
 
 def _correlation(channels: Array) -> float:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from support.blurs import blurred
 
 import restore
@@ -100,6 +100,20 @@ def test_drawings_come_back_as_they_were() -> None:
     drawing[10:80:7, 10:80] = 0
     drawing[20:70, 30:60:5] = (200, 0, 0)
     assert np.array_equal(restore.auto(drawing), drawing)
+
+
+@pytest.mark.parametrize("ink", [0, 120])
+def test_text_has_no_noise(ink: int) -> None:
+    """Also where each block of it has letters."""
+    page = Image.new("RGB", (SIDE, SIDE), "white")
+    for line in range(8):
+        ImageDraw.Draw(page).text((2, 12 * line), "The quick brown fox", fill=(ink, ink, ink))
+    assert not any(shown(np.asarray(page)).values())
+
+
+def test_noise_on_white_is_noise() -> None:
+    paper = 1 + 0.1 * np.random.default_rng(0).normal(size=(SIDE, SIDE))
+    assert shown(paper.clip(0, 1).astype(np.float32))["noise"]
 
 
 def test_pictures_of_a_batch_are_judged_one_by_one() -> None:
