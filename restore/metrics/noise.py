@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def estimate_noise(image: Tensor) -> float:
 
     The mean over channels of scikit-image's `estimate_sigma`: the median absolute deviation of the
     finest wavelet coefficients (Donoho, Johnstone 1994). Fine texture counts as noise, so a sharp
-    clean photograph gives a little more than zero.
+    clean photograph gives a little more than zero. Channels without any detail do not count.
 
     Args:
         image: [C, H, W].
@@ -59,7 +60,12 @@ def estimate_noise(image: Tensor) -> float:
     pixels = image.detach().cpu().double().numpy()
     if min(pixels.shape[1:]) < 4:
         return 0.0
-    return float(np.nan_to_num(np.mean([estimate_sigma(channel) for channel in pixels])))
+
+    with warnings.catch_warnings():  # of the median of no coefficients, which is not a number
+        warnings.simplefilter("ignore", RuntimeWarning)
+        estimates = np.array([estimate_sigma(channel) for channel in pixels])
+    told = estimates[~np.isnan(estimates)]
+    return float(told.mean()) if told.size else 0.0
 
 
 def estimate_signal_noise(image: Tensor, known: Tensor | None = None) -> SignalNoise:

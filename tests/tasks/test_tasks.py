@@ -108,6 +108,14 @@ def test_estimated_noise(sigma: float) -> None:
     assert estimate_noise(noisy[:, :1, :1]) == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_channels_without_detail_tell_no_noise() -> None:
+    channels = torch.zeros(3, 64, 64)
+    assert estimate_noise(channels) == 0
+    channels[0] = 0.5 + 0.1 * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    assert estimate_noise(channels) == pytest.approx(0.1, rel=0.1)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_its_methods(task: str) -> None:
     assert settings_for(TASKS[task].kind)[0] == TASKS[task].kind.method
