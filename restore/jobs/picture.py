@@ -366,7 +366,8 @@ def _of_file(report: Report | None) -> Iterator[str]:
     if report is None or report.jpeg is None:
         return
     inside = math.floor(1e4 * (report.inside or 0)) / 100  # never 100 if one is outside
-    off = "" if report.task == "dejpeg" else "; `jpeg`=off takes its pixels as they are"
+    has_option = report.task not in ("dejpeg", "auto")
+    off = "; `jpeg`=off takes its pixels as they are" if has_option else ""
     before = ", before CMYK becomes sRGB" if report.jpeg.endswith("CMYK") else ""
     yield (
         f"saved as a JPEG of {report.jpeg}: {inside:g} % of the result's DCT coefficients are in "

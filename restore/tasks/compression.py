@@ -98,7 +98,8 @@ def stated(task: Task, image: Tensor, device: torch.device | str = "cpu") -> Pro
 
     [stored] = task.stored
     assert stored is not None
-    return restated(problem, file, in_words(stored))
+    behind = restated(problem, file, in_words(stored))
+    return replace(behind, remedy="") if needed else behind
 
 
 def is_coarse(file: JpegFile) -> bool:

@@ -190,6 +190,19 @@ def test_the_command_names_its_option(command, tmp_path: Path) -> None:
     assert done.err.count("saved as a JPEG") == 1
 
 
+def test_no_advice_names_an_option_that_the_task_lacks(command, tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    done = command("dejpeg", "--method", "ddrm", path, tmp_path / "out.png")
+    assert done.code == 1
+    assert "these can" in done.err or "without one work" in done.err
+    assert "jpeg`" not in done.err
+
+    done = command("auto", "--steps", 1, path, tmp_path / "auto.png")
+    assert done.code == 0, done.err
+    assert done.err.count("saved as a JPEG of quality 20") == 2
+    assert "takes its pixels as they are" not in done.err
+
+
 def test_a_file_without_coefficients_is_named(command, tmp_path: Path) -> None:
     """A PNG, and a JPEG with a step of 0, which once gave pixels that were not finite."""
     ORIGINAL.save(tmp_path / "a.png")
