@@ -89,13 +89,12 @@ def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
         them in calm blocks; 1 for a single channel. 0 and 1 for drawings and text.
     """
     blocks = np.stack([_blocks(channel) for channel in image])
-    if _drawn(blocks).mean() > _MOST_DRAWN:
-        return 0.0, 1.0
-
     rough = np.stack([_blocks(convolve(channel, _DIFFERENCES)) for channel in image])
     if known is not None:
         counted = _whole_blocks(known)
         blocks, rough = blocks[:, counted], rough[:, counted]
+    if _drawn(blocks).mean() > _MOST_DRAWN:
+        return 0.0, 1.0
 
     means = blocks.mean(axis=(0, 2))
     inside = (means > _CLIPPED) & (means < 1 - _CLIPPED)

@@ -14,7 +14,7 @@ from support.blurs import blurred
 import restore
 from operators import kernels
 from restore.errors import BadArgument
-from restore.findings.noise import noise_of
+from restore.findings.noise import find_noise, noise_of
 from restore.methods.options import Options
 from restore.restorer import restorer
 from restore.tasks import Automatic
@@ -114,6 +114,14 @@ def test_text_has_no_noise(ink: int) -> None:
 def test_noise_on_white_is_noise() -> None:
     paper = 1 + 0.1 * np.random.default_rng(0).normal(size=(SIDE, SIDE))
     assert shown(paper.clip(0, 1).astype(np.float32))["noise"]
+
+
+def test_hidden_pixels_are_no_drawing() -> None:
+    image = noisy().transpose(2, 0, 1)
+    known = np.ones((SIDE, SIDE), bool)
+    known[:40] = False
+    image[:, :40] = 0.5
+    assert find_noise(image, known)[1].treated
 
 
 def test_pictures_of_a_batch_are_judged_one_by_one() -> None:
