@@ -96,3 +96,11 @@ def test_what_an_encoder_removed_is_no_sign_of_blur():
     finding = estimate_kernel(decoded, 0.02, 15).finding
     assert not finding.applied
     assert finding.evidence < 2
+
+
+def test_motion_of_the_largest_length_is_recorded_and_not_applied():
+    estimate = estimate_kernel(blurred(kernels.motion(21, 0)), NOISE, 11)
+
+    assert estimate.kernel is not None
+    assert not estimate.applied
+    assert "the longest that was looked for" in estimate.finding.words

@@ -25,8 +25,8 @@ TASK = Deblurring("auto", noise=0.01, kernel_size=13)
 OPTIONS = Options(method="one-step")
 
 
-def photo(kernel: np.ndarray, seed: int = 0) -> torch.Tensor:
-    return torch.from_numpy(blurred(kernel, SIDE, seed)).float()
+def photo(kernel: np.ndarray, seed: int = 0, side: int = SIDE) -> torch.Tensor:
+    return torch.from_numpy(blurred(kernel, side, seed)).float()
 
 
 def test_an_estimated_kernel_restores_like_a_known_one() -> None:
@@ -43,7 +43,7 @@ def test_an_estimated_kernel_restores_like_a_known_one() -> None:
 
 
 def test_a_kernel_without_a_name_restores_like_the_same_from_an_array() -> None:
-    image = photo(SHAKE, seed=2)
+    image = photo(SHAKE, seed=2, side=192)
     result = restorer().restore(TASK, image, OPTIONS)
     (finding,), (kernel,) = result.report.kernels, result.kernels
 
