@@ -94,6 +94,8 @@ def behind_jpeg(kind: Kind, *, direct: bool = False) -> Kind:
         quiet = replace(changed, method="dpir", unconditional="dpir")
         return replace(quiet, name="compressed", etas=(0.5, 1.0))
     if kind.enlarges:
-        return replace(changed, name="sr+jpeg", title=f"JPEG, {kind.title}", etas=(0.4, 1.0))
+        title = f"JPEG, {kind.title}"
+        sharp = replace(changed, method="pigdm", unconditional="pigdm", title=title)
+        return replace(sharp, name="sr+jpeg", etas=(0.4, 1.0))
 
     return changed
