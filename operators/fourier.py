@@ -35,7 +35,7 @@ class SampledFourier(OrthonormalRows):
     two-dimensional transform X; those that are their own opposites, such as the mean, give
     ``X(k)``, which is real. The measurement holds them by frequency, row by row of the transform.
 
-    >>> operator = SampledFourier((3, 16, 20), share=0.25)
+    >>> operator = SampledFourier((3, 16, 20), fraction=0.25)
     >>> operator.output_shape
     (3, 1, 81)
     >>> y = torch.rand(1, 3, 1, 81)
@@ -44,7 +44,7 @@ class SampledFourier(OrthonormalRows):
 
     Args:
         input_shape: (C, H, W) of the picture.
-        share: Fraction of the frequencies that is measured, in (0, 1]; at least the mean is. A
+        fraction: Fraction of the frequencies that is measured, in (0, 1]; at least the mean is. A
             pattern is of whole lines, spokes or pairs of frequencies, so the fraction is met as
             nearly as those allow.
         pattern: ``random`` frequencies, ``lines`` of constant vertical frequency, or ``radial``
@@ -53,7 +53,7 @@ class SampledFourier(OrthonormalRows):
         dtype: Type of the singular values.
 
     Raises:
-        ValueError: ``share`` is outside (0, 1], the pattern is unknown, or the seed is negative.
+        ValueError: ``fraction`` is outside (0, 1], the pattern is unknown, or the seed is negative.
     """
 
     places: Tensor
@@ -63,21 +63,21 @@ class SampledFourier(OrthonormalRows):
     def __init__(
         self,
         input_shape: Shape,
-        share: float,
+        fraction: float,
         *,
         pattern: str = "random",
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not 0 < share <= 1:
+        if not 0 < fraction <= 1:
             raise ValueError(
-                f"the share of measurements must be above 0 and at most 1, not {share}"
+                f"the fraction of measurements must be above 0 and at most 1, not {fraction}"
             )
         if pattern not in PATTERNS:
             raise ValueError(f"unknown pattern {pattern!r}; known are {', '.join(PATTERNS)}")
 
         size = input_shape[1], input_shape[2]
-        sampled = PATTERNS[pattern](size, share, np.random.default_rng(seed))
+        sampled = PATTERNS[pattern](size, fraction, np.random.default_rng(seed))
         places = np.flatnonzero(sampled)
         super().__init__(input_shape, (input_shape[0], 1, len(places)), dtype)
 
@@ -108,9 +108,9 @@ class SampledFourier(OrthonormalRows):
         return picture
 
 
-def random_frequencies(size: tuple[int, int], share: float, rng: np.random.Generator) -> Map:
+def random_frequencies(size: tuple[int, int], fraction: float, rng: np.random.Generator) -> Map:
     """Choose the lowest frequencies, and others at random with their opposites, [H, W]."""
-    count = max(1, round(share * math.prod(size)))
+    count = max(1, round(fraction * math.prod(size)))
     radius = _radius(size)
     order = np.lexsort([rng.random(size).ravel(), radius.ravel()])
     centre = order[: max(1, round(CENTRE * count))]
@@ -118,10 +118,10 @@ def random_frequencies(size: tuple[int, int], share: float, rng: np.random.Gener
     return _filled(size, [[place] for place in (*centre, *others)], count)
 
 
-def random_lines(size: tuple[int, int], share: float, rng: np.random.Generator) -> Map:
+def random_lines(size: tuple[int, int], fraction: float, rng: np.random.Generator) -> Map:
     """Choose the lines of lowest vertical frequency, and others at random, [H, W]."""
     height, width = size
-    count = max(1, round(share * height))
+    count = max(1, round(fraction * height))
     lines = np.argsort(np.abs(np.fft.fftfreq(height)), kind="stable")
     centre = lines[: max(1, round(CENTRE * count))]
     groups = [
@@ -131,10 +131,10 @@ def random_lines(size: tuple[int, int], share: float, rng: np.random.Generator) 
     return _filled(size, groups, round(count * width))
 
 
-def radial_spokes(size: tuple[int, int], share: float, rng: np.random.Generator) -> Map:
+def radial_spokes(size: tuple[int, int], fraction: float, rng: np.random.Generator) -> Map:
     """Choose spokes through the centre, a golden angle apart, [H, W]."""
     height, width = size
-    count = max(1, round(share * height * width))
+    count = max(1, round(fraction * height * width))
     reach = np.arange(max(size)) / max(size) / math.sqrt(2)  # to the corners, by half a frequency
 
     def spoke(index: int) -> list[int]:

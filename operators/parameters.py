@@ -166,4 +166,6 @@ ANGLE = Parameter(
     0.0,
     unit="degrees",
 )
-SHARE = Parameter("share", read_fraction, "a fraction above 0 and up to 1", unit="fractions of 1")
+FRACTION = Parameter(
+    "fraction", read_fraction, "a fraction above 0 and up to 1", unit="fractions of 1"
+)

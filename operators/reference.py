@@ -36,14 +36,14 @@ Array = NDArray[np.float64]
 # Singular values of one axis below this are zero in the blurs and in bicubic downsampling.
 CUT = 3e-2
 
-# What each name stands for; R and SHARE are parameters.
+# What each name stands for; R and FRACTION are parameters.
 REFERENCE_NAMES = {
     "deblur_uni": "9 taps of 1/9 along both axes, less the last",
     "deblur_gauss": "5 taps of a Gaussian with σ = 10 along both axes, less the last",
     "deblur_aniso": "9 taps, less the last: σ = 1 along the height and σ = 20 along the width",
     "sr_averagepooling:R": "mean over R × R pixels",
     "sr_bicubic:R": "bicubic kernel of 4 R taps at every R-th pixel, border mirrored",
-    "inp_random:SHARE": "this fraction of the pixels unknown, as in inp_random:0.5",
+    "inp_random:FRACTION": "this fraction of the pixels unknown, as in inp_random:0.5",
     "color": "grey as 0.3333 R + 0.3334 G + 0.3333 B",
     "denoise": "the picture itself",
 }
@@ -202,12 +202,12 @@ def _without_small_values(matrix: Array, cut: bool) -> Array:
     return product
 
 
-def _random_pixels(input_shape: Shape, share: float, seed: int) -> Tensor:
+def _random_pixels(input_shape: Shape, fraction: float, seed: int) -> Tensor:
     """Draw a map in which exactly this fraction of the pixels, rounded down, is unknown."""
     _, height, width = input_shape
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
     known = torch.ones(height * width, dtype=torch.float32)
-    known[order[: int(share * height * width)]] = 0
+    known[order[: int(fraction * height * width)]] = 0
     return known.reshape(height, width)
 
 
@@ -234,13 +234,14 @@ def _factor(name: str, parameter: str, input_shape: Shape) -> int:
 
 def _share(name: str, parameter: str) -> float:
     try:
-        share = float(parameter)
+        fraction = float(parameter)
     except ValueError:
-        share = float("nan")
+        fraction = float("nan")
 
-    if not 0 <= share < 1:
+    if not 0 <= fraction < 1:
         raise ValueError(
-            f"{name!r} needs the share of unknown pixels, from 0 to below 1, as in inp_random:0.5"
+            f"{name!r} needs the fraction of unknown pixels, from 0 to below 1, as in "
+            "inp_random:0.5"
         )
 
-    return share
+    return fraction

@@ -16,7 +16,7 @@ from torch import Tensor
 from operators.base import LinearOperator, Shape, SpectralOperator, composition_rule
 from operators.mask import Mask
 
-# Largest side of a block: its matrix has ``share · block⁴`` values, at most 17 million.
+# Largest side of a block: its matrix has ``fraction · block⁴`` values, at most 17 million.
 MAX_BLOCK = 64
 
 # A Walsh–Hadamard transform is made of matrices of at most 2⁵ rows (measured).
@@ -116,7 +116,7 @@ class Hadamard(OrthonormalRows):
     rows are exactly orthonormal at any size. A short segment may get no row: those few pixels, in
     random places, are then not measured. The measurement holds the segments one after another.
 
-    >>> operator = Hadamard((3, 5, 7), share=0.4)
+    >>> operator = Hadamard((3, 5, 7), fraction=0.4)
     >>> operator.output_shape
     (3, 1, 14)
     >>> y = torch.rand(1, 3, 1, 14)
@@ -125,13 +125,13 @@ class Hadamard(OrthonormalRows):
 
     Args:
         input_shape: (C, H, W) of the picture.
-        share: Fraction of the coefficients that is kept, in (0, 1]:
-            ``m = max(1, round(share · H · W))``.
+        fraction: Fraction of the coefficients that is kept, in (0, 1]:
+            ``m = max(1, round(fraction · H · W))``.
         seed: Random seed for the order of the pixels.
         dtype: Type of the singular values.
 
     Raises:
-        ValueError: ``share`` is outside (0, 1], or the seed is negative.
+        ValueError: ``fraction`` is outside (0, 1], or the seed is negative.
     """
 
     rows: Tensor
@@ -139,10 +139,15 @@ class Hadamard(OrthonormalRows):
     places: Tensor
 
     def __init__(
-        self, input_shape: Shape, share: float, *, seed: int = 0, dtype: torch.dtype = torch.float32
+        self,
+        input_shape: Shape,
+        fraction: float,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         pixels = math.prod(input_shape[1:])
-        count = _count(share, pixels)
+        count = _count(fraction, pixels)
         super().__init__(input_shape, (input_shape[0], 1, count), dtype)
         self.segments = powers_of_two(pixels)
         starts = np.cumsum([0, *self.segments[:-1]])
@@ -190,28 +195,28 @@ class BlockSensing(OrthonormalRows):
 
     The measurement of a channel holds first all whole blocks, then the tiles of the right edge, of
     the lower edge, and of the corner; in each group row by row of tiles, each tile's ``max(1,
-    round(share · pixels))`` values together.
+    round(fraction · pixels))`` values together.
 
-    >>> BlockSensing((3, 64, 64), share=0.25).output_shape
+    >>> BlockSensing((3, 64, 64), fraction=0.25).output_shape
     (3, 1, 1024)
 
     Args:
         input_shape: (C, H, W) of the picture.
-        share: Measurements per pixel of each tile, in (0, 1].
+        fraction: Measurements per pixel of each tile, in (0, 1].
         block: Side of a tile in pixels, at most `MAX_BLOCK`. A block larger than the picture is one
             tile.
         seed: Random seed for the matrices.
         dtype: Type of the matrices.
 
     Raises:
-        ValueError: ``share`` is outside (0, 1], ``block`` outside 1 … `MAX_BLOCK`, or the seed is
-            negative.
+        ValueError: ``fraction`` is outside (0, 1], ``block`` outside 1 … `MAX_BLOCK`, or the seed
+            is negative.
     """
 
     def __init__(
         self,
         input_shape: Shape,
-        share: float,
+        fraction: float,
         *,
         block: int = 32,
         seed: int = 0,
@@ -224,7 +229,7 @@ class BlockSensing(OrthonormalRows):
 
         bands, columns = (_spans(size, int(block)) for size in input_shape[1:])
         tiles = [(height, width) for _, height in bands for _, width in columns]
-        counts = [_count(share, height * width) for height, width in tiles]
+        counts = [_count(fraction, height * width) for height, width in tiles]
         numbers = [rows * width for rows, _ in bands for width, _ in columns]
         total = sum(n * m for n, m in zip(numbers, counts, strict=True))
         super().__init__(input_shape, (input_shape[0], 1, total), dtype)
@@ -353,10 +358,12 @@ def powers_of_two(n: int) -> list[int]:
     return [1 << bit for bit in reversed(range(n.bit_length())) if n >> bit & 1]
 
 
-def _count(share: float, pixels: int) -> int:
-    if not 0 < share <= 1:
-        raise ValueError(f"the share of measurements must be above 0 and at most 1, not {share}")
-    return max(1, round(share * pixels))
+def _count(fraction: float, pixels: int) -> int:
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"the fraction of measurements must be above 0 and at most 1, not {fraction}"
+        )
+    return max(1, round(fraction * pixels))
 
 
 def _apportion(count: int, lengths: list[int]) -> list[int]:

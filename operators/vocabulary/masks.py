@@ -11,8 +11,8 @@ from operators.base import Shape
 from operators.grammar import Parameter, Word
 from operators.mask import Mask
 from operators.parameters import (
+    FRACTION,
     SEED,
-    SHARE,
     choice,
     number_from,
     one_or_two,
@@ -103,9 +103,9 @@ FILE = mask_word(
 RANDOM = mask_word(
     "random",
     "pixels lost at random, this fraction stays",
-    SHARE,
+    FRACTION,
     SEED,
-    known=lambda size, share, seed: masks.random_pixels(size, share, seed),
+    known=lambda size, fraction, seed: masks.random_pixels(size, fraction, seed),
     example="mask:random:0.5",
 )
 STROKES = mask_word(

@@ -16,7 +16,7 @@ from operators.parameters import (
 from operators.reference import REFERENCE_NAMES, ddrm_reference
 
 FACTOR = Parameter("factor", whole_from(1), "a whole number")
-UNKNOWN = Parameter("share", number_from(0, 1), "the fraction of unknown pixels")
+UNKNOWN = Parameter("fraction", number_from(0, 1), "the fraction of unknown pixels")
 CUT = Parameter("cut", read_yes, "whether small singular values are cut, yes or no", True)
 MIXED = Parameter(
     "mixed", read_yes, "whether singular values meet the wrong components, yes or no", False
@@ -37,7 +37,7 @@ def _reference_word(name: str, about: str) -> Word:
         f"as DDRM's code: {about}",
         _parameters(kind, parameter),
         build,
-        f"ddrm-reference:{kind}" + {"R": ":4", "SHARE": ":0.5"}.get(parameter, ""),
+        f"ddrm-reference:{kind}" + {"R": ":4", "FRACTION": ":0.5"}.get(parameter, ""),
         grow=colors_mixed_into(1) if kind == "color" else _grow,
         channels=(lambda **_: 1) if kind == "color" else None,
     )
@@ -48,7 +48,7 @@ def _parameters(kind: str, parameter: str) -> tuple[Parameter, ...]:
     parameters: list[Parameter] = []
     if parameter == "R":
         parameters.append(FACTOR)
-    if parameter == "SHARE":
+    if parameter == "FRACTION":
         parameters += [UNKNOWN, SEED]
 
     blurs = kind.startswith("deblur")

@@ -7,7 +7,7 @@ from typing import Any
 from operators.base import Shape
 from operators.fourier import PATTERNS, SampledFourier
 from operators.grammar import Parameter, Word
-from operators.parameters import SEED, SHARE, choice, whole_from
+from operators.parameters import FRACTION, SEED, choice, whole_from
 from operators.sensing import MAX_BLOCK, BlockSensing, Hadamard
 
 
@@ -20,7 +20,7 @@ def _size_unknown(shape: Shape, **_: Any) -> Shape:
 HADAMARD = Word(
     "hadamard",
     "the first Walsh-Hadamard coefficients of shuffled pixels",
-    (SHARE, SEED),
+    (FRACTION, SEED),
     Hadamard,
     "hadamard:0.25",
     grow=_size_unknown,
@@ -29,7 +29,7 @@ BLOCKS = Word(
     "blocks",
     "random orthonormal sums over the pixels of blocks",
     (
-        SHARE,
+        FRACTION,
         Parameter(
             "block",
             whole_from(1),
@@ -47,7 +47,7 @@ FOURIER = Word(
     "fourier",
     "some Fourier coefficients, as magnetic resonance imaging measures",
     (
-        SHARE,
+        FRACTION,
         Parameter(
             "pattern",
             choice(*PATTERNS),

@@ -21,9 +21,9 @@ SIZES = [(8, 8), (6, 5), (5, 7), (9, 4), (13, 1), (1, 8), (1, 1), (2, 2)]
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_rows_are_orthonormal(pattern: str, size: tuple[int, int]) -> None:
-    for share in (0.01, 0.3, 1.0):
-        check(SampledFourier((2, *size), share, pattern=pattern), rtol=1e-5)
-        operator = SampledFourier((1, *size), share, pattern=pattern, dtype=torch.float64)
+    for fraction in (0.01, 0.3, 1.0):
+        check(SampledFourier((2, *size), fraction, pattern=pattern), rtol=1e-5)
+        operator = SampledFourier((1, *size), fraction, pattern=pattern, dtype=torch.float64)
         matrix = dense_matrix(operator).numpy()
         np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-12)
         np.testing.assert_allclose(
@@ -62,19 +62,21 @@ def test_the_adjoint_is_the_zero_filled_reconstruction(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("size", [(64, 64), (33, 48)], ids=str)
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 1.0])
 def test_patterns_have_their_share_and_the_centre(
-    pattern: str, size: tuple[int, int], share: float
+    pattern: str, size: tuple[int, int], fraction: float
 ) -> None:
-    sampled = PATTERNS[pattern](size, share, np.random.default_rng(1))
-    assert abs(sampled.mean() - share) < 2.5 / min(size)  # at most one pair of lines or one spoke
+    sampled = PATTERNS[pattern](size, fraction, np.random.default_rng(1))
+    assert abs(sampled.mean() - fraction) < 2.5 / min(
+        size
+    )  # at most one pair of lines or one spoke
     assert sampled[0, 0]
     assert np.array_equal(sampled, np.roll(sampled[::-1, ::-1], (1, 1), axis=(0, 1)))
     if pattern == "lines":
         assert set(sampled.sum(axis=1)) <= {0, size[1]}
-    if pattern == "radial" and share < 0.5:
+    if pattern == "radial" and fraction < 0.5:
         near = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in size), indexing="ij")) < 0.1
-        assert sampled[near].mean() > 1.5 * share  # spokes are dense at the centre
+        assert sampled[near].mean() > 1.5 * fraction  # spokes are dense at the centre
 
 
 def test_seeds_draw_other_frequencies() -> None:
@@ -113,10 +115,10 @@ def test_a_mask_after_it_keeps_the_decomposition() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"share": 0.0}, "must be above 0 and at most 1"),
-        ({"share": 1.1}, "must be above 0 and at most 1"),
-        ({"share": 0.5, "pattern": "spiral"}, "known are random, lines, radial"),
-        ({"share": 0.5, "seed": -1}, "non-negative"),
+        ({"fraction": 0.0}, "must be above 0 and at most 1"),
+        ({"fraction": 1.1}, "must be above 0 and at most 1"),
+        ({"fraction": 0.5, "pattern": "spiral"}, "known are random, lines, radial"),
+        ({"fraction": 0.5, "seed": -1}, "non-negative"),
     ],
 )
 def test_refuses(options: dict, message: str) -> None:

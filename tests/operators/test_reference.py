@@ -211,8 +211,8 @@ def test_a_mixed_spectrum_is_not_merged_as_a_product_of_matrices() -> None:
         ("sr_averagepooling:0", "needs a whole factor"),
         ("sr_averagepooling:2.5", "needs a whole factor"),
         ("sr_averagepooling:5", r"multiples of 5, not 8x12"),
-        ("inp_random", "share of unknown pixels"),
-        ("inp_random:1", "share of unknown pixels"),
+        ("inp_random", "fraction of unknown pixels"),
+        ("inp_random:1", "fraction of unknown pixels"),
     ],
 )
 def test_refusals(name: str, message: str) -> None:

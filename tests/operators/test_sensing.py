@@ -18,16 +18,16 @@ from operators.sensing import BlockSensing, Hadamard, powers_of_two, sequency_or
 SIZES = [(8, 8), (4, 16), (6, 6), (5, 7), (9, 4), (13, 1), (1, 8), (1, 1), (7, 11)]
 BUILDERS = {
     **{
-        f"hadamard-{share}": lambda shape, dtype=torch.float32, share=share: Hadamard(
-            shape, share, dtype=dtype
+        f"hadamard-{fraction}": lambda shape, dtype=torch.float32, fraction=fraction: Hadamard(
+            shape, fraction, dtype=dtype
         )
-        for share in (0.01, 0.3, 1.0)
+        for fraction in (0.01, 0.3, 1.0)
     },
     **{
-        f"block{block}-{share}": lambda shape, dtype=torch.float32, share=share, block=block: (
-            BlockSensing(shape, share, block=block, dtype=dtype)
+        f"block{block}-{fraction}": lambda shape, dtype=torch.float32, part=fraction, block=block: (
+            BlockSensing(shape, part, block=block, dtype=dtype)
         )
-        for block, share in ((32, 0.3), (4, 0.01), (4, 0.5), (3, 1.0), (1, 0.5))
+        for block, fraction in ((32, 0.3), (4, 0.01), (4, 0.5), (3, 1.0), (1, 0.5))
     },
 }
 
@@ -74,15 +74,15 @@ def test_transform_is_scipys(n: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("size", "share"), [((8, 8), 1.0), ((4, 8), 0.4), ((16, 16), 0.25)])
+@pytest.mark.parametrize(("size", "fraction"), [((8, 8), 1.0), ((4, 8), 0.4), ((16, 16), 0.25)])
 def test_one_segment_is_scipys_matrix_of_the_shuffled_pixels(
-    size: tuple[int, int], share: float
+    size: tuple[int, int], fraction: float
 ) -> None:
     n = math.prod(size)
-    operator = Hadamard((2, *size), share, seed=5, dtype=torch.float64)
+    operator = Hadamard((2, *size), fraction, seed=5, dtype=torch.float64)
     assert operator.segments == [n]
     x = torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    count = round(share * n)
+    count = round(fraction * n)
     shuffled = x.flatten(2).numpy()[..., operator.order.numpy()]
     np.testing.assert_allclose(
         operator.A(x)[:, :, 0], shuffled @ _sequency_matrix(n)[:count].T, atol=1e-12
@@ -90,13 +90,13 @@ def test_one_segment_is_scipys_matrix_of_the_shuffled_pixels(
     assert operator.output_shape == (2, 1, count)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.77, 1.0])
+@pytest.mark.parametrize("fraction", [0.02, 0.3, 0.77, 1.0])
 @pytest.mark.parametrize("size", [(5, 7), (7, 11), (1, 13)])
-def test_segments_share_the_rows(size: tuple[int, int], share: float) -> None:
+def test_segments_share_the_rows(size: tuple[int, int], fraction: float) -> None:
     """Block diagonal over powers of two, in each the lowest sequencies, as near to proportional as
     whole rows are.
     """
-    operator = Hadamard((1, *size), share, dtype=torch.float64)
+    operator = Hadamard((1, *size), fraction, dtype=torch.float64)
     pixels = math.prod(size)
     A = dense_matrix(operator).numpy()[:, operator.order.numpy()]
     assert sum(operator.segments) == pixels
@@ -112,7 +112,7 @@ def test_segments_share_the_rows(size: tuple[int, int], share: float) -> None:
         np.testing.assert_allclose(A[row : row + count], expected, atol=1e-12)
         row = row + count
         start = start + length
-    assert row == len(A) == max(1, round(share * pixels))
+    assert row == len(A) == max(1, round(fraction * pixels))
 
 
 def test_powers_of_two() -> None:
@@ -127,8 +127,8 @@ def test_powers_of_two() -> None:
 @pytest.mark.parametrize(("size", "block"), [((8, 12), 4), ((7, 9), 4), ((5, 3), 8), ((9, 8), 3)])
 def test_blocks_are_measured_one_by_one(size: tuple[int, int], block: int) -> None:
     """The order of the measurement, and one matrix for all tiles of a shape."""
-    share, (height, width) = 0.4, size
-    operator = BlockSensing((2, *size), share, block=block, seed=4, dtype=torch.float64)
+    fraction, (height, width) = 0.4, size
+    operator = BlockSensing((2, *size), fraction, block=block, seed=4, dtype=torch.float64)
     x = torch.randn(2, 2, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     whole = height - height % block, width - width % block
     groups = [
@@ -140,9 +140,9 @@ def test_blocks_are_measured_one_by_one(size: tuple[int, int], block: int) -> No
     values = []
     for tops, lefts, tall, wide in groups:
         matrix = dense_matrix(
-            BlockSensing((1, tall, wide), share, block=block, seed=4, dtype=torch.float64)
+            BlockSensing((1, tall, wide), fraction, block=block, seed=4, dtype=torch.float64)
         ).numpy()
-        assert len(matrix) == max(1, round(share * tall * wide))
+        assert len(matrix) == max(1, round(fraction * tall * wide))
         for top in tops:
             for left in lefts:
                 tile = x[:, :, top : top + tall, left : left + wide].flatten(2).numpy()
@@ -170,10 +170,10 @@ def test_seeds(build) -> None:
 
 
 @pytest.mark.parametrize("build", [Hadamard, BlockSensing])
-@pytest.mark.parametrize("share", [0, -0.1, 1.001, math.nan, math.inf])
-def test_bad_shares_are_refused(build, share: float) -> None:
-    with pytest.raises(ValueError, match="share"):
-        build((3, 8, 8), share)
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.001, math.nan, math.inf])
+def test_bad_shares_are_refused(build, fraction: float) -> None:
+    with pytest.raises(ValueError, match="fraction"):
+        build((3, 8, 8), fraction)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_noise_is_not_amplified_and_more_rows_lose_less() -> None:
     x = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
     for build in (Hadamard, BlockSensing):
         lost = []
-        for share in (0.1, 0.5, 0.9, 1.0):
-            operator = build((3, 20, 24), share)
+        for fraction in (0.1, 0.5, 0.9, 1.0):
+            operator = build((3, 20, 24), fraction)
             lost.append(float((operator.pseudo_inverse(operator.A(x)) - x).norm()))
         assert lost == sorted(lost, reverse=True)
         assert lost[-1] < 1e-4

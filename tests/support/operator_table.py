@@ -333,10 +333,10 @@ def _pixelwise_and_sensing() -> Iterator[tuple[str, Case]]:
         "mosaic, any pattern",
         Case(lambda shape, dtype: operators.ColorFilterArray(shape, ["RGB", "GRG"], dtype=dtype)),
     )
-    for share in (0.01, 0.25, 0.6, 1.0):
+    for fraction in (0.01, 0.25, 0.6, 1.0):
         yield (
-            f"Hadamard, {share}",
-            Case(lambda shape, dtype, s=share: Hadamard(shape, s, seed=1, dtype=dtype)),
+            f"Hadamard, {fraction}",
+            Case(lambda shape, dtype, s=fraction: Hadamard(shape, s, seed=1, dtype=dtype)),
         )
     yield (
         "Hadamard, 0.3 of 128 pixels and more",
@@ -346,20 +346,22 @@ def _pixelwise_and_sensing() -> Iterator[tuple[str, Case]]:
             sizes=[(8, 16), (11, 13)],
         ),
     )
-    for share, pattern in ((0.01, "random"), (0.4, "lines"), (0.3, "radial"), (1.0, "random")):
+    for fraction, pattern in ((0.01, "random"), (0.4, "lines"), (0.3, "radial"), (1.0, "random")):
         yield (
-            f"Fourier coefficients, {share} {pattern}",
+            f"Fourier coefficients, {fraction} {pattern}",
             Case(
-                lambda shape, dtype, s=share, p=pattern: SampledFourier(
+                lambda shape, dtype, s=fraction, p=pattern: SampledFourier(
                     shape, s, pattern=p, dtype=dtype
                 )
             ),
         )
-    for share, block in ((0.3, 32), (0.5, 3), (1.0, 2)):
+    for fraction, block in ((0.3, 32), (0.5, 3), (1.0, 2)):
         yield (
-            f"block sensing, {share} of {block}",
+            f"block sensing, {fraction} of {block}",
             Case(
-                lambda shape, dtype, s=share, b=block: BlockSensing(shape, s, block=b, dtype=dtype)
+                lambda shape, dtype, s=fraction, b=block: BlockSensing(
+                    shape, s, block=b, dtype=dtype
+                )
             ),
         )
 
@@ -394,7 +396,7 @@ def _references() -> Iterator[tuple[str, Case]]:
         elif name == "sr_averagepooling:R":
             yield _reference("sr_averagepooling:2", 2)
         else:
-            yield _reference(name.replace("SHARE", "0.3"))
+            yield _reference(name.replace("FRACTION", "0.3"))
 
 
 # Made of others
