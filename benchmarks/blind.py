@@ -84,7 +84,8 @@ def measure(
         for kernel, text in kernels.items():
             truth, blurred = blur(picture, text, crop, zlib.crc32(f"{name} {kernel}".encode()))
             known = restorer.run(Deblurring(text), blurred, **options).mean
-            blind = restorer.run(Deblurring("auto"), blurred, **options)
+            unknown = "auto:free-form" if kernel in SHAKES else "auto"
+            blind = restorer.run(Deblurring(unknown), blurred, **options)
             finding = blind.report.kernels[0]
             yield Row(
                 kernel,

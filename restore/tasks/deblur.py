@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from restore.diffusion.denoiser import Condition
     from restore.tasks.problem import Kernel, Operator, Problem
 
-# Kernel that is estimated from the picture.
+# Kernels that are estimated from the picture: one of three shapes, or of any form as well.
 AUTO = "auto"
+AUTO_FREE = "auto:free-form"
 
 BLURS = ("gaussian:2", "motion:15:30", "disk:3", "box:5", "shake:15", "file:kernel.png")
 BOUNDARIES = ("unknown", "symmetric", "mirror", "replicate", "circular", "zero")
@@ -122,8 +123,9 @@ class Deblurring(Task):
         Kernel,
         Option(
             "Blur kernel: gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, in "
-            "pixels (see restore operators); or auto, estimated from IN.",
-            (AUTO, *BLURS),
+            "pixels (see restore operators); or auto, estimated from IN as a Gaussian, disk or "
+            "straight motion; auto:free-form, as any kernel, which can go wrong.",
+            (AUTO, AUTO_FREE, *BLURS),
             str,
             required=True,
             evaluated="Kernel for deblur: gaussian:SIGMA, …. Default: gaussian:2.",
@@ -186,7 +188,7 @@ class Deblurring(Task):
 
     @property
     def estimates_kernel(self) -> bool:
-        return isinstance(self.kernel, str) and self.kernel == AUTO
+        return isinstance(self.kernel, str) and self.kernel in (AUTO, AUTO_FREE)
 
     @property
     def writes_kernel(self) -> bool:
@@ -250,7 +252,7 @@ class Deblurring(Task):
         noise = measured_noise(self.noise, image, QUANTISATION_NOISE, self.rounded)
         level = max(float(noise.level), QUANTISATION_NOISE)
         size = DEFAULT_SIZE if self.kernel_size is None else self.kernel_size
-        estimate = estimate_kernel(image[0].cpu().numpy(), level, size)
+        estimate = estimate_kernel(image[0].cpu().numpy(), level, size, self.kernel == AUTO_FREE)
 
         kernel: Kernel = NO_BLUR
         if estimate.kernel is not None and estimate.applied:

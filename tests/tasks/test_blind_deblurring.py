@@ -44,13 +44,21 @@ def test_an_estimated_kernel_restores_like_a_known_one() -> None:
 
 def test_a_kernel_without_a_name_restores_like_the_same_from_an_array() -> None:
     image = photo(SHAKE, seed=2, side=192)
-    result = restorer().restore(TASK, image, OPTIONS)
+    task = Deblurring("auto:free-form", noise=0.01, kernel_size=13)
+    result = restorer().restore(task, image, OPTIONS)
     (finding,), (kernel,) = result.report.kernels, result.kernels
 
     assert (finding.kernel, finding.applied) == ("free-form", True)
     assert result.report.operator == "free-form blur"
     known = restorer().restore(Deblurring(kernel, noise=0.01), image, OPTIONS)
     assert torch.equal(result.mean, known.mean)
+
+
+def test_free_form_kernels_are_sought_only_if_asked_for() -> None:
+    image = photo(SHAKE, seed=2, side=192)
+    result = restorer().restore(TASK, image, OPTIONS)
+
+    assert result.report.kernels[0].kernel != "free-form"
 
 
 def test_a_sharp_picture_is_returned_as_it_is() -> None:
