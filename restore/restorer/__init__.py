@@ -178,8 +178,7 @@ class Restorer:
         """
         opened = task.opened(image)
         task = replace(task, rounding=(opened.rounding,))
-        if self._takes_file(task, options):
-            task = replace(task, stored=(opened.stored,))
+        task = task.of_file(opened.stored, self._takes_file(task, options))
 
         with enough_memory(opened.color):
             color, task = task.of_visible(opened)

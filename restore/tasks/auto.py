@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from restore.findings.finding import Finding
     from restore.metrics.signal_noise import SignalNoise
     from restore.photo.pictures import Opened
+    from restore.photo.stored import StoredJpeg
     from restore.tasks.problem import Operator, Problem
 
 # Ratio of the noise of white to that of black from which noise depends on the signal.
@@ -47,6 +48,8 @@ class Automatic(Task):
 
     # where a picture with transparency is visible, bool [1, 1, H, W]
     visible: Tensor | None = field(default=None, kw_only=True, repr=False, compare=False)
+    # False if the chosen method cannot use the tables of a JPEG, which are then only mentioned
+    uses_tables: bool = field(default=True, kw_only=True, repr=False)
 
     @classmethod
     def kinds(cls) -> tuple[Kind, ...]:
@@ -59,6 +62,13 @@ class Automatic(Task):
     @property
     def examines(self) -> bool:
         return True
+
+    @property
+    def reads_file(self) -> bool:
+        return self.uses_tables
+
+    def of_file(self, stored: StoredJpeg | None, usable: bool) -> Self:
+        return replace(self, stored=(stored,), uses_tables=usable)
 
     def check_clip(self) -> None:
         raise BadArgument(
@@ -96,7 +106,7 @@ class Automatic(Task):
         jpeg = self._jpeg(image)
         level, noise = find_noise(pixels, self._known())
         # blocks and ringing look like anything
-        blur = None if jpeg.treated else find_blur(pixels, level)
+        blur = None if self._is_coarse_jpeg() else find_blur(pixels, level)
         findings = (noise, jpeg) if blur is None else (noise, blur, jpeg)
 
         if blur is not None and blur.treated:
@@ -136,7 +146,7 @@ class Automatic(Task):
         """Return the compression of the picture's file, or the one before it was another file."""
         from restore.findings.finding import Finding
         from restore.findings.jpeg import find_earlier_jpeg
-        from restore.tasks.compression import file_of, in_words, is_coarse
+        from restore.tasks.compression import file_of, in_words
 
         file: JpegFile | None = file_of(self.stored)
         stored = self.stored[0] if len(self.stored) == 1 else None
@@ -148,9 +158,20 @@ class Automatic(Task):
             return find_earlier_jpeg(image[0].cpu().numpy())
 
         said = in_words(stored)
-        if is_coarse(file):
+        if self._is_coarse_jpeg() and not self.uses_tables:
+            words = f"saved as a JPEG of {said}, which is left as it is: `method` cannot undo it"
+            return Finding("jpeg", said, False, words)
+        if self._is_coarse_jpeg():
             return Finding("jpeg", said, True, f"saved as a JPEG of {said}, which is undone")
         return Finding("jpeg", said, False, f"saved as a JPEG of {said}, too little to undo")
+
+    def _is_coarse_jpeg(self) -> bool:
+        """Return True if the file of the picture is a JPEG that is worth undoing."""
+        from restore.tasks.compression import file_of, is_coarse
+
+        file: JpegFile | None = file_of(self.stored)
+        ink = any(one is not None and one.is_ink for one in self.stored)
+        return file is not None and not ink and is_coarse(file)
 
     def _known(self) -> NDArray[np.bool_] | None:
         """Return where a picture is visible, [H, W]; None for everywhere."""

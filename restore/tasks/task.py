@@ -111,6 +111,15 @@ class Task(ABC):
         """True if what a JPEG file says of its coefficients is of use."""
         return self.uses_file and getattr(self, "jpeg", None) != "off"
 
+    def of_file(self, stored: StoredJpeg | None, usable: bool) -> Self:
+        """Return the task with what the JPEG file of its picture says.
+
+        Args:
+            stored: None for other files.
+            usable: True if the chosen method takes the intervals of its coefficients.
+        """
+        return replace(self, stored=(stored,)) if usable else self
+
     def check(self) -> None:
         """Check what can be checked without a picture.
 

@@ -88,6 +88,18 @@ def test_a_coarse_jpeg_is_undone() -> None:
     assert result.report.inside > 0.9
 
 
+def test_a_jpeg_is_mentioned_where_the_method_cannot_undo_it() -> None:
+    """It once passed for a JPEG whose file is lost."""
+    file = io.BytesIO()
+    Image.fromarray(np.rint(255 * photo()).astype(np.uint8)).save(file, "JPEG", quality=15)
+    opened = Automatic().opened(Image.open(file))
+    findings, task = Automatic().of_file(opened.stored, usable=False).examined(opened.color)
+    assert task is None
+    assert [one.words for one in findings if one.about == "jpeg"] == [
+        "saved as a JPEG of quality 15, 4:2:0, which is left as it is: `method` cannot undo it"
+    ]
+
+
 @pytest.mark.parametrize("shape", [(1, 40), (SIDE, SIDE), (5, 5, 3), (40, 40, 4)])
 def test_constant_pictures_come_back_as_they_were(shape: tuple[int, ...]) -> None:
     image = np.full(shape, 77, np.uint8)
