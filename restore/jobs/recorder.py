@@ -134,7 +134,7 @@ def summary(target: str, done: Mapping[str, Any]) -> str:
     why = (
         "as the network gives it"
         if is_feed_forward(done["method"])
-        else "are its kernel and noise right?"
+        else "are the assumed degradation and noise right?"
     )
     doubt = f" (this does not explain the input: {why})" if unexplained(done) else ""
     return (
