@@ -17,6 +17,7 @@ from restore.jobs.picture import Loaded, Work, unexplained
 from restore.jobs.plan import Job
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.options import Options
+from restore.methods.report import is_doubtful
 from restore.photo.formats import format_of
 from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS, Photo, read_photo
@@ -246,7 +247,15 @@ def _in_words(report: Mapping[str, Any]) -> str:
         return "The picture is left as it was: there was nothing to do."
 
     noise = report["noise"]
-    within = f"; its noise is {_percent(noise)}" if isinstance(noise, float) and noise > 0 else ""
+    noise = noise if isinstance(noise, float) else 0.0
+    if is_doubtful(misfit, noise):  # black and white cut off more than the noise
+        return (
+            f"Degraded again, the result is {_percent(misfit)} of white away from the picture "
+            f"(RMS), far more than its noise of {_percent(noise)}: are the degradation and its "
+            "noise right?"
+        )
+
+    within = f"; its noise is {_percent(noise)}" if noise > 0 else ""
     return (
         "The result explains the picture: degraded again, it differs from it by "
         f"{_percent(misfit)} of white (RMS){within}."

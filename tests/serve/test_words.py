@@ -1,0 +1,23 @@
+"""What the page says of a result, in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from restore.serve.order import _in_words
+
+
+@pytest.mark.parametrize(
+    ("consistency", "unexplained", "noise", "words"),
+    [
+        (0.001, 0.001, 0.01, "explains the picture"),
+        (0.3, 0.2, 0.01, "does not explain the picture"),
+        # ringing that black and white cut off
+        (0.069, 0.017, 0.0037, "far more than its noise of 0.37\u00a0%"),
+    ],
+)
+def test_the_words_fit_the_misfit(consistency, unexplained, noise, words):
+    report = {"consistency": consistency, "unexplained": unexplained, "noise": noise}
+    said = _in_words({**report, "method": "diffpir", "steps": 20})
+    assert words in said
+    assert ("explains the picture" in said) == (words == "explains the picture")
