@@ -15,7 +15,7 @@ from support.processes import FORKS
 
 from pretrained import disk
 from restore.errors import FileAccess
-from restore.jobs import run
+from restore.jobs import degrading, recorder
 from restore.jobs.folder_lock import alone_in_folder
 
 pytestmark = pytest.mark.skipif(disk.fcntl is None, reason="no file locks here")
@@ -147,8 +147,9 @@ def test_degrading_a_folder_waits_and_leaves_what_was_made_meanwhile(
             for path in made.glob("a.*"):
                 shutil.copy(path, out)
 
-    monkeypatch.setattr(run, "say", lambda text: (said.append(text), go_on.set()))
     said: list[str] = []
+    for module in (degrading, recorder):
+        monkeypatch.setattr(module, "say", lambda text: (said.append(text), go_on.set()))
     thread = threading.Thread(target=other)
     thread.start()
     assert held.wait(30)

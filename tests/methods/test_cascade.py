@@ -201,7 +201,10 @@ def test_a_stage_takes_the_noised_result_of_the_one_before(restorer, monkeypatch
 
 
 def test_the_noise_is_that_of_the_method(restorer):
-    takes_stages = {name: one for name, one in METHODS.items() if name != "repaint"}  # masks only
+    # repaint is for masks only, and bridges need a model of their own
+    takes_stages = {
+        name: one for name, one in METHODS.items() if name != "repaint" and not one.bridges
+    }
     for method, record in takes_stages.items():
         steps = {"steps": 1} if method == "one-step" else {"steps": 2}
         cascade = {"scale": 4, "noise": 0, "cascade": "2x2"}

@@ -234,7 +234,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones(tmp_path) -> None:
-    with pytest.raises(FileAccess, match="by name there are ddpm, edm, improved-ddpm"):
+    with pytest.raises(FileAccess, match="by name there are ddpm, edm, i2sb, improved-ddpm"):
         read_recipe(tmp_path / "dpdm")
 
 
