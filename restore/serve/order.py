@@ -249,10 +249,10 @@ def _in_words(report: Mapping[str, Any]) -> str:
     noise = report["noise"]
     noise = noise if isinstance(noise, float) else 0.0
     if is_doubtful(misfit, noise):  # black and white cut off more than the noise
+        beside = f", and its noise is {_percent(noise)}" if noise > 0 else ""
         return (
-            f"Degraded again, the result is {_percent(misfit)} of white away from the picture "
-            f"(RMS), far more than its noise of {_percent(noise)}: are the degradation and its "
-            "noise right?"
+            f"The result hardly explains the picture: degraded again, it is {_percent(misfit)} of "
+            f"white away from it (RMS){beside}; are the degradation and its noise right?"
         )
 
     within = f"; its noise is {_percent(noise)}" if noise > 0 else ""
