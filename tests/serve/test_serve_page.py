@@ -245,7 +245,7 @@ def test_pictures_are_dropped_and_pasted_and_masks_come_from_files(
 def test_progress_preview_and_cancel(page, worker, tmp_path):
     piece((48, 32)).save(tmp_path / "<img src=x onerror=alert(1)>.png")
     page.locator("#file").set_input_files(tmp_path / "<img src=x onerror=alert(1)>.png")
-    fill(page, scale=2, steps=200)
+    fill(page, scale=2, steps=900)
     worker.gate.clear()
     page.get_by_role("button", name="Restore").click()
     page.get_by_text("beginning").wait_for()
