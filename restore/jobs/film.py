@@ -467,7 +467,7 @@ def summary(target: str, done: dict[str, Any]) -> str:
     """Return a line about a finished clip."""
     doubt = ""
     if is_doubtful(done["unexplained"], done["noise"]):
-        doubt = " (this does not explain the input: are its kernel and noise right?)"
+        doubt = " (this does not explain the input: are the assumed degradation and noise right?)"
     return (
         f"{target}: {done['frames']} frames of {done['width']}x{done['height']}, "
         f"{done['method']}, {done['steps']} step(s), noise {done['noise']:.4f}, consistency "
