@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrained.tables import read_json
-from restore.diffusion.protocol import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 from restore.diffusion.schedule import posterior_variance
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
 from restore.errors import BadArgument, FileAccess
@@ -221,22 +221,70 @@ def analytic_dpm(
         ValueError: If ``sigmas`` do not decrease to 0 or leave the levels of ``norms``, η is
             outside [0, 1], or ``last_noise`` is negative.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must be in [0, 1], not {eta}")
-    if last_noise is not None and last_noise < 0:
-        raise ValueError(f"last_noise must not be negative, not {last_noise}")
+    _check(eta, last_noise)
+    spreads = {
+        pair: optimal_variance(norms, *pair, eta) ** 0.5 for pair in falling_pairs(sigmas)[:-1]
+    }
+    return with_spread(
+        denoise,
+        x,
+        sigmas,
+        lambda _, sigma, sigma_next: spreads[sigma, sigma_next],
+        eta=eta,
+        last_noise=last_noise,
+        condition=condition,
+        generator=generator,
+        callback=callback,
+    )
 
+
+def with_spread(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    spread: Callable[[Prediction, float, float], float | Tensor],
+    *,
+    eta: float,
+    last_noise: float | None,
+    condition: Condition | None,
+    generator: Generator,
+    callback: Callback | None,
+) -> Tensor:
+    """DDIM's mean ``x0 + √(ς² − η² β̃) ε``, and noise of another standard deviation σ*.
+
+    Args:
+        denoise, x, sigmas, eta, last_noise, condition, generator, callback: See `analytic_dpm`.
+        spread: ``spread(prediction, sigma, sigma_next)`` is σ*, one number or [B, C, H, W].
+
+    Returns:
+        [B, C, H, W].
+
+    Raises:
+        ValueError: If ``sigmas`` do not decrease to 0, η is outside [0, 1], or ``last_noise`` is
+            negative.
+    """
+    _check(eta, last_noise)
     pairs = falling_pairs(sigmas)
-    spreads = [optimal_variance(norms, *pair, eta) ** 0.5 for pair in pairs[:-1]]
-    if spreads and last_noise is not None:
-        spreads[-1] = min(spreads[-1], last_noise * 2 / 255 * math.sqrt(math.pi / 2))
+    most = math.inf if last_noise is None else last_noise * 2 / 255 * math.sqrt(math.pi / 2)
 
     for index, (sigma, sigma_next) in enumerate(pairs):
         prediction = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, prediction.clean)
         variance = eta**2 * posterior_variance(sigma, sigma_next)
-        x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
-        if sigma_next > 0:
-            x = x + spreads[index] * noise_like(x, generator)
+        mean = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
+        if sigma_next == 0:
+            return mean
+
+        std = spread(prediction, sigma, sigma_next)
+        if index == len(pairs) - 2:
+            std = std.clamp(max=most) if isinstance(std, Tensor) else min(std, most)
+        x = mean + std * noise_like(x, generator)
 
     return x
+
+
+def _check(eta: float, last_noise: float | None) -> None:
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in [0, 1], not {eta}")
+    if last_noise is not None and last_noise < 0:
+        raise ValueError(f"last_noise must not be negative, not {last_noise}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from restore.diffusion.protocol import Condition, Denoise
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 from restore.diffusion.schedule import posterior_variance
-from restore.diffusion.stepping import Callback, Generator, falling_pairs, noise_like, report
+from restore.diffusion.stepping import Callback, Generator
+from restore.samplers.analytic_dpm import with_spread
 
 
 def diagonal_variance(
@@ -71,25 +71,20 @@ def extended_analytic_dpm(
         ValueError: If ``sigmas`` do not decrease to 0, η is outside [0, 1], ``last_noise`` is
             negative, or predictions have no ``noise_variance``.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must be in [0, 1], not {eta}")
-    if last_noise is not None and last_noise < 0:
-        raise ValueError(f"last_noise must not be negative, not {last_noise}")
 
-    pairs = falling_pairs(sigmas)
-    most = math.inf if last_noise is None else last_noise * 2 / 255 * math.sqrt(math.pi / 2)
-
-    for index, (sigma, sigma_next) in enumerate(pairs):
-        prediction = denoise(x, sigma, condition)
-        report(callback, index, len(pairs), sigma, prediction.clean)
+    def spread(prediction: Prediction, sigma: float, sigma_next: float) -> Tensor:
         if prediction.noise_variance is None:
             raise ValueError("the network does not predict the variance of the noise")
-        variance = eta**2 * posterior_variance(sigma, sigma_next)
-        x = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
-        if sigma_next > 0:
-            spread = diagonal_variance(prediction.noise_variance, sigma, sigma_next, eta).sqrt()
-            if index == len(pairs) - 2:
-                spread = torch.clamp(spread, max=most)
-            x = x + spread * noise_like(x, generator)
+        return diagonal_variance(prediction.noise_variance, sigma, sigma_next, eta).sqrt()
 
-    return x
+    return with_spread(
+        denoise,
+        x,
+        sigmas,
+        spread,
+        eta=eta,
+        last_noise=last_noise,
+        condition=condition,
+        generator=generator,
+        callback=callback,
+    )

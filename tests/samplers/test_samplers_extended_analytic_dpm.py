@@ -180,7 +180,8 @@ def test_sn_learns_the_square_of_the_noise_and_subtracts_that_of_the_estimate() 
 
 def test_networks_without_it_are_refused() -> None:
     with pytest.raises(ValueError, match="does not predict the variance"):
-        extended_analytic_dpm(Mixture.random(2).denoise, torch.ones(1, 1, 1, 2).double(), [1.0, 0])
+        start = torch.ones(1, 1, 1, 2).double()
+        extended_analytic_dpm(Mixture.random(2).denoise, start, [2.0, 1.0, 0])
     network = Denoiser(lambda x, time: x, ModelConfig(BackboneConfig(), {"name": "linear"}))
     with pytest.raises(BadArgument, match="--recipe npr-ddpm does; analytic-ddpm estimates"):
         sample_pictures(network, Sampling(sampler="npr-ddim"), torch.device("cpu"))
