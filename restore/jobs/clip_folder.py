@@ -10,7 +10,7 @@ from restore.film.containers import SUFFIXES as CLIP_SUFFIXES
 from restore.jobs.film import FilmRun, check_request
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.plan import folder_of
-from restore.jobs.run import Request
+from restore.jobs.request import Request
 from restore.jobs.walk import pictures_in
 from restore.messages import complain, say
 from restore.photo.photograph import SUFFIXES

@@ -54,8 +54,11 @@ def _second(callback: Callback | None) -> Callback | None:
 def _posterior_mean(run: Run) -> Tensor:
     """Return E[x0 | y] by one call of the network."""
     denoiser = run.denoiser
-    if denoiser.bridge or not ONE_STEP.suits(
-        run.problem, conditional=denoiser.conditional, prior=denoiser.prior
+    if not ONE_STEP.suits(
+        run.problem,
+        conditional=denoiser.conditional,
+        prior=denoiser.prior,
+        bridge=denoiser.bridge,
     ):
         raise BadArgument(
             f"`fidelity`: this model knows no posterior mean for {run.problem.written}; leave it "
