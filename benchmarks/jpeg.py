@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--qualities", type=int, nargs="+", default=(10, 20, 40))
     parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("--scale", type=int, default=2, help="for sr")
     parser.add_argument("--names", nargs="*", help="only these files")
     parser.add_argument("--ways", nargs="*", help="only these ways to restore")
     parser.add_argument("--count", type=int, help="only the first files")
@@ -86,7 +87,7 @@ def main() -> None:
     scores: dict[tuple[str, ...], list[tuple[float, ...]]] = defaultdict(list)
     for number, truth in enumerate(_images(options)):
         for quality in options.qualities:
-            for setting, photo, ways in CASES[options.task](restorer, truth, quality, number):
+            for setting, photo, ways in _cases(options)(restorer, truth, quality, number):
                 chosen = options.ways or ways
                 for name, way in ((name, ways[name]) for name in ways if name in chosen):
                     pixels, inside = way(photo)
@@ -123,12 +124,18 @@ def _dejpeg(restorer: Restorer, truth: Array, quality: int, number: int) -> Iter
     yield Case((), photo, ways)
 
 
-def _sr(restorer: Restorer, truth: Array, quality: int, number: int) -> Iterator[Case]:
-    small = _degraded(truth, "down:bicubic:2")
+def _sr(
+    restorer: Restorer, truth: Array, quality: int, number: int, scale: int = 2
+) -> Iterator[Case]:
+    small = _degraded(truth, f"down:bicubic:{scale}")
     size = truth.shape[1], truth.shape[0]
-    near = partial(_by, restorer, SuperResolution(2), fidelity=1.0)
-    ways: dict[str, Any] = {"bicubic": partial(_enlarged, size), "--fidelity 1": near}
-    yield Case((), _saved(small, quality), ways | _both(restorer, SuperResolution(2)))
+    task = SuperResolution(scale)
+    ways: dict[str, Any] = {
+        "bicubic": partial(_enlarged, size),
+        "--fidelity 1": partial(_by, restorer, task, fidelity=1.0),
+        "--method diffpir": partial(_by, restorer, task, method="diffpir"),
+    }
+    yield Case((), _saved(small, quality), ways | _both(restorer, task))
 
 
 def _deblur(restorer: Restorer, truth: Array, quality: int, number: int) -> Iterator[Case]:
@@ -154,6 +161,10 @@ CASES: dict[str, Callable[[Restorer, Array, int, int], Iterator[Case]]] = {
     "deblur": _deblur,
     "denoise": _denoise,
 }
+
+
+def _cases(options: argparse.Namespace) -> Callable[..., Iterator[Case]]:
+    return partial(_sr, scale=options.scale) if options.task == "sr" else CASES[options.task]
 
 
 def _both(restorer: Restorer, task: Any) -> dict[str, Callable[[Photo], Restored]]:

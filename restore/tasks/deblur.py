@@ -124,7 +124,7 @@ class Deblurring(Task):
         Option(
             "Blur kernel: gaussian:SIGMA, motion:LENGTH:ANGLE, disk:RADIUS, box:N or file:PATH, in "
             "pixels (see restore operators); or auto, estimated from IN as a Gaussian, disk or "
-            "straight motion; auto:free-form, as any kernel, which can go wrong.",
+            "straight motion; auto:free-form also estimates kernels of any form, less reliably.",
             (AUTO, AUTO_FREE, *BLURS),
             str,
             required=True,
