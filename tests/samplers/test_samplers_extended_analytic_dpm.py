@@ -179,8 +179,8 @@ def test_sn_learns_the_square_of_the_noise_and_subtracts_that_of_the_estimate() 
 
 
 def test_networks_without_it_are_refused() -> None:
+    start = torch.ones(1, 1, 1, 2).double()
     with pytest.raises(ValueError, match="does not predict the variance"):
-        start = torch.ones(1, 1, 1, 2).double()
         extended_analytic_dpm(Mixture.random(2).denoise, start, [2.0, 1.0, 0])
     network = Denoiser(lambda x, time: x, ModelConfig(BackboneConfig(), {"name": "linear"}))
     with pytest.raises(BadArgument, match="--recipe npr-ddpm does; analytic-ddpm estimates"):
