@@ -271,7 +271,7 @@ def with_spread(
         prediction = denoise(x, sigma, condition)
         report(callback, index, len(pairs), sigma, prediction.clean)
         variance = eta**2 * posterior_variance(sigma, sigma_next)
-        mean = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
+        mean: Tensor = prediction.clean + (sigma_next**2 - variance) ** 0.5 * prediction.noise
         if sigma_next == 0:
             return mean
 
