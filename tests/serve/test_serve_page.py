@@ -170,7 +170,7 @@ def written_by_command(page, command, model, folder) -> bytes:
 
 
 def paint(page) -> None:
-    """Paint with the mouse, erase a part, undo that, and paint with the keyboard."""
+    """Paint with the mouse, erase, undo that, clear, undo that, and paint with the keyboard."""
     mask = page.locator("#mask")
     box = mask.bounding_box()
     page.locator("#size").fill("60")
@@ -189,6 +189,10 @@ def paint(page) -> None:
     page.get_by_role("button", name="Eraser").click()
     drag(0.4, 0.9)
     assert mask.evaluate(marked) < painted
+    page.get_by_role("button", name="Undo").click()
+    assert mask.evaluate(marked) == painted
+    page.get_by_role("button", name="Clear").click()
+    assert mask.evaluate(marked) == 0
     page.get_by_role("button", name="Undo").click()
     assert mask.evaluate(marked) == painted
 

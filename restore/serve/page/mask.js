@@ -1,13 +1,14 @@
 // The mask: painted with a brush, read from a file, or found by the server. Each picture has its
-// own; strokes are kept as points, so that they can be undone.
+// own; strokes are kept as points, and what was before each change, so that it can be undone.
 
 import { $, changed, fitted, saved, state, stem, tell } from "./shared.js";
 import { viewed } from "./server.js";
 
 const MASK_PIXELS = 16e6; // a larger picture gets a smaller mask, which is resized (fit_mask)
 const COLOUR = "#ff2d55";
-const HOW = "Paint over what is to be filled. With the keyboard, the arrow keys move the brush, the "
-  + "space bar paints, [ and ] change its size, and Ctrl-Z undoes.";
+const KEYS = " With the keyboard, the arrow keys move the brush, the space bar paints, [ and ] change its "
+  + "size, and Ctrl-Z undoes.";
+const HOW = `Paint over what is to be filled.${matchMedia("(hover: hover)").matches ? KEYS : ""}`;
 const FOUND = "Scratches and dust are found in the picture when it is restored, and come as a mask "
   + "beside the result.";
 
@@ -24,6 +25,7 @@ export const noMask = ({ width, height }) => ({
   maskFile: null,
   maskPicture: null,
   finds: false,
+  past: [],
   maskScale: Math.min(1, Math.sqrt(MASK_PIXELS / (width * height))),
 });
 
@@ -124,6 +126,7 @@ function place(event) {
 
 function beginStroke(point) {
   if (state.chosen.finds) return;
+  remember();
   brush.stroke = { points: [point], width: brushWidth(), erases: brush.erases };
   state.chosen.strokes.push(brush.stroke);
   drawStroke(canvas.getContext("2d"), brush.stroke);
@@ -201,8 +204,13 @@ function change(mask) {
   changed();
 }
 
+function remember() {
+  const { strokes, maskFile, maskPicture, past } = state.chosen;
+  past.push({ strokes: [...strokes], maskFile, maskPicture });
+}
+
 function undo() {
-  change({ strokes: state.chosen.strokes.slice(0, -1) });
+  change(state.chosen.past.pop() ?? {});
 }
 
 for (const [id, erases] of [["brush", false], ["eraser", true]]) {
@@ -215,6 +223,7 @@ for (const [id, erases] of [["brush", false], ["eraser", true]]) {
 $("size").addEventListener("input", () => { $("size-shown").textContent = $("size").value; });
 $("undo").addEventListener("click", undo);
 $("clear").addEventListener("click", () => {
+  remember();
   change({ strokes: [], maskFile: null, maskPicture: null });
 });
 $("find").addEventListener("click", () => change({ finds: !state.chosen.finds }));
@@ -229,6 +238,7 @@ $("mask-file").addEventListener("change", async (event) => {
   tell("");
   try {
     const bitmap = await createImageBitmap(await (await viewed(file)).blob());
+    remember();
     change({ strokes: [], maskFile: file, maskPicture: coloured(bitmap), finds: false });
   } catch (error) {
     tell(`${file.name}: ${error.message}`);
