@@ -283,11 +283,13 @@ def test_several_pictures_come_as_a_zip(page, tmp_path):
     for name, suffix in (("one", "png"), ("two", "tif"), ("three", "jpg")):
         files.append(tmp_path / f"{name}.{suffix}")
         piece((48, 32)).save(files[-1])
-    page.locator("#file").set_input_files(files)
-    page.locator("#pictures li").nth(2).wait_for()
     fill(page, scale=2, steps=2, samples=2)
-    page.get_by_role("button", name="Restore").click()
+    page.locator("#file").set_input_files(files)
+    page.locator("#start").click()  # waits for the pictures, which are still being read
     page.locator("#zip").wait_for()
+    assert page.locator("#command").inner_text().splitlines() == [
+        f"restore sr --scale 2 --steps 2 --samples 2 {path.name}" for path in files
+    ]
     with zipfile.ZipFile(io.BytesIO(downloaded(page, page.locator("#zip")))) as archive:
         assert archive.testzip() is None
         names = archive.namelist()

@@ -4,6 +4,9 @@
 import { $, button, changed, made, state, titled } from "./shared.js";
 import { isMaskNeeded, maskWord } from "./mask.js";
 
+// Letters that a narrow field does not show whole.
+const LONG_PLACEHOLDER = 14;
+
 export function showOptions() {
   const own = [];
   const shared = [];
@@ -30,7 +33,8 @@ function field(option) {
   const label = made("label", { for: id }, titled(option.flag));
   part.append(...(option.type === "switch" ? [input, label] : [label, input]));
   const examples = option.closed ? [] : option.words;
-  if (examples.length > 2 || option.required) part.classList.add("wide");
+  const isLong = (input.placeholder?.length ?? 0) > LONG_PLACEHOLDER;
+  if (examples.length > 2 || option.required || isLong) part.classList.add("wide");
   if (examples.length) part.append(chips(examples, input, option));
   part.append(made("p", { class: "quiet", id: `${id}-help` }, option.help));
   return part;
@@ -110,7 +114,16 @@ export function givenFiles() {
   return Object.fromEntries(files.filter(([, file]) => file));
 }
 
+// One line for each picture. A word is not broken at its hyphens.
 export function showCommand() {
+  const pictures = state.pictures.length ? state.pictures : [null];
+  $("command").replaceChildren(...pictures.flatMap((picture, number) => {
+    const parts = commandFor(picture).map((word) => made("span", {}, quoted(word)));
+    return [...(number ? ["\n"] : []), ...parts.flatMap((part, at) => (at ? [" ", part] : [part]))];
+  }));
+}
+
+function commandFor(picture) {
   const words = ["restore", state.task.name];
   const values = given();
   for (const option of state.task.options) {
@@ -120,7 +133,6 @@ export function showCommand() {
     else if (value === false) words.push(option.flag.replace("--", "--no-"));
     else words.push(option.flag, String(value));
   }
-  const picture = state.chosen;
   if (isMaskNeeded()) {
     words.push("--mask", maskWord(picture));
     if (picture?.maskScale < 1 && !picture.maskFile && !picture.finds) words.push("--fit-mask");
@@ -128,7 +140,7 @@ export function showCommand() {
   const files = givenFiles();
   for (const { name, flag } of state.task.uploads) if (files[name]) words.push(flag, files[name].name);
   words.push(picture ? picture.name : "picture.png");
-  $("command").textContent = words.map(quoted).join(" ");
+  return words;
 }
 
 const quoted = (word) =>

@@ -4,7 +4,15 @@ import { $, button, changed, fitted, made, size, state, tell } from "./shared.js
 import { viewed } from "./server.js";
 import { noMask, showMask } from "./mask.js";
 
-export async function take(files) {
+// Settled when every picture that was dropped is read.
+export let reading = Promise.resolve();
+
+export function take(files) {
+  reading = reading.then(() => takeAll(files));
+  return reading;
+}
+
+async function takeAll(files) {
   tell("");
   for (const file of files) {
     const name = file.name || "picture.png";

@@ -4,12 +4,14 @@ import { $, duration, fitted, say, showSide, state, tell } from "./shared.js";
 import { api, events, form, Refused } from "./server.js";
 import { given, givenFiles } from "./options.js";
 import { isMasked, isMaskNeeded, maskOf, maskWord } from "./mask.js";
+import { reading } from "./pictures.js";
 import { fileOf, forget, showList, showResult } from "./result.js";
 
 const OVER = ["done", "failed", "cancelled"];
 
 $("options").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await reading;
   if (state.busy) return;
   const missing = whatIsMissing();
   tell(missing);

@@ -47,7 +47,7 @@ export function showSide(side) {
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || name;
 
 export const size = (bytes) =>
-  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))}\u00a0kB` : `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
 
 export function duration(seconds) {
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
