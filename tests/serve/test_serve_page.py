@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import shlex
 import shutil
 import socket
@@ -13,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.networks import random_file, tiny
@@ -94,12 +94,6 @@ def page(browser, site) -> Iterator:
 def is_wrong(said) -> bool:
     """Return True for an error of the page, False for an answer that refuses a picture."""
     return said.type == "error" and not said.text.startswith("Failed to load resource")
-
-
-def shot(page, name: str) -> None:
-    """Keep a screenshot for the documentation, if a folder for them is named."""
-    if folder := os.environ.get("RESTORE_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder, f"{name}.png")), full_page=True)
 
 
 def fill(page, **options) -> None:
@@ -297,6 +291,28 @@ def test_several_pictures_come_as_a_zip(page, tmp_path):
         assert {"two-sr.tif", "two-sr.sample1.tif", "two-sr.std.png", "three-sr.jpg"} <= {*names}
         assert Image.open(archive.open("two-sr.tif")).size == (96, 64)
 
+    # the samples of a network with random weights differ much
+    page.locator("#which").select_option("three-sr.std.png")
+    page.locator("#map-text").get_by_text("a standard deviation of 25\u00a0% of full").wait_for()
+
+
+def test_a_dark_map_of_deviations_is_shown_brighter(page):
+    levels = np.zeros((20, 30, 3), np.uint8)
+    levels[5:9, 5:20] = (10, 6, 2)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    factor = page.evaluate(
+        """async (address) => {
+            const image = new Image();
+            image.src = address;
+            await image.decode();
+            return (await import("./deviation.js")).brightness(image);
+        }""",
+        address,
+    )
+    assert factor == 255 // 10
+
 
 def test_a_bad_picture_is_told_in_a_sentence(page, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"<b>no picture</b>")
@@ -352,5 +368,4 @@ def test_the_page_fits_the_screen(browser, site, tmp_path, width, scheme):
     page.locator("#file").set_input_files(tmp_path / "in.png")
     page.locator("#facts").get_by_text("in.png").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    shot(page, f"page-{width}-{scheme}")
     context.close()

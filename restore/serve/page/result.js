@@ -2,6 +2,7 @@
 
 import { $, button, made, saved, showSide, size, state, stem, tell, titled } from "./shared.js";
 import { take } from "./pictures.js";
+import { brightness, WHITE } from "./deviation.js";
 import { zipped } from "./zip.js";
 
 const REPORTED = ["method", "steps", "samples", "seed", "noise", "consistency", "seconds", "model",
@@ -72,9 +73,10 @@ export function showResult(result) {
 }
 
 function download(file, index) {
-  const text = index ? file.kind : `Download ${file.name} (${size(file.blob.size)})`;
+  const text = index ? `↓ ${file.kind}` : `Download ${file.name} (${size(file.blob.size)})`;
   const kind = index ? "button" : "button main";
-  return made("a", { class: kind, href: file.url, download: file.name, title: file.name }, text);
+  const about = { title: file.name, "aria-label": `Download ${file.name}` };
+  return made("a", { class: kind, href: file.url, download: file.name, ...about }, text);
 }
 
 async function further({ blob, name }) {
@@ -132,7 +134,10 @@ function zoom() {
   style.aspectRatio = `${width} / ${height}`;
   style.width = factor ? `${width * factor}px` : `min(100%, ${(64 * width) / height}vh)`;
   classList.toggle("zoomed", factor > 0);
-  $("after").style.imageRendering = factor > 1 ? "pixelated" : "auto";
+  for (const id of ["after", "before"]) {
+    const isWhole = $(id).naturalWidth === width; // a smaller one before is enlarged smoothly
+    $(id).style.imageRendering = factor > 1 && isWhole ? "pixelated" : "auto";
+  }
 
   // what was in the middle stays there
   pane.scrollLeft = across * pane.scrollWidth - pane.clientWidth / 2;
@@ -176,7 +181,21 @@ $("window").addEventListener("wheel", (event) => {
   zoom();
 }, { passive: false });
 
-$("after").addEventListener("load", zoom);
+// A map of standard deviations is mostly dark: it is shown brighter, and said how much.
+function brighten() {
+  const isMap = $("after").alt.startsWith("Standard");
+  const factor = isMap ? brightness($("after")) : 1;
+  $("after").style.filter = factor > 1 ? `brightness(${factor})` : "";
+  $("map-text").hidden = !isMap;
+  const shown = `${(WHITE / factor).toPrecision(2)}\u00a0%`;
+  const more = factor > 1 ? ` In the file, white is ${WHITE}\u00a0%.` : "";
+  $("map-text").textContent =
+    `The brighter, the more the samples differ: white is a standard deviation of ${shown} of full `
+    + `scale or more.${more}`;
+}
+
+for (const id of ["after", "before"]) $(id).addEventListener("load", zoom);
+$("after").addEventListener("load", brighten);
 $("zoom").addEventListener("input", zoom);
 $("slider").addEventListener("input", () => slide($("slider").value));
 $("which").addEventListener("change", () => {
