@@ -6,18 +6,16 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from restore.errors import BadArgument, UnreadableInput
 from restore.files import Fingerprint
 from restore.jobs.output import OutputOptions
-from restore.jobs.picture import Loaded, Work, unexplained
+from restore.jobs.picture import Loaded, Work
 from restore.jobs.plan import Job
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.options import Options
-from restore.methods.report import is_doubtful
 from restore.photo.formats import format_of
 from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS, Photo, read_photo
@@ -26,6 +24,7 @@ from restore.serve.fields import Form
 from restore.serve.messages import File, Restored
 from restore.serve.settings import Limits
 from restore.serve.view import VIEWED, picture_type, view
+from restore.serve.words import in_words
 from restore.solvers import Step
 from restore.tasks import Task
 
@@ -144,7 +143,7 @@ class Order:
         report = {name: value for name, value in made.description.items() if name != "outputs"}
         report["model"] = Path(report["model"]).name  # not where it lies on the server
         views = {file.name: view(file.data)[0] for file in files if file.type in VIEWED}
-        return Restored(files, views, report, _in_words(report))
+        return Restored(files, views, report, in_words(report))
 
 
 def order_of(
@@ -228,41 +227,3 @@ def _named(stem: str, data: bytes) -> Path:
         return Path(stem)
     suffix = next((one for one, name in FORMATS.items() if name == format.name), "")
     return Path(f"{stem}{suffix or format.suffixes[0]}")
-
-
-def _in_words(report: Mapping[str, Any]) -> str:
-    """Say whether the result explains the picture."""
-    misfit = report["consistency"]
-    if unexplained(report):
-        why = (
-            "it is as the network gives it"
-            if is_feed_forward(report["method"])
-            else "are the degradation and its noise right?"
-        )
-        return (
-            f"The result does not explain the picture: degraded again, it is {_percent(misfit)} of "
-            f"white away from it (RMS); {why}"
-        )
-    if report["steps"] == 0:
-        return "The picture is left as it was: there was nothing to do."
-
-    noise = report["noise"]
-    noise = noise if isinstance(noise, float) else 0.0
-    if is_doubtful(misfit, noise):  # black and white cut off more than the noise
-        beside = f", and its noise is {_percent(noise)}" if noise > 0 else ""
-        return (
-            f"The result hardly explains the picture: degraded again, it is {_percent(misfit)} of "
-            f"white away from it (RMS){beside}; are the degradation and its noise right?"
-        )
-
-    within = f"; its noise is {_percent(noise)}" if noise > 0 else ""
-    return (
-        "The result explains the picture: degraded again, it differs from it by "
-        f"{_percent(misfit)} of white (RMS){within}."
-    )
-
-
-def _percent(value: float) -> str:
-    """Return a fraction of white with two digits that count, as in 0.038 %."""
-    shown = "less than 0.001" if value < 1e-5 else f"{100 * value:.2g}"
-    return f"{shown}\u00a0%"

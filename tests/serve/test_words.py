@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restore.serve.order import _in_words
+from restore.serve.words import in_words
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,6 @@ from restore.serve.order import _in_words
 )
 def test_the_words_fit_the_misfit(consistency, unexplained, noise, words):
     report = {"consistency": consistency, "unexplained": unexplained, "noise": noise}
-    said = _in_words({**report, "method": "diffpir", "steps": 20})
+    said = in_words({**report, "method": "diffpir", "steps": 20})
     assert f"The result {words}" in said
     assert ("its noise is" in said) == (noise > 0 and "does not" not in words)
