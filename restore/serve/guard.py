@@ -44,6 +44,9 @@ HEADERS = {
 _OPEN = "/api/health"
 _PROTECTED = ("/api/", "/openapi.json")
 
+# Seconds after which a request that comes beside too many others may come again.
+_BUSY_SECONDS = 5
+
 
 class Refusal(Exception):
     """A request that is answered with an error.
@@ -67,7 +70,7 @@ class Guard:
     Args:
         app: the application.
         address: where the server listens, and its token.
-        limits: limits of bodies.
+        limits: limits of bodies, and of requests at one time.
         clock: returns the time in seconds.
     """
 
@@ -82,6 +85,7 @@ class Guard:
         self.address = address
         self.limits = limits
         self.clock = clock
+        self._at_work = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -99,8 +103,10 @@ class Guard:
                 message["headers"] += [pair for pair in more if pair[0] not in present]
             await send(message)
 
+        self._at_work += 1
         try:
             headers = _headers(scope)
+            self._check_load()
             self._check(scope, headers)
             await self.app(scope, self._limited(headers, receive), send_on)
         except Refusal as refusal:
@@ -112,6 +118,22 @@ class Guard:
             if begun:
                 raise
             await answer(Refusal(500, f"{type(error).__name__} in the server"), send_on)
+        finally:
+            self._at_work -= 1
+
+    def _check_load(self) -> None:
+        """Refuse a request beside too many others.
+
+        Raises:
+            Refusal: the server is at too many.
+        """
+        if self._at_work > self.limits.requests:
+            raise Refusal(
+                503,
+                f"the server is busy with {self.limits.requests} requests, the most at one "
+                f"time; try again in {_BUSY_SECONDS} s",
+                {"retry-after": str(_BUSY_SECONDS)},
+            )
 
     def _check(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """Refuse a request that does not come from the person's own page or program.

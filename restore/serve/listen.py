@@ -57,12 +57,14 @@ def listen(
     Args:
         app: the application.
         listening: the socket.
-        limits: limits of connections.
+        limits: limits of the time in which headers must come.
         started: called when requests are answered.
 
     Raises:
         KeyboardInterrupt: as the signal's own handler raises it.
     """
+    # what these warn of is the client's fault, and told to it
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
     class Protocol(_Protocol):
         header_seconds = limits.idle_seconds
@@ -74,10 +76,10 @@ def listen(
         loop="asyncio",
         lifespan="on",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=_ENDING_SECONDS,
     )
     _Server(config, app, started).run(sockets=[listening])

@@ -26,7 +26,7 @@ class Limits:
         body_seconds: seconds in which a body must arrive.
         idle_seconds: seconds between two parts of a body, or of the header of a request.
         vanish_seconds: seconds after which a job is cancelled whose last watcher has gone.
-        connections: connections at one time.
+        requests: requests that are answered at one time, those that wait for their pictures too.
     """
 
     queue: int = 16
@@ -39,7 +39,7 @@ class Limits:
     body_seconds: float = 300.0
     idle_seconds: float = 20.0
     vanish_seconds: float = 15.0
-    connections: int = 256
+    requests: int = 256
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ async function placed(task, parts, picture) {
       const path = `api/restore/${task.name}?wait=false`;
       return await (await api(path, { method: "POST", body: form(parts) })).json();
     } catch (error) {
-      if (error.status !== 429) throw error;
+      if (!error.wait) throw error; // a full queue, or a busy server, says when to come again
       showWaiting(picture, `${error.message} …`);
       await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(10, error.wait || 5)));
     }
