@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -118,8 +119,8 @@ def serve(
 
     numbers = {"queue": queue, "keep": keep, "megabytes": megabytes, "megapixels": megapixels}
     for name, number in {**numbers, "seconds": seconds}.items():
-        if not number > 0:
-            raise BadArgument(f"`{name}`={number:g}: must be above 0")
+        if not 0 < number < math.inf:
+            raise BadArgument(f"`{name}`={number:g}: must be above 0, and finite")
 
     address = Address(host, port, token, tuple(allow_host or ()))
     limits = Limits(

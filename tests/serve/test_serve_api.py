@@ -400,3 +400,10 @@ def test_tasks_have_the_options_of_the_command(client):
     body = described["paths"]["/api/restore/sr"]["post"]["requestBody"]
     schema = body["content"]["multipart/form-data"]["schema"]
     assert schema["properties"]["options"]["properties"]["scale"]["type"] == "number"
+
+
+@pytest.mark.parametrize("words", [("--queue", 0), ("--megabytes", "inf"), ("--keep", "nan")])
+def test_limits_of_the_command_are_finite(command, words):
+    ran = command("serve", *words)
+    assert ran.code == 1
+    assert f"{words[0]} {words[1]}: must be above 0, and finite" in ran.err
