@@ -317,13 +317,13 @@ def test_a_dark_map_of_deviations_is_shown_brighter(page):
 def test_a_bad_picture_is_told_in_a_sentence(page, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"<b>no picture</b>")
     page.locator("#file").set_input_files(tmp_path / "bad.png")
-    page.locator("#message").get_by_text("bad.png: picture").wait_for()
+    page.locator("#message").get_by_text("bad.png: not a picture of a known").wait_for()
     fill(page, scale=0.5)
     piece((48, 32)).save(tmp_path / "in.png")
     page.locator("#file").set_input_files(tmp_path / "in.png")
     page.locator("#facts").get_by_text("in.png").wait_for()
     page.get_by_role("button", name="Restore").click()
-    page.locator("#message").get_by_text("`scale`=0.5").wait_for()
+    page.locator("#message").get_by_text("in.png: Scale 0.5: must be above 1").wait_for()
 
 
 def test_a_token_is_asked_for(browser, worker):

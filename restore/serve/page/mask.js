@@ -6,8 +6,8 @@ import { viewed } from "./server.js";
 
 const MASK_PIXELS = 16e6; // a larger picture gets a smaller mask, which is resized (fit_mask)
 const COLOUR = "#ff2d55";
-const KEYS = " With the keyboard, the arrow keys move the brush, the space bar paints, [ and ] change its "
-  + "size, and Ctrl-Z undoes.";
+const KEYS = " With the keyboard, the arrow keys move the brush, the space bar paints, [ and ] change "
+  + "its size, and Ctrl-Z undoes.";
 const HOW = `Paint over what is to be filled.${matchMedia("(hover: hover)").matches ? KEYS : ""}`;
 const FOUND = "Scratches and dust are found in the picture when it is restored, and come as a mask "
   + "beside the result.";

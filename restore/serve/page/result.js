@@ -1,6 +1,8 @@
 // A result: before and after, the samples and their map, how it was restored, and the downloads.
 
-import { $, button, made, saved, showSide, size, state, stem, tell, titled } from "./shared.js";
+import {
+  $, button, made, saved, showSide, size, state, stem, tell, titled, worded,
+} from "./shared.js";
 import { take } from "./pictures.js";
 import { brightness, WHITE } from "./deviation.js";
 import { zipped } from "./zip.js";
@@ -61,7 +63,7 @@ export function showResult(result) {
   $("before").src = result.before;
   show(views[0]);
   $("words").textContent = result.job.words;
-  $("notes").replaceChildren(...(report.notes ?? []).map((note) => made("li", {}, note)));
+  $("notes").replaceChildren(...(report.notes ?? []).map((note) => made("li", {}, worded(note))));
   $("downloads").replaceChildren(...result.files.map(download));
   $("downloads").append(button("Restore it further", () => further(result.files[0])));
   $("report").replaceChildren(...REPORTED.flatMap((name) => {
@@ -88,7 +90,7 @@ export function showList() {
   $("list").hidden = state.results.length < 2;
   $("results").replaceChildren(...state.results.map((result) => {
     const line = made("li");
-    if (result.error) line.append(made("span", {}, `${result.name}: ${result.error}`));
+    if (result.error) line.append(made("span", {}, worded(`${result.name}: ${result.error}`)));
     else {
       const [file] = result.files;
       const pick = button(result.name, () => showResult(result), { "aria-pressed": result === current });

@@ -30,7 +30,7 @@ export function button(text, act, attributes = {}) {
   return element;
 }
 
-export const tell = (text) => { $("message").textContent = text; };
+export const tell = (text) => { $("message").textContent = worded(text); };
 export const say = (text) => { $("said").textContent = text; };
 
 // The options, the pictures or the mask are others: the command shown follows.
@@ -47,7 +47,8 @@ export function showSide(side) {
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || name;
 
 export const size = (bytes) =>
-  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))}\u00a0kB` : `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
+  (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`)
+    .replace(" ", "\u00a0");
 
 export function duration(seconds) {
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
@@ -57,6 +58,15 @@ export function duration(seconds) {
 export function titled(name) {
   const text = name.replace(/^--/, "").replaceAll(/[-_]/g, " ").replace("jpeg", "JPEG");
   return text[0].toUpperCase() + text.slice(1);
+}
+
+// The API names options as Python does, and pictures by names of its own: `scale`=0.5 is Scale 0.5.
+export function worded(text) {
+  const known = new Map((state.task?.options ?? []).map((option) => [option.name, option.flag]));
+  return text
+    .replace(/(^|: )picture(\.\w+)?: /, "$1")
+    .replace(/`(\w+)`(=?)/g, (whole, name, is) =>
+      known.has(name) ? `${titled(known.get(name))}${is ? " " : ""}` : whole);
 }
 
 // Width of a picture on the screen: whole, and not so small that it cannot be painted on.
