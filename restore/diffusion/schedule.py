@@ -147,7 +147,8 @@ class NoiseSchedule:
         """
         table = self.log_sigmas.to(sigma.device)
         log_sigma = sigma.clamp_min(torch.finfo(torch.float32).tiny).log()
-        above = torch.searchsorted(table, log_sigma).clamp(1, len(self) - 1)
+        # how many steps have less noise, as torch.searchsorted, which ONNX lacks
+        above = (table < log_sigma[..., None]).sum(dim=-1).clamp(1, len(self) - 1)
         low = table[above - 1]
         high = table[above]
         return (above - 1 + (log_sigma - low) / (high - low)).clamp(0, len(self) - 1)
