@@ -25,7 +25,7 @@ FLOORS = [
     {"restore.restorer"},
     {"restore.report"},
     {"restore.jobs"},
-    {"restore.evaluate", "restore.serve", "restore.training"},
+    {"restore.evaluate", "restore.export", "restore.serve", "restore.training"},
     {"restore.commands"},
     {"cli"},
 ]

@@ -14,6 +14,7 @@ from restore.commands import models
 from restore.commands.degrade import degrade
 from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe, is_stuck
 from restore.commands.evaluate import evaluate
+from restore.commands.export import export
 from restore.commands.info import info
 from restore.commands.invert import invert
 from restore.commands.likelihood import likelihood
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "invert": invert,
     "score-norms": score_norms,
     "likelihood": likelihood,
+    "export": export,
     "serve": serve,
 }
 for _name, _function in _COMMANDS.items():

@@ -34,13 +34,13 @@ def _random_weights(backbone: BackboneConfig, seed: int, scale: float = 0.1) -> 
     }
 
 
-def light(config: ModelConfig) -> Denoiser:
+def light(config: ModelConfig, levels: int = 3, blocks: int = 1) -> Denoiser:
     """Return networks of few channels with everything that those of a description can.
 
     Their random weights are so small that pictures stay pictures.
     """
     assert config.predictor is not None
-    few = {"channels": 8, "channel_multipliers": (1, 1, 1), "blocks": 1}
+    few = {"channels": 8, "channel_multipliers": (1,) * levels, "blocks": blocks}
     own = replace(config.backbone, **few)
     of_predictor = replace(config.predictor.backbone, **few)
     config = replace(

@@ -1,0 +1,1 @@
+"""`restore export`: the one-step methods as ONNX files for other programs."""
