@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from operators.base import (
@@ -18,8 +16,7 @@ from operators.base import (
     SpectralOperator,
     composition_rule,
 )
-
-Matrix = NDArray[np.float64]
+from operators.sparse import Axis, Matrix, is_sparse
 
 # Blocks of rows, and the columns between which each has all that is not zero.
 Bands = list[tuple[slice, slice]]
@@ -51,8 +48,8 @@ class AlongAxes(LinearOperator):
         self,
         input_shape: Shape,
         channel: Matrix | None = None,
-        height: Matrix | csr_array | None = None,
-        width: Matrix | csr_array | None = None,
+        height: Axis | None = None,
+        width: Axis | None = None,
     ) -> None:
         matrices = [
             _checked(name, matrix, size)
@@ -266,15 +263,15 @@ def _without_identity(second: LinearOperator, first: LinearOperator) -> LinearOp
     return None
 
 
-def _checked(name: str, matrix: Matrix | csr_array | None, size: int) -> Matrix | csr_array | None:
+def _checked(name: str, matrix: Axis | None, size: int) -> Axis | None:
     if matrix is None:
         return None
 
-    matrix = matrix if issparse(matrix) else np.asarray(matrix, dtype=np.float64)
+    matrix = matrix if is_sparse(matrix) else np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != size or matrix.shape[0] < 1:
         raise ValueError(f"the {name} matrix must be [m, {size}], not {matrix.shape}")
 
-    entries = np.asarray(matrix.data if issparse(matrix) else matrix)
+    entries = np.asarray(matrix.data if is_sparse(matrix) else matrix)
     if not np.isfinite(entries).all() or not entries.any():
         raise ValueError(f"the {name} matrix must be finite and not all zero")
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-import scipy.linalg
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
-from operators.axes import AlongAxes, AxesOperator, Matrix
+from operators.axes import AlongAxes, AxesOperator
 from operators.base import (
     RANK_TOLERANCE,
     IterativeOperator,
@@ -27,9 +25,7 @@ from operators.base import (
     Shape,
     composition_rule,
 )
-from operators.sparse import SparseMatrix
-
-Axis: TypeAlias = "Matrix | csr_array"
+from operators.sparse import Axis, Matrix, SparseMatrix, dense, is_sparse
 
 # An SVD may have this many entries in the matrices along the axes, and take this many
 # multiplications: a number that every picture affords, and one more for each of its pixels. The
@@ -181,7 +177,7 @@ class BandedAxesOperator(AlongAxes, IterativeOperator):
                 spectra.append((np.ones(1), None))
             else:
                 gram = matrix @ matrix.T
-                values, vectors = np.linalg.eigh(gram.toarray() if issparse(gram) else gram)
+                values, vectors = np.linalg.eigh(dense(gram))
                 spectra.append((values, vectors))
 
         return spectra
@@ -223,7 +219,7 @@ def along_axes(
 ) -> AxesOperator | BandedAxesOperator:
     """Make the operator of a matrix along each axis, with an SVD where the picture affords one.
 
-    >>> along_axes((3, 8, 8), height=csr_array(np.eye(8))).has_svd
+    >>> along_axes((3, 8, 8), height=np.eye(8)).has_svd
     True
 
     Args:
@@ -237,8 +233,8 @@ def along_axes(
         ValueError: See `AxesOperator`.
     """
     if _affords_svd(input_shape, (height, width)):
-        dense = [None if matrix is None else _dense(matrix) for matrix in (height, width)]
-        return AxesOperator(input_shape, channel, dense[0], dense[1], dtype=dtype)
+        rows, columns = (None if matrix is None else dense(matrix) for matrix in (height, width))
+        return AxesOperator(input_shape, channel, rows, columns, dtype=dtype)
     return BandedAxesOperator(input_shape, channel, height, width, dtype=dtype)
 
 
@@ -274,8 +270,8 @@ def _product(second: Axis | None, first: Axis | None) -> Axis | None:
     """``second @ first`` where None is the identity."""
     if second is None or first is None:
         return first if second is None else second
-    if issparse(second) or issparse(first):
-        return csr_array(second) @ csr_array(first)
+    if is_sparse(second) or is_sparse(first):
+        return scipy.sparse.csr_array(second) @ scipy.sparse.csr_array(first)
     return second @ first
 
 
@@ -298,7 +294,7 @@ class _BandedInverse:
     ``A⁺ = Aᵀ (A Aᵀ)⁻¹`` for full row rank, ``(AᵀA)⁻¹ Aᵀ`` for full column rank.
     """
 
-    def __init__(self, matrix: csr_array, bands: NDArray[np.float64]) -> None:
+    def __init__(self, matrix: scipy.sparse.csr_array, bands: NDArray[np.float64]) -> None:
         self.matrix = matrix
         self.factor = scipy.linalg.cholesky_banded(bands, lower=True, check_finite=False)
         self.condition = self._condition(bands)
@@ -337,10 +333,12 @@ class _BandedInverse:
 
 def _inverse_along_axis(matrix: Axis) -> _BandedInverse | _DenseInverse | None:
     """Return the pseudo-inverse of a well-conditioned matrix with bands, or of a short one."""
-    if not issparse(matrix) or max(matrix.shape) <= TYPICAL:
-        return _DenseInverse(_dense(matrix))
+    if not is_sparse(matrix) or max(matrix.shape) <= TYPICAL:
+        return _DenseInverse(dense(matrix))
 
-    bands = _gram_bands(matrix if matrix.shape[0] <= matrix.shape[1] else csr_array(matrix.T))
+    bands = _gram_bands(
+        matrix if matrix.shape[0] <= matrix.shape[1] else scipy.sparse.csr_array(matrix.T)
+    )
     try:
         return None if bands is None else _BandedInverse(matrix, bands)
     except np.linalg.LinAlgError:  # not positive definite: it loses something
@@ -349,7 +347,7 @@ def _inverse_along_axis(matrix: Axis) -> _BandedInverse | _DenseInverse | None:
 
 def _gram_bands(matrix: Axis) -> NDArray[np.float64] | None:
     """Lower bands ``[b + 1, m]`` of ``A Aᵀ``, as LAPACK stores them; None if they are wide."""
-    sparse = csr_array(matrix)
+    sparse = scipy.sparse.csr_array(matrix)
     gram = (sparse @ sparse.T).tocoo()
     below = gram.row >= gram.col
     offsets = (gram.row - gram.col)[below]
@@ -366,7 +364,7 @@ def _singular_values(matrix: Axis) -> NDArray[np.float64]:
     """Singular values of a matrix, or of the middle rows of a long one."""
     rows = matrix.shape[0]
     if rows > TYPICAL:
-        middle = csr_array(matrix)[(rows - TYPICAL) // 2 :][:TYPICAL]
+        middle = scipy.sparse.csr_array(matrix)[(rows - TYPICAL) // 2 :][:TYPICAL]
         matrix = middle[:, np.unique(middle.indices)]
 
     bands = _gram_bands(matrix) if matrix.shape[0] <= matrix.shape[1] else None
@@ -374,15 +372,11 @@ def _singular_values(matrix: Axis) -> NDArray[np.float64]:
         squares = scipy.linalg.eigvals_banded(bands, lower=True, check_finite=False)
         return np.asarray(np.sqrt(np.clip(squares[::-1], 0, None)), dtype=np.float64)
 
-    return np.asarray(np.linalg.svd(_dense(matrix), compute_uv=False), dtype=np.float64)
+    return np.asarray(np.linalg.svd(dense(matrix), compute_uv=False), dtype=np.float64)
 
 
-def _sparse(matrix: Axis | None) -> csr_array | None:
-    return None if matrix is None else csr_array(matrix)
-
-
-def _dense(matrix: Axis) -> Matrix:
-    return np.asarray(csr_array(matrix).toarray() if issparse(matrix) else matrix)
+def _sparse(matrix: Axis | None) -> scipy.sparse.csr_array | None:
+    return None if matrix is None else scipy.sparse.csr_array(matrix)
 
 
 def _on_host(y: Tensor) -> NDArray[np.float64]:

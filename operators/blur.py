@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
 
 from operators.axes import AxesOperator
 from operators.banded_axes import BandedAxesOperator, along_axes
 from operators.base import Shape
+from operators.sparse import Axis, dense, from_entries
 
 Array = NDArray[np.float64]
 
@@ -82,14 +82,11 @@ def blur_matrix(size: int, taps: Sequence[float] | Array, boundary: str = "symme
     Raises:
         ValueError: The boundary is unknown, there are no taps, or taps are not finite.
     """
-    matrix: Array = blur_weights(size, taps, boundary).toarray()
-    return matrix
+    return dense(blur_weights(size, taps, boundary))
 
 
-def blur_weights(
-    size: int, taps: Sequence[float] | Array, boundary: str = "symmetric"
-) -> csr_array:
-    """Make the matrix of `blur_matrix` with its few entries alone, for long axes."""
+def blur_weights(size: int, taps: Sequence[float] | Array, boundary: str = "symmetric") -> Axis:
+    """Make the matrix of `blur_matrix`, sparse for long axes."""
     taps = np.asarray(taps, dtype=np.float64)
     if taps.ndim != 1 or taps.size == 0 or not np.isfinite(taps).all():
         raise ValueError("the kernel must be a non-empty list of finite numbers")
@@ -99,13 +96,11 @@ def blur_weights(
     columns, inside = _beyond_border(index, size, boundary)
     entries = np.broadcast_to(taps, index.shape)[inside]
     row, _ = np.nonzero(inside)
-    matrix = coo_array((entries, (row, columns[inside])), (size, size)).tocsr()
-    matrix.eliminate_zeros()
 
-    return matrix
+    return from_entries(row, columns[inside], entries, (size, size))
 
 
-def extension_weights(size: int, before: int, after: int, boundary: str) -> csr_array:
+def extension_weights(size: int, before: int, after: int, boundary: str) -> Axis:
     """Make the matrix that continues one axis beyond its border.
 
     Args:
@@ -115,14 +110,14 @@ def extension_weights(size: int, before: int, after: int, boundary: str) -> csr_
         boundary: One of `BOUNDARIES`.
 
     Returns:
-        Sparse float64 ``[before + size + after, size]``.
+        float64 ``[before + size + after, size]``, sparse for long axes.
 
     Raises:
         ValueError: The boundary is unknown.
     """
     columns, inside = _beyond_border(np.arange(-before, size + after), size, boundary)
     rows = np.nonzero(inside)[0]
-    return csr_array((np.ones(len(rows)), (rows, columns[inside])), (len(inside), size))
+    return from_entries(rows, columns[inside], np.ones(len(rows)), (len(inside), size))
 
 
 def _beyond_border(

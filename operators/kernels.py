@@ -12,9 +12,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import tifffile
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
@@ -358,6 +356,8 @@ def _decoded(data: bytes) -> NDArray[Any] | None:
         return None
     _check_sides(*size)
 
+    import cv2  # only kernels from files need it
+
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -371,6 +371,8 @@ def _size(data: bytes) -> tuple[int, int] | None:
     """
     try:
         if data[:4] in (b"II*\0", b"MM\0*"):
+            import tifffile
+
             with tifffile.TiffFile(io.BytesIO(data)) as file:
                 page = file.pages.first
                 return int(page.imagelength), int(page.imagewidth)

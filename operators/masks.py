@@ -11,7 +11,6 @@ import math
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -104,6 +103,8 @@ def strokes(
             f"thickness must be (lowest, highest) within 1 … {MAX_THICKNESS} pixels, not "
             f"{thickness}"
         )
+
+    import cv2  # only masks need it, and it takes as long to import as a small picture to enlarge
 
     generator = np.random.default_rng(seed)
     canvas = np.zeros((height, width), dtype=np.uint8)
@@ -355,6 +356,8 @@ def _distance_to(there: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Exact Euclidean distance of each pixel to the nearest True one, infinite without any."""
     if not there.any():
         return np.full(there.shape, np.inf, dtype=np.float32)
+
+    import cv2
 
     away = (~there).astype(np.uint8)
     distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 # Longest side of a block in pixels, unless the kernel is large: it fits a processor's cache.
@@ -106,4 +106,4 @@ def _side(size: int, taps: int) -> int:
     """Side of the blocks along one axis: few, then short, of a length with small prime factors."""
     longest = max(BLOCK, BLOCK_TO_KERNEL * taps)
     count = -(-(size - taps + 1) // (longest - taps + 1))
-    return int(next_fast_len(-(-(size - taps + 1) // count) + taps - 1, real=True))
+    return int(scipy.fft.next_fast_len(-(-(size - taps + 1) // count) + taps - 1, real=True))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from operators.axes import AxesOperator
 from operators.banded_axes import BandedAxesOperator, along_axes
 from operators.base import Shape
+from operators.sparse import Axis, dense, from_entries
 
 Array = NDArray[np.float64]
 
@@ -64,12 +64,11 @@ def resample_matrix(size: int, new_size: int, kernel: str = "bicubic") -> Array:
     Raises:
         ValueError: A size is not positive, or the kernel is unknown.
     """
-    matrix: Array = resample_weights(size, new_size, kernel).toarray()
-    return matrix
+    return dense(resample_weights(size, new_size, kernel))
 
 
-def resample_weights(size: int, new_size: int, kernel: str = "bicubic") -> csr_array:
-    """Make the matrix of `resample_matrix` with its few entries alone, for long axes."""
+def resample_weights(size: int, new_size: int, kernel: str = "bicubic") -> Axis:
+    """Make the matrix of `resample_matrix`, sparse for long axes."""
     if size < 1 or new_size < 1:
         raise ValueError(f"sizes must be positive, not {size} -> {new_size}")
     if kernel == "area":
@@ -93,7 +92,7 @@ def resample_weights(size: int, new_size: int, kernel: str = "bicubic") -> csr_a
     return _rows_to_one(columns, weights, size)
 
 
-def _area_weights(size: int, new_size: int) -> csr_array:
+def _area_weights(size: int, new_size: int) -> Axis:
     """Make the matrix of means over the interval that each new pixel covers."""
     edges = np.arange(new_size + 1) * (size / new_size)
     start = edges[:-1, None]
@@ -106,14 +105,15 @@ def _area_weights(size: int, new_size: int) -> csr_array:
     return _rows_to_one(columns, np.clip(overlap, 0, None), size)
 
 
-def _rows_to_one(columns: NDArray[np.int64], weights: Array, size: int) -> csr_array:
+def _rows_to_one(columns: NDArray[np.int64], weights: Array, size: int) -> Axis:
     """Make the matrix ``[m, size]`` of weights at columns ``[m, k]``, each row divided by its sum.
 
     Columns beyond the axis have no weight.
     """
     normalised = weights / weights.sum(axis=1, keepdims=True)
     rows, taps = np.nonzero(normalised)
-    return csr_array((normalised[rows, taps], (rows, columns[rows, taps])), (len(columns), size))
+    entries = normalised[rows, taps]
+    return from_entries(rows, columns[rows, taps], entries, (len(columns), size))
 
 
 def reduced_size(size: int, factor: float) -> int:

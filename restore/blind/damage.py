@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from skimage.filters import apply_hysteresis_threshold
 
 from operators import LUMA_BT601
 from restore.blind.ridges import ridges
@@ -149,7 +149,7 @@ def _lines(view: _View, strength: Values, asymmetry: Values, ridge: Values) -> I
         asymmetry: difference of the flanks, in units of the response.
         ridge: response of lines.
     """
-    strong = apply_hysteresis_threshold(strength, _CONTINUED, 1.0)
+    strong = skimage.filters.apply_hysteresis_threshold(strength, _CONTINUED, 1.0)
     core = strong & (view.excess > np.maximum(0.5 * ridge, 0.4 * _LINE_CONTRAST))
     for part in _parts(core, _is_long):
         rarity = view.rarity(part)
@@ -165,7 +165,7 @@ def _specks(view: _View) -> Iterator[Candidate]:
     """Yield bright blobs without a colour of their own."""
     usual = cv2.blur(np.minimum(np.abs(view.excess), _DUST_CONTRAST), (_AROUND, _AROUND))
     limit = np.maximum(_DUST_CONTRAST, _DUST_FACTOR * usual)
-    core = apply_hysteresis_threshold(view.excess / limit, _CONTINUED, 1.0)
+    core = skimage.filters.apply_hysteresis_threshold(view.excess / limit, _CONTINUED, 1.0)
     for part in _parts(core, _is_small):
         chroma, colourful = view.colour(part)
         if chroma < 0.15 and colourful < 0.05:

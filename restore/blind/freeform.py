@@ -13,8 +13,7 @@ import math
 
 import cv2
 import numpy as np
-import scipy.fft
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 from restore.blind.edges import Single, gradients, periodic, sparse_picture, strongest

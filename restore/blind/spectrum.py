@@ -10,7 +10,7 @@ sharp spectrum that suits it best. The blur's phase has no say.
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import scipy.fft
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 from restore.blind.edges import Gradients

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import scipy.fft
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor

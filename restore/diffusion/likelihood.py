@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+import scipy
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
@@ -128,7 +128,7 @@ def _integral(
     Raises:
         ArithmeticError: If the solver finds no step that is small enough.
     """
-    solution = solve_ivp(
+    solution = scipy.integrate.solve_ivp(
         derivative, span, start, method="RK45", t_eval=span[1:], rtol=rtol, atol=atol
     )
     if not solution.success:

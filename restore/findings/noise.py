@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, convolve
 
 from restore.findings.finding import Finding
 
@@ -89,7 +89,7 @@ def calm_noise(image: Array, known: Mask | None = None) -> tuple[float, float]:
         them in calm blocks; 1 for a single channel. 0 and 1 for drawings and text.
     """
     blocks = np.stack([_blocks(channel) for channel in image])
-    rough = np.stack([_blocks(convolve(channel, _DIFFERENCES)) for channel in image])
+    rough = np.stack([_blocks(scipy.ndimage.convolve(channel, _DIFFERENCES)) for channel in image])
     if known is not None:
         counted = _whole_blocks(known)
         blocks, rough = blocks[:, counted], rough[:, counted]
@@ -126,7 +126,7 @@ def _correlation(channels: Array) -> float:
 
 def _whole_blocks(known: Mask) -> Mask:
     """Return where a block and the pixels beside it are known, [N]."""
-    wide = binary_erosion(known, np.ones((3, 3)), border_value=1)
+    wide = scipy.ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
     return np.asarray(_blocks(wide).all(axis=1))
 
 

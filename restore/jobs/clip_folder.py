@@ -7,7 +7,6 @@ from pathlib import Path
 
 from restore.errors import FullDisk, NothingToDo, RestoreError, SomeFailed
 from restore.film.containers import SUFFIXES as CLIP_SUFFIXES
-from restore.jobs.film import FilmRun, check_request
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES
 from restore.jobs.plan import folder_of
 from restore.jobs.request import Request
@@ -47,6 +46,8 @@ class ClipFolderRun:
     """
 
     def __init__(self, request: Request) -> None:
+        from restore.jobs.film import check_request
+
         check_request(request)
         self.request = request
         self.root, self.target = _folders(request)
@@ -80,6 +81,8 @@ class ClipFolderRun:
 
     def _restored(self, clip: Path) -> bool:
         """Restore a clip, and return False if that failed."""
+        from restore.jobs.film import FilmRun
+
         target = self._target_of(clip)
         try:
             run = FilmRun(replace(self.request, source=clip, target=target), self._restorer)

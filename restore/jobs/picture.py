@@ -28,7 +28,6 @@ from restore.metrics.signal_noise import SignalNoise
 from restore.photo.photograph import MAX_PIXELS, Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.photo.raw_reading import read_raw
-from restore.report.comparison import compare, encoded_strip
 from restore.restorer import Restorer
 from restore.solvers import Step
 from restore.tasks import Developing, Task
@@ -415,6 +414,9 @@ def _comparison(job: Job, shown: Shown | None, title: str) -> dict[Path, bytes]:
     """Return path and content of the before-and-after picture, if the job has one."""
     if job.comparison is None or shown is None:
         return {}
+
+    from restore.report.comparison import compare, encoded_strip
+
     return {job.comparison: encoded_strip(compare(shown.before, shown.after), title)}
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore.errors import FileAccess, FullDisk, SomeFailed
 from restore.jobs.journal import Journal
 from restore.jobs.picture import Ended, unexplained
 from restore.jobs.plan import Job, Plan, redo
-from restore.jobs.report_page import RunPage
 from restore.jobs.staging import Staged
 from restore.messages import complain, put_json, say
 from restore.methods.feed_forward import is_feed_forward
 from restore.runtime.progress import Progress
 from restore.text import visible
+
+if TYPE_CHECKING:
+    from restore.jobs.report_page import RunPage
 
 
 class Recorder:

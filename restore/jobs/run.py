@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore.errors import BadArgument, FileAccess, NothingToDo
 from restore.files import Fingerprint, remove_leftovers
@@ -24,7 +24,6 @@ from restore.jobs.pipeline import Stages, work_in_turn, work_through
 from restore.jobs.plan import Job, Plan, Wanted, folder_of, plan_run
 from restore.jobs.ray_engine import Model, work_through_on_ray
 from restore.jobs.recorder import Recorder, finish, summary
-from restore.jobs.report_page import RunPage, check_report, place_here, settings
 from restore.jobs.request import Request, start_file
 from restore.jobs.watch import Watch
 from restore.messages import say
@@ -36,6 +35,9 @@ from restore.photo.raws import RAW_SUFFIXES
 from restore.restorer import Restorer, examine, model_digest
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from restore.jobs.report_page import RunPage
 
 # Seconds between two scans of a watched folder.
 LOOK_SECONDS = 2.0
@@ -79,6 +81,8 @@ class Run:
             self._tidy()
             raise
         if request.report is not None:
+            from restore.jobs.report_page import check_report
+
             check_report(request.report, plan, request.overwrite)
         if request.dry_run:
             tell(plan, request, self._examined)
@@ -348,6 +352,8 @@ class Run:
         request = self.request
         if request.report is None:
             return None, nullcontext()
+
+        from restore.jobs.report_page import RunPage, place_here, settings
 
         given = {**request.task.given(), **vars(request.options), **vars(request.output)}
         if self._companions is not None:

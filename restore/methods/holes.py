@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.ndimage import distance_transform_edt
+import scipy
 from torch import Tensor
 
 from operators import Composition, Mask, MaskedColor, MaskedRows, NonlinearChain
@@ -21,7 +21,7 @@ def level_for_holes(operator: Operator, filled: bool) -> float:
         return least
 
     holes = unknown.flatten(0, -3).cpu().numpy()
-    distance = max(distance_transform_edt(hole).max() for hole in holes)
+    distance = max(scipy.ndimage.distance_transform_edt(hole).max() for hole in holes)
     return float(min(max(factor * distance, least), most))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.blind.estimate import Finding
-from restore.blind.scratches import Damage
 from restore.findings.finding import Finding as Shown
 from restore.metrics.signal_noise import SignalNoise
 from restore.tasks.cascade import Cascade
+
+if TYPE_CHECKING:
+    from restore.blind.estimate import Finding
+    from restore.blind.scratches import Damage
 
 
 @dataclass(frozen=True)

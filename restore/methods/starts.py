@@ -11,7 +11,6 @@ from torch import Tensor
 from operators import ColorFilterArray, NonlinearChain
 from restore.methods.holes import holes_of
 from restore.methods.run import Run
-from restore.metrics.classical import inpaint
 from restore.metrics.demosaicking import demosaicked
 from restore.solvers import project
 from restore.solvers.consistency import of_pictures
@@ -61,6 +60,8 @@ def classical_estimate(problem: Problem) -> Tensor:
     """
     if isinstance(problem.operator, ColorFilterArray):
         return 2 * demosaicked(problem.measurement, problem.operator) - 1
+
+    from restore.metrics.classical import inpaint  # OpenCV and scikit-image take long to import
 
     measured = problem.measurement.expand(-1, 3, -1, -1)
     unknown = holes_of(problem.operator)

@@ -18,10 +18,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy
+import skimage
 from numpy.typing import NDArray
 from PIL import Image
-from skimage import restoration
 
 from restore.errors import BadArgument
 
@@ -113,7 +113,7 @@ def inpaint(
     if not mask.any():
         return image.clip(0, 1)
     if flag is None:
-        filled = restoration.inpaint_biharmonic(image, mask, channel_axis=-1)
+        filled = skimage.restoration.inpaint_biharmonic(image, mask, channel_axis=-1)
     else:
         eight_bit = np.rint(image.clip(0, 1) * 255).astype(np.uint8)
         filled = cv2.inpaint(eight_bit, mask.astype(np.uint8), INPAINT_RADIUS, flag)
@@ -137,7 +137,7 @@ def wiener(image: Photo, kernel2d: Kernel, noise: float) -> Photo:
     kernel = _checked(kernel2d)
 
     def deconvolve(plane: Photo) -> Photo:
-        return restoration.wiener(plane, kernel, balance, clip=False)
+        return skimage.restoration.wiener(plane, kernel, balance, clip=False)
 
     return _with_margin(image, kernel, lambda wide: _by_channel(wide, deconvolve), WIENER_ROUNDS)
 
@@ -195,7 +195,7 @@ def total_variation(image: Photo, noise: float, kernel2d: Kernel | None = None) 
     if noise <= 0:
         return image.clip(0, 1)
 
-    smooth = restoration.denoise_tv_chambolle(
+    smooth = skimage.restoration.denoise_tv_chambolle(
         image, weight=TV_WEIGHT * noise, eps=2e-5, max_num_iter=400, channel_axis=-1
     )
 
@@ -233,7 +233,7 @@ def non_local_means(image: Photo, noise: float) -> Photo:
     if noise <= 0:
         return image.clip(0, 1)
 
-    smooth = restoration.denoise_nl_means(
+    smooth = skimage.restoration.denoise_nl_means(
         image,
         NLM_PATCH,
         NLM_DISTANCE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor

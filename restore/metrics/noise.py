@@ -7,10 +7,9 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 from restore.metrics.signal_noise import SignalNoise
@@ -191,7 +190,7 @@ def _fitted(blocks: _Blocks, a: float, b: float) -> tuple[float, float]:
             break
         weight = 1 / variance[kept]
         design = np.stack([blocks.mean[kept] * weight, weight], axis=1)
-        (a, b), _ = nnls(design, blocks.high[kept] * weight)
+        (a, b), _ = scipy.optimize.nnls(design, blocks.high[kept] * weight)
 
     return float(a), float(b)
 

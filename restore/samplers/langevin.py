@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.optimize import minimize_scalar
+import scipy
 from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise
@@ -165,9 +165,10 @@ def langevin_step_size(sigmas: Sequence[float], steps_each: int) -> float:
         stationary = 2 / (2 - eta)
         return (1 - eta) ** (2 * steps_each) * (max(ratios) ** 2 - stationary) + stationary
 
-    return float(
-        minimize_scalar(variance, bounds=(0, 1), method="bounded", options={"xatol": 1e-8}).x
+    least = scipy.optimize.minimize_scalar(
+        variance, bounds=(0, 1), method="bounded", options={"xatol": 1e-8}
     )
+    return float(least.x)
 
 
 def _check_steps(steps_each: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 import torch
-from scipy.integrate import RK45
 from torch import Tensor
 
 from restore.diffusion.flow import Array, as_pictures, as_state, check_tolerances, flow_velocity
@@ -387,7 +387,7 @@ def probability_flow(
 
     end = math.log(levels[-1])
     start = as_state(x / math.hypot(1, levels[0]))
-    solver = RK45(derivative, math.log(levels[0]), start, end, rtol=rtol, atol=atol)
+    solver = scipy.integrate.RK45(derivative, math.log(levels[0]), start, end, rtol=rtol, atol=atol)
     reported = 0
 
     while solver.status == "running":

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators import JpegFile, LinearOperator, MaskedColor, NonlinearChain, ValidConvolution
-from restore.blind.estimate import Estimate
-from restore.blind.scratches import Scratches
 from restore.diffusion.denoiser import Condition
 from restore.diffusion.evidence import GREY, QUANTISATION_NOISE
 from restore.errors import BadArgument
@@ -24,6 +22,8 @@ from restore.tasks.kind import Kind
 from restore.tasks.option import Noise, check_noise
 
 if TYPE_CHECKING:
+    from restore.blind.estimate import Estimate
+    from restore.blind.scratches import Scratches
     from restore.photo.pictures import Opened
 
 __all__ = [

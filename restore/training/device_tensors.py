@@ -5,7 +5,7 @@ No shape depends on these parameters, and nothing is copied to the host.
 
 from __future__ import annotations
 
-import scipy.fft
+import scipy
 import torch
 from torch import Tensor
 

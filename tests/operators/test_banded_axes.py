@@ -15,7 +15,7 @@ import operators
 from operators import AxesOperator, BandedAxesOperator, along_axes, check, dense_matrix, downsample
 from operators.blur import blur_weights
 from operators.resample import resample_weights
-from operators.sparse import SparseMatrix
+from operators.sparse import SparseMatrix, dense
 
 F64 = torch.float64
 
@@ -34,7 +34,7 @@ SMALL = {
     "gray": lambda: operators.gray((3, 4, 10)) @ downsample((3, 8, 30), (2.0, 3.0)),
     "blur": lambda: operators.gaussian_blur((2, 6, 15), 0.5),
     "circular": lambda: operators.box_blur((1, 5, 12), 2, boundary="circular"),
-    "tall": lambda: AxesOperator((1, 4, 9), None, None, resample_weights(9, 20).toarray()),
+    "tall": lambda: AxesOperator((1, 4, 9), None, None, operators.resample_matrix(9, 20)),
 }
 
 
@@ -76,7 +76,7 @@ def test_the_regularised_inverse_is_that_of_dense_algebra(name, ratio, monkeypat
 def test_weights_are_the_entries_of_the_matrix(kernel, size, new) -> None:
     weights = resample_weights(size, new, kernel)
     assert weights.shape == (new, size)
-    assert (np.diff(weights.indptr) <= 6 * max(1, math.ceil(size / new)) + 2).all()
+    assert (np.count_nonzero(weights, axis=1) <= 6 * max(1, math.ceil(size / new)) + 2).all()
     assert np.allclose(weights.sum(axis=1), 1)
     x = np.random.default_rng(0).random(size)
     product = SparseMatrix(weights, dtype=F64)(torch.from_numpy(x))
@@ -88,14 +88,25 @@ def test_weights_are_the_entries_of_the_matrix(kernel, size, new) -> None:
 def test_sparse_matrices_add_what_a_boundary_folds(boundary, size) -> None:
     """Kernels longer than the axis fold several times onto the same pixel."""
     taps = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
-    dense = np.zeros((size, size))
+    matrix = np.zeros((size, size))
     padded = {"zero": None, "circular": "wrap", "replicate": "edge"}.get(boundary, boundary)
     for column in range(size):
         unit = np.eye(size)[column]
         mode = {"mirror": "reflect"}.get(padded, padded)
         extended = np.pad(unit, 2) if mode is None else np.pad(unit, 2, mode=mode)
-        dense[:, column] = np.convolve(extended, taps, "valid")
-    assert np.allclose(blur_weights(size, taps, boundary).toarray(), dense)
+        matrix[:, column] = np.convolve(extended, taps, "valid")
+    assert np.allclose(blur_weights(size, taps, boundary), matrix)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: resample_weights(3000, 700), lambda: blur_weights(3000, [0.3, 0.7])]
+)
+def test_matrices_of_long_axes_are_sparse_with_the_same_entries(make, monkeypatch) -> None:
+    sparse = make()
+    assert isinstance(sparse, csr_array)
+    assert sparse.nnz <= 20 * max(sparse.shape)
+    monkeypatch.setattr("operators.sparse.DENSE", math.inf)
+    assert np.allclose(dense(sparse), make(), rtol=0, atol=1e-15)
 
 
 def test_a_row_without_entries_gives_zero() -> None:

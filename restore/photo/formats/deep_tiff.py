@@ -82,10 +82,10 @@ def check_samples(data: bytes) -> None:
 
 def is_float(data: bytes) -> bool:
     """Return True for a TIFF of 16-, 32- or 64-bit floating-point samples, False if unclear."""
-    import tifffile
-
     if not data.startswith(STARTS):
         return False
+
+    import tifffile
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
