@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-
-# Large tensors on huge pages: a third less time in the network on a CPU. PyTorch reads this when it
-# starts.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from restore.commands.ends import flushed, leave_at_once, open_streams
 

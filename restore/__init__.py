@@ -16,6 +16,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from restore.environment import prepare
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     auto: Callable[..., Any]
 
 __version__ = "0.1.0"
+
+prepare()
 
 # Modules of names other than those of tasks.
 _LAZY = {

@@ -7,8 +7,9 @@ import os
 # On small pictures two threads mostly wait for each other: on a busy machine that took 15 times as
 # long. PyTorch reads it when it is imported, which the lines below do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# As the command sets it, see cli.py.
+# As `import restore` sets them where it comes first, see restore/environment.py.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gc
 import re

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"restore.device_names", "restore.text"},
-    {"operators", "pretrained", "restore.errors", "restore.messages"},
+    {"operators", "pretrained", "restore.environment", "restore.errors", "restore.messages"},
     {"restore.files", "restore.precision", "restore.backbone"},
     {"restore.metrics", "restore.blind"},
     {"restore.photo"},

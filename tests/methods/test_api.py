@@ -442,6 +442,19 @@ def test_import_is_light():
     assert done.stdout.strip() == f"{restore.__version__} []", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_waiting_threads_sleep_unless_told_otherwise(given, expected):
+    code = "import os, restore; print(os.environ['OMP_WAIT_POLICY'])"
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {**kept, **given, "PYTHONPATH": str(Path(restore.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.stdout.strip() == expected, done.stderr
+
+
 def test_names():
     for name in restore.__all__:
         assert getattr(restore, name) is not None
