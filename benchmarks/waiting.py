@@ -2,9 +2,9 @@
 
     python benchmarks/waiting.py --rounds 5
 
-Each policy is a process that enlarges the same picture when told to; they take turns, first on an
-idle machine, then beside processes that do nothing but count. Ratios are medians of the rounds' own
-to the policy that `import restore` sets (restore/environment.py). Give the machine nothing else to do.
+Each policy is a process that enlarges the same picture when told to; they take turns, first alone,
+then beside processes that do nothing but count. Ratios are medians of the rounds' own to the policy
+that `import restore` sets (restore/environment.py). Give the machine nothing else to do.
 """
 
 from __future__ import annotations
