@@ -31,7 +31,7 @@ DATA = {
     "blur": Mixture.only("gaussian", noisy=1.0, compressed=0.0),
 }
 METHODS = ("sr3", "i2sb")
-STEPS = (1, 2, 5, 10, 20)
+STEPS = (1, 2, 5, 10, 20, 50)
 
 
 def recipe(method: str, problem: str) -> Recipe:

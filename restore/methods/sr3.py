@@ -64,9 +64,17 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
 
 
 def _guided(run: Run) -> Denoise:
-    """Return the network, with classifier-free guidance if its scale is not 1."""
+    """Return the network, with classifier-free guidance if its scale is not 1.
+
+    The estimates of a network that predicts ε are clipped to [-1, 1], as in the released samplers
+    of DDPM and ADM: at high noise they multiply its error by σ, which is 150 where SR3 begins.
+    """
     scale = run.settings.guidance
-    return run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
+    denoise = run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
+    if run.denoiser.config.parameterization == "epsilon":
+        return corrected(denoise, lambda clean: clean.clamp(-1, 1))
+
+    return denoise
 
 
 SR3 = Method(

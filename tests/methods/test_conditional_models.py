@@ -60,6 +60,27 @@ def test_super_resolution_goes_by_sr3(restorer, monkeypatch) -> None:
     restorer.run(SuperResolution(8), PICTURE, steps=3, sampler="dpmpp-2m")
 
 
+def test_estimates_by_the_noise_are_clipped_to_the_range_of_pictures(restorer, monkeypatch) -> None:
+    """At high noise, a small error of ε̂ puts the estimate far outside."""
+    given: dict[str, Any] = {}
+
+    def instead(denoise, condition, sigmas, **_) -> Tensor:
+        given.update(denoise=denoise, condition=condition)
+        return torch.zeros_like(condition.picture)
+
+    monkeypatch.setattr("restore.methods.sr3.sr3", instead)
+    restorer.run(SuperResolution(8), PICTURE, steps=3)
+    x = 50 * torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(2))
+
+    with torch.inference_mode():
+        plain = restorer.denoiser(x, 50.0, given["condition"]).clean
+        clipped = given["denoise"](x, 50.0, given["condition"])
+
+    assert plain.abs().max() > 2
+    torch.testing.assert_close(clipped.clean, plain.clamp(-1, 1))
+    torch.testing.assert_close(clipped.noise, (x - plain.clamp(-1, 1)) / 50)
+
+
 def test_another_factor_is_refused_with_the_right_one(restorer) -> None:
     with pytest.raises(
         BadArgument, match=r"`scale`=4: this model was trained to enlarge 8 times.*use `scale`=8"
