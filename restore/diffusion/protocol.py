@@ -130,6 +130,11 @@ class DenoiserLike(Protocol):
         return self.config.backbone.condition_channels > 0 or self.bridge
 
     @property
+    def predicts_noise(self) -> bool:
+        """Whether the network predicts ε, whose error its estimates at high noise multiply by σ."""
+        return self.config.parameterization == "epsilon" and not self.bridge
+
+    @property
     def bridge(self) -> bool:
         """Whether the process begins at the degraded picture, see `ModelConfig.bridge`."""
         return self.config.bridge is not None

@@ -196,6 +196,16 @@ def corrected(denoise: Denoise, correct: Callable[[Tensor], Tensor]) -> Denoise:
     return denoise_and_correct
 
 
+def within_pictures(denoise: Denoise) -> Denoise:
+    """Clip every clean estimate to the range of pictures, [-1, 1].
+
+    As in the released samplers of DDPM (Ho et al. 2020, arXiv 2006.11239) and ADM (Dhariwal, Nichol
+    2021, arXiv 2105.05233). A network that predicts ε needs it: its estimate ``x − σ ε̂`` multiplies
+    its error by σ, 150 where their processes begin.
+    """
+    return corrected(denoise, lambda clean: clean.clamp(-1, 1))
+
+
 def reported(
     denoise: Denoise,
     callback: Callback | None,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from restore.diffusion.protocol import DenoiserLike
 from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
-from restore.diffusion.stepping import start
+from restore.diffusion.stepping import start, within_pictures
 from restore.errors import BadArgument
 from restore.precision import single_precision
 from restore.samplers import Step
@@ -108,7 +108,7 @@ def sample_pictures(
     shown: int = SHOWN,
     callback: Callable[[Step], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw samples from a prior.
+    """Draw samples from a prior; estimates of a network that predicts ε are clipped to [-1, 1].
 
     Args:
         denoise: the prior.
@@ -129,6 +129,7 @@ def sample_pictures(
     sampler = SAMPLERS[sampling.sampler]
     _check_needs(sampling.sampler, denoise, norms)
     sigmas = levels_of(denoise.schedule, sampling)
+    prior = within_pictures(denoise) if denoise.predicts_noise else denoise
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
@@ -147,7 +148,7 @@ def sample_pictures(
             shape = (count, 3, sampling.height, sampling.width)
             x = torch.zeros(shape, dtype=torch.float32, device=device)
             noise = start(x, sigmas[0], generator)
-            made.append(visible(sampler.run(denoise, noise, sigmas, callback=note, **options)))
+            made.append(visible(sampler.run(prior, noise, sigmas, callback=note, **options)))
 
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
 

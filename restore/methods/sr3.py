@@ -10,7 +10,7 @@ from torch import Tensor
 from restore.diffusion.denoiser import Denoise
 from restore.diffusion.guidance import classifier_free
 from restore.diffusion.level_search import Levels
-from restore.diffusion.stepping import corrected, start
+from restore.diffusion.stepping import corrected, start, within_pictures
 from restore.methods.conditions import PREDICTED_NOISE, condition_of
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
@@ -64,17 +64,10 @@ def _sampled(run: Run, sampler: Sampler) -> Tensor:
 
 
 def _guided(run: Run) -> Denoise:
-    """Return the network, with classifier-free guidance if its scale is not 1.
-
-    The estimates of a network that predicts ε are clipped to [-1, 1], as in the released samplers
-    of DDPM and ADM: at high noise they multiply its error by σ, which is 150 where SR3 begins.
-    """
+    """Return the network, with classifier-free guidance if its scale is not 1."""
     scale = run.settings.guidance
     denoise = run.denoiser if scale == 1 else classifier_free(run.denoiser, scale)
-    if run.denoiser.config.parameterization == "epsilon":
-        return corrected(denoise, lambda clean: clean.clamp(-1, 1))
-
-    return denoise
+    return within_pictures(denoise) if run.denoiser.predicts_noise else denoise
 
 
 SR3 = Method(

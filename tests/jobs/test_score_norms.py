@@ -15,7 +15,7 @@ from support.pictures import piece
 import pretrained
 from pretrained.store import cache_folder
 from restore.diffusion.schedule import noise_levels
-from restore.diffusion.stepping import start
+from restore.diffusion.stepping import start, within_pictures
 from restore.errors import BadArgument, NothingToDo
 from restore.jobs.score_norms import Estimate, estimate_to, find_score_norms, random_squares
 from restore.methods.sampling import Sampling, sample_pictures
@@ -118,7 +118,7 @@ def test_the_command_estimates_keeps_and_samples(command, tmp_path, photos, mode
     sigmas = noise_levels(denoise.schedule, 3)
     with torch.inference_mode():
         x = analytic_dpm(
-            denoise,
+            within_pictures(denoise),
             start(torch.zeros(1, 3, 16, 16), sigmas[0], generator),
             sigmas,
             norms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from support.analytic import Mixture, sliced_wasserstein
+from support.networks import random_denoiser, tiny
 
 from restore.diffusion.denoiser import Denoise, Prediction
 from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
@@ -194,6 +196,8 @@ def test_only_what_is_shown_of_the_way_is_kept() -> None:
     schedule = NoiseSchedule.named("linear")
 
     class Prior:
+        predicts_noise = False
+
         def __call__(self, x, sigma, condition=None):
             return Prediction(x * 0, x / sigma)
 
@@ -206,3 +210,18 @@ def test_only_what_is_shown_of_the_way_is_kept() -> None:
 def test_sampling_is_checked_in_python_too() -> None:
     with pytest.raises(BadArgument, match="must be between"):
         Sampling(steps=0)
+
+
+@pytest.mark.parametrize(("parameterization", "clipped"), [("epsilon", True), ("v", False)])
+def test_estimates_by_the_noise_are_clipped(parameterization: str, clipped: bool) -> None:
+    """At high noise, a small error of ε̂ puts the estimate far outside; v and x0 stay near."""
+    denoise = random_denoiser(replace(tiny(), parameterization=parameterization))
+    sampling = Sampling(sampler="ddim", steps=4, count=2, height=16, width=16)
+    largest: list[float] = []
+
+    sample_pictures(
+        denoise, sampling, torch.device("cpu"),
+        callback=lambda step: largest.append(float(step.clean.abs().max())),
+    )  # fmt: skip
+
+    assert (max(largest) <= 1) == clipped
