@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Matrix = NDArray[np.float64]
@@ -23,11 +23,11 @@ DENSE = 1e6
 
 
 def from_entries(
-    rows: ArrayLike, columns: ArrayLike, values: Matrix, shape: tuple[int, int]
+    rows: NDArray[np.int64], columns: NDArray[np.int64], values: Matrix, shape: tuple[int, int]
 ) -> Axis:
     """Make a matrix of its few entries; dense if it is small, else sparse.
 
-    >>> from_entries([0, 1, 1], [0, 0, 0], np.ones(3), (2, 1)).tolist()
+    >>> from_entries(np.array([0, 1, 1]), np.zeros(3, int), np.ones(3), (2, 1)).tolist()
     [[1.0], [2.0]]
 
     Args:
@@ -53,7 +53,7 @@ def is_sparse(matrix: Any) -> bool:
 
 def dense(matrix: Axis) -> Matrix:
     """Return a matrix as an array [m, n]."""
-    return np.asarray(matrix.toarray() if is_sparse(matrix) else matrix)
+    return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
 
 class SparseMatrix(nn.Module):
