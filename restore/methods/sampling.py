@@ -190,7 +190,9 @@ def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
     _, channels, height, width = framed.shape
     rows = framed.reshape(-1, columns, channels, height, width)
 
-    return rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)[:, :-gap, :-gap]
+    whole = rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)
+
+    return whole[:, : whole.shape[1] - gap, : whole.shape[2] - gap]
 
 
 def grid_size(

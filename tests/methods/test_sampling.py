@@ -92,6 +92,7 @@ def test_grid_of_pictures() -> None:
     assert float(whole[0, 5, 0]) == pytest.approx(0.3)
     assert (whole[:, 4] == 1).all()
     assert (whole[:, 5:, 6:] == 1).all()
+    assert grid(pictures, columns=3, gap=0).shape == (3, 4, 15)
 
 
 def run(command, *words: object):
