@@ -52,6 +52,9 @@ OPTIONAL = {
     "tensorboard": "logs of restore train",
     "bm3d": "a classical method of restore evaluate",
     "spandrel": "feed-forward networks, --method spandrel:FILE",
+    "onnx": "restore export",
+    "onnxscript": "restore export",
+    "onnxruntime": "restore export",
 }
 
 
