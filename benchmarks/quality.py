@@ -7,7 +7,7 @@ It runs `restore evaluate` on each problem of docs/results.md, and puts a table 
 method beside the best classical one above the tables. Problems that are in the JSON file already
 are not measured again, so an interrupted run continues. LPIPS needs AlexNet's weights, named in the
 environment variable RESTORE_LPIPS_TRUNK. For the times that the `restore` command has on a CPU, set
-THP_MEM_ALLOC_ENABLE=1 and OMP_WAIT_POLICY=PASSIVE as it does.
+THP_MEM_ALLOC_ENABLE=1 and GOMP_SPINCOUNT=1000 as it does.
 """
 
 from __future__ import annotations

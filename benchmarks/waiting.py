@@ -39,8 +39,8 @@ for _ in sys.stdin:
 
 # GNU OpenMP without a policy spins 300,000 times, some milliseconds, before it sleeps.
 POLICIES: dict[str, dict[str, str]] = {
-    "sleeps (ours)": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "spins 1,000 times": {"GOMP_SPINCOUNT": "1000"},
+    "spins 1,000 times (ours)": {"GOMP_SPINCOUNT": "1000"},
+    "sleeps at once": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"},
     "spins 300,000 times (default)": {"GOMP_SPINCOUNT": "300000"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

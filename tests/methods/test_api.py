@@ -443,11 +443,13 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+    ("given", "expected"),
+    [({}, "PASSIVE 1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")],
 )
-def test_waiting_threads_sleep_unless_told_otherwise(given, expected):
-    code = "import os, restore; print(os.environ['OMP_WAIT_POLICY'])"
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+def test_waiting_threads_soon_sleep_unless_told_otherwise(given, expected):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import os, restore; print(*map(os.environ.get, {names}))"
+    kept = {name: value for name, value in os.environ.items() if name not in names}
     environment = {**kept, **given, "PYTHONPATH": str(Path(restore.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
