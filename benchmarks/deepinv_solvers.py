@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import deepinv
 import torch
@@ -44,18 +45,23 @@ class Network(torch.nn.Module):
         self.calls = 0
 
     def forward(self, x: Tensor, sigma: Tensor | float, **_: object) -> Tensor:
-        level = 2 * float(torch.as_tensor(sigma).max())
-        return (self.timed(2 * x - 1, level).clean + 1) / 2
+        with self._timed(x.device):
+            level = 2 * float(torch.as_tensor(sigma).max())
+            return (self.denoiser(2 * x - 1, level).clean + 1) / 2
 
-    def timed(self, x: Tensor, sigma: float, condition: None = None) -> Prediction:
+    def ours(self, x: Tensor, sigma: float, condition: None = None) -> Prediction:
         """Call the network as our solvers do, for pictures in [-1, 1]."""
-        synchronize(x.device)
+        with self._timed(x.device):
+            return self.denoiser(x, sigma)
+
+    @contextmanager
+    def _timed(self, device: torch.device) -> Iterator[None]:
+        synchronize(device)
         started = time.perf_counter()
-        prediction = self.denoiser(x, sigma)
-        synchronize(x.device)
+        yield
+        synchronize(device)
         self.seconds += time.perf_counter() - started
         self.calls += 1
-        return prediction
 
 
 def ddrm_levels(steps: int) -> list[float]:
@@ -93,7 +99,7 @@ def candidates(network: Network, size: int, steps: int) -> dict[str, Callable[[]
     def ours(solve: Callable[..., object], operator: object) -> Callable[[], object]:
         y = operator.A(2 * picture - 1)
         return lambda: solve(
-            network.timed, operator, y, 2 * NOISE, sigmas, generator=generator.manual_seed(0)
+            network.ours, operator, y, 2 * NOISE, sigmas, generator=generator.manual_seed(0)
         )
 
     return {

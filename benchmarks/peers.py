@@ -67,7 +67,6 @@ def programs(dat: Path | None) -> dict[str, list[Program]]:
             ours("sr", *sr),
             ours("sr --fast", *sr, "--fast"),
             ours("sr --method one-step", *sr, "--method", "one-step"),
-            ours("sr --method ddrm", *sr, "--method", "ddrm"),
             peer("Real-ESRGAN x4plus, ncnn", "real-esrgan"),
             peer("Real-ESRGAN animevideov3, ncnn", "real-esr-video"),
             *([peer("DAT light, spandrel", "spandrel", str(dat))] if dat else []),
