@@ -3,7 +3,7 @@
     for name in ddpm improved-ddpm ncsn edm sr3 i2sb; do
         restore train --recipe $name --data PHOTOGRAPHS --out RUNS/$name
     done
-    python benchmarks/recipe_runs.py RUNS examples/parrots.png docs/recipes.png
+    python benchmarks/recipe_runs.py RUNS examples/parrots.png docs/recipes.jpg
 
 A row for each prior: noise of 25 of 255, what one call makes of it, and four samples of its own
 sampler. A row for each conditional model: the picture downsampled four times, and enlarged again.
