@@ -374,4 +374,4 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
     top = (height - high) // 2
     left = (width - wide) // 2
     part = np.broadcast_to(pixels[top : top + high, left : left + wide], (high, wide, 3))
-    return torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None].float()
+    return torch.from_numpy(np.array(part)).permute(2, 0, 1)[None].float()

@@ -67,12 +67,12 @@ def test_it_is_not_written_unasked_and_never_over_another_file(command, picture,
 
 
 def test_a_strip_that_cannot_be_written_leaves_no_output(command, picture, tmp_path, monkeypatch):
-    import restore.jobs.picture
+    import restore.report.comparison
 
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(restore.jobs.picture, "encoded_strip", fail)
+    monkeypatch.setattr(restore.report.comparison, "encoded_strip", fail)
     assert command("denoise", picture(), tmp_path / "out.png", "--compare").code == 15
     assert sorted(files(tmp_path)) == ["in.png"]
 
