@@ -183,6 +183,16 @@ def _checked_shape(name: str, shape: Shape) -> Shape:
     return int(channels), int(height), int(width)
 
 
+def reciprocals(s: Tensor) -> Tensor:
+    """Return ``1/s`` of singular values of any shape, and zero where they are zero."""
+    return torch.where(s > 0, 1 / s, torch.zeros_like(s))
+
+
+def ridge_gains(s: Tensor, ratio: Tensor) -> Tensor:
+    """Return ``s/(s² + ratio)`` of singular values of any shape, and zero where they are zero."""
+    return torch.where(s > 0, s / (s**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
+
+
 class SpectralOperator(LinearOperator):
     """An operator with a singular value decomposition ``A = U Σ Vᵀ`` kept as structured maps.
 
@@ -236,16 +246,13 @@ class SpectralOperator(LinearOperator):
 
     def inverse_singular_values(self) -> Tensor:
         """Return ``Σ⁺``: reciprocals, and zero where the singular value is zero."""
-        s = self.singular_values
-        return torch.where(s > 0, 1 / s, torch.zeros_like(s))
+        return reciprocals(self.singular_values)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return self.V(self.inverse_singular_values() * self.Ut(y))
 
     def regularised_inverse(self, y: Tensor, ratio: Tensor) -> Tensor:
-        s = self.singular_values
-        gain = torch.where(s > 0, s / (s**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
-        return self.V(gain * self.Ut(y))
+        return self.V(ridge_gains(self.singular_values, ratio) * self.Ut(y))
 
     def weighted_inverse(
         self,

@@ -18,6 +18,8 @@ from operators.base import (
     LinearOperator,
     Shape,
     SpectralOperator,
+    reciprocals,
+    ridge_gains,
 )
 from operators.blur import BOUNDARIES, extension_weights
 from operators.iterative import Map, conjugate_gradient
@@ -109,19 +111,19 @@ class CircularConvolution(SpectralOperator):
     # The same as by the SVD, on half the spectrum and without its Hartley transforms.
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        return self._inverted(y, self._half(self.inverse_singular_values()))
+        return self._inverted(y, reciprocals(self._half))
 
     def regularised_inverse(self, y: Tensor, ratio: Tensor) -> Tensor:
-        s = self._half(self.singular_values)
-        gain = torch.where(s > 0, s / (s**2 + ratio).clamp_min(torch.finfo(s.dtype).tiny), 0.0)
-        return self._inverted(y, gain)
+        return self._inverted(y, ridge_gains(self._half, ratio))
 
     def _inverted(self, y: Tensor, gain: Tensor) -> Tensor:
         """Return ``V gain Uᵀ y`` for gains of half the spectrum."""
         return self._inverse_fourier(gain * self._phase().conj() * _fourier(y))
 
-    def _half(self, of_spectrum: Tensor) -> Tensor:
-        return of_spectrum[..., : self.input_shape[2] // 2 + 1]
+    @property
+    def _half(self) -> Tensor:
+        """Singular values of half the spectrum, one for all channels."""
+        return self.magnitudes[..., : self.input_shape[2] // 2 + 1]
 
     def _transfer(self) -> Tensor:
         return torch.view_as_complex(self.transfer_pairs)

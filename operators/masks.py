@@ -104,7 +104,7 @@ def strokes(
             f"{thickness}"
         )
 
-    import cv2  # only masks need it, and it takes as long to import as a small picture to enlarge
+    import cv2  # takes long to import, and only some masks need it
 
     generator = np.random.default_rng(seed)
     canvas = np.zeros((height, width), dtype=np.uint8)

@@ -35,6 +35,9 @@ def from_entries(
         columns: Column of each entry.
         values: The entries; those at the same place add up.
         shape: Rows and columns of the matrix.
+
+    Returns:
+        float64 of that shape.
     """
     if math.prod(shape) <= DENSE:
         matrix = np.zeros(shape)

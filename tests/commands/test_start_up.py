@@ -11,7 +11,7 @@ from support.pictures import FIXTURES
 
 import cli
 
-# Each takes about as long to import as the network needs for a small picture.
+# What takes long to import, or is for other commands.
 HEAVY = (
     *("scipy.sparse", "scipy.fft", "scipy.linalg", "scipy.optimize", "scipy.ndimage"),
     *("skimage.restoration", "skimage.filters", "cv2", "tifffile", "kornia", "lpips", "ray"),
