@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DESCRIPTIONS",
     "SHIPPED",
+    "SHIPPED_LICENCE",
     "Checkpoint",
     "CheckpointError",
     "checkpoint_path",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 SHIPPED = ("default",)
+# Licence of their weights.
+SHIPPED_LICENCE = "Apache-2.0"
 
 # Suffixes of the files beside weights that may describe them.
 DESCRIPTIONS = (".json", ".toml")

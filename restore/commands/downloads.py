@@ -143,8 +143,8 @@ def table() -> list[dict[str, Any]]:
 
     shipped = pretrained.checkpoint_path("default")
     use = "any photograph: the small network in the package"
-    licence = "Apache-2.0"
-    rows = [_row("default", "shipped", shipped.stat().st_size, True, licence, use)]
+    size = shipped.stat().st_size
+    rows = [_row("default", "shipped", size, True, pretrained.SHIPPED_LICENCE, use)]
 
     for name, entry in {**entries(), **metrics()}.items():
         found = there.pop(name, None)

@@ -17,10 +17,8 @@ from restore.commands.options import (
     words,
 )
 from restore.errors import BadArgument
+from restore.export import FORMATS, TASKS
 from restore.messages import put, say
-
-TASKS = ("sr", "denoise")
-FORMATS = ("onnx",)
 
 
 def export(

@@ -11,8 +11,6 @@ from restore.text import visible
 # What is said of the licence of weights that state none.
 UNSTATED = "not stated; ask whoever made the weights"
 
-LICENCES = dict.fromkeys(pretrained.SHIPPED, "Apache-2.0")
-
 
 def licence_of(model: str) -> str:
     """Return the licence of a model's weights, as far as it is known.
@@ -20,8 +18,8 @@ def licence_of(model: str) -> str:
     >>> licence_of("default")
     'Apache-2.0'
     """
-    if model in LICENCES:
-        return LICENCES[model]
+    if model in pretrained.SHIPPED:
+        return pretrained.SHIPPED_LICENCE
 
     source = source_of(model)
     if source is None:

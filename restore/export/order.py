@@ -10,10 +10,8 @@ import pretrained
 from pretrained.hub import WEIGHT_SUFFIXES
 from restore.diffusion.denoiser import Denoiser
 from restore.errors import BadArgument
+from restore.export import TASKS
 from restore.export.graphs import Denoising, Enlargement
-
-TASKS = ("sr", "denoise")
-FORMATS = ("onnx",)
 
 # Factors of downsampling on which predictors are trained, see `restore.training.drawing.SCALES`.
 LEAST_SCALE, LARGEST_SCALE = 2, 8
@@ -28,7 +26,7 @@ class Order:
     """What is exported.
 
     Attributes:
-        task: One of `TASKS`.
+        task: One of `restore.export.TASKS`.
         model: As for `restore.Restorer`.
         factor: Scale factor of ``sr``; None is `DEFAULT_SCALE`, and the only one for ``denoise``.
         noise: Noise level of ``denoise`` that is built in, for pixels in [0, 1]; None makes it an
