@@ -64,10 +64,9 @@ class Network(torch.nn.Module):
         self.calls += 1
 
 
-def ddrm_levels(steps: int) -> list[float]:
+def ddrm_levels(network: Network, steps: int) -> list[float]:
     """Noise levels of our DDRM for pictures in [0, 1], as deepinv takes them: without the zero."""
-    schedule = Restorer(device="cpu").denoiser.schedule
-    return [sigma / 2 for sigma in noise_levels(schedule, steps)[:-1]]
+    return [sigma / 2 for sigma in noise_levels(network.denoiser.schedule, steps)[:-1]]
 
 
 def candidates(network: Network, size: int, steps: int) -> dict[str, Callable[[], object]]:
@@ -91,7 +90,7 @@ def candidates(network: Network, size: int, steps: int) -> dict[str, Callable[[]
         filter=torch.from_numpy(kernel.copy()).float()[None, None],
         noise_model=gaussian,
     )
-    their_ddrm = deepinv.sampling.DDRM(network, sigmas=[s / 2 for s in sigmas[:-1]])
+    their_ddrm = deepinv.sampling.DDRM(network, sigmas=ddrm_levels(network, steps))
     their_diffpir = deepinv.sampling.DiffPIR(
         network, deepinv.optim.L2(), sigma=NOISE, max_iter=steps
     )

@@ -87,7 +87,8 @@ def deepinv_ddrm(source: Path, target: Path, mask: Path) -> None:
         mask=known.expand(3, -1, -1),
         noise_model=deepinv.physics.GaussianNoise(1e-3),
     )
-    solver = deepinv.sampling.DDRM(Network(), sigmas=ddrm_levels(STEPS))
+    network = Network()
+    solver = deepinv.sampling.DDRM(network, sigmas=ddrm_levels(network, STEPS))
     with torch.inference_mode():
         restored = solver(picture.permute(2, 0, 1)[None] * known, physics)
     _write(restored[0].permute(1, 2, 0).numpy(), target)

@@ -202,6 +202,9 @@ def within_pictures(denoise: Denoise) -> Denoise:
     As in the released samplers of DDPM (Ho et al. 2020, arXiv 2006.11239) and ADM (Dhariwal, Nichol
     2021, arXiv 2105.05233). A network that predicts ε needs it: its estimate ``x − σ ε̂`` multiplies
     its error by σ, 150 where their processes begin.
+
+    Args:
+        denoise: Any denoiser.
     """
     return corrected(denoise, lambda clean: clean.clamp(-1, 1))
 

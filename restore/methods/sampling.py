@@ -191,7 +191,6 @@ def grid(pictures: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
     rows = framed.reshape(-1, columns, channels, height, width)
 
     whole = rows.permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * width)
-
     return whole[:, : whole.shape[1] - gap, : whole.shape[2] - gap]
 
 
