@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pretrained.description import ModelConfig, PredictorConfig
 from restore.diffusion.evidence import Evidence
+from restore.diffusion.latents import Autoencoder
 from restore.diffusion.schedule import NoiseSchedule
 
 
@@ -81,10 +82,13 @@ class DenoiserLike(Protocol):
     Attributes:
         config: Description of the checkpoint.
         predictor: The second network of the checkpoint; None if there is none.
+        autoencoder: Autoencoder of a latent model, whose denoiser takes latents instead of
+            pictures; None for models of pixels.
     """
 
     config: ModelConfig
     predictor: PredictorLike | None
+    autoencoder: Autoencoder | None = None
 
     @abstractmethod
     def __call__(
