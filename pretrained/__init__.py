@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from pretrained.catalogue import entries, nearest
+from pretrained.catalogue import classifiers, entries, nearest
+from pretrained.classifier_description import is_classifier
 from pretrained.disk import digest_of
 from pretrained.download import OFFLINE_VARIABLE, is_offline
 from pretrained.errors import CheckpointError
@@ -31,12 +32,14 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "checkpoint_path",
+    "classifiers",
     "digest",
     "entries",
     "expected_config",
     "how_to_get",
     "identity",
     "load",
+    "load_classifier",
     "nearest",
     "offer",
     "refuse",
@@ -58,7 +61,8 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         name: As it was asked for.
-        config: Description, as `pretrained.description.ModelConfig.from_dict` takes it.
+        config: Description, as `pretrained.description.ModelConfig.from_dict` takes it or, of a
+            classifier, `pretrained.classifier_description.ClassifierConfig.from_dict`.
         state: Tensors under the names of `restore.backbone`.
         sha256: SHA-256 of the weights file, hexadecimal.
     """
@@ -140,7 +144,7 @@ def checkpoint_path(model: str) -> Path:
     if os.path.isfile(path):
         return path
     if path.suffix not in WEIGHT_SUFFIXES:
-        known = [*SHIPPED, *entries()]
+        known = [*SHIPPED, *entries(), *classifiers()]
         near = nearest(model, known)
         names = f"did you mean {' or '.join(near)}? Else use" if near else f"use {SHIPPED[0]},"
         raise CheckpointError(
@@ -184,14 +188,43 @@ def identity(model: str = "default") -> str:
 
 
 def load(model: str = "default") -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint of a model of pictures.
 
     Args:
         model: See `checkpoint_path`.
 
     Raises:
-        CheckpointError: No such file, damaged weights, or weights without a description.
+        CheckpointError: No such file, damaged weights, weights without a description, or those of
+            a classifier.
     """
+    checkpoint = _read(model)
+    if is_classifier(checkpoint.config):
+        raise CheckpointError(
+            f"{model}: a classifier of noisy pictures, which guides a model and draws none itself; "
+            "give it as `guide`"
+        )
+    return checkpoint
+
+
+def load_classifier(classifier: str) -> Checkpoint:
+    """Read a classifier of noisy pictures.
+
+    Args:
+        classifier: See `checkpoint_path`.
+
+    Raises:
+        CheckpointError: As `load`, or a model of pictures.
+    """
+    checkpoint = _read(classifier)
+    if not is_classifier(checkpoint.config):
+        raise CheckpointError(
+            f"{classifier}: a model of pictures, and no classifier of noisy pictures; there are "
+            f"{', '.join(classifiers())}, and those that restore train makes"
+        )
+    return checkpoint
+
+
+def _read(model: str) -> Checkpoint:
     from pretrained import layouts
 
     path = checkpoint_path(model)
@@ -213,7 +246,7 @@ def expected_config(model: str) -> Mapping[str, Any] | None:
     if any(os.path.exists(path.with_suffix(suffix)) for suffix in DESCRIPTIONS):
         return None
 
-    for entry in entries().values():
+    for entry in (*entries().values(), *classifiers().values()):
         file = entry.file
         if file is not None and file.name == path.name and file.size in (None, path.stat().st_size):
             return entry.config

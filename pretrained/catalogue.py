@@ -59,7 +59,9 @@ class Entry:
         parameters: Number of parameters of its network.
         layout: Layout of its state dict, see `pretrained.layouts`.
         config: What is known of its description, as
-            `pretrained.description.ModelConfig.from_dict` takes it; empty for a metric's network.
+            `pretrained.description.ModelConfig.from_dict` takes it, or of a classifier,
+            `pretrained.classifier_description.ClassifierConfig.from_dict`; empty for a metric's
+            network.
         traps: What goes silently wrong in other loaders.
         file: The weights file; its addresses may be empty.
         hub: Repository ``OWNER/REPO`` on the Hugging Face hub, instead of a file.
@@ -100,6 +102,11 @@ def entries() -> Mapping[str, Entry]:
     return _read(CATALOGUE)
 
 
+def classifiers() -> Mapping[str, Entry]:
+    """All classifiers of noisy pictures by name; they guide models, and are none."""
+    return _read_classifiers(CATALOGUE)
+
+
 def metrics() -> Mapping[str, Entry]:
     """All networks of metrics by name; they measure pictures, and are no models of pictures."""
     return _read_metrics(CATALOGUE)
@@ -115,6 +122,19 @@ def _read(path: Path) -> Mapping[str, Entry]:
     tables = read_toml(path)
     networks = tables["networks"]
     return {name: _entry(name, table, networks) for name, table in tables["models"].items()}
+
+
+@cache
+def _read_classifiers(path: Path) -> Mapping[str, Entry]:
+    tables = read_toml(path)
+    found = {}
+    for name, table in tables["classifiers"].items():
+        facts = dict(table)
+        own = {"classes": facts.pop("classes"), "pool": "attention", "size": facts["resolution"]}
+        entry = _entry(name, facts, tables["networks"])
+        backbone = {key: v for key, v in entry.config["backbone"].items() if key not in WITHOUT}
+        found[name] = replace(entry, config={**entry.config, **own, "backbone": backbone})
+    return found
 
 
 @cache

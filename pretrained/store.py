@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pretrained import hub
-from pretrained.catalogue import Entry, RemoteFile, entries, metrics
+from pretrained.catalogue import Entry, RemoteFile, classifiers, entries, metrics
+from pretrained.classifier_description import is_classifier
 from pretrained.disk import sha256, written_whole
 from pretrained.download import (
     OFFLINE_VARIABLE,
@@ -68,6 +69,11 @@ class Source:
     def is_metric(self) -> bool:
         """Whether it is a network of a metric, and no model of pictures."""
         return self.entry is not None and not self.entry.config
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it is a classifier of noisy pictures, and no model of pictures."""
+        return self.entry is not None and is_classifier(self.entry.config)
 
     def listing(self) -> hub.Listing:
         """List its files, the weights first; asks the hub about a repository.
@@ -131,7 +137,7 @@ def source_of(model: str) -> Source | None:
         repository, revision = hub.parse(model)
         return Source(model, None, repository, revision)
 
-    entry = entries().get(model) or metrics().get(model)
+    entry = entries().get(model) or classifiers().get(model) or metrics().get(model)
     if entry is None:
         return None
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pretrained.disk import digest_of
 from pretrained.errors import CheckpointError
+from pretrained.layouts import classifier
 from pretrained.layouts.adm import Adm
 from pretrained.layouts.ddpm import Ddpm
 from pretrained.layouts.diffusers import UNet2D
@@ -45,7 +46,8 @@ def read(
             the same name beside the weights may say the same.
 
     Returns:
-        The description, as `pretrained.description.ModelConfig.from_dict` takes it, and the tensors
+        The description, as `pretrained.description.ModelConfig.from_dict` takes it or, of a
+        classifier, `pretrained.classifier_description.ClassifierConfig.from_dict`, and the tensors
         under the names of `restore.backbone`.
 
     Raises:
@@ -58,6 +60,8 @@ def read(
     try:
         if _described(source):
             return _own(source, hints)
+        if classifier.recognises(source.state.keys()):
+            return classifier.settled(source.state, hints), source.state
         renamed = Renamed(_layout(source))
         config = settled(renamed.layout, renamed.inferred, hints)
         renamed.check(config["backbone"])

@@ -161,17 +161,17 @@ class Renamed:
         try:
             self.inferred = unet.inferred_backbone(self.state, layout.skeleton)
         except KeyError as error:
-            raise CheckpointError(_faults(missing=self.theirs(error.args[0]))) from None
+            raise CheckpointError(faults(missing=self.theirs(error.args[0]))) from None
 
     def _arranged(self, ours: str, tensors: list[Tensor]) -> Tensor:
         try:
             return self.layout.arranged(ours, tensors)
         except (RuntimeError, IndexError):
             shapes = [
-                f"{name} ({_by(t.shape)})"
+                f"{name} ({by(t.shape)})"
                 for name, t in zip(self.theirs(ours), tensors, strict=True)
             ]
-            raise CheckpointError(_faults(wrong=shapes)) from None
+            raise CheckpointError(faults(wrong=shapes)) from None
 
     def theirs(self, name: str) -> tuple[str, ...]:
         """Third-party names of a tensor."""
@@ -188,23 +188,22 @@ class Renamed:
         found = self.layout.state.keys()
         wanted = {name for ours in expected for name in self.theirs(ours)}
         wrong = [
-            f"{', '.join(self.theirs(name))} ({_by(self.state[name].shape)} instead of "
-            f"{_by(shape)})"
+            f"{', '.join(self.theirs(name))} ({by(self.state[name].shape)} instead of {by(shape)})"
             for name, shape in expected.items()
             if name in self.state and tuple(self.state[name].shape) != shape
         ]
-        faults = _faults(
+        found_wrong = faults(
             missing=sorted(wanted - found),
             unexpected=sorted(
                 name for name in found - wanted if not name.endswith(self.layout.unused)
             ),
             wrong=wrong,
         )
-        if faults:
-            raise CheckpointError(faults)
+        if found_wrong:
+            raise CheckpointError(found_wrong)
 
 
-def _faults(
+def faults(
     missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong: Iterable[str] = ()
 ) -> str:
     """Describe wrong tensors by up to three names of each kind; empty if there are none."""
@@ -223,6 +222,6 @@ def _faults(
     )
 
 
-def _by(shape: Iterable[int]) -> str:
+def by(shape: Iterable[int]) -> str:
     """``3x64x3x3`` for a shape."""
     return "x".join(map(str, shape))

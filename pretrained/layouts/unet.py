@@ -128,26 +128,26 @@ def inferred_backbone(state: Mapping[str, Tensor], skeleton: Skeleton) -> dict[s
     Raises:
         KeyError: A tensor is missing.
     """
-    channels = _shape(state, "time_embed.0.weight")[1]
-    incoming = _shape(state, "input_blocks.0.0.weight")[1]
-    outgoing = _shape(state, "out.2.weight")[0]
+    channels = shape_of(state, "time_embed.0.weight")[1]
+    incoming = shape_of(state, "input_blocks.0.0.weight")[1]
+    outgoing = shape_of(state, "out.2.weight")[0]
     first = [
         f"input_blocks.{level * (skeleton.blocks + 1) + 1}.0" for level in range(skeleton.levels)
     ]
-    widths = [_shape(state, f"{name}.out_layers.3.weight")[0] for name in first]
-    embedding = _shape(state, "time_embed.2.weight")[0]
+    widths = [shape_of(state, f"{name}.out_layers.3.weight")[0] for name in first]
+    embedding = shape_of(state, "time_embed.2.weight")[0]
     qkv = any(name.endswith(".qkv.weight") for name in state)
     inferred = {
         "image_channels": 3,
         "condition_channels": incoming - 3,
         "learned_variance": outgoing == 6,
         "channels": channels,
-        "channel_multipliers": [_whole(width / channels) for width in widths],
+        "channel_multipliers": [whole(width / channels) for width in widths],
         "blocks": skeleton.blocks,
         "attention_factors": sorted(2**level for level in skeleton.attention),
         "middle_attention": skeleton.middle_attention,
-        "scale_shift_norm": _shape(state, f"{first[0]}.emb_layers.1.weight")[0] == 2 * widths[0],
-        "classes": _shape(state, "label_emb.weight")[0] if "label_emb.weight" in state else 0,
+        "scale_shift_norm": shape_of(state, f"{first[0]}.emb_layers.1.weight")[0] == 2 * widths[0],
+        "classes": shape_of(state, "label_emb.weight")[0] if "label_emb.weight" in state else 0,
         "embedding_width": None if embedding == 4 * channels else embedding,
     }
     if skeleton.levels > 1:
@@ -171,11 +171,11 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
     image = backbone["image_channels"]
     first = channels if skeleton.plus else widths[0]
     found = {
-        **_affine("time_embed.0", (4 * channels, channels)),
-        **_affine("time_embed.2", (embedding, 4 * channels)),
-        **_affine("input_blocks.0.0", (first, image + backbone["condition_channels"], 3, 3)),
-        **_affine("out.0", (widths[0],)),
-        **_affine("out.2", (image * (1 + backbone["learned_variance"]), widths[0], 3, 3)),
+        **affine("time_embed.0", (4 * channels, channels)),
+        **affine("time_embed.2", (embedding, 4 * channels)),
+        **affine("input_blocks.0.0", (first, image + backbone["condition_channels"], 3, 3)),
+        **affine("out.0", (widths[0],)),
+        **affine("out.2", (image * (1 + backbone["learned_variance"]), widths[0], 3, 3)),
     }
     if backbone["classes"]:
         found["label_emb.weight"] = (backbone["classes"], channels if skeleton.plus else embedding)
@@ -184,20 +184,20 @@ def shapes(backbone: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Shape]:
 
     for part, before, width in _with_widths(skeleton, widths, first):
         if part.kind == "attention":
-            found |= _affine(f"{part.name}.norm", (width,)) | _affine(
+            found |= affine(f"{part.name}.norm", (width,)) | affine(
                 f"{part.name}.proj_out", (width, width, 1)
             )
-            found |= _affine(f"{part.name}.qkv", (3 * width, width, 1), bias=backbone["qkv_bias"])
+            found |= affine(f"{part.name}.qkv", (3 * width, width, 1), bias=backbone["qkv_bias"])
         elif part.kind == "block" or skeleton.resblock_updown:
-            found |= _affine(f"{part.name}.in_layers.0", (before,))
-            found |= _affine(f"{part.name}.in_layers.2", (width, before, 3, 3))
-            found |= _affine(f"{part.name}.emb_layers.1", (projected * width, embedding))
-            found |= _affine(f"{part.name}.out_layers.0", (width,))
-            found |= _affine(f"{part.name}.out_layers.3", (width, width, 3, 3))
+            found |= affine(f"{part.name}.in_layers.0", (before,))
+            found |= affine(f"{part.name}.in_layers.2", (width, before, 3, 3))
+            found |= affine(f"{part.name}.emb_layers.1", (projected * width, embedding))
+            found |= affine(f"{part.name}.out_layers.0", (width,))
+            found |= affine(f"{part.name}.out_layers.3", (width, width, 3, 3))
             if before != width or (skeleton.plus and part.kind == "resize"):
-                found |= _affine(f"{part.name}.skip_connection", (width, before, 1, 1))
+                found |= affine(f"{part.name}.skip_connection", (width, before, 1, 1))
         else:
-            found |= _affine(f"{part.name}.{stems(part, skeleton)[0]}", (width, width, 3, 3))
+            found |= affine(f"{part.name}.{stems(part, skeleton)[0]}", (width, width, 3, 3))
 
     return found
 
@@ -217,11 +217,11 @@ def _with_widths(
             waiting.append(channels)
 
 
-def _affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
+def affine(name: str, shape: Shape, bias: bool = True) -> dict[str, Shape]:
     return {f"{name}.weight": shape} | ({f"{name}.bias": shape[:1]} if bias else {})
 
 
-def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
+def shape_of(state: Mapping[str, Tensor], name: str) -> Shape:
     """Shape of a tensor, padded to two dimensions of at least 1.
 
     So wrong tensors raise no IndexError, and the comparison that follows names them.
@@ -229,7 +229,7 @@ def _shape(state: Mapping[str, Tensor], name: str) -> Shape:
     return tuple(max(size, 1) for size in (*state[name].shape, 1, 1)[: max(state[name].ndim, 2)])
 
 
-def _whole(number: float) -> float:
+def whole(number: float) -> float:
     """The number as an int if it is whole."""
     return int(number) if number == int(number) else number
 

@@ -163,8 +163,8 @@ class Stage(nn.ModuleList):
         return x
 
 
-class AdmBackbone(Backbone):
-    """The U-Net of ADM.
+class AdmEncoder(Backbone):
+    """The half of ADM's U-Net that goes down, with its middle.
 
     Args:
         config: Description of the network.
@@ -183,32 +183,9 @@ class AdmBackbone(Backbone):
 
         embedding = config.embedding_channels
         widths = config.widths
-        self.input_blocks, skips = self._way_down(widths, embedding)
+        # the channels of every stage, which a decoder sees beside its own
+        self.input_blocks, self._skips = self._way_down(widths, embedding)
         self.middle_block = Stage(*self._middle(widths[-1], embedding))
-        self.output_blocks = self._way_up(widths, skips, embedding)
-        self.out = nn.Sequential(
-            norm_layer(config, widths[0]),
-            nn.SiLU(),
-            zeroed(nn.Conv2d(widths[0], config.out_channels * config.patch**2, 3, padding=1)),
-        )
-
-    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
-        skips = []
-        for stage in self.input_blocks:
-            h = stage(h, embedding)
-            skips.append(h)
-
-        h = self.middle_block(h, embedding)
-
-        for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
-
-        return self.out(h)
-
-    @property
-    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
-        first = cast(Stage, self.input_blocks[0])[0]
-        return cast(nn.Conv2d, first), cast(nn.Conv2d, self.out[-1])
 
     def _way_down(self, widths: list[int], embedding: int) -> tuple[nn.ModuleList, list[int]]:
         config = self.config
@@ -234,6 +211,62 @@ class AdmBackbone(Backbone):
             yield self.attention(self.config, channels)
         yield self.block(self.config, channels, channels, embedding)
 
+    @property
+    def _first_width(self) -> int:
+        return self.config.widths[0]
+
+    def _attention(self, level: int, channels: int) -> list[nn.Module]:
+        """Attention of a level, or nothing."""
+        if 2**level not in self.config.attention_factors:
+            return []
+        return [self.attention(self.config, channels)]
+
+    def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
+        if self.config.resblock_updown:
+            return self.block(self.config, channels, channels, embedding, resize=direction)
+        if direction == "down":
+            return Downsample(channels, self.config.downsample_padding)
+        return Upsample(channels)
+
+
+class AdmBackbone(AdmEncoder):
+    """The U-Net of ADM.
+
+    Args:
+        config: Description of the network.
+
+    Raises:
+        ValueError: The attention heads do not divide the channels, or there is no level.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        widths = config.widths
+        self.output_blocks = self._way_up(widths, self._skips, config.embedding_channels)
+        self.out = nn.Sequential(
+            norm_layer(config, widths[0]),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(widths[0], config.out_channels * config.patch**2, 3, padding=1)),
+        )
+
+    def body(self, h: Tensor, embedding: Tensor) -> Tensor:
+        skips = []
+        for stage in self.input_blocks:
+            h = stage(h, embedding)
+            skips.append(h)
+
+        h = self.middle_block(h, embedding)
+
+        for stage in self.output_blocks:
+            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+
+        return self.out(h)
+
+    @property
+    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        first = cast(Stage, self.input_blocks[0])[0]
+        return cast(nn.Conv2d, first), cast(nn.Conv2d, self.out[-1])
+
     def _way_up(self, widths: list[int], skips: list[int], embedding: int) -> nn.ModuleList:
         config = self.config
         channels = widths[-1]
@@ -252,23 +285,6 @@ class AdmBackbone(Backbone):
 
         return nn.ModuleList(stages)
 
-    @property
-    def _first_width(self) -> int:
-        return self.config.widths[0]
-
-    def _attention(self, level: int, channels: int) -> list[nn.Module]:
-        """Attention of a level, or nothing."""
-        if 2**level not in self.config.attention_factors:
-            return []
-        return [self.attention(self.config, channels)]
-
     def _attention_up(self, level: int, block: int, channels: int) -> list[nn.Module]:
         """Attention after a decoder block, or nothing; ``block`` is its number in the level."""
         return self._attention(level, channels)
-
-    def _resizer(self, direction: str, channels: int, embedding: int) -> nn.Module:
-        if self.config.resblock_updown:
-            return self.block(self.config, channels, channels, embedding, resize=direction)
-        if direction == "down":
-            return Downsample(channels, self.config.downsample_padding)
-        return Upsample(channels)

@@ -150,7 +150,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def ends(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+    def ends(self) -> tuple[nn.Conv2d, nn.Conv1d | nn.Conv2d]:
         """The first and the last convolution."""
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import pretrained
 from pretrained import store
-from pretrained.catalogue import Entry, entries, metrics
+from pretrained.catalogue import Entry, classifiers, entries, metrics
 from pretrained.download import CacheError, Progress, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.store import Installed, Source
@@ -46,7 +46,7 @@ def known(name: str) -> Source:
     if name in pretrained.SHIPPED:
         raise BadArgument(f"{name}: is in the package; there is nothing to get, verify or remove")
     if source is None:
-        near = pretrained.nearest(name, [*entries(), *metrics()])
+        near = pretrained.nearest(name, [*entries(), *classifiers(), *metrics()])
         raise BadArgument(
             f"{name}: no such model; "
             + (f"did you mean {' or '.join(near)}?" if near else "restore models lists them")
@@ -55,12 +55,13 @@ def known(name: str) -> Source:
     return source
 
 
-def ensure(model: str, *, yes: bool = False) -> None:
+def ensure(model: str, *, yes: bool = False, option: str = "model") -> None:
     """Install a public checkpoint that is named and missing, before any work.
 
     Args:
         model: as a user gives it; files and what is installed are left alone.
         yes: download at once instead of asking the person at the terminal.
+        option: name of the parameter that it was given as, for errors.
 
     Raises:
         Unavailable: no terminal to ask, a refusal, or a failed download.
@@ -71,7 +72,7 @@ def ensure(model: str, *, yes: bool = False) -> None:
             (agree if yes else ask)(source)
     except CheckpointError as error:
         reason = str(error).removeprefix(f"{model}: ")
-        raise Unavailable(f"`model`={model}: {reason}") from None
+        raise Unavailable(f"`{option}`={model}: {reason}") from None
 
 
 def ask(source: Source) -> None:
@@ -146,7 +147,7 @@ def table() -> list[dict[str, Any]]:
     size = shipped.stat().st_size
     rows = [_row("default", "shipped", size, True, pretrained.SHIPPED_LICENCE, use)]
 
-    for name, entry in {**entries(), **metrics()}.items():
+    for name, entry in {**entries(), **classifiers(), **metrics()}.items():
         found = there.pop(name, None)
         size, exact = (found.size, True) if found else (entry.size, entry.size_is_published)
         rows.append(_row(name, _state(entry, found), size, exact, entry.licence, entry.use))

@@ -24,10 +24,17 @@ def names(incomplete: str = "") -> list[str]:
     return [name for name in (*SHIPPED, *entries()) if name.startswith(incomplete)]
 
 
-def _public_names(incomplete: str) -> list[str]:
-    from pretrained.catalogue import metrics
+def classifier_names(incomplete: str = "") -> list[str]:
+    """Return the names of classifiers that begin with the incomplete word, for completion."""
+    from pretrained import classifiers
 
-    known = [*names(), *metrics()]
+    return [name for name in classifiers() if name.startswith(incomplete)]
+
+
+def _public_names(incomplete: str) -> list[str]:
+    from pretrained.catalogue import classifiers, metrics
+
+    known = [*names(), *classifiers(), *metrics()]
     return [name for name in known if name.startswith(incomplete) and name != "default"]
 
 

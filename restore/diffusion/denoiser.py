@@ -258,7 +258,7 @@ def build_denoiser(
             config.predictor,
         )
     elif of_predictor:
-        _check_state({}, {name: tuple(t.shape) for name, t in of_predictor.items()}, PREFIX)
+        check_state({}, {name: tuple(t.shape) for name, t in of_predictor.items()}, PREFIX)
 
     return Denoiser(network, config, predictor=predictor)
 
@@ -290,13 +290,13 @@ def _loaded(
         network = build_backbone(config)
 
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    _check_state(expected, {name: tuple(t.shape) for name, t in state.items()}, prefix)
+    check_state(expected, {name: tuple(t.shape) for name, t in state.items()}, prefix)
     network.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     network.requires_grad_(False).eval().set_compute_dtype(dtype)
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _check_state(
+def check_state(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], prefix: str = ""
 ) -> None:
     """Check names and shapes of a network's tensors.

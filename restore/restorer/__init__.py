@@ -27,7 +27,13 @@ from restore.precision import single_precision
 from restore.restorer.checks import check, check_model, knowledge_of
 from restore.restorer.examining import examine
 from restore.restorer.functions import function_of, method_of
-from restore.restorer.model import check_prior, load_denoiser, model_digest, of_model
+from restore.restorer.model import (
+    check_prior,
+    load_classifier,
+    load_denoiser,
+    model_digest,
+    of_model,
+)
 from restore.restorer.results import joined, packed, report_of, with_findings
 from restore.restorer.solving import (
     Counted,
@@ -66,6 +72,7 @@ __all__ = [
     "check_model",
     "check_prior",
     "examine",
+    "load_classifier",
     "load_denoiser",
     "model_digest",
     "of_model",

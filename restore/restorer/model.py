@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 import pretrained
+from pretrained.classifier_description import ClassifierConfig
+from restore.diffusion.classifier import Classifier, build_classifier
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
 from restore.errors import BadArgument, Unavailable
@@ -27,6 +29,21 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
         raise Unavailable(of_model(model, error)) from None
 
 
+@single_precision()
+def load_classifier(classifier: str, device: torch.device) -> Classifier:
+    """Return a classifier of noisy pictures.
+
+    Raises:
+        Unavailable: the checkpoint is missing, damaged or no classifier.
+    """
+    try:
+        checkpoint = pretrained.load_classifier(classifier)
+        config = ClassifierConfig.from_dict(checkpoint.config)
+        return build_classifier(config, checkpoint.state, device)
+    except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
+        raise Unavailable(of_model(classifier, error, "guide")) from None
+
+
 def model_digest(model: str) -> str:
     """Return the identity of a model, see `pretrained.identity`.
 
@@ -39,9 +56,9 @@ def model_digest(model: str) -> str:
         raise Unavailable(of_model(model, error)) from None
 
 
-def of_model(model: str, error: Exception) -> str:
+def of_model(model: str, error: Exception, option: str = "model") -> str:
     """Return the text of an error about a model, which the error may name itself."""
-    return f"`model`={model}: {str(error).removeprefix(f'{model}: ')}"
+    return f"`{option}`={model}: {str(error).removeprefix(f'{model}: ')}"
 
 
 def check_prior(denoise: DenoiserLike, model: str) -> None:

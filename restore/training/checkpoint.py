@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import pretrained
+from pretrained.classifier_description import ClassifierConfig
 from restore.diffusion.denoiser import ModelConfig, build_denoiser, joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
@@ -183,7 +184,9 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
     return write_model(state.recipe.exported_model(state.round), joined_state(*averages), target)
 
 
-def write_model(config: ModelConfig, weights: Mapping[str, Tensor], target: Path) -> Path:
+def write_model(
+    config: ModelConfig | ClassifierConfig, weights: Mapping[str, Tensor], target: Path
+) -> Path:
     """Write weights in float16 as safetensors, with a description beside them.
 
     The description is JSON, and has the SHA-256 of the weights.

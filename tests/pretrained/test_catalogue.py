@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import pretrained
-from pretrained.catalogue import Entry, entries, metrics
+from pretrained.catalogue import Entry, classifiers, entries, metrics
 from pretrained.layouts.adm import Adm
 from pretrained.layouts.layout import Renamed
 from pretrained.layouts.settled import settled
 from restore.backbone import BackboneConfig, build_backbone
-from restore.commands.models import names
+from restore.commands.models import classifier_names, names
 from restore.diffusion.denoiser import ModelConfig
 
 ENTRIES = list(entries().values())
@@ -44,6 +44,19 @@ def entry(request) -> Entry:
     return request.param
 
 
+@pytest.mark.parametrize("name", classifiers())
+def test_every_classifier_is_complete(command, name, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
+    entry = classifiers()[name]
+    side = entry.resolution
+    assert entry.file.name == f"{side}x{side}_classifier.pt"
+    assert entry.file.addresses[0].endswith(f"/{entry.file.name}")
+
+    facts = json.loads(command("models", "show", name, "--json").out)
+    assert (facts["config"]["size"], facts["config"]["classes"]) == (side, 1000)
+    assert entry.traps in command("models", "show", name).out
+
+
 def test_every_entry_is_complete(entry):
     assert re.fullmatch(r"[a-z0-9-]+", entry.name)
     for text in (entry.title, entry.use, entry.licence, entry.training, entry.traps):
@@ -64,7 +77,8 @@ def test_every_entry_is_complete(entry):
 
 def test_file_names_tell_entries_apart():
     """A local file is recognised by them."""
-    files = [entry.file.name for entry in ENTRIES if entry.file is not None]
+    known = [*ENTRIES, *classifiers().values()]
+    files = [entry.file.name for entry in known if entry.file is not None]
     assert len(set(files)) == len(files)
 
 
@@ -101,6 +115,7 @@ def test_configs_are_those_of_models(entry):
 
 def test_shells_complete_the_names():
     assert set(names()) == {"default", *entries()}
+    assert classifier_names("adm-classifier2") == ["adm-classifier256"]
     assert names("sr3") == ["sr3-16-to-128", "sr3-64-to-512"]
 
 
@@ -132,8 +147,9 @@ def test_the_card_of_the_shipped_model(command):
 def test_the_list(command, monkeypatch, tmp_path):
     monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
     lines = command("models").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["default", *entries(), *metrics()]
-    for line, entry in zip(lines[1:], [*ENTRIES, *metrics().values()], strict=True):
+    others = {**classifiers(), **metrics()}
+    assert [line.split()[0] for line in lines] == ["default", *entries(), *others]
+    for line, entry in zip(lines[1:], [*ENTRIES, *others.values()], strict=True):
         assert f"{entry.size / 1e6:,.0f} MB" in line
         assert ("~" in line) == (not entry.size_is_published)
         assert ("research only" in line) == ("research only" in entry.licence)

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from support.published_networks import randomised
 from torch import Tensor
 
+from pretrained.classifier_description import ClassifierConfig
 from restore.backbone import BackboneConfig, build_backbone
+from restore.backbone.classifier import NoisyClassifier
 from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser, joined_state
 from restore.training.checkpoint import write_model
 
@@ -57,3 +60,16 @@ def random_denoiser(config: ModelConfig) -> Denoiser:
 def random_file(path: Path, config: ModelConfig) -> Path:
     """As `pretrained.load` reads it."""
     return write_model(config, random_state(config), path)
+
+
+def tiny_classifier(size: int | None = None, classes: int = 3, **options) -> ClassifierConfig:
+    """A classifier of two levels; ``options`` are further fields of its description."""
+    backbone = replace(TINY, middle_attention=True, head_channels=16)
+    pool = "mean" if size is None else "attention"
+    return ClassifierConfig(backbone, {"name": "linear"}, classes, pool, size, **options)
+
+
+def classifier_file(path: Path, config: ClassifierConfig, seed: int = 0) -> Path:
+    """As `pretrained.load_classifier` reads it."""
+    network = randomised(NoisyClassifier(config), seed)
+    return write_model(config, network.state_dict(), path)
