@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from restore.commands.downloads import ensure
+from restore.commands.models import classifier_names
 from restore.commands.options import (
     ClassOption,
     DebugOption,
@@ -81,6 +82,22 @@ BetweenOption = Annotated[
     int | None,
     typer.Option(help="Number of pictures between those of --interpolate. Default: 9."),
 ]
+GuideOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASSIFIER",
+        help="Guide the samples to --class by a classifier of noisy pictures: a name from restore "
+        "models, or a file of restore train.",
+        autocompletion=classifier_names,
+    ),
+]
+GuideScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Strength of --guide, 0 or more. Default: 1, Bayes' rule; more draws more typical "
+        "pictures of the class."
+    ),
+]
 
 
 def sample(
@@ -101,16 +118,19 @@ def sample(
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
+    guide: GuideOption = None,
+    guide_scale: GuideScaleOption = None,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Draw samples from the unconditional prior, by any sampler."""
+    """Draw samples from the prior, by any sampler, or of a class by a classifier."""
     shape = None if size is None else parse_size(size)
     output = (target, separate, overwrite, model, device, label)
     if source is not None or interpolate is not None:
-        unused = {"count": count, "trajectory": trajectory, "sampler": sampler, "size": size}
+        unused: dict[str, object] = {"guide": guide, "guide_scale": guide_scale, "count": count}
+        unused |= {"trajectory": trajectory, "sampler": sampler, "size": size}
         if interpolate is None:
             unused |= {"steps_between": steps_between, "steps": steps, "levels": levels}
             del unused["sampler"]
@@ -149,5 +169,8 @@ def sample(
 
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
+    guidance = {"guide": guide, "guide_scale": guide_scale}
     ensure(model, yes=yes)
-    sample_to(Place(*output), trajectory=trajectory, quiet=quiet, **sides, **wanted)
+    if guide is not None:
+        ensure(guide, yes=yes, option="guide")
+    sample_to(Place(*output), trajectory=trajectory, quiet=quiet, **sides, **wanted, **guidance)

@@ -52,8 +52,7 @@ def classifier_guided(
         raise ValueError(
             "classifier guidance needs a classifier: a function (x, sigma) -> log p(y | x), [B]"
         )
-    if not (math.isfinite(scale) and scale >= 0):
-        raise ValueError(f"the guidance scale must be a finite number of at least 0, not {scale}")
+    check_scale(scale)
 
     def guided(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
         prediction = denoise(x, sigma, condition)
@@ -90,8 +89,7 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
         raise ValueError(
             "classifier-free guidance needs a conditional network; this one is unconditional"
         )
-    if not (math.isfinite(scale) and scale >= 0):
-        raise ValueError(f"the guidance scale must be a finite number of at least 0, not {scale}")
+    check_scale(scale)
 
     def guided(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
         if condition is None:
@@ -107,6 +105,16 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
         return conditional._replace(clean=clean, noise=noise)
 
     return guided
+
+
+def check_scale(scale: float) -> None:
+    """Check a guidance scale.
+
+    Raises:
+        ValueError: It is negative or not finite.
+    """
+    if not (math.isfinite(scale) and scale >= 0):
+        raise ValueError(f"the guidance scale must be a finite number of at least 0, not {scale}")
 
 
 def _gradient(log_probability: LogProbability, x: Tensor, sigma: Tensor | float) -> Tensor:

@@ -17,7 +17,7 @@ from restore.methods.sampling import SHOWN, Sampling, grid, grid_size, sample_pi
 from restore.photo.photograph import check_held, written_format
 from restore.report.animation import SUFFIX as ANIMATED
 from restore.report.animation import animated_webp
-from restore.restorer import Restorer, check_prior
+from restore.restorer import Restorer, check_prior, load_classifier
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
 from restore.runtime.tiles import TiledDenoiser
@@ -41,11 +41,12 @@ def sample_to(
         quiet: True to show no progress.
         sampling: fields of `restore.methods.sampling.Sampling`; None takes the default, or that of
             a distilled model. Without height and width, a model of one size draws that size.
+            ``guide`` is the name of a classifier, which gets the class of ``place``.
 
     Raises:
         BadArgument: an invalid option.
         FileAccess: an existing or unwritable file; before any work.
-        Unavailable: no such model or device, or unknown score norms.
+        Unavailable: no such model, classifier or device, or unknown score norms.
     """
     chosen = {name: value for name, value in sampling.items() if value is not None}
     wanted = Sampling(**chosen)
@@ -53,8 +54,13 @@ def sample_to(
     _check_files(files, trajectory, place)
 
     needed = SAMPLERS[wanted.sampler].score_norms
-    norms = find_score_norms(place.model, place.label) if needed else None
+    norms = None
+    if needed and wanted.guide is None:  # told before any work
+        norms = find_score_norms(place.model, place.label)
     restorer, denoise, wanted = _prior(place, wanted, chosen, sampling.keys())
+    if needed and norms is None:
+        norms = find_score_norms(place.model, _label_of(restorer, place, wanted))
+
     shape = (wanted.height, wanted.width)
     for path in files:
         check_held(path, shape if place.separate else grid_size(wanted.count, *shape), None)
@@ -105,11 +111,50 @@ def _prior(
         wanted = wanted.of_distilled(own, chosen)
 
     check_prior(restorer.denoiser, place.model)
-    denoise = restorer.of_class(place.label)
+    denoise = restorer.of_class(_label_of(restorer, place, wanted))
+    has_size = "height" in given or "width" in given
     if denoise.size is not None:
-        wanted = _at_least(denoise.size, wanted, given="height" in given or "width" in given)
+        wanted = _at_least(denoise.size, wanted, given=has_size)
+        has_size = True
+    if isinstance(wanted.guide, str):
+        wanted = _with_classifier(wanted.guide, place, restorer.device, wanted, sized=has_size)
 
     return restorer, denoise, wanted
+
+
+def _label_of(restorer: Restorer, place: Place, wanted: Sampling) -> int | None:
+    """Return the class for the model; beside a guide, one that knows no classes gets none."""
+    classes = restorer.denoiser.config.backbone.classes
+    return place.label if classes or wanted.guide is None else None
+
+
+def _with_classifier(
+    name: str, place: Place, device: torch.device, wanted: Sampling, *, sized: bool
+) -> Sampling:
+    """Return options with the loaded classifier.
+
+    Args:
+        name: the classifier.
+        place: the class.
+        device: device of the model.
+        wanted: options of sampling.
+        sized: True if their size is chosen; else it becomes that of the classifier.
+
+    Raises:
+        BadArgument: no class, one that the classifier does not know, or another size than its own.
+        Unavailable: no such classifier.
+    """
+    classifier = load_classifier(name, device)
+    guide = classifier.of_class(place.label)
+    size = classifier.config.size
+    if size is not None and not sized:
+        wanted = replace(wanted, height=size, width=size)
+    try:
+        classifier.check_size(wanted.height, wanted.width)
+    except BadArgument as error:
+        raise BadArgument(f"`guide`={name}: {error}") from None
+
+    return replace(wanted, guide=guide)
 
 
 def _check_files(files: Sequence[Path], trajectory: Path | None, place: Place) -> None:

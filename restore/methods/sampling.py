@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.diffusion.protocol import DenoiserLike
+from restore.diffusion.guidance import LogProbability, check_scale, classifier_guided
+from restore.diffusion.protocol import Denoise, DenoiserLike
 from restore.diffusion.schedule import LEVELS, NoiseSchedule, noise_levels
 from restore.diffusion.stepping import start, within_pictures
 from restore.errors import BadArgument
@@ -40,6 +41,11 @@ class Sampling:
         levels: grid of noise levels, one of `restore.diffusion.schedule.LEVELS`, or the levels
             themselves without the final 0; None is the sampler's own grid.
         seed: random seed.
+        guide: log-probability of what the pictures shall show, such as
+            `restore.diffusion.classifier.Classifier.of_class`, or the name of a classifier that
+            is yet to be loaded; None is the prior itself.
+        guide_scale: factor of its gradient, at least 0, see
+            `restore.diffusion.guidance.classifier_guided`; None is 1, Bayes' rule.
 
     Raises:
         BadArgument: an invalid option.
@@ -52,6 +58,8 @@ class Sampling:
     steps: int = 20
     levels: str | tuple[float, ...] | None = None
     seed: int = 0
+    guide: LogProbability | str | None = None
+    guide_scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -63,6 +71,7 @@ class Sampling:
                 f"{len(self.levels)} noise levels for {self.steps} steps: must be as many"
             )
 
+        self._check_guide()
         least = SAMPLERS[self.sampler].least_steps
         if not least <= self.steps <= 1000:
             raise BadArgument(
@@ -74,6 +83,30 @@ class Sampling:
             raise BadArgument(
                 f"`size`={self.width}x{self.height}: sides of at least 8, and at most 4 megapixels"
             )
+
+    def _check_guide(self) -> None:
+        if self.guide_scale is None:
+            return
+        if self.guide is None:
+            raise BadArgument(
+                f"`guide_scale`={self.guide_scale:g}: is that of a classifier; `guide` is missing"
+            )
+        try:
+            check_scale(self.guide_scale)
+        except ValueError:
+            raise BadArgument(
+                f"`guide_scale`={self.guide_scale:g}: must be 0 or more; 1 is Bayes' rule, and "
+                "more draws more typical pictures of the class"
+            ) from None
+
+    def guided(self, prior: Denoise) -> Denoise:
+        """Return a prior that is guided, if there is a guide."""
+        if self.guide is None:
+            return prior
+
+        assert not isinstance(self.guide, str)
+        scale = 1.0 if self.guide_scale is None else self.guide_scale
+        return classifier_guided(prior, self.guide, scale)
 
     def of_distilled(self, own: tuple[float, ...], chosen: Container[str]) -> Sampling:
         """Return the options with the defaults of a distilled model: DDIM at its own levels.
@@ -129,7 +162,8 @@ def sample_pictures(
     sampler = SAMPLERS[sampling.sampler]
     _check_needs(sampling.sampler, denoise, norms)
     sigmas = levels_of(denoise.schedule, sampling)
-    prior = within_pictures(denoise) if denoise.predicts_noise else denoise
+    # estimates are clipped before they are guided, as in the released sampler of ADM
+    prior = sampling.guided(within_pictures(denoise) if denoise.predicts_noise else denoise)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
