@@ -18,7 +18,7 @@ QkvOrder = Literal["legacy", "new"]
 Norm = Literal["group", "rms"]
 DownsamplePadding = Literal["both", "end"]
 
-Parameterization = Literal["epsilon", "v", "x0", "edm"]
+Parameterization = Literal["epsilon", "v", "x0", "edm", "flow"]
 TimeInput = Literal["step", "sqrt_alphas_cumprod", "log_sigma"]
 OneStep = Literal["noise", "zeros"]
 Resampling = Literal["bicubic", "bilinear", "pil-bicubic"]
@@ -231,9 +231,10 @@ class ModelConfig:
         schedule: Name and options of the noise schedule in training, as
             `restore.diffusion.schedule.NoiseSchedule.named` takes them.
         parameterization: What the network's output means: ``epsilon`` (the noise), ``x0`` (the
-            clean picture), ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512) or
-            ``edm`` (a correction of the noisy picture, see
-            `restore.diffusion.denoiser.edm_scales`).
+            clean picture), ``v = √ᾱ ε − √(1−ᾱ) x0`` (Salimans, Ho 2022, arXiv 2202.00512), ``edm``
+            (a correction of the noisy picture, see `restore.diffusion.denoiser.edm_scales`) or
+            ``flow``, the velocity ``ε − x0`` of ``x_t = (1 − t) x0 + t ε`` (Liu et al. 2022, arXiv
+            2209.03003), which is not trained here.
         time: What the network is given as its time: the (interpolated) ``step``, ``√ᾱ`` as in SR3
             or ``¼ ln σ`` as in EDM.
         condition_skip: The output is ``F − √(1−ᾱ) · condition``, so that at high noise a
@@ -241,7 +242,8 @@ class ModelConfig:
         one_step: What a conditional network sees in place of the noisy picture when it restores in
             one step at the highest level: ``noise``, or ``zeros`` if it was trained so (not
             epsilon-networks).
-        time_scale: Factor of the step (1000/T for Improved DDPM's schedules of T steps).
+        time_scale: Factor of the step (1000/T for Improved DDPM's schedules of T steps); for
+            flow-networks of t.
         sigma_data: Standard deviation of clean pictures (edm-networks only).
         size: Side in pixels of the training pictures, if the network works at no other size; else
             None.

@@ -92,6 +92,8 @@ class Denoiser(DenoiserLike):
         sigma = _per_picture(sigma, x)
         if self.config.parameterization == "edm":
             prediction, second = self._preconditioned(x, sigma, condition)
+        elif self.config.parameterization == "flow":
+            prediction, second = self._on_a_line(x, sigma, condition)
         else:
             prediction, second = self._variance_preserving(x, sigma, condition)
         if second is None:
@@ -145,6 +147,16 @@ class Denoiser(DenoiserLike):
         )
         clean = skip * x + out * output
         return Prediction(clean, (x - clean) / sigma), second
+
+    def _on_a_line(
+        self, x: Tensor, sigma: Tensor, condition: Condition | None
+    ) -> tuple[Prediction, Tensor | None]:
+        """Predict from ``x_t = (1 − t) x0 + t ε``, σ = t/(1 − t), by the velocity ``ε − x0``."""
+        t = sigma / (1 + sigma)
+        scaled = x / (1 + sigma)
+        time = self.config.time_scale * t.flatten()
+        velocity, second = self._run(scaled, time, condition)
+        return Prediction(scaled - t * velocity, scaled + (1 - t) * velocity), second
 
     @property
     def device(self) -> torch.device:

@@ -26,6 +26,17 @@ def linear_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float
     return np.cumprod(1 - np.linspace(start, end, timesteps), dtype=np.float64)
 
 
+def scaled_linear_alphas_cumprod(
+    timesteps: int = 1000, start: float = 0.00085, end: float = 0.012
+) -> Array:
+    """√β_t rises linearly (latent diffusion: Rombach et al. 2022, arXiv 2112.10752).
+
+    The range is that of Stable Diffusion's checkpoints; 0.0015 to 0.0195 are those of the models in
+    the paper's tables.
+    """
+    return np.cumprod(1 - np.linspace(start**0.5, end**0.5, timesteps) ** 2, dtype=np.float64)
+
+
 def cosine_alphas_cumprod(
     timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
 ) -> Array:
@@ -80,13 +91,27 @@ def bridge_alphas_cumprod(timesteps: int = 1000, start: float = 1e-4, end: float
     return 1 / (1 + np.cumsum(np.concatenate([rising, rising[::-1]])))
 
 
+def flow_alphas_cumprod(timesteps: int = 1000, shift: float = 1.0) -> Array:
+    """t rises linearly on the line ``x_t = (1 − t) x0 + t ε``, shifted towards noise.
+
+    σ_t = t/(1 − t) of a rectified flow (Liu et al. 2022, arXiv 2209.03003), with ``t → s t/(1 + (s
+    − 1) t)`` for large pictures (Stable Diffusion 3: Esser et al. 2024, arXiv 2403.03206, eq. 23).
+    t = 1, where no picture is left, is left out.
+    """
+    t = np.arange(1, timesteps + 1) / (timesteps + 1)
+    t = shift * t / (1 + (shift - 1) * t)
+    return (1 - t) ** 2 / ((1 - t) ** 2 + t**2)
+
+
 SCHEDULES: dict[str, Callable[..., Array]] = {
     "linear": linear_alphas_cumprod,
+    "scaled-linear": scaled_linear_alphas_cumprod,
     "cosine": cosine_alphas_cumprod,
     "sr3": sr3_alphas_cumprod,
     "edm": edm_alphas_cumprod,
     "geometric": geometric_alphas_cumprod,
     "bridge": bridge_alphas_cumprod,
+    "flow": flow_alphas_cumprod,
 }
 
 

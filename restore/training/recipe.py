@@ -496,6 +496,11 @@ def _check_model(model: ModelConfig) -> None:
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise BadArgument(f"[model]: {error}") from None
 
+    if model.parameterization == "flow":
+        raise BadArgument(
+            "[model] parameterization = flow: is for third-party networks; v differs from it by "
+            "the scale of the noisy picture"
+        )
     if model.time_scale != 1:
         raise BadArgument(
             "[model] time_scale: must be 1; scaled steps are for third-party networks"

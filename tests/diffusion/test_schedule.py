@@ -147,3 +147,22 @@ def test_refuses_levels(arguments: dict, message: str) -> None:
 def test_refuses_an_unknown_schedule() -> None:
     with pytest.raises(ValueError, match="linear, cosine, sr3"):
         NoiseSchedule.named("sigmoid")
+
+
+def test_scaled_linear_schedule_is_linear_in_the_root_of_beta() -> None:
+    alphas_cumprod = NoiseSchedule.named("scaled-linear").alphas_cumprod
+    betas = 1 - np.concatenate([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
+    np.testing.assert_allclose(
+        np.diff(np.sqrt(betas)), (0.012**0.5 - 0.00085**0.5) / 999, rtol=1e-6
+    )
+    assert NoiseSchedule.named("scaled-linear").sigmas[-1] == pytest.approx(14.6146, abs=1e-4)
+
+
+def test_flow_levels_are_those_of_the_line() -> None:
+    """σ = t/(1 − t), where the shift s multiplies σ by s."""
+    sigmas = NoiseSchedule.named("flow", timesteps=9).sigmas
+    t = np.arange(1, 10) / 10
+    np.testing.assert_allclose(sigmas, t / (1 - t))
+    np.testing.assert_allclose(
+        NoiseSchedule.named("flow", timesteps=9, shift=3.0).sigmas, 3 * sigmas
+    )
