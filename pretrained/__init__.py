@@ -20,6 +20,8 @@ from pretrained.disk import digest_of
 from pretrained.download import OFFLINE_VARIABLE, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.hub import WEIGHT_SUFFIXES
+from pretrained.pipelines import INDEX, index_of, is_latent
+from pretrained.pipelines import read as read_pipeline
 from pretrained.store import Source, installed, source_of
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
     "load_classifier",
     "nearest",
     "offer",
+    "pipeline_folder",
     "refuse",
     "short_name",
 ]
@@ -115,7 +118,7 @@ def how_to_get(source: Source) -> str:
 
 
 def checkpoint_path(model: str) -> Path:
-    """Find the weights file of a model.
+    """Find the weights file of a model, or the model_index.json of a latent one.
 
     Args:
         model: ``default``, a name in the catalogue, ``hf:OWNER/REPO[@REVISION]``, a file, or a
@@ -139,7 +142,7 @@ def checkpoint_path(model: str) -> Path:
     if os.path.isdir(path):
         from pretrained.layouts.files import in_folder
 
-        return in_folder(path)
+        return path / INDEX if is_latent(index_of(path)) else in_folder(path)
 
     if os.path.isfile(path):
         return path
@@ -155,17 +158,29 @@ def checkpoint_path(model: str) -> Path:
     raise CheckpointError(f"no weights at {path}")
 
 
+def pipeline_folder(model: str) -> Path | None:
+    """Find the folder of a latent model, see `pretrained.pipelines`; None for models of pixels.
+
+    Raises:
+        CheckpointError: As `checkpoint_path`.
+    """
+    path = checkpoint_path(model)
+    return path.parent if path.name == INDEX else None
+
+
 def short_name(model: str) -> str:
     """Name of a model for reports: the last part of a path."""
     return model if model in SHIPPED or source_of(model) is not None else Path(model).name
 
 
 def digest(model: str = "default") -> str:
-    """SHA-256 of a model's weights file, hexadecimal.
+    """SHA-256 of a model's weights file, hexadecimal; that of a latent model is its `identity`.
 
     Raises:
         CheckpointError: No such file.
     """
+    if pipeline_folder(model) is not None:
+        return identity(model)
     return digest_of(checkpoint_path(model))
 
 
@@ -180,8 +195,12 @@ def identity(model: str = "default") -> str:
     """
     from pretrained.layouts.files import descriptions
 
-    path = checkpoint_path(model)
-    digests = [digest_of(each) for each in (path, *descriptions(path))]
+    if (folder := pipeline_folder(model)) is not None:
+        files = read_pipeline(folder).files
+    else:
+        path = checkpoint_path(model)
+        files = [path, *descriptions(path)]
+    digests = [digest_of(each) for each in files]
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
@@ -228,6 +247,8 @@ def _read(model: str) -> Checkpoint:
     from pretrained import layouts
 
     path = checkpoint_path(model)
+    if path.name == INDEX:
+        raise CheckpointError("a latent model of several networks, which is no single checkpoint")
     config, state = layouts.read(path, expected=expected_config(model))
     return Checkpoint(model, config, state, digest_of(path))
 
