@@ -21,6 +21,7 @@ FLOORS = [
     {"restore.samplers"},
     {"restore.solvers"},
     {"restore.tasks", "restore.runtime"},
+    {"restore.latent"},
     {"restore.methods"},
     {"restore.restorer"},
     {"restore.report"},

@@ -52,6 +52,8 @@ OPTIONAL = {
     "tensorboard": "logs of restore train",
     "bm3d": "a classical method of restore evaluate",
     "spandrel": "feed-forward networks, --method spandrel:FILE",
+    "diffusers": "latent models",
+    "transformers": "latent models with text",
     "onnx": "restore export",
     "onnxscript": "restore export",
     "onnxruntime": "restore export",

@@ -100,7 +100,9 @@ def classifier_free(denoise: Denoise, scale: float) -> Denoise:
             return conditional
 
         free = denoise(x, sigma, None)
-        clean, noise = (f + scale * (c - f) for f, c in zip(free[:2], conditional[:2], strict=True))
+        clean, noise = (
+            extrapolated(f, c, scale) for f, c in zip(free[:2], conditional[:2], strict=True)
+        )
 
         return conditional._replace(clean=clean, noise=noise)
 
@@ -115,6 +117,14 @@ def check_scale(scale: float) -> None:
     """
     if not (math.isfinite(scale) and scale >= 0):
         raise ValueError(f"the guidance scale must be a finite number of at least 0, not {scale}")
+
+
+def extrapolated(free: Tensor, conditional: Tensor, scale: float) -> Tensor:
+    """Extrapolate from an output without the condition to the one with it, see `classifier_free`.
+
+    It is that of Stable Diffusion: ``free + w (conditional − free)``.
+    """
+    return free + scale * (conditional - free)
 
 
 def _gradient(log_probability: LogProbability, x: Tensor, sigma: Tensor | float) -> Tensor:

@@ -17,6 +17,7 @@ from pretrained.description import ModelConfig, PredictorConfig
 from restore.diffusion.evidence import Evidence
 from restore.diffusion.latents import Autoencoder
 from restore.diffusion.schedule import NoiseSchedule
+from restore.errors import BadArgument
 
 
 class Prediction(NamedTuple):
@@ -112,6 +113,24 @@ class DenoiserLike(Protocol):
         Raises:
             BadArgument: If there is no such class, or a class-conditional network gets None.
         """
+
+    def of_prompt(
+        self, prompt: str | None, negative_prompt: str | None = None, guidance: float | None = None
+    ) -> Self:
+        """Return the denoiser of a text, for models with text.
+
+        Args:
+            prompt: What the picture shows.
+            negative_prompt: What guidance leads away from.
+            guidance: Scale of classifier-free guidance by the prompt.
+
+        Raises:
+            BadArgument: The model knows no text.
+        """
+        for name, value in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+            if value is not None:
+                raise BadArgument(f"`{name}`: this model knows no text")
+        return self
 
     @cached_property
     def schedule(self) -> NoiseSchedule:

@@ -72,7 +72,16 @@ class Budget:
         Raises:
             BadArgument: The limit cannot be read, or the program takes more already.
         """
-        device = denoise.device
+        per_pixel = network_bytes(denoise.config.backbone, denoise.network.compute_dtype)
+        return cls.on(denoise.device, per_pixel, limit)
+
+    @classmethod
+    def on(cls, device: torch.device, per_pixel: float, limit: str | None = None) -> Budget:
+        """Memory that is free on a device now, see `of`, for any kind of network.
+
+        Raises:
+            BadArgument: The limit cannot be read, or the program takes more already.
+        """
         memory = int(SHARE * free_memory(device))
         if limit is not None:
             taken = used_memory(device)
@@ -82,8 +91,6 @@ class Budget:
                     "itself"
                 )
             memory = min(memory, parse_memory(limit) - taken)
-
-        per_pixel = network_bytes(denoise.config.backbone, denoise.network.compute_dtype)
 
         return cls(memory, per_pixel, likes_batches(device))
 

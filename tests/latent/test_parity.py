@@ -1,0 +1,190 @@
+"""Single steps equal those of diffusers' own pipelines, with text, guidance and conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore.diffusion.protocol import Condition
+from restore.latent.denoiser import LatentDenoiser
+
+PROMPT = "a wooden door"
+
+
+class Recorded(NamedTuple):
+    """A step of a pipeline: time, latents before it and after it."""
+
+    time: float
+    before: Tensor
+    after: Tensor
+
+
+def recorded(folder: Path, **call: Any) -> tuple[Any, list[Recorded]]:
+    """Run a pipeline for three steps, and return it with what its scheduler was given and made."""
+    import diffusers
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    steps = []
+    step = pipe.scheduler.step
+
+    def noted(output: Tensor, time: Any, sample: Tensor, *more: Any, **options: Any) -> Any:
+        answer = step(output, time, sample, *more, **options)
+        after = answer[0] if isinstance(answer, tuple) else answer.prev_sample
+        steps.append(Recorded(float(time), sample.clone(), after.clone()))
+        return answer
+
+    pipe.scheduler.step = noted
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        pipe(num_inference_steps=3, generator=generator, **call)
+    return pipe, steps
+
+
+def assert_equal_steps(denoise: LatentDenoiser, pipe: Any, steps: list[Recorded]) -> None:
+    """Compare DDIM's steps (Song et al. 2021, arXiv 2010.02502, eq. 12) by our predictions."""
+    alphas = pipe.scheduler.alphas_cumprod.double()
+    distance = pipe.scheduler.config.num_train_timesteps // 3
+    for time, before, after in steps:
+        level = alphas[int(time)]
+        following = int(time) - distance
+        target = (
+            alphas[following] if following >= 0 else pipe.scheduler.final_alpha_cumprod.double()
+        )
+        sigma, lower = (float(((1 - a) / a).sqrt()) for a in (level, target))
+        prediction = denoise(before / float(level.sqrt()), sigma)
+        ours = (prediction.clean + lower * prediction.noise) * float(target.sqrt())
+        scale = float(after.abs().max())
+        torch.testing.assert_close(ours / scale, after / scale, atol=1e-4, rtol=0)
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-v"])
+def test_stable_diffusion(family, pipeline, latent):
+    """With a negative prompt, for networks of ε (1.x) and v (2.x)."""
+    pipe, steps = recorded(
+        pipeline(family), prompt=PROMPT, negative_prompt="fog", guidance_scale=7.5, output_type="pt"
+    )
+    assert_equal_steps(latent(family).of_prompt(PROMPT, "fog", 7.5), pipe, steps)
+
+
+def test_stable_diffusion_without_guidance(pipeline, latent):
+    pipe, steps = recorded(
+        pipeline("stable-diffusion"), prompt="", guidance_scale=1.0, output_type="pt"
+    )
+    assert_equal_steps(latent("stable-diffusion"), pipe, steps)
+
+
+@pytest.mark.parametrize("negative", [None, "fog"])
+def test_stable_diffusion_xl(negative, pipeline, latent):
+    """Without a negative prompt guidance leads away from zeros, not from an empty text."""
+    pipe, steps = recorded(
+        pipeline("stable-diffusion-xl"), prompt=PROMPT, negative_prompt=negative, output_type="pt"
+    )
+    denoise = latent("stable-diffusion-xl")
+    assert_equal_steps(denoise.of_prompt(PROMPT, negative), pipe, steps)
+
+
+def test_inpainting(pipeline, latent, photo, monkeypatch):
+    """The pipeline draws the latents of the known pixels; here it takes their mean."""
+    from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_inpaint as module
+
+    monkeypatch.setattr(module, "retrieve_latents", lambda output, **_: output.latent_dist.mode())
+    hole = torch.zeros(1, 1, 64, 64)
+    hole[..., 16:40, 24:56] = 1
+    pipe, steps = recorded(
+        pipeline("inpainting"),
+        prompt=PROMPT,
+        image=photo / 2 + 0.5,
+        mask_image=hole,
+        height=64,
+        width=64,
+        guidance_scale=4.0,
+        output_type="pt",
+    )
+    condition = Condition(photo * (1 - hole), 1 - hole)
+    denoise = latent("inpainting").of_prompt(PROMPT, None, 4.0)
+    assert_equal_steps(denoise.seeing(condition), pipe, steps)
+
+
+def test_upscaler(pipeline, latent, photo, monkeypatch):
+    """The network is told that the low-resolution picture has the noise of level 20."""
+    from diffusers import DDPMScheduler
+
+    small = photo[..., ::4, ::4]
+    seen = []
+    add_noise = DDPMScheduler.add_noise
+
+    def noted(self: Any, *given: Any) -> Tensor:
+        seen.append(add_noise(self, *given))
+        return seen[-1]
+
+    monkeypatch.setattr(DDPMScheduler, "add_noise", noted)
+    pipe, steps = recorded(
+        pipeline("upscaler"), prompt=PROMPT, image=small / 2 + 0.5, noise_level=20, output_type="pt"
+    )
+    alpha = float(pipe.low_res_scheduler.alphas_cumprod[20])
+    noise = 0.9999 * ((1 - alpha) / alpha) ** 0.5
+    condition = Condition(seen[0] / alpha**0.5, torch.ones(1, 1, 16, 16))
+    denoise = latent("upscaler").of_prompt(PROMPT).seeing(condition, noise)
+    assert denoise.network.level == 20
+    assert_equal_steps(denoise, pipe, steps)
+
+
+def test_latent_diffusion(pipeline, latent):
+    pipe, steps = recorded(pipeline("latent-diffusion"))
+    assert_equal_steps(latent("latent-diffusion"), pipe, steps)
+
+
+def test_latent_diffusion_by_text(pipeline, latent):
+    pipe, steps = recorded(pipeline("latent-text"), prompt=PROMPT, guidance_scale=6.0)
+    assert_equal_steps(latent("latent-text").of_prompt(PROMPT), pipe, steps)
+
+
+def test_latent_super_resolution(pipeline, latent, photo):
+    small = photo[..., ::4, ::4]
+    pipe, steps = recorded(pipeline("latent-sr"), image=small)
+    condition = Condition(small, torch.ones(1, 1, 16, 16))
+    assert_equal_steps(latent("latent-sr").seeing(condition), pipe, steps)
+
+
+def test_stable_diffusion_3(pipeline, latent):
+    """Euler's steps along the velocity; the first begins at t = 1, which no σ has."""
+    _, steps = recorded(
+        pipeline("stable-diffusion-3"),
+        prompt=PROMPT,
+        negative_prompt="fog",
+        guidance_scale=7.0,
+        output_type="pt",
+    )
+    denoise = latent("stable-diffusion-3").of_prompt(PROMPT, "fog")
+    times = [step.time / 1000 for step in steps] + [0.0]
+    for (_, before, after), t, lower in zip(steps[1:], times[1:-1], times[2:], strict=True):
+        prediction = denoise(before / (1 - t), t / (1 - t))
+        ours = (1 - lower) * prediction.clean + lower * prediction.noise
+        torch.testing.assert_close(ours, after, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "component"),
+    [("stable-diffusion", "vae"), ("stable-diffusion-3", "vae"), ("latent-diffusion", "vqvae")],
+)
+def test_autoencoder(family, component, pipeline, latent, photo):
+    """Encoder and decoder with scale and shift are those of the pipeline."""
+    import diffusers
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(pipeline(family), local_files_only=True)
+    vae = getattr(pipe, component)
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    with torch.no_grad():
+        found = vae.encode(photo)
+        own = found.latents if component == "vqvae" else found.latent_dist.mode()
+        decoded = vae.decode(own).sample
+        codec = latent(family).autoencoder
+        latents = codec.encode(photo)
+        torch.testing.assert_close(latents, (own - shift) * vae.config.scaling_factor)
+        torch.testing.assert_close(codec.decode(latents, (64, 64)), decoded, atol=1e-5, rtol=0)
