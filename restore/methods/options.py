@@ -30,10 +30,13 @@ class Options:
         start_noise: standard deviation of the noise added to the start, in [0, 1] units; None is
             `restore.methods.settings.START_NOISE`.
         label: class label for a class-conditional model.
+        prompt: what the picture shows, for a model with text.
+        negative_prompt: what guidance by the prompt leads away from.
         levels: decreasing noise levels for ``sr3``, σ for pictures in [-1, 1], without a final 0;
             see `restore.evaluate.tune`. None is its own grid.
         guidance: scale of the classifier-free guidance of ``sr3``, at least 0, see
-            `restore.diffusion.guidance`; None and 1 are none.
+            `restore.diffusion.guidance`; None and 1 are none. For a model with text, scale of the
+            guidance by the prompt; None is the model's own with a prompt, and 1 without.
         fidelity: 0 is the sharpest result, 1 the nearest to the original in PSNR, see
             `restore.methods.fidelity`; None is the method's own result.
         fast: True for the best method and settings of at most 8 calls of the network.
@@ -49,6 +52,8 @@ class Options:
     start: Picture | str | None = None
     start_noise: float | None = None
     label: int | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
     levels: Sequence[float] | None = None
     guidance: float | None = None
     fidelity: float | None = None

@@ -24,13 +24,16 @@ from restore.methods.run import Run
 from restore.methods.settings import check_suited, settings_for, takes_intervals
 from restore.metrics.quality import consistency
 from restore.precision import single_precision
+from restore.restorer.binding import check_kind, seeing, told
 from restore.restorer.checks import check, check_model, knowledge_of
 from restore.restorer.examining import examine
 from restore.restorer.functions import function_of, method_of
 from restore.restorer.model import (
     check_prior,
+    is_latent,
     load_classifier,
     load_denoiser,
+    load_latent,
     model_digest,
     of_model,
 )
@@ -61,6 +64,7 @@ from restore.tasks.problem import Problem
 
 if TYPE_CHECKING:
     from restore.photo.pictures import Picture
+    from restore.restorer.binding import LoadedDenoiser
 
 __all__ = [
     "Report",
@@ -123,17 +127,23 @@ class Restorer:
         self.device = choose_device(device)
         self.dtype = network_dtype(self.device)
         self.model = model
-        denoise = load_denoiser(model, self.device, self.dtype)
-        self.budget = Budget.of(denoise, memory)
-        self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
+        self.denoiser: LoadedDenoiser
+        if is_latent(model):
+            latent = load_latent(model, self.device, self.dtype, tile=tile, notice=notice)
+            self.budget = Budget.on(self.device, latent.bytes_per_pixel, memory)
+            self.denoiser = latent
+        else:
+            denoise = load_denoiser(model, self.device, self.dtype)
+            self.budget = Budget.of(denoise, memory)
+            self.denoiser = TiledDenoiser(denoise, tile, budget=self.budget, notice=notice)
         self._tile = tile
         self._notice = notice
         self._networks: dict[str, FeedForward] = {}
-        self._of_class: dict[int, TiledDenoiser] = {}
+        self._of_class: dict[int, LoadedDenoiser] = {}
         self._asked: tuple[Kind, Knowledge, Options] | None = None
         self._found: tuple[str, Defaults] | None = None
 
-    def of_class(self, label: int | None) -> TiledDenoiser:
+    def of_class(self, label: int | None) -> LoadedDenoiser:
         """Return the denoiser of a class, cached for later pictures; None is for models without.
 
         Raises:
@@ -308,9 +318,10 @@ class Restorer:
         for network in options.networks:
             self.network(network)
 
-        denoiser = self.of_class(options.label)
+        denoiser = told(self.of_class(options.label), options)
         check_model(denoiser, options)
         if not task.takes_measurements:  # else each picture's operator decides the kind
+            check_kind(denoiser, task.kind)
             self._settings(task.kind, options, knowledge_of(denoiser))
 
     def _settings(self, kind: Kind, options: Options, known: Knowledge) -> tuple[str, Defaults]:
@@ -378,7 +389,7 @@ class Restorer:
         self, problem: Problem, options: Options, generator: Generator, callback: Callback | None
     ) -> tuple[str, Run]:
         """Return the name of the method, and its input without a start."""
-        denoiser = self.of_class(options.label)
+        denoiser = seeing(told(self.of_class(options.label), options), problem)
         check_model(denoiser, options)
         known = knowledge_of(denoiser, problem)
         method, settings = self._settings(problem.kind, options, known)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from restore.diffusion.protocol import DenoiserLike
 from restore.errors import BadArgument
 from restore.methods.conditions import PREDICTED_NOISE
 from restore.methods.feed_forward import check_file
 from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.requirements import takes_decomposed
 from restore.methods.settings import settings_for
-from restore.runtime.tiles import TiledDenoiser
 from restore.samplers.catalogue import check_variance
 from restore.tasks import Task
 from restore.tasks.inverse import has_evidence
@@ -49,7 +49,7 @@ def check(task: Task, options: Options) -> Options:
     return options
 
 
-def check_model(denoiser: TiledDenoiser, options: Options) -> None:
+def check_model(denoiser: DenoiserLike, options: Options) -> None:
     """Check options against a model, for any task.
 
     Raises:
@@ -73,13 +73,15 @@ def knowledge_before(task: Task) -> Knowledge:
     return replace(ANY_MODEL, noise_map=varies)
 
 
-def knowledge_of(denoiser: TiledDenoiser, problem: Problem | None = None) -> Knowledge:
+def knowledge_of(denoiser: DenoiserLike, problem: Problem | None = None) -> Knowledge:
     """Return the capabilities of a model, for a problem if one is given."""
     predictor = denoiser.predictor is not None
+    # a latent model that needs a condition has it bound, see `restore.restorer.binding`
+    prior = denoiser.prior or denoiser.autoencoder is not None
     if problem is None:
         return Knowledge(
             denoiser.conditional,
-            denoiser.prior,
+            prior,
             predictor,
             bridge=denoiser.bridge,
             enlarges_only=denoiser.enlarges_only,
@@ -88,7 +90,7 @@ def knowledge_of(denoiser: TiledDenoiser, problem: Problem | None = None) -> Kno
     quiet = float(problem.noise.min()) <= PREDICTED_NOISE
     return Knowledge(
         denoiser.conditional,
-        denoiser.prior,
+        prior,
         predictor and has_evidence(problem) and quiet,
         takes_decomposed(problem.operator),
         problem.noise_map is not None,

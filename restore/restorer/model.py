@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import TYPE_CHECKING
+
 import torch
 
 import pretrained
@@ -11,15 +14,25 @@ from restore.diffusion.denoiser import Denoiser, ModelConfig, build_denoiser
 from restore.diffusion.protocol import DenoiserLike
 from restore.errors import BadArgument, Unavailable
 from restore.precision import single_precision
+from restore.runtime.tiles import Notice
+
+if TYPE_CHECKING:
+    from restore.latent.denoiser import LatentDenoiser
 
 
 @single_precision()
 def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """Return the denoiser of a checkpoint.
+    """Return the denoiser of a model of pixels.
 
     Raises:
+        BadArgument: it is a latent model.
         Unavailable: the checkpoint is missing, damaged or does not fit its description.
     """
+    if is_latent(model):
+        raise BadArgument(
+            f"`model`={model}: a latent model, which restores and draws samples; here a model of "
+            "pixels is needed, as the default one is"
+        )
     try:
         checkpoint = pretrained.load(model)
         return build_denoiser(
@@ -42,6 +55,42 @@ def load_classifier(classifier: str, device: torch.device) -> Classifier:
         return build_classifier(config, checkpoint.state, device)
     except (pretrained.CheckpointError, ValueError, TypeError, KeyError) as error:
         raise Unavailable(of_model(classifier, error, "guide")) from None
+
+
+def is_latent(model: str) -> bool:
+    """Return True for a latent model, which is a folder of several networks.
+
+    Raises:
+        Unavailable: there is no such model.
+    """
+    try:
+        return pretrained.pipeline_folder(model) is not None
+    except pretrained.CheckpointError as error:
+        raise Unavailable(of_model(model, error)) from None
+
+
+@single_precision()
+def load_latent(
+    model: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    tile: int | None = None,
+    notice: Notice = warnings.warn,
+) -> LatentDenoiser:
+    """Return the denoiser of a latent model.
+
+    Raises:
+        Unavailable: a component or package is missing, damaged, or too large for the memory.
+    """
+    from restore.latent.loading import load
+
+    try:
+        folder = pretrained.pipeline_folder(model)
+        assert folder is not None
+        return load(folder, device, dtype, tile=tile, notice=notice)
+    except (pretrained.CheckpointError, Unavailable, ValueError, TypeError, KeyError) as error:
+        raise Unavailable(of_model(model, error)) from None
 
 
 def model_digest(model: str) -> str:
