@@ -16,12 +16,17 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder of the run: recipe, log, samples, checkpoints, model.")
     ],
-    data: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of training photographs; of a classifier, with a folder for each class."
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
             help="Recipe as a TOML file, whose missing keys have defaults, or the name of a "
-            "paper's: ddpm, improved-ddpm or sr3."
+            "paper's: ddpm, improved-ddpm, sr3 or adm-classifier."
         ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
@@ -59,7 +64,10 @@ def train(
     summary = train(
         options, progress=lines, notice=lambda text: say(f"restore: {in_options(text)}")
     )
-    quality = "".join(f", {name} {value:.2f} dB" for name, value in summary.quality.items())
+    quality = "".join(
+        f", {name} {value:.0f} %" if name.startswith("accuracy") else f", {name} {value:.2f} dB"
+        for name, value in summary.quality.items()
+    )
     if not quiet and summary.quality:  # the first of several processes
         minutes = summary.seconds / 60
         say(

@@ -107,7 +107,7 @@ def pictures_in(
             if entry.is_dir(follow_symlinks=False):
                 if os.path.realpath(path) in skipped:
                     continue
-                if entry.name.startswith(".") or entry.name in _SYSTEM_FOLDERS:
+                if is_hidden_folder(entry.name):
                     passed[HIDDEN_FOLDER] += 1
                 else:
                     folders.append(path)
@@ -117,6 +117,11 @@ def pictures_in(
                 yield path
 
         left += reversed(folders)
+
+
+def is_hidden_folder(name: str) -> bool:
+    """Return True for the name of a folder that belongs to the system and its programs."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
 def why_unread(path: Path) -> Reason | None:

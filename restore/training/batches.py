@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -44,18 +44,21 @@ class Batch(NamedTuple):
             pictures that train the unconditional prior.
         evidence: What a predictor is shown, in batches in which one takes part. The condition is
             then its first two parts, which the predictor's answer replaces.
+        labels: Class of each picture, int64 [B]; None in batches that train no classifier.
     """
 
     clean: Tensor
     condition: Condition
     evidence: Evidence | None = None
+    labels: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         clean, picture, known = (
             t.to(device, non_blocking=True) for t in (self.clean, *self.condition)
         )
         evidence = None if self.evidence is None else self.evidence.to(device)
-        return Batch(clean, Condition(picture, known), evidence)
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return Batch(clean, Condition(picture, known), evidence, labels)
 
 
 class PredictorData(NamedTuple):
@@ -234,26 +237,8 @@ class Batches:
         part: tuple[int, int] = (0, 1),
         pinned: bool = False,
     ) -> Iterator[Batch]:
-        """Yield batches ``first_step``, ``first_step + 1``, … without end, made ahead.
-
-        An error in the making is raised where the batch is taken. Closing the iterator ends threads
-        and processes.
-
-        Args:
-            first_step: Number of the first batch.
-            prefetch: Batches made ahead, at least 1; with workers by each of them.
-            workers: Processes that make them; 0 is one thread of this process. A thread is right
-                for training on a CPU; a GPU may need several processes.
-            part: See `at`.
-            pinned: True for memory from which a GPU copies while it computes; only batches made by
-                processes are.
-        """
-        check_whole("first_step", first_step, 0)
-        check_whole("prefetch", prefetch, 1, "batches")
-        check_whole("workers", workers, 0)
-        if workers:
-            return _by_processes(self, first_step, prefetch, part, workers, pinned)
-        return _by_thread(self, first_step, prefetch, part)
+        """Yield batches without end, made ahead, see `stream`."""
+        return stream(self, first_step, prefetch, workers=workers, part=part, pinned=pinned)
 
     def _crop(self, side: int, random: Random) -> Tensor:
         return self.pictures.crop(side, random, self.settings.augmentation)
@@ -275,6 +260,45 @@ class Batches:
         return degradation.clean(region), shown
 
 
+class Numbered(Protocol):
+    """Batches that depend on their number alone."""
+
+    def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
+        """Return batch number ``step``, from 0, or the part of one process."""
+
+
+def stream(
+    batches: Numbered,
+    first_step: int = 0,
+    prefetch: int = 2,
+    *,
+    workers: int = 0,
+    part: tuple[int, int] = (0, 1),
+    pinned: bool = False,
+) -> Iterator[Batch]:
+    """Yield batches ``first_step``, ``first_step + 1``, … without end, made ahead.
+
+    An error in the making is raised where the batch is taken. Closing the iterator ends threads
+    and processes.
+
+    Args:
+        batches: Makes them.
+        first_step: Number of the first batch.
+        prefetch: Batches made ahead, at least 1; with workers by each of them.
+        workers: Processes that make them; 0 is one thread of this process. A thread is right
+            for training on a CPU; a GPU may need several processes.
+        part: See `Batches.at`.
+        pinned: True for memory from which a GPU copies while it computes; only batches made by
+            processes are.
+    """
+    check_whole("first_step", first_step, 0)
+    check_whole("prefetch", prefetch, 1, "batches")
+    check_whole("workers", workers, 0)
+    if workers:
+        return _by_processes(batches, first_step, prefetch, part, workers, pinned)
+    return _by_thread(batches, first_step, prefetch, part)
+
+
 def _empty(clean: Tensor, sees: bool) -> Condition | Evidence:
     """Return the condition or evidence of a batch of which nothing is known."""
     count, _, height, width = clean.shape
@@ -292,7 +316,7 @@ def _unconditional(index: int, offset: float, fraction: float) -> bool:
 
 
 def _by_thread(
-    batches: Batches, first_step: int, prefetch: int, part: tuple[int, int]
+    batches: Numbered, first_step: int, prefetch: int, part: tuple[int, int]
 ) -> Iterator[Batch]:
     torch.get_num_threads()  # fixes the number of this thread before the other one sets its own
     executor = ThreadPoolExecutor(
@@ -315,7 +339,7 @@ class _Steps(Dataset[Batch | Exception]):
     Expected errors are returned as values, so that they arrive as they were raised.
     """
 
-    def __init__(self, batches: Batches, part: tuple[int, int]) -> None:
+    def __init__(self, batches: Numbered, part: tuple[int, int]) -> None:
         self.batches = batches
         self.part = part
 
@@ -327,7 +351,7 @@ class _Steps(Dataset[Batch | Exception]):
 
 
 def _by_processes(
-    batches: Batches,
+    batches: Numbered,
     first_step: int,
     prefetch: int,
     part: tuple[int, int],

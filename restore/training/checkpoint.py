@@ -181,7 +181,7 @@ def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
 
     averages = (_part(str(decay), each) for each in (state.averages, state.predictor_averages))
 
-    return write_model(state.recipe.exported_model(state.round), joined_state(*averages), target)
+    return write_model(state.recipe.description(state.round), joined_state(*averages), target)
 
 
 def write_model(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from pretrained.classifier_description import ClassifierConfig
 from restore.backbone import Backbone, BackboneConfig, build_backbone
 from restore.diffusion.denoiser import (
     Condition,
@@ -52,6 +53,7 @@ class Step(NamedTuple):
         conditional: True for pictures with a condition; None in a step of the predictor.
         gradient: Norm of the gradient before clipping.
         rate: Learning rate.
+        hits: True for pictures whose class was found; None unless a classifier is trained.
     """
 
     losses: Tensor
@@ -59,6 +61,7 @@ class Step(NamedTuple):
     conditional: Tensor | None
     gradient: float
     rate: float
+    hits: Tensor | None = None
 
 
 class Learner:
@@ -199,6 +202,11 @@ class Learner:
         return self.recipe.exported_model(self.round)
 
     @property
+    def description(self) -> ModelConfig | ClassifierConfig:
+        """What is written beside the exported weights."""
+        return self.recipe.description(self.round)
+
+    @property
     def exported(self) -> Mapping[str, Tensor]:
         """Weights of the exported model, of both networks."""
         return joined_state(
@@ -308,8 +316,12 @@ class Learner:
         return torch.Generator(device).manual_seed(seed_of(self.recipe.run.seed, self.step, stream))
 
     def _pupil(self, backbone: BackboneConfig, optimiser: OptimiserRecipe) -> Pupil:
-        network = new_network(backbone, self.recipe.run.seed)
+        network = self._new_network(backbone)
         return Pupil(network, self.recipe, optimiser, self.processes, self._dtype)
+
+    def _new_network(self, backbone: BackboneConfig) -> Backbone:
+        """Return a network with random weights."""
+        return new_network(backbone, self.recipe.run.seed)
 
     def _teach(self, weights: Mapping[str, Tensor]) -> None:
         """Make a network with these weights the teacher."""
@@ -345,9 +357,14 @@ class Learner:
 
 def new_network(config: BackboneConfig, seed: int) -> Backbone:
     """Build a network with random weights that depend on the seed alone."""
+    return seeded(lambda: build_backbone(config), seed)
+
+
+def seeded(build: Callable[[], Backbone], seed: int) -> Backbone:
+    """Build a network to train; its random weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
-        return build_backbone(config).train()
+        return build().train()
 
 
 def white_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

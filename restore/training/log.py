@@ -21,6 +21,7 @@ _BINS = ("below 0.06", "0.06 to 0.25", "0.25 to 1", "1 to 4", "above 4")
 LOSS_COLUMNS = tuple(f"{kind} {name}" for kind in ("prior", "conditional") for name in _BINS)
 QUALITY_COLUMNS = ("psnr 15", "psnr 25", "psnr 50", "psnr x4")
 PREDICTOR_COLUMNS = ("predictor loss", "psnr x4 predicted")
+ACCURACY_COLUMNS = tuple(f"accuracy {name}" for name in _BINS)
 DISTILLATION_COLUMNS = ("like teacher", "like teacher x4")
 COLUMNS = (
     *("step", "seconds", "share", "rate", "loss", "gradient", "pixels_per_second"),
@@ -28,6 +29,7 @@ COLUMNS = (
     *QUALITY_COLUMNS,
     *DISTILLATION_COLUMNS,
     *PREDICTOR_COLUMNS,
+    *ACCURACY_COLUMNS,
 )
 
 
@@ -46,8 +48,7 @@ class BinnedLosses:
 
     def add(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
         """Add levels γ, bool conditional, and losses; all [B] on the CPU."""
-        sigma = ((1 - gamma) / gamma).clamp_min(0).sqrt()
-        index = torch.bucketize(sigma, torch.tensor(NOISE_EDGES)) + 5 * conditional.long()
+        index = _bin_of(gamma) + 5 * conditional.long()
         self.counts += torch.bincount(index, minlength=10)
         self.sums += torch.bincount(index, loss.double(), minlength=10)
 
@@ -55,6 +56,34 @@ class BinnedLosses:
         """Return ``{column: mean}`` of the bins that are not empty."""
         found = zip(LOSS_COLUMNS, self.sums.tolist(), self.counts.tolist(), strict=True)
         return {name: total / count for name, total, count in found if count}
+
+
+class BinnedAccuracy:
+    """Percentage of pictures since the last row whose class was found, in five bins of σ."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.hits = torch.zeros(5, dtype=torch.float64)
+        self.counts = torch.zeros(5, dtype=torch.float64)
+
+    def add(self, gamma: Tensor, hits: Tensor) -> None:
+        """Add levels γ and whether the class was found, both [B] on the CPU."""
+        index = _bin_of(gamma)
+        self.counts += torch.bincount(index, minlength=5)
+        self.hits += torch.bincount(index, hits.double(), minlength=5)
+
+    def percentages(self) -> dict[str, float]:
+        """Return ``{column: percentage}`` of the bins that are not empty."""
+        found = zip(ACCURACY_COLUMNS, self.hits.tolist(), self.counts.tolist(), strict=True)
+        return {name: 100 * hits / count for name, hits, count in found if count}
+
+
+def _bin_of(gamma: Tensor) -> Tensor:
+    """Return the bin of σ, 0 to 4, of levels γ [B]."""
+    sigma = ((1 - gamma) / gamma).clamp_min(0).sqrt()
+    return torch.bucketize(sigma, torch.tensor(NOISE_EDGES))
 
 
 class Log:

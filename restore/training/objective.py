@@ -236,7 +236,7 @@ class Objective:
         noise = noise * shown
         noisy = (gamma.sqrt() * clean + (1 - gamma).sqrt() * noise) * shown
         seen = self._scaled(noisy, gamma)
-        output = network(self._input(seen, condition), self._time(draw.gamma)).float()
+        output = network(self._input(seen, condition), self.time_of(draw.gamma)).float()
         answer, variance = (
             output.split(clean.shape[1], dim=1)
             if self.config.backbone.learned_variance
@@ -389,7 +389,8 @@ class Objective:
             return noisy
         return edm_scales(_sigma(gamma), self.config.sigma_data)[2] * noisy / gamma.sqrt()
 
-    def _time(self, gamma: Tensor) -> Tensor:
+    def time_of(self, gamma: Tensor) -> Tensor:
+        """Return the time input of the network for levels γ [B]."""
         if self.config.time == "sqrt_alphas_cumprod":
             return gamma.sqrt()
         if self.config.time == "log_sigma":

@@ -216,7 +216,7 @@ def unpack_state(
     if "exported average" in facts["kept"]:
         decay = str(recipe.ema.decays[-1])
         averages = (_section(each, decay) for each in (state.averages, state.predictor_averages))
-        write_model(recipe.exported_model(state.round), joined_state(*averages), run / MODEL)
+        write_model(recipe.description(state.round), joined_state(*averages), run / MODEL)
 
     for name in BESIDE:
         if (packed / name).is_file():

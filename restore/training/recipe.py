@@ -14,12 +14,14 @@ from functools import cache
 from typing import Any, Literal
 
 import pretrained
+from pretrained.classifier_description import ClassifierConfig
 from pretrained.tables import read_json
 from restore.backbone import build_backbone
 from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.schedule import NoiseSchedule
 from restore.errors import BadArgument
 from restore.training.batches import PredictorData
+from restore.training.classifier_recipe import ClassifierRecipe
 from restore.training.mixture import Mixture
 from restore.training.pictures import Augmentation
 from restore.training.rounds import DistillationRecipe
@@ -282,6 +284,8 @@ class Recipe:
         run: Settings of the machine, the log and the random numbers.
         distillation: Rounds of a distillation; None if the run does not distil.
         predictor: How the predictor learns.
+        classifier: The classifier of noisy pictures that is trained instead of a model; None if
+            the run trains a model.
     """
 
     model: ModelConfig | None = None
@@ -293,6 +297,7 @@ class Recipe:
     run: RunRecipe = field(default_factory=RunRecipe)
     distillation: DistillationRecipe | None = None
     predictor: PredictorRecipe = field(default_factory=PredictorRecipe)
+    classifier: ClassifierRecipe | None = None
 
     def with_length(self, steps: int | None, minutes: float | None) -> Recipe:
         """Return the recipe with another length, if one is given.
@@ -343,11 +348,24 @@ class Recipe:
                 f"[objective] weighting = {self.objective.weighting!r}: must be 'simple' for a "
                 "model with a noise_variance"
             )
+        if self.classifier is not None:
+            self._check_classifier(self.classifier, model)
         self._check_predictor(model)
         self._check_labels(model)
         self._check_bridge(model)
         if self.distillation is not None:
             self._check_distillation(self.distillation, model)
+
+    @property
+    def classifier_config(self) -> ClassifierConfig | None:
+        """Description of the classifier that is trained, or None."""
+        if self.classifier is None:
+            return None
+        return self.classifier.config(self.model or default_model(), self.data.crop)
+
+    def description(self, index: int) -> ModelConfig | ClassifierConfig:
+        """Return what is written beside the exported weights, see `exported_model`."""
+        return self.classifier_config or self.exported_model(index)
 
     @property
     def predictor_data(self) -> PredictorData | None:
@@ -395,6 +413,30 @@ class Recipe:
             raise BadArgument(f"[distillation]: {begins}, and only noise is distilled")
         if model.predictor is not None:
             raise BadArgument(f"[model.predictor]: {begins}, and takes no prediction")
+
+    def _check_classifier(self, classifier: ClassifierRecipe, model: ModelConfig) -> None:
+        beside = "the recipe has a [classifier], which "
+        if (model.parameterization, model.time) != ("epsilon", "step") or model.bridge is not None:
+            raise BadArgument(f"[model]: {beside}needs parameterization = epsilon and time = step")
+        if self.distillation is not None:
+            raise BadArgument(f"[distillation]: {beside}is not distilled")
+        if self.data.degradations != Mixture():
+            raise BadArgument(f"[data.degradations]: {beside}sees noise alone")
+        if self.data.larger_crops and classifier.pool == "attention":
+            raise BadArgument(f"[data] larger_crops: {beside}has an attention pool, for one size")
+        if self.run.data == "device":
+            raise BadArgument(f"[run] data = 'device': {beside}takes its pictures from the host")
+
+        own = ("levels", "loss_aware_history", "log_normal_mean", "log_normal_std")
+        used = {name: getattr(self.objective, name) for name in (*own, "log_normal_uniform")}
+        plain = ObjectiveRecipe(noiseless_fraction=self.objective.noiseless_fraction, **used)
+        if unused := differences(plain, self.objective):
+            keys = ", ".join(text.split(":")[0] for text in unused)
+            raise BadArgument(f"[objective] {keys}: {beside}learns by cross-entropy; leave it out")
+
+        # the folders name the classes later
+        named = replace(classifier, names=classifier.names or ("one", "other"))
+        named.config(model, self.data.crop)
 
     def _check_labels(self, model: ModelConfig) -> None:
         backbone = model.backbone

@@ -10,6 +10,7 @@ from typing import Any
 
 from pretrained.tables import BadTable, parse_toml, read_text
 from restore.errors import BadArgument, FileAccess
+from restore.training.classifier_recipe import MODEL as CLASSIFIER_MODEL
 from restore.training.recipe import PREDICTOR_BACKBONE, Recipe, default_model
 from restore.training.sections import section_of
 
@@ -54,6 +55,8 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
     except BadTable as error:
         raise BadArgument(f"{source}: {error}") from None
 
+    if isinstance(table.get("classifier"), dict):
+        _fill_classifier(table)
     if isinstance(table.get("model"), dict):
         table["model"] = _filled_model(table["model"])
         _fill_what_follows(table)
@@ -94,6 +97,19 @@ def _filled_model(table: dict[str, Any]) -> dict[str, Any]:
         filled["predictor"] = _filled_predictor(table["predictor"], shipped)
 
     return {k: v for k, v in filled.items() if v is not None}
+
+
+def _fill_classifier(table: dict[str, Any]) -> None:
+    """Fill the model of a recipe for a classifier with `classifier_recipe.MODEL`."""
+    own = table.get("model", {})
+    if not isinstance(own, dict):
+        return
+
+    backbone = own.get("backbone", {})
+    filled = {"parameterization": "epsilon", "time": "step", **CLASSIFIER_MODEL, **own}
+    if isinstance(backbone, dict):
+        filled["backbone"] = {**CLASSIFIER_MODEL["backbone"], **backbone}
+    table["model"] = filled
 
 
 def _fill_what_follows(table: dict[str, Any]) -> None:

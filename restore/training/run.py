@@ -19,7 +19,7 @@ from restore.runtime.devices import copies_from_pinned_memory
 from restore.training.batches import Batch
 from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
 from restore.training.learner import Learner, Step, TrainingDiverged
-from restore.training.log import BinnedLosses, Log
+from restore.training.log import BinnedAccuracy, BinnedLosses, Log
 from restore.training.pictures import Skipped
 from restore.training.processes import Interruption
 from restore.training.recipe_file import write_recipe
@@ -79,7 +79,8 @@ class Summary:
             the denoiser, or of the predictor if that alone was trained.
         pixels_per_second: Training pixels a second since the start or resuming.
         model: File of the exported weights.
-        quality: PSNR of the samples in dB, see `sample_sheet`.
+        quality: PSNR of the samples in dB, see `sample_sheet`; of a classifier, the percentage of
+            the last pictures whose class it found, by noise level.
     """
 
     steps: int
@@ -132,9 +133,13 @@ class Run:
                     "skipped there"
                 )
 
-        self.shown = self._first_pictures() if shown is None else shown
+        self.shown = shown
+        if shown is None and self.recipe.classifier is None:
+            self.shown = self._first_pictures()
         self.elapsed = 0.0
         self.bins = BinnedLosses()
+        self.accuracy = BinnedAccuracy()
+        self.last_accuracy: Mapping[str, float] = {}
         self.recent = deque[float](maxlen=self.recipe.run.log_steps)
         self.recent_predictor = deque[float](maxlen=self.recipe.run.log_steps)
 
@@ -145,6 +150,9 @@ class Run:
         self.bins.sums = state.log["sums"]
         self.bins.counts = state.log["counts"]
         self.recent.extend(state.log["recent"].tolist())
+        if "hits" in state.log:
+            self.accuracy.hits = state.log["hits"]
+            self.accuracy.counts = state.log["seen"]
         if "recent predictor" in state.log:
             self.recent_predictor.extend(state.log["recent predictor"].tolist())
 
@@ -269,7 +277,7 @@ class Run:
         return write() if last else self._quietly(write) or {}
 
     def _write_model(self, target: Path) -> None:
-        write_model(self.learner.exported_model, self.learner.exported, target)
+        write_model(self.learner.description, self.learner.exported, target)
 
     def _quietly(
         self, write: Callable[[], Mapping[str, float] | None]
@@ -290,6 +298,7 @@ class Run:
             raise TrainingDiverged(f"step {self.learner.step}: weights are not finite")
 
         log = {"sums": self.bins.sums, "counts": self.bins.counts}
+        log |= {"hits": self.accuracy.hits, "seen": self.accuracy.counts}
         log |= {"recent": torch.tensor(self.recent, dtype=torch.float64)}
         log |= {"recent predictor": torch.tensor(self.recent_predictor, dtype=torch.float64)}
         save_state(self.learner.state(self.elapsed, log), folder)
@@ -329,7 +338,10 @@ class Run:
         return clean
 
     def _sample(self) -> Mapping[str, float]:
-        """Write the sheet of samples, made with the exported model."""
+        """Write the sheet of samples, made with the exported model; a classifier has none."""
+        if self.shown is None:
+            return self.accuracy.percentages() or self.last_accuracy
+
         self.learner.pupil.network.eval()
         shown = self.shown.to(self.processes.device)
         student = self.learner.denoiser()
@@ -356,7 +368,10 @@ class Run:
             self.recent_predictor.append(loss)
         else:
             self.recent.append(loss)
-            self.bins.add(step.gamma, step.conditional, step.losses)
+            if step.hits is None:
+                self.bins.add(step.gamma, step.conditional, step.losses)
+            else:
+                self.accuracy.add(step.gamma, step.hits)
 
         steps = self.recipe.schedule.steps
         progress(Progress(self.learner.step, steps, fraction, self.elapsed, loss, meter.overall()))
@@ -367,8 +382,11 @@ class Run:
                 "gradient": step.gradient,
             }
             values |= {"loss": _mean(self.recent), "predictor loss": _mean(self.recent_predictor)}
-            self._row({**values, "pixels_per_second": meter.lap(), **self.bins.means()})
+            binned = {**self.bins.means(), **self.accuracy.percentages()}
+            self._row({**values, "pixels_per_second": meter.lap(), **binned})
+            self.last_accuracy = self.accuracy.percentages()
             self.bins.reset()
+            self.accuracy.reset()
 
     def _row(self, values: Mapping[str, float | None]) -> None:
         if self.processes.first:

@@ -21,6 +21,9 @@ from restore.files import refuse_long
 from restore.photo.apart import decoding_apart
 from restore.training.batches import BatchSettings
 from restore.training.checkpoint import CHECKPOINT, State, initial_weights, load_state
+from restore.training.class_batches import ClassBatches, class_names
+from restore.training.classifier_learner import ClassifierLearner
+from restore.training.classifier_recipe import ClassifierRecipe
 from restore.training.clock import RunningClock
 from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
@@ -37,7 +40,7 @@ class Options:
 
     Attributes:
         out: The run folder.
-        data: Folder of photographs.
+        data: Folder of photographs; for a classifier with a folder for each class.
         recipe: TOML file or recipe; None is the default recipe, or the run's own on resuming.
         minutes: Length of the run; None is the recipe's. On resuming it may differ from before.
         steps: Length in steps instead, likewise.
@@ -93,7 +96,8 @@ def train(
         recipe, state, weights = _beginning(options)
         _check_parts(recipe, processes.count)
         say = notice if processes.first else lambda _: None
-        batches = _batches(options, recipe, processes.device, say) if batches is None else batches
+        if batches is None:
+            batches = _batches(options, recipe, processes.device, say)
         _tell_skipped(batches, say)
         shown = None
         if options.validation is not None:
@@ -102,7 +106,8 @@ def train(
                 shown = centre_crops(options.validation, side=side or SIDE)
 
         processes.wait()
-        learner = Learner(recipe, processes)
+        kind = Learner if recipe.classifier is None else ClassifierLearner
+        learner = kind(recipe, processes)
         if weights is not None:
             learner.start_from(weights)
         run = Run(options.out, learner, batches, shown, say, clock or running)
@@ -135,6 +140,10 @@ def _batches(
         predictor=recipe.predictor_data,
     )
 
+    if recipe.classifier is not None:
+        names = recipe.classifier.names
+        return ClassBatches(options.data, names, settings, cache=options.cache)
+
     return batch_source(
         recipe.run.data, options.data, settings, device=device, notice=notice, cache=options.cache
     )
@@ -157,6 +166,8 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
             f"{options.out / taken}: a run is here already; pass `resume`, or another `out`"
         )
 
+    if recipe.classifier is not None:
+        recipe = _for_classes(recipe, recipe.classifier, options)
     weights = None
     if options.init is not None:
         model, weights = initial_weights(options.init, recipe.model)
@@ -175,6 +186,29 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     _check_predictor_learns(recipe, model, weights)
 
     return recipe, None, weights
+
+
+def _for_classes(recipe: Recipe, classifier: ClassifierRecipe, options: Options) -> Recipe:
+    """Return the recipe of a classifier with the names of the classes, which the folders have.
+
+    Raises:
+        BadArgument: Options that a classifier does not take, or other classes than the recipe's.
+        FileAccess, NothingToDo: See `class_names`.
+    """
+    if options.init is not None:
+        raise BadArgument("`init`: a classifier begins with random weights; leave it out")
+    if options.validation is not None:
+        raise BadArgument("`validation`: is for the samples of a model; a classifier makes none")
+    if options.data is None:
+        raise BadArgument("`data` is missing: which folder has a folder of photographs per class?")
+
+    names = class_names(options.data)
+    if classifier.names not in ((), names):
+        raise BadArgument(
+            f"{options.data}: its folders are {', '.join(names)}; the classes of the recipe are "
+            f"{', '.join(classifier.names)}"
+        )
+    return replace(recipe, classifier=replace(classifier, names=names))
 
 
 def _check_predictor_learns(
@@ -196,8 +230,14 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
 
     state = load_state(options.out)
     recipe = state.recipe
+    if recipe.classifier is not None:
+        _for_classes(recipe, recipe.classifier, options)
     if asked is not None:
         asked = replace(asked, model=asked.model or recipe.model)
+        if asked.classifier is not None and recipe.classifier is not None:
+            asked = replace(
+                asked, classifier=replace(asked.classifier, names=recipe.classifier.names)
+            )
         schedule = replace(
             asked.schedule, steps=recipe.schedule.steps, minutes=recipe.schedule.minutes
         )

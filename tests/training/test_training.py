@@ -226,6 +226,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
     made = read_recipe(Path(name))
     made.check()
     assert made.model is not None
+    assert (made.classifier is not None) is (name == "adm-classifier")
     assert made.model.parameterization == ("edm" if name == "edm" else "epsilon")
     assert made.schedule.minutes == 10
     assert made.model.backbone.learned_variance is (name in ("improved-ddpm", "npr-ddpm"))
@@ -234,7 +235,7 @@ def test_recipes_of_papers_are_whole(name: str) -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones(tmp_path) -> None:
-    with pytest.raises(FileAccess, match="by name there are ddpm, edm, i2sb, improved-ddpm"):
+    with pytest.raises(FileAccess, match="by name there are adm-classifier, ddpm, edm, i2sb"):
         read_recipe(tmp_path / "dpdm")
 
 
