@@ -70,7 +70,8 @@ DebugOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="Model: default, a name from restore models, hf:OWNER/REPO or a checkpoint file.",
+        help="Model: default, a name from restore models, hf:OWNER/REPO, a checkpoint file, or the "
+        "folder of a pipeline of diffusers.",
         autocompletion=model_names,
     ),
 ]
@@ -82,6 +83,16 @@ ClassOption = Annotated[
     int | None,
     typer.Option(
         "--class", metavar="N", help="Class label for a class-conditional model, counted from 0."
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option("--prompt", metavar="TEXT", help="What the picture shows, for a model with text."),
+]
+NegativePromptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--negative-prompt", metavar="TEXT", help="What guidance by the prompt leads away from."
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")]
@@ -133,7 +144,8 @@ class Common:
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance."
+            help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance. With "
+            "--prompt, of the prompt. Default: the model's own."
         ),
     ] = None
     fast: Annotated[
@@ -162,6 +174,8 @@ class Common:
     model: ModelOption = "default"
     yes: YesOption = False
     label: ClassOption = None
+    prompt: PromptOption = None
+    negative_prompt: NegativePromptOption = None
     device: DeviceOption = "auto"
     tile: Annotated[
         int | None,

@@ -14,7 +14,9 @@ from restore.commands.options import (
     DebugOption,
     DeviceOption,
     ModelOption,
+    NegativePromptOption,
     OverwriteOption,
+    PromptOption,
     SeedOption,
     YesOption,
 )
@@ -25,6 +27,14 @@ Target = Annotated[
     Path,
     typer.Argument(
         metavar="OUT", help="A picture of all samples in a grid; with --separate, a folder."
+    ),
+]
+PromptScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        help="Scale of classifier-free guidance by --prompt, 0 or more; 1 is none. Default: the "
+        "model's own.",
     ),
 ]
 SizeOption = Annotated[
@@ -118,6 +128,9 @@ def sample(
     model: ModelOption = "default",
     yes: YesOption = False,
     label: ClassOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativePromptOption = None,
+    prompt_scale: PromptScaleOption = None,
     guide: GuideOption = None,
     guide_scale: GuideScaleOption = None,
     device: DeviceOption = "auto",
@@ -130,7 +143,7 @@ def sample(
     output = (target, separate, overwrite, model, device, label)
     if source is not None or interpolate is not None:
         unused: dict[str, object] = {"guide": guide, "guide_scale": guide_scale, "count": count}
-        unused |= {"trajectory": trajectory, "sampler": sampler, "size": size}
+        unused |= {"trajectory": trajectory, "sampler": sampler, "size": size, "prompt": prompt}
         if interpolate is None:
             unused |= {"steps_between": steps_between, "steps": steps, "levels": levels}
             del unused["sampler"]
@@ -166,11 +179,15 @@ def sample(
 
     from restore.jobs.place import Place
     from restore.jobs.samples import sample_to
+    from restore.methods.options import Options
 
+    texts = Options(prompt=prompt, negative_prompt=negative_prompt, guidance=prompt_scale)
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     guidance = {"guide": guide, "guide_scale": guide_scale}
     ensure(model, yes=yes)
     if guide is not None:
         ensure(guide, yes=yes, option="guide")
-    sample_to(Place(*output), trajectory=trajectory, quiet=quiet, **sides, **wanted, **guidance)
+    place = Place(*output)
+    more = {**sides, **wanted, **guidance}
+    sample_to(place, texts=texts, trajectory=trajectory, quiet=quiet, **more)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # the server's own.
 OFFERED = (
     *("method", "steps", "seed", "samples", "fidelity", "fast", "eta", "sampler", "guidance"),
-    *("start_noise", "parameters", "label", "format", "quality", "depth", "allow_truncated"),
+    *("prompt", "negative_prompt", "start_noise", "parameters", "label"),
+    *("format", "quality", "depth", "allow_truncated"),
 )
 
 # Options that have a default for the measurements of the command alone.

@@ -172,6 +172,8 @@ def options_from(common: Common) -> Options:
         start=common.start,
         start_noise=common.start_noise,
         label=common.label,
+        prompt=common.prompt,
+        negative_prompt=common.negative_prompt,
         guidance=common.guidance,
         fidelity=common.fidelity,
         fast=common.fast,

@@ -341,6 +341,11 @@ def _prior(
     """
     keep_freed_memory()
     restorer = Restorer(place.model, place.device)
+    if restorer.denoiser.autoencoder is not None:
+        raise BadArgument(
+            f"`model`={place.model}: a latent model, whose noise is not that of a picture; here a "
+            "model of pixels is needed, as the default one is"
+        )
     check_prior(restorer.denoiser, place.model)
     denoise: Any = restorer.of_class(place.label)
     if denoise.size is not None and min(sampling.height, sampling.width) < denoise.size:

@@ -13,14 +13,16 @@ from restore.errors import BadArgument
 from restore.files import write_atomically
 from restore.jobs.place import Place
 from restore.jobs.score_norms import find_score_norms
+from restore.latent.denoiser import LatentDenoiser
+from restore.methods.options import Options
 from restore.methods.sampling import SHOWN, Sampling, grid, grid_size, sample_pictures
 from restore.photo.photograph import check_held, written_format
 from restore.report.animation import SUFFIX as ANIMATED
 from restore.report.animation import animated_webp
 from restore.restorer import Restorer, check_prior, load_classifier
+from restore.restorer.binding import LoadedDenoiser, told
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
-from restore.runtime.tiles import TiledDenoiser
 from restore.samplers.catalogue import SAMPLERS
 
 # Number of pictures whose trajectory is shown.
@@ -30,12 +32,18 @@ FRAMES = 60
 
 
 def sample_to(
-    place: Place, *, trajectory: Path | None = None, quiet: bool = False, **sampling: Any
+    place: Place,
+    *,
+    texts: Options | None = None,
+    trajectory: Path | None = None,
+    quiet: bool = False,
+    **sampling: Any,
 ) -> list[Path]:
     """Draw samples, write them, and return the files.
 
     Args:
         place: output files and model.
+        texts: prompt, negative prompt and guidance, for a model with text.
         trajectory: a picture file for clean estimates along the trajectories, a row each; as WebP
             an animation of them.
         quiet: True to show no progress.
@@ -57,7 +65,7 @@ def sample_to(
     norms = None
     if needed and wanted.guide is None:  # told before any work
         norms = find_score_norms(place.model, place.label)
-    restorer, denoise, wanted = _prior(place, wanted, chosen, sampling.keys())
+    restorer, denoise, wanted = _prior(place, wanted, chosen, sampling.keys(), texts or Options())
     if needed and norms is None:
         norms = find_score_norms(place.model, _label_of(restorer, place, wanted))
 
@@ -91,8 +99,12 @@ def sample_to(
 
 
 def _prior(
-    place: Place, wanted: Sampling, chosen: Collection[str], given: Collection[str]
-) -> tuple[Restorer, TiledDenoiser, Sampling]:
+    place: Place,
+    wanted: Sampling,
+    chosen: Collection[str],
+    given: Collection[str],
+    texts: Options,
+) -> tuple[Restorer, LoadedDenoiser, Sampling]:
     """Load the prior of a model, and return the options that suit it.
 
     Args:
@@ -100,9 +112,11 @@ def _prior(
         wanted: options of sampling.
         chosen: names of options that the user chose.
         given: names of options that are set, among them a size.
+        texts: prompt, negative prompt and guidance.
 
     Raises:
-        BadArgument: the model has no prior or no such class, or knows larger pictures only.
+        BadArgument: the model has no prior, no text or no such class, or knows larger pictures
+            only; a classifier for a latent model.
         Unavailable: no such model or device.
     """
     keep_freed_memory()
@@ -111,8 +125,10 @@ def _prior(
         wanted = wanted.of_distilled(own, chosen)
 
     check_prior(restorer.denoiser, place.model)
-    denoise = restorer.of_class(_label_of(restorer, place, wanted))
+    denoise = told(restorer.of_class(_label_of(restorer, place, wanted)), texts)
     has_size = "height" in given or "width" in given
+    if isinstance(denoise, LatentDenoiser):
+        return restorer, denoise, _of_latent(denoise, wanted, given=has_size)
     if denoise.size is not None:
         wanted = _at_least(denoise.size, wanted, given=has_size)
         has_size = True
@@ -120,6 +136,23 @@ def _prior(
         wanted = _with_classifier(wanted.guide, place, restorer.device, wanted, sized=has_size)
 
     return restorer, denoise, wanted
+
+
+def _of_latent(denoise: LatentDenoiser, wanted: Sampling, *, given: bool) -> Sampling:
+    """Return options that suit a latent model, with the size of its training pictures.
+
+    Raises:
+        BadArgument: a classifier, which knows noisy pictures and no latents.
+    """
+    if wanted.guide is not None:
+        raise BadArgument(
+            f"`guide`={wanted.guide}: sees noisy pictures, and this is a latent model; a `prompt` "
+            "guides one with text"
+        )
+    if given:
+        return wanted
+    side = denoise.picture_side
+    return replace(wanted, height=side, width=side)
 
 
 def _label_of(restorer: Restorer, place: Place, wanted: Sampling) -> int | None:

@@ -143,6 +143,8 @@ def sample_pictures(
 ) -> tuple[Tensor, Tensor | None]:
     """Draw samples from a prior; estimates of a network that predicts ε are clipped to [-1, 1].
 
+    A latent model draws latents, which are not clipped, and decodes them.
+
     Args:
         denoise: the prior.
         sampling: options of sampling.
@@ -163,7 +165,8 @@ def sample_pictures(
     _check_needs(sampling.sampler, denoise, norms)
     sigmas = levels_of(denoise.schedule, sampling)
     # estimates are clipped before they are guided, as in the released sampler of ADM
-    prior = sampling.guided(within_pictures(denoise) if denoise.predicts_noise else denoise)
+    clipped = denoise.predicts_noise and denoise.autoencoder is None
+    prior = sampling.guided(within_pictures(denoise) if clipped else denoise)
     generator = torch.Generator().manual_seed(sampling.seed)
     options: dict[str, Any] = {"generator": generator} if sampler.random else {}
     if sampler.score_norms:
@@ -174,17 +177,31 @@ def sample_pictures(
 
     def note(step: Step) -> None:
         if ways and not made and step.index in _evenly(step.steps, shown):
-            seen.append(visible(step.clean[:ways]))
+            seen.append(visible(_decoded(denoise, step.clean[:ways], sampling)))
         callback(step)
 
     with torch.inference_mode():
         for count in sampling.batches:
-            shape = (count, 3, sampling.height, sampling.width)
+            shape = (count, *_shape(denoise, sampling))
             x = torch.zeros(shape, dtype=torch.float32, device=device)
             noise = start(x, sigmas[0], generator)
-            made.append(visible(sampler.run(prior, noise, sigmas, callback=note, **options)))
+            drawn = sampler.run(prior, noise, sigmas, callback=note, **options)
+            made.append(visible(_decoded(denoise, drawn, sampling)))
 
     return torch.cat(made), torch.stack(seen, dim=1) if seen else None
+
+
+def _shape(denoise: DenoiserLike, sampling: Sampling) -> tuple[int, int, int]:
+    """Return the shape of a picture, or of its latents, [C, h, w]."""
+    size = (sampling.height, sampling.width)
+    codec = denoise.autoencoder
+    return (3, *size) if codec is None else (codec.channels, *codec.latent_size(size))
+
+
+def _decoded(denoise: DenoiserLike, drawn: Tensor, sampling: Sampling) -> Tensor:
+    """Return what was drawn as pictures in [-1, 1]."""
+    codec = denoise.autoencoder
+    return drawn if codec is None else codec.decode(drawn, (sampling.height, sampling.width))
 
 
 def _check_needs(name: str, denoise: DenoiserLike, norms: ScoreNorms | None) -> None:

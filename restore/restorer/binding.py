@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from restore.diffusion.denoiser import Condition
 from restore.errors import BadArgument
+from restore.latent.denoiser import LatentDenoiser
 from restore.methods.options import Options
+from restore.runtime.tiles import TiledDenoiser
 from restore.tasks.kind import Kind
 from restore.tasks.problem import Problem
 
-if TYPE_CHECKING:
-    from restore.latent.denoiser import LatentDenoiser
-    from restore.runtime.tiles import TiledDenoiser
-
-    LoadedDenoiser = LatentDenoiser | TiledDenoiser
+LoadedDenoiser = LatentDenoiser | TiledDenoiser
 
 
 def told(denoiser: LoadedDenoiser, options: Options) -> LoadedDenoiser:
@@ -24,9 +20,9 @@ def told(denoiser: LoadedDenoiser, options: Options) -> LoadedDenoiser:
         BadArgument: the model knows no text.
     """
     texts = (options.prompt, options.negative_prompt)
-    if denoiser.autoencoder is None:
-        return denoiser.of_prompt(*texts)
-    return denoiser.of_prompt(*texts, options.guidance)
+    if isinstance(denoiser, LatentDenoiser):
+        return denoiser.of_prompt(*texts, options.guidance)
+    return denoiser.of_prompt(*texts)
 
 
 def seeing(denoiser: LoadedDenoiser, problem: Problem) -> LoadedDenoiser:
@@ -37,20 +33,19 @@ def seeing(denoiser: LoadedDenoiser, problem: Problem) -> LoadedDenoiser:
     Raises:
         BadArgument: a model for super-resolution by one factor, and another problem.
     """
-    if denoiser.autoencoder is None:
+    if not isinstance(denoiser, LatentDenoiser):
         return denoiser
 
-    latent = cast("LatentDenoiser", denoiser)
-    check_kind(latent, problem.kind)
-    if latent.sees == "known pixels" and problem.kind.fills_holes:
-        return latent.seeing(problem.condition)
-    if latent.sees == "low resolution":
-        _check_scale(latent, problem)
+    check_kind(denoiser, problem.kind)
+    if denoiser.sees == "known pixels" and problem.kind.fills_holes:
+        return denoiser.seeing(problem.condition)
+    if denoiser.sees == "low resolution":
+        _check_scale(denoiser, problem)
         picture = 2 * problem.measurement - 1
         known = picture.new_ones(len(picture), 1, *picture.shape[-2:])
-        return latent.seeing(Condition(picture, known), 2 * float(problem.noise.max()))
+        return denoiser.seeing(Condition(picture, known), 2 * float(problem.noise.max()))
 
-    return latent
+    return denoiser
 
 
 def check_kind(denoiser: LoadedDenoiser, kind: Kind) -> None:
@@ -75,7 +70,7 @@ def _check_scale(denoiser: LatentDenoiser, problem: Problem) -> None:
     """
     size = problem.operator.input_shape[-2:]
     measured = problem.measurement.shape[-2:]
-    only = denoiser.config.scale
+    only = denoiser.config.scale or 1
     if any(a != only * b for a, b in zip(size, measured, strict=True)):
         raise BadArgument(
             f"`scale`={size[1] / measured[1]:g}: this model was trained to enlarge {only} times "
