@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from pretrained.catalogue import classifiers, entries, nearest
+from pretrained.catalogue import classifiers, entries, latent_models, nearest
 from pretrained.classifier_description import is_classifier
 from pretrained.disk import digest_of
 from pretrained.download import OFFLINE_VARIABLE, is_offline
@@ -40,6 +40,7 @@ __all__ = [
     "expected_config",
     "how_to_get",
     "identity",
+    "latent_models",
     "load",
     "load_classifier",
     "nearest",
@@ -147,7 +148,7 @@ def checkpoint_path(model: str) -> Path:
     if os.path.isfile(path):
         return path
     if path.suffix not in WEIGHT_SUFFIXES:
-        known = [*SHIPPED, *entries(), *classifiers()]
+        known = [*SHIPPED, *entries(), *latent_models(), *classifiers()]
         near = nearest(model, known)
         names = f"did you mean {' or '.join(near)}? Else use" if near else f"use {SHIPPED[0]},"
         raise CheckpointError(

@@ -61,7 +61,7 @@ class Entry:
         config: What is known of its description, as
             `pretrained.description.ModelConfig.from_dict` takes it, or of a classifier,
             `pretrained.classifier_description.ClassifierConfig.from_dict`; empty for a metric's
-            network.
+            network. Of a pipeline its class, as ``pipeline``.
         traps: What goes silently wrong in other loaders.
         file: The weights file; its addresses may be empty.
         hub: Repository ``OWNER/REPO`` on the Hugging Face hub, instead of a file.
@@ -107,6 +107,11 @@ def classifiers() -> Mapping[str, Entry]:
     return _read_classifiers(CATALOGUE)
 
 
+def latent_models() -> Mapping[str, Entry]:
+    """All latent models by name, see `pretrained.pipelines`."""
+    return _read_pipelines(CATALOGUE)
+
+
 def metrics() -> Mapping[str, Entry]:
     """All networks of metrics by name; they measure pictures, and are no models of pictures."""
     return _read_metrics(CATALOGUE)
@@ -134,6 +139,16 @@ def _read_classifiers(path: Path) -> Mapping[str, Entry]:
         entry = _entry(name, facts, tables["networks"])
         backbone = {key: v for key, v in entry.config["backbone"].items() if key not in WITHOUT}
         found[name] = replace(entry, config={**entry.config, **own, "backbone": backbone})
+    return found
+
+
+@cache
+def _read_pipelines(path: Path) -> Mapping[str, Entry]:
+    found = {}
+    for name, table in read_toml(path)["pipelines"].items():
+        facts = dict(table)
+        config = {"pipeline": facts.pop("pipeline")}
+        found[name] = Entry(**facts, name=name, layout="diffusers pipeline", config=config)
     return found
 
 

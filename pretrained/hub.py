@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pretrained.catalogue import RemoteFile
 from pretrained.download import get_json
 from pretrained.errors import CheckpointError
+from pretrained.pipelines import INDEX, files_needed, is_latent
 
 PREFIX = "hf:"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -53,7 +54,8 @@ def listing(repository: str, revision: str) -> Listing:
     """List the files of a repository to download, with their sizes and the SHA-256 of large ones.
 
     Raises:
-        CheckpointError: No such repository or revision, or no single weights file in it.
+        CheckpointError: No such repository or revision, no single weights file in it, or a pipeline
+            that is not known or not complete.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     answer = get_json(
@@ -66,8 +68,13 @@ def listing(repository: str, revision: str) -> Listing:
         raise CheckpointError(f"{endpoint} does not answer as a hub about {repository}") from None
 
     base = f"{endpoint}/{repository}/resolve/{commit}"
+    index = get_json(f"{base}/{INDEX}") if INDEX in found else None
+    if isinstance(index, dict) and is_latent(index):
+        needed = files_needed(index, found)
+        return Listing(commit, [_file(base, found[name], name) for name in needed])
 
-    return Listing(commit, [_file(base, found[name]) for name in _chosen(repository, list(found))])
+    chosen = _chosen(repository, list(found))
+    return Listing(commit, [_file(base, found[name], PurePosixPath(name).name) for name in chosen])
 
 
 def _chosen(repository: str, names: list[str]) -> list[str]:
@@ -99,9 +106,8 @@ def _chosen(repository: str, names: list[str]) -> list[str]:
     return [weights[0], *([description] if description in names else [])]
 
 
-def _file(base: str, facts: Mapping[str, Any]) -> RemoteFile:
-    path = facts["rfilename"]
+def _file(base: str, facts: Mapping[str, Any], name: str) -> RemoteFile:
+    """Describe a file, which is stored under a name, of a pipeline's in a folder of its own."""
+    address = f"{base}/{quote(facts['rfilename'])}"
     large = facts.get("lfs") or {}
-    return RemoteFile(
-        PurePosixPath(path).name, (f"{base}/{quote(path)}",), facts.get("size"), large.get("sha256")
-    )
+    return RemoteFile(name, (address,), facts.get("size"), large.get("sha256"))

@@ -249,7 +249,7 @@ def files_needed(index: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     below: dict[str, list[str]] = {}
     for name in names:
         folder, _, file = name.partition("/")
-        if file and "/" not in file:
+        if file and not any(mark in file for mark in "/\\"):
             below.setdefault(folder, []).append(file)
 
     chosen = [INDEX]

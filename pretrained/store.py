@@ -15,13 +15,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pretrained import hub
-from pretrained.catalogue import Entry, RemoteFile, classifiers, entries, metrics
+from pretrained.catalogue import Entry, RemoteFile, classifiers, entries, latent_models, metrics
 from pretrained.classifier_description import is_classifier
 from pretrained.disk import sha256, written_whole
 from pretrained.download import (
@@ -95,8 +95,9 @@ class Installed:
     Attributes:
         folder: Folder of its files.
         weights: Path of the weights file.
-        files: For each file name its ``size``, its ``sha256``, the address it came ``from`` and its
-            ``digest``: ``published``, or ``pinned`` at the first download.
+        files: For each file name, of a pipeline with its folder, its ``size``, its ``sha256``, the
+            address it came ``from`` and its ``digest``: ``published``, or ``pinned`` at the first
+            download.
         commit: Commit of the hub's repository, or empty.
     """
 
@@ -137,7 +138,8 @@ def source_of(model: str) -> Source | None:
         repository, revision = hub.parse(model)
         return Source(model, None, repository, revision)
 
-    entry = entries().get(model) or classifiers().get(model) or metrics().get(model)
+    known = (entries(), latent_models(), classifiers(), metrics())
+    entry = next((table[model] for table in known if model in table), None)
     if entry is None:
         return None
 
@@ -271,7 +273,7 @@ def remove(source: Source) -> int:
         CacheError: It cannot be removed.
     """
     with _Lock(source, lambda text: None):
-        freed = sum(path.stat().st_size for path in source.folder.glob("*") if path.is_file())
+        freed = sum(path.stat().st_size for path in source.folder.rglob("*") if path.is_file())
         try:
             # The record goes first, so that what a kill leaves never looks complete.
             (source.folder / _RECORD).unlink(missing_ok=True)
@@ -308,11 +310,11 @@ def _brought(
     Raises:
         CheckpointError: It cannot be had, or differs from its pinned digest.
     """
-    origin = bring(file, source.folder)
     path = source.folder / file.name
+    origin = bring(replace(file, name=path.name), path.parent)
     digest = file.sha256 or sha256(path)
     if _is_pinned(source, file):
-        _compare_with_pin(source, path, digest)
+        _compare_with_pin(source, file.name, digest)
 
     kind = "published" if file.is_published else "pinned"
     return {"size": path.stat().st_size, "sha256": digest, "from": origin, "digest": kind}
@@ -326,12 +328,12 @@ def _is_pinned(source: Source, file: RemoteFile) -> bool:
     return bool(source.repository) or file.sha256 is None
 
 
-def _compare_with_pin(source: Source, path: Path, digest: str) -> None:
-    pinned = (_json(_pins(source), ()) or {}).get(path.name, digest)
+def _compare_with_pin(source: Source, name: str, digest: str) -> None:
+    pinned = (_json(_pins(source), ()) or {}).get(name, digest)
     if pinned != digest:
-        path.unlink()
+        (source.folder / name).unlink()
         raise CheckpointError(
-            f"{path.name} of {source.name} has changed since it was first downloaded: its SHA-256 "
+            f"{name} of {source.name} has changed since it was first downloaded: its SHA-256 "
             f"is {digest}, and {pinned} is pinned in {_pins(source)}; if you trust the new file, "
             "remove that one"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pretrained
 from pretrained import store
-from pretrained.catalogue import Entry, classifiers, entries, metrics
+from pretrained.catalogue import Entry, classifiers, entries, latent_models, metrics
 from pretrained.download import CacheError, Progress, is_offline
 from pretrained.errors import CheckpointError
 from pretrained.store import Installed, Source
@@ -46,7 +46,7 @@ def known(name: str) -> Source:
     if name in pretrained.SHIPPED:
         raise BadArgument(f"{name}: is in the package; there is nothing to get, verify or remove")
     if source is None:
-        near = pretrained.nearest(name, [*entries(), *classifiers(), *metrics()])
+        near = pretrained.nearest(name, [*entries(), *latent_models(), *classifiers(), *metrics()])
         raise BadArgument(
             f"{name}: no such model; "
             + (f"did you mean {' or '.join(near)}?" if near else "restore models lists them")
@@ -147,7 +147,7 @@ def table() -> list[dict[str, Any]]:
     size = shipped.stat().st_size
     rows = [_row("default", "shipped", size, True, pretrained.SHIPPED_LICENCE, use)]
 
-    for name, entry in {**entries(), **classifiers(), **metrics()}.items():
+    for name, entry in {**entries(), **latent_models(), **classifiers(), **metrics()}.items():
         found = there.pop(name, None)
         size, exact = (found.size, True) if found else (entry.size, entry.size_is_published)
         rows.append(_row(name, _state(entry, found), size, exact, entry.licence, entry.use))
@@ -227,8 +227,10 @@ def _published(entry: Entry) -> dict[str, Any]:
         "sha256": file.sha256 if file else None,
         "md5": file.md5 if file else None,
     }
-    if entry.config:
+    if "backbone" in entry.config:
         facts["config"] = {**entry.config, "backbone": dict(entry.config["backbone"])}
+    elif entry.config:
+        facts["config"] = dict(entry.config)
 
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 import pretrained
+from pretrained import pipelines
 from pretrained.download import is_offline
+from pretrained.pipelines import Pipeline
 from pretrained.store import all_installed, cache_folder
 from restore import __version__
 from restore.diffusion.denoiser import ModelConfig, build_denoiser
@@ -141,6 +143,8 @@ def _device(name: str) -> dict[str, Any]:
 
 def _model(name: str) -> dict[str, Any]:
     try:
+        if (folder := pretrained.pipeline_folder(name)) is not None:
+            return _latent(name, pipelines.read(folder))
         checkpoint = pretrained.load(name)
         config = ModelConfig.from_dict(checkpoint.config)
         build_denoiser(
@@ -162,6 +166,19 @@ def _model(name: str) -> dict[str, Any]:
         "classes": config.backbone.classes or None,
         "size": config.size,
         "training": _training(path.with_suffix(".md")),
+    }
+
+
+def _latent(name: str, pipeline: Pipeline) -> dict[str, Any]:
+    """Describe a latent model by its files, without loading it."""
+    return {
+        "name": name,
+        "file": str(pipeline.folder),
+        "size_bytes": pipeline.size,
+        "latent": pipeline.family.name,
+        "networks": ", ".join(pipeline.with_weights),
+        "sees": pipeline.family.sees,
+        "text": bool(pipeline.family.texts),
     }
 
 

@@ -19,9 +19,10 @@ app = typer.Typer(
 
 def names(incomplete: str = "") -> list[str]:
     """Return the names of checkpoints that begin with the incomplete word, for completion."""
-    from pretrained import SHIPPED, entries
+    from pretrained import SHIPPED, entries, latent_models
 
-    return [name for name in (*SHIPPED, *entries()) if name.startswith(incomplete)]
+    known = (*SHIPPED, *entries(), *latent_models())
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def classifier_names(incomplete: str = "") -> list[str]:

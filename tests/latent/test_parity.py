@@ -9,10 +9,35 @@ import pytest
 import torch
 from torch import Tensor
 
+from pretrained.catalogue import latent_models
 from restore.diffusion.protocol import Condition
 from restore.latent.denoiser import LatentDenoiser
 
 PROMPT = "a wooden door"
+
+# Published options of denoisers, where they are not the defaults of diffusers.
+XL = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "transformer_layers_per_block": (1, 2, 10),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+UPSCALER = {
+    "in_channels": 7,
+    "block_out_channels": (256, 512, 512, 1024),
+    "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 3),
+    "up_block_types": (*("CrossAttnUpBlock2D",) * 3, "UpBlock2D"),
+    "cross_attention_dim": 1024,
+    "num_class_embeds": 1000,
+    "only_cross_attention": (True, True, True, False),
+    "use_linear_projection": True,
+}
 
 
 class Recorded(NamedTuple):
@@ -188,3 +213,33 @@ def test_autoencoder(family, component, pipeline, latent, photo):
         latents = codec.encode(photo)
         torch.testing.assert_close(latents, (own - shift) * vae.config.scaling_factor)
         torch.testing.assert_close(codec.decode(latents, (64, 64)), decoded, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "unet", "vae_levels", "texts"),
+    [
+        ("sd15", {"cross_attention_dim": 768}, 4, 123_060_480),
+        ("sd15-inpainting", {"cross_attention_dim": 768, "in_channels": 9}, 4, 123_060_480),
+        ("sdxl", XL, 4, 123_060_480 + 694_659_840),
+        ("sd-x4-upscaler", UPSCALER, 3, 340_387_840),
+    ],
+)
+def test_catalogued_parameters(name, unet, vae_levels, texts):
+    """Denoiser and autoencoder of the published options, built without storage; text encoders are
+    CLIP ViT-L/14, OpenCLIP ViT-bigG/14, and OpenCLIP ViT-H/14 without its last layer.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    widths = (128, 256, 512, 512)[:vae_levels]
+    with torch.device("meta"):
+        networks = [
+            UNet2DConditionModel(**{"block_out_channels": (320, 640, 1280, 1280), **unet}),
+            AutoencoderKL(
+                block_out_channels=widths,
+                down_block_types=("DownEncoderBlock2D",) * vae_levels,
+                up_block_types=("UpDecoderBlock2D",) * vae_levels,
+                layers_per_block=2,
+            ),
+        ]
+    count = sum(one.numel() for network in networks for one in network.parameters())
+    assert count + texts == latent_models()[name].parameters

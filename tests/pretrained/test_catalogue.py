@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import pretrained
-from pretrained.catalogue import Entry, classifiers, entries, metrics
+from pretrained.catalogue import Entry, classifiers, entries, latent_models, metrics
 from pretrained.layouts.adm import Adm
 from pretrained.layouts.layout import Renamed
 from pretrained.layouts.settled import settled
+from pretrained.pipelines import FAMILIES
 from restore.backbone import BackboneConfig, build_backbone
 from restore.commands.models import classifier_names, names
 from restore.diffusion.denoiser import ModelConfig
@@ -55,6 +56,20 @@ def test_every_classifier_is_complete(command, name, monkeypatch, tmp_path):
     facts = json.loads(command("models", "show", name, "--json").out)
     assert (facts["config"]["size"], facts["config"]["classes"]) == (side, 1000)
     assert entry.traps in command("models", "show", name).out
+
+
+@pytest.mark.parametrize("name", latent_models())
+def test_every_latent_model_is_complete(command, name, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
+    entry = latent_models()[name]
+    assert entry.config["pipeline"] in FAMILIES
+    assert entry.page == f"https://huggingface.co/{entry.hub}"
+    shown = command("models", "show", name).out
+    for text in (entry.title, entry.use, entry.licence, entry.traps, f"{entry.parameters:,}"):
+        assert text in shown
+
+    refused = command("sr", tmp_path / "in.png", "--model", name)
+    assert refused.code in (3, 5)
 
 
 def test_every_entry_is_complete(entry):
@@ -114,7 +129,7 @@ def test_configs_are_those_of_models(entry):
 
 
 def test_shells_complete_the_names():
-    assert set(names()) == {"default", *entries()}
+    assert set(names()) == {"default", *entries(), *latent_models()}
     assert classifier_names("adm-classifier2") == ["adm-classifier256"]
     assert names("sr3") == ["sr3-16-to-128", "sr3-64-to-512"]
 
@@ -147,7 +162,7 @@ def test_the_card_of_the_shipped_model(command):
 def test_the_list(command, monkeypatch, tmp_path):
     monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
     lines = command("models").out.splitlines()
-    others = {**classifiers(), **metrics()}
+    others = {**latent_models(), **classifiers(), **metrics()}
     assert [line.split()[0] for line in lines] == ["default", *entries(), *others]
     for line, entry in zip(lines[1:], [*ENTRIES, *others.values()], strict=True):
         assert f"{entry.size / 1e6:,.0f} MB" in line

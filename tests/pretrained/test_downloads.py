@@ -786,6 +786,55 @@ def test_a_model_of_diffusers_on_the_hub(hub, monkeypatch, folder):
     assert read == [(found.weights, None)]
 
 
+def test_a_pipeline_on_the_hub(hub, server, command):
+    """Its folders stay as they are; what it does not need is not downloaded."""
+    index = {
+        "_class_name": "LDMPipeline",
+        "vqvae": ["diffusers", "VQModel"],
+        "unet": ["diffusers", "UNet2DModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    weights = "diffusion_pytorch_model"
+    needed = {
+        "model_index.json": json.dumps(index).encode(),
+        "scheduler/scheduler_config.json": b"{}",
+        **{
+            f"{part}/{name}": f"{part} {name}".encode() if name != "config.json" else b"{}"
+            for part in ("unet", "vqvae")
+            for name in ("config.json", f"{weights}.safetensors")
+        },
+    }
+    hub({**needed, f"unet/{weights}.bin": b"x", "README.md": b"x", "whole.ckpt": b"x"})
+    source = store.source_of("hf:me/small")
+    found = store.install(source)
+    assert set(found.files) == set(needed)
+    assert {name: (found.folder / name).read_bytes() for name in needed} == needed
+    assert found.size == sum(map(len, needed.values()))
+    assert pretrained.pipeline_folder("hf:me/small") == found.folder
+    assert command("models", "verify", "hf:me/small").code == 0
+    assert command("models", "remove", "hf:me/small").code == 0
+    assert not found.folder.exists()
+
+    # its own digests say nothing: what was first downloaded is pinned, by folder and name
+    hub({**needed, f"vqvae/{weights}.safetensors": b"other"})
+    with pytest.raises(CheckpointError, match=rf"vqvae/{weights}\.safetensors of hf:me/small has"):
+        store.install(source)
+
+
+def test_pipelines_that_do_not_suit(hub):
+    def install() -> Any:
+        return store.install(store.source_of("hf:me/small"))
+
+    hub({"model_index.json": b'{"_class_name": "CogVideoPipeline", "vae": ["a", "b"]}'})
+    with pytest.raises(CheckpointError, match="class CogVideoPipeline, which is not known here"):
+        install()
+    index = b"""{"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"],
+        "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDIMScheduler"]}"""
+    hub({"model_index.json": index, "unet/config.json": b"{}", "unet/pytorch_model.bin": b"x"})
+    with pytest.raises(CheckpointError, match=r"unet/pytorch_model\.bin: refused, for a pickle"):
+        install()
+
+
 def test_repositories_that_do_not_suit(hub, server):
     def listing() -> Any:
         return store.install(store.source_of("hf:me/small"))
