@@ -87,7 +87,7 @@ def load(
     network = _adapter(unet, sees)(_frozen(unet, device), codec.channels, codec.factor)
     texts = None
     if family.texts:
-        texts = TextEncoders(pipeline, _text_width(pipeline), device)
+        texts = TextEncoders(pipeline, _text_width(pipeline), device, dtype)
 
     denoiser = LatentDenoiser(
         Denoiser(network, config),

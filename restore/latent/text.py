@@ -9,6 +9,8 @@ from torch import Tensor
 
 from restore.latent.libraries import component
 from restore.messages import say
+from restore.runtime.budget import SHARE
+from restore.runtime.devices import HOST, free_memory
 
 if TYPE_CHECKING:
     from pretrained.pipelines import Pipeline
@@ -56,18 +58,27 @@ class Embedding(NamedTuple):
 class TextEncoders:
     """The text encoders of a pipeline, loaded for a prompt and freed after it.
 
-    Beside the denoising network they would take memory for nothing: T5 alone takes 9 GB.
+    Beside the denoising network they would take memory for nothing: T5 alone takes 9 GB. One that
+    is too large for what the device has left encodes on the host.
 
     Args:
         pipeline: A pipeline with texts.
         width: Channels of what cross-attention sees.
-        device: Device that encodes.
+        device: Device that encodes, and of the embeddings.
+        dtype: Type of the encoders.
     """
 
-    def __init__(self, pipeline: Pipeline, width: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        width: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.pipeline = pipeline
         self.width = width
         self.device = device
+        self.dtype = dtype
         self._known: dict[str | None, Embedding] = {}
 
     def embedding(self, text: str | None) -> Embedding:
@@ -98,14 +109,14 @@ class TextEncoders:
         """Return the embedding as the pipeline makes it of its encoders' outputs."""
         pairs = [pair for pair in self.pipeline.family.texts if pair[1] in self.pipeline.components]
         if len(self.pipeline.family.texts) == 1:
-            return Embedding(self._outputs(pairs[0], text)[0].float())
+            return Embedding(self._whole(self._outputs(pairs[0], text)[0]))
 
         clips = [self._outputs(pair, text) for pair in pairs if not pair[1].endswith("_3")]
-        tokens = torch.cat([outputs.hidden_states[-2].float() for outputs in clips], dim=-1)
+        tokens = torch.cat([self._whole(one.hidden_states[-2]) for one in clips], dim=-1)
         if len(self.pipeline.family.texts) == 2:
-            return Embedding(tokens, clips[1][0].float())
+            return Embedding(tokens, self._whole(clips[1][0]))
 
-        pooled = torch.cat([outputs[0].float() for outputs in clips], dim=-1)
+        pooled = torch.cat([self._whole(outputs[0]) for outputs in clips], dim=-1)
         tokens = torch.nn.functional.pad(tokens, (0, self.width - tokens.shape[-1]))
         return Embedding(torch.cat([tokens, self._by_t5(pairs, text)], dim=1), pooled)
 
@@ -113,8 +124,17 @@ class TextEncoders:
         """Return T5's output, or zeros where the pipeline leaves it out."""
         for pair in pairs:
             if pair[1].endswith("_3"):
-                return self._outputs(pair, text, T5_TOKENS)[0].float()
+                return self._whole(self._outputs(pair, text, T5_TOKENS)[0])
         return torch.zeros(1, T5_TOKENS, self.width, dtype=torch.float32, device=self.device)
+
+    def _whole(self, output: Tensor) -> Tensor:
+        """Return an output in float32 on the device of the embeddings."""
+        return output.to(self.device, torch.float32)
+
+    def _place(self, encoder: str) -> torch.device:
+        """Return the device, or the host if an encoder is too large for what is left of it."""
+        size = sum(path.stat().st_size for path in self.pipeline.weights(encoder))
+        return self.device if size < SHARE * free_memory(self.device) else HOST
 
     def _outputs(self, pair: tuple[str, str], text: str, length: int | None = None) -> Any:
         """Return what a text encoder makes of a text."""
@@ -132,12 +152,15 @@ class TextEncoders:
         )
         self._tell_cut(tokenizer, text, length)
 
-        encoder = encoder.to(self.device, torch.float32).eval()
-        mask = getattr(encoder.config, "use_attention_mask", False)
-        shown = {"attention_mask": tokens.attention_mask.to(self.device)} if mask else {}
+        place = self._place(encoder_name)
+        encoder = encoder.to(place, torch.float32 if place == HOST else self.dtype).eval()
+        seen = tokens.input_ids.to(place)
         if self.pipeline.components[encoder_name] == "LDMBertModel":
-            return encoder(tokens.input_ids.to(self.device))
-        return encoder(tokens.input_ids.to(self.device), output_hidden_states=True, **shown)
+            return encoder(seen)
+
+        mask = getattr(encoder.config, "use_attention_mask", False)
+        shown = {"attention_mask": tokens.attention_mask.to(place)} if mask else {}
+        return encoder(seen, output_hidden_states=True, **shown)
 
     def _tell_cut(self, tokenizer: Any, text: str, length: int) -> None:
         """Say which end of a text the encoder does not see."""
