@@ -12,13 +12,16 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.backbone import mirror_to_multiple
 from restore.diffusion.latents import Autoencoder
-from restore.runtime.budget import WORKSPACE
 from restore.runtime.tiling import Span, tiling
 
-# Side of a tile in pixels, and the least overlap of neighbours. What autoencoders see beyond it, by
-# their norms and the attention in the middle, is a colour cast of a part of a grey level.
+# Largest and smallest side of a tile in pixels, and the least overlap of neighbours. A gradient
+# takes several times the memory of a call, and so half of the side.
 TILE = 1024
+SMALLEST = 256
 OVERLAP = 128
+
+# Copies of the widest features in a call, with what convolutions need (measured in docs/latent.md).
+COPIES = 4
 
 
 class PictureCodec(Autoencoder):
@@ -46,22 +49,26 @@ class PictureCodec(Autoencoder):
         self.scale = scale
         self.shift = shift
         self.tile = tile or TILE
-        self.overlap = min(OVERLAP, self.tile // 4)
 
     @property
     def bytes_per_pixel(self) -> float:
         """Memory of a call for each pixel of a picture, in bytes.
 
         The peak is at full resolution, where features of the second width are turned into those of
-        the first, each beside a copy.
+        the first.
         """
         widths = self.network.config.block_out_channels
-        return WORKSPACE * 4 * 2 * (widths[0] + widths[min(1, len(widths) - 1)])
+        return COPIES * 4 * (widths[0] + widths[min(1, len(widths) - 1)])
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.network.parameters()).device
+
+    def within(self, memory: float) -> None:
+        """Choose the largest tiles that fit a memory in bytes."""
+        side = int((memory / self.bytes_per_pixel) ** 0.5) // self.factor * self.factor
+        self.tile = min(max(side, SMALLEST), TILE)
 
     def latent_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return -(-size[0] // self.factor), -(-size[1] // self.factor)
@@ -116,12 +123,13 @@ class PictureCodec(Autoencoder):
             at_input: Pixels of the picture in a pixel of ``given``, along a side.
             at_output: The same of the result.
         """
-        rows, columns = tiling(*size, self.tile**2, self.overlap, self.factor)
+        needs_gradient = given.requires_grad and torch.is_grad_enabled()
+        side = self.tile // 2 if needs_gradient else self.tile
+        rows, columns = tiling(*size, side**2, min(OVERLAP, side // 4), self.factor)
         if len(rows) == len(columns) == 1 and len(given) == 1:
             return network(given.to(self.device)).to(given.device)
 
         result = given.new_zeros(len(given), channels, size[0] // at_output, size[1] // at_output)
-        needs_gradient = given.requires_grad and torch.is_grad_enabled()
         for index, row, column in product(range(len(given)), rows, columns):
             part = given[index, None, :, _part(row, at_input), _part(column, at_input)]
             part = part.to(self.device)

@@ -43,6 +43,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     *,
     tile: int | None = None,
+    memory: int | None = None,
     notice: Notice = warnings.warn,
 ) -> LatentDenoiser:
     """Load a pipeline of diffusers as a denoiser of latents.
@@ -52,6 +53,7 @@ def load(
         device: Device of networks and autoencoder.
         dtype: Type of the denoising network; the autoencoder is always float32.
         tile: Side of a tile in pixels of the picture.
+        memory: Bytes to use on the device; None is most of what is free.
         notice: Called with warnings.
 
     Raises:
@@ -61,7 +63,9 @@ def load(
     """
     device = torch.device(device)
     pipeline = pipelines.read(folder)
-    _check_memory(pipeline, device, dtype)
+    memory = int(SHARE * free_memory(device)) if memory is None else memory
+    needed = _weights_bytes(pipeline, dtype)
+    _check_memory(needed, memory, device)
     family = pipeline.family
 
     autoencoder = component(
@@ -89,6 +93,8 @@ def load(
     if family.texts:
         texts = TextEncoders(pipeline, _text_width(pipeline), device, dtype)
 
+    if tile is None:
+        codec.within((memory - needed) / 2)
     denoiser = LatentDenoiser(
         Denoiser(network, config),
         codec,
@@ -107,26 +113,29 @@ def _frozen(network: Any, device: torch.device) -> Any:
     return network.requires_grad_(False).eval().to(device)
 
 
-def _check_memory(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> None:
+def _weights_bytes(pipeline: Pipeline, dtype: torch.dtype) -> int:
+    """Return the bytes of the weights of denoiser and autoencoder on the device."""
+    found = 0
+    for name, kept in (
+        (pipeline.family.network, dtype),
+        (pipeline.family.autoencoder, torch.float32),
+    ):
+        size = sum(path.stat().st_size for path in pipeline.weights(name))
+        found += size * kept.itemsize // (4 if pipeline.variant(name) is None else 2)
+    return found
+
+
+def _check_memory(needed: int, memory: int, device: torch.device) -> None:
     """Refuse a model whose weights alone do not fit the memory.
 
     Raises:
         Unavailable: They do not; the text says what would help.
     """
-    sizes = {
-        name: sum(path.stat().st_size for path in pipeline.weights(name))
-        for name in (pipeline.family.network, pipeline.family.autoencoder)
-    }
-    if pipeline.variant(pipeline.family.network) is None and dtype != torch.float32:
-        sizes[pipeline.family.network] //= 2  # kept in half of the width of the file
-
-    needed = sum(sizes.values())
-    free = int(SHARE * free_memory(device))
-    if needed > free:
+    if needed > memory:
         raise Unavailable(
-            f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of the memory of "
-            f"{device} can be used; close other programs, use another `device`, or a smaller model "
-            "such as Stable Diffusion 1.5"
+            f"its weights take {needed / 1e9:.1f} GB, and {memory / 1e9:.1f} GB of the memory of "
+            f"{device} can be used; close other programs, use more `memory` or another `device`, "
+            "or a smaller model, such as sd15"
         )
 
 

@@ -129,7 +129,10 @@ class Restorer:
         self.model = model
         self.denoiser: LoadedDenoiser
         if is_latent(model):
-            latent = load_latent(model, self.device, self.dtype, tile=tile, notice=notice)
+            before = Budget.on(self.device, 1.0, memory).memory
+            latent = load_latent(
+                model, self.device, self.dtype, tile=tile, memory=before, notice=notice
+            )
             self.budget = Budget.on(self.device, latent.bytes_per_pixel, memory)
             self.denoiser = latent
         else:

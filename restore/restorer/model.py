@@ -76,6 +76,7 @@ def load_latent(
     dtype: torch.dtype,
     *,
     tile: int | None = None,
+    memory: int | None = None,
     notice: Notice = warnings.warn,
 ) -> LatentDenoiser:
     """Return the denoiser of a latent model.
@@ -88,7 +89,7 @@ def load_latent(
     try:
         folder = pretrained.pipeline_folder(model)
         assert folder is not None
-        return load(folder, device, dtype, tile=tile, notice=notice)
+        return load(folder, device, dtype, tile=tile, memory=memory, notice=notice)
     except (pretrained.CheckpointError, Unavailable, ValueError, TypeError, KeyError) as error:
         raise Unavailable(of_model(model, error)) from None
 

@@ -10,7 +10,6 @@ import torch
 
 from restore.diffusion.protocol import Condition
 from restore.errors import BadArgument, Unavailable
-from restore.latent import loading
 from restore.latent.loading import load
 from restore.restorer import Restorer
 
@@ -101,12 +100,13 @@ def test_other_default_types_change_nothing(pipeline, latent):
     )
 
 
-def test_too_little_memory_is_said(pipeline, monkeypatch):
-    monkeypatch.setattr(loading, "free_memory", lambda device: 10_000)
-    with pytest.raises(
-        Unavailable, match=r"its weights take 0\.0 GB, and 0\.0 GB of the memory of"
-    ):
-        load(pipeline("stable-diffusion"))
+def test_too_little_memory_is_said(pipeline):
+    """The weights alone do not fit; tiles of the autoencoder shrink before that."""
+    folder = pipeline("stable-diffusion")
+    with pytest.raises(Unavailable, match=r"its weights take 0\.0 GB, and 0\.0 GB of the memory"):
+        load(folder, memory=10_000)
+    sides = [load(folder, memory=memory).autoencoder.tile for memory in (10**6, 10**8, 10**10)]
+    assert sides == [256, 440, 1024]
 
 
 def test_missing_packages_are_named(pipeline, monkeypatch):
