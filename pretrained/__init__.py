@@ -35,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "checkpoint_path",
     "classifiers",
+    "clip_folder",
     "digest",
     "entries",
     "expected_config",
@@ -157,6 +158,30 @@ def checkpoint_path(model: str) -> Path:
         )
 
     raise CheckpointError(f"no weights at {path}")
+
+
+def clip_folder(clip: str) -> Path:
+    """Find the folder of a CLIP model.
+
+    Args:
+        clip: A folder, or ``hf:OWNER/REPO[@REVISION]``.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    source = source_of(clip)
+    if source is None:
+        if not os.path.isdir(clip):
+            raise CheckpointError(
+                f"no folder at {clip}; give that of a CLIP model as transformers saves it, or "
+                "hf:OWNER/REPO"
+            )
+        return Path(clip)
+
+    found = installed(source)
+    if found is None:
+        refuse(source)
+    return found.folder
 
 
 def pipeline_folder(model: str) -> Path | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from restore.diffusion.protocol import Condition, Denoise, Prediction
+from restore.diffusion.stepping import per_picture
 
 # log_probability(x, sigma): log p(y | x) in nats, [B], for noisy pictures x [B, C, H, W] at level
 # sigma; differentiable by autograd with respect to x.
@@ -58,6 +59,55 @@ def classifier_guided(
         prediction = denoise(x, sigma, condition)
         level = sigma.to(x).reshape(-1, 1, 1, 1) if isinstance(sigma, Tensor) else sigma
         shift = scale * level * _gradient(log_probability, x, sigma)
+        return prediction._replace(
+            clean=prediction.clean + level * shift, noise=prediction.noise - shift
+        )
+
+    return guided
+
+
+def estimate_guided(
+    denoise: Denoise, log_likelihood: Callable[[Tensor], Tensor], scale: float = 1.0
+) -> Denoise:
+    """Guidance by what the clean estimate shows, without a classifier of noisy pictures.
+
+    The log-likelihood of a clean picture takes the place of that of a noisy one, log p(y | x) ≈
+    w f(x̂0(x)), as in diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 11) and
+    in CLIP-guided diffusion. The shift is that of `classifier_guided`, with the gradient through
+    the network:
+
+        noise = ε̂ − w σ ∇_x f(x̂0(x))        clean = x̂0 + w σ² ∇_x f(x̂0(x)).
+
+    Args:
+        denoise: Prior; each call also runs it backwards.
+        log_likelihood: f, from clean pictures [B, C, H, W] to [B], differentiable by autograd.
+        scale: w, at least 0.
+
+    Returns:
+        A denoiser, also for ``no_grad`` and ``inference_mode``. If x requires a gradient, the
+        result is differentiable; the shift counts as constant.
+
+    Raises:
+        ValueError: If the scale is negative or not finite.
+    """
+    check_scale(scale)
+
+    def guided(x: Tensor, sigma: Tensor | float, condition: Condition | None = None) -> Prediction:
+        differentiable = x.requires_grad and torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.enable_grad():
+            if not differentiable:
+                # tensors made in inference mode know no derivative
+                x = x.detach().clone().requires_grad_()
+                sigma = sigma.clone() if isinstance(sigma, Tensor) else sigma
+                condition = condition and Condition(*(part.clone() for part in condition))
+            prediction = denoise(x, sigma, condition)
+            value = log_likelihood(prediction.clean).sum()
+            (gradient,) = torch.autograd.grad(value, x, retain_graph=differentiable)
+
+        if not differentiable:
+            prediction = prediction.changed(lambda part: part.detach())
+        level = per_picture(sigma, x)
+        shift = scale * level * gradient
         return prediction._replace(
             clean=prediction.clean + level * shift, noise=prediction.noise - shift
         )

@@ -12,6 +12,7 @@ from restore.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pretrained.pipelines import Pipeline
 
@@ -25,6 +26,7 @@ CLASSES: Mapping[str, str] = {
     "AutoencoderKL": "diffusers",
     "VQModel": "diffusers",
     "LDMBertModel": "diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion",
+    "CLIPModel": "transformers",
     "CLIPTextModel": "transformers",
     "CLIPTextModelWithProjection": "transformers",
     "T5EncoderModel": "transformers",
@@ -64,22 +66,35 @@ def component(pipeline: Pipeline, name: str, **options: Any) -> Any:
     kind = pipeline.components[name]
     if kind not in CLASSES:
         raise Unavailable(f"the component {name} is a {kind}, which is not known here")
+    return loaded(kind, pipeline.folder / name, f"the component {name}", **options)
+
+
+def loaded(kind: str, folder: Path, what: str, **options: Any) -> Any:
+    """Load an object of a class of `CLASSES` from its folder, and from nowhere else.
+
+    Args:
+        kind: Name of the class.
+        folder: Its folder.
+        what: What it is, for errors.
+        **options: As `from_pretrained` takes them.
+
+    Raises:
+        Unavailable: The package is missing, or the files are damaged.
+    """
     check_installed()
 
     try:
         with _quiet():
             loader = getattr(import_module(CLASSES[kind]), kind)
-            return loader.from_pretrained(pipeline.folder / name, local_files_only=True, **options)
+            return loader.from_pretrained(folder, local_files_only=True, **options)
     except ImportError as error:
-        raise Unavailable(f"the component {name} needs a package: {error}; {INSTALL}") from None
+        raise Unavailable(f"{what} needs a package: {error}; {INSTALL}") from None
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        raise Unavailable(f"the component {name} cannot be loaded: {_first_line(error)}") from None
+        raise Unavailable(f"{what} cannot be loaded: {_first_line(error)}") from None
     except Exception as error:
         # safetensors and tokenizers raise plain exceptions of their own
         if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "builtins"):
-            raise Unavailable(
-                f"the component {name} cannot be loaded: {_first_line(error)}"
-            ) from None
+            raise Unavailable(f"{what} cannot be loaded: {_first_line(error)}") from None
         raise
 
 

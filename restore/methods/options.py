@@ -11,6 +11,10 @@ from restore.methods.feed_forward import is_feed_forward
 if TYPE_CHECKING:
     from restore.photo.pictures import Picture
 
+# Defaults of CLIP guidance.
+CLIP_SCALE = 1000.0
+CUTOUTS = 16
+
 
 @dataclass(frozen=True)
 class Options:
@@ -32,6 +36,10 @@ class Options:
         label: class label for a class-conditional model.
         prompt: what the picture shows, for a model with text.
         negative_prompt: what guidance by the prompt leads away from.
+        clip: CLIP model that guides a model of pixels to the prompt, a folder or ``hf:OWNER/REPO``,
+            see `restore.latent.clip`; None is no guidance.
+        clip_scale: factor of its gradient, at least 0; None is `CLIP_SCALE`.
+        cutouts: pieces of the picture that CLIP sees in each call; None is `CUTOUTS`.
         levels: decreasing noise levels for ``sr3``, σ for pictures in [-1, 1], without a final 0;
             see `restore.evaluate.tune`. None is its own grid.
         guidance: scale of the classifier-free guidance of ``sr3``, at least 0, see
@@ -54,6 +62,9 @@ class Options:
     label: int | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
+    clip: str | None = None
+    clip_scale: float | None = None
+    cutouts: int | None = None
     levels: Sequence[float] | None = None
     guidance: float | None = None
     fidelity: float | None = None

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from restore.diffusion.cutouts import Cutouts
 from restore.diffusion.denoiser import Condition
+from restore.diffusion.guided import GuidedDenoiser
 from restore.errors import BadArgument
 from restore.latent.denoiser import LatentDenoiser
-from restore.methods.options import Options
+from restore.methods.options import CLIP_SCALE, CUTOUTS, Options
+from restore.restorer.checks import check_clip
+from restore.restorer.model import load_clip_model
 from restore.runtime.tiles import TiledDenoiser
 from restore.tasks.kind import Kind
 from restore.tasks.problem import Problem
 
-LoadedDenoiser = LatentDenoiser | TiledDenoiser
+LoadedDenoiser = LatentDenoiser | TiledDenoiser | GuidedDenoiser
 
 
 def told(denoiser: LoadedDenoiser, options: Options) -> LoadedDenoiser:
-    """Return the denoiser of the texts among the options.
+    """Return the denoiser of the texts among the options, by which CLIP guides models of pixels.
 
     Raises:
-        BadArgument: the model knows no text.
+        BadArgument: the model knows no text, CLIP would guide a latent one, or its options do not
+            fit.
+        Unavailable: no such CLIP model.
     """
+    check_clip(options)
+    if options.clip is not None:
+        return _by_clip(denoiser, options, options.clip)
+
     texts = (options.prompt, options.negative_prompt)
     if isinstance(denoiser, LatentDenoiser):
         return denoiser.of_prompt(*texts, options.guidance)
     return denoiser.of_prompt(*texts)
+
+
+def _by_clip(denoiser: LoadedDenoiser, options: Options, name: str) -> GuidedDenoiser:
+    """Return a denoiser of pixels that CLIP guides to the prompt.
+
+    Raises:
+        BadArgument: it is a latent model.
+        Unavailable: no such CLIP model.
+    """
+    assert options.prompt is not None
+    if not isinstance(denoiser, TiledDenoiser):
+        raise BadArgument(
+            f"`clip`={name}: guides models of pixels; this latent model takes the `prompt` itself"
+        )
+
+    clip = load_clip_model(name, denoiser.denoise.device)
+    cutouts = Cutouts(options.cutouts or CUTOUTS, clip.side, options.seed)
+    similarity = clip.similarity(options.prompt, cutouts, options.negative_prompt)
+    scale = CLIP_SCALE if options.clip_scale is None else options.clip_scale
+    return GuidedDenoiser(denoiser, similarity, scale)
 
 
 def seeing(denoiser: LoadedDenoiser, problem: Problem) -> LoadedDenoiser:

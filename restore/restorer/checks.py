@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from restore.diffusion.protocol import DenoiserLike
 from restore.errors import BadArgument
 from restore.methods.conditions import PREDICTED_NOISE
-from restore.methods.feed_forward import check_file
+from restore.methods.feed_forward import check_file, is_feed_forward
 from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.requirements import takes_decomposed
 from restore.methods.settings import settings_for
@@ -19,6 +20,8 @@ from restore.tasks.problem import Problem
 
 # Largest number of posterior samples: all of them lie in memory, and more are mistyped.
 MAX_SAMPLES = 1000
+# Most cut-outs for CLIP in one call, all of which lie in memory with their derivatives.
+MAX_CUTOUTS = 256
 
 
 def check(task: Task, options: Options) -> Options:
@@ -32,6 +35,7 @@ def check(task: Task, options: Options) -> Options:
     if not 0 <= options.seed < 2**63:
         raise BadArgument(f"`seed`={options.seed}: must be between 0 and 2^63 - 1")
 
+    check_clip(options)
     settings_for(task.kind, options, knowledge_before(task))
     for network in options.networks:
         check_file(network)
@@ -47,6 +51,31 @@ def check(task: Task, options: Options) -> Options:
         )
 
     return options
+
+
+def check_clip(options: Options) -> None:
+    """Check the options of CLIP guidance.
+
+    Raises:
+        BadArgument: a missing CLIP model or prompt, or numbers out of range.
+    """
+    scale, cutouts = options.clip_scale, options.cutouts
+    if options.clip is None:
+        for name, value in (("clip_scale", scale), ("cutouts", cutouts)):
+            if value is not None:
+                raise BadArgument(f"`{name}`={value:g}: is for guidance by CLIP; `clip` is missing")
+        return
+
+    if not (options.prompt or "").strip():
+        raise BadArgument(f"`clip`={options.clip}: to which text? `prompt` is missing")
+    if scale is not None and not (math.isfinite(scale) and scale >= 0):
+        raise BadArgument(f"`clip_scale`={scale:g}: must be 0 or more")
+    if cutouts is not None and not 1 <= cutouts <= MAX_CUTOUTS:
+        raise BadArgument(f"`cutouts`={cutouts}: must be between 1 and {MAX_CUTOUTS}")
+    if is_feed_forward(options.method):
+        raise BadArgument(
+            f"`clip`={options.clip}: guides a diffusion, which `method`={options.method} is not"
+        )
 
 
 def check_model(denoiser: DenoiserLike, options: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from restore.precision import single_precision
 from restore.runtime.tiles import Notice
 
 if TYPE_CHECKING:
+    from restore.latent.clip import Clip
     from restore.latent.denoiser import LatentDenoiser
 
 
@@ -92,6 +94,22 @@ def load_latent(
         return load(folder, device, dtype, tile=tile, memory=memory, notice=notice)
     except (pretrained.CheckpointError, Unavailable, ValueError, TypeError, KeyError) as error:
         raise Unavailable(of_model(model, error)) from None
+
+
+@lru_cache(maxsize=1)
+@single_precision()
+def load_clip_model(clip: str, device: torch.device) -> Clip:
+    """Return a CLIP model; the last one is kept.
+
+    Raises:
+        Unavailable: a package or the model is missing, or a file damaged.
+    """
+    from restore.latent.clip import load_clip
+
+    try:
+        return load_clip(pretrained.clip_folder(clip), device)
+    except (pretrained.CheckpointError, Unavailable) as error:
+        raise Unavailable(of_model(clip, error, "clip")) from None
 
 
 def model_digest(model: str) -> str:
