@@ -20,6 +20,11 @@ from pretrained.pipelines import INDEX, files_needed, is_latent
 
 PREFIX = "hf:"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+# Weights and description of transformers' CLIPModel, and what its tokenizer and pixels need.
+_CLIP = ("model.safetensors", "config.json", "vocab.json", "merges.txt")
+_BESIDE_CLIP = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _ADDRESS = re.compile(rf"{PREFIX}({_NAME}/{_NAME})(?:@({_NAME}(?:/{_NAME})*))?")
 
@@ -80,8 +85,8 @@ def listing(repository: str, revision: str) -> Listing:
 def _chosen(repository: str, names: list[str]) -> list[str]:
     """Choose the files of a model.
 
-    These are diffusers' weights with their configuration, or else the only weights file, with a
-    description in the project's own format if it has one.
+    These are diffusers' weights with their configuration, transformers' CLIP with its tokenizer, or
+    else the only weights file, with a description in the project's own format if it has one.
     """
     places = ("scheduler_config.json", "scheduler/scheduler_config.json")
     schedule = [place for place in places if place in names][:1]
@@ -92,6 +97,9 @@ def _chosen(repository: str, names: list[str]) -> list[str]:
             config = f"{folder}config.json"
             if network in names and config in names:
                 return [network, config, *schedule]
+
+    if set(_CLIP) <= set(names):
+        return [*_CLIP, *(name for name in _BESIDE_CLIP if name in names)]
 
     weights = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     if len(weights) != 1:

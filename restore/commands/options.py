@@ -87,13 +87,31 @@ ClassOption = Annotated[
 ]
 PromptOption = Annotated[
     str | None,
-    typer.Option("--prompt", metavar="TEXT", help="What the picture shows, for a model with text."),
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="What the picture shows, for --clip or a model with text.",
+    ),
 ]
 NegativePromptOption = Annotated[
     str | None,
     typer.Option(
         "--negative-prompt", metavar="TEXT", help="What guidance by the prompt leads away from."
     ),
+]
+ClipOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="CLIP model by which --prompt guides a model of pixels: a folder or hf:OWNER/REPO.",
+    ),
+]
+ClipScaleOption = Annotated[
+    float | None, typer.Option(help="Strength of --clip, 0 or more. Default: 1000.")
+]
+CutoutsOption = Annotated[
+    int | None,
+    typer.Option(help="Pieces of the picture that --clip sees at each step. Default: 16."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")]
 DeviceOption = Annotated[
@@ -176,6 +194,9 @@ class Common:
     label: ClassOption = None
     prompt: PromptOption = None
     negative_prompt: NegativePromptOption = None
+    clip: ClipOption = None
+    clip_scale: ClipScaleOption = None
+    cutouts: CutoutsOption = None
     device: DeviceOption = "auto"
     tile: Annotated[
         int | None,

@@ -11,6 +11,9 @@ from restore.commands.downloads import ensure
 from restore.commands.models import classifier_names
 from restore.commands.options import (
     ClassOption,
+    ClipOption,
+    ClipScaleOption,
+    CutoutsOption,
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -131,6 +134,9 @@ def sample(
     prompt: PromptOption = None,
     negative_prompt: NegativePromptOption = None,
     prompt_scale: PromptScaleOption = None,
+    clip: ClipOption = None,
+    clip_scale: ClipScaleOption = None,
+    cutouts: CutoutsOption = None,
     guide: GuideOption = None,
     guide_scale: GuideScaleOption = None,
     device: DeviceOption = "auto",
@@ -143,6 +149,7 @@ def sample(
     output = (target, separate, overwrite, model, device, label)
     if source is not None or interpolate is not None:
         unused: dict[str, object] = {"guide": guide, "guide_scale": guide_scale, "count": count}
+        unused |= {"clip": clip, "clip_scale": clip_scale, "cutouts": cutouts}
         unused |= {"trajectory": trajectory, "sampler": sampler, "size": size, "prompt": prompt}
         if interpolate is None:
             unused |= {"steps_between": steps_between, "steps": steps, "levels": levels}
@@ -181,13 +188,23 @@ def sample(
     from restore.jobs.samples import sample_to
     from restore.methods.options import Options
 
-    texts = Options(prompt=prompt, negative_prompt=negative_prompt, guidance=prompt_scale)
+    texts = Options(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=prompt_scale,
+        clip=clip,
+        clip_scale=clip_scale,
+        cutouts=cutouts,
+        seed=seed,
+    )
     sides = {} if shape is None else {"width": shape[0], "height": shape[1]}
     wanted = {"count": count, "sampler": sampler, "steps": steps, "levels": levels, "seed": seed}
     guidance = {"guide": guide, "guide_scale": guide_scale}
     ensure(model, yes=yes)
     if guide is not None:
         ensure(guide, yes=yes, option="guide")
+    if clip is not None:
+        ensure(clip, yes=yes, option="clip")
     place = Place(*output)
     more = {**sides, **wanted, **guidance}
     sample_to(place, texts=texts, trajectory=trajectory, quiet=quiet, **more)

@@ -49,6 +49,8 @@ def command_of(task: type[Task]) -> Callable[..., None]:
         request = _request(stated, source, target, common)
         if not common.dry_run:
             ensure(common.model, yes=common.yes)
+            if common.clip is not None:
+                ensure(common.clip, yes=common.yes, option="clip")
         _run(request)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -174,6 +176,9 @@ def options_from(common: Common) -> Options:
         label=common.label,
         prompt=common.prompt,
         negative_prompt=common.negative_prompt,
+        clip=common.clip,
+        clip_scale=common.clip_scale,
+        cutouts=common.cutouts,
         guidance=common.guidance,
         fidelity=common.fidelity,
         fast=common.fast,

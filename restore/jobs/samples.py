@@ -43,7 +43,8 @@ def sample_to(
 
     Args:
         place: output files and model.
-        texts: prompt, negative prompt and guidance, for a model with text.
+        texts: prompt, negative prompt and guidance, for a model with text; the options of CLIP for
+            one of pixels, with the seed of its cut-outs.
         trajectory: a picture file for clean estimates along the trajectories, a row each; as WebP
             an animation of them.
         quiet: True to show no progress.
@@ -129,8 +130,8 @@ def _prior(
     has_size = "height" in given or "width" in given
     if isinstance(denoise, LatentDenoiser):
         return restorer, denoise, _of_latent(denoise, wanted, given=has_size)
-    if denoise.size is not None:
-        wanted = _at_least(denoise.size, wanted, given=has_size)
+    if denoise.config.size is not None:
+        wanted = _at_least(denoise.config.size, wanted, given=has_size)
         has_size = True
     if isinstance(wanted.guide, str):
         wanted = _with_classifier(wanted.guide, place, restorer.device, wanted, sized=has_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ from torch.nn import functional as F
 import restore
 from restore.diffusion.cutouts import Cutouts
 from restore.diffusion.guidance import estimate_guided
+from restore.diffusion.guided import GuidedDenoiser
+from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
 from restore.errors import BadArgument, Unavailable
 from restore.latent.clip import Clip, load_clip
+from restore.methods.sampling import Sampling, sample_pictures
 from restore.restorer import Restorer
 
 PROMPT = "a wooden door"
@@ -159,29 +163,79 @@ def test_guidance_shifts_by_the_gradient_through_the_network(restorer: Restorer)
     torch.testing.assert_close(through, torch.autograd.grad(again.clean.sum(), leaf)[0])
 
 
-def _mean_similarity(clip: Clip, result: np.ndarray) -> float:
-    picture = torch.from_numpy(np.asarray(result)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    with torch.no_grad():
-        return float(clip.similarity(PROMPT, Cutouts(64, SIDE, 99))(picture)[0])
+class _Gaussian(DenoiserLike):
+    """The exact prior of smooth pictures: white noise of 0.5 for every square of four pixels."""
+
+    predictor = None
+
+    def __init__(self) -> None:
+        self.config = replace(tiny(), parameterization="x0")
+
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
+    ) -> Prediction:
+        mean = F.avg_pool2d(x, 4)
+        clean = F.interpolate(mean / (1 + float(sigma) ** 2 / 16 / 0.5**2), scale_factor=4)
+        return Prediction(clean, (x - clean) / sigma)
+
+    def of_class(self, label: int | None) -> _Gaussian:
+        return self
+
+
+def test_samples_suit_the_prompt_better(clip: Clip) -> None:
+    sampling = Sampling(8, 32, 32, "ddim", 12)
+
+    def drawn(scale: float) -> Tensor:
+        similarity = clip.similarity(PROMPT, Cutouts(8, SIDE, 0))
+        guided = GuidedDenoiser(_Gaussian(), similarity, scale)
+        return sample_pictures(guided, sampling, torch.device("cpu"))[0]
+
+    def mean_similarity(pictures: Tensor) -> float:
+        with torch.no_grad():
+            unseen = clip.similarity(PROMPT, Cutouts(32, SIDE, 99))
+            return float(unseen(2 * pictures - 1).mean())
+
+    plain, guided = drawn(0.0), drawn(300.0)
+    assert torch.equal(guided, drawn(300.0))
+    assert torch.equal(plain, sample_pictures(_Gaussian(), sampling, torch.device("cpu"))[0])
+    assert mean_similarity(guided) > mean_similarity(plain) + 0.1
 
 
 @pytest.mark.parametrize("method", ["ddnm", "dps"])
-def test_what_a_hole_is_filled_with_suits_the_prompt_better(
-    method: str, restorer: Restorer, clip: Clip, folder: Path
-) -> None:
+def test_restoring_by_a_prompt(method: str, restorer: Restorer, folder: Path) -> None:
     """Inside and outside of PyTorch's inference mode; known pixels stay byte for byte."""
     image = np.random.default_rng(0).integers(60, 200, (24, 24, 3), dtype=np.uint8)
     mask = np.zeros((24, 24), np.uint8)
     mask[4:20, 4:20] = 255
-    options = {"method": method, "steps": 6, "clip": str(folder), "prompt": PROMPT, "cutouts": 8}
+    options = {"method": method, "steps": 4, "clip": str(folder), "prompt": PROMPT, "cutouts": 4}
     plain, guided, again = (
         restorer.inpaint(image, mask, **options, clip_scale=scale) for scale in (0, 300, 300)
     )
     assert np.array_equal(guided, again)
     assert not np.array_equal(guided, plain)
-    assert _mean_similarity(clip, guided) > _mean_similarity(clip, plain) + 0.02
-    known = mask == 0
-    assert np.array_equal(guided[known], image[known])
+    assert np.array_equal(guided[mask == 0], image[mask == 0])
+    assert np.array_equal(plain, restorer.inpaint(image, mask, method=method, steps=4))
+
+
+def test_the_commands_take_a_prompt(command, folder: Path, tmp_path: Path) -> None:
+    model = random_file(tmp_path / "tiny.safetensors", tiny())
+    shared = ("--model", model, "--steps", 3, "-q", "--clip", folder, "--cutouts", 4)
+    pictures = []
+    for prompt, scale in ((PROMPT, 100), ("a cat", 100), (PROMPT, 0)):
+        out = tmp_path / f"{len(pictures)}.png"
+        words = (*shared, "--prompt", prompt, "--clip-scale", scale)
+        assert command("sample", out, "--count", 1, "--size", "16x16", *words).code == 0
+        pictures.append(out.read_bytes())
+    assert len(set(pictures)) == 3
+
+    source = tmp_path / "0.png"
+    target = tmp_path / "out.png"
+    done = command("denoise", source, target, "--noise", 0.1, *shared, "--prompt", PROMPT)
+    assert (done.code, target.is_file()) == (0, True), done.err
+    refused = command("sample", tmp_path / "x.png", "--clip", folder, "--model", model)
+    assert (refused.code, "to which text? --prompt is missing" in refused.err) == (1, True)
+    refused = command("sample", tmp_path / "x.png", "--cutouts", 3, "--model", model)
+    assert (refused.code, "--cutouts 3: is for guidance by CLIP" in refused.err) == (1, True)
 
 
 @pytest.mark.parametrize(

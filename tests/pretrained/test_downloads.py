@@ -835,6 +835,17 @@ def test_pipelines_that_do_not_suit(hub):
         install()
 
 
+def test_a_clip_model_on_the_hub(command, hub):
+    """Safetensors with the tokenizer, and no pickle beside them."""
+    needed = ("model.safetensors", "config.json", "vocab.json", "merges.txt", "tokenizer.json")
+    hub({name: name.encode() for name in (*needed, "pytorch_model.bin", "README.md")})
+    with pytest.raises(CheckpointError, match="hf:me/small is not installed"):
+        pretrained.clip_folder("hf:me/small")
+    found = store.install(store.source_of("hf:me/small"))
+    assert sorted(found.files) == sorted(needed)
+    assert pretrained.clip_folder("hf:me/small") == found.folder
+
+
 def test_repositories_that_do_not_suit(hub, server):
     def listing() -> Any:
         return store.install(store.source_of("hf:me/small"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.published_networks import randomised
 
 SIDE = 16
 _LETTERS = "abcdefghijklmnopqrstuvwxyz,"
@@ -35,8 +36,10 @@ def written_clip(folder: Path) -> Path:
         torch.manual_seed(0)
         parts = {"text_config": text.to_dict(), "vision_config": vision.to_dict()}
         model = CLIPModel(CLIPConfig(**parts, projection_dim=16))
-        for parameter in model.parameters():  # their own are so small that all pictures look alike
-            torch.nn.init.normal_(parameter, std=0.3)
+    # with its own, which are small, all pictures look alike
+    randomised(model)
+    with torch.no_grad():
+        model.vision_model.embeddings.patch_embedding.weight *= 4
     model.save_pretrained(folder, safe_serialization=True)
     paths = (str(folder / name) for name in ("vocab.json", "merges.txt"))
     CLIPTokenizer(*paths, model_max_length=77).save_pretrained(folder)
