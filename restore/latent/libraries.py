@@ -84,7 +84,7 @@ def loaded(kind: str, folder: Path, what: str, **options: Any) -> Any:
     check_installed()
 
     try:
-        with _quiet():
+        with quiet():
             loader = getattr(import_module(CLASSES[kind]), kind)
             return loader.from_pretrained(folder, local_files_only=True, **options)
     except ImportError as error:
@@ -99,7 +99,7 @@ def loaded(kind: str, folder: Path, what: str, **options: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' bars and remarks from the terminal."""
     import logging
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from restore.latent.libraries import component
+from restore.latent.libraries import component, quiet
 from restore.messages import say
 from restore.runtime.budget import SHARE
 from restore.runtime.devices import HOST, free_memory
@@ -155,12 +155,13 @@ class TextEncoders:
         place = self._place(encoder_name)
         encoder = encoder.to(place, torch.float32 if place == HOST else self.dtype).eval()
         seen = tokens.input_ids.to(place)
-        if self.pipeline.components[encoder_name] == "LDMBertModel":
-            return encoder(seen)
+        with quiet():
+            if self.pipeline.components[encoder_name] == "LDMBertModel":
+                return encoder(seen)
 
-        mask = getattr(encoder.config, "use_attention_mask", False)
-        shown = {"attention_mask": tokens.attention_mask.to(place)} if mask else {}
-        return encoder(seen, output_hidden_states=True, **shown)
+            mask = getattr(encoder.config, "use_attention_mask", False)
+            shown = {"attention_mask": tokens.attention_mask.to(place)} if mask else {}
+            return encoder(seen, output_hidden_states=True, **shown)
 
     def _tell_cut(self, tokenizer: Any, text: str, length: int) -> None:
         """Say which end of a text the encoder does not see."""
