@@ -47,6 +47,7 @@ def _needs(method: Method) -> str:
         "a prior": method.needs_prior,
         network: method.needs_condition and not method.bridges,
         "a bridge (restore train --recipe i2sb)": method.bridges,
+        "a model of latents, such as Stable Diffusion": method.latents,
         "gradients of the network": method.needs_gradient,
     }
 

@@ -260,6 +260,7 @@ class _Run:
             "conditional": denoiser.conditional,
             "prior": denoiser.prior,
             "bridge": denoiser.bridge,
+            "latent": denoiser.autoencoder is not None,
         }
         return [name for name, method in METHODS.items() if method.suits(problem, **has)]
 

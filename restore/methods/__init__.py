@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     METHODS: dict[str, Method]
 
 # In the order of help and errors: those of few cheap calls, those guided by a gradient, those of
-# many calls, those of conditional networks. The record of `one-step` is ONE_STEP in one_step.py.
+# many calls, those of conditional networks, those of latents. The record of `one-step` is ONE_STEP
+# in one_step.py.
 NAMES = (
     "ddrm",
     "diffpir",
@@ -32,6 +33,10 @@ NAMES = (
     "sr3",
     "i2sb",
     "one-step",
+    "latent-dps",
+    "psld",
+    "resample",
+    "latent-daps",
 )
 
 __all__ = ["METHODS", "NAMES", "Method"]

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from restore.methods.options import Knowledge, Options
 
 
+# The method that measures best with models of latents, on all kinds of problems (docs/methods.md).
+BEST_OF_LATENTS = "psld"
+
 # Most calls for which the best method of few calls is taken.
 FEW = 12
 
 
 def best(kind: Kind, options: Options, known: Knowledge) -> str:
     """Return the name of the method that measures best on a kind of problem."""
+    if known.latent:
+        return usable(METHODS[BEST_OF_LATENTS], known).name
+
     method = kind.method
     if known.predictor and kind.predicted_method:
         method = kind.predicted_method
@@ -117,7 +123,7 @@ def of_few_calls(kind: Kind, options: Options, known: Knowledge) -> Options:
     for name in (name for name, given in chosen.items() if given):
         raise BadArgument(f"`fast` and `{name}`: both say how to restore; leave one of them out")
 
-    if not known.prior:
+    if not known.prior or known.latent:
         return replace(options, steps=kind.fast_steps, fast=False)
 
     method = METHODS[kind.fast]

@@ -59,6 +59,7 @@ def _posterior_mean(run: Run) -> Tensor:
         conditional=denoiser.conditional,
         prior=denoiser.prior,
         bridge=denoiser.bridge,
+        latent=denoiser.autoencoder is not None,
     ):
         raise BadArgument(
             f"`fidelity`: this model knows no posterior mean for {run.problem.written}; leave it "

@@ -46,6 +46,8 @@ class Method:
         needs_condition: True if the model needs the degraded picture as a condition.
         bridges: True if the model must be a bridge from the degraded picture (``bridge`` of
             `pretrained.description.ModelConfig`), which no other method can use.
+        latents: True if the model must be one of latents, with an autoencoder, which no other
+            method can use.
         predictor_suffices: True if the prediction stands for the answer of that network.
         needs_gradient: True if it differentiates through the network, which otherwise runs in
             PyTorch's inference mode.
@@ -81,6 +83,7 @@ class Method:
     needs_prior: bool = True
     needs_condition: bool = False
     bridges: bool = False
+    latents: bool = False
     predictor_suffices: bool = False
     needs_gradient: bool = False
     unconditional_kinds: frozenset[str] = frozenset()
@@ -122,7 +125,13 @@ class Method:
         return self.takes(problem.operator)
 
     def suits(
-        self, problem: Problem, *, conditional: bool, prior: bool, bridge: bool = False
+        self,
+        problem: Problem,
+        *,
+        conditional: bool,
+        prior: bool,
+        bridge: bool = False,
+        latent: bool = False,
     ) -> bool:
         """Return True if a model can solve a problem by this method.
 
@@ -131,8 +140,9 @@ class Method:
             conditional: True if the model is conditional.
             prior: True if the model has an unconditional prior.
             bridge: True if the model is a bridge.
+            latent: True if the model is one of latents.
         """
-        if self.bridges != bridge:
+        if self.bridges != bridge or self.latents != latent:
             return False
 
         shown = conditional and problem.condition is not None

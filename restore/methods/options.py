@@ -86,6 +86,7 @@ class Knowledge:
         conditional: True if the model is conditional.
         prior: True if it has an unconditional prior.
         bridge: True if it is a bridge from the degraded picture; None if that is not known yet.
+        latent: True if it is a model of latents, with an autoencoder; None if that is not known.
         enlarges_only: True if a model without a prior does super-resolution only.
         predictor: True if it has a predictor for the problem and its noise.
         svd: True if the operator has an SVD, or is a blur with an unknown border.
@@ -98,6 +99,7 @@ class Knowledge:
     svd: bool = True
     noise_map: bool = False
     bridge: bool | None = None
+    latent: bool | None = None
     enlarges_only: bool = True
 
 

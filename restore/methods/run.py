@@ -10,6 +10,7 @@ from torch import Tensor
 
 from operators import NonlinearChain
 from restore.diffusion.evidence import Evidence
+from restore.diffusion.latents import Autoencoder
 from restore.diffusion.protocol import DenoiserLike, PredictorLike
 from restore.diffusion.schedule import noise_levels
 from restore.diffusion.stepping import Callback, Generator
@@ -73,6 +74,13 @@ class Run:
             highest=self._highest(noise),
             lowest=self._lowest(noise),
         )
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder of a model of latents."""
+        autoencoder = self.denoiser.autoencoder
+        assert autoencoder is not None
+        return autoencoder
 
     @property
     def callback_inside(self) -> Callback | None:

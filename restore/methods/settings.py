@@ -94,7 +94,7 @@ def _with_options(
         settings = _with_few_steps(settings, method, kind, options)
     if options.eta is not None:
         settings = _with_eta(settings, options.eta)
-    if options.guidance is not None:
+    if options.guidance is not None and not method.latents:  # there it is the denoiser's
         settings = settings._replace(guidance=_guidance(method, options.guidance, known.prior))
     if options.sampler is not None:
         settings = _with_sampler(settings, method, options.sampler, options.eta)
@@ -109,7 +109,9 @@ def noise_map_refusal(method: str, known: Knowledge) -> str:
     working = [
         one.name
         for one in METHODS.values()
-        if one.takes_noise_maps and (known.prior or not one.needs_prior)
+        if one.takes_noise_maps
+        and (known.prior or not one.needs_prior)
+        and one.latents == METHODS[method].latents
     ]
     return (
         f"`method`={method}: it takes one noise level for a picture, and `noise` depends on the "
@@ -149,6 +151,7 @@ def check_suited(method: str, problem: Problem, known: Knowledge) -> None:
         "conditional": known.conditional,
         "prior": known.prior,
         "bridge": bool(known.bridge),
+        "latent": bool(known.latent),
     }
     working = [one.name for one in METHODS.values() if one.suits(problem, **has)]
     name = type(problem.operator).__name__
@@ -179,6 +182,8 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         return _without_prior(kind, options.method, known)
 
     if options.method == "auto":
+        if known.latent:
+            return METHODS[best(kind, options, known)]
         given = (options.sampler, options.levels, options.guidance)
         sampled = any(option is not None for option in given)
         if sampled:
@@ -191,6 +196,8 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         )
 
     method = METHODS[options.method]
+    if known.latent is not None and method.latents != known.latent:
+        raise BadArgument(_other_space(method, known))
     if method.bridges and known.bridge is False:
         raise BadArgument(
             f"`method`={method.name}: this model begins at noise, and is no bridge from the "
@@ -198,6 +205,21 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         )
 
     return method
+
+
+def _other_space(method: Method, known: Knowledge) -> str:
+    """Return the error for a method of pixels with a model of latents, or the other way round."""
+    able = [one.name for one in METHODS.values() if one.latents is known.latent]
+    if known.latent:
+        return (
+            f"`method`={method.name}: it works on pixels, and this model on the latents of its "
+            f"autoencoder; use auto, {' or '.join([', '.join(able[:-1]), able[-1]])}"
+        )
+
+    return (
+        f"`method`={method.name}: it works on latents, and this model on pixels; use auto or a "
+        "method of pixels, such as diffpir, or a model of latents, such as Stable Diffusion"
+    )
 
 
 def _without_prior(kind: Kind, method: str, known: Knowledge) -> Method:

@@ -114,6 +114,7 @@ def knowledge_of(denoiser: DenoiserLike, problem: Problem | None = None) -> Know
             predictor,
             bridge=denoiser.bridge,
             enlarges_only=denoiser.enlarges_only,
+            latent=denoiser.autoencoder is not None,
         )
 
     quiet = float(problem.noise.min()) <= PREDICTED_NOISE
@@ -123,6 +124,7 @@ def knowledge_of(denoiser: DenoiserLike, problem: Problem | None = None) -> Know
         predictor and has_evidence(problem) and quiet,
         takes_decomposed(problem.operator),
         problem.noise_map is not None,
-        denoiser.bridge,
-        denoiser.enlarges_only,
+        bridge=denoiser.bridge,
+        enlarges_only=denoiser.enlarges_only,
+        latent=denoiser.autoencoder is not None,
     )

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
-from restore.diffusion.gradient import differentiated
 from restore.diffusion.protocol import Condition, Denoise
-from restore.diffusion.stepping import (
-    Callback,
-    Generator,
-    ddim_step,
-    falling_pairs,
-    gaussian_noise,
-    report,
-)
+from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
 from restore.solvers.consistency import finished
+from restore.solvers.guided import check_guidance, guided
+from restore.solvers.misfit import misfit_gradient
 
 
 def dps(
@@ -47,8 +39,7 @@ def dps(
     the space of pictures. Over N numbers of a picture it is ``ζ = √N s``: where A and the network
     do not stretch, no step moves the picture by more than s in root mean square. This s, unlike ζ,
     means the same for pictures of all sizes. The authors' ζ = 1 for 256×256 pixels is s = 0.0023,
-    over 1000 steps. They move the state of the variance-preserving chain, ``u = x/√(1+σ²)``, by
-    ``ζ ∇_u = ζ √(1+σ²) ∇_x``; in ``x = x0 + σ ε`` that is the factor ``√((1+σ²)(1+ς²))`` below.
+    over 1000 steps. `guided` has the factor between their coordinates and these.
 
     JPEG and quantisation take part with the gradient of `operators.nonlinear.straight_through`.
 
@@ -75,53 +66,17 @@ def dps(
         ValueError: If ``sigmas`` do not decrease to 0, η is outside [0, 1], the step size is
             negative, or the network is not differentiable.
     """
-    if not 0 <= eta <= 1 or not 0 <= step_size < math.inf:
-        raise ValueError(
-            f"eta must be in [0, 1] and step_size not negative, not {eta} and {step_size}"
-        )
-
+    check_guidance(eta, step_size=step_size)
     pairs = falling_pairs(sigmas)
     shape = (measurement.shape[0], *operator.input_shape)
     x = pairs[0][0] * gaussian_noise(shape, generator, measurement.device)
     x = x if start is None else x + start
     del start  # makes room for the network, for large pictures
 
-    for index, (sigma, sigma_next) in enumerate(pairs):
-        prediction, pull_back = differentiated(denoise, x, sigma, condition)
-        report(callback, index, len(pairs), sigma, operator.visible(prediction.clean))
-        gradient = pull_back(misfit_gradient(operator, prediction.clean, measurement))
-        to_exploding = math.sqrt((1 + sigma**2) * (1 + sigma_next**2))
-        x = ddim_step(prediction, sigma, sigma_next, eta, generator)
-        x = x - step_size * to_exploding * gradient
-        del prediction, pull_back, gradient
+    def downhill(index: int, sigma: float, clean: Tensor) -> Tensor:
+        report(callback, index, len(pairs), sigma, operator.visible(clean))
+        return step_size * misfit_gradient(operator, clean, measurement)
+
+    x = guided(denoise, x, pairs, downhill, eta=eta, generator=generator, condition=condition)
 
     return finished(operator, x, measurement, noise_level) if final_projection else x
-
-
-def misfit_gradient(
-    operator: LinearOperator | NonlinearChain, clean: Tensor, measurement: Tensor
-) -> Tensor:
-    """``√N ∇ ‖y − A x‖`` at x, over the N numbers of each picture; 0 where A x = y.
-
-    Args:
-        operator: A.
-        clean: x, [B, *operator.input_shape].
-        measurement: y, [B, *operator.output_shape].
-
-    Returns:
-        [B, *operator.input_shape].
-    """
-    if isinstance(operator, LinearOperator):
-        residual = operator.A(clean) - measurement
-        gradient = operator.At(residual)
-    else:
-        with torch.inference_mode(False), torch.enable_grad():
-            x = clean.detach().clone().requires_grad_()
-            measured = operator.A(x)
-            residual = measured.detach() - measurement
-            (gradient,) = torch.autograd.grad(measured, x, residual)
-
-    norm = residual.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
-    size = clean[0].numel() ** 0.5
-
-    return torch.where(norm > 0, size / norm, 0.0) * gradient

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain
 from restore.diffusion.protocol import Condition, Denoise
 from restore.diffusion.stepping import Callback, Generator, falling_pairs, gaussian_noise, report
+from restore.solvers.adam import Adam
 from restore.solvers.consistency import finished
-
-# Decay rates of Adam's averages of the gradient and of its square, as in the authors' code.
-MOMENTUM = 0.9
-SQUARE_MOMENTUM = 0.99
-# Smallest divisor of a step of Adam: the gradient of a pixel that stays.
-LEAST_SCALE = 1e-8
 
 
 def red_diff(
@@ -75,7 +69,7 @@ def red_diff(
     shape = (measurement.shape[0], *operator.input_shape)
     first = operator.pseudo_inverse(measurement) if start is None else start
     mean = first.expand(shape)
-    adam = _Adam(mean)
+    adam = Adam(mean)
     per_value = mean[0].numel() / measurement[0].numel()
 
     for index, (sigma, _) in enumerate(pairs):
@@ -86,30 +80,6 @@ def red_diff(
         mean = mean - rate * adam.step(per_value * fit + strength * (mean - clean))
 
     return finished(operator, mean, measurement, noise_level) if final_projection else mean
-
-
-class _Adam:
-    """Adam (Kingma, Ba 2015, arXiv 1412.6980, algorithm 1).
-
-    PyTorch's takes seconds to import its compiler at the first step.
-
-    Args:
-        like: What is optimised.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self.count = 0
-        self.mean = torch.zeros_like(like)
-        self.square = torch.zeros_like(like)
-
-    def step(self, gradient: Tensor) -> Tensor:
-        """Return the direction of a step, about 1 in size."""
-        self.count += 1
-        self.mean = torch.lerp(gradient, self.mean, MOMENTUM)
-        self.square = torch.lerp(gradient**2, self.square, SQUARE_MOMENTUM)
-        mean = self.mean / (1 - MOMENTUM**self.count)
-        square = self.square / (1 - SQUARE_MOMENTUM**self.count)
-        return mean / (square.sqrt() + LEAST_SCALE)
 
 
 def _gradient_of_fit(

@@ -201,9 +201,11 @@ def test_a_stage_takes_the_noised_result_of_the_one_before(restorer, monkeypatch
 
 
 def test_the_noise_is_that_of_the_method(restorer):
-    # repaint is for masks only, and bridges need a model of their own
+    # repaint is for masks only, and bridges and latents need a model of their own
     takes_stages = {
-        name: one for name, one in METHODS.items() if name != "repaint" and not one.bridges
+        name: one
+        for name, one in METHODS.items()
+        if name != "repaint" and not (one.bridges or one.latents)
     }
     for method, record in takes_stages.items():
         steps = {"steps": 1} if method == "one-step" else {"steps": 2}

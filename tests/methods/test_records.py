@@ -238,8 +238,10 @@ def test_a_step_size_is_of_pixels_in_0_to_1(restorer, monkeypatch) -> None:
     assert sizes == [0.5]
 
 
-# Methods that take no blur with an unknown border, and one that takes no network from noise.
-OTHERS = ("repaint", "snips", "i2sb")
+# Methods that take no blur with an unknown border, and those that need another model.
+OTHERS = (
+    "repaint", "snips", "i2sb", *(name for name, method in METHODS.items() if method.latents)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in OTHERS])

@@ -226,7 +226,8 @@ def test_the_automatic_method_takes_maps(kind, options: Options, method: str) ->
 
 @pytest.mark.parametrize("method", [n for n, one in METHODS.items() if not one.takes_noise_maps])
 def test_methods_that_take_one_level_say_so(method: str) -> None:
-    able = ", ".join(name for name, one in METHODS.items() if one.takes_noise_maps)
+    alike = [one for one in METHODS.values() if one.latents == METHODS[method].latents]
+    able = ", ".join(one.name for one in alike if one.takes_noise_maps)
     for noise in (PAIR, "auto:signal"):
         with pytest.raises(BadArgument, match=f"depends on the signal; these can: {able}"):
             check(Deblurring("box:3", noise=noise), Options(method))
