@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,8 @@ OPERATORS = {
 # Parameters of further rows: what a method can reach, and the paper's own values. CALLS is the
 # number of calls, where it is not that of all other rows.
 CALLS = "calls"
-VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
+Variants = Mapping[str, tuple[dict[str, float], ...]]
+VARIANTS: Variants = {
     "daps": ({"langevin_time": 0.01}, {"langevin_time": 1e6, "prior_std": 0.4}),
     "pnp-dm": ({"reverse_steps": 10}, {CALLS: 1000, "reverse_steps": 10}),
     "snips": ({"consistent": 0, "step_size": 0, "steps_each": 2},),
@@ -60,6 +61,7 @@ class ExactDenoiser:
 
     config = None
     predictor = None
+    autoencoder = None
     schedule = NoiseSchedule.named("linear")
 
     def __init__(self, prior: Mixture) -> None:
@@ -91,9 +93,14 @@ class World:
     noise: float
     posterior: Mixture
 
+    @property
+    def denoiser(self) -> ExactDenoiser:
+        """The denoiser of the prior."""
+        return ExactDenoiser(self.prior)
+
     def problem(self, samples: int) -> Problem:
         """Return the problem of restoring it so many times, with pictures in [0, 1]."""
-        white = self.operator.A(torch.ones(1, *SHAPE))
+        white = self.operator.A(torch.ones(1, *self.operator.input_shape))
         return Problem(
             task="solve",
             kind=OTHER,
@@ -167,12 +174,12 @@ def solved(
         steps=calls, highest=HIGHEST, classical_start=False, parameters=found
     )
     run = Run(
-        ExactDenoiser(world.prior),
+        world.denoiser,
         world.problem(samples),
         settings,
         torch.Generator().manual_seed(0),
         None,
-        start=torch.zeros(1, *SHAPE),
+        start=torch.zeros(1, *world.operator.input_shape),
     )
     with torch.set_grad_enabled(method.needs_gradient):
         return method.solve(run).detach()
@@ -180,13 +187,14 @@ def solved(
 
 def suited(method: Method, world: World) -> bool:
     """Return True if the method solves such problems by the prior alone."""
-    return not method.needs_condition and method.uses(world.problem(1))
+    latent = world.denoiser.autoencoder is not None
+    return method.latents == latent and not method.needs_condition and method.uses(world.problem(1))
 
 
-def rows(names: list[str]) -> Iterator[tuple[Method, dict[str, float]]]:
+def rows(names: Sequence[str], variants: Variants) -> Iterator[tuple[Method, dict[str, float]]]:
     """Yield the methods with their own parameters of each row."""
     for name in names:
-        for parameters in ({}, *VARIANTS.get(name, ())):
+        for parameters in ({}, *variants.get(name, ())):
             yield METHODS[name], parameters
 
 
@@ -194,10 +202,15 @@ def label(method: Method, parameters: Mapping[str, float]) -> str:
     return ", ".join([f"`{method.name}`", *(f"{k} {v:g}" for k, v in parameters.items())])
 
 
-def table(name: str, names: list[str], calls: int, samples: int) -> None:
-    """Print the table of one prior."""
-    prior = priors()[name]
-    found = list(worlds(name, prior))
+def table(
+    name: str,
+    found: Sequence[World],
+    names: Sequence[str],
+    variants: Variants,
+    calls: int,
+    samples: int,
+) -> None:
+    """Print the table of one prior: a column for each world, a row for each method and variant."""
     heads = [f"{world.name.split(', ')[1]}, {world.noise:g}" for world in found]
     print(f"\nPrior: {name}. Error of the mean / of the covariance.\n")
     print("| method | " + " | ".join(heads) + " |")
@@ -206,7 +219,7 @@ def table(name: str, names: list[str], calls: int, samples: int) -> None:
     generator = torch.Generator().manual_seed(9)
     exact = [world.gaps(world.exact(samples, generator)) for world in found]
     show("exact samples", exact)
-    for method, parameters in rows(names):
+    for method, parameters in rows(names, variants):
         gaps = [
             world.gaps(solved(method, world, calls, samples, parameters))
             if suited(method, world)
@@ -233,7 +246,8 @@ def main() -> None:
 
     print(f"{arguments.calls} network calls, {arguments.samples} samples.")
     for name in arguments.priors.split(",") if arguments.priors else priors():
-        table(name, names, arguments.calls, arguments.samples)
+        found = list(worlds(name, priors()[name]))
+        table(name, found, names, VARIANTS, arguments.calls, arguments.samples)
 
 
 if __name__ == "__main__":
