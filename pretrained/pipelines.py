@@ -40,6 +40,7 @@ class Family:
             channels of a network.
         optional: Components that may be left out.
         schedulers: Components that hold noise schedules.
+        others: Further networks of the text, and what has no weights.
     """
 
     name: str
@@ -50,17 +51,19 @@ class Family:
     sees: Sees | None = None
     optional: frozenset[str] = frozenset()
     schedulers: tuple[str, ...] = ("scheduler",)
+    others: tuple[str, ...] = ()
 
     @property
     def components(self) -> tuple[str, ...]:
         """Names of all components that are used."""
         texts = (name for pair in self.texts for name in pair)
-        return (self.network, self.autoencoder, *self.schedulers, *texts)
+        return (self.network, self.autoencoder, *self.schedulers, *texts, *self.others)
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
-        """Components that cut texts into tokens."""
-        return tuple(tokenizer for tokenizer, _ in self.texts)
+        """Components without weights that prepare texts and pictures."""
+        others = (name for name in self.others if name.endswith("_processor"))
+        return (*(tokenizer for tokenizer, _ in self.texts), *others)
 
     def has_weights(self, component: str) -> bool:
         """Return True if a component is a network."""
@@ -92,6 +95,14 @@ FAMILIES: Mapping[str, Family] = {
         texts=(*_TWO_CLIPS, ("tokenizer_3", "text_encoder_3")),
         guidance=7.0,
         optional=frozenset({"tokenizer_3", "text_encoder_3"}),
+    ),
+    "KandinskyV22CombinedPipeline": Family(
+        "Kandinsky 2.2",
+        autoencoder="movq",
+        texts=(("prior_tokenizer", "prior_text_encoder"),),
+        guidance=4.0,
+        schedulers=("scheduler", "prior_scheduler"),
+        others=("prior_prior", "prior_image_encoder", "prior_image_processor"),
     ),
     "LDMPipeline": _LDM,
     "LatentDiffusionUncondPipeline": _LDM,  # its name in older folders
@@ -189,7 +200,8 @@ def is_latent(index: Mapping[str, Any] | None) -> bool:
     """Return True for the model_index.json of a pipeline with an autoencoder."""
     if index is None:
         return False
-    return index.get("_class_name") in FAMILIES or "vae" in index or "vqvae" in index
+    components = ("vae", "vqvae", "movq")
+    return index.get("_class_name") in FAMILIES or any(name in index for name in components)
 
 
 def read(folder: Path) -> Pipeline:

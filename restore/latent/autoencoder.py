@@ -101,7 +101,10 @@ class PictureCodec(Autoencoder):
         return cast(Tensor, answer.latent_dist.mode())
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        return cast(Tensor, self.network.decode(latents).sample)
+        # MoVQ's decoder sees the latents themselves beside what it decodes
+        plain = getattr(self.network.config, "norm_type", "") == "spatial"
+        options = {"force_not_quantize": True} if plain else {}
+        return cast(Tensor, self.network.decode(latents, **options).sample)
 
     def _through(
         self,

@@ -16,7 +16,7 @@ from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
 from restore.errors import BadArgument
 from restore.latent.autoencoder import PictureCodec
 from restore.latent.network import LatentNetwork, Text
-from restore.latent.text import TextEncoders
+from restore.latent.text import Texts
 from restore.runtime.budget import network_bytes
 from restore.runtime.tiles import Notice, TiledDenoiser
 
@@ -53,7 +53,7 @@ class LatentDenoiser(DenoiserLike):
         autoencoder: PictureCodec,
         side: int,
         *,
-        texts: TextEncoders | None = None,
+        texts: Texts | None = None,
         guidance: float = 1.0,
         sees: Sees | None = None,
         levels: tuple[float, ...] = (),

@@ -19,7 +19,15 @@ from restore.errors import Unavailable
 from restore.latent.autoencoder import PictureCodec
 from restore.latent.denoiser import LatentDenoiser
 from restore.latent.libraries import component
-from restore.latent.network import ByText, Inpainting, LatentNetwork, Transformer, Unconditional
+from restore.latent.network import (
+    ByImage,
+    ByText,
+    Inpainting,
+    LatentNetwork,
+    Transformer,
+    Unconditional,
+)
+from restore.latent.prior import ImagePrior
 from restore.latent.text import TextEncoders
 from restore.runtime.budget import SHARE
 from restore.runtime.devices import free_memory
@@ -89,9 +97,7 @@ def load(
         torch_dtype=dtype,
     )
     network = _adapter(unet, sees)(_frozen(unet, device), codec.channels, codec.factor)
-    texts = None
-    if family.texts:
-        texts = TextEncoders(pipeline, _text_width(pipeline), device, dtype)
+    texts = _texts(pipeline, device, dtype)
 
     if tile is None:
         codec.within((memory - needed) / 2)
@@ -107,6 +113,17 @@ def load(
         notice=notice,
     )
     return denoiser if texts is None else denoiser.of_prompt(None)
+
+
+def _texts(
+    pipeline: Pipeline, device: torch.device, dtype: torch.dtype
+) -> TextEncoders | ImagePrior | None:
+    """Return what makes embeddings of texts; None for a model without text."""
+    if not pipeline.family.texts:
+        return None
+    if pipeline.family.others:
+        return ImagePrior(pipeline, device)
+    return TextEncoders(pipeline, _text_width(pipeline), device, dtype)
 
 
 def _frozen(network: Any, device: torch.device) -> Any:
@@ -146,6 +163,8 @@ def _adapter(network: Any, sees: Sees | None) -> type[LatentNetwork]:
         return Unconditional
     if kind == "SD3Transformer2DModel":
         return Transformer
+    if network.config.encoder_hid_dim_type == "image_proj":
+        return ByImage
     return Inpainting if sees == "known pixels" else ByText
 
 
@@ -164,6 +183,7 @@ def _config(pipeline: Pipeline, channels: int, factor: int, sees: Sees | None) -
         image_channels=channels,
         condition_channels={None: 0, "known pixels": channels, "low resolution": 3}[sees],
         condition_map=sees == "known pixels",
+        learned_variance=network.get("out_channels") == 2 * channels,
         channels=int(widths[0]),
         channel_multipliers=(1,) if is_flow else tuple(width / widths[0] for width in widths),
         patch=patch,
@@ -235,8 +255,9 @@ def _sees(pipeline: Pipeline, channels: int) -> Sees | None:
 
 def _scale_and_shift(pipeline: Pipeline, autoencoder: Any) -> tuple[float, float]:
     """Return the factor of the latents, and the shift before it, as the pipeline has them."""
-    if pipeline.family.sees == "low resolution" and not pipeline.family.texts:
-        return 1.0, 0.0  # latent super-resolution was trained on latents as they are
+    alone = pipeline.family.sees == "low resolution" and not pipeline.family.texts
+    if alone or pipeline.family.autoencoder == "movq":
+        return 1.0, 0.0  # latents as they are
 
     config = autoencoder.config
     return float(config.scaling_factor or DEFAULT_SCALE), float(

@@ -50,7 +50,7 @@ class LatentNetwork(nn.Module):
         self.level: int | None = None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Predict, [B, channels, h, w] in float32."""
+        """Predict, [B, channels, h, w] in float32; with a learned variance twice the channels."""
         given = self._arranged(x).to(self.compute_dtype)
         time = time.expand(len(given))
         if self.text is None:
@@ -64,7 +64,9 @@ class LatentNetwork(nn.Module):
         told = Embedding.joined([text.negative, text.positive]).repeated(len(given))
         both = self._output(given.repeat(2, 1, 1, 1), time.repeat(2), told).float()
         free, conditional = both.chunk(2)
-        return extrapolated(free, conditional, text.scale)
+        means = slice(self.channels)
+        guided = extrapolated(free[:, means], conditional[:, means], text.scale)
+        return torch.cat([guided, conditional[:, self.channels :]], dim=1)  # with its variance
 
     def told(self, text: Text | None) -> Self:
         """Return the network with another text; the weights are shared."""
@@ -135,6 +137,18 @@ class Inpainting(ByText):
     def _arranged(self, x: Tensor) -> Tensor:
         latents, shown, known = x.split([self.channels, self.channels, 1], dim=1)
         return torch.cat([latents, 1 - known, shown], dim=1)
+
+
+class ByImage(LatentNetwork):
+    """A ``UNet2DConditionModel`` that sees CLIP's embedding of a picture, as DALL·E 2's decoder."""
+
+    def _output(self, given: Tensor, time: Tensor, text: Embedding | None) -> Tensor:
+        assert text is not None  # the loader binds the empty prompt
+        seen = {"image_embeds": text.to(given.dtype).tokens}
+        answer: Tensor = self.network(
+            given, time, encoder_hidden_states=None, added_cond_kwargs=seen
+        ).sample
+        return answer
 
 
 class Transformer(LatentNetwork):

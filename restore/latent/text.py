@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Embedding(NamedTuple):
     """A text, or several as a batch.
 
     Attributes:
-        tokens: [B, L, D], what cross-attention sees.
+        tokens: [B, L, D], what cross-attention sees; [B, D] of a picture.
         pooled: [B, P], the whole text; None where a network takes none.
     """
 
@@ -55,7 +55,14 @@ class Embedding(NamedTuple):
         )
 
 
-class TextEncoders:
+class Texts(Protocol):
+    """What makes embeddings of texts."""
+
+    def embedding(self, text: str | None) -> Embedding:
+        """Return the embedding of a text, computed once; None is no text."""
+
+
+class TextEncoders(Texts):
     """The text encoders of a pipeline, loaded for a prompt and freed after it.
 
     Beside the denoising network they would take memory for nothing: T5 alone takes 9 GB. One that

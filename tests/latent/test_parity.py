@@ -64,9 +64,8 @@ def recorded(folder: Path, **call: Any) -> tuple[Any, list[Recorded]]:
         return answer
 
     pipe.scheduler.step = noted
-    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        pipe(num_inference_steps=3, generator=generator, **call)
+        pipe(**{"num_inference_steps": 3, "generator": torch.Generator().manual_seed(1), **call})
     return pipe, steps
 
 
@@ -192,6 +191,43 @@ def test_stable_diffusion_3(pipeline, latent):
         prediction = denoise(before / (1 - t), t / (1 - t))
         ours = (1 - lower) * prediction.clean + lower * prediction.noise
         torch.testing.assert_close(ours, after, atol=1e-4, rtol=0)
+
+
+def test_kandinsky(pipeline, latent, monkeypatch):
+    """Mean and spread of DDPM's steps with a learned variance, from which the pipeline draws; its
+    prior embeds the text with the same random numbers.
+    """
+    from diffusers import DDPMScheduler
+    from diffusers.schedulers import scheduling_ddpm
+
+    drawn: list[Tensor] = []
+    draw = scheduling_ddpm.randn_tensor
+
+    def noted(*given: Any, **options: Any) -> Tensor:
+        drawn.append(draw(*given, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(scheduling_ddpm, "randn_tensor", noted)
+    texts = {"prompt": PROMPT, "generator": torch.Generator().manual_seed(0)}
+    size = {"height": 16, "width": 16, "output_type": "pt"}  # 8x8 latents
+    pipe, steps = recorded(pipeline("kandinsky"), **texts, **size)
+    assert isinstance(pipe.scheduler, DDPMScheduler)
+
+    denoise = latent("kandinsky").of_prompt(PROMPT)
+    alphas = pipe.scheduler.alphas_cumprod.double()
+    for (time, before, after), noise in zip(steps[:2], drawn, strict=True):
+        level, target = alphas[int(time)], alphas[int(time) - 333]
+        found = denoise(before / float(level.sqrt()), float(((1 - level) / level).sqrt()))
+        assert found.variance_fraction is not None
+
+        # DDPM, arXiv 2006.11239, eq. 7; Improved DDPM, arXiv 2102.09672, eq. 15
+        beta = 1 - level / target
+        clean, noisy = target.sqrt() * beta, (level / target).sqrt() * (1 - target)
+        mean = (clean * found.clean + noisy * before) / (1 - level)
+        log_least = ((1 - target) / (1 - level) * beta).log()
+        log_variance = torch.lerp(log_least.float(), beta.log().float(), found.variance_fraction)
+        ours = (mean + (log_variance / 2).exp() * noise).float()
+        torch.testing.assert_close(ours, after, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,80 @@ def _latent_sr(folder: Path) -> Any:
     )
 
 
+def _kandinsky(folder: Path) -> Any:
+    from diffusers import DDPMScheduler, KandinskyV22CombinedPipeline, UNet2DConditionModel, VQModel
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=8,
+        addition_embed_type="image",
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="image_proj",
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        resnet_time_scale_shift="scale_shift",
+    )
+    movq = VQModel(
+        down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+        block_out_channels=(32, 32),
+        latent_channels=4,
+        num_vq_embeddings=12,
+        vq_embed_dim=4,
+        norm_type="spatial",
+    )
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="epsilon",
+        variance_type="learned_range",
+        clip_sample=False,
+    )
+    return KandinskyV22CombinedPipeline(unet, scheduler, movq, **_prior(folder))
+
+
+def _prior(folder: Path) -> dict[str, Any]:
+    """Components of the prior of Kandinsky 2.2."""
+    from diffusers import PriorTransformer, UnCLIPScheduler
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPTextModelWithProjection,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
+
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=32,
+        projection_dim=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+    )
+    return {
+        "prior_prior": PriorTransformer(
+            num_attention_heads=2, attention_head_dim=8, embedding_dim=WIDTH, num_layers=1
+        ),
+        "prior_image_encoder": CLIPVisionModelWithProjection(vision),
+        "prior_text_encoder": CLIPTextModelWithProjection(_clip_config(layers=1)),
+        "prior_tokenizer": _clip_tokenizer(folder),
+        "prior_scheduler": UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
+        ),
+        "prior_image_processor": CLIPImageProcessor(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+    }
+
+
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "stable-diffusion": _stable,
     "stable-diffusion-v": _stable_v,
@@ -173,6 +247,7 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
     "stable-diffusion-xl": _stable_xl,
     "upscaler": _upscaler,
     "stable-diffusion-3": _stable_3,
+    "kandinsky": _kandinsky,
     "latent-diffusion": _latent,
     "latent-text": _latent_text,
     "latent-sr": _latent_sr,
