@@ -61,9 +61,10 @@ class ImagePrior(Texts):
         }
         parts = {name: self._part(each) for name, each in names.items()}
 
-        from diffusers import KandinskyV22PriorPipeline
+        import diffusers
 
-        pipeline = KandinskyV22PriorPipeline(**parts).to(self.device)
+        whole: Any = diffusers.KandinskyV22PriorPipeline
+        pipeline = whole(**parts).to(self.device)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
