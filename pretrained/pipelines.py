@@ -33,7 +33,7 @@ class Family:
     Attributes:
         name: Name in messages.
         network: Component that denoises latents.
-        autoencoder: Component that encodes and decodes pictures.
+        autoencoder: Component that encodes and decodes pictures; None for a network of pixels.
         texts: Pairs of tokenizer and text encoder.
         guidance: Scale of classifier-free guidance by a prompt, as the pipeline or its card has it.
         sees: What the network sees beside the latents; ``known pixels`` also follows from the
@@ -41,23 +41,26 @@ class Family:
         optional: Components that may be left out.
         schedulers: Components that hold noise schedules.
         others: Further networks of the text, and what has no weights.
+        plain_text: The text is encoded in lower case, and its padding masked.
     """
 
     name: str
     network: str = "unet"
-    autoencoder: str = "vae"
+    autoencoder: str | None = "vae"
     texts: tuple[tuple[str, str], ...] = ()
     guidance: float = 1.0
     sees: Sees | None = None
     optional: frozenset[str] = frozenset()
     schedulers: tuple[str, ...] = ("scheduler",)
     others: tuple[str, ...] = ()
+    plain_text: bool = False
 
     @property
     def components(self) -> tuple[str, ...]:
         """Names of all components that are used."""
         texts = (name for pair in self.texts for name in pair)
-        return (self.network, self.autoencoder, *self.schedulers, *texts, *self.others)
+        coder = () if self.autoencoder is None else (self.autoencoder,)
+        return (self.network, *coder, *self.schedulers, *texts, *self.others)
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
@@ -70,9 +73,9 @@ class Family:
         return component not in (*self.schedulers, *self.tokenizers)
 
 
-_CLIP = (("tokenizer", "text_encoder"),)
-_TWO_CLIPS = (*_CLIP, ("tokenizer_2", "text_encoder_2"))
-_STABLE = Family("Stable Diffusion", texts=_CLIP, guidance=7.5)
+_ONE_TEXT = (("tokenizer", "text_encoder"),)
+_TWO_CLIPS = (*_ONE_TEXT, ("tokenizer_2", "text_encoder_2"))
+_STABLE = Family("Stable Diffusion", texts=_ONE_TEXT, guidance=7.5)
 _STABLE_XL = Family("Stable Diffusion XL", texts=_TWO_CLIPS, guidance=5.0)
 _LDM = Family("latent diffusion", autoencoder="vqvae")
 
@@ -84,7 +87,7 @@ FAMILIES: Mapping[str, Family] = {
     "StableDiffusionXLInpaintPipeline": _STABLE_XL,
     "StableDiffusionUpscalePipeline": Family(
         "Stable Diffusion's upscaler",
-        texts=_CLIP,
+        texts=_ONE_TEXT,
         guidance=9.0,
         sees="low resolution",
         schedulers=("scheduler", "low_res_scheduler"),
@@ -111,6 +114,18 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "LDMSuperResolutionPipeline": Family(
         "latent super-resolution", autoencoder="vqvae", sees="low resolution"
+    ),
+    "IFPipeline": Family(
+        "DeepFloyd IF", autoencoder=None, texts=_ONE_TEXT, guidance=7.0, plain_text=True
+    ),
+    "IFSuperResolutionPipeline": Family(
+        "DeepFloyd IF's super-resolution",
+        autoencoder=None,
+        texts=_ONE_TEXT,
+        guidance=4.0,
+        sees="low resolution",
+        schedulers=("scheduler", "image_noising_scheduler"),
+        plain_text=True,
     ),
 }
 
@@ -197,7 +212,7 @@ def index_of(folder: Path) -> dict[str, Any] | None:
 
 
 def is_latent(index: Mapping[str, Any] | None) -> bool:
-    """Return True for the model_index.json of a pipeline with an autoencoder."""
+    """Return True for the model_index.json of a known pipeline, or one with an autoencoder."""
     if index is None:
         return False
     components = ("vae", "vqvae", "movq")

@@ -111,6 +111,21 @@ GuideScaleOption = Annotated[
         "pictures of the class."
     ),
 ]
+CascadeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL,…",
+        help="Further models, each of which enlarges by --prompt what the one before drew, such as "
+        "the stages of DeepFloyd IF.",
+    ),
+]
+CascadeNoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Noise on a picture before it is enlarged, for pixels in [0, 1]. Default: level 250 "
+        "of the stage, or 100 of Stable Diffusion's upscaler."
+    ),
+]
 
 
 def sample(
@@ -134,6 +149,8 @@ def sample(
     prompt: PromptOption = None,
     negative_prompt: NegativePromptOption = None,
     prompt_scale: PromptScaleOption = None,
+    cascade: CascadeOption = None,
+    cascade_noise: CascadeNoiseOption = None,
     clip: ClipOption = None,
     clip_scale: ClipScaleOption = None,
     cutouts: CutoutsOption = None,
@@ -149,6 +166,7 @@ def sample(
     output = (target, separate, overwrite, model, device, label)
     if source is not None or interpolate is not None:
         unused: dict[str, object] = {"guide": guide, "guide_scale": guide_scale, "count": count}
+        unused |= {"cascade": cascade, "cascade_noise": cascade_noise}
         unused |= {"clip": clip, "clip_scale": clip_scale, "cutouts": cutouts}
         unused |= {"trajectory": trajectory, "sampler": sampler, "size": size, "prompt": prompt}
         if interpolate is None:
@@ -205,6 +223,18 @@ def sample(
         ensure(guide, yes=yes, option="guide")
     if clip is not None:
         ensure(clip, yes=yes, option="clip")
+    stages = [] if cascade is None else [name.strip() for name in cascade.split(",")]
+    for stage in stages:
+        ensure(stage, yes=yes, option="cascade")
+
     place = Place(*output)
     more = {**sides, **wanted, **guidance}
-    sample_to(place, texts=texts, trajectory=trajectory, quiet=quiet, **more)
+    sample_to(
+        place,
+        texts=texts,
+        cascade=stages,
+        cascade_noise=cascade_noise,
+        trajectory=trajectory,
+        quiet=quiet,
+        **more,
+    )

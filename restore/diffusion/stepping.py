@@ -209,6 +209,26 @@ def within_pictures(denoise: Denoise) -> Denoise:
     return corrected(denoise, lambda clean: clean.clamp(-1, 1))
 
 
+def dynamically_thresholded(denoise: Denoise, quantile: float, most: float) -> Denoise:
+    """Threshold every clean estimate by a quantile s of its absolute values, and divide it by s.
+
+    Dynamic thresholding (Imagen: Saharia et al. 2022, arXiv 2205.11487, section 2.3): clipping
+    alone saturates pictures under strong guidance. s is at least 1, where it is clipping.
+
+    Args:
+        denoise: Any denoiser.
+        quantile: In (0, 1], over all values of a picture.
+        most: Largest s; 1 is clipping.
+    """
+
+    def within(clean: Tensor) -> Tensor:
+        size = torch.quantile(clean.flatten(1).abs().float(), quantile, dim=1)
+        limit = size.clamp(1, most).to(clean.dtype).reshape(-1, 1, 1, 1)
+        return clean.clamp(-limit, limit) / limit
+
+    return corrected(denoise, within)
+
+
 def reported(
     denoise: Denoise,
     callback: Callback | None,

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from restore.diffusion.seeds import seed_of
 from restore.errors import BadArgument
 from restore.files import write_atomically
 from restore.jobs.place import Place
@@ -16,10 +18,11 @@ from restore.jobs.score_norms import find_score_norms
 from restore.latent.denoiser import LatentDenoiser
 from restore.methods.options import Options
 from restore.methods.sampling import SHOWN, Sampling, grid, grid_size, sample_pictures
+from restore.methods.text_cascade import check_stage, enlarged_by
 from restore.photo.photograph import check_held, written_format
 from restore.report.animation import SUFFIX as ANIMATED
 from restore.report.animation import animated_webp
-from restore.restorer import Restorer, check_prior, load_classifier
+from restore.restorer import Restorer, check_prior, is_latent, load_classifier
 from restore.restorer.binding import LoadedDenoiser, told
 from restore.runtime.devices import keep_freed_memory
 from restore.runtime.progress import Progress
@@ -35,6 +38,8 @@ def sample_to(
     place: Place,
     *,
     texts: Options | None = None,
+    cascade: Sequence[str] = (),
+    cascade_noise: float | None = None,
     trajectory: Path | None = None,
     quiet: bool = False,
     **sampling: Any,
@@ -45,6 +50,8 @@ def sample_to(
         place: output files and model.
         texts: prompt, negative prompt and guidance, for a model with text; the options of CLIP for
             one of pixels, with the seed of its cut-outs.
+        cascade: further models, each of which enlarges what the one before drew.
+        cascade_noise: see `restore.methods.text_cascade.enlarged_by`.
         trajectory: a picture file for clean estimates along the trajectories, a row each; as WebP
             an animation of them.
         quiet: True to show no progress.
@@ -57,6 +64,7 @@ def sample_to(
         FileAccess: an existing or unwritable file; before any work.
         Unavailable: no such model, classifier or device, or unknown score norms.
     """
+    _check_cascade(cascade, cascade_noise)
     chosen = {name: value for name, value in sampling.items() if value is not None}
     wanted = Sampling(**chosen)
     files = place.files(wanted.count)
@@ -87,6 +95,11 @@ def sample_to(
             callback=progress.step,
         )
 
+    del denoise, restorer
+    for number, stage in enumerate(cascade, 1):
+        options = replace(wanted, guide=None, guide_scale=None, seed=seed_of(wanted.seed, number))
+        pictures = _enlarged(stage, place, pictures, options, texts, cascade_noise, quiet=quiet)
+
     place.save(list(pictures) if place.separate else [grid(pictures)], files)
     if seen is None or trajectory is None:
         return files
@@ -97,6 +110,50 @@ def sample_to(
     else:
         place.save([grid(seen.flatten(0, 1), columns=seen.shape[1])], [trajectory])
     return [*files, trajectory]
+
+
+def _check_cascade(cascade: Sequence[str], cascade_noise: float | None) -> None:
+    """Check the stages before any work.
+
+    Raises:
+        BadArgument: a model that is no pipeline of several networks, or noise without a stage.
+        Unavailable: there is no such model.
+    """
+    if cascade_noise is not None and not cascade:
+        raise BadArgument(
+            f"`cascade_noise`={cascade_noise:g}: between stages; `cascade` is missing"
+        )
+    for stage in cascade:
+        if not is_latent(stage):
+            raise BadArgument(f"`cascade`={stage}: no pipeline of diffusers")
+
+
+def _enlarged(
+    name: str,
+    place: Place,
+    pictures: Tensor,
+    options: Sampling,
+    texts: Options | None,
+    noise: float | None,
+    *,
+    quiet: bool,
+) -> Tensor:
+    """Return pictures that a further stage of a cascade draws above those of the one before.
+
+    Raises:
+        BadArgument: the model enlarges no pictures.
+        Unavailable: no such model.
+    """
+    restorer = Restorer(name, place.device)
+    stage = check_stage(restorer.denoiser, name)
+    if texts is not None and stage.texts is not None:
+        stage = stage.of_prompt(texts.prompt, texts.negative_prompt, texts.guidance)
+
+    with Progress(1, 1, quiet=quiet) as progress:
+        progress.picture(name)
+        return enlarged_by(
+            stage, pictures, options, restorer.device, noise=noise, callback=progress.step
+        )
 
 
 def _prior(

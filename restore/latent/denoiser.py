@@ -15,7 +15,8 @@ from restore.diffusion.denoiser import Denoiser
 from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
 from restore.errors import BadArgument
 from restore.latent.autoencoder import PictureCodec
-from restore.latent.network import LatentNetwork, Text
+from restore.latent.network import LatentNetwork
+from restore.latent.prompt import chosen_text
 from restore.latent.text import Texts
 from restore.runtime.budget import network_bytes
 from restore.runtime.tiles import Notice, TiledDenoiser
@@ -119,13 +120,7 @@ class LatentDenoiser(DenoiserLike):
     def of_prompt(
         self, prompt: str | None, negative_prompt: str | None = None, guidance: float | None = None
     ) -> Self:
-        """Return the denoiser of a text.
-
-        Args:
-            prompt: What the picture shows; None is an empty text, without guidance.
-            negative_prompt: What guidance leads away from; None is an empty text.
-            guidance: Scale w of ``free + w (conditional − free)``; None is the model's own with a
-                prompt, and 1, which is none, without.
+        """Return the denoiser of a text, see `restore.latent.prompt.chosen_text`.
 
         Raises:
             BadArgument: A text or guidance for a model without text, or a scale out of range.
@@ -137,19 +132,8 @@ class LatentDenoiser(DenoiserLike):
                 )
             return super().of_prompt(prompt, negative_prompt)
 
-        given = prompt is not None or negative_prompt is not None
-        scale = guidance if guidance is not None else self.guidance if given else 1.0
-        if not (math.isfinite(scale) and scale >= 0):
-            raise BadArgument(f"`guidance`={scale:g}: must be 0 or more; 1 is none")
-
-        positive = self.texts.embedding("" if prompt is None else prompt)
-        negative = None if scale == 1 else self.texts.embedding(negative_prompt)
-        if scale == 1 and negative_prompt is not None:
-            raise BadArgument(
-                "`negative_prompt`: without guidance nothing leads away from it; give a `guidance` "
-                "other than 1"
-            )
-        return self._with(self.network.told(Text(positive, negative, scale)))
+        text = chosen_text(self.texts, prompt, negative_prompt, guidance, self.guidance)
+        return self._with(self.network.told(text))
 
     def seeing(self, condition: Condition | None, noise: float = 0.0) -> Self:
         """Return the denoiser that sees a condition in every call.

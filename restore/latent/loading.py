@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from restore.latent.network import (
     Transformer,
     Unconditional,
 )
+from restore.latent.pixels import TextDenoiser, Threshold
 from restore.latent.prior import ImagePrior
 from restore.latent.text import TextEncoders
 from restore.runtime.budget import SHARE
@@ -44,6 +46,9 @@ SCHEDULES = {"linear": "linear", "scaled_linear": "scaled-linear"}
 # Scale of latents where an old config has none.
 DEFAULT_SCALE = 0.18215
 
+# Channels of the pictures of a model of pixels.
+PICTURE_CHANNELS = 3
+
 
 def load(
     folder: Path,
@@ -53,8 +58,8 @@ def load(
     tile: int | None = None,
     memory: int | None = None,
     notice: Notice = warnings.warn,
-) -> LatentDenoiser:
-    """Load a pipeline of diffusers as a denoiser of latents.
+) -> LatentDenoiser | TextDenoiser:
+    """Load a pipeline of diffusers as a denoiser of latents, or of pixels by a text.
 
     Args:
         folder: The folder with model_index.json.
@@ -75,6 +80,8 @@ def load(
     needed = _weights_bytes(pipeline, dtype)
     _check_memory(needed, memory, device)
     family = pipeline.family
+    if family.autoencoder is None:
+        return _of_pixels(pipeline, device, dtype, notice)
 
     autoencoder = component(
         pipeline,
@@ -89,13 +96,7 @@ def load(
     sees = _sees(pipeline, codec.channels)
     config = _config(pipeline, codec.channels, codec.factor, sees)
 
-    unet = component(
-        pipeline,
-        family.network,
-        use_safetensors=True,
-        variant=pipeline.variant(family.network),
-        torch_dtype=dtype,
-    )
+    unet = _network(pipeline, dtype)
     network = _adapter(unet, sees)(_frozen(unet, device), codec.channels, codec.factor)
     texts = _texts(pipeline, device, dtype)
 
@@ -126,6 +127,61 @@ def _texts(
     return TextEncoders(pipeline, _text_width(pipeline), device, dtype)
 
 
+def _of_pixels(
+    pipeline: Pipeline, device: torch.device, dtype: torch.dtype, notice: Notice
+) -> TextDenoiser:
+    """Load a stage of DeepFloyd IF.
+
+    Raises:
+        CheckpointError: A network or a schedule that is not known.
+        Unavailable: A component cannot be loaded.
+    """
+    sees = _sees(pipeline, PICTURE_CHANNELS)
+    config = _config(pipeline, PICTURE_CHANNELS, 1, sees)
+    about = pipeline.config(pipeline.family.network)
+    is_learned = int(about.get("out_channels", 0)) == 2 * PICTURE_CHANNELS
+    backbone = replace(config.backbone, learned_variance=is_learned)
+    config = replace(config, backbone=backbone, size=_side(pipeline), scale=None)
+
+    unet = _network(pipeline, dtype)
+    network = ByText(_frozen(unet, device), PICTURE_CHANNELS, 1)
+    denoiser = TextDenoiser(
+        Denoiser(network, config),
+        TextEncoders(pipeline, _text_width(pipeline), device, dtype),
+        guidance=pipeline.family.guidance,
+        levels=_noise_levels(pipeline),
+        threshold=_threshold(pipeline.config("scheduler")),
+        notice=notice,
+    )
+    return denoiser.of_prompt(None)
+
+
+def _network(pipeline: Pipeline, dtype: torch.dtype) -> Any:
+    """Load the denoising network."""
+    name = pipeline.family.network
+    variant = pipeline.variant(name)
+    return component(pipeline, name, use_safetensors=True, variant=variant, torch_dtype=dtype)
+
+
+def _threshold(scheduler: Mapping[str, Any]) -> Threshold | None:
+    """Return how a scheduler thresholds clean estimates."""
+    if scheduler.get("thresholding"):
+        return Threshold(
+            float(scheduler.get("dynamic_thresholding_ratio") or 0.995),
+            float(scheduler.get("sample_max_value") or 1.0),
+        )
+    return Threshold() if scheduler.get("clip_sample", True) else None
+
+
+def _noise_levels(pipeline: Pipeline) -> tuple[float, ...]:
+    """Return √ᾱ of each noise level that the smaller picture of a stage may have."""
+    if pipeline.family.sees is None:
+        return ()
+    scheduler = pipeline.config("image_noising_scheduler")
+    alphas = NoiseSchedule.named(**_schedule(scheduler, False)).alphas_cumprod
+    return tuple(float(alpha) ** 0.5 for alpha in alphas)
+
+
 def _frozen(network: Any, device: torch.device) -> Any:
     return network.requires_grad_(False).eval().to(device)
 
@@ -137,6 +193,8 @@ def _weights_bytes(pipeline: Pipeline, dtype: torch.dtype) -> int:
         (pipeline.family.network, dtype),
         (pipeline.family.autoencoder, torch.float32),
     ):
+        if name is None:
+            continue
         size = sum(path.stat().st_size for path in pipeline.weights(name))
         found += size * kept.itemsize // (4 if pipeline.variant(name) is None else 2)
     return found

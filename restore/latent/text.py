@@ -96,6 +96,8 @@ class TextEncoders(Texts):
         """
         if text is None and not self._zeros_for_none:
             text = ""
+        if text is not None and self.pipeline.family.plain_text:
+            text = text.lower().strip()
         if text not in self._known:
             self._known[text] = self._embedded(text)
         return self._known[text]
@@ -166,7 +168,8 @@ class TextEncoders(Texts):
             if self.pipeline.components[encoder_name] == "LDMBertModel":
                 return encoder(seen)
 
-            mask = getattr(encoder.config, "use_attention_mask", False)
+            plain = self.pipeline.family.plain_text
+            mask = plain or getattr(encoder.config, "use_attention_mask", False)
             shown = {"attention_mask": tokens.attention_mask.to(place)} if mask else {}
             return encoder(seen, output_hidden_states=True, **shown)
 

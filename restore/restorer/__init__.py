@@ -76,6 +76,7 @@ __all__ = [
     "check_model",
     "check_prior",
     "examine",
+    "is_latent",
     "load_classifier",
     "load_denoiser",
     "model_digest",

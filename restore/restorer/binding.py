@@ -7,6 +7,7 @@ from restore.diffusion.denoiser import Condition
 from restore.diffusion.guided import GuidedDenoiser
 from restore.errors import BadArgument
 from restore.latent.denoiser import LatentDenoiser
+from restore.latent.pixels import TextDenoiser
 from restore.methods.options import CLIP_SCALE, CUTOUTS, Options
 from restore.restorer.checks import check_clip
 from restore.restorer.model import load_clip_model
@@ -14,7 +15,7 @@ from restore.runtime.tiles import TiledDenoiser
 from restore.tasks.kind import Kind
 from restore.tasks.problem import Problem
 
-LoadedDenoiser = LatentDenoiser | TiledDenoiser | GuidedDenoiser
+LoadedDenoiser = LatentDenoiser | TextDenoiser | TiledDenoiser | GuidedDenoiser
 
 
 def told(denoiser: LoadedDenoiser, options: Options) -> LoadedDenoiser:
@@ -30,7 +31,7 @@ def told(denoiser: LoadedDenoiser, options: Options) -> LoadedDenoiser:
         return _by_clip(denoiser, options, options.clip)
 
     texts = (options.prompt, options.negative_prompt)
-    if isinstance(denoiser, LatentDenoiser):
+    if isinstance(denoiser, LatentDenoiser | TextDenoiser):
         return denoiser.of_prompt(*texts, options.guidance)
     return denoiser.of_prompt(*texts)
 
@@ -39,13 +40,14 @@ def _by_clip(denoiser: LoadedDenoiser, options: Options, name: str) -> GuidedDen
     """Return a denoiser of pixels that CLIP guides to the prompt.
 
     Raises:
-        BadArgument: it is a latent model.
+        BadArgument: it is a pipeline of diffusers.
         Unavailable: no such CLIP model.
     """
     assert options.prompt is not None
     if not isinstance(denoiser, TiledDenoiser):
         raise BadArgument(
-            f"`clip`={name}: guides models of pixels; this latent model takes the `prompt` itself"
+            f"`clip`={name}: guides models of pixels without text; this one is a pipeline, which "
+            "takes a `prompt` itself if it knows text"
         )
 
     clip = load_clip_model(name, denoiser.denoise.device)
@@ -63,10 +65,10 @@ def seeing(denoiser: LoadedDenoiser, problem: Problem) -> LoadedDenoiser:
     Raises:
         BadArgument: a model for super-resolution by one factor, and another problem.
     """
+    check_kind(denoiser, problem.kind)
     if not isinstance(denoiser, LatentDenoiser):
         return denoiser
 
-    check_kind(denoiser, problem.kind)
     if denoiser.sees == "known pixels" and problem.kind.fills_holes:
         return denoiser.seeing(problem.condition)
     if denoiser.sees == "low resolution":
@@ -82,8 +84,13 @@ def check_kind(denoiser: LoadedDenoiser, kind: Kind) -> None:
     """Refuse a latent model for super-resolution alone where the problem is another one.
 
     Raises:
-        BadArgument: it is.
+        BadArgument: it is, or the model is a later stage of a cascade.
     """
+    if isinstance(denoiser, TextDenoiser) and denoiser.levels:
+        raise BadArgument(
+            "`model`: this one enlarges what another one drew and restores no pictures; it is a "
+            "stage of restore sample --cascade"
+        )
     if denoiser.autoencoder is None or denoiser.prior or kind.enlarges:
         return
     raise BadArgument(

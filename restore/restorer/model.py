@@ -20,6 +20,7 @@ from restore.runtime.tiles import Notice
 if TYPE_CHECKING:
     from restore.latent.clip import Clip
     from restore.latent.denoiser import LatentDenoiser
+    from restore.latent.pixels import TextDenoiser
 
 
 @single_precision()
@@ -32,8 +33,8 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
     """
     if is_latent(model):
         raise BadArgument(
-            f"`model`={model}: a latent model, which restores and draws samples; here a model of "
-            "pixels is needed, as the default one is"
+            f"`model`={model}: a pipeline of diffusers, which restores and draws samples; here a "
+            "model of pixels without text is needed, as the default one is"
         )
     try:
         checkpoint = pretrained.load(model)
@@ -60,7 +61,7 @@ def load_classifier(classifier: str, device: torch.device) -> Classifier:
 
 
 def is_latent(model: str) -> bool:
-    """Return True for a latent model, which is a folder of several networks.
+    """Return True for a pipeline of diffusers, a folder of several networks.
 
     Raises:
         Unavailable: there is no such model.
@@ -80,8 +81,8 @@ def load_latent(
     tile: int | None = None,
     memory: int | None = None,
     notice: Notice = warnings.warn,
-) -> LatentDenoiser:
-    """Return the denoiser of a latent model.
+) -> LatentDenoiser | TextDenoiser:
+    """Return the denoiser of a pipeline of diffusers.
 
     Raises:
         Unavailable: a component or package is missing, damaged, or too large for the memory.

@@ -284,5 +284,5 @@ def test_a_missing_one_of_the_hub_is_not_fetched_unasked(restorer, monkeypatch, 
 
 def test_a_latent_model_takes_its_prompt_itself(pipeline: Callable, folder: Path) -> None:
     model = Restorer(str(pipeline("stable-diffusion")), "cpu")
-    with pytest.raises(BadArgument, match="guides models of pixels; this latent model takes"):
+    with pytest.raises(BadArgument, match="guides models of pixels without text; this one is"):
         model.denoise(np.zeros((8, 8, 3), np.uint8), noise=0.1, clip=str(folder), prompt="a")

@@ -86,9 +86,8 @@ def _stable_3(folder: Path) -> Any:
         SD3Transformer2DModel,
         StableDiffusion3Pipeline,
     )
-    from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+    from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     t5 = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     transformer = SD3Transformer2DModel(
         sample_size=8,
@@ -116,8 +115,80 @@ def _stable_3(folder: Path) -> Any:
         tokenizer=_clip_tokenizer(folder),
         tokenizer_2=_clip_tokenizer(folder),
         text_encoder_3=T5EncoderModel(t5),
-        tokenizer_3=T5Tokenizer(vocab=[*pieces, *((one, -3.0) for one in LETTERS)], extra_ids=0),
+        tokenizer_3=_t5_tokenizer(),
     )
+
+
+def _if(folder: Path) -> Any:
+    from diffusers import IFPipeline
+
+    return IFPipeline(**_if_parts(folder, {}), requires_safety_checker=False)
+
+
+def _if_super(folder: Path) -> Any:
+    from diffusers import DDPMScheduler, IFSuperResolutionPipeline
+
+    unet = {
+        "in_channels": 6,
+        "sample_size": 32,
+        "class_embed_type": "timestep",
+        "mid_block_scale_factor": 1.414,
+        "time_embedding_act_fn": "gelu",
+        "time_embedding_dim": 32,
+    }
+    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    parts = _if_parts(folder, unet)
+    return IFSuperResolutionPipeline(
+        **parts, image_noising_scheduler=noising, requires_safety_checker=False
+    )
+
+
+def _if_parts(folder: Path, unet: dict[str, Any]) -> dict[str, Any]:
+    """The components of a stage of DeepFloyd IF, with the options of the published ones."""
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import T5Config, T5EncoderModel
+
+    t5 = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    options: dict[str, Any] = {
+        "sample_size": 16,
+        "in_channels": 3,
+        "out_channels": 6,
+        "layers_per_block": 1,
+        "block_out_channels": (32, 64),
+        "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+        "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "cross_attention_dim": 32,
+        "encoder_hid_dim": 32,
+        "attention_head_dim": 8,
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": 2,
+        "cross_attention_norm": "group_norm",
+        "resnet_time_scale_shift": "scale_shift",
+        "act_fn": "gelu",
+    }
+    scheduler = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        thresholding=True,
+        dynamic_thresholding_ratio=0.95,
+        sample_max_value=1.5,
+        variance_type="learned_range",
+    )
+    return {
+        "tokenizer": _t5_tokenizer(),
+        "text_encoder": T5EncoderModel(t5),
+        "unet": UNet2DConditionModel(**options | unet),
+        "scheduler": scheduler,
+        **_unchecked(),
+        "watermarker": None,
+    }
+
+
+def _t5_tokenizer() -> Any:
+    from transformers import T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    return T5Tokenizer(vocab=[*pieces, *((one, -3.0) for one in LETTERS)], extra_ids=0)
 
 
 def _latent(folder: Path) -> Any:
@@ -251,6 +322,8 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
     "latent-diffusion": _latent,
     "latent-text": _latent_text,
     "latent-sr": _latent_sr,
+    "deepfloyd-if": _if,
+    "deepfloyd-if-super": _if_super,
 }
 
 
