@@ -33,8 +33,8 @@ def load_denoiser(model: str, device: torch.device, dtype: torch.dtype) -> Denoi
     """
     if is_latent(model):
         raise BadArgument(
-            f"`model`={model}: a pipeline of diffusers, which restores and draws samples; here a "
-            "model of pixels without text is needed, as the default one is"
+            f"`model`={model}: a latent model, or one with text, which restores and draws samples; "
+            "here a model of pixels is needed, as the default one is"
         )
     try:
         checkpoint = pretrained.load(model)
