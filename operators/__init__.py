@@ -32,16 +32,10 @@ from operators.blur import (
     gaussian_taps,
     separable_blur,
 )
+from operators.border_convolution import PaddedConvolution, ValidConvolution
 from operators.checks import check, dense_matrix
 from operators.color import LUMA_BT601, MaskedColor, color_mix, gray
-from operators.convolution import (
-    CONVOLUTION_BOUNDARIES,
-    CircularConvolution,
-    PaddedConvolution,
-    SymmetricConvolution,
-    ValidConvolution,
-    convolution,
-)
+from operators.convolution import CONVOLUTION_BOUNDARIES, convolution
 from operators.fourier import SampledFourier
 from operators.function import FunctionOperator, adjoint_of
 from operators.grammar import Degradation
@@ -55,6 +49,7 @@ from operators.quantise import Quantise
 from operators.reference import ddrm_reference
 from operators.resample import RESAMPLERS, downsample, resample_matrix
 from operators.sensing import BlockSensing, Hadamard, MaskedRows
+from operators.spectral_convolution import CircularConvolution, SymmetricConvolution
 from operators.text import parse
 
 __all__ = [

@@ -22,6 +22,7 @@ def conjugate_gradient(
     *,
     precondition: Map | None = None,
     rtol: float = 1e-6,
+    gain: float = 0.0,
     iterations: int = 200,
 ) -> Tensor:
     """Solve ``K x = b`` for a symmetric positive semi-definite ``K`` (Hestenes & Stiefel 1952).
@@ -39,6 +40,9 @@ def conjugate_gradient(
         precondition: A symmetric positive map near ``K⁻¹``; where ``K`` is singular, with the same
             range.
         rtol: A picture is done when ``‖b − K x‖`` has fallen to this fraction of ``‖b‖``.
+        gain: A picture is also done when a step was so small a fraction of all before it, both
+            measured by ``‖x‖² = xᵀ K x``. The steps are orthogonal in this norm, in which the error
+            is the sum of all to come (Hestenes & Stiefel 1952, theorem 6:1).
         iterations: Largest number of applications of ``K``.
 
     Returns:
@@ -50,16 +54,23 @@ def conjugate_gradient(
     p = z
     rho = _dot(r, z)
     goal = rtol**2 * _dot(b, b)
+    active = goal >= 0
+    square = torch.zeros_like(goal)
 
     for iteration in range(iterations):
         q = apply(p)
         curvature = _dot(p, q)
-        active = (_dot(r, r) > goal) & (curvature > 0)
+        active = active & (_dot(r, r) > goal) & (curvature > 0)
         if iteration % CHECK_EVERY == 0 and _all_done(active):
             break
 
         alpha = torch.where(active, rho / curvature, 0)
         x = torch.addcmul(x, alpha, p)
+        if gain:
+            square = torch.addcmul(square, alpha, rho)
+            active = active & (alpha * rho > gain**2 * square)
+            if _all_done(active):
+                break
         r = torch.addcmul(r, alpha, q, value=-1)
         z = r if precondition is None else precondition(r)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from operators import LinearOperator, NonlinearChain, SpectralOperator, ValidConvolution
-from operators.base import LEAST_RATIO, RIDGE_TOLERANCE
+from operators.base import LEAST_RATIO
 from restore.diffusion.stepping import gaussian_noise, is_map, per_picture
 
 # Fraction of the error of JPEG or quantisation that counts as noise behind a linear operator: the
@@ -25,16 +25,6 @@ MISFIT_ITERATIONS = 50
 POWERS = 10
 MARGIN = 1.1
 
-# Iterations of `ValidConvolution.ridge`.
-BORDER_ITERATIONS = 50
-
-# Noise level, for pictures in [-1, 1], below which blurs with an unknown border are solved by
-# `ValidConvolution.ridge`. The iterations of `LinearOperator.regularised_inverse` leave equations
-# of the border unsolved then, by several times the noise: black and white lines once small singular
-# values amplify it. With noise of 0.02 both give the same within 0.05 dB (four pairs of a method
-# and a kernel).
-QUIET = 0.01
-
 # Numbers of a picture above which its channels are projected one after the other if the operator
 # allows, with a third of the memory.
 LARGE = 2**23
@@ -47,6 +37,7 @@ def project(
     noise_level: Tensor | float = 0.0,
     *,
     prior_std: Tensor | float = 0.05,
+    exact: bool = True,
 ) -> Tensor:
     """Move an estimate to where it explains the measurement.
 
@@ -71,6 +62,8 @@ def project(
             measurement, [B or 1, 1 or C, h, w].
         prior_std: τ, standard deviation of the error of the estimate, in the units of the picture;
             one number or [B].
+        exact: False if a blur with an unknown border may be explained as well as few iterations
+            can, although there is no noise. Its inverse takes hundreds.
 
     Returns:
         [B, *operator.input_shape].
@@ -89,12 +82,14 @@ def project(
                 measurement[:, part],
                 _of_channel(noise_level, part.start),
                 prior_std=prior_std,
+                exact=exact,
             )
             for part in parts
         ]
         return torch.cat(moved, dim=1)
 
-    return estimate + _move(operator, measurement - operator.A(estimate), noise_level, prior_std)
+    residual = measurement - operator.A(estimate)
+    return estimate + _move(operator, residual, noise_level, prior_std, exact)
 
 
 def turns(operator: LinearOperator, picture: Tensor) -> list[slice]:
@@ -124,9 +119,12 @@ def project_explained(
     """
     measured = operator.A(estimate)
     ratio = (per_picture(noise_level, measured) / per_picture(prior_std, measured)) ** 2
-    moved, solved = _ridge_of_border(operator, measurement - measured, ratio, noise_level)
+    multipliers = operator.multipliers(measurement - measured, ratio)
 
-    return estimate + moved, measured + solved
+    return (
+        estimate + operator.At(multipliers),
+        measured + operator.explained(multipliers, ratio),
+    )
 
 
 def _move(
@@ -134,17 +132,18 @@ def _move(
     residual: Tensor,
     noise_level: Tensor | float,
     prior_std: Tensor | float,
+    exact: bool = True,
 ) -> Tensor:
     """Return the d that minimises ``‖residual − A d‖²/σ_y² + ‖d‖²/τ²``."""
     if not isinstance(noise_level, Tensor) and noise_level == 0:
+        if not exact and isinstance(operator, ValidConvolution):
+            least = residual.new_full((1, 1, 1, 1), LEAST_RATIO)
+            return operator.regularised_inverse(residual, least)
         return operator.pseudo_inverse(residual)
 
     variance_ratio = (per_picture(noise_level, residual) / per_picture(prior_std, residual)) ** 2
     if is_map(variance_ratio):
         return operator.weighted_inverse(residual, variance_ratio)
-    if isinstance(operator, ValidConvolution):
-        return _ridge_of_border(operator, residual, variance_ratio, noise_level)[0]
-
     return operator.regularised_inverse(residual, variance_ratio)
 
 
@@ -213,26 +212,6 @@ def finished(
         return estimate
 
     return operator.nearest(estimate, measurement)
-
-
-def _ridge_of_border(
-    operator: ValidConvolution, residual: Tensor, shift: Tensor, noise_level: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """Return the move as `_move` does, and the residual as far as it is solved."""
-    quiet = per_picture(noise_level, residual) < QUIET
-    if not bool(quiet.any()):
-        return operator.regularised_inverse(residual, shift), residual
-
-    exact = operator.ridge(
-        residual, shift.clamp_min(LEAST_RATIO), rtol=RIDGE_TOLERANCE, iterations=BORDER_ITERATIONS
-    )
-    if bool(quiet.all()):
-        return exact
-
-    return (
-        torch.where(quiet, exact[0], operator.regularised_inverse(residual, shift)),
-        torch.where(quiet, exact[1], residual),
-    )
 
 
 def least_misfit(operator: LinearOperator, start: Tensor, measurement: Tensor) -> Tensor:

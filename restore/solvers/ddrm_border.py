@@ -17,12 +17,16 @@ from restore.diffusion.stepping import (
     per_picture,
     report,
 )
-from restore.solvers.consistency import QUIET, project, project_explained, turns
+from restore.solvers.consistency import project, project_explained, turns
 from restore.solvers.ddrm import SpectralProcess, check_fractions
 
 # Smallest noise level of the completed measurement, for pictures in [-1, 1]: an eighth of a level
 # of 8 bits. What lies beyond the border is an estimate, which no picture explains exactly.
 LEAST_NOISE = 1e-3
+
+# Noise level, for pictures in [-1, 1], below which the first measurement is taken as far as the
+# start explains it.
+QUIET = 0.01
 
 
 def ddrm_unknown_border(

@@ -76,7 +76,12 @@ def diffpir(
         report(callback, index, len(pairs), sigma, operator.visible(clean))
         if sigma_next > 0:
             fitted = project(
-                operator, clean, measurement, noise_level, prior_std=sigma / strength**0.5
+                operator,
+                clean,
+                measurement,
+                noise_level,
+                prior_std=sigma / strength**0.5,
+                exact=False,
             )
             fresh = gaussian_noise(shape, generator, measurement.device)
             x = fitted + sigma_next * ((1 - zeta) ** 0.5 * (x - fitted) / sigma + zeta**0.5 * fresh)

@@ -67,7 +67,8 @@ def dpir(
     del start  # makes room for the network, for large pictures
 
     for index, (sigma, _) in enumerate(pairs):
-        x = project(operator, z, measurement, noise_level, prior_std=sigma / strength**0.5)
+        error = sigma / strength**0.5
+        x = project(operator, z, measurement, noise_level, prior_std=error, exact=False)
         z = denoise(x, sigma, condition).clean
         report(callback, index, len(pairs), sigma, operator.visible(z))
 

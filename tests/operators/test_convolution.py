@@ -16,15 +16,11 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import operators
-from operators import check, dense_matrix, kernels
-from operators.convolution import (
-    CONVOLUTION_BOUNDARIES,
-    CircularConvolution,
-    CosineTransform,
-    SymmetricConvolution,
-    ValidConvolution,
-    convolution,
-)
+from operators import border_convolution, check, dense_matrix, kernels
+from operators.border_convolution import ValidConvolution
+from operators.convolution import CONVOLUTION_BOUNDARIES, convolution
+from operators.cosine_transform import CosineTransform
+from operators.spectral_convolution import CircularConvolution, SymmetricConvolution
 
 SIZES = [(6, 6), (5, 7), (7, 11), (9, 4), (8, 8), (1, 8), (7, 1), (1, 1), (2, 3), (4, 2)]
 SCIPY_MODES = {
@@ -456,7 +452,7 @@ def test_refuses(build, message: str) -> None:
 
 @pytest.mark.parametrize("kernel", [kernels.gaussian(1.0), kernels.motion(5, angle=30)])
 @pytest.mark.parametrize("shift", [1.0, 1e-2, 1e-5])
-def test_the_ridge_of_a_canvas_is_that_of_dense_algebra(kernel, shift: float) -> None:
+def test_the_ridge_of_a_canvas_is_that_of_dense_algebra(kernel, shift: float, monkeypatch) -> None:
     """At any number of iterations its error in x is no larger than that of nothing."""
     operator = ValidConvolution((1, 7, 6), kernel, dtype=torch.float64)
     A = dense_matrix(operator)
@@ -465,10 +461,26 @@ def test_the_ridge_of_a_canvas_is_that_of_dense_algebra(kernel, shift: float) ->
     identity = torch.eye(len(A), dtype=torch.float64)
     expected = (A.T @ torch.linalg.solve(A @ A.T + shift * identity, y.flatten(1).T)).T
 
-    x, explained = operator.ridge(y, ratio, rtol=1e-12, iterations=300)
+    def solved(gain: float, iterations: int) -> tuple[torch.Tensor, torch.Tensor]:
+        monkeypatch.setattr(border_convolution, "RIDGE_GAIN", gain)
+        monkeypatch.setattr(border_convolution, "RIDGE_ITERATIONS", iterations)
+        multipliers = operator.multipliers(y, ratio)
+        return operator.At(multipliers), operator.explained(multipliers, ratio)
+
+    x, explained = solved(1e-12, 300)
     torch.testing.assert_close(x.flatten(1), expected, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(explained, y, rtol=1e-5, atol=1e-7)
 
     for iterations in (1, 3, 10):
-        early, _ = operator.ridge(y, ratio, rtol=0, iterations=iterations)
+        early, _ = solved(0.0, iterations)
         assert (early.flatten(1) - expected).norm() <= 1.001 * expected.norm()
+
+
+@pytest.mark.parametrize("kernel", [kernels.motion(5, 30), np.random.rand(2, 3, 4)])
+@pytest.mark.parametrize("size", [(9, 7), (1, 6), (5, 1)])
+def test_one_transform_is_the_blur_and_its_adjoint(kernel, size: tuple[int, int]) -> None:
+    operator = ValidConvolution((3, *size), kernel, dtype=torch.float64)
+    y = torch.rand((2, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    expected = operator.A(operator.At(y))
+    torch.testing.assert_close(operator.gram(y, operator.gram.power), expected)

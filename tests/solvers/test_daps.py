@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.analytic import Mixture
 from support.monte_carlo import assert_moments
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -61,8 +62,7 @@ def _dense_daps(A, y, sigma_y, levels, calls, tau, generator) -> np.ndarray:
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize(("calls", "tau"), [(1, 0.5), (3, 100.0)])
 def test_is_its_dense_restatement(name: str, calls: int, tau: float, monkeypatch) -> None:
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
+    run_to_the_end(monkeypatch)
     operator = OPERATORS[name]()
     y = torch.randn(2, *operator.output_shape, generator=torch.Generator().manual_seed(1))
     found = daps(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.analytic import Mixture
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -43,8 +44,7 @@ BUILDERS = WITH_SVD | WITHOUT_SVD
 @pytest.fixture
 def to_the_end(monkeypatch) -> None:
     """Conjugate gradients that do not stop early."""
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
+    run_to_the_end(monkeypatch)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from support.patience import run_to_the_end
 from support.pictures import FIXTURES
 from test_solvers import LEVELS, GaussianPrior, _arbitrary_denoiser, _noise
 
@@ -46,8 +47,7 @@ def test_it_is_ddrm_where_nothing_is_unknown(
 @pytest.mark.parametrize("noise", [0.1, (0.3, 0.02)])
 def test_channels_that_take_turns_give_the_same(monkeypatch, noise) -> None:
     """As they do in large pictures, to save memory; alike as far as conjugate gradients go."""
-    monkeypatch.setattr("operators.base.RIDGE_TOLERANCE", 1e-6)
-    monkeypatch.setattr("operators.base.RIDGE_ITERATIONS", 300)
+    run_to_the_end(monkeypatch)
     operator = ValidConvolution((3, 20, 26), kernels.disk(2))
     y = _noise(torch.Generator().manual_seed(1), 2, 3, 20, 26)
     options = {"eta": 0.85, "start": torch.zeros(1, *operator.input_shape)}

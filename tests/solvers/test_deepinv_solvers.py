@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -161,8 +162,9 @@ def test_pigdm(deepinv, physics, solver: str, eta: float) -> None:
         torch.testing.assert_close(expected, after, rtol=1e-4, atol=1e-4)
 
 
-def test_guidance_of_pigdm_without_an_svd(deepinv) -> None:
+def test_guidance_of_pigdm_without_an_svd(deepinv, monkeypatch) -> None:
     """Their conjugate gradients take 3 iterations by default; with 50 they agree with ours."""
+    run_to_the_end(monkeypatch)
     kernel = kernels.gaussian(0.7)
     height, width = kernel.shape
     ours = operators.ValidConvolution((3, 9 - height + 1, 12 - width + 1), kernel)

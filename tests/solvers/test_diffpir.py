@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -46,8 +47,7 @@ def to_the_end(monkeypatch) -> None:
     """Conjugate gradients that do not stop early: what is compared is the method, not its
     patience.
     """
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
+    run_to_the_end(monkeypatch)
 
 
 def _denoiser(x: Tensor, sigma: float, condition: Condition | None = None) -> Prediction:

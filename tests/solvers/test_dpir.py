@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.analytic import Mixture
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -50,8 +51,7 @@ def _dense(
 @pytest.mark.parametrize("strength", [0.23, 2.0])
 def test_is_its_dense_restatement(name: str, strength: float, monkeypatch) -> None:
     """A batch of two noise levels, with conjugate gradients that do not stop early."""
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
+    run_to_the_end(monkeypatch)
     operator = OPERATORS[name]()
     noise = (0.1, 0.3)
     y = torch.randn(2, *operator.output_shape, generator=torch.Generator().manual_seed(1))

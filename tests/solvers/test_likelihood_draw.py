@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.monte_carlo import assert_moments
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -51,8 +52,7 @@ def _truth(
 @pytest.mark.parametrize("noise", [0.05, 0.5])
 def test_linear_draws_are_exact(name: str, noise: float, monkeypatch) -> None:
     """Without an SVD to the tolerance of conjugate gradients, which is small here."""
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 1000)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-7)
+    run_to_the_end(monkeypatch)
     operator = LINEAR[name]()
     estimate, y = _problem(operator)
     drawn = draw_near(

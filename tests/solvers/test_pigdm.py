@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 from support.analytic import Mixture
+from support.patience import run_to_the_end
 from torch import Tensor
 
 import operators
@@ -41,8 +42,7 @@ BUILDERS = WITH_SVD | WITHOUT_SVD
 @pytest.fixture(autouse=True)
 def to_the_end(monkeypatch) -> None:
     """Conjugate gradients that do not stop early: what is compared is the method."""
-    monkeypatch.setattr(operators.base, "RIDGE_ITERATIONS", 40)
-    monkeypatch.setattr(operators.base, "RIDGE_TOLERANCE", 1e-6)
+    run_to_the_end(monkeypatch)
 
 
 def _measured(operator: operators.LinearOperator, noise: float) -> Tensor:
