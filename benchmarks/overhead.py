@@ -1,7 +1,7 @@
 """Measure what the methods cost beyond the network, what bfloat16 costs in PSNR, and allocators.
 
-    # DDRM against as many bare calls of the network
-    python benchmarks/overhead.py
+    # restorations against the calls of the network in them
+    python benchmarks/overhead.py --size 512 --rounds 3
 
     # PSNR with float32 and with bfloat16
     python benchmarks/overhead.py --bf16 DATA_FOLDER
@@ -9,9 +9,7 @@
     # the network with freed memory kept, and returned
     python benchmarks/overhead.py --allocator --size 1024
 
-Times are medians of rounds in which the candidates take turns, so that a machine's varying speed
-falls on all of them; the ratio is the median of the rounds' own. Operators are made beforehand
-(benchmarks/operator_costs.py times that).
+Restorations go from array to array as users call them, with operators, conversions and noise.
 """
 
 from __future__ import annotations
@@ -21,127 +19,113 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from large_pictures import picture
+from numpy.typing import NDArray
 from problems import PROBLEMS, load_pictures, to_tensor
-from torch import Tensor
 
-import operators
-from operators import AxesOperator
 from restore import Restorer
-from restore.diffusion.denoiser import Denoiser
-from restore.diffusion.schedule import noise_levels
 from restore.metrics.quality import psnr
 from restore.restorer import load_denoiser
 from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
-from restore.solvers import ddrm
-
-# Degradations: standard deviation of the blur in pixels, scale factor, standard deviation of the
-# noise in [-1, 1].
-SIGMA = 2.0
-FACTOR = 4
-NOISE = 0.02
+from restore.tasks import Deblurring, Inpainting, SuperResolution, Task
 
 # Problem and method for the comparison of number formats.
 PRECISION_RUNS = (("sr4", "one-step"), ("deblur-gaussian", "diffpir"), ("denoise-25", "one-step"))
 
 
-def degradations(size: int) -> dict[str, AxesOperator]:
-    blur = operators.gaussian_blur((3, size, size), SIGMA)
+def problems(size: int) -> dict[str, tuple[NDArray[np.float32], Task]]:
+    """Return pictures and tasks whose result has this side, by name."""
+    half, quarter = (picture(size // factor, size // factor) for factor in (2, 4))
+    whole = picture(size, size)
+    hole = np.zeros((size, size), dtype=bool)
+    hole[size // 3 : size // 2, size // 4 : size // 2] = True
+
     return {
-        f"ddrm, blur and x{FACTOR}": operators.downsample(blur.output_shape, FACTOR) @ blur,
-        "ddrm, blur": blur,
+        "sr4": (quarter, SuperResolution(4.0)),
+        "sr4-noisy": (quarter, SuperResolution(4.0, noise=0.05)),
+        "sr2": (half, SuperResolution(2.0)),
+        "inpaint": (whole, Inpainting(hole)),
+        "inpaint-noisy": (whole, Inpainting(hole, noise=0.02)),
+        "deblur": (whole, Deblurring("gaussian:2", noise=0.0)),
+        "deblur-noisy": (whole, Deblurring("gaussian:2", noise=0.01)),
+        "deblur-motion": (whole, Deblurring("motion:15:30", noise=0.01)),
     }
 
 
-def bare_calls(denoiser: Denoiser, size: int, steps: int) -> Callable[[], None]:
-    """Return a function that calls the network alone, with the input that the denoiser gives it."""
-    inputs: list[tuple[Tensor, ...]] = []
-    hook = denoiser.network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments))
-    denoiser(torch.zeros(1, 3, size, size, device=denoiser.device), 1.0)
-    hook.remove()
+class Stopwatch:
+    """Counts the calls of networks, and the time in them.
 
-    def run() -> None:
-        for _ in range(steps):
-            denoiser.network(*inputs[0])
+    Args:
+        device: Device of the networks.
+        networks: The networks.
+    """
 
-    return run
+    def __init__(self, device: torch.device, *networks: torch.nn.Module) -> None:
+        self.device = device
+        self.seconds = 0.0
+        self.calls = 0
+        for network in networks:
+            network.register_forward_pre_hook(self._begin)
+            network.register_forward_hook(self._end)
 
+    def _begin(self, *_: object) -> None:
+        synchronize(self.device)
+        self._started = time.perf_counter()
 
-def solver_run(denoiser: Denoiser, operator: AxesOperator, steps: int) -> Callable[[], None]:
-    """Return a function that runs DDRM as users do, with its preparation and its noise."""
-    device = denoiser.device
-    operator = operator.to(device)
-    generator = torch.Generator().manual_seed(0)
-    picture = torch.rand(1, *operator.input_shape, generator=generator).to(device) * 2 - 1
-    measurement = operator.A(picture)
-    sigmas = noise_levels(denoiser.schedule, steps)
-
-    def run() -> None:
-        ddrm(denoiser, operator, measurement, NOISE, sigmas, generator=generator)
-
-    return run
-
-
-def interleaved(
-    candidates: dict[str, Callable[[], None]], rounds: int, device: torch.device
-) -> list[dict[str, float]]:
-    """Time each candidate in each round, in seconds; every other round goes backwards."""
-    times = []
-    for index in range(rounds):
-        order = list(candidates) if index % 2 == 0 else list(reversed(candidates))
-        times.append({name: seconds(candidates[name], device) for name in order})
-        say(
-            f"round {index + 1}/{rounds}: "
-            + ", ".join(f"{n} {t:.2f} s" for n, t in times[-1].items())
-        )
-
-    return times
-
-
-def seconds(function: Callable[[], None], device: torch.device) -> float:
-    synchronize(device)
-    started = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - started
+    def _end(self, *_: object) -> None:
+        synchronize(self.device)
+        self.seconds += time.perf_counter() - self._started
+        self.calls += 1
 
 
 def compare_solvers(arguments: argparse.Namespace) -> None:
-    """Print DDRM's time over that of its network calls."""
-    device = choose_device(arguments.device)
-    dtype = network_dtype(device)
-    denoiser = load_denoiser(arguments.model, device, dtype)
+    """Print what restorations take beside the calls of their networks, from array to array.
+
+    Both times come from the same run, so that a machine's varying speed falls on both.
+    """
+    keep_freed_memory()  # as the command does
+    restorer = Restorer(arguments.model, arguments.device)
+    watch = Stopwatch(restorer.device, *networks(restorer))
+    chosen = arguments.problems or list(problems(64))
+    small, posed = problems(64), problems(arguments.size)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
+    described = {}
+
+    for index in range(-1, arguments.rounds):
+        for name in chosen:
+            image, task = (small if index < 0 else posed)[name]  # the first is a warm-up
+            watch.seconds, watch.calls = 0.0, 0
+            started = time.perf_counter()
+            report = restorer.run(task, image, steps=arguments.steps).report
+            synchronize(restorer.device)
+            beside = time.perf_counter() - started - watch.seconds
+            if index >= 0:
+                found[name].append((watch.seconds, beside))
+                described[name] = f"{report.method} | {watch.calls}"
+                say(f"{name}: {watch.seconds:.2f} s in calls, {beside:.3f} beside them")
+
     size = arguments.size
-    steps = arguments.steps
-    bare = "network alone"
-    candidates = {bare: bare_calls(denoiser, size, steps)}
-    candidates |= {
-        name: solver_run(denoiser, operator, steps) for name, operator in degradations(size).items()
-    }
-
-    with torch.inference_mode():
-        denoiser(torch.zeros(1, 3, size, size, device=device), 1.0)  # warm-up
-        times = interleaved(candidates, arguments.rounds, device)
-
     print(
-        f"{steps} steps at {size}×{size}, {device}, {dtype}, {torch.get_num_threads()} threads, ",
-        end="",
+        f"{size}×{size}, {restorer.device}, {restorer.dtype}, {torch.get_num_threads()} threads, "
+        f"medians of {arguments.rounds} rounds\n\n"
+        "| problem | method | calls | seconds in calls | beside them | % |\n"
+        "|---|---|---:|---:|---:|---:|"
     )
-    print(
-        f"medians of {arguments.rounds} rounds\n\n| | seconds | times the network alone "
-        "|\n|---|---:|---:|"
-    )
+    for name, times in found.items():
+        inside, beside = (statistics.median(column) for column in zip(*times, strict=True))
+        share = statistics.median(other / calls for calls, other in times)
+        print(f"| {name} | {described[name]} | {inside:.2f} | {beside:.3f} | {100 * share:.1f} |")
 
-    for name in candidates:
-        ratio = statistics.median(of_round[name] / of_round[bare] for of_round in times)
-        print(
-            f"| {name} | {statistics.median(of_round[name] for of_round in times):.3f} | "
-            f"{ratio:.3f} |"
-        )
+
+def networks(restorer: Restorer) -> list[torch.nn.Module]:
+    """Return the networks of a model: the denoiser's and the predictor's."""
+    denoiser = restorer.denoiser.denoise
+    predictor = denoiser.predictor
+    return [denoiser.network, *([] if predictor is None else [predictor.network])]
 
 
 def compare_precision(arguments: argparse.Namespace) -> None:
@@ -166,8 +150,8 @@ def compare_precision(arguments: argparse.Namespace) -> None:
 
     for problem, method in PRECISION_RUNS:
         found = {dtype: [] for dtype in restorers}
-        for name, picture in pictures.items():
-            case = PROBLEMS[problem].degrade(name, picture)
+        for name, truth in pictures.items():
+            case = PROBLEMS[problem].degrade(name, truth)
             for dtype, restorer in restorers.items():
                 result = restorer.run(case.task, case.file, method=method).mean
                 estimate = to_tensor(np.float32(result) / 255)
@@ -231,7 +215,8 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--size", type=int, default=512, help="side of the picture that is timed")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="default: those of each method")
+    parser.add_argument("--problems", nargs="+", choices=list(problems(64)), help="default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--bf16", type=Path, metavar="DATA_FOLDER", help="compare number formats instead"

@@ -119,9 +119,10 @@ class Denoiser(DenoiserLike):
         if self.config.parameterization == "x0":
             return Prediction(output, (x - output) / sigma), second
         if self.config.condition_skip and condition is not None:
-            output = output - s * condition.picture
+            output = torch.addcmul(output, s, condition.picture, value=-1)
 
-        return Prediction(alpha * scaled - s * output, s * scaled + alpha * output), second
+        clean = torch.addcmul(alpha * scaled, s, output, value=-1)
+        return Prediction(clean, torch.addcmul(s * scaled, alpha, output)), second
 
     def in_float32(self) -> Denoiser:
         """Return the same network in float32, with the values its weights were rounded to."""

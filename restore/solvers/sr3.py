@@ -76,8 +76,8 @@ def sr3(
             if variance == "forward":
                 spread = math.sqrt(forward_variance(sigma, sigma_next))
 
-            x = clean + sigma_next * math.sqrt(1 - kappa**2) * noise
-            x = x + spread * gaussian_noise(shape, generator, device)
+            x = torch.add(clean, noise, alpha=sigma_next * math.sqrt(1 - kappa**2))
+            x = x.add_(gaussian_noise(shape, generator, device), alpha=spread)
 
     return clean
 
