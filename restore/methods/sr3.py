@@ -77,13 +77,15 @@ SR3 = Method(
     solve,
     Defaults(steps=20),
     with_predictor={
-        "sr": Defaults(steps=10, predicted=PREDICTED_NOISE),
+        "sr": Defaults(steps=8, predicted=PREDICTED_NOISE),
         "deblur": Defaults(steps=20, predicted=PREDICTED_NOISE),
     },
     few_steps={
-        # by `restore.evaluate.tune`
+        # by `restore.evaluate.tune`; those of 8 steps lie between
         "sr": {
             5: Levels(highest=20.0, lowest=0.1, rho=12.8, eta=0.1),
+            6: Levels(highest=10.0, lowest=0.025, rho=12.8, eta=0.475),
+            8: Levels(highest=20.0, lowest=0.025, rho=8.0, eta=0.475),
             10: Levels(highest=40.0, lowest=0.025, rho=5.0, eta=0.475),
         }
     },

@@ -152,7 +152,9 @@ def test_few_steps_of_super_resolution_are_those_that_were_found():
     _, few = settings_for(KINDS["sr"], Options("sr3", 10))
     assert (len(few.sigmas), few.steps) == (10, 10)
     assert few.eta < 1
-    assert settings_for(KINDS["sr"], Options("sr3", 5))[1].sigmas[0] < few.sigmas[0]
+    highest = {n: settings_for(KINDS["sr"], Options("sr3", n))[1].sigmas[0] for n in range(2, 11)}
+    expected = {n: 20 if n <= 5 else 10 if n == 6 else 20 if n <= 8 else 40 for n in highest}
+    assert highest == pytest.approx(expected)
     assert len(settings_for(KINDS["sr"], Options("sr3", 7))[1].sigmas) == 7
     assert settings_for(KINDS["sr"], Options("sr3", 10, 0.9))[1].eta == 0.9
     for task, options in (
