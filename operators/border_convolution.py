@@ -184,7 +184,8 @@ class ValidConvolution(LinearOperator):
 
     def explained(self, multipliers: Tensor, ratio: Tensor) -> Tensor:
         """Return ``(A Aᵀ + ratio) λ``: y as far as its equations are solved."""
-        return self.gram(multipliers, self.gram.power + ratio.clamp_min(LEAST_RATIO))
+        solved: Tensor = self.gram(multipliers, self.gram.power + ratio.clamp_min(LEAST_RATIO))
+        return solved
 
 
 class Gram(nn.Module):
