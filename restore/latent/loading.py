@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from pretrained import pipelines
 from pretrained.description import BackboneConfig, ModelConfig, Parameterization
@@ -193,11 +194,20 @@ def _weights_bytes(pipeline: Pipeline, dtype: torch.dtype) -> int:
         (pipeline.family.network, dtype),
         (pipeline.family.autoencoder, torch.float32),
     ):
-        if name is None:
-            continue
-        size = sum(path.stat().st_size for path in pipeline.weights(name))
-        found += size * kept.itemsize // (4 if pipeline.variant(name) is None else 2)
+        for path in [] if name is None else pipeline.weights(name):
+            if path.suffix == ".safetensors":
+                found += path.stat().st_size * kept.itemsize // _stored_bytes(path)
     return found
+
+
+def _stored_bytes(path: Path) -> int:
+    """Return the bytes of a number in a file of weights, by its first tensor."""
+    try:
+        with safe_open(path, "pt") as file:
+            kind = next((file.get_slice(name).get_dtype() for name in file.keys()), "F32")  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return 4  # told when it is loaded
+    return 2 if kind in ("F16", "BF16") else 4
 
 
 def _check_memory(needed: int, memory: int, device: torch.device) -> None:
