@@ -241,7 +241,7 @@ def _kandinsky(folder: Path) -> Any:
     from diffusers import DDPMScheduler, KandinskyV22CombinedPipeline, UNet2DConditionModel, VQModel
 
     unet = UNet2DConditionModel(
-        sample_size=8,
+        sample_size=32,
         in_channels=4,
         out_channels=8,
         addition_embed_type="image",
