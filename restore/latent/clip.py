@@ -14,7 +14,7 @@ from pretrained.errors import CheckpointError
 from pretrained.tables import BadTable, read_json
 from restore.diffusion.cutouts import Cutouts
 from restore.errors import Unavailable
-from restore.latent.libraries import loaded
+from restore.latent.libraries import loaded, quiet
 from restore.messages import say
 
 # Mean and standard deviation of pixels in [0, 1] in CLIP's training, where a folder does not say.
@@ -59,7 +59,7 @@ class Clip:
             say(f"CLIP sees {self._length - 2} tokens of the prompt, and not its end: {unseen!r}")
 
         device = self.model.device
-        with torch.inference_mode(False), torch.no_grad():
+        with quiet(), torch.inference_mode(False), torch.no_grad():
             found = self.model.text_model(
                 input_ids=tokens.input_ids.to(device),
                 attention_mask=tokens.attention_mask.to(device),

@@ -67,7 +67,7 @@ def enlarged_by(
         [N, 3, H, W] in [0, 1] on the CPU.
 
     Raises:
-        BadArgument: a noise beyond the levels of the stage.
+        BadArgument: a noise beyond the levels of the stage, or pictures of another shape than its.
     """
     level = _level(stage, noise)
     height, width = _size(stage, pictures)
@@ -99,11 +99,22 @@ def _above(stage: Stage, small: Tensor, level: int, generator: torch.Generator) 
 
 
 def _size(stage: Stage, pictures: Tensor) -> tuple[int, int]:
-    """Return height and width of what a stage draws."""
+    """Return height and width of what a stage draws.
+
+    Raises:
+        BadArgument: the stage draws squares, and the pictures are none.
+    """
+    height, width = pictures.shape[-2:]
     if isinstance(stage, TextDenoiser):
+        if height != width:
+            raise BadArgument(
+                f"`size`={width}x{height}: must be a square, for a stage of the cascade draws "
+                f"{stage.size}x{stage.size} pixels"
+            )
         return stage.size, stage.size
+
     factor = stage.config.scale or 1
-    return factor * pictures.shape[-2], factor * pictures.shape[-1]
+    return factor * height, factor * width
 
 
 def _level(stage: Stage, noise: float | None) -> int:

@@ -125,6 +125,8 @@ def test_a_stage_sees_the_picture_below(larger: TextDenoiser) -> None:
     assert spread == pytest.approx((1 - alpha**2) ** 0.5, rel=0.05)
     with pytest.raises(BadArgument, match="`cascade_noise`=-1: must be between 0 and"):
         enlarged_by(stage, dark, options, CPU, noise=-1)
+    with pytest.raises(BadArgument, match="`size`=16x8: must be a square"):
+        enlarged_by(stage, dark[:, :, :8], options, CPU)
 
 
 def test_what_is_no_stage(base: TextDenoiser, latent: Callable) -> None:
