@@ -133,7 +133,7 @@ def _read(path: Path) -> Mapping[str, Entry]:
 def _read_classifiers(path: Path) -> Mapping[str, Entry]:
     tables = read_toml(path)
     found = {}
-    for name, table in tables["classifiers"].items():
+    for name, table in tables.get("classifiers", {}).items():
         facts = dict(table)
         own = {"classes": facts.pop("classes"), "pool": "attention", "size": facts["resolution"]}
         entry = _entry(name, facts, tables["networks"])
@@ -145,7 +145,7 @@ def _read_classifiers(path: Path) -> Mapping[str, Entry]:
 @cache
 def _read_pipelines(path: Path) -> Mapping[str, Entry]:
     found = {}
-    for name, table in read_toml(path)["pipelines"].items():
+    for name, table in read_toml(path).get("pipelines", {}).items():
         facts = dict(table)
         config = {"pipeline": facts.pop("pipeline")}
         found[name] = Entry(**facts, name=name, layout="diffusers pipeline", config=config)

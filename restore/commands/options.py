@@ -162,8 +162,8 @@ class Common:
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="Classifier-free guidance scale of sr3, 0 or more. Default: 1, no guidance. With "
-            "--prompt, of the prompt. Default: the model's own."
+            help="Classifier-free guidance scale of sr3, or of the prompt, 0 or more; 1 is none. "
+            "Default: 1, or the model's own beside a prompt."
         ),
     ] = None
     fast: Annotated[

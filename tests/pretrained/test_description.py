@@ -132,7 +132,7 @@ def test_what_the_catalogue_says_is_part_of_a_description(name: str) -> None:
         (
             ModelConfig,
             {"backbone": BackboneConfig(), "schedule": {}, "parameterization": "score"},
-            r"unknown parameterization 'score'; known: \('epsilon', 'v', 'x0', 'edm'\)",
+            r"unknown parameterization 'score'; known: \('epsilon', 'v', 'x0', 'edm', 'flow'\)",
         ),
         (
             ModelConfig,
