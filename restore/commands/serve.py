@@ -47,6 +47,7 @@ REWORDED = (
     (r"; of a clip, \d+", ""),
     (r"by suffix, or as IN", "as IN"),
     (r"a JPEG IN", "a JPEG"),
+    (r"for --clip or a model", "for a model"),
     (r"--start", "the initial picture"),
     (r"\bIN\b", "the picture"),
     (r"\bOUT\b", "the result"),
