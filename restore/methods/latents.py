@@ -13,5 +13,5 @@ BY_KIND = by_kind(SETTINGS, compressed_steps=50)
 REFUSALS = {"fidelity": "has no posterior mean of pixels to blend with; leave it out"}
 
 STEP_SIZE = Parameter(
-    "step_size", 0.05, 0.0, 1.0, "largest RMS that the misfit moves latents by in a step, s"
+    "step_size", 0.2, 0.0, 1.0, "largest RMS that the misfit moves latents by in a step, s"
 )

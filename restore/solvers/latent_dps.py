@@ -23,7 +23,7 @@ def latent_dps(
     sigmas: Sequence[float],
     *,
     generator: Generator = None,
-    step_size: float = 0.05,
+    step_size: float = 0.2,
     eta: float = 1.0,
     start: Tensor | None = None,
     callback: Callback | None = None,
