@@ -47,10 +47,10 @@ OPERATORS = {
 }
 
 VARIANTS: Variants = {
-    "latent-dps": ({"step_size": 0.02}, {"step_size": 0.2}),
-    "psld": ({"gluing": 0.0}, {"gluing": 0.2}),
-    "resample": ({"every": 1}, {"every": 1, "gamma": 4}),
-    "latent-daps": ({"langevin_time": 0}, {"momentum": 0}, {"langevin_steps": 100}),
+    "latent-dps": ({"step_size": 0.05},),
+    "psld": ({"gluing": 0.5},),
+    "resample": ({"every": 1},),
+    "latent-daps": ({"langevin_time": 0},),
 }
 
 
