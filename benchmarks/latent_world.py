@@ -48,7 +48,7 @@ OPERATORS = {
 
 VARIANTS: Variants = {
     "latent-dps": ({"step_size": 0.05},),
-    "psld": ({"gluing": 0.5},),
+    "psld": ({"gluing": 0.2}, {"gluing": 0.5}),
     "resample": ({"every": 1},),
     "latent-daps": ({"langevin_time": 0},),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from restore.methods.options import Knowledge, Options
 
 
-# The method that measures best with models of latents, on all kinds of problems (docs/methods.md).
+# The method that measures best with models of latents, on all kinds of problems (docs/latent.md).
 BEST_OF_LATENTS = "psld"
 
 # Most calls for which the best method of few calls is taken.

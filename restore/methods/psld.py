@@ -43,7 +43,9 @@ PSLD = Method(
     refusals=REFUSALS,
     parameters=(
         STEP_SIZE,
-        Parameter("gluing", 0.2, 0.0, 1.0, "largest RMS that gluing moves latents by in a step, g"),
+        Parameter(
+            "gluing", 0.05, 0.0, 1.0, "largest RMS that gluing moves latents by in a step, g"
+        ),
     ),
     stage_noise=0.02,
 )

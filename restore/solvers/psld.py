@@ -25,7 +25,7 @@ def psld(
     *,
     generator: Generator = None,
     step_size: float = 0.2,
-    gluing: float = 0.2,
+    gluing: float = 0.05,
     eta: float = 1.0,
     start: Tensor | None = None,
     callback: Callback | None = None,

@@ -22,7 +22,7 @@ WORLD = next(
 # about 0.07 and 0.2.
 GAPS = {
     "latent-dps": (0.69, 1.28),
-    "psld": (0.27, 0.43),
+    "psld": (0.57, 0.98),
     "resample": (0.26, 0.32),
     "latent-daps": (0.09, 0.18),
 }
