@@ -136,7 +136,8 @@ def in_folder(folder: Path) -> Path:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise CheckpointError(
-            f"{folder}: no {' or '.join(WEIGHTS)} there or in unet/; pass the file of the weights"
+            f"{folder}: no model_index.json of a pipeline, and no {' or '.join(WEIGHTS)} there or "
+            "in unet/; give the folder that holds one, or the file of the weights"
         )
 
     return found
