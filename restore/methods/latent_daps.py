@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS
+from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, within_range
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
@@ -16,7 +16,7 @@ def solve(run: Run) -> Tensor:
     """Anneal by drawing latents that explain the measurement, and adding less noise."""
     problem = run.problem
     ode_calls = int(run.parameter("ode_calls"))
-    return latent_daps(
+    pictures = latent_daps(
         run.denoiser,
         run.autoencoder,
         problem.model_operator,
@@ -33,6 +33,7 @@ def solve(run: Run) -> Tensor:
         start=smooth_start(run),
         callback=run.callback,
     )
+    return within_range(run, pictures)
 
 
 LATENT_DAPS = Method(

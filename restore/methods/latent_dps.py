@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, STEP_SIZE
+from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, STEP_SIZE, within_range
 from restore.methods.method import Method
 from restore.methods.run import Run
 from restore.methods.starts import smooth_start
@@ -14,7 +14,7 @@ from restore.solvers import latent_dps
 def solve(run: Run) -> Tensor:
     """Alternate between a step back along the chain of latents and one down the misfit."""
     problem = run.problem
-    return latent_dps(
+    pictures = latent_dps(
         run.denoiser,
         run.autoencoder,
         problem.model_operator,
@@ -27,6 +27,7 @@ def solve(run: Run) -> Tensor:
         start=smooth_start(run),
         callback=run.callback,
     )
+    return within_range(run, pictures)
 
 
 LATENT_DPS = Method(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, STEP_SIZE
+from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, STEP_SIZE, within_range
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
@@ -15,7 +15,7 @@ from restore.solvers import psld
 def solve(run: Run) -> Tensor:
     """Step back along the chain, down the misfit, and towards latents of their own picture."""
     problem = run.problem
-    return psld(
+    pictures = psld(
         run.denoiser,
         run.autoencoder,
         problem.model_operator,
@@ -29,6 +29,7 @@ def solve(run: Run) -> Tensor:
         start=smooth_start(run),
         callback=run.callback,
     )
+    return within_range(run, pictures)
 
 
 PSLD = Method(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS
+from restore.methods.latents import BY_KIND, REFUSALS, SETTINGS, within_range
 from restore.methods.method import Method
 from restore.methods.parameter import Parameter
 from restore.methods.run import Run
@@ -15,7 +15,7 @@ from restore.solvers import resample
 def solve(run: Run) -> Tensor:
     """Make clean latents explain the measurement at some levels, and noise them again."""
     problem = run.problem
-    return resample(
+    pictures = resample(
         run.denoiser,
         run.autoencoder,
         problem.model_operator,
@@ -31,6 +31,7 @@ def solve(run: Run) -> Tensor:
         start=smooth_start(run),
         callback=run.callback,
     )
+    return within_range(run, pictures)
 
 
 RESAMPLE = Method(

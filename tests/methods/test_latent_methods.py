@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from support.latents import WhiteLatents
 
+import operators
 from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods import METHODS
+from restore.methods.latents import within_range
 from restore.methods.options import Knowledge, Options
+from restore.methods.run import Run
 from restore.methods.settings import settings_for
+from restore.solvers import project
 from restore.tasks import KINDS, TASKS, SuperResolution
 
 LATENT = [name for name, method in METHODS.items() if method.latents]
@@ -119,3 +126,19 @@ def test_a_method_of_latents_needs_such_a_model(loaded_once) -> None:
 def test_options_that_are_for_pixels(latent, options: dict, words: str) -> None:
     with pytest.raises(BadArgument, match=words):
         latent.run(SuperResolution(2), IMAGE, **options)
+
+
+def test_clipping_does_not_undo_the_projection() -> None:
+    """A picture that leaves [-1, 1], of a measurement that pictures within explain."""
+    draw = torch.Generator().manual_seed(0)
+    operator = operators.downsample((3, 16, 20), 4)
+    y = operator.A(2 * torch.rand(2, 3, 16, 20, generator=draw) - 1)
+    wild = project(operator, 2 * torch.randn(2, 3, 16, 20, generator=draw), y)
+    problem = SimpleNamespace(model_operator=operator, model_measurement=y)
+    run = cast(Run, SimpleNamespace(problem=problem, noise_level=0.0))
+
+    def misfit(pictures: torch.Tensor) -> float:
+        return float((operator.A(pictures.clamp(-1, 1)) - y).square().mean().sqrt())
+
+    assert misfit(wild) > 0.1
+    assert misfit(within_range(run, wild)) < 2 / 255
