@@ -39,6 +39,8 @@ class Report:
         model: name of the model.
         device: name of the device.
         dtype: number format of the network.
+        prompt: what the picture was said to show; None without a text.
+        negative_prompt: what guidance led away from; None without one.
         cascade: stages of the enlargement; None without a cascade.
         kernels: what was found about the unknown blur of each picture; empty if it was known.
         signal_noise: how the noise of each picture was assumed to depend on the signal, given or
@@ -64,6 +66,8 @@ class Report:
     model: str
     device: str
     dtype: str
+    prompt: str | None = None
+    negative_prompt: str | None = None
     cascade: Cascade | None = None
     kernels: tuple[Finding, ...] = ()
     signal_noise: tuple[SignalNoise, ...] = ()

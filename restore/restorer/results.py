@@ -30,6 +30,8 @@ def report_of(problem: Problem, options: Options, **more: Any) -> Report:
         operator=problem.written,
         samples=options.samples,
         seed=options.seed,
+        prompt=options.prompt,
+        negative_prompt=options.negative_prompt,
         noise=float(problem.noise.mean()),
         kernels=() if estimate is None else (estimate.finding,),
         damage=() if damage is None else (damage.finding,),

@@ -104,7 +104,9 @@ def test_super_resolution(family, scale, pipeline, command, picture, tmp_path):
     outcome = command("sr", source, target, *given, *texts)
     assert outcome.code == 0, outcome.err
     assert Image.open(target).size == (16 * scale, 12 * scale)
-    assert json.loads(outcome.out)["consistency"] < 1 / 255
+    record = json.loads(outcome.out)
+    assert record["consistency"] < 1 / 255
+    assert record["prompt"] == (PROMPT[1] if texts else None)
 
 
 def test_upscalers_do_what_they_know_alone(pipeline, command, picture, hole, tmp_path):
