@@ -15,6 +15,9 @@ from restore.text import as_json, encodable, visible
 
 LOGGER = logging.getLogger("restore")
 
+# Name of stdout in errors.
+STDOUT = "stdout"
+
 
 def say(text: str) -> None:
     """Log a message."""
@@ -28,9 +31,24 @@ def complain(text: str) -> None:
 
 def put(text: str) -> None:
     """Print a line on stdout; characters that its encoding lacks are escaped."""
-    print(encodable(visible(text), sys.stdout.encoding), flush=True)
+    _put(encodable(visible(text), sys.stdout.encoding))
 
 
 def put_json(record: Mapping[str, Any], indent: int | None = None) -> None:
     """Print an object of JSON on stdout, in ASCII where its encoding lacks a character."""
-    print(as_json(record, sys.stdout.encoding, indent), flush=True)
+    _put(as_json(record, sys.stdout.encoding, indent))
+
+
+def _put(text: str) -> None:
+    """Print text and flush it.
+
+    Raises:
+        OSError: of `STDOUT`, which cannot be written, such as a file on a full disk.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, STDOUT) from error

@@ -28,7 +28,7 @@ from restore.commands.train import train
 from restore.commands.tune import tune
 from restore.commands.wording import in_options, show_messages, use_flags
 from restore.errors import BadArgument, FileAccess, NothingToDo, RestoreError
-from restore.messages import complain, say
+from restore.messages import STDOUT, complain, say
 from restore.tasks import TASKS
 from restore.text import visible
 
@@ -122,13 +122,13 @@ def _exit_code(arguments: list[str]) -> int:
 
 def _foreign(error: Exception) -> tuple[str, int]:
     """Return the text and the exit code of an error that is not raised on purpose."""
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.filename not in (None, STDOUT):
         return (
             f"{error.filename}: {error.strerror or error} (--debug shows where)",
             FileAccess.exit_code,
         )
 
-    if isinstance(error, OSError) and is_stuck(sys.stdout):
+    if isinstance(error, OSError) and (error.filename == STDOUT or is_stuck(sys.stdout)):
         return f"stdout: cannot be written: {error.strerror or error}", FileAccess.exit_code
 
     reason = " ".join(str(error).splitlines())  # PyTorch explains in several lines

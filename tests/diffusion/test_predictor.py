@@ -302,7 +302,7 @@ def test_sr3_takes_fewer_steps_from_the_prediction(restorer: Restorer) -> None:
         restorer.run(SuperResolution(2.0, noise=n), picture, method="sr3").report.steps
         for n in (0.0, 0.05)
     ]
-    assert steps == [10, 20]
+    assert steps == [8, 20]
 
 
 # ---- training ----

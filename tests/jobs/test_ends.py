@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -203,7 +204,7 @@ def test_a_full_stdout_is_a_file_that_cannot_be_written(
     full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
     monkeypatch.setattr(sys, "stdout", full)
     assert cli.exit_code(words) == 5
-    with pytest.raises(OSError, match="No space left"):
+    with contextlib.suppress(OSError):  # what is left in its buffer
         full.close()
     assert "restore: error: stdout: cannot be written: No space left" in capsys.readouterr().err
     assert words[0] != "denoise" or [line["status"] for line in lines(tmp_path / "out")] == ["done"]

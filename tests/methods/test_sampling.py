@@ -198,6 +198,7 @@ def test_only_what_is_shown_of_the_way_is_kept() -> None:
 
     class Prior:
         predicts_noise = False
+        autoencoder = None
 
         def __call__(self, x, sigma, condition=None):
             return Prediction(x * 0, x / sigma)

@@ -135,7 +135,7 @@ def test_other_sizes_share_the_pictures(batches):
 
 def test_shapes_and_ranges(batches):
     for step in range(6):
-        clean, (picture, known), evidence = batches.at(step)
+        clean, (picture, known), evidence, _ = batches.at(step)
         assert evidence is None
         assert clean.shape == picture.shape == (13, 3, 32, 32)
         assert known.shape == (13, 1, 32, 32)
@@ -148,7 +148,7 @@ def test_shapes_and_ranges(batches):
 
 def test_evidence_where_a_predictor_takes_part(with_predictor):
     for step in range(4):
-        clean, condition, evidence = with_predictor.at(step)
+        clean, condition, evidence, _ = with_predictor.at(step)
         assert evidence.picture is condition.picture
         assert evidence.noise.shape == (13, 1, 32, 32)
         assert all(torch.isfinite(t).all() for t in (clean, *evidence))

@@ -196,7 +196,7 @@ def test_conditional_and_unconditional_pictures_learn_alike(parameterization: st
         return Prediction(0.3 * condition.picture + torch.tanh(x), x)
 
     objective = Distillation(config, recipe().objective, DistillationRecipe(16, 4), 1, teacher)
-    clean, condition, _ = FakeBatches(8, 32).at(0)
+    clean, condition, *_ = FakeBatches(8, 32).at(0)
     conditional = torch.arange(32) % 2 == 1
     draw = objective.draw(conditional, torch.Generator().manual_seed(0))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
@@ -229,7 +229,7 @@ def test_noiseless_pictures_still_ask_for_the_clean_picture() -> None:
         replace(MODEL, one_step="zeros"), recipe(objective={"noiseless_fraction": 1.0}).objective,
         DistillationRecipe(16, 4), 0, lambda x, sigma, condition: Prediction(x + 9, x),
     )  # fmt: skip
-    clean, condition, _ = FakeBatches(8, 6).at(0)
+    clean, condition, *_ = FakeBatches(8, 6).at(0)
     draw = objective.draw(torch.arange(6) % 2 == 1, torch.Generator().manual_seed(0))
     assert draw.noiseless.tolist() == [False, True] * 3
     highest = float(SCHEDULE.sigmas[-1])

@@ -475,7 +475,7 @@ def test_the_loss_is_the_error_of_what_the_denoiser_says(
 ) -> None:
     """Training and inference give the network the same input and read its output alike."""
     config = ModelConfig(TINY, LINEAR, parameterization, time, skip)
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     network = Answer(torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5)))
     made = objective(config, loss=loss)
     draw = made.draw(torch.arange(6) % 2 == 1, torch.Generator().manual_seed(1))
@@ -499,7 +499,7 @@ def test_the_loss_is_the_error_of_what_the_denoiser_says(
 
 
 def test_noiseless_pictures_are_shown_as_zeros_and_ask_for_the_clean_picture() -> None:
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     made = objective(noiseless_fraction=1.0)
     draw = made.draw(torch.ones(6, dtype=torch.bool), torch.Generator())
     network = Answer(torch.zeros(6, 3, 8, 8))
@@ -584,7 +584,7 @@ def test_the_first_variational_term_is_the_decoder() -> None:
 
 
 def test_hybrid_loss_learns_the_variance_from_the_bound_alone() -> None:
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     made = objective(LEARNED, vlb_weight=0.01)
     network = Answer(0.1 * torch.randn(6, 6, 8, 8, generator=torch.Generator().manual_seed(5)))
     draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
@@ -601,7 +601,7 @@ def test_hybrid_loss_learns_the_variance_from_the_bound_alone() -> None:
 @pytest.mark.parametrize("model", [LEARNED, MODEL])
 def test_the_bound_as_the_objective_trains_the_mean_too(model: ModelConfig) -> None:
     """T L_t in bits per dimension: of the learned variance, or of β_t."""
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     made = objective(model, weighting="bound", levels="uniform")
     channels = 6 if model is LEARNED else 3
     network = Answer(
@@ -628,7 +628,7 @@ def test_the_bound_as_the_objective_trains_the_mean_too(model: ModelConfig) -> N
 
 def test_the_weight_of_the_bound_is_that_of_its_formula() -> None:
     """DDPM, eq. 12: β_t²/(2 σ_t² α_t (1 − ᾱ_t)) ‖ε − ε̂‖² with σ_t² = β_t, beside a constant."""
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     model = ModelConfig(TINY, LINEAR, "epsilon")
     made = objective(model, weighting="bound", levels="uniform")
     draw = made.draw(torch.zeros(6, dtype=torch.bool), torch.Generator().manual_seed(1))
@@ -666,7 +666,7 @@ def test_the_likelihood_weighting_is_the_integral_over_log_sigma(parameterizatio
 
 
 def test_the_likelihood_weighting_weighs_the_loss() -> None:
-    (clean, condition, _), noise = batch_and_noise()
+    (clean, condition, *_), noise = batch_and_noise()
     made = objective(MODEL, weighting="likelihood", levels="log-uniform")
     plain = objective(MODEL, levels="log-uniform")
     network = Answer(torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(5)))
@@ -828,7 +828,7 @@ def test_the_rate_warms_up_holds_and_ends_at_exactly_zero() -> None:
 
 def fixed_loss(network: nn.Module) -> float:
     """Return the loss of 64 pictures that are not trained on, at fixed levels and noise."""
-    clean, condition, _ = FakeBatches(16, 64).at(12345)
+    clean, condition, *_ = FakeBatches(16, 64).at(12345)
     made = objective()
     random = torch.Generator().manual_seed(9)
     draw = made.draw(torch.arange(64) % 2 == 1, random)

@@ -189,7 +189,7 @@ def test_stream_leaves_the_number_of_threads_alone(batches):
 
 def test_shapes_and_ranges(batches):
     for step in range(12):
-        clean, (picture, known), _ = batches.at(step)
+        clean, (picture, known), *_ = batches.at(step)
         assert clean.shape == picture.shape == (9, 3, 32, 32)
         assert known.shape == (9, 1, 32, 32)
         assert {tensor.dtype for tensor in (clean, picture, known)} == {torch.float32}
