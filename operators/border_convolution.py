@@ -170,7 +170,7 @@ class ValidConvolution(LinearOperator):
         Returns:
             λ, [B, *output_shape].
         """
-        power = self.gram.power + ratio.clamp_min(LEAST_RATIO)
+        power = self._regularised_power(ratio)
         inverse = 1 / power
 
         return conjugate_gradient(
@@ -184,8 +184,11 @@ class ValidConvolution(LinearOperator):
 
     def explained(self, multipliers: Tensor, ratio: Tensor) -> Tensor:
         """Return ``(A Aᵀ + ratio) λ``: y as far as its equations are solved."""
-        solved: Tensor = self.gram(multipliers, self.gram.power + ratio.clamp_min(LEAST_RATIO))
+        solved: Tensor = self.gram(multipliers, self._regularised_power(ratio))
         return solved
+
+    def _regularised_power(self, ratio: Tensor) -> Tensor:
+        return self.gram.power + ratio.clamp_min(LEAST_RATIO)
 
 
 class Gram(nn.Module):

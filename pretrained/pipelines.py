@@ -154,7 +154,7 @@ class Pipeline:
         """
         is_schedule = component in self.family.schedulers
         name = "scheduler_config.json" if is_schedule else "config.json"
-        return _table(self.folder / component / name)
+        return described(self.folder / component / name)
 
     def weights(self, component: str) -> list[Path]:
         """Files of the weights of a component, the index of their parts included.
@@ -208,7 +208,7 @@ def index_of(folder: Path) -> dict[str, Any] | None:
     """
     if not os.path.isfile(folder / INDEX):
         return None
-    return _table(folder / INDEX)
+    return described(folder / INDEX)
 
 
 def is_latent(index: Mapping[str, Any] | None) -> bool:
@@ -362,7 +362,12 @@ def _options(index: Mapping[str, Any], components: Mapping[str, str]) -> dict[st
     }
 
 
-def _table(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """Read the description of a component, a table in JSON.
+
+    Raises:
+        CheckpointError: It is missing, or is no table.
+    """
     try:
         found = read_json(path)
     except FileNotFoundError:

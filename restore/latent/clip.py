@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pretrained.errors import CheckpointError
-from pretrained.tables import BadTable, read_json
+from pretrained.pipelines import described
 from restore.diffusion.cutouts import Cutouts
 from restore.errors import Unavailable
 from restore.latent.libraries import loaded, quiet
@@ -120,14 +120,14 @@ def load_clip(folder: Path, device: torch.device | str = "cpu") -> Clip:
         CheckpointError: It is no folder of a CLIP model, or its weights are a pickle.
         Unavailable: A package is missing, or a file damaged.
     """
-    kind = _table(folder / "config.json").get("model_type")
+    kind = described(folder / "config.json").get("model_type")
     if kind != "clip":
         raise CheckpointError(f"config.json: of the kind {kind!r}, and no CLIP model")
 
     model = loaded("CLIPModel", folder, "CLIP", use_safetensors=True, torch_dtype=torch.float32)
     tokenizer = loaded("CLIPTokenizer", folder, "CLIP's tokenizer")
     seen = folder / "preprocessor_config.json"
-    about = _table(seen) if seen.is_file() else {}
+    about = described(seen) if seen.is_file() else {}
     try:
         return Clip(
             model.requires_grad_(False).eval().to(device),
@@ -139,20 +139,3 @@ def load_clip(folder: Path, device: torch.device | str = "cpu") -> Clip:
         raise Unavailable(
             "preprocessor_config.json: image_mean and image_std must be three numbers each"
         ) from None
-
-
-def _table(path: Path) -> dict[str, Any]:
-    """Read a JSON file of the folder.
-
-    Raises:
-        CheckpointError: It is missing, or is no table.
-    """
-    try:
-        found = read_json(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"no {path.name} in it; a CLIP model has one") from None
-    except (OSError, BadTable) as error:
-        raise CheckpointError(f"{path.name}: cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path.name}: not a description of a network")
-    return found

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pretrained.pipelines import Sees
 from restore.diffusion.denoiser import Denoiser
-from restore.diffusion.protocol import Condition, DenoiserLike, Prediction
+from restore.diffusion.protocol import Condition, Prediction
 from restore.errors import BadArgument
 from restore.latent.autoencoder import PictureCodec
-from restore.latent.network import LatentNetwork
 from restore.latent.prompt import chosen_text
 from restore.latent.text import Texts
+from restore.latent.told import ToldDenoiser
 from restore.runtime.budget import network_bytes
 from restore.runtime.tiles import Notice, TiledDenoiser
 
@@ -26,7 +26,7 @@ TILE = 1.5
 OVERLAP = 1 / 4
 
 
-class LatentDenoiser(DenoiserLike):
+class LatentDenoiser(ToldDenoiser):
     """A denoiser of latents ``z = z0 + σ ε``, with its autoencoder and its texts.
 
     Conditions are pictures, as for any denoiser; the network sees their latents, or the small
@@ -45,7 +45,6 @@ class LatentDenoiser(DenoiserLike):
         notice: Called with warnings.
     """
 
-    predictor: None
     autoencoder: PictureCodec
 
     def __init__(
@@ -61,8 +60,7 @@ class LatentDenoiser(DenoiserLike):
         tile: int | None = None,
         notice: Notice = warnings.warn,
     ) -> None:
-        self.config = denoise.config
-        self.predictor = None
+        super().__init__(denoise)
         self.autoencoder = autoencoder
         self.side = side
         self.texts = texts
@@ -71,8 +69,7 @@ class LatentDenoiser(DenoiserLike):
         self.levels = levels
         self.tile = tile
         self.notice = notice
-        self._denoise = denoise
-        self._tiled = self._in_tiles(denoise)
+        self._prepare()
         self._bound: Condition | None = None
         self._nothing: dict[torch.Size, Condition] = {}
 
@@ -90,18 +87,6 @@ class LatentDenoiser(DenoiserLike):
         return None
 
     @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return self._denoise.device
-
-    @property
-    def network(self) -> LatentNetwork:
-        """The network with what it is told."""
-        network = self._denoise.network
-        assert isinstance(network, LatentNetwork)
-        return network
-
-    @property
     def bytes_per_pixel(self) -> float:
         """Memory of a call of network or autoencoder for each pixel of a picture, in bytes."""
         latent = network_bytes(self.config.backbone, self.network.compute_dtype)
@@ -111,11 +96,6 @@ class LatentDenoiser(DenoiserLike):
     def picture_side(self) -> int:
         """Side of the training pictures, which samples have."""
         return self.side * self.autoencoder.factor
-
-    def of_class(self, label: int | None) -> Self:
-        if label is not None:
-            raise BadArgument(f"`label`={label}: this model knows no classes")
-        return self
 
     def of_prompt(
         self, prompt: str | None, negative_prompt: str | None = None, guidance: float | None = None
@@ -133,7 +113,7 @@ class LatentDenoiser(DenoiserLike):
             return super().of_prompt(prompt, negative_prompt)
 
         text = chosen_text(self.texts, prompt, negative_prompt, guidance, self.guidance)
-        return self._with(self.network.told(text))
+        return self.told(self.network.told(text))
 
     def seeing(self, condition: Condition | None, noise: float = 0.0) -> Self:
         """Return the denoiser that sees a condition in every call.
@@ -146,7 +126,7 @@ class LatentDenoiser(DenoiserLike):
         other = copy.copy(self)
         if condition is not None and self.levels:
             level = self._level_of(noise)
-            other = self._with(self.network.at_level(level))
+            other = self.told(self.network.at_level(level))
             condition = condition._replace(picture=self.levels[level] * condition.picture)
 
         other._bound = None if condition is None else self._encoded(condition)
@@ -159,19 +139,12 @@ class LatentDenoiser(DenoiserLike):
                 return level
         return len(self.levels) - 1
 
-    def _with(self, network: LatentNetwork) -> Self:
-        """Return the denoiser with the same weights told something else."""
-        other = copy.copy(self)
-        other._denoise = Denoiser(network, self.config)
-        other._tiled = self._in_tiles(other._denoise)
-        return other
-
-    def _in_tiles(self, denoise: Denoiser) -> TiledDenoiser:
+    def _prepare(self) -> None:
         multiple = self.config.backbone.size_multiple
         wanted = self.side * TILE if self.tile is None else self.tile / self.autoencoder.factor
         side = max(2, int(wanted) // multiple) * multiple
         overlap = max(1, int(side * OVERLAP))
-        return TiledDenoiser(denoise, side, overlap, notice=self.notice)
+        self._tiled = TiledDenoiser(self._denoise, side, overlap, notice=self.notice)
 
     def _encoded(self, condition: Condition) -> Condition:
         """Return what the network sees of a condition, at the size of the latents."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import NamedTuple, Self
 
@@ -11,12 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore.diffusion.denoiser import Denoiser
-from restore.diffusion.protocol import Condition, Denoise, DenoiserLike, Prediction
+from restore.diffusion.protocol import Condition, Denoise, Prediction
 from restore.diffusion.stepping import Generator, dynamically_thresholded, noise_like
-from restore.errors import BadArgument
-from restore.latent.network import LatentNetwork
 from restore.latent.prompt import chosen_text
 from restore.latent.text import TextEncoders
+from restore.latent.told import ToldDenoiser
 from restore.runtime.budget import network_bytes
 from restore.runtime.tiles import Notice, TiledDenoiser
 
@@ -33,7 +31,7 @@ class Threshold(NamedTuple):
     most: float = 1.0
 
 
-class TextDenoiser(DenoiserLike):
+class TextDenoiser(ToldDenoiser):
     """A denoiser of pictures that is told a text, and in a later stage a smaller picture.
 
     Imagen: Saharia et al. 2022, arXiv 2205.11487. Clean estimates are thresholded as the pipeline's
@@ -49,7 +47,6 @@ class TextDenoiser(DenoiserLike):
         notice: Called with warnings.
     """
 
-    predictor: None
     autoencoder: None
 
     def __init__(
@@ -62,17 +59,15 @@ class TextDenoiser(DenoiserLike):
         threshold: Threshold | None = None,
         notice: Notice = warnings.warn,
     ) -> None:
-        self.config = denoise.config
-        self.predictor = None
+        super().__init__(denoise)
         self.autoencoder = None
         self.texts = texts
         self.guidance = guidance
         self.levels = levels
         self.threshold = threshold
         self.notice = notice
-        self._denoise = denoise
         self._bound: Condition | None = None
-        self._call = self._calls(denoise)
+        self._prepare()
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, condition: Condition | None = None
@@ -86,33 +81,16 @@ class TextDenoiser(DenoiserLike):
         return self.config.size
 
     @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return self._denoise.device
-
-    @property
-    def network(self) -> LatentNetwork:
-        """The network with what it is told."""
-        network = self._denoise.network
-        assert isinstance(network, LatentNetwork)
-        return network
-
-    @property
     def bytes_per_pixel(self) -> float:
         """Memory of a call of the network for each pixel of a picture, in bytes."""
         return network_bytes(self.config.backbone, self.network.compute_dtype)
-
-    def of_class(self, label: int | None) -> Self:
-        if label is not None:
-            raise BadArgument(f"`label`={label}: this model knows no classes")
-        return self
 
     def of_prompt(
         self, prompt: str | None, negative_prompt: str | None = None, guidance: float | None = None
     ) -> Self:
         """Return the denoiser of a text, see `restore.latent.prompt.chosen_text`."""
         text = chosen_text(self.texts, prompt, negative_prompt, guidance, self.guidance)
-        return self._with(self.network.told(text))
+        return self.told(self.network.told(text))
 
     def above(self, small: Tensor, level: int, generator: Generator) -> Self:
         """Return the denoiser of the next stage above smaller pictures.
@@ -132,19 +110,12 @@ class TextDenoiser(DenoiserLike):
         noise = noise_like(enlarged, generator)
         picture = alpha * enlarged + (1 - alpha**2) ** 0.5 * noise
 
-        other = self._with(self.network.at_level(level))
+        other = self.told(self.network.at_level(level))
         other._bound = Condition(picture, torch.ones_like(picture[:, :1]))
         return other
 
-    def _with(self, network: LatentNetwork) -> Self:
-        """Return the denoiser with the same weights told something else."""
-        other = copy.copy(self)
-        other._denoise = Denoiser(network, self.config)
-        other._call = self._calls(other._denoise)
-        return other
-
-    def _calls(self, denoise: Denoiser) -> Denoise:
-        tiled = TiledDenoiser(denoise, notice=self.notice)
-        if self.threshold is None:
-            return tiled
-        return dynamically_thresholded(tiled, *self.threshold)
+    def _prepare(self) -> None:
+        tiled = TiledDenoiser(self._denoise, notice=self.notice)
+        self._call: Denoise = (
+            tiled if self.threshold is None else dynamically_thresholded(tiled, *self.threshold)
+        )
