@@ -4,7 +4,7 @@ VENV   ?= .venv
 IN     ?= examples/parrots.png
 OUT    ?= demo-output
 
-.PHONY: demo test test-serve coverage lint wheel clean
+.PHONY: demo test test-serve coverage lint docs linkcheck wheel clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/restore sr --scale 4 "$(IN)" "$(OUT)/$(notdir $(basename $(IN)))-x4.png" --overwrite
@@ -27,6 +27,14 @@ lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The documentation site, in build/site.
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs build/site
+
+# Asks every address that the documentation names.
+linkcheck: $(VENV)/installed-docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -D plot_gallery=0 -b linkcheck docs build/linkcheck
+
 # What is in build/ of an earlier one would go into the wheel.
 wheel: $(VENV)/installed
 	rm -rf build dist
@@ -45,5 +53,9 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ $(VENV)/installed
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist
+	rm -rf $(VENV) $(OUT) build dist docs/auto_gallery

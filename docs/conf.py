@@ -1,0 +1,115 @@
+"""Settings of the documentation site; `make docs` builds it into build/site."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import restore
+
+EXAMPLES = Path(__file__).parent / "gallery_examples"
+# What the examples share.
+sys.path.insert(0, str(EXAMPLES))
+
+project = "restore"
+author = "the authors of restore"
+copyright = "the authors of restore"
+version = release = restore.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["gallery_examples", "auto_gallery/**/*.ipynb", "static"]
+# Single backticks in docstrings are names: links where the site has them, else code.
+default_role = "py:obj"
+# Most blocks without a language are commands and formulae.
+highlight_language = "none"
+smartquotes = False
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+
+autodoc_typehints = "both"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autosummary_generate = False
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(EXAMPLES),
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"/(?!plot_)[^/]*\.py$",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "min_reported_time": 0,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "restore"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "restore"},
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+
+# Files outside this folder that have a page here.
+_PAGES = {
+    "../pretrained/weights/default.md": "model-card.md",
+    "../CONTRIBUTING.md": "contributing.md",
+    "../CHANGELOG.md": "changelog.md",
+    "../SECURITY.md": "security.md",
+}
+
+
+def link_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Lead links that leave this folder to the pages that include their targets."""
+    for path, page in _PAGES.items():
+        source[0] = source[0].replace(f"]({path}", f"]({page}")
+
+
+def escape_shapes(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep the star of shapes such as ``[B, *output_shape]`` from starting an emphasis."""
+    lines[:] = [
+        re.sub(r"\[[^]`]*\]", lambda shape: shape[0].replace("*", "\\*"), each) for each in lines
+    ]
+
+
+def skip_fields(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out fields of named tuples, which the docstring of their class describes."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field") else None
+
+
+def setup(app: Sphinx) -> None:
+    """Register the above."""
+    app.connect("source-read", link_to_pages)
+    app.connect("autodoc-process-docstring", escape_shapes)
+    app.connect("autodoc-skip-member", skip_fields)
