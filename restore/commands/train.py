@@ -26,7 +26,7 @@ def train(
         Path | None,
         typer.Option(
             help="Recipe as a TOML file, whose missing keys have defaults, or the name of a "
-            "paper's: ddpm, improved-ddpm, sr3 or adm-classifier."
+            "paper's: ddpm, improved-ddpm, npr-ddpm, ncsn, edm, sr3, i2sb or adm-classifier."
         ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,

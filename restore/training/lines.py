@@ -31,7 +31,8 @@ class TrainingLines:
 
         self.next = progress.seconds + self.every
         left = progress.seconds * (1 / progress.fraction - 1) if progress.fraction > 0 else 0.0
+        loss = "predictor loss" if progress.of_predictor else "loss"
         self.say(
-            f"step {progress.step}: {100 * progress.fraction:.0f} %, loss {progress.loss:.4f}, "
+            f"step {progress.step}: {100 * progress.fraction:.0f} %, {loss} {progress.loss:.4f}, "
             f"{progress.pixels_per_second / 1e3:.0f} thousand pixels/s, {left / 60:.1f} min left"
         )

@@ -159,15 +159,34 @@ class PredictorRecipe:
     Attributes:
         fraction: Fraction of the steps that train the predictor; the others train the denoiser.
             With 1 the denoiser keeps the weights that the run starts from, with 0 the predictor
-            does.
+            does. None is 0.5 for a predictor that starts with random weights, else 0.
         loss: ``log-mse``, the mean over the pictures of log(mean squared error), whose gradient is
             that of PSNR and in which easy and hard pictures count alike; ``l1`` or ``l2``.
         rate: Highest learning rate of the predictor.
     """
 
-    fraction: float = _setting(0.0, 0, 1)
+    fraction: float | None = _setting(None, 0, 1)
     loss: Literal["log-mse", "l1", "l2"] = "log-mse"
     rate: float = _setting(2e-3, 0, 10)
+
+    def for_start(self, *, random: bool) -> PredictorRecipe:
+        """Return the recipe with its fraction, for a run that begins.
+
+        Args:
+            random: True if the predictor has random weights.
+
+        Raises:
+            BadArgument: The predictor would stay random.
+        """
+        fraction = self.fraction
+        if fraction is None:
+            fraction = 0.5 if random else 0.0
+        if random and not fraction:
+            raise BadArgument(
+                "[predictor] fraction = 0: the model's predictor would stay random; give a "
+                "fraction above 0, or `init` from a model that has one"
+            )
+        return replace(self, fraction=fraction)
 
 
 @dataclass(frozen=True)
@@ -374,7 +393,7 @@ class Recipe:
         conditions = model.condition_picture == "predicted"
         if model.predictor is None or not (self.predictor.fraction or conditions):
             return None
-        return PredictorData(model.predictor.shown, self.predictor.fraction, conditions)
+        return PredictorData(model.predictor.shown, self.predictor.fraction or 0.0, conditions)
 
     def exported_model(self, index: int) -> ModelConfig:
         """Return the description of the exported weights, of this round in a distillation."""
@@ -454,7 +473,8 @@ class Recipe:
 
     def _check_predictor(self, model: ModelConfig) -> None:
         if model.predictor is None:
-            if unused := differences(PredictorRecipe(), self.predictor):
+            own = replace(self.predictor, fraction=self.predictor.fraction or None)
+            if unused := differences(PredictorRecipe(), own):
                 keys = ", ".join(text.split(":")[0] for text in unused)
                 raise BadArgument(
                     f"[predictor] {keys}: the model has no predictor to train; describe one in "

@@ -58,6 +58,7 @@ class Progress(NamedTuple):
         seconds: Training time so far.
         loss: Mean of the batch, without weights.
         pixels_per_second: Mean since the start or resuming.
+        of_predictor: True if the step trained the predictor, whose loss is another one.
     """
 
     step: int
@@ -66,6 +67,7 @@ class Progress(NamedTuple):
     seconds: float
     loss: float
     pixels_per_second: float
+    of_predictor: bool = False
 
 
 @dataclass(frozen=True)
@@ -373,8 +375,17 @@ class Run:
             else:
                 self.accuracy.add(step.gamma, step.hits)
 
-        steps = self.recipe.schedule.steps
-        progress(Progress(self.learner.step, steps, fraction, self.elapsed, loss, meter.overall()))
+        progress(
+            Progress(
+                self.learner.step,
+                self.recipe.schedule.steps,
+                fraction,
+                self.elapsed,
+                loss,
+                meter.overall(),
+                step.gamma is None,
+            )
+        )
         if self.learner.step % self.recipe.run.log_steps == 0:
             values: dict[str, float | None] = {
                 "share": fraction,

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from restore.diffusion.denoiser import ModelConfig
 from restore.diffusion.predictor import PREFIX
 from restore.errors import BadArgument, FileAccess
 from restore.files import refuse_long
@@ -182,8 +181,10 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
         )
 
     recipe = replace(recipe, model=model)
+    if model.predictor is not None:
+        random = weights is None or not any(name.startswith(PREFIX) for name in weights)
+        recipe = replace(recipe, predictor=recipe.predictor.for_start(random=random))
     recipe.check()
-    _check_predictor_learns(recipe, model, weights)
 
     return recipe, None, weights
 
@@ -211,18 +212,6 @@ def _for_classes(recipe: Recipe, classifier: ClassifierRecipe, options: Options)
     return replace(recipe, classifier=replace(classifier, names=names))
 
 
-def _check_predictor_learns(
-    recipe: Recipe, model: ModelConfig, weights: Mapping[str, Tensor] | None
-) -> None:
-    """Refuse to write a model whose predictor has random weights."""
-    known = weights is not None and any(name.startswith(PREFIX) for name in weights)
-    if model.predictor is not None and not recipe.predictor.fraction and not known:
-        raise BadArgument(
-            "[predictor] fraction = 0: the model's predictor would stay random; give a fraction "
-            "above 0, or `init` from a model that has one"
-        )
-
-
 def _resumed(options: Options, asked: Recipe | None) -> State:
     """Return the saved state, with the length in its recipe that is wanted now."""
     if options.init is not None:
@@ -234,6 +223,9 @@ def _resumed(options: Options, asked: Recipe | None) -> State:
         _for_classes(recipe, recipe.classifier, options)
     if asked is not None:
         asked = replace(asked, model=asked.model or recipe.model)
+        if asked.predictor.fraction is None:
+            predictor = replace(asked.predictor, fraction=recipe.predictor.fraction)
+            asked = replace(asked, predictor=predictor)
         if asked.classifier is not None and recipe.classifier is not None:
             asked = replace(
                 asked, classifier=replace(asked.classifier, names=recipe.classifier.names)

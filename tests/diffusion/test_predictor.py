@@ -479,8 +479,24 @@ def test_recipes_survive_being_written(
     assert parse_recipe("[model.backbone]\nchannels = 16").model.predictor is None
 
 
-def test_a_random_predictor_is_not_written(tmp_path: Path, photographs: Path) -> None:
+def test_a_random_predictor_learns_half_of_the_steps(tmp_path: Path, photographs: Path) -> None:
+    """One that has weights stays as it is; a resumed run keeps its fraction."""
     recipe = replace(RECIPE, predictor=PredictorRecipe())
+    asked = options(tmp_path / "run", photographs, recipe, 2)
+    first = str(train(asked).model)
+    train(replace(asked, steps=4, resume=True))
+    assert load_state(tmp_path / "run").recipe.predictor.fraction == 0.5
+
+    second = train(options(tmp_path / "second", photographs, recipe, 2, init=first)).model
+    assert load_state(tmp_path / "second").recipe.predictor.fraction == 0
+    before, after = (pretrained.load(str(path)).state for path in (first, second))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any(name.startswith("predictor.") for name in changed)
+
+
+def test_a_random_predictor_is_not_written(tmp_path: Path, photographs: Path) -> None:
+    recipe = replace(RECIPE, predictor=PredictorRecipe(fraction=0.0))
     with pytest.raises(BadArgument, match="would stay random"):
         train(options(tmp_path / "run", photographs, recipe, 2))
     first = write_model(MODEL, random_state(MODEL), tmp_path / "first.safetensors")

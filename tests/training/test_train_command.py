@@ -6,6 +6,9 @@ import pytest
 from PIL import Image
 from support.pictures import piece
 
+from restore.training.recipe import default_model
+from restore.training.recipe_file import papers, parse_recipe
+
 RECIPE = """
 [model.backbone]
 channels = 32
@@ -44,6 +47,23 @@ def test_trains_resumes_and_restores_with_the_model(command, place):
     options = ["--noise", 0.1, "--model", "run/model.safetensors"]
     assert command("denoise", "in.png", "out.png", *options).code == 0
     assert Image.open("out.png").size == (24, 16)
+
+
+def test_a_model_like_the_default_learns_from_nothing(command, place):
+    """The first command of docs/training.md: both networks, from random weights."""
+    (place / "small.toml").write_text("[data]\ncrop = 16\nbatch = 4\n")
+    words = ["--data", "photos", "--out", "run", "--recipe", "small.toml", "--device", "cpu"]
+    outcome = command("train", *words, "--steps", 2)
+    assert outcome.code == 0, outcome.err
+    written = (place / "run" / "recipe.toml").read_text()
+    assert "[predictor]\nfraction = 0.5\n" in written
+    assert default_model() == parse_recipe(written).model
+
+
+def test_names_the_recipes_of_papers(command):
+    listed = " ".join(command("train", "--help").out.replace("│", " ").split())
+    for name in papers():
+        assert name in listed
 
 
 @pytest.mark.parametrize(
