@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"restore.device_names", "restore.text"},
+    {"restore.commit", "restore.device_names", "restore.text"},
     {"operators", "pretrained", "restore.environment", "restore.errors", "restore.messages"},
     {"restore.files", "restore.precision", "restore.backbone"},
     {"restore.metrics", "restore.blind"},

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from restore import __version__
 from restore.commands import models
 from restore.commands.degrade import degrade
 from restore.commands.ends import CLOSED_PIPE, INTERRUPTED, Signals, is_closed_pipe, is_stuck
@@ -69,10 +68,15 @@ app.command(name="methods")(list_methods)
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show version, model and commit, and exit.")
+    ] = False,
 ) -> None:
     if version:
-        typer.echo(f"restore {__version__}")
+        from restore.commands.version import lines
+
+        for line in lines():
+            typer.echo(line)
         raise typer.Exit
 
 

@@ -17,6 +17,7 @@ from pretrained.download import is_offline
 from pretrained.pipelines import Pipeline
 from pretrained.store import all_installed, cache_folder
 from restore import __version__
+from restore.commit import commit
 from restore.diffusion.denoiser import ModelConfig, build_denoiser
 from restore.diffusion.predictor import PREFIX
 from restore.errors import RestoreError
@@ -74,6 +75,7 @@ def gather(model: str = "default", device: str = "auto") -> dict[str, Any]:
     return {
         "restore": {
             "version": __version__,
+            "commit": commit(),
             "python": platform.python_version(),
             "system": platform.platform(terse=True),
         },
