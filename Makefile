@@ -35,10 +35,11 @@ docs: $(VENV)/installed-docs
 linkcheck: $(VENV)/installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -D plot_gallery=0 -b linkcheck docs build/linkcheck
 
-# What is in build/ of an earlier one would go into the wheel.
-wheel: $(VENV)/installed
+# The source distribution, and the wheel that is built from it. What is in build/ of an earlier one would go into both.
+wheel: $(VENV)/installed-release
 	rm -rf build dist
-	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
 	$(VENV)/bin/python tools/smoke.py --borrow dist/*.whl
 
 $(VENV)/bin/python:
@@ -55,6 +56,10 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-release: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[release]'
 	@touch $@ $(VENV)/installed
 
 clean:

@@ -1,7 +1,7 @@
 """Install a wheel in a fresh environment and restore a picture with it, outside of the checkout.
 
-    python tools/smoke.py dist/restore_diffusion-0.1.0-py3-none-any.whl
-    python tools/smoke.py --borrow dist/restore_diffusion-0.1.0-py3-none-any.whl
+    python tools/smoke.py dist/restore_diffusion-*.whl
+    python tools/smoke.py --borrow dist/restore_diffusion-*.whl
 
 The second takes the dependencies of the Python that runs it instead of installing them again.
 """
@@ -76,8 +76,20 @@ def png_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
-def smoke(wheel: Path, borrow: bool) -> None:
-    """Raise unless the wheel's command restores a picture with the model inside the wheel."""
+def version_of(wheel: Path) -> str:
+    """Return the version in the name of a wheel."""
+    return wheel.name.split("-")[1]
+
+
+def smoke(wheel: Path, borrow: bool) -> list[str]:
+    """Install a wheel and restore a picture with the model inside it.
+
+    Returns:
+        The lines of ``restore --version``.
+
+    Raises:
+        RuntimeError: The wheel is not whole, or its command fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
         programs = fresh_environment(place / "env", wheel.resolve(), borrow)
@@ -92,12 +104,18 @@ def smoke(wheel: Path, borrow: bool) -> None:
             if not (file.parent / "py.typed").exists():
                 raise RuntimeError(f"{package} has no py.typed")
 
+        said = run(programs / "restore", "--version", cwd=place).splitlines()
+        if said[0] != f"restore {version_of(wheel)}":
+            raise RuntimeError(f"{said[0]!r} is not the version of {wheel.name}")
+
         size = (24, 16)
         (place / "in.png").write_bytes(grey_png(*size))
         run(programs / "restore", "sr", "--scale", SCALE, "in.png", "out.png", cwd=place)
         restored = png_size((place / "out.png").read_bytes())
         if restored != (SCALE * size[0], SCALE * size[1]):
             raise RuntimeError(f"out.png is {restored[0]}x{restored[1]}")
+
+    return said
 
 
 def main() -> None:
@@ -108,10 +126,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        smoke(arguments.wheel, arguments.borrow)
+        said = smoke(arguments.wheel, arguments.borrow)
     except RuntimeError as error:
         sys.exit(str(error))
-    print(f"{arguments.wheel.name}: installed, and restored a picture")
+    print(f"{arguments.wheel.name}: installed, and restored a picture; {', '.join(said)}")
 
 
 if __name__ == "__main__":
