@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from restore.diffusion.denoiser import Condition, Denoise, Denoiser, ModelConfig
-from restore.training.objective import Draw, Network, Objective, Terms
+from restore.training.losses import Terms
+from restore.training.noise_levels import Draw
+from restore.training.objective import Network, Objective
 from restore.training.recipe import ObjectiveRecipe
 from restore.training.rounds import DistillationRecipe, Weighting
 

@@ -33,7 +33,9 @@ from restore.runtime.devices import network_dtype
 from restore.training.batches import Batch
 from restore.training.checkpoint import State
 from restore.training.distillation import Distillation
-from restore.training.objective import Draw, Objective, predictor_losses
+from restore.training.losses import predictor_losses
+from restore.training.noise_levels import Draw
+from restore.training.objective import Objective
 from restore.training.optimiser import rate_factor
 from restore.training.processes import Processes
 from restore.training.pupil import Pupil

@@ -8,139 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from restore.diffusion.bound import gaussian_kl
 from restore.diffusion.denoiser import Condition, ModelConfig, edm_scales
 from restore.diffusion.schedule import NoiseSchedule
+from restore.training.losses import Terms, clean_estimate, sigma_of, target, variational_term
+from restore.training.noise_levels import (
+    Draw,
+    LossHistory,
+    log_normal_levels,
+    log_uniform_levels,
+)
 from restore.training.recipe import ObjectiveRecipe
+from restore.training.weights import LevelBalance, log_uniform_weight, noise_error_weight
 
 Network = Callable[[Tensor, Tensor], Tensor]
-
-# Uniform fraction of the loss-aware distribution, so that no step is ever left out and its weights
-# stay bounded.
-UNIFORM_FRACTION = 1e-3
-# Added to the mean squared error, pictures in [-1, 1], before its logarithm: at 46 dB a picture is
-# good enough, and those that are almost perfect do not outweigh all others.
-LEAST_ERROR = 1e-4
-# Number of bins of log σ of `LevelBalance`.
-BALANCE_BINS = 20
-# Factor by which a bin forgets with each loss.
-BALANCE_MEMORY = 0.99
-
-
-class Draw(NamedTuple):
-    """Noise levels of a batch, all [B].
-
-    Attributes:
-        gamma: γ in (0, 1), float32.
-        step: t in 1 … T with γ_t ≤ γ ≤ γ_{t−1}, int64.
-        weight: Importance weight, float32: 1/(T p_t) if t was drawn with probability p_t instead of
-            1/T, else 1.
-        elsewhere: True if the level is from the conditional pictures' own distribution.
-        noiseless: True if the noisy picture is replaced by zeros.
-    """
-
-    gamma: Tensor
-    step: Tensor
-    weight: Tensor
-    elsewhere: Tensor
-    noiseless: Tensor
-
-    def part(self, rows: slice) -> Draw:
-        return Draw(*(value[rows] for value in self))
-
-    def to(self, device: torch.device) -> Draw:
-        return Draw(*(value.to(device) for value in self))
-
-
-class Terms(NamedTuple):
-    """Losses of each picture, [B] in float32.
-
-    Attributes:
-        simple: Mean over channels and pixels of the squared or absolute error (L_simple).
-        bound: L_t of the variational bound in bits per dimension, without gradient to the mean
-            unless it is the objective; None if it takes no part.
-        variance: Mean squared error of the predicted square of the noise, without gradient to the
-            mean; None if the network predicts none.
-    """
-
-    simple: Tensor
-    bound: Tensor | None
-    variance: Tensor | None = None
-
-
-class LossHistory:
-    """The last losses of each step of the chain, for loss-aware importance sampling.
-
-    Steps are drawn with p_t ∝ √E[L_t²] over the last n losses of each, uniformly until all have n
-    (Improved DDPM: Nichol, Dhariwal 2021, arXiv 2102.09672, eq. 18), mixed with a small uniform
-    fraction.
-    """
-
-    def __init__(self, steps: int, length: int) -> None:
-        self.losses = torch.zeros(steps, length, dtype=torch.float64)
-        self.counts = torch.zeros(steps, dtype=torch.int64)
-
-    def probabilities(self) -> Tensor:
-        """Return p_t for t = 1 … T, float64 [T], which sum to 1."""
-        steps, length = self.losses.shape
-        uniform = torch.full((steps,), 1 / steps, dtype=torch.float64)
-        size = self.losses.square().mean(dim=1).sqrt()
-        if bool((self.counts < length).any()) or not bool(size.any()):
-            return uniform
-        return (1 - UNIFORM_FRACTION) * size / size.sum() + UNIFORM_FRACTION * uniform
-
-    def learn(self, step: Tensor, loss: Tensor) -> None:
-        """Add the losses [B] (without importance weights) at the steps [B] in 1 … T."""
-        length = self.losses.shape[1]
-        for t, value in zip((step - 1).tolist(), loss.tolist(), strict=True):
-            self.losses[t, self.counts[t] % length] = value
-            self.counts[t] += 1
-
-
-class LevelBalance:
-    """Weights that equalise the loss over the noise levels: the inverse of its running mean there.
-
-    Levels are put in `BALANCE_BINS` bins equal in log σ between the ends of the chain; conditional
-    and unconditional pictures have their own means. The weight is (mean over all bins)/(mean of the
-    bin) within [1/limit, limit], and 1 for bins without data.
-    """
-
-    def __init__(self, schedule: NoiseSchedule, limit: float) -> None:
-        lowest, highest = schedule.log_sigmas[[0, -1]].tolist()
-        self.edges = torch.linspace(lowest, highest, BALANCE_BINS + 1)[1:-1].double()
-        self.limit = limit
-        self.sums = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
-        self.counts = torch.zeros(2, BALANCE_BINS, dtype=torch.float64)
-
-    def weights(self, gamma: Tensor, conditional: Tensor) -> Tensor:
-        """Return float32 [B] for levels γ [B] and bool [B], True for conditional pictures."""
-        seen = self.counts > 0
-        means = self.sums / self.counts.clamp_min(1e-12)
-        typical = means[seen].mean() if bool(seen.any()) else means.new_tensor(1.0)
-        table = (typical / means.clamp_min(1e-12)).clamp(1 / self.limit, self.limit)
-        table[~seen] = 1
-        return table[conditional.long(), self._bin(gamma)].float()
-
-    def learn(self, gamma: Tensor, conditional: Tensor, loss: Tensor) -> None:
-        """Add losses [B]; a bin forgets by a factor for each loss that falls in it."""
-        index = conditional.long() * BALANCE_BINS + self._bin(gamma)
-        hits = torch.bincount(index, minlength=2 * BALANCE_BINS).reshape(2, BALANCE_BINS)
-        total = torch.bincount(index, loss.double(), minlength=2 * BALANCE_BINS).reshape(
-            2, BALANCE_BINS
-        )
-        forget = BALANCE_MEMORY**hits
-        self.sums = forget * self.sums + total
-        self.counts = forget * self.counts + hits
-
-    def _bin(self, gamma: Tensor) -> Tensor:
-        gamma = gamma.double()
-        return torch.bucketize(((1 - gamma) / gamma).clamp_min(1e-30).log() / 2, self.edges)
 
 
 class Objective:
@@ -369,7 +254,7 @@ class Objective:
         ``x_σ ~ N(x0 + σ²/σ_T² (x1 − x0), σ² (1 − σ²/σ_T²))``; without noise for the OT-ODE (I²SB:
         Liu et al. 2023, arXiv 2302.05872, eq. 11 and 12, where σ² + σ̄² is σ_T² here).
         """
-        sigma = _sigma(gamma)
+        sigma = sigma_of(gamma)
         highest = float(self.schedule.sigmas[-1])
         way = sigma / highest**2 * (degraded - clean)
         if self.config.bridge == "ot-ode":
@@ -387,202 +272,12 @@ class Objective:
         """Return noisy pictures as the network sees them: x_γ, or EDM's c_in x."""
         if self.config.parameterization != "edm":
             return noisy
-        return edm_scales(_sigma(gamma), self.config.sigma_data)[2] * noisy / gamma.sqrt()
+        return edm_scales(sigma_of(gamma), self.config.sigma_data)[2] * noisy / gamma.sqrt()
 
     def time_of(self, gamma: Tensor) -> Tensor:
         """Return the time input of the network for levels γ [B]."""
         if self.config.time == "sqrt_alphas_cumprod":
             return gamma.sqrt()
         if self.config.time == "log_sigma":
-            return _sigma(gamma).log() / 4
-        return self.schedule.time_at(_sigma(gamma))
-
-
-def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
-    """Return each picture's loss [B] for a predictor's answers.
-
-    See `restore.training.recipe.PredictorRecipe`.
-    """
-    error = answer - clean
-    if kind == "l1":
-        return error.abs().mean(dim=(1, 2, 3))
-    squared = error.square().mean(dim=(1, 2, 3))
-    return squared if kind == "l2" else (squared + LEAST_ERROR).log()
-
-
-def log_normal_levels(
-    gammas: Tensor, mean: float, std: float, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw γ with log σ ~ N(mean, std²), truncated to the chain, and the step t of each.
-
-    EDM (Karras et al. 2022, arXiv 2206.00364, table 1): ln σ ~ N(P_mean, P_std²) for x = x0 + σ ε.
-    Its weight λ(σ) is 1 for edm-networks, and for v-networks, whose error is that of the clean
-    estimate over √(1−γ) (σ_data = 1).
-
-    Returns:
-        γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
-    """
-    low, high = (((1 - gammas[end]) / gammas[end]).sqrt().log() for end in (1, -1))
-    cdf = torch.special.ndtr((torch.stack([low, high]) - mean) / std)
-    fraction = torch.rand(count, generator=generator, dtype=torch.float64)
-    log_sigma = (mean + std * torch.special.ndtri(torch.lerp(cdf[0], cdf[1], fraction))).clamp(
-        low, high
-    )
-    gamma = torch.sigmoid(-2 * log_sigma)
-    step = torch.searchsorted(-gammas, -gamma).clamp(1, len(gammas) - 1)
-
-    return gamma.float(), step
-
-
-def log_uniform_levels(
-    gammas: Tensor, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw γ with log σ uniform over the chain, and the step t of each.
-
-    It is the importance sampling of the likelihood weighting, whose weight is then 1 (Song et al.
-    2021, arXiv 2101.09258, section 5.1): p(t) ∝ g²/σ² dt = 2 d log σ.
-
-    Returns:
-        γ float32 [count] in [γ_T, γ_1], t int64 [count] in 1 … T.
-    """
-    low, high = (((1 - gammas[end]) / gammas[end]).sqrt().log() for end in (1, -1))
-    fraction = torch.rand(count, generator=generator, dtype=torch.float64)
-    gamma = torch.sigmoid(-2 * torch.lerp(low, high, fraction))
-    step = torch.searchsorted(-gammas, -gamma).clamp(1, len(gammas) - 1)
-
-    return gamma.float(), step
-
-
-def log_uniform_weight(gammas: Tensor, gamma: Tensor, step: Tensor) -> Tensor:
-    """Return the likelihood weighting of levels that are uniform in t, float32 [B].
-
-    Song et al. 2021, arXiv 2101.09258, eq. 7: the weight λ = g² of the score's squared error is
-    ``g²/σ² dt = 2 d log σ`` of the noise's, for any schedule. So the weight is the density of the
-    uniform distribution of log σ between σ_1 and σ_T over that of SR3's levels, γ ~ U(γ_t, γ_{t−1})
-    for a uniform t. Levels below σ_1, where the integral ends, have weight 0.
-
-    Args:
-        gammas: float64 [T + 1], γ_0 = 1.
-        gamma: γ [B].
-        step: t [B].
-    """
-    log_sigma = ((1 - gammas[1:]) / gammas[1:]).log() / 2
-    length = log_sigma[-1] - log_sigma[0]
-    gamma = gamma.double()
-    own = (gammas[step - 1] - gammas[step]) * (len(gammas) - 1)
-    weight = own / (2 * gamma * (1 - gamma) * length)
-    return torch.where(step > 1, weight, 0.0).float()
-
-
-def noise_error_weight(parameterization: str, gamma: Tensor, sigma_data: float = 0.5) -> Tensor:
-    """Return the squared error of ε̂ over that of the network's output, [B]."""
-    if parameterization == "epsilon":
-        return torch.ones_like(gamma)
-    if parameterization == "v":
-        return gamma
-    if parameterization == "x0":
-        return gamma / (1 - gamma)
-
-    sigma = _sigma(gamma)
-    return (edm_scales(sigma, sigma_data)[1] / sigma).square()
-
-
-def target(
-    parameterization: str, clean: Tensor, noise: Tensor, gamma: Tensor, sigma_data: float = 0.5
-) -> Tensor:
-    """Return the network's target: ε, x0, v = √γ ε − √(1−γ) x0, or F = (x0 − c_skip x)/c_out.
-
-    v: Salimans, Ho 2022, arXiv 2202.00512. F: EDM (Karras et al. 2022, arXiv 2206.00364, eq. 8),
-    whose squared error has their weight λ(σ) = 1/c_out² for the error of the clean picture.
-    """
-    if parameterization == "epsilon":
-        return noise
-    if parameterization == "x0":
-        return clean
-    if parameterization == "v":
-        return gamma.sqrt() * noise - (1 - gamma).sqrt() * clean
-
-    sigma = _sigma(gamma)
-    skip, out, _ = edm_scales(sigma, sigma_data)
-    return (clean - skip * (clean + sigma * noise)) / out
-
-
-def clean_estimate(
-    parameterization: str, answer: Tensor, noisy: Tensor, gamma: Tensor, sigma_data: float = 0.5
-) -> Tensor:
-    """Return the estimate of x0 that follows from a network's output."""
-    if parameterization == "epsilon":
-        return (noisy - (1 - gamma).sqrt() * answer) / gamma.sqrt()
-    if parameterization == "x0":
-        return answer
-    if parameterization == "v":
-        return gamma.sqrt() * noisy - (1 - gamma).sqrt() * answer
-
-    skip, out, _ = edm_scales(_sigma(gamma), sigma_data)
-    return skip * noisy / gamma.sqrt() + out * answer
-
-
-def _sigma(gamma: Tensor) -> Tensor:
-    """Return σ = √((1−γ)/γ)."""
-    return ((1 - gamma) / gamma).sqrt()
-
-
-def variational_term(
-    gammas: Tensor, clean: Tensor, noisy: Tensor, estimate: Tensor, variance: Tensor, step: Tensor
-) -> Tensor:
-    """Return L_t of the variational bound with the learned variance, [B] in bits per dimension.
-
-    KL(q(x_{t−1} | x_t, x0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and −log p_θ(x0 | x_1) over the 256
-    levels of a pixel for t = 1 (DDPM: Ho et al. 2020, arXiv 2006.11239, eq. 13), with p_θ =
-    N(μ̃(x_t, estimate), Σ), log Σ = v log β_t + (1−v) log β̃_t (arXiv 2102.09672, eq. 4 to 6 and
-    15).
-
-    Args:
-        gammas: float64 [T + 1], γ_0 = 1.
-        clean, noisy, estimate: x0, x_t and the network's x0, [B, C, H, W].
-        variance: The network's 2v − 1, [B, C, H, W].
-        step: t [B].
-    """
-    beta, posterior, of_clean, of_noisy = (c.to(noisy) for c in _posterior(gammas, step.cpu()))
-    fraction = (variance + 1) / 2
-    log_variance = fraction * beta.log() + (1 - fraction) * posterior.log()
-    true_mean = of_clean * clean + of_noisy * noisy
-    mean = of_clean * estimate + of_noisy * noisy
-    divergence = gaussian_kl(true_mean, posterior.log(), mean, log_variance)
-    decoder = -discretised_log_likelihood(clean, mean, log_variance)
-    nats = torch.where((step == 1)[:, None, None, None], decoder, divergence)
-
-    return nats.mean(dim=(1, 2, 3)) / math.log(2)
-
-
-def _posterior(gammas: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return β_t, β̃_t and the coefficients of x0 and x_t in μ̃_t, float64 [B, 1, 1, 1].
-
-    See arXiv 2102.09672, eq. 9 and 10. β̃_1 is 0; as there, it is replaced by β̃_2 where its
-    logarithm is needed.
-    """
-    now = gammas[step]
-    before = gammas[step - 1]
-    beta = 1 - now / before
-    last = gammas[step.clamp_min(2)], gammas[step.clamp_min(2) - 1]
-    posterior = (1 - last[1]) / (1 - last[0]) * (1 - last[0] / last[1])
-    of_clean = before.sqrt() * beta / (1 - now)
-    of_noisy = (1 - beta).sqrt() * (1 - before) / (1 - now)
-    beta, posterior, of_clean, of_noisy = (
-        c.reshape(-1, 1, 1, 1) for c in (beta, posterior, of_clean, of_noisy)
-    )
-
-    return beta, posterior, of_clean, of_noisy
-
-
-def discretised_log_likelihood(clean: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return the log-likelihood of 8-bit pixels in [-1, 1], in nats.
-
-    It is the log of the mass of N(mean, exp log_variance) within 1/255 of ``clean``. The lowest and
-    highest of the 256 levels take the tails (arXiv 2006.11239, eq. 13).
-    """
-    scale = (-0.5 * log_variance).exp()
-    above = torch.where(clean > 0.999, math.inf, (clean - mean + 1 / 255) * scale)
-    below = torch.where(clean < -0.999, -math.inf, (clean - mean - 1 / 255) * scale)
-    mass = torch.special.ndtr(above) - torch.special.ndtr(below)
-    return mass.clamp_min(1e-12).log()
+            return sigma_of(gamma).log() / 4
+        return self.schedule.time_at(sigma_of(gamma))

@@ -81,7 +81,7 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class ObjectiveRecipe:
-    """What is minimised; the terms are in `restore.training.objective`.
+    """What is minimised; the terms are in `restore.training.losses`.
 
     Attributes:
         levels: Distribution of the noise levels; ``log-uniform`` is uniform in log σ.

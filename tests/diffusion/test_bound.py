@@ -17,7 +17,7 @@ from torch.distributions import Normal
 from restore.diffusion.bound import decoder_nats, progressive_estimates, variational_bound
 from restore.diffusion.denoiser import Condition, Prediction
 from restore.diffusion.schedule import NoiseSchedule, noise_levels
-from restore.training.objective import variational_term
+from restore.training.losses import variational_term
 
 LINEAR = NoiseSchedule.named("linear")
 

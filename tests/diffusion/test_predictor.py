@@ -37,8 +37,8 @@ from restore.tasks import KINDS, TASKS, SuperResolution
 from restore.training.batches import Batch, Batches, PredictorData
 from restore.training.checkpoint import export_model, load_state, write_model
 from restore.training.log import read_log
+from restore.training.losses import predictor_losses
 from restore.training.mixture import Mixture
-from restore.training.objective import predictor_losses
 from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe
 from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.rounds import DistillationRecipe

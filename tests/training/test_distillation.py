@@ -36,7 +36,7 @@ from restore.training.checkpoint import export_model, load_state, write_model
 from restore.training.distillation import Distillation, distillation_target, loss_weight
 from restore.training.learner import Learner, new_network
 from restore.training.log import COLUMNS, DISTILLATION_COLUMNS, read_log
-from restore.training.objective import target
+from restore.training.losses import target
 from restore.training.recipe import Recipe
 from restore.training.recipe_file import parse_recipe, write_recipe
 from restore.training.rounds import DistillationRecipe

@@ -17,7 +17,8 @@ from restore.errors import BadArgument
 from restore.restorer import check_prior
 from restore.tasks.deblur import Deblurring
 from restore.tasks.sr import SuperResolution
-from restore.training.objective import Objective, Terms
+from restore.training.losses import Terms
+from restore.training.objective import Objective
 from restore.training.recipe_file import PAPERS, read_recipe
 from restore.training.trainer import Options, train
 

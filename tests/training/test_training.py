@@ -36,18 +36,14 @@ from restore.training.checkpoint import BadWeights, export_model, load_state, wr
 from restore.training.ema import Averages
 from restore.training.learner import Learner, TrainingDiverged, new_network
 from restore.training.log import LOSS_COLUMNS, BinnedLosses, read_log
-from restore.training.objective import (
-    BALANCE_BINS,
-    Draw,
-    LevelBalance,
-    LossHistory,
-    Objective,
+from restore.training.losses import (
     clean_estimate,
     discretised_log_likelihood,
-    noise_error_weight,
     target,
     variational_term,
 )
+from restore.training.noise_levels import Draw, LossHistory
+from restore.training.objective import Objective
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
 from restore.training.processes import NOTED, Processes
 from restore.training.pupil import Pupil
@@ -61,6 +57,7 @@ from restore.training.recipe import (
 from restore.training.recipe_file import papers, parse_recipe, read_recipe, write_recipe
 from restore.training.run import Progress, Summary
 from restore.training.trainer import Options, train
+from restore.training.weights import BALANCE_BINS, LevelBalance, noise_error_weight
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LINEAR = {"name": "linear"}
