@@ -15,7 +15,7 @@ from restore.diffusion.denoiser import Condition, Denoise, Denoiser, ModelConfig
 from restore.training.losses import Terms
 from restore.training.noise_levels import Draw
 from restore.training.objective import Network, Objective
-from restore.training.recipe import ObjectiveRecipe
+from restore.training.recipe_sections import ObjectiveRecipe
 from restore.training.rounds import DistillationRecipe, Weighting
 
 

@@ -39,7 +39,8 @@ from restore.training.objective import Objective
 from restore.training.optimiser import rate_factor
 from restore.training.processes import Processes
 from restore.training.pupil import Pupil
-from restore.training.recipe import OptimiserRecipe, Recipe, default_model
+from restore.training.recipe import Recipe, default_model
+from restore.training.recipe_sections import OptimiserRecipe
 
 
 class TrainingDiverged(RestoreError):

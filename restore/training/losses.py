@@ -39,7 +39,7 @@ class Terms(NamedTuple):
 def predictor_losses(answer: Tensor, clean: Tensor, kind: str) -> Tensor:
     """Return each picture's loss [B] for a predictor's answers.
 
-    See `restore.training.recipe.PredictorRecipe`.
+    See `restore.training.recipe_sections.PredictorRecipe`.
     """
     error = answer - clean
     if kind == "l1":

@@ -22,7 +22,7 @@ from restore.training.noise_levels import (
     log_normal_levels,
     log_uniform_levels,
 )
-from restore.training.recipe import ObjectiveRecipe
+from restore.training.recipe_sections import ObjectiveRecipe
 from restore.training.weights import LevelBalance, log_uniform_weight, noise_error_weight
 
 Network = Callable[[Tensor, Tensor], Tensor]

@@ -9,7 +9,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from restore.training.recipe import OptimiserRecipe, ScheduleRecipe
+from restore.training.recipe_sections import OptimiserRecipe, ScheduleRecipe
 
 # Coefficients a, b, c of the Newton-Schulz step, see `orthogonalised` (Jordan 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

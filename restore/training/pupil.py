@@ -13,7 +13,8 @@ from restore.runtime.devices import compiled
 from restore.training.ema import Averages
 from restore.training.optimiser import Optimisers
 from restore.training.processes import Processes
-from restore.training.recipe import OptimiserRecipe, Recipe
+from restore.training.recipe import Recipe
+from restore.training.recipe_sections import OptimiserRecipe
 
 
 class Pupil:

@@ -11,11 +11,28 @@ from typing import Any
 from pretrained.tables import BadTable, parse_toml, read_text
 from restore.errors import BadArgument, FileAccess
 from restore.training.classifier_recipe import MODEL as CLASSIFIER_MODEL
-from restore.training.recipe import PREDICTOR_BACKBONE, Recipe, default_model
+from restore.training.recipe import Recipe, default_model
 from restore.training.sections import section_of
 
 # Folder of the recipes that have a paper's name.
 PAPERS = Path(__file__).with_name("papers")
+
+# Backbone of a predictor that a recipe describes by ``[model.predictor]`` alone.
+PREDICTOR_BACKBONE: Mapping[str, Any] = {
+    "layout": "lean",
+    "condition_channels": 3,
+    "condition_map": True,
+    "noise_map": True,
+    "noisy_input": False,
+    "times": 2,
+    "channels": 48,
+    "channel_multipliers": (1, 2, 3),
+    "blocks": 1,
+    "middle_attention": False,
+    "norm": "rms",
+    "norm_eps": 1e-6,
+    "patch": 2,
+}
 
 
 def papers() -> list[str]:

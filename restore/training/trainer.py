@@ -28,6 +28,7 @@ from restore.training.device_batches import batch_source
 from restore.training.learner import Learner
 from restore.training.processes import Interruption, joined
 from restore.training.recipe import Recipe, default_model, differences
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import read_recipe
 from restore.training.run import BEFORE_COOLDOWN, RECIPE, BatchSource, Progress, Run, Summary
 from restore.training.samples import SIDE, centre_crops
@@ -184,7 +185,7 @@ def _beginning(options: Options) -> tuple[Recipe, State | None, Mapping[str, Ten
     if model.predictor is not None:
         random = weights is None or not any(name.startswith(PREFIX) for name in weights)
         recipe = replace(recipe, predictor=recipe.predictor.for_start(random=random))
-    recipe.check()
+    check_recipe(recipe)
 
     return recipe, None, weights
 

@@ -39,8 +39,10 @@ from restore.training.checkpoint import export_model, load_state, write_model
 from restore.training.log import read_log
 from restore.training.losses import predictor_losses
 from restore.training.mixture import Mixture
-from restore.training.recipe import EmaRecipe, ObjectiveRecipe, PredictorRecipe, Recipe
+from restore.training.recipe import Recipe
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import parse_recipe, write_recipe
+from restore.training.recipe_sections import EmaRecipe, ObjectiveRecipe, PredictorRecipe
 from restore.training.rounds import DistillationRecipe
 from restore.training.trainer import Options as TrainingOptions
 from restore.training.trainer import train
@@ -461,10 +463,10 @@ def test_a_predictor_learns(tmp_path: Path, photographs: Path, loss: str) -> Non
 def test_recipes_that_cannot_be_are_refused_by_name(
     text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("recipe", "recipe_file"):
+    for module in ("recipe", "recipe_checks", "recipe_file"):
         monkeypatch.setattr(f"restore.training.{module}.default_model", lambda: ALONE)
     with pytest.raises(BadArgument, match=said):
-        parse_recipe(text).check()
+        check_recipe(parse_recipe(text))
 
 
 @pytest.mark.parametrize("shipped", [MODEL, ALONE])
@@ -472,7 +474,7 @@ def test_recipes_survive_being_written(
     monkeypatch: pytest.MonkeyPatch, shipped: ModelConfig
 ) -> None:
     """Whatever model ships, with a predictor or without."""
-    for module in ("recipe", "recipe_file"):
+    for module in ("recipe", "recipe_checks", "recipe_file"):
         monkeypatch.setattr(f"restore.training.{module}.default_model", lambda: shipped)
     for one in (RECIPE, Recipe(ALONE), Recipe(replace(MODEL, condition_picture="predicted"))):
         assert parse_recipe(write_recipe(one)) == one

@@ -25,8 +25,9 @@ from restore.samplers.analytic_dpm import ScoreNorms, analytic_dpm
 from restore.samplers.extended_analytic_dpm import diagonal_variance, extended_analytic_dpm
 from restore.tasks import KINDS
 from restore.training.objective import Objective
-from restore.training.recipe import ObjectiveRecipe
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import parse_recipe, read_recipe
+from restore.training.recipe_sections import ObjectiveRecipe
 
 LINEAR = NoiseSchedule.named("linear")
 
@@ -200,7 +201,7 @@ def test_networks_without_it_are_refused() -> None:
         "[objective]\nweighting = 'bound'\nlevels = 'uniform'"
     )
     with pytest.raises(BadArgument, match="must be 'simple' for a model with a noise_variance"):
-        made.check()
+        check_recipe(made)
 
 
 def test_its_recipe_samples_pictures() -> None:

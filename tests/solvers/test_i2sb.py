@@ -22,6 +22,7 @@ from restore.methods.settings import settings_for
 from restore.solvers.i2sb import i2sb
 from restore.tasks import KINDS
 from restore.training.objective import Objective
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import parse_recipe, read_recipe
 
 BRIDGE = NoiseSchedule.named("bridge")
@@ -48,7 +49,7 @@ def test_states_in_training_are_those_of_the_bridge(bridge: str) -> None:
         "schedule = {name = 'bridge'}\nbackbone = {condition_channels = 0, condition_map = false}\n"
         "[objective]\nlevels = 'uniform'"
     )
-    recipe.check()
+    check_recipe(recipe)
     assert recipe.model is not None
     draw = torch.Generator().manual_seed(0)
     clean, degraded = (torch.rand(300, 3, 8, 8, generator=draw) * 2 - 1 for _ in range(2))
@@ -169,7 +170,7 @@ def test_recipes_that_no_bridge_can_have(text: str, words: str) -> None:
         f"backbone = {{condition_channels = 0, condition_map = false}}\n{text}"
     )
     with pytest.raises(BadArgument, match=words):
-        made.check()
+        check_recipe(made)
 
 
 def test_the_networks_that_sample_are_those_that_learn() -> None:

@@ -27,6 +27,7 @@ from restore.training.classifier_learner import ClassifierLearner
 from restore.training.log import ACCURACY_COLUMNS, BinnedAccuracy, read_log
 from restore.training.processes import Processes
 from restore.training.recipe import Recipe
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import parse_recipe, read_recipe, write_recipe
 from restore.training.run import Summary
 from restore.training.trainer import Options, train
@@ -199,7 +200,7 @@ def test_the_recipe_of_the_paper(tmp_path: Path) -> None:
 )
 def test_recipes_that_do_not_fit(text: str, words: str) -> None:
     with pytest.raises(BadArgument, match=words):
-        parse_recipe(f"[classifier]\n{text}").check()
+        check_recipe(parse_recipe(f"[classifier]\n{text}"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_sections_that_do_not_fit(change: dict, words: str) -> None:
     made = _recipe()
     sections = {name: replace(getattr(made, name), **given) for name, given in change.items()}
     with pytest.raises(BadArgument, match=words):
-        replace(made, **sections).check()
+        check_recipe(replace(made, **sections))
 
 
 def _refused(kind: type[RestoreError], words: str, out: Path, data: Path | None, **options) -> None:

@@ -30,6 +30,7 @@ from restore.training.packed_pictures import pack_pictures, unpack_pictures
 from restore.training.packed_state import PLANS, SMALL, STATE, pack_state, unpack_state
 from restore.training.pieces import KIB, MIB, PIECE, read_pieces, size_of, write_pieces
 from restore.training.recipe import Recipe
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import parse_recipe, read_recipe, write_recipe
 from restore.training.trainer import Options, train
 
@@ -502,7 +503,7 @@ def test_the_recipes_fit_each_other():
     """The second phase starts from the first one's model."""
     first, second = (read_recipe(RECIPES / f"gpu_{name}.toml") for name in ("predictor", "refiner"))
     for each in (first, second):
-        each.with_length(None, 1.0).check()
+        check_recipe(each.with_length(None, 1.0))
         assert parse_recipe(write_recipe(each)) == each
     assert first.model.predictor == second.model.predictor
     assert second.model.condition_picture == "predicted"

@@ -47,14 +47,10 @@ from restore.training.objective import Objective
 from restore.training.optimiser import Muon, Optimisers, orthogonalised, rate_factor
 from restore.training.processes import NOTED, Processes
 from restore.training.pupil import Pupil
-from restore.training.recipe import (
-    ObjectiveRecipe,
-    OptimiserRecipe,
-    Recipe,
-    ScheduleRecipe,
-    default_model,
-)
+from restore.training.recipe import Recipe, default_model
+from restore.training.recipe_checks import check_recipe
 from restore.training.recipe_file import papers, parse_recipe, read_recipe, write_recipe
+from restore.training.recipe_sections import ObjectiveRecipe, OptimiserRecipe, ScheduleRecipe
 from restore.training.run import Progress, Summary
 from restore.training.trainer import Options, train
 from restore.training.weights import BALANCE_BINS, LevelBalance, noise_error_weight
@@ -206,14 +202,14 @@ def test_a_plain_ddpm_says_only_what_it_is() -> None:
     made = parse_recipe(
         "[model]\nparameterization = 'epsilon'\n[model.backbone]\ncondition_channels = 0\n"
     )
-    made.check()
+    check_recipe(made)
     assert made.model is not None
     assert (made.model.condition_skip, made.model.one_step) == (False, "noise")
     assert made.model.backbone.condition_map is False
     assert (made.objective.noiseless_fraction, made.data.unconditional_fraction) == (0.0, 1.0)
 
     conditional = parse_recipe("[model]\nparameterization = 'epsilon'\n")
-    conditional.check()
+    check_recipe(conditional)
     assert conditional.objective.noiseless_fraction == 0.0
     assert conditional.data.unconditional_fraction == Recipe().data.unconditional_fraction
 
@@ -221,7 +217,7 @@ def test_a_plain_ddpm_says_only_what_it_is() -> None:
 @pytest.mark.parametrize("name", papers())
 def test_recipes_of_papers_are_whole(name: str) -> None:
     made = read_recipe(Path(name))
-    made.check()
+    check_recipe(made)
     assert made.model is not None
     assert (made.classifier is not None) is (name == "adm-classifier")
     assert made.model.parameterization == ("edm" if name == "edm" else "epsilon")
@@ -307,7 +303,7 @@ def test_a_bad_recipe_is_refused_by_its_key(tmp_path, text: str, words: list[str
 )
 def test_settings_that_do_not_go_together_are_refused(made: Recipe, words: str) -> None:
     with pytest.raises(BadArgument, match=words.replace("[", r"\[")):
-        made.check()
+        check_recipe(made)
 
 
 def test_larger_crops_keep_the_pixels_of_a_step() -> None:
@@ -1273,4 +1269,4 @@ def test_targets_of_the_papers() -> None:
 
 def test_the_default_recipe_can_be_written_and_used() -> None:
     assert parse_recipe(write_recipe(Recipe())) == Recipe()
-    Recipe().check()
+    check_recipe(Recipe())
