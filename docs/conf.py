@@ -33,15 +33,16 @@ exclude_patterns = ["gallery_examples", "auto_gallery/**/*.ipynb", "static"]
 default_role = "py:obj"
 # Most blocks without a language are commands and formulae.
 highlight_language = "none"
-smartquotes = False
+# Dashes only: field lists need them, and quotation marks stay as they are written.
+smartquotes_action = "D"
+maximum_signature_line_length = 60
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
-autodoc_typehints = "both"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -67,9 +68,13 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+# These have no section beside them.
+html_sidebars = {"index": [], "tutorial": []}
 html_theme_options = {
     "logo": {"text": "restore"},
     "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_prev_next": True,
     "show_toc_level": 2,
@@ -101,6 +106,19 @@ def escape_shapes(
     ]
 
 
+def name_functions(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Show defaults that are functions by their names."""
+    return signature and re.sub(r"<(?:built-in )?function (\w+).*?>", r"\1", signature), returned
+
+
 def skip_fields(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -112,4 +130,5 @@ def setup(app: Sphinx) -> None:
     """Register the above."""
     app.connect("source-read", link_to_pages)
     app.connect("autodoc-process-docstring", escape_shapes)
+    app.connect("autodoc-process-signature", name_functions)
     app.connect("autodoc-skip-member", skip_fields)
