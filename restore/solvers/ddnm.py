@@ -71,7 +71,7 @@ def ddnm(
 
     Args:
         denoise: ``denoise(x, sigma, condition)`` with pictures in [-1, 1].
-        operator: A. With noise, it needs an SVD or must be a blur with an unknown border.
+        operator: A; with noise, it needs an SVD or must be a blur with an unknown border.
         measurement: y, [B, *operator.output_shape], in the units of ``A x`` for x in [-1, 1].
         noise_level: σ_y, standard deviation of the measurement's noise in the same units (twice
             that for pixels in [0, 1]); one number or [B].
