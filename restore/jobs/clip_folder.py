@@ -46,7 +46,7 @@ class ClipFolderRun:
     """
 
     def __init__(self, request: Request) -> None:
-        from restore.jobs.film import check_request
+        from restore.jobs.film_request import check_request
 
         check_request(request)
         self.request = request

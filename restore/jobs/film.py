@@ -6,38 +6,37 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
 
 from restore import __version__
 from restore.errors import BadArgument, UnreadableInput
-from restore.files import Fingerprint, looked_up, opened_once, refuse_existing, refuse_long
-from restore.film.apart import Projector, check_installed, projecting
+from restore.files import Fingerprint, opened_once, refuse_existing, refuse_long
+from restore.film.apart import Projector, projecting
 from restore.film.assembly import Assembly
 from restore.film.clip import Clip, Frame, Limits, Look, upright_rgb
 from restore.film.color import from_rgb
 from restore.film.containers import (
-    ENCODERS,
     check_quality,
-    check_target,
     codec_for,
 )
 from restore.film.encoding import Settings, settings_for
 from restore.jobs.batches import Batches
 from restore.jobs.companions import Companions
+from restore.jobs.film_record import notes_on, of_frame, of_frames, of_output, plain, summary
+from restore.jobs.film_request import check_request, target_of
 from restore.jobs.folder_lock import alone_in_folder
 from restore.jobs.journal import SharedFiles
 from restore.jobs.picture import Loaded, Work
 from restore.jobs.pipeline import Stages, work_through
 from restore.jobs.plan import check_writable, identity
 from restore.jobs.reel import Reel
-from restore.jobs.request import Request, start_file
+from restore.jobs.request import Request
 from restore.jobs.selection import check_input
 from restore.messages import put, put_json, say
 from restore.methods.feed_forward import check_file
-from restore.methods.report import Result, is_doubtful
+from restore.methods.report import Result
 from restore.photo.photograph import Photo
 from restore.precision import single_precision
 from restore.restorer import Restorer, model_digest
@@ -248,15 +247,15 @@ class FilmRun:
         files = SharedFiles([*task.files, *networks]).digests
         return {
             "task": task.name,
-            "arguments": _plain(task.given()),
-            "options": _plain(asdict(request.options)),
-            "noise": _plain(getattr(filmed.task, "noise", None)),
+            "arguments": plain(task.given()),
+            "options": plain(asdict(request.options)),
+            "noise": plain(getattr(filmed.task, "noise", None)),
             "model": model_digest(request.model),
             "input": {"size": fingerprint.size, "sha256": fingerprint.sha256},
             "files": files,
             **filmed.used,
             "allow_truncated": request.allow_truncated,
-            "encoder": _plain(asdict(filmed.settings)),
+            "encoder": plain(asdict(filmed.settings)),
             "version": __version__,
             "pyav": av.__version__,
         }
@@ -285,7 +284,7 @@ class FilmRun:
             frame = self._kept.pop(job.number)
             _, result = solved
             planes = from_rgb(result.mean, filmed.settings.coding)
-            self.reel.add(_known(frame, result), planes)
+            self.reel.add(of_frame(frame, result), planes)
 
         with Progress(len(jobs), quiet=request.quiet, unit="frame") as progress:
             batches = Batches(work, self.restorer, request.batch, progress, self._notice)
@@ -316,9 +315,9 @@ class FilmRun:
             "input": str(self.source),
             "status": "done",
             "outputs": [str(self.target)],
-            **_described(filmed),
-            **_summed(frames),
-            "notes": [*_notes(filmed.clip, self.request.allow_truncated), *notes],
+            **of_output(filmed.settings),
+            **of_frames(frames),
+            "notes": [*notes_on(filmed.clip, self.request.allow_truncated), *notes],
             "decided_by": self._decides(filmed, fingerprint),
         }
         return self.reel.publish(record, replace=self.request.overwrite)
@@ -407,74 +406,6 @@ class FilmRun:
         say(self.request.wording(text))
 
 
-def check_request(request: Request) -> None:
-    """Check what can be checked before a clip is opened.
-
-    Raises:
-        BadArgument: options that a clip does not have, or a task that takes none.
-        Unavailable: PyAV is not installed.
-    """
-    refuse_options(request)
-    request.task.check_clip()
-    check_installed()
-
-
-def refuse_options(request: Request) -> None:
-    """Refuse options that a clip does not have.
-
-    Raises:
-        BadArgument: one is given.
-    """
-    options = request.options
-    several = isinstance(request.source, Path) and request.source.is_dir()
-    what = "holds clips alone" if several else "is a clip"
-    given = {
-        "samples": options.samples > 1,
-        "start": start_file(options) is not None,
-        "pages": request.pages,
-        "compare": request.compare,
-        "report": request.report is not None,
-        "watch": request.watch,
-        "files_from": request.files_from is not None,
-        "shard": request.shard is not None,
-        "engine": request.cluster is not None,
-        "format": request.output.format is not None,
-        "depth": request.output.depth is not None,
-    }
-    for name, is_given in given.items():
-        if is_given:
-            raise BadArgument(f"`{name}`: is for pictures, and {request.source} {what}")
-    if str(request.target) == "-":
-        raise BadArgument("-: a clip cannot be written to stdout; give an output file")
-
-
-def target_of(source: Path, target: Path | None, task: str) -> Path:
-    """Return the output of a clip: ``NAME-TASK.SUFFIX`` beside it by default.
-
-    Raises:
-        BadArgument: an output that is no clip.
-    """
-    if target is None:
-        return source.with_name(f"{source.stem}-{task}{source.suffix}")
-    with looked_up(target, to_write=True):
-        if target.is_dir():
-            target = target / source.name
-    check_target(target)
-    return target
-
-
-def summary(target: str, done: dict[str, Any]) -> str:
-    """Return a line about a finished clip."""
-    doubt = ""
-    if is_doubtful(done["unexplained"], done["noise"]):
-        doubt = " (this does not explain the input: are the assumed degradation and noise right?)"
-    return (
-        f"{target}: {done['frames']} frames of {done['width']}x{done['height']}, "
-        f"{done['method']}, {done['steps']} step(s), noise {done['noise']:.4f}, consistency "
-        f"{done['consistency']:.5f}, {done['seconds']:.1f} s{doubt}"
-    )
-
-
 def remove_empty(folder: Path) -> None:
     """Remove a folder that holds nothing."""
     try:
@@ -499,68 +430,3 @@ def _tensors(frames: Sequence[Frame], clip: Clip) -> Iterator[torch.Tensor]:
     for frame in frames:
         picture = torch.from_numpy(upright_rgb(frame, clip)).permute(2, 0, 1)[None]
         yield picture.expand(-1, 3, -1, -1).contiguous()
-
-
-def _known(frame: Frame, result: Result) -> dict[str, Any]:
-    """Return what the record of a frame says."""
-    report = result.report
-    return {
-        "time": frame.time,
-        "duration": frame.duration,
-        "method": report.method,
-        "operator": report.operator,
-        "steps": report.steps,
-        "noise": report.noise,
-        "consistency": report.consistency,
-        "unexplained": report.unexplained,
-        "seconds": report.seconds,
-    }
-
-
-def _described(filmed: Filmed) -> dict[str, Any]:
-    """Return what the record says about the output."""
-    settings = filmed.settings
-    height, width = settings.size
-    return {
-        "width": width,
-        "height": height,
-        "codec": settings.codec,
-        "encoder": ENCODERS[settings.codec].name,
-        "pixel_format": settings.format,
-    }
-
-
-def _summed(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the record says about all frames."""
-    first = frames[0]
-    return {
-        "frames": len(frames),
-        "method": first["method"],
-        "operator": first["operator"],
-        "steps": first["steps"],
-        "noise": fmean(frame["noise"] for frame in frames),
-        "consistency": fmean(frame["consistency"] ** 2 for frame in frames) ** 0.5,
-        "unexplained": fmean(frame["unexplained"] ** 2 for frame in frames) ** 0.5,
-        "seconds": sum(frame["seconds"] for frame in frames),
-    }
-
-
-def _notes(clip: Clip, is_allowed: bool) -> Iterator[str]:
-    yield from clip.notes
-    if clip.damaged and is_allowed:
-        yield f"{clip.damaged} of its frames are damaged; what can be decoded was restored"
-    if clip.truncated and is_allowed:
-        yield f"the file ends before its clip does; {clip.count} frames were restored"
-    if clip.interlaced:
-        yield f"{clip.interlaced} of its frames are interlaced, and were restored as they are"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; all others as their text."""
-    if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, str | int | float | bool | type(None)):
-        return value
-    return str(value)
