@@ -178,23 +178,6 @@ class NoiseSchedule:
         high = table[above]
         return (above - 1 + (log_sigma - low) / (high - low)).clamp(0, len(self) - 1)
 
-    def continuous_levels(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw γ = ᾱ from SR3's training distribution (arXiv 2104.07636, section 2.4).
-
-        ``t ~ U{1, …, T}`` and ``γ ~ U(γ_{t−1}, γ_t)`` with γ_0 = 1.
-
-        Args:
-            count: Number of draws.
-            generator: Random generator on the CPU.
-
-        Returns:
-            float32 [count].
-        """
-        edges = torch.from_numpy(np.concatenate([[1.0], self.alphas_cumprod])).float()
-        t = torch.randint(1, len(edges), (count,), generator=generator)
-        u = torch.rand(count, generator=generator)
-        return torch.lerp(edges[t - 1], edges[t], u)
-
 
 def posterior_variance(sigma: float, sigma_next: float) -> float:
     """β̃_t, the variance of q(x_{t−1} | x_t, x0) (DDPM, arXiv 2006.11239, eq. 7).

@@ -211,7 +211,6 @@ class Segment:
     def __init__(self, path: Path, settings: Settings) -> None:
         import av
 
-        self._path = path
         self._settings = settings
         self._out = av.open(str(path), "w", format=settings.encoder.segments)
         self._stream = add_video(self._out, settings)
