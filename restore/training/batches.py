@@ -196,16 +196,7 @@ class Batches:
         return Batches(self.pictures, self.settings, crop=crop, batch=batch)
 
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Return batch number ``step``, from 0, or the part of one process.
-
-        Args:
-            step: Number of the batch.
-            part: (rank, world). The parts of ranks 0 to world − 1, one after another, are the whole
-                batch.
-
-        Raises:
-            BadArgument: A negative step, no such rank, or more ranks than pictures.
-        """
+        """Return a batch, see `Numbered.at`."""
         check_whole("step", step, 0)
         crop = self.settings.crop
         seed = self.settings.seed
@@ -264,7 +255,16 @@ class Numbered(Protocol):
     """Batches that depend on their number alone."""
 
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Return batch number ``step``, from 0, or the part of one process."""
+        """Return batch number ``step``, from 0, or the part of one process.
+
+        Args:
+            step: Number of the batch.
+            part: (rank, world). The parts of ranks 0 to world − 1, one after another, are the whole
+                batch.
+
+        Raises:
+            BadArgument: A negative step, no such rank, or more ranks than pictures.
+        """
 
 
 def stream(

@@ -172,16 +172,7 @@ class DeviceBatches:
 
     @torch.no_grad()
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Return batch number ``step``, from 0, or the part of one process, on the device.
-
-        Args:
-            step: Number of the batch.
-            part: (rank, world). The parts of ranks 0 to world − 1, one after another, are the whole
-                batch.
-
-        Raises:
-            BadArgument: A negative step, no such rank, or more ranks than pictures.
-        """
+        """Return a batch on the device, see `Numbered.at`."""
         check_whole("step", step, 0)
         begin, end = self.settings.bounds(part)
         sees = self.settings.sees(step)
