@@ -163,6 +163,11 @@ class Deblurring(Task):
         elif self.kernel_size is not None or self.write_kernel:
             name = "kernel_size" if self.kernel_size is not None else "write_kernel"
             raise BadArgument(f"`{name}`: is for `kernel`=auto, which estimates the kernel")
+        elif isinstance(self.kernel, str) and self.kernel.startswith(f"{AUTO}:"):
+            raise BadArgument(
+                f"`kernel`={self.kernel}: is not estimated; there are {AUTO}, a Gaussian, disk or "
+                f"straight motion, and {AUTO_FREE}, any form"
+            )
         elif isinstance(self.kernel, str):
             with of_option("kernel"):
                 self._blur(self.kernel)

@@ -103,6 +103,11 @@ def test_kernel_sizes_out_of_range_are_refused(size) -> None:
         Deblurring("auto", kernel_size=size).check()
 
 
+def test_other_estimations_are_refused_with_those_there_are() -> None:
+    with pytest.raises(BadArgument, match=r"`kernel`=auto:fre: .* auto, .*, and auto:free-form"):
+        Deblurring("auto:fre").check()
+
+
 def test_options_of_the_estimation_need_it() -> None:
     for options in ({"kernel_size": 9}, {"write_kernel": True}):
         with pytest.raises(BadArgument, match="is for `kernel`=auto"):
