@@ -172,7 +172,7 @@ class DeviceBatches:
 
     @torch.no_grad()
     def at(self, step: int, part: tuple[int, int] = (0, 1)) -> Batch:
-        """Return a batch on the device, see `Numbered.at`."""
+        """Return a batch on the device, see `restore.training.batches.Numbered.at`."""
         check_whole("step", step, 0)
         begin, end = self.settings.bounds(part)
         sees = self.settings.sees(step)
