@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
+from sphinx.writers.html5 import HTML5Translator
 
 import restore
 
@@ -64,6 +68,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
 }
 
+# Browsers show MathML by themselves; MathJax would come from another server.
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "restore"
 html_static_path = ["static"]
@@ -128,8 +134,29 @@ def skip_fields(
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field") else None
 
 
+def mathml(formula: nodes.Element, display: str) -> str:
+    """Return a formula as MathML, and warn of commands that are not understood."""
+    written = convert(formula.astext().replace(r"\arg", r"\mathrm{arg}\,"), display=display)
+    if "\\" in written:
+        getLogger(__name__).warning("unknown command in %s", formula.astext(), location=formula)
+    return written
+
+
+def write_formula(translator: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula in a line."""
+    translator.body.append(mathml(node, "inline"))
+    raise nodes.SkipNode
+
+
+def write_equation(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula in a line of its own."""
+    translator.body.append(f'<div class="equation">{mathml(node, "block")}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Register the above."""
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_equation, None))
     app.connect("source-read", link_to_pages)
     app.connect("autodoc-process-docstring", escape_shapes)
     app.connect("autodoc-process-signature", name_functions)
