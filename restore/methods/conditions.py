@@ -11,7 +11,7 @@ from restore.methods.run import Run
 
 # Noise level, in [0, 1] units, up to which the predictor of the default model beats its conditional
 # network (measured in docs/results.md).
-PREDICTED_NOISE = 0.02
+PREDICTED_NOISE = 0.06
 
 
 def condition_of(run: Run, method: str) -> Condition:
