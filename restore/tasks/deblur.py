@@ -63,9 +63,9 @@ def _condition(operator: Operator, measurement: Tensor) -> Condition | None:
 
 BLURRED = Kind(
     "deblur",
-    method="diffpir",
+    method="ddrm",
     sampler="ddrm",
-    unconditional="diffpir",
+    unconditional="ddrm",
     matches=_matches,
     condition=_condition,
     estimates_noise=True,

@@ -69,13 +69,13 @@ def test_few_steps_do_not_take_what_needs_a_predictor() -> None:
 @pytest.mark.parametrize(
     ("kernel", "method"),
     [
-        ("gaussian:1", "diffpir"),
-        ("disk:3", "diffpir"),
-        ("box:5", "diffpir"),
+        ("gaussian:1", "ddrm"),
+        ("disk:3", "ddrm"),
+        ("box:5", "ddrm"),
         ("motion:15:30", "dpir"),
         ("motion:9:0", "dpir"),
         ("shake:15", "dpir"),
-        ("motion:9:0:boundary=circular", "diffpir"),
+        ("motion:9:0:boundary=circular", "ddrm"),
     ],
 )
 def test_blurs_that_keep_detail_in_a_direction_are_undone_by_dpir(kernel, method) -> None:
