@@ -19,6 +19,7 @@ from restore.tasks.deblur import Deblurring
 from restore.tasks.sr import SuperResolution
 from restore.training.losses import Terms
 from restore.training.objective import Objective
+from restore.training.recipe import default_model
 from restore.training.recipe_file import PAPERS, read_recipe
 from restore.training.trainer import Options, train
 
@@ -94,3 +95,21 @@ def test_models_of_conditions_alone_train_and_restore(tmp_path, name: str, metho
     assert [tuple(step.clean.shape) for step in seen] == [(1, 3, 48, 48)] * 2
     with pytest.raises(BadArgument, match="knows no pictures by themselves"):
         check_prior(restorer.denoiser, "own")
+
+
+@pytest.mark.parametrize(
+    ("name", "predicts"),
+    [
+        ("default", False),
+        ("predictor-start", True),
+        ("predictor", True),
+        ("predictor-long", True),
+        ("long-run", True),
+    ],
+)
+def test_recipes_of_the_shipped_weights_build_their_networks(name: str, predicts: bool) -> None:
+    shipped = default_model()
+    model = read_recipe(Path("pretrained/weights", f"{name}.toml")).model
+    assert model is not None
+    assert model.backbone == shipped.backbone
+    assert model.predictor == (shipped.predictor if predicts else None)
