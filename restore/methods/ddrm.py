@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor
 
 from operators import SpectralOperator, ValidConvolution
+from restore.methods.conditions import PREDICTED_NOISE
 from restore.methods.defaults import Defaults
 from restore.methods.method import Method
 from restore.methods.requirements import takes_decomposed
@@ -57,11 +58,13 @@ DDRM = Method(
     "Denoising Diffusion Restoration Models (Kawar et al. 2022, arXiv 2201.11793)",
     solve,
     Defaults(steps=20, highest=1.0),
+    with_predictor={"sr": Defaults(steps=8, highest=0.2, predicted=PREDICTED_NOISE)},
     by_kind={
         "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
         "colorize": Defaults(steps=20, highest=0.2, classical_start=True),
     },
     for_samples={
+        "sr": Defaults(steps=20, highest=1.0),
         "inpaint": Defaults(steps=20, highest="holes"),
         "colorize": Defaults(steps=20, highest=1.0, classical_start=True),
     },

@@ -33,8 +33,9 @@ class Defaults(NamedTuple):
             ``rounding`` a fraction of what JPEG and quantisation changed.
         parameters: values of the method's own parameters, by name; in a run, of all of them.
         above_noise: the highest noise level is at least so many times the noise of the
-            measurement, in [0, 1] units, unless a start or a prediction is given: a picture that is
-            known less well than the measurement would lose information.
+            measurement, in [0, 1] units, unless a start is given: a picture that is known less well
+            than the measurement would lose information. Above a prediction it is
+            `restore.methods.run.ABOVE_PREDICTED` times.
     """
 
     steps: int

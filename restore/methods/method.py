@@ -104,10 +104,10 @@ class Method:
             predictor: True if the model has a predictor for the problem.
         """
         found = self.by_kind.get(kind.name, self.defaults)
-        if samples > 1:
-            found = self.for_samples.get(kind.name, found)
         if predictor:
             found = self.with_predictor.get(kind.name, found)
+        if samples > 1:
+            found = self.for_samples.get(kind.name, found)
 
         return found
 

@@ -77,7 +77,7 @@ SR3 = Method(
     solve,
     Defaults(steps=20),
     with_predictor={
-        "sr": Defaults(steps=8, predicted=PREDICTED_NOISE),
+        "sr": Defaults(steps=6, predicted=PREDICTED_NOISE),
         "deblur": Defaults(steps=20, predicted=PREDICTED_NOISE),
     },
     few_steps={

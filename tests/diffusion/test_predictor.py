@@ -304,7 +304,22 @@ def test_sr3_takes_fewer_steps_from_the_prediction(restorer: Restorer) -> None:
         restorer.run(SuperResolution(2.0, noise=n), picture, method="sr3").report.steps
         for n in (0.0, 0.1)
     ]
-    assert steps == [8, 20]
+    assert steps == [6, 20]
+
+
+@pytest.mark.parametrize(("noise", "highest"), [(0.0, 0.2), (0.05, 0.4)])
+def test_ddrm_begins_above_the_noise_of_the_measurement(
+    restorer: Restorer, noise: float, highest: float
+) -> None:
+    """Eight times, for pixels in [0, 1]; several samples begin at noise."""
+    restorer.denoiser.predictor = Constant(0.5)
+    known = Knowledge(predictor=True)
+    problem = restorer.problem(SuperResolution(2.0, noise=noise), torch.rand(1, 3, 8, 8))
+    _, own = settings_for(KINDS["sr"], Options("ddrm"), known)
+    run = Run(restorer.denoiser, problem, own, torch.Generator(), None)
+    assert (len(run.sigmas), run.sigmas[0]) == (8 + 1, pytest.approx(highest, rel=0.02))
+    several = settings_for(KINDS["sr"], Options("ddrm", samples=4), known)[1]
+    assert (several.steps, several.highest, several.predicted) == (20, 1.0, None)
 
 
 # ---- training ----
@@ -575,7 +590,7 @@ def test_methods_begin_at_the_prediction(
     mask[4:9, 4:9] = True
     arguments = {
         "sr": {"scale": 2.0},
-        "deblur": {"kernel": "motion:5:30", "noise": 0.01},
+        "deblur": {"kernel": "motion:5:30", "noise": 0.002},
         "inpaint": {"mask": mask},
     }
     result = restorer.run(TASKS[task](**arguments[task]), picture, method=method).mean

@@ -53,7 +53,7 @@ def test_the_tutorial_does_what_it_says(tmp_path, monkeypatch, command, light_ne
     (line,) = re.findall(r"^    (restore sr .*)$", text, re.MULTILINE)
     outcome = command(*line.split()[1:])
     assert outcome.code == 0
-    assert "parrots-sr.png: 768x512, sr3, 8 step(s), noise 0.0000" in outcome.err
+    assert "parrots-sr.png: 768x512, sr3, 6 step(s), noise 0.0000" in outcome.err
     assert Path("parrots-sr.compare.png").exists()
 
     names = _run(TUTORIAL, {})
