@@ -10,16 +10,49 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
+from collections.abc import Callable, Mapping
 
 import torch
-from overhead import bare_calls, interleaved
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from restore.diffusion.denoiser import Denoiser
 from restore.restorer import load_denoiser
-from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype
+from restore.runtime.devices import choose_device, keep_freed_memory, network_dtype, synchronize
 
 CHANNELS = 128
+
+
+def bare_call(denoiser: Denoiser, size: int) -> Callable[[], object]:
+    """Return a function that calls the network alone, with the input that the denoiser gives it."""
+    network = denoiser.network
+    inputs: list[tuple[Tensor, ...]] = []
+    hook = network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments))
+    denoiser(torch.zeros(1, 3, size, size, device=denoiser.device), 1.0)
+    hook.remove()
+
+    return lambda: network(*inputs[0])
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> list[dict[str, float]]:
+    """Time each candidate in each round, in seconds; every other round goes backwards."""
+    times = []
+    for index in range(rounds):
+        order = list(candidates) if index % 2 == 0 else list(reversed(candidates))
+        times.append({name: seconds(candidates[name], device) for name in order})
+
+    return times
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -40,7 +73,7 @@ def main() -> None:
     x = x.to(memory_format=torch.channels_last)
 
     with torch.inference_mode():
-        call = bare_calls(denoiser, a.size, 1)
+        call = bare_call(denoiser, a.size)
         work = {}
         for name, run in (("network", call), ("convolution", lambda: convolution(x))):
             with FlopCounterMode(display=False) as counter:
