@@ -29,6 +29,7 @@ from restore.jobs.ray_engine import Cluster
 from restore.jobs.request import Request
 from restore.jobs.run import Run
 from restore.jobs.walk import pictures_in
+from restore.methods.options import Knowledge
 from restore.methods.settings import settings_for
 from restore.photo.photograph import SUFFIXES
 from restore.runtime.devices import keep_freed_memory
@@ -55,8 +56,10 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def bare_network(count: int, side: int) -> float:
-    """Return the seconds of the network calls alone."""
-    restorer, (_, settings) = Restorer(), settings_for(KINDS["sr"])
+    """Return the seconds of the denoiser's calls alone, without the predictor's."""
+    restorer = Restorer()
+    predictor = restorer.denoiser.predictor is not None
+    _, settings = settings_for(KINDS["sr"], known=Knowledge(predictor=predictor))
     x = torch.rand(1, 3, SCALE * side, SCALE * side, device=restorer.device) * 2 - 1
 
     def call() -> None:
