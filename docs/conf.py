@@ -55,7 +55,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(EXAMPLES),
     "gallery_dirs": "auto_gallery",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"(figures|pictures)\.py$",
+    "ignore_pattern": r"(figures|gallery_pictures)\.py$",
     "subsection_order": ["gallery_examples/tasks", "gallery_examples/solvers"],
     "thumbnail_size": (720, 240),
     "within_subsection_order": "FileNameSortKey",

@@ -60,7 +60,7 @@ TASKS = {
 # that they start at higher levels if their noise is estimated.
 ONE_WALK, OWN_WALKS = [3, 1, 2, 1], [2, 1, 1, 1, 1, 1]
 TOGETHER = dict.fromkeys(TASKS, ONE_WALK) | {
-    "sr-noise": OWN_WALKS,
+    "sr-noise": [1] * 7,  # above the prediction, levels follow from less noise
     "deblur": OWN_WALKS,
     "deblur-ddrm": OWN_WALKS,
     "denoise-ddrm": OWN_WALKS,
@@ -137,10 +137,11 @@ def told(outcome) -> list[dict]:
 
 
 def facts(record: dict) -> dict:
-    """Return what must not depend on the batch, with the consistency rounded."""
-    varying = {"seconds", "outputs", "consistency", "error"}
+    """Return what must not depend on the batch, with what is measured of the result rounded."""
+    measured = ("consistency", "unexplained")
+    varying = {"seconds", "outputs", "error", *measured}
     return {k: v for k, v in record.items() if k not in varying} | {
-        "about": round(record.get("consistency", 0), 4)
+        f"about {name}": round(record.get(name) or 0, 4) for name in measured
     }
 
 

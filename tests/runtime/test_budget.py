@@ -248,7 +248,7 @@ def test_a_network_takes_what_is_expected(config: ModelConfig, dtype: torch.dtyp
     """In a process of its own, in the number formats that networks have here: not less than half,
     and not so much more that the share left free is exceeded."""
     expected = network_bytes(config.backbone, dtype)
-    assert expected / 2 < value_of(_bytes_per_pixel, config, dtype, 384) < expected / SHARE
+    assert expected / 2 < value_of(_bytes_per_pixel, config, dtype, 640) < expected / SHARE
 
 
 def _bytes_per_pixel(config: ModelConfig, dtype: torch.dtype, side: int) -> float:
