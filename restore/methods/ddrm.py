@@ -58,7 +58,9 @@ DDRM = Method(
     "Denoising Diffusion Restoration Models (Kawar et al. 2022, arXiv 2201.11793)",
     solve,
     Defaults(steps=20, highest=1.0),
-    with_predictor={"sr": Defaults(steps=8, highest=0.2, predicted=PREDICTED_NOISE)},
+    with_predictor={
+        "sr": Defaults(steps=8, highest=0.2, predicted=PREDICTED_NOISE, above_noise=8.0)
+    },
     by_kind={
         "inpaint": Defaults(steps=20, highest="filled holes", classical_start=True),
         "colorize": Defaults(steps=20, highest=0.2, classical_start=True),

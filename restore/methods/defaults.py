@@ -34,8 +34,7 @@ class Defaults(NamedTuple):
         parameters: values of the method's own parameters, by name; in a run, of all of them.
         above_noise: the highest noise level is at least so many times the noise of the
             measurement, in [0, 1] units, unless a start is given: a picture that is known less well
-            than the measurement would lose information. Above a prediction it is
-            `restore.methods.run.ABOVE_PREDICTED` times.
+            than the measurement would lose information.
     """
 
     steps: int

@@ -27,10 +27,6 @@ from restore.tasks.problem import Problem
 HIGHEST_OF_ROUNDING = 4.0
 LOWEST_OF_ROUNDING = 0.6
 
-# The highest noise level above a prediction, at least, in units of the noise of the measurement in
-# [0, 1] (docs/methods.md).
-ABOVE_PREDICTED = 8.0
-
 # The highest noise level in units of the model's lowest one, at least: empty pictures and those of
 # quality 100 have next to no error.
 LEAST_OF_ROUNDING = 1.5
@@ -130,9 +126,7 @@ class Run:
             return None
 
         if self.start is None:
-            predicted = self._predicts(noise)
-            times = ABOVE_PREDICTED if predicted else self.settings.above_noise
-            highest = max(highest, times * noise)
+            highest = max(highest, self.settings.above_noise * noise)
         if highest <= sigmas[0]:
             raise BadArgument(
                 f"`start_noise`={highest / 2:g}: must be above {sigmas[0] / 2:.3g}, the model's "
