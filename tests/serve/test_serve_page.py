@@ -74,6 +74,13 @@ def site(worker) -> str:
     return serve(worker, Address())[0]
 
 
+@pytest.fixture(autouse=True)
+def _open_gate(worker) -> Iterator[None]:
+    """Let no test that fails hold the worker back in those after it."""
+    yield
+    worker.gate.set()
+
+
 @pytest.fixture
 def page(browser, site) -> Iterator:
     context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
@@ -270,6 +277,24 @@ def test_a_closed_page_cancels_its_job(browser, worker, site, tmp_path):
     page.close()
     until(worker.cancelled.is_set, 60)
     worker.gate.set()
+
+
+def test_pictures_may_come_before_the_tasks(browser, worker, site, tmp_path):
+    piece((48, 32)).save(tmp_path / "in.png")
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    held = []
+    page.route("**/api/tasks", lambda route: held.append(route))
+    with page.expect_request("**/api/tasks"):
+        page.goto(site)
+    page.locator("#file").set_input_files(tmp_path / "in.png")
+    page.wait_for_function("document.getElementById('file').files.length === 0")
+    held[0].continue_()
+    page.locator("#facts").get_by_text("in.png, 48×32").wait_for()
+    fill(page, scale=2, steps=2)
+    page.get_by_role("button", name="Restore").click()
+    page.locator("#downloads a").first.wait_for()
+    page.close()
 
 
 def test_several_pictures_come_as_a_zip(page, tmp_path):

@@ -90,6 +90,7 @@ async function begin(token) {
   $("version").textContent = `restore ${health.version}`;
   showTabs();
   choose(state.tasks[0]);
+  document.dispatchEvent(new Event("known"));
 }
 
 // `restore serve --open` hands the token over behind #, which browsers do not send

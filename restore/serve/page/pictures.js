@@ -1,6 +1,6 @@
 // The pictures to restore: by drop, paste or file, shown as the server decodes them.
 
-import { $, button, changed, fitted, made, size, state, tell } from "./shared.js";
+import { $, button, changed, fitted, known, made, size, state, tell } from "./shared.js";
 import { viewed } from "./server.js";
 import { noMask, showMask } from "./mask.js";
 
@@ -13,6 +13,7 @@ export function take(files) {
 }
 
 async function takeAll(files) {
+  await known;
   tell("");
   for (const file of files) {
     const name = file.name || "picture.png";

@@ -15,6 +15,9 @@ export const state = {
   stopped: false,
 };
 
+// Settled when the tasks are known; until then there is nothing to do with a picture.
+export const known = new Promise((resolve) => document.addEventListener("known", resolve));
+
 export const $ = (id) => document.getElementById(id);
 
 export function made(tag, attributes = {}, text = "") {
