@@ -14,7 +14,7 @@ from torch import Tensor
 from restore.errors import BadArgument
 from restore.photo.photograph import Photo
 from restore.photo.pil import open_pil
-from restore.photo.pil_stored import file_of, stored_of
+from restore.photo.pil_stored import file_of, is_jpeg, stored_of
 from restore.photo.rounding import EXACT, LUMA, Rounding, is_grey
 from restore.photo.stored import StoredJpeg
 
@@ -46,6 +46,7 @@ class Opened:
         equal: bool [B], True for pictures of three channels whose colours are grey everywhere.
         rounding: What the encoding of a lossy file may have done to the picture.
         stored: What the picture's file stores, for a JPEG whose coefficients were asked for.
+        gone: True for a JPEG whose coefficients were asked for, and whose file cannot be had.
         source: What the picture was opened from, where a task needs to know more of it.
     """
 
@@ -56,6 +57,7 @@ class Opened:
     equal: Tensor
     rounding: Rounding = EXACT
     stored: StoredJpeg | None = None
+    gone: bool = False
     source: Any = None
 
 
@@ -74,8 +76,8 @@ def open_picture(
             without that its mean would be wrong there. False if the caller could say so, which
             an error then advises; None for a picture that has no noise.
         coefficients: True to read what a JPEG stores, for an image that Pillow opened and nobody
-            has changed since, from a path or, if it is not loaded yet, from a file in memory. A
-            `Photo` brings it along in any case.
+            has changed since, from a path or, unless the caller has loaded it, from a file in
+            memory. A `Photo` brings it along in any case.
 
     Raises:
         BadArgument: Any other kind, shape or value range, or values that are not finite.
@@ -91,7 +93,8 @@ def open_picture(
         file = file_of(picture) if coefficients else None
         array, finish, rounding = open_pil(picture)
         stored = None if file is None else stored_of(file, array)
-        return replace(_open_array(array, finish, noisy, rounding), stored=stored)
+        gone = coefficients and file is None and is_jpeg(picture)
+        return replace(_open_array(array, finish, noisy, rounding), stored=stored, gone=gone)
 
     raise BadArgument(
         f"a picture is a PIL image, a numpy array or a torch tensor, not a {type(picture).__name__}"

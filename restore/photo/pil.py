@@ -13,6 +13,7 @@ from restore.errors import BadArgument, UnreadableInput
 from restore.photo.decode import COLOUR_MODES, GREY_MODES, cmyk_to_rgb, turned
 from restore.photo.libraries import reason
 from restore.photo.metadata import orientation_of, profile_for, read_metadata, without_orientation
+from restore.photo.pil_stored import keeping_file
 from restore.photo.rounding import Rounding, rounding_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def open_pil(image: Image) -> tuple[NDArray[Any], Finish, Rounding]:
         UnreadableInput: The image's file cannot be decoded.
     """
     try:
-        image.load()
+        with keeping_file(image):
+            image.load()
     except Exception as error:
         name = getattr(image, "filename", "")
         named = f"{os.fsdecode(name)}: " if name else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +25,29 @@ if TYPE_CHECKING:
     from restore.photo.stored import StoredJpeg
 
 
+def is_jpeg(image: Image) -> bool:
+    """Return True for an image that Pillow opened from a JPEG."""
+    return getattr(image, "format", None) in ("JPEG", "MPO")
+
+
+@contextmanager
+def keeping_file(image: Image) -> Iterator[None]:
+    """Leave a JPEG its file in memory, which Pillow gives up when it loads the image."""
+    file: Any = getattr(image, "fp", None)
+    try:
+        yield
+    finally:
+        if is_jpeg(image) and not getattr(image, "filename", ""):
+            image.fp = file  # type: ignore[attr-defined]
+
+
 def file_of(image: Image) -> Stored | None:
     """Read the file that Pillow opened an image from; None if it is no JPEG or cannot be had.
 
-    It has to be asked before the image is loaded, which gives a file in memory up. What was opened
-    from a path is read again.
+    What was opened from a path is read again. A file in memory can be had until somebody else loads
+    the image, see `keeping_file`.
     """
-    if getattr(image, "format", None) not in ("JPEG", "MPO"):
+    if not is_jpeg(image):
         return None
 
     pixels = image.width * image.height

@@ -58,7 +58,7 @@ from restore.runtime.devices import (
 )
 from restore.runtime.tiles import Notice, TiledDenoiser
 from restore.tasks import TASKS, SuperResolution, Task
-from restore.tasks.compression import fraction_inside, stated
+from restore.tasks.compression import GONE, fraction_inside, misses_file, stated
 from restore.tasks.kind import Kind, behind_jpeg
 from restore.tasks.problem import Problem
 
@@ -199,7 +199,10 @@ class Restorer:
         """
         opened = task.opened(image)
         task = replace(task, rounding=(opened.rounding,))
-        task = task.of_file(opened.stored, self._takes_file(task, options))
+        usable = self._takes_file(task, options)
+        if usable and misses_file(task, opened):
+            self._notice(GONE)
+        task = task.of_file(opened.stored, usable)
 
         with enough_memory(opened.color):
             color, task = task.of_visible(opened)
@@ -276,6 +279,8 @@ class Restorer:
                 lambda part: self.restore_together(task, part, options, callback), images, parts
             )
 
+        if self._takes_file(task, options) and any(misses_file(task, one) for one in opened):
+            self._notice(GONE)
         solutions, explained, report = self._solved(method, run, options)
         reports = [of_one(report, problem, explained, index) for index in range(len(opened))]
 

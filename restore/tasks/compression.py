@@ -17,6 +17,7 @@ from restore.tasks.kind import behind_jpeg
 from restore.tasks.task import Task
 
 if TYPE_CHECKING:
+    from restore.photo.pictures import Opened
     from restore.photo.stored import StoredJpeg
     from restore.tasks.problem import Problem
 
@@ -28,6 +29,12 @@ LEAST_ERROR = 0.004
 UNUSABLE = (
     "`saved_quality` is missing: the tables of a JPEG whose sampling factors are no multiples of "
     "each other cannot be used; give the quality that it was saved with"
+)
+
+# What is said of a JPEG that is restored without its file.
+GONE = (
+    "the file of this JPEG cannot be read any more, so its pixels are taken as they are: pass an "
+    "image from memory before you load it, and one from a path while its file is there"
 )
 
 # Names of the chroma subsampling by columns and rows of luma for one of chroma.
@@ -100,6 +107,11 @@ def stated(task: Task, image: Tensor, device: torch.device | str = "cpu") -> Pro
     assert stored is not None
     behind = restated(problem, file, in_words(stored))
     return replace(behind, remedy="") if needed else behind
+
+
+def misses_file(task: Task, opened: Opened) -> bool:
+    """Return True if the file of a JPEG is gone that a task could do without, but not as well."""
+    return opened.gone and task.kind.is_linear and opened.rounding.error >= LEAST_ERROR
 
 
 def is_coarse(file: JpegFile) -> bool:

@@ -111,7 +111,8 @@ class Dejpeg(Task):
         if self.saved_quality is None and stored is None:
             raise BadArgument(
                 "`saved_quality` is missing: the input is no JPEG file whose coefficients can be "
-                "read, or it was changed since; give the quality that it was saved with"
+                "read, or it was changed, or loaded from memory, since; give the quality that it "
+                "was saved with"
             )
 
     @property

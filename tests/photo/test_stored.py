@@ -239,9 +239,30 @@ class TestImagesOfPillow:
 
     def test_in_memory(self, path):
         image = Image.open(io.BytesIO(path.read_bytes()))
+        assert open_picture(image).stored is None
+        first = open_picture(image, coefficients=True)
+        second = open_picture(image, coefficients=True)
+        assert first.stored is not None
+        assert second.stored is not None
+        assert (first.stored.quality, second.stored.quality) == (77, 77)
+        assert (first.gone, second.gone) == (False, False)
+
+    def test_in_memory_and_changed(self, path):
+        image = Image.open(io.BytesIO(path.read_bytes()))
         assert self.stored(image) is not None
-        assert self.stored(image) is None  # Pillow has given the file up
-        assert np.asarray(image).shape == (96, 112, 3)
+        image.putpixel((3, 4), (1, 2, 3))
+        assert self.stored(image) is None
+
+    @pytest.mark.parametrize("save", ["JPEG", "PNG"])
+    def test_in_memory_and_loaded(self, save):
+        file = io.BytesIO()
+        PICTURE.save(file, save)
+        image = Image.open(file)
+        image.load()  # Pillow gives the file up
+        opened = open_picture(image, coefficients=True)
+        assert opened.stored is None
+        assert opened.gone == (save == "JPEG")
+        assert not open_picture(image).gone
 
     def test_ink(self, path):
         PICTURE.convert("CMYK").save(path)

@@ -87,6 +87,10 @@ def test_a_coarse_jpeg_is_undone() -> None:
     assert result.report.jpeg == "quality 15, 4:2:0"
     assert result.report.inside > 0.9
 
+    again = restorer().restore(Automatic(), image, Options(steps=2))
+    assert shown(image)["jpeg"]
+    assert np.array_equal(np.asarray(again.mean), np.asarray(result.mean))
+
 
 def test_a_jpeg_is_mentioned_where_the_method_cannot_undo_it() -> None:
     """It once passed for a JPEG whose file is lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ import restore
 from restore.errors import BadArgument, UnreadableInput
 from restore.methods.options import Options
 from restore.photo.photograph import read_photo
-from restore.restorer import restorer
+from restore.restorer import Restorer, restorer
 from restore.tasks import Deblurring, Dejpeg, Denoising, Solving, SuperResolution
+from restore.tasks.compression import GONE
 
 ORIGINAL = piece((96, 80)).convert("RGB")
 FEW = Options(steps=2)
@@ -146,6 +148,43 @@ def test_a_picture_that_was_changed_has_no_file(tmp_path: Path) -> None:
     image.load()
     image.paste((255, 0, 0), (10, 10, 40, 40))
     assert restorer().restore(SuperResolution(2), image, FEW).report.jpeg is None
+
+
+def from_memory(quality: int) -> Image.Image:
+    file = io.BytesIO()
+    ORIGINAL.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def test_images_from_memory_are_files_as_often_as_they_are_asked(tmp_path: Path) -> None:
+    task = SuperResolution(2)
+    images = [from_memory(20), from_memory(60)]
+    together = restorer().restore_together(task, images, FEW)
+    assert [one.report.jpeg for one in together] == ["quality 20, 4:2:0", "quality 60, 4:2:0"]
+
+    file = restorer().restore(task, Image.open(saved(tmp_path)), FEW)
+    alone = restorer().restore(task, images[0], FEW)
+    assert np.array_equal(np.asarray(alone.mean), np.asarray(file.mean))
+
+
+def test_a_jpeg_without_its_file_is_told_of() -> None:
+    image, fine = from_memory(20), from_memory(100)
+    image.load()
+    fine.load()
+    told: list[str] = []
+    model = Restorer(notice=told.append)
+    task = SuperResolution(2)
+    model.restore(task, fine, FEW)
+    model.restore(replace(task, jpeg="off"), image, FEW)
+    model.restore(task, image, Options("ddrm", steps=2))
+    assert told == []
+
+    result = model.restore(task, image, FEW)
+    assert result.report.jpeg is None
+    model.restore_together(task, [image, image], FEW)
+    assert told == [GONE, GONE]
+    with pytest.raises(BadArgument, match="or it was changed, or loaded from memory, since"):
+        model.restore(Dejpeg(), image, FEW)
 
 
 def test_neither_auto_nor_off() -> None:
