@@ -40,9 +40,11 @@ def tell(plan: Plan, request: Request, examined: Callable[[Job], tuple[Finding, 
                 _tell_job(job, findings, request.as_json)
 
     if not request.quiet:
+        readable = len(plan.jobs) - len(failures)
+        unread = f", {len(failures)} that cannot be read" if failures else ""
         left = f", {len(plan.left)} done before ({redo(plan.left)})" if plan.left else ""
-        done = f"{len(plan.jobs)} to restore{left}; nothing was done (`dry_run`)"
-        say(request.wording(done))
+        said = f"{readable} to restore{unread}{left}; nothing was done (`dry_run`)"
+        say(request.wording(said))
         mention_passed_over(plan)
     raise_failures(plan, failures)
 

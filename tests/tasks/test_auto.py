@@ -176,6 +176,7 @@ def test_a_dry_run_says_what_a_folder_shows(command, tmp_path) -> None:
         "planned",
     ]
     assert f"1 of 3 pictures failed: {tmp_path / 'a.png'}" in done.err
+    assert "\n2 to restore, 1 that cannot be read; nothing was done (--dry-run)" in done.err
     (tmp_path / "a.png").unlink()
 
     done = command("auto", "--method", "one-step", tmp_path, tmp_path / "out")
