@@ -23,7 +23,7 @@ from restore.jobs.companions import Companions
 from restore.jobs.walk import pictures_in
 from restore.messages import say
 from restore.methods import METHODS
-from restore.methods.feed_forward import check_file, is_feed_forward, short_name
+from restore.methods.feed_forward import NAMED, check_file, is_feed_forward, short_name
 from restore.methods.options import Options
 from restore.metrics import quality
 from restore.photo.apart import decoding_apart
@@ -399,7 +399,7 @@ def _refuse_unknown(methods: Iterable[str]) -> None:
     for name in methods:
         if name not in known and not is_feed_forward(name):
             raise BadArgument(
-                f"`methods`={name}: unknown; there are {', '.join(known)}, spandrel:FILE"
+                f"`methods`={name}: unknown; there are {', '.join(known)}, and {NAMED}"
             )
 
 

@@ -31,6 +31,8 @@ from restore.tasks.problem import Operator, Problem
 
 PREFIX = "spandrel:"
 PICKLES = (".pth", ".pt", ".ckpt")
+# How errors explain the name of such a method.
+NAMED = f"{PREFIX}FILE, where FILE holds a third-party network"
 INSTALL = "pip install 'restore-diffusion[spandrel]'"
 
 # Overlap of neighbouring tiles, in pixels of the input.
@@ -53,9 +55,11 @@ def check_file(method: str) -> Path:
     """Return the file that ``spandrel:FILE`` names.
 
     Raises:
-        Unavailable: the file does not exist, or its suffix is not supported.
+        Unavailable: the file is not named or does not exist, or its suffix is not supported.
     """
     path = Path(method.removeprefix(PREFIX))
+    if method == PREFIX:
+        raise Unavailable(f"{method} the file is missing; write {NAMED}")
     if not os.path.isfile(path):
         raise Unavailable(f"{method}: there is no such file")
     if path.suffix.lower() not in (".safetensors", *PICKLES):

@@ -11,7 +11,7 @@ from restore.errors import BadArgument
 from restore.methods import METHODS
 from restore.methods.automatic import best, of_few_calls, refused, usable, with_fidelity
 from restore.methods.defaults import Defaults
-from restore.methods.feed_forward import is_feed_forward
+from restore.methods.feed_forward import NAMED, is_feed_forward
 from restore.methods.method import Method
 from restore.methods.options import ANY_MODEL, Knowledge, Options
 from restore.methods.parameter import resolved
@@ -191,9 +191,7 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         return METHODS[best(kind, options, known)]
 
     if options.method not in METHODS:
-        raise BadArgument(
-            f"`method`={options.method}: unknown; use auto, {', '.join(METHODS)} or spandrel:FILE"
-        )
+        raise BadArgument(f"{unknown_method(options.method)}, or {NAMED}")
 
     method = METHODS[options.method]
     if known.latent is not None and method.latents != known.latent:
@@ -205,6 +203,11 @@ def _method(kind: Kind, options: Options, known: Knowledge) -> Method:
         )
 
     return method
+
+
+def unknown_method(name: str) -> str:
+    """Return the error for a name that no method of this package has."""
+    return f"`method`={name}: unknown; use auto, {', '.join(METHODS)}"
 
 
 def _other_space(method: Method, known: Knowledge) -> str:

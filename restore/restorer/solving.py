@@ -13,7 +13,13 @@ from restore.diffusion import stepping
 from restore.diffusion.stepping import Callback, Step
 from restore.errors import BadArgument, RestoreError, of_option
 from restore.methods import METHODS
-from restore.methods.feed_forward import FeedForward, is_feed_forward, on_canvas, seen_size
+from restore.methods.feed_forward import (
+    NAMED,
+    FeedForward,
+    is_feed_forward,
+    on_canvas,
+    seen_size,
+)
 from restore.methods.run import Run
 from restore.photo.pictures import open_picture
 from restore.runtime.devices import is_out_of_memory
@@ -86,7 +92,7 @@ def start_of(
         return None
     if isinstance(start, str):
         if not is_feed_forward(start):
-            raise BadArgument(f"`start`={start!r}: must be a picture, or spandrel:FILE")
+            raise BadArgument(f"`start`={start!r}: must be a picture, or {NAMED}")
         return 2 * on_canvas(problem.operator, network(start)(problem)) - 1
 
     with of_option("start"):

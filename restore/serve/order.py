@@ -14,8 +14,10 @@ from restore.files import Fingerprint
 from restore.jobs.output import OutputOptions
 from restore.jobs.picture import Loaded, Work
 from restore.jobs.plan import Job
+from restore.methods import METHODS
 from restore.methods.feed_forward import is_feed_forward
 from restore.methods.options import Options
+from restore.methods.settings import unknown_method
 from restore.photo.formats import format_of
 from restore.photo.formats.record import HEAD
 from restore.photo.photograph import FORMATS, Photo, read_photo
@@ -163,6 +165,8 @@ def order_of(
     """
     task, restoring, output, allow_truncated = form.read(options)
     _refuse_server_files(task, restoring)
+    if restoring.method not in ("auto", *METHODS):
+        raise BadArgument(unknown_method(restoring.method))
     _check_uploads(form, task, uploads)
 
     return Order(

@@ -394,9 +394,8 @@ def test_a_method_that_does_not_suit_is_refused_with_those_that_do(folder):
 
 def test_an_unknown_method_is_refused_before_any_work(folder, monkeypatch):
     monkeypatch.setattr(run, "read_photo", None)
-    with pytest.raises(
-        BadArgument, match=r"`methods`=bicubik: unknown; there are input, bicubic.*one-step"
-    ):
+    words = "`methods`=bicubik: unknown; there are input, bicubic.*one-step.*, and spandrel:FILE, w"
+    with pytest.raises(BadArgument, match=words):
         evaluate(folder, Settings("sr", methods=("bicubic", "bicubik")))
 
 

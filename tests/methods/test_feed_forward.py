@@ -25,7 +25,7 @@ from restore.evaluate import Settings, evaluate
 from restore.jobs.picture import Work
 from restore.jobs.ray_engine import _elsewhere
 from restore.methods import feed_forward
-from restore.methods.feed_forward import FeedForward
+from restore.methods.feed_forward import FeedForward, check_file
 from restore.methods.options import Options
 from restore.metrics.quality import consistency
 from restore.restorer import Restorer
@@ -323,6 +323,12 @@ def test_files_that_are_no_network_are_refused(command, picture, tmp_path, name,
     assert said in outcome.err
     assert "Traceback" not in outcome.err
     assert files(tmp_path) == before
+
+
+def test_a_network_without_a_file_is_refused() -> None:
+    words = "^spandrel: the file is missing; write spandrel:FILE, where FILE holds a third-party"
+    with pytest.raises(Unavailable, match=words):
+        check_file("spandrel:")
 
 
 @pytest.mark.parametrize(

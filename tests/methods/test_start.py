@@ -238,5 +238,5 @@ def test_an_output_never_replaces_a_start(command, picture, tmp_path) -> None:
 
 
 def test_in_python_a_path_is_no_picture() -> None:
-    with pytest.raises(BadArgument, match="must be a picture, or spandrel:FILE"):
+    with pytest.raises(BadArgument, match="must be a picture, or spandrel:FILE, where"):
         restore.sr(_small(_truth()), 4, start="start.png")

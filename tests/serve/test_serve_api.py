@@ -239,6 +239,12 @@ def test_bad_requests_are_told_in_a_sentence(client, task, parts, status, text):
     assert "/etc/<b>" not in answer.text
 
 
+def test_an_unknown_method_is_told_those_of_the_server(client):
+    said = error_of(asked(client, "sr", **order(method="sr2")))
+    assert said.startswith("`method`=sr2: unknown; use auto, ddrm, ")
+    assert "spandrel" not in said
+
+
 def other_files() -> dict[str, bytes]:
     """Files that are no single sound picture, by what the answer says of them."""
     pages = io.BytesIO()

@@ -129,7 +129,10 @@ def test_every_task_has_its_methods(task: str) -> None:
 
 def test_every_method_has_its_settings() -> None:
     assert [settings_for(KINDS["sr"], Options(name))[0] for name in METHODS] == list(METHODS)
-    with pytest.raises(BadArgument, match=f"use auto, {', '.join(METHODS)} or spandrel:FILE"):
+    words = (
+        f"use auto, {', '.join(METHODS)}, or spandrel:FILE, where FILE holds a third-party network"
+    )
+    with pytest.raises(BadArgument, match=words):
         settings_for(KINDS["sr"], Options("sr2"))
 
 
