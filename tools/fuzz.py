@@ -195,7 +195,7 @@ def clip(suffix: str, codec: str) -> bytes:
 
 def manifests() -> list[tuple[str, bytes]]:
     """The manifest of a folder that was restored."""
-    from restore.jobs.manifest import NAME
+    from restore.jobs.manifest_files import NAME
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -316,7 +316,8 @@ def projector() -> Any:
 
 
 def read_manifest(path: Path) -> object:
-    from restore.jobs.manifest import NAME, Manifest
+    from restore.jobs.manifest import Manifest
+    from restore.jobs.manifest_files import NAME
 
     path.rename(path.with_name(NAME))
     manifest = Manifest(path.parent)

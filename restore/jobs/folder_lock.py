@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from restore.errors import FileAccess
 from restore.files import not_written
-from restore.jobs.manifest import excluded_by
+from restore.jobs.manifest_files import excluded_by
 
 if sys.platform == "win32":
     import msvcrt

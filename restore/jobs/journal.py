@@ -9,7 +9,8 @@ from typing import Any
 
 from restore.errors import FileAccess
 from restore.files import Fingerprint, stamp
-from restore.jobs.manifest import Entry, Manifest
+from restore.jobs.entry import Entry
+from restore.jobs.manifest import Manifest
 from restore.jobs.picture import Ended
 from restore.jobs.plan import Job
 from restore.jobs.staging import Staged

@@ -12,135 +12,31 @@ finished from there by the next one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from io import FileIO
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pretrained.disk import put_in_place, remove, sync_folder
-from restore import __version__
-from restore.errors import FileAccess
-from restore.files import Fingerprint, is_temporary, not_written, read_once
+from restore.files import Fingerprint
+from restore.jobs.entry import Entry
+from restore.jobs.manifest_files import (
+    NAME,
+    append,
+    excluded_by,
+    journals_in,
+    lines_of,
+    manifests_in,
+    versions,
+)
 from restore.jobs.staging import Staged
-
-NAME = "restore.jsonl"
-_MANIFEST = re.compile(r"restore(-[0-9]+of[0-9]+)?\.jsonl")
-_JOURNAL = re.compile(r"restore(-[0-9]+of[0-9]+)?\.journal")
 
 # State of a picture whose target exists: done; done from an input that has changed since; done with
 # other options; done, but an output has changed since; killed while its outputs got their names; or
 # not recorded in the manifest.
 State = Literal["done", "changed", "other options", "altered", "unfinished", "unknown"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The line of a picture.
-
-    Attributes:
-        input: path below the input folder, with forward slashes; undecodable bytes as in
-            `os.fsdecode`.
-        fingerprint: fingerprint of the input.
-        options: everything that decides the result: task, arguments, method, seed, model, output
-            format.
-        outputs: paths below the output folder.
-        seconds: time in the solver.
-        status: ``done`` or ``failed``; in the journal ``begun``.
-        error: reason of a failure.
-        version: version of restore.
-        written: fingerprints of the outputs; empty in the lines of older versions.
-        temporaries: paths of the outputs before they get their names, in the journal.
-        kernels: what was found about an unknown blur, see `restore.blind.estimate.Finding`.
-        damage: what was found of scratches, see `restore.blind.scratches.Damage`.
-    """
-
-    input: str
-    fingerprint: Fingerprint
-    options: Mapping[str, Any]
-    outputs: Sequence[str] = ()
-    seconds: float = 0.0
-    status: Literal["begun", "done", "failed"] = "done"
-    error: str = ""
-    version: str = field(default=__version__)
-    written: Sequence[Fingerprint] = ()
-    temporaries: Sequence[str] = ()
-    kernels: Sequence[Mapping[str, Any]] = ()
-    damage: Sequence[Mapping[str, Any]] = ()
-
-    @classmethod
-    def read(cls, line: str) -> Entry | None:
-        """Parse a line; None if it is not a complete line of a manifest."""
-        try:
-            table = json.loads(line)
-            known = {f.name: table[f.name] for f in fields(cls) if f.name in table}
-            known["fingerprint"] = Fingerprint(**known["fingerprint"])
-            known["written"] = [Fingerprint(**one) for one in known.get("written", [])]
-            entry = cls(**known)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
-        return entry if entry._is_sound() else None
-
-    def write(self) -> str:
-        table = asdict(self)
-        for name in ("temporaries", "kernels", "damage"):
-            if not table[name]:
-                del table[name]
-        return json.dumps(table, sort_keys=True) + "\n"
-
-    @property
-    def moment(self) -> int:
-        """Time at which the outputs were written, in nanoseconds; 0 if unknown."""
-        return max((one.mtime_ns for one in self.written), default=0)
-
-    def _is_sound(self) -> bool:
-        """Return True if the values have the types and places that they should have."""
-        known = isinstance(self.input, str) and isinstance(self.options, dict)
-        if not known or self.status not in ("begun", "done", "failed"):
-            return False
-        if not isinstance(self.seconds, int | float) or not isinstance(self.error, str):
-            return False
-        if not all(_is_fingerprint(one) for one in (self.fingerprint, *self.written)):
-            return False
-        if not all(isinstance(found, list | tuple) for found in (self.kernels, self.damage)):
-            return False
-        if not isinstance(self.outputs, list) or not all(map(_is_below, self.outputs)):
-            return False
-
-        return len(self.written) in (0, len(self.outputs)) and self._has_sound_temporaries()
-
-    def _has_sound_temporaries(self) -> bool:
-        """Return True if each file that waits for a name is one of ours, beside that name."""
-        if self.status != "begun":
-            return True
-        if not isinstance(self.temporaries, list) or not all(map(_is_below, self.temporaries)):
-            return False
-        if not len(self.temporaries) == len(self.written) == len(self.outputs) > 0:
-            return False
-
-        pairs = zip(self.temporaries, self.outputs, strict=True)
-        return all(
-            PurePosixPath(temporary).parent == PurePosixPath(output).parent
-            and is_temporary(PurePosixPath(temporary).name)
-            for temporary, output in pairs
-        )
-
-
-def _is_fingerprint(one: Fingerprint) -> bool:
-    numbers = isinstance(one.size, int) and isinstance(one.mtime_ns, int)
-    return numbers and isinstance(one.sha256, str)
-
-
-def _is_below(name: Any) -> bool:
-    """Return True for the path of a file below a folder."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and not Path(name).is_absolute()
 
 
 class Manifest:
@@ -174,7 +70,7 @@ class Manifest:
         Raises:
             FileAccess: a manifest that cannot be read.
         """
-        if self._versions == _versions(self._files()):
+        if self._versions == versions(self._files()):
             return False
         self._read()
         return True
@@ -282,7 +178,7 @@ class Manifest:
 
     def _own_names(self) -> set[str]:
         """Return the pictures in the journals of this run and of those that it keeps out."""
-        return {name for path in self._own_journals() for name in _lines(path)[0]}
+        return {name for path in self._own_journals() for name in lines_of(path)[0]}
 
     def _own_journals(self) -> list[Path]:
         return [path for path in excluded_by(self.journal) if path.exists()]
@@ -312,8 +208,8 @@ class Manifest:
         return True
 
     def _append(self, path: Path, entry: Entry) -> None:
-        _append(path, entry)
-        self._versions |= _versions([path])
+        append(path, entry)
+        self._versions |= versions([path])
 
     def _is_half_done(self, begun: Entry) -> bool:
         """Return True if some outputs of a picture are in place."""
@@ -354,14 +250,14 @@ class Manifest:
 
     def _files(self) -> list[Path]:
         """Return the manifests and journals in the folder."""
-        return [*manifests_in(self.folder), *_named(self.folder, _JOURNAL)]
+        return [*manifests_in(self.folder), *journals_in(self.folder)]
 
     def _read(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.odd: list[str] = []
-        self._versions = _versions(self._files())
+        self._versions = versions(self._files())
         for path in manifests_in(self.folder):
-            found, odd = _lines(path)
+            found, odd = lines_of(path)
             self.odd += odd
             for name, entry in found.items():
                 # what a run of the whole folder did may be older than what a shard did
@@ -369,88 +265,8 @@ class Manifest:
                     self.entries[name] = entry
 
         self.begun: dict[str, Entry] = {}
-        for path in _named(self.folder, _JOURNAL):
-            self.begun |= {n: e for n, e in _lines(path)[0].items() if e.status == "begun"}
-
-
-def manifests_in(folder: Path) -> list[Path]:
-    """Return the manifests in a folder: those of shards, and that of the whole folder.
-
-    Raises:
-        FileAccess: the folder cannot be read.
-    """
-    return _named(folder, _MANIFEST)
-
-
-def excluded_by(own: Path) -> list[Path]:
-    """Return the journals in a folder that nobody may hold while a run holds its own.
-
-    A shard goes with other shards of its division, not with those of others nor with a run on the
-    whole folder.
-
-    Args:
-        own: the journal of the run.
-
-    Returns:
-        ``own`` and the other ones that exist, in an order that is the same for all runs.
-    """
-
-    def division(path: Path) -> str:
-        return path.stem.partition("of")[2]
-
-    others = [
-        path
-        for path in _named(own.parent, _JOURNAL)
-        if not division(own) or division(path) != division(own)
-    ]
-    return sorted({own, *others}, key=lambda path: (division(path) != "", path.name))
-
-
-def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise FileAccess(f"{folder}: cannot be read: {error.strerror or error}") from error
-
-    return sorted(folder / name for name in names if pattern.fullmatch(name))
-
-
-def _lines(path: Path) -> tuple[dict[str, Entry], list[str]]:
-    """Return the last entry of each picture in a file, and the places of lines that are none.
-
-    Raises:
-        FileAccess: the file cannot be read.
-    """
-    data, _ = read_once(path)
-    entries: dict[str, Entry] = {}
-    odd = []
-    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
-        entry = Entry.read(line)
-        if entry is not None:
-            entries[entry.input] = entry
-        elif line.strip():
-            odd.append(f"{path}: line {number}")
-
-    return entries, odd
-
-
-def _append(path: Path, entry: Entry) -> None:
-    """Append a line to a file and flush it to disk.
-
-    Raises:
-        FileAccess: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b", buffering=0) as file:
-            missing = _mended(file)
-            with _all_or_nothing(file):
-                _write(file, missing + entry.write().encode())
-                os.fsync(file.fileno())
-    except OSError as error:
-        raise not_written(path, error) from error
+        for path in journals_in(self.folder):
+            self.begun |= {n: e for n, e in lines_of(path)[0].items() if e.status == "begun"}
 
 
 def _same_outputs(begun: Entry, entry: Entry | None) -> bool:
@@ -458,17 +274,6 @@ def _same_outputs(begun: Entry, entry: Entry | None) -> bool:
     if entry is None or entry.status != "done" or entry.outputs != begun.outputs:
         return False
     return [one.sha256 for one in entry.written] == [one.sha256 for one in begun.written]
-
-
-def _versions(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Return size and time of the files that have lines."""
-    found = {}
-    for path in paths:
-        with contextlib.suppress(OSError):  # removed just now
-            status = path.stat()
-            if status.st_size:
-                found[path] = (status.st_size, status.st_mtime_ns)
-    return found
 
 
 def _holds(path: Path, fingerprint: Fingerprint | None) -> bool:
@@ -479,42 +284,6 @@ def _holds(path: Path, fingerprint: Fingerprint | None) -> bool:
         return fingerprint.still_holds(path)
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _all_or_nothing(file: FileIO) -> Iterator[None]:
-    """Cut off what was appended to a file if not all of it could be."""
-    size = os.fstat(file.fileno()).st_size
-    try:
-        yield
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.ftruncate(file.fileno(), size)
-        raise
-
-
-def _write(file: FileIO, data: bytes) -> None:
-    """Write all of the data, which may take several calls."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
-
-
-def _mended(file: FileIO) -> bytes:
-    """Remove a last line that a kill cut off, and return what is missing at the end of the file."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 1))
-    if not end or file.read(1) == b"\n":
-        return b""
-
-    file.seek(0)
-    data = file.readall()
-    start = data.rfind(b"\n") + 1
-    if Entry.read(data[start:].decode("utf-8", "replace")) is not None:
-        return b"\n"
-
-    os.ftruncate(file.fileno(), start)
-    return b""
 
 
 def _as_read(options: Mapping[str, Any]) -> Any:

@@ -19,8 +19,8 @@ import restore.restorer
 from restore.diffusion.denoiser import Condition, Denoiser, Prediction
 from restore.diffusion.stepping import gaussian_noise, start
 from restore.errors import BadArgument, Unavailable
+from restore.files import Fingerprint
 from restore.jobs.batches import Batches
-from restore.jobs.manifest import Fingerprint
 from restore.jobs.measurement import Measurement
 from restore.jobs.picture import Loaded, Work
 from restore.jobs.plan import Job

@@ -11,7 +11,8 @@ import pytest
 
 from restore.errors import FileAccess
 from restore.files import Fingerprint, remove_leftovers
-from restore.jobs.manifest import Entry, Manifest
+from restore.jobs.entry import Entry
+from restore.jobs.manifest import Manifest
 from restore.jobs.staging import Staged, stage
 
 OPTIONS = {"task": "sr", "arguments": {"scale": 2.0}, "size": (3, 4)}
@@ -48,7 +49,7 @@ def test_a_line_is_on_the_disk_before_the_picture_counts_as_done(done, monkeypat
         synced.append((os.fstat(descriptor).st_ino, written, dict(manifest.entries)))
         real(descriptor)
 
-    monkeypatch.setattr("restore.jobs.manifest.os.fsync", recorded)
+    monkeypatch.setattr("restore.jobs.manifest_files.os.fsync", recorded)
     manifest.add(entry)
     assert synced == [(manifest.path.stat().st_ino, entry.write().encode(), {})]
     assert set(manifest.entries) == {"a.png"}
@@ -225,7 +226,7 @@ def test_a_line_that_cannot_be_written_leaves_no_part_of_it(done, monkeypatch) -
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("restore.jobs.manifest.os.fsync", fsync)
+        patch.setattr("restore.jobs.manifest_files.os.fsync", fsync)
         with pytest.raises(FileAccess, match=r"restore\.jsonl: cannot be written: Input/output"):
             manifest.add(replace(entry, input="b.png"))
     assert manifest.path.read_text() == entry.write()
