@@ -11,7 +11,7 @@ import operators
 import restore
 from operators.grammar import LONGEST_TEXT
 from restore.errors import BadArgument
-from restore.evaluate.protocol import Settings, mask_words
+from restore.evaluate.settings import Settings, mask_words
 from restore.methods.parameter import parsed
 
 LENGTH = 100_000

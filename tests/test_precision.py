@@ -17,8 +17,8 @@ import pretrained
 import restore
 from restore.diffusion.likelihood import log_likelihood
 from restore.errors import RestoreError
-from restore.evaluate.protocol import Settings
 from restore.evaluate.run import evaluate
+from restore.evaluate.settings import Settings
 from restore.methods.options import Options
 from restore.methods.sampling import Sampling, sample_pictures
 from restore.precision import single_precision

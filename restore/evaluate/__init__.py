@@ -4,8 +4,8 @@
 >>> print(result.markdown())  # doctest: +SKIP
 """
 
-from restore.evaluate.protocol import Settings
 from restore.evaluate.result import Evaluation, Outputs
 from restore.evaluate.run import command, evaluate
+from restore.evaluate.settings import Settings
 
 __all__ = ["Evaluation", "Outputs", "Settings", "command", "evaluate"]

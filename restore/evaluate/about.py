@@ -12,7 +12,7 @@ import torch
 
 import pretrained
 from restore import __version__
-from restore.evaluate.protocol import Settings, mask_words
+from restore.evaluate.settings import Settings, mask_words
 from restore.files import Fingerprint
 from restore.methods.feed_forward import check_file
 from restore.methods.options import Options

@@ -16,9 +16,10 @@ from restore.evaluate import classical, scores
 from restore.evaluate.about import about
 from restore.evaluate.meter import Meter
 from restore.evaluate.page import Page
-from restore.evaluate.protocol import Case, EightBit, Settings, degraded, mask_words, to_eight_bit
+from restore.evaluate.protocol import Case, EightBit, degraded, to_eight_bit
 from restore.evaluate.result import Evaluation, Outputs, PictureScores
 from restore.evaluate.scores import Lpips, Score
+from restore.evaluate.settings import Settings, mask_words
 from restore.jobs.companions import Companions
 from restore.jobs.walk import pictures_in
 from restore.messages import say

@@ -16,7 +16,8 @@ import torch
 from pretrained.tables import read_json
 from restore.diffusion.level_search import Levels, axes_for, search
 from restore.errors import BadArgument, FileAccess, NothingToDo
-from restore.evaluate.protocol import Case, Settings, degraded, to_tensor
+from restore.evaluate.protocol import Case, degraded, to_tensor
+from restore.evaluate.settings import Settings
 from restore.files import refuse_existing, refuse_long, write_atomically
 from restore.jobs.walk import pictures_in
 from restore.methods.options import Options

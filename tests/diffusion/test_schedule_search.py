@@ -19,7 +19,8 @@ from restore import Restorer
 from restore.diffusion.level_search import Axis, Levels, axes_for, search
 from restore.diffusion.schedule import NoiseSchedule, karras_levels, noise_levels
 from restore.errors import BadArgument, FileAccess
-from restore.evaluate.protocol import Settings, degraded
+from restore.evaluate.protocol import degraded
+from restore.evaluate.settings import Settings
 from restore.evaluate.tune import Request, read_levels, tune
 from restore.methods.options import Options
 from restore.methods.settings import settings_for

@@ -16,7 +16,7 @@ from support.raws import MATRIX, X_TRANS, camera, light, raw_file
 
 from operators import ColorFilterArray
 from restore.errors import BadArgument
-from restore.evaluate.protocol import Settings
+from restore.evaluate.settings import Settings
 from restore.methods.options import Options
 from restore.metrics.demosaicking import interpolated
 from restore.metrics.signal_noise import SignalNoise

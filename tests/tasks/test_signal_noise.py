@@ -16,7 +16,8 @@ from torch import Tensor
 import operators
 import restore
 from restore.errors import BadArgument
-from restore.evaluate.protocol import Settings, degraded
+from restore.evaluate.protocol import degraded
+from restore.evaluate.settings import Settings
 from restore.jobs.measurement import Measurement, encoded, read_measurement
 from restore.methods import METHODS
 from restore.methods.options import Knowledge, Options
