@@ -178,7 +178,7 @@ class Evaluation:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return the results for JSON; runs differ in `scores.MEASURED_BY_CLOCK` only."""
+        """Return the results for JSON; runs differ in ``seconds`` and ``memory`` only."""
         return {
             **self.about,
             "notices": self.notices,

@@ -95,8 +95,6 @@ COLUMNS: dict[str, Column] = {
         "peak over the pictures: growth of the process on a CPU, what CUDA allocated",
     ),
 }
-# Scores that differ between runs.
-MEASURED_BY_CLOCK = ("seconds", "memory")
 assert list(COLUMNS) == [field.name for field in fields(Score)]
 
 # Scores of the pictures that each method restored, by method.

@@ -80,8 +80,8 @@ def without_clocks(plain: dict) -> dict:
         *(s for p in plain["pictures"] for s in p["scores"].values()),
     ]
     for record in records:
-        for key in scores.MEASURED_BY_CLOCK:
-            assert record.pop(key) is None or True
+        for key in ("seconds", "memory"):
+            record.pop(key)
     return plain
 
 
