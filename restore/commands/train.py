@@ -9,6 +9,7 @@ import typer
 
 from restore.commands.options import DebugOption, DeviceOption
 from restore.commands.wording import in_options
+from restore.errors import BadArgument
 from restore.messages import say
 
 
@@ -43,6 +44,13 @@ def train(
         Path | None, typer.Option(help="Folder of validation pictures, for the sample sheet.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that caches decoded pictures.")] = None,
+    average: Annotated[
+        float | None,
+        typer.Option(
+            help="Train nothing, and write the average of this decay in the checkpoint of --out, "
+            "as model-average-DECAY.safetensors."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show notices and errors only, no progress.")
@@ -54,6 +62,13 @@ def train(
     Ctrl-C writes a checkpoint before it ends.
     For several GPUs: torchrun --nproc-per-node N -m cli train …
     """
+    if average is not None:
+        used = (data, recipe, minutes, steps, init, validation, cache)
+        if resume or any(option is not None for option in used):
+            raise BadArgument("`average`: trains nothing, and needs `out` alone")
+        _write_average(out, average, quiet=quiet)
+        return
+
     from restore.runtime.devices import keep_freed_memory
     from restore.training.lines import TrainingLines
     from restore.training.trainer import Options, train
@@ -74,3 +89,11 @@ def train(
             f"{summary.model}: {summary.steps} steps in {minutes:.1f} min, loss "
             f"{summary.loss:.5f}{quality}"
         )
+
+
+def _write_average(out: Path, decay: float, *, quiet: bool) -> None:
+    from restore.training.checkpoint import export_average
+
+    model = export_average(out, decay)
+    if not quiet:
+        say(f"{model}: the average of decay {decay:g}")

@@ -158,28 +158,35 @@ def load_state(folder: Path) -> State:
     )
 
 
-def export_model(folder: Path, target: Path, ema: float | None = None) -> Path:
-    """Write the model of a run folder's checkpoint as `pretrained.load` reads it.
+def export_average(folder: Path, decay: float) -> Path:
+    """Write an average of the weights in a run folder's checkpoint as a model.
 
     Args:
         folder: The run folder.
-        target: The .safetensors file; its description goes beside it.
-        ema: Decay of the average to export; None is the recipe's last.
+        decay: Decay of the average.
+
+    Returns:
+        The model, ``model-average-DECAY.safetensors`` in the folder; its description is beside it.
 
     Raises:
         BadArgument: The run has no such average.
-        FileAccess: See `load_state` and `write_model`.
+        FileAccess: It has no checkpoint; see also `load_state` and `write_model`.
         UnreadableInput: See `load_state`.
     """
+    if not (folder / CHECKPOINT).is_file():
+        raise FileAccess(f"{folder}: no {CHECKPOINT}, which has the averages of a run")
+
     state = load_state(folder)
     decays = state.recipe.ema.decays
-    decay = decays[-1] if ema is None else ema
     if decay not in decays:
         raise BadArgument(
-            f"{folder}: has no average of decay {ema}; there are {', '.join(map(str, decays))}"
+            f"`average`={decay:g}: {folder} has no average of this decay; there are "
+            f"{', '.join(map(str, decays))}"
         )
 
-    averages = (_part(str(decay), each) for each in (state.averages, state.predictor_averages))
+    name = str(decays[decays.index(decay)])
+    averages = (_part(name, each) for each in (state.averages, state.predictor_averages))
+    target = folder / f"model-average-{name}.safetensors"
 
     return write_model(state.recipe.description(state.round), joined_state(*averages), target)
 

@@ -237,7 +237,7 @@ class EmaRecipe:
     """Exponential moving averages of the weights.
 
     Attributes:
-        decays: Decay of each average; the last one is exported.
+        decays: Decay of each average; the last one is the model, `--average` writes others.
         every: Steps between updates.
     """
 

@@ -35,7 +35,7 @@ from restore.restorer import Restorer
 from restore.runtime.tiles import TiledDenoiser, TiledPredictor
 from restore.tasks import KINDS, TASKS, SuperResolution
 from restore.training.batches import Batch, Batches, PredictorData
-from restore.training.checkpoint import export_model, load_state, write_model
+from restore.training.checkpoint import export_average, load_state, write_model
 from restore.training.log import read_log
 from restore.training.losses import predictor_losses
 from restore.training.mixture import Mixture
@@ -412,7 +412,7 @@ def test_with_a_fraction_of_one_the_denoiser_keeps_its_weights(
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("predictor.") for name in changed)
-    again = export_model(tmp_path / "run", tmp_path / "again.safetensors")
+    again = export_average(tmp_path / "run", 0.5)
     assert all(torch.equal(t, after[n]) for n, t in pretrained.load(str(again)).state.items())
 
 

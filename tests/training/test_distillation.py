@@ -32,7 +32,7 @@ from restore.errors import BadArgument
 from restore.methods.sampling import Sampling
 from restore.samplers.ddim import ddim
 from restore.training import learner
-from restore.training.checkpoint import export_model, load_state, write_model
+from restore.training.checkpoint import export_average, load_state, write_model
 from restore.training.distillation import Distillation, distillation_target, loss_weight
 from restore.training.learner import Learner, new_network
 from restore.training.log import COLUMNS, DISTILLATION_COLUMNS, read_log
@@ -436,7 +436,7 @@ def test_every_round_leaves_its_model_and_the_next_one_starts_from_it(tmp_path, 
     assert state.teacher.keys() == state.network.keys()
     half = {name: weight.half() for name, weight in state.teacher.items()}
     assert_same(half, dict(pretrained.load(str(tmp_path / "model-8.safetensors")).state))
-    exported = pretrained.load(str(export_model(tmp_path, tmp_path / "again.safetensors")))
+    exported = pretrained.load(str(export_average(tmp_path, state.recipe.ema.decays[-1])))
     assert ModelConfig.from_dict(exported.config) == last.config
     assert set(done.quality) == set(DISTILLATION_COLUMNS)
     assert read_log(tmp_path / "log.csv")[-1]["like teacher"] == pytest.approx(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
 from support.pictures import piece
 
+import pretrained
+from restore.training.checkpoint import load_state
 from restore.training.recipe import default_model
 from restore.training.recipe_file import papers, parse_recipe
 
@@ -48,6 +51,16 @@ def test_trains_resumes_and_restores_with_the_model(command, place):
     assert command("denoise", "in.png", "out.png", *options).code == 0
     assert Image.open("out.png").size == (24, 16)
 
+    outcome = command("train", "--out", "run", "--average", 0.997)
+    assert outcome.code == 0, outcome.err
+    assert "run/model-average-0.997.safetensors: the average of decay 0.997" in outcome.err
+    average = load_state(place / "run").averages["0.997/out.2.bias"]
+    exported = pretrained.load("run/model-average-0.997.safetensors").state["out.2.bias"]
+    assert torch.equal(exported, average.half())
+    outcome = command("train", "--out", "run", "--average", 0.5)
+    assert outcome.code == 1
+    assert "--average 0.5: run has no average of this decay; there are 0.997, 0.9997" in outcome.err
+
 
 def test_a_model_like_the_default_learns_from_nothing(command, place):
     """The first command of docs/training.md: both networks, from random weights."""
@@ -77,6 +90,9 @@ def test_names_the_recipes_of_papers(command):
         ("train --data photos --out run --steps 1 --recipe nosuch.toml", 5, "nosuch.toml"),
         ("train --data photos --out run --steps 1 --recipe bad.toml", 1, "cropp"),
         ("train --out run --resume", 5, "run"),
+        ("train --out run --average 0.997", 5, "run: no checkpoint.safetensors, which has the"),
+        ("train --out run --average 0.997 --resume", 1, "--average: trains nothing, and needs --o"),
+        ("train --out run --average 0.997 --steps 1", 1, "--average: trains nothing"),
         (
             "train --data photos --out run --steps 1 --init nosuch.safetensors",
             2,

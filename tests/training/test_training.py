@@ -32,7 +32,7 @@ from restore.errors import BadArgument, FileAccess, UnreadableInput
 from restore.runtime.devices import choose_device
 from restore.training import learner, trainer
 from restore.training.batches import Batch
-from restore.training.checkpoint import BadWeights, export_model, load_state, write_model
+from restore.training.checkpoint import BadWeights, load_state, write_model
 from restore.training.ema import Averages
 from restore.training.learner import Learner, TrainingDiverged, new_network
 from restore.training.log import LOSS_COLUMNS, BinnedLosses, read_log
@@ -870,12 +870,6 @@ def test_a_run_leaves_everything(tmp_path) -> None:
     for name, value in checkpoint.state.items():
         assert value.dtype == torch.float16
         assert torch.equal(value, average[f"0.9997/{name}"].half())
-    other = export_model(tmp_path / "run", tmp_path / "other.safetensors", 0.997)
-    assert torch.equal(
-        pretrained.load(str(other)).state["out.2.bias"], average["0.997/out.2.bias"].half()
-    )
-    with pytest.raises(BadArgument, match=r"there are 0.997, 0.9997"):
-        export_model(tmp_path / "run", tmp_path / "other.safetensors", 0.5)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path) -> None:
