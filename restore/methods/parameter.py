@@ -21,6 +21,7 @@ class Parameter:
         most: highest value.
         help: what it does, with its unit and its symbol in the paper; one line.
         whole: True for whole numbers.
+        is_steps: True if it is the number of network calls.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Parameter:
     most: float
     help: str
     whole: bool = False
+    is_steps: bool = False
 
     def checked(self, value: float) -> float:
         """Return a value that is in range.

@@ -160,15 +160,16 @@ class Run:
     @cached_property
     def evidence(self) -> Evidence:
         """Input of the predictor of the model."""
-        return evidence_of(self.problem, self._predictor.config.shown)
+        return evidence_of(self.problem, self.predictor.config.shown)
 
     @cached_property
     def predicted(self) -> Tensor:
         """Prediction, [B, *input_shape of the operator] in [-1, 1]."""
-        return on_canvas(self.problem.operator, self._predictor(self.evidence))
+        return on_canvas(self.problem.operator, self.predictor(self.evidence))
 
     @property
-    def _predictor(self) -> PredictorLike:
+    def predictor(self) -> PredictorLike:
+        """The predictor of a model that has one."""
         predictor = self.denoiser.predictor
         assert predictor is not None
         return predictor

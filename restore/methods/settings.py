@@ -65,6 +65,9 @@ def settings_for(
 
     given = options.parameters or {}
     parameters = resolved(method.name, method.parameters, settings.parameters, given)
+    for one in method.parameters:
+        if one.is_steps:
+            settings = settings._replace(steps=int(parameters[one.name]))
     return method.name, settings._replace(parameters=parameters)
 
 
