@@ -48,7 +48,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        given = [f"{key} {value}" for key, value in self.options.items()]
+        options = {**self.options, **self.options.get("parameters", {})}
+        given = [f"{key} {value}" for key, value in options.items() if key != "parameters"]
         begun = [] if self.start_noise is None else [f"from one-step at {self.start_noise:g}"]
         return ", ".join([self.method, *given, *begun])
 
@@ -73,37 +74,53 @@ def _begun(method: str, steps: Sequence[int], noises: Sequence[float]) -> list[C
     return [Candidate(method, {"steps": n}, noise) for n in steps for noise in noises]
 
 
+def _strengths(method: str, steps: int, *values: float) -> list[Candidate]:
+    return [Candidate(method, {"steps": steps, "parameters": {"strength": v}}) for v in values]
+
+
+def _etas(method: str, steps: int, *values: float) -> list[Candidate]:
+    return [Candidate(method, {"steps": steps, "eta": value}) for value in values]
+
+
 AUTO = Candidate("auto")
-ONE_STEP = Candidate("one-step")
+ONE_STEP = [Candidate("one-step", {"parameters": {"views": views}}) for views in (1, 2, 8)]
 ENLARGING = [
-    ONE_STEP,
+    *ONE_STEP,
     *_steps("ddrm", 8, 20),
+    *_etas("ddrm", 8, 0.6, 0.85),
     *_begun("ddrm", (8, 20), (0.05, 0.1)),
     *_steps("sr3", 5, 6, 8, 10, 20),
     *_steps("sr3", 8, fidelity=0.3),
     *_steps("sr3", 8, fidelity=0.6),
 ]
 DEBLURRING = [
-    ONE_STEP,
+    *ONE_STEP,
     *_steps("ddrm", 8, 20),
+    *_etas("ddrm", 20, 0.6, 1.0),
     *_begun("ddrm", (8, 20), (0.05, 0.1)),
     *_steps("diffpir", 20),
     *_steps("dpir", 8, 20),
+    *_strengths("dpir", 20, 0.1, 0.3),
     *_begun("dpir", (8,), (0.05,)),
 ]
-FILLING = [*_steps("ddrm", 8, 12, 20), *_steps("dpir", 20), *_steps("diffpir", 20)]
+FILLING = [
+    *_steps("ddrm", 8, 12, 20),
+    *_etas("ddrm", 20, 0.6, 0.85),
+    *_steps("dpir", 20),
+    *_steps("diffpir", 20),
+]
 CANDIDATES: dict[str, list[Candidate]] = {
     "sr2": ENLARGING,
     "sr3": ENLARGING,
     "sr4": ENLARGING,
     "sr8": ENLARGING,
-    "sr4-noise": [ONE_STEP, *_steps("ddrm", 8, 20), *_steps("sr3", 8, 20)],
+    "sr4-noise": [*ONE_STEP, *_steps("ddrm", 8, 20), *_steps("sr3", 8, 20)],
     "deblur-gaussian": DEBLURRING,
     "deblur-motion": DEBLURRING,
-    "denoise-25": [ONE_STEP, *_steps("ddrm", 8, 20), *_steps("dpir", 8)],
+    "denoise-25": [*ONE_STEP, *_steps("ddrm", 8, 20), *_steps("dpir", 8)],
     "inpaint-random": FILLING,
     "inpaint-strokes": FILLING,
-    "colorize": [ONE_STEP, *_steps("sr3", 8, 20), *_steps("ddrm", 20)],
+    "colorize": [*ONE_STEP, *_steps("sr3", 8, 20), *_steps("ddrm", 20)],
 }
 
 
