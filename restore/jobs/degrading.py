@@ -5,19 +5,28 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import operators
 from restore.files import Fingerprint
 from restore.jobs.folder_lock import alone_in_folder
 from restore.jobs.manifest import Manifest
-from restore.jobs.picture import Ended, degrade_file
+from restore.jobs.measurement import Measurement
+from restore.jobs.measurement import encoded as encoded_measurement
+from restore.jobs.picture import Ended, notes_of, with_pixels
 from restore.jobs.pipeline import Stages, work_through
-from restore.jobs.plan import Job, Plan
+from restore.jobs.plan import Job, Plan, refuse_existing_outputs
 from restore.jobs.recorder import Recorder, finish
+from restore.jobs.staging import stage
 from restore.messages import say
 from restore.metrics.signal_noise import SignalNoise
 from restore.photo.apart import decoding_apart
+from restore.photo.photograph import encoded as encoded_photo
+from restore.photo.photograph import read_photo
 from restore.runtime.progress import Progress
+from restore.tasks.degradation import degrade
 
 
 def degrade_all(
@@ -31,7 +40,7 @@ def degrade_all(
     as_json: bool = False,
     wording: Callable[[str], str] = str,
 ) -> None:
-    """Make test inputs of every picture of a plan; see `restore.jobs.picture.degrade_file`.
+    """Make test inputs of every picture of a plan; see `degrade_file`.
 
     Args:
         find: returns the plan; called again when another run in the output folder has ended.
@@ -112,3 +121,35 @@ def _degraded(
         work_through(plan.jobs, Stages(load, solve, lambda job, ended: ended, recorder.finished))
 
     return recorder
+
+
+def degrade_file(
+    job: Job, operator: str, noise: float | SignalNoise, seed: int, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Degrade a picture file, and write the measurement beside the degraded picture.
+
+    Raises:
+        RestoreError: the picture cannot be degraded or written; nothing is written then.
+    """
+    refuse_existing_outputs(job, overwrite, 1)
+    photo = read_photo(job.source)
+    degraded = degrade(photo.samples, operator, noise=noise, seed=seed)
+    size = photo.pixels.shape[1], photo.pixels.shape[0]
+    written = str(operators.parse(operator).in_folder(Path.cwd()))
+    measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
+    assert job.measurement is not None
+    shown = encoded_photo(with_pixels(photo, degraded.picture), job.target)
+    files = {job.target: shown, job.measurement: encoded_measurement(measurement)}
+    stage(files).put_in_place(replace=overwrite)
+    shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
+    pair = noise if isinstance(noise, SignalNoise) else None
+    level = noise if pair is None else float(pair.std(degraded.measurement).mean())
+
+    return {
+        "outputs": [str(job.target), str(job.measurement)],
+        "operator": operator,
+        "noise": level,
+        "signal_noise": None if pair is None else asdict(pair),
+        "measured": shape,
+        **notes_of(photo, job.target),
+    }

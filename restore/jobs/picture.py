@@ -1,4 +1,4 @@
-"""The three stages of a picture file, read, restore and write; and degrading one."""
+"""The three stages of a picture file: read, restore and write."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import operators
 from restore.errors import BadArgument
 from restore.files import Fingerprint, opened_once
 from restore.jobs.measurement import MEASUREMENT_SUFFIXES, Measurement, read_measurement
-from restore.jobs.measurement import encoded as encoded_measurement
 from restore.jobs.output import AS_INPUT, OutputOptions
 from restore.jobs.plan import Job, refuse_existing_outputs, sample_paths
 from restore.jobs.staging import Staged, stage
 from restore.methods.options import Options
 from restore.methods.report import Report, Result, is_doubtful
-from restore.metrics.signal_noise import SignalNoise
 from restore.photo.photograph import MAX_PIXELS, Photo, check_held, notes_on_writing, read_photo
 from restore.photo.photograph import encoded as encoded_photo
 from restore.photo.raw_reading import read_raw
 from restore.restorer import Restorer
 from restore.solvers import Step
 from restore.tasks import Developing, Task
-from restore.tasks.degradation import as_picture, degrade
+from restore.tasks.degradation import as_picture
 
 # Colour, alpha, and the bits per channel if they are not those of the input.
 Pixels = tuple[NDArray[Any], NDArray[Any] | None, int | None]
@@ -294,9 +291,9 @@ class Work:
             if loaded.measurement is not None:
                 before = _pictured(loaded.measurement, loaded.task)
             if isinstance(loaded.task, Developing):
-                before = _with_pixels(loaded.photo, loaded.task.plain(loaded.picture))
+                before = with_pixels(loaded.photo, loaded.task.plain(loaded.picture))
             std = None if result.std is None else _split(result.std)[0]
-            shown = Shown(before, _with_pixels(loaded.photo, result.mean), std)
+            shown = Shown(before, with_pixels(loaded.photo, result.mean), std)
 
         strip = _comparison(job, shown, self.task.title)
         outputs = dict(_outputs(job.target, result))
@@ -308,7 +305,7 @@ class Work:
             "outputs": [str(path) for path in (*outputs, *strip, *found)],
             **size,
             **asdict(result.report),
-            **_notes(loaded.photo, job.target, result.report),
+            **notes_of(loaded.photo, job.target, result.report),
         }
         drawn = None if draw is None or shown is None else draw(job, shown, done)
 
@@ -320,40 +317,9 @@ def unexplained(done: Mapping[str, Any]) -> bool:
     return is_doubtful(done.get("unexplained", done["consistency"]), done["noise"])
 
 
-def degrade_file(
-    job: Job, operator: str, noise: float | SignalNoise, seed: int, *, overwrite: bool = False
-) -> dict[str, Any]:
-    """Degrade a picture file, and write the measurement beside the degraded picture.
-
-    Raises:
-        RestoreError: the picture cannot be degraded or written; nothing is written then.
-    """
-    refuse_existing_outputs(job, overwrite, 1)
-    photo = read_photo(job.source)
-    degraded = degrade(photo.samples, operator, noise=noise, seed=seed)
-    pixels, alpha = _split(degraded.picture)
-    size = photo.pixels.shape[1], photo.pixels.shape[0]
-    written = str(operators.parse(operator).in_folder(Path.cwd()))
-    measurement = Measurement(degraded.measurement[0], written, noise, size, photo.bits)
-    assert job.measurement is not None
-    shown = encoded_photo(replace(photo, pixels=pixels, alpha=alpha), job.target)
-    files = {job.target: shown, job.measurement: encoded_measurement(measurement)}
-    stage(files).put_in_place(replace=overwrite)
-    shape = "x".join(str(n) for n in degraded.measurement.shape[1:])
-    pair = noise if isinstance(noise, SignalNoise) else None
-    level = noise if pair is None else float(pair.std(degraded.measurement).mean())
-
-    return {
-        "outputs": [str(job.target), str(job.measurement)],
-        "operator": operator,
-        "noise": level,
-        "signal_noise": None if pair is None else asdict(pair),
-        "measured": shape,
-        **_notes(photo, job.target),
-    }
-
-
-def _notes(photo: Photo, target: Path, report: Report | None = None) -> dict[str, tuple[str, ...]]:
+def notes_of(
+    photo: Photo, target: Path, report: Report | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return what the record of a picture says about losses and about what was found in it."""
     findings = () if report is None else report.notes
     notes = (*photo.notes, *notes_on_writing(photo, target), *findings, *_of_file(report))
@@ -405,7 +371,8 @@ def _pictured(measurement: Measurement, task: Task) -> Photo:
     return Photo(np.ascontiguousarray(picture.permute(1, 2, 0)))
 
 
-def _with_pixels(photo: Photo, array: NDArray[Any]) -> Photo:
+def with_pixels(photo: Photo, array: NDArray[Any]) -> Photo:
+    """Return the photo with the colour and alpha of an array [H, W, 1 … 4]."""
     pixels, alpha = _split(array)
     return replace(photo, pixels=pixels, alpha=alpha)
 
