@@ -264,12 +264,12 @@ def squared_norm(operator: LinearOperator, measurement: Tensor) -> Tensor:
     x = 1 + gaussian_noise(shape, torch.Generator().manual_seed(0), measurement.device)
     x = x.to(measurement.dtype).expand(len(measurement), -1, -1, -1)
     for _ in range(POWERS):
-        x = operator.At(operator.A(x / _length(x)))
+        x = operator.At(operator.A(x / picture_norms(x)))
 
-    return MARGIN * _length(x)
+    return MARGIN * picture_norms(x)
 
 
-def _length(x: Tensor) -> Tensor:
-    """Norm of each picture, [B, 1, 1, 1], above 0."""
+def picture_norms(x: Tensor) -> Tensor:
+    """Return the norm of each picture, [B, 1, 1, 1], above 0."""
     length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
     return length.clamp_min(torch.finfo(x.dtype).tiny)

@@ -20,7 +20,7 @@ from restore.diffusion.stepping import (
     per_picture,
     report,
 )
-from restore.solvers.consistency import finished, of_pictures
+from restore.solvers.consistency import finished, of_pictures, picture_norms
 from restore.solvers.guided import guided
 from restore.solvers.misfit import misfit_gradient, residual_and_gradient
 
@@ -180,17 +180,11 @@ class Stretch:
     def squared(self, latents: Tensor) -> Tensor:
         """Return ``‖A J‖²`` at latents, [B, 1, 1, 1], above 0."""
         for _ in range(self._powers):
-            direction = self._direction / _length(self._direction)
+            direction = self._direction / picture_norms(self._direction)
             self._direction = self.decoded.squared_jacobian(latents, direction)
         self._powers = 1
 
-        return MARGIN * _length(self._direction)
-
-
-def _length(x: Tensor) -> Tensor:
-    """Norm of each picture, [B, 1, 1, 1], above 0."""
-    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
-    return length.clamp_min(torch.finfo(x.dtype).tiny)
+        return MARGIN * picture_norms(self._direction)
 
 
 def guided_latents(

@@ -143,17 +143,17 @@ def load_state(folder: Path) -> State:
         int(metadata["step"]),
         float(metadata["elapsed"]),
         parse_recipe(metadata["recipe"], str(path)),
-        _part("network", tensors),
-        _part("ema", tensors),
-        _part("optimiser", others),
-        _part("objective", others),
-        _part("log", others),
+        part_of("network", tensors),
+        part_of("ema", tensors),
+        part_of("optimiser", others),
+        part_of("objective", others),
+        part_of("log", others),
         int(metadata.get("round", 0)),
         int(metadata.get("round start", 0)),
-        _part("teacher", tensors),
-        _part("predictor", tensors),
-        _part("predictor ema", tensors),
-        _part("predictor optimiser", others),
+        part_of("teacher", tensors),
+        part_of("predictor", tensors),
+        part_of("predictor ema", tensors),
+        part_of("predictor optimiser", others),
         int(metadata.get("warm-up start", 0)),
     )
 
@@ -185,7 +185,7 @@ def export_average(folder: Path, decay: float) -> Path:
         )
 
     name = str(decays[decays.index(decay)])
-    averages = (_part(name, each) for each in (state.averages, state.predictor_averages))
+    averages = (part_of(name, each) for each in (state.averages, state.predictor_averages))
     target = folder / f"model-average-{name}.safetensors"
 
     return write_model(state.recipe.description(state.round), joined_state(*averages), target)
@@ -282,7 +282,8 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def part_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors named ``prefix/NAME`` by NAME."""
     start = f"{prefix}/"
     return {
         name.removeprefix(start): tensor

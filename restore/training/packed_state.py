@@ -21,7 +21,14 @@ from torch import Tensor
 from restore.diffusion.denoiser import joined_state
 from restore.errors import BadArgument, FileAccess, RestoreError, UnreadableInput
 from restore.files import write_atomically
-from restore.training.checkpoint import CHECKPOINT, State, load_state, save_state, write_model
+from restore.training.checkpoint import (
+    CHECKPOINT,
+    State,
+    load_state,
+    part_of,
+    save_state,
+    write_model,
+)
 from restore.training.pieces import KIB, mebibytes, read_pieces, write_pieces
 from restore.training.recipe import Recipe
 from restore.training.recipe_file import parse_recipe, write_recipe
@@ -215,7 +222,7 @@ def unpack_state(
     write_atomically(write_recipe(recipe).encode(), run / RECIPE, overwrite=True)
     if "exported average" in facts["kept"]:
         decay = str(recipe.ema.decays[-1])
-        averages = (_section(each, decay) for each in (state.averages, state.predictor_averages))
+        averages = (part_of(decay, each) for each in (state.averages, state.predictor_averages))
         write_model(recipe.description(state.round), joined_state(*averages), run / MODEL)
 
     for name in BESIDE:
@@ -393,7 +400,7 @@ def _without_decay(key: str) -> str:
 def _state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], recipe: Recipe) -> State:
     """Return the state; what was left out begins anew."""
     sections: dict[str, Any] = {
-        field: _section(tensors, section) for section, field in _SECTIONS.items()
+        field: part_of(section, tensors) for section, field in _SECTIONS.items()
     }
     decays = [str(decay) for decay in recipe.ema.decays]
     sections["averages"] = _averages(decays, sections["network"], sections["averages"])
@@ -418,11 +425,4 @@ def _averages(
         f"{d}/{name}": kept.get(f"{d}/{name}", exported[name]).clone()
         for d in decays
         for name in weights
-    }
-
-
-def _section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    start = f"{prefix}/"
-    return {
-        key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)
     }
