@@ -14,7 +14,7 @@ predict pictures by least squares approximates it in one call:
 The package then projects it onto the measurement.
 
 Use it when time is short, or if you prefer a smooth and faithful result to a detailed one. This
-page compares one network call with four samples of 8 calls each.
+page compares one network call with four samples of 6 calls each.
 """
 
 # %%

@@ -14,7 +14,7 @@ refine noise into a picture that goes with it:
 The package also projects each clean estimate onto the measurement, so that the result explains it.
 
 Use it for factors from 3.5, where it is the default, and for several colourings. It needs a
-conditional network, as the one that ships is. Each of the three samples on this page takes 8
+conditional network, as the one that ships is. Each of the three samples on this page takes 6
 network calls, the default for these factors.
 """
 

@@ -1,6 +1,6 @@
 r"""
-Look, and restore what is found
-===============================
+Automatic restoration
+=====================
 
 ``restore auto`` looks for noise, blur and JPEG compression, and undoes what it finds. A picture
 that shows nothing is returned as it is. The noise is estimated as in "An Efficient Statistical

@@ -10,7 +10,7 @@ inside of a larger picture,
 
 Motion and shake are undone by DPIR: "Plug-and-Play Image Restoration with Deep Denoiser Prior" by
 Kai Zhang, Yawei Li, Wangmeng Zuo, Lei Zhang, Luc Van Gool and Radu Timofte, 2021
-(`arXiv 2008.13751 <https://arxiv.org/abs/2008.13751>`__); other blurs by DiffPIR.
+(`arXiv 2008.13751 <https://arxiv.org/abs/2008.13751>`__); other blurs by DDRM.
 
 Use it for shaken and unfocused pictures; :doc:`/blind` says how far an estimated kernel can be
 trusted. Each of the two results on this page takes 20 network calls, the default.

@@ -12,8 +12,10 @@ projected onto the pictures that explain the small one,
 
 so that the result, made smaller again, gives the input.
 
-Use it for small pictures and crops. This page makes 8 network calls, the default for these factors,
-and one more.
+Smaller factors are by DDRM, from the output of the predictor.
+
+Use it for small pictures and crops. This page makes 6 network calls, the default for these factors,
+and one more for the method ``one-step``.
 """
 
 # %%
