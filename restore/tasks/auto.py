@@ -155,7 +155,11 @@ class Automatic(Task):
             words = f"saved as a JPEG of {said}, which is left as it is (restore dejpeg)"
             return Finding("jpeg", said, False, words)
         if file is None or stored is None:
-            return find_earlier_jpeg(image[0].cpu().numpy())
+            found = find_earlier_jpeg(image[0].cpu().numpy())
+            if found.value or not any(one.error for one in self.rounding):
+                return found
+            words = "saved as a JPEG whose coefficients cannot be used, so it is left as it is"
+            return Finding("jpeg", "", False, words)
 
         said = in_words(stored)
         if self._is_coarse_jpeg() and not self.uses_tables:

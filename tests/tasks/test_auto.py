@@ -104,6 +104,21 @@ def test_a_jpeg_is_mentioned_where_the_method_cannot_undo_it() -> None:
     ]
 
 
+def test_a_jpeg_whose_file_is_gone_is_one() -> None:
+    """Its tables are of no quality of libjpeg's scale, by which its pixels could show it."""
+    file = io.BytesIO()
+    pixels = np.rint(255 * photo()).astype(np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG", qtables=[[30] * 64, [30] * 64])
+    assert shown(Image.open(file))["jpeg"]
+
+    image = Image.open(file)
+    image.load()  # Pillow gives the file up
+    words = [one.words for one in restore.examine(image) if one.about == "jpeg"]
+    assert words == ["saved as a JPEG whose coefficients cannot be used, so it is left as it is"]
+    words = [one.words for one in restore.examine(pixels) if one.about == "jpeg"]
+    assert words == ["no JPEG compression"]
+
+
 @pytest.mark.parametrize("shape", [(1, 40), (SIDE, SIDE), (5, 5, 3), (40, 40, 4)])
 def test_constant_pictures_come_back_as_they_were(shape: tuple[int, ...]) -> None:
     image = np.full(shape, 77, np.uint8)
