@@ -281,7 +281,8 @@ class Common:
         Path | None,
         typer.Option(
             metavar="LIST",
-            help="Only these files of folder IN, one name per line or NUL-terminated; - is stdin.",
+            help="Only these files, named relative to folder IN, one per line or NUL-terminated; - "
+            "is stdin.",
         ),
     ] = None
     shard: Annotated[
