@@ -22,7 +22,7 @@ from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.develop import MOSAICKED
-from restore.tasks.inpaint import FILLING
+from restore.tasks.inpaint import FILLING, NARROW_HOLES
 from restore.tasks.kind import Kind
 from restore.tasks.solve import OTHER
 from restore.tasks.sr import ENLARGING, ENLARGING_FAR
@@ -125,6 +125,7 @@ _BY_KIND: dict[Kind, dict[str, Method]] = {
     NOISY: _DENOISING,
     COMPRESSED: _OF_ROUNDING,
     FILLING: _INPAINTING,
+    NARROW_HOLES: _INPAINTING,
     GREYED: {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
     MOSAICKED: {"pseudo-inverse": _pseudo_inverse},
     OTHER: {"pseudo-inverse": _pseudo_inverse},

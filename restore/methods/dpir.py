@@ -49,7 +49,7 @@ DPIR = Method(
             parameters={"strength": 0.03},
         ),
         "deblur": Defaults(steps=20, highest=0.4, lowest="noise"),
-        "inpaint": Defaults(steps=8, highest="filled holes", lowest="noise", classical_start=True),
+        "inpaint": Defaults(steps=20, highest="filled holes", lowest="noise", classical_start=True),
     },
     stochastic=False,
     refusals={

@@ -85,6 +85,41 @@ FILLING = Kind(
 )
 
 
+# How far a narrow hole's pixels are from a known one at most, in rows and columns, and the fraction
+# of pixels that are known at least (docs/methods.md).
+NARROW = 5
+LEAST_KNOWN = 0.15
+
+# Noise, in [0, 1] units, above which the method for narrow holes blurs too much.
+MOST_NOISE = 0.06
+
+
+def _matches_narrow(operator: Operator) -> bool:
+    """Return True for masks with narrow holes alone, such as lines or scattered pixels."""
+    from torch.nn.functional import max_pool2d
+
+    if not _matches(operator):
+        return False
+
+    known = known_pixels(operator).amin(dim=1, keepdim=True).float()
+    side = 2 * NARROW + 1
+    near = max_pool2d(known, (side, 1), stride=1, padding=(NARROW, 0))
+    near = max_pool2d(near, (1, side), stride=1, padding=(0, NARROW))
+    fraction = known.mean(dim=(1, 2, 3)).amin()
+
+    return bool(near.all()) and float(fraction) >= LEAST_KNOWN
+
+
+NARROW_HOLES = replace(
+    FILLING,
+    title="narrow holes",
+    matches=_matches_narrow,
+    method="dpir",
+    unconditional="dpir",
+    fast="dpir",
+)
+
+
 @dataclass(frozen=True)
 class Inpainting(Task):
     """Fill what a mask marks; without noise the known pixels come through untouched."""
@@ -148,6 +183,14 @@ class Inpainting(Task):
             if self.finds_mask and getattr(self, name) != default:
                 raise BadArgument(f"`{name}`: is for a mask that is given, not {AUTO_SCRATCHES}")
 
+    @classmethod
+    def kinds(cls) -> tuple[Kind, ...]:
+        return FILLING, NARROW_HOLES
+
+    @classmethod
+    def kind_of(cls, operator: Operator) -> Kind:
+        return NARROW_HOLES if NARROW_HOLES.matches(operator) else FILLING
+
     @property
     def finds_mask(self) -> bool:
         return isinstance(self.mask, str) and self.mask == AUTO_SCRATCHES
@@ -196,10 +239,11 @@ class Inpainting(Task):
             )
 
         operator = Mask((3, *image.shape[-2:]), known if len(known) > 1 else known[0]).to(device)
+        kind = FILLING if float(level.max()) > MOST_NOISE else self.kind_of(operator)
         each = known.expand(len(image), -1, -1, -1).to(image)
         return Problem(
             self.name,
-            self.kind,
+            kind,
             operator,
             image * known,
             level,

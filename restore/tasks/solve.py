@@ -15,7 +15,7 @@ from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
 from restore.tasks.denoise import NOISY
 from restore.tasks.develop import MOSAICKED
-from restore.tasks.inpaint import FILLING, known_pixels
+from restore.tasks.inpaint import FILLING, NARROW_HOLES, known_pixels
 from restore.tasks.kind import Kind
 from restore.tasks.option import (
     AUTO,
@@ -48,8 +48,8 @@ OTHER = Kind(
 
 # In the order in which they are tried, since a masked colour operator resembles two kinds.
 RESEMBLED = (
-    *(COMPRESSED, GREYED, FILLING, NOISY, MOVED, BLURRED, ENLARGING_FAR, ENLARGING, MOSAICKED),
-    OTHER,
+    *(COMPRESSED, GREYED, NARROW_HOLES, FILLING, NOISY, MOVED, BLURRED),
+    *(ENLARGING_FAR, ENLARGING, MOSAICKED, OTHER),
 )
 
 

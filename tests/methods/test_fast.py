@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import operators
-from operators import ValidConvolution, kernels
+from operators import Mask, ValidConvolution, kernels
 from restore import Restorer
 from restore.errors import BadArgument
 from restore.methods.options import Knowledge, Options
 from restore.methods.settings import settings_for
-from restore.tasks import TASKS, Deblurring, SuperResolution
+from restore.tasks import TASKS, Deblurring, Inpainting, SuperResolution
 from restore.tasks.deblur import BLURRED, MOVED
+from restore.tasks.inpaint import FILLING, NARROW_HOLES
+from restore.tasks.kind import Kind
 from restore.tasks.solve import resembled_kind
 
 
@@ -102,3 +105,64 @@ def test_kernels_of_a_batch_have_one_kind() -> None:
     for pair, kind in (((motion, motion), MOVED), ((motion, gaussian), BLURRED)):
         stacked = np.stack([padded(kernel) for kernel in pair])
         assert Deblurring.kind_of(ValidConvolution((3, 40, 48), stacked)) == kind
+
+
+def _known(size: tuple[int, int] = (64, 80)) -> np.ndarray:
+    return np.ones(size, bool)
+
+
+def _hole(radius: int) -> np.ndarray:
+    known = _known()
+    known[30 - radius : 31 + radius, 40 - radius : 41 + radius] = False
+    return known
+
+
+def _scattered(fraction: float) -> np.ndarray:
+    return np.random.default_rng(0).random((64, 80)) < fraction
+
+
+def _line(width: int) -> np.ndarray:
+    known = _known()
+    known[20 : 20 + width] = False
+    return known
+
+
+@pytest.mark.parametrize(
+    ("known", "method"),
+    [
+        (_scattered(0.5), "dpir"),
+        (_scattered(0.2), "dpir"),
+        (_scattered(0.1), "ddrm"),
+        (_line(1), "dpir"),
+        (_line(10), "dpir"),
+        (_line(11), "ddrm"),
+        (_hole(4), "dpir"),
+        (_hole(5), "ddrm"),
+        (_line(1)[:, :1], "dpir"),
+        (np.arange(80)[None] < 60, "ddrm"),
+    ],
+)
+def test_narrow_holes_are_filled_by_dpir(known: np.ndarray, method: str) -> None:
+    operator = Mask((3, *known.shape), torch.from_numpy(known))
+    kind = Inpainting.kind_of(operator)
+    assert settings_for(kind)[0] == method
+    assert resembled_kind(operator) == kind
+    if method == "dpir":
+        assert settings_for(kind)[1].steps == 20
+        assert settings_for(kind, Options(samples=2))[0] == "daps"
+        assert settings_for(kind, Options(fast=True))[0] == "dpir"
+
+
+def test_masks_of_a_batch_have_one_kind() -> None:
+    """DPIR, if the holes of each are narrow."""
+    for pair, kind in (((2, 3), NARROW_HOLES), ((2, 8), FILLING)):
+        known = torch.stack([torch.from_numpy(_hole(radius))[None] for radius in pair])
+        assert Inpainting.kind_of(Mask((3, 64, 80), known)) == kind
+
+
+@pytest.mark.parametrize(
+    ("noise", "kind"), [(0, NARROW_HOLES), (0.05, NARROW_HOLES), (0.1, FILLING)]
+)
+def test_narrow_holes_in_strong_noise_are_filled_as_others(noise: float, kind: Kind) -> None:
+    task = Inpainting(~_line(2), noise=noise)
+    assert task.problem(torch.rand(1, 3, 64, 80)).kind == kind

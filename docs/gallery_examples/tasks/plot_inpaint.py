@@ -2,7 +2,8 @@ r"""
 Inpainting
 ==========
 
-``restore inpaint`` fills what a mask marks, and leaves all other pixels as they are. DDRM does it:
+``restore inpaint`` fills what a mask marks, and leaves all other pixels as they are. DPIR does it
+where all holes are narrow, such as scratches, and DDRM elsewhere, as here:
 "Denoising Diffusion Restoration Models" by Bahjat Kawar, Michael Elad, Stefano Ermon and Jiaming
 Song, 2022 (`arXiv 2201.11793 <https://arxiv.org/abs/2201.11793>`__). A mask :math:`m` has singular
 values 1 and 0: at every noise level :math:`\sigma` a known pixel comes from the measurement, and an
