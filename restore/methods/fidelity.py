@@ -19,6 +19,7 @@ from restore.diffusion.stepping import Callback, Step
 from restore.errors import BadArgument
 from restore.methods.method import Method
 from restore.methods.one_step import ONE_STEP
+from restore.methods.parameter import resolved
 from restore.methods.run import Run
 
 
@@ -68,4 +69,7 @@ def _posterior_mean(run: Run) -> Tensor:
 
     predictor = denoiser.predictor is not None
     settings = ONE_STEP.settings(run.problem.kind, predictor=predictor)
+    parameters = resolved(ONE_STEP.name, ONE_STEP.parameters, settings.parameters, {})
+    settings = settings._replace(parameters=parameters)
+
     return ONE_STEP.solve(replace(run, settings=settings, start=None))
