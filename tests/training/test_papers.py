@@ -104,6 +104,7 @@ def test_models_of_conditions_alone_train_and_restore(tmp_path, name: str, metho
         ("predictor-start", True),
         ("predictor", True),
         ("predictor-long", True),
+        ("predictor-tuned", True),
         ("long-run", True),
     ],
 )
