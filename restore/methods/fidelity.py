@@ -69,7 +69,7 @@ def _posterior_mean(run: Run) -> Tensor:
 
     predictor = denoiser.predictor is not None
     settings = ONE_STEP.settings(run.problem.kind, predictor=predictor)
-    parameters = resolved(ONE_STEP.name, ONE_STEP.parameters, settings.parameters, {})
+    parameters = resolved(ONE_STEP.name, ONE_STEP.parameters, settings.parameters, {"views": 1})
     settings = settings._replace(parameters=parameters)
 
     return ONE_STEP.solve(replace(run, settings=settings, start=None))

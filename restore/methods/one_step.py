@@ -119,6 +119,7 @@ ONE_STEP = Method(
     "The posterior mean E[x0 | y] in one call",
     solve,
     Defaults(steps=1),
+    by_kind={"denoise": Defaults(steps=2, parameters={"views": 2})},
     with_predictor={
         "sr": Defaults(steps=1, predicted=PREDICTED_NOISE),
         "deblur": Defaults(steps=1, predicted=PREDICTED_NOISE),

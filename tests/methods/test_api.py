@@ -310,7 +310,7 @@ def test_the_global_random_numbers_are_left_alone():
         ("sr", {"method": "one-step", "steps": 1}, 1),
         ("sr", {"method": "sr3", "steps": 4}, 4),
         ("sr", {"method": "ddrm", "steps": 3, "samples": 2}, 6),
-        ("denoise", {}, 1),
+        ("denoise", {"method": "one-step", "parameters": {"views": 1}}, 1),
         ("denoise", {"steps": 3}, 3),
         ("inpaint", {"steps": 3}, 3),
         ("deblur", {"method": "ddrm", "steps": 3, "boundary": "symmetric"}, 3),

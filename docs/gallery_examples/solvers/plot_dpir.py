@@ -13,9 +13,9 @@ DPIR alternates between a fit to the measurement and the denoiser, at falling no
    x \leftarrow \arg\min_x \frac{\|y - A x\|^2}{\sigma_y^2} + \lambda \frac{\|x - z\|^2}{\sigma^2},
    \qquad z \leftarrow E[x_0 \mid x_0 + \sigma \varepsilon = x]
 
-Use it for motion blur, narrow holes, mosaics and JPEGs, where it is the default, and wherever you want one smooth
-and faithful answer in few calls. Each result on this page takes 8 network calls; the default for
-blurs and holes is 20.
+Use it for motion blur, narrow holes, mosaics and JPEGs, where it is the default, and wherever you
+want one smooth and faithful answer in few calls. Each result on this page takes 8 network calls;
+the default for blurs and holes is 20.
 """
 
 # %%
