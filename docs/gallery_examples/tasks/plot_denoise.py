@@ -11,9 +11,10 @@ Denoising
 Networks learn this estimate as in "Denoising Diffusion Probabilistic Models" by Jonathan Ho, Ajay
 Jain and Pieter Abbeel, 2020 (`arXiv 2006.11239 <https://arxiv.org/abs/2006.11239>`__).
 
-The default is the mean of two such estimates, of the picture and of its transpose. Use it for white
-noise, and for that of a sensor, which depends on the signal (:doc:`/noise`). This page makes two
-network calls, twice more with estimated noise, and 20 for a sample.
+The default is the mean of two such estimates, of the picture and of its transpose.
+
+Use it for white noise, and for that of a sensor, which depends on the signal (:doc:`/noise`). This
+page makes two network calls, twice more with estimated noise, and 20 for a sample.
 """
 
 # %%
