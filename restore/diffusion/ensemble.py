@@ -2,7 +2,8 @@
 
 A network knows no direction of its own after a training with turned and reflected pictures, yet its
 answers to them differ by errors, of which the mean has fewer (Timofte, Rothe, Van Gool 2016,
-"Seven ways to improve example-based single image super resolution", arXiv 1511.02228, section 3.6).
+"Seven ways to improve example-based single image super resolution", arXiv 1511.02228: enhanced
+prediction).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class View(NamedTuple):
         return torch.rot90(turned, -self.quarters, (-2, -1)) if self.quarters else turned
 
 
-# All eight; the first two and four differ as much as they can.
+# All eight: the picture itself, its transpose, half a turn, that transposed, and the other four.
 VIEWS = tuple(
     View(quarters, mirrored)
     for quarters, mirrored in (

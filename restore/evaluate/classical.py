@@ -17,15 +17,7 @@ from operators import LinearOperator, Mask, NonlinearChain
 from restore.errors import Unavailable
 from restore.evaluate.protocol import Case
 from restore.metrics import classical
-from restore.tasks.colorize import GREYED
-from restore.tasks.deblur import BLURRED, MOVED
 from restore.tasks.dejpeg import COMPRESSED
-from restore.tasks.denoise import NOISY
-from restore.tasks.develop import MOSAICKED
-from restore.tasks.inpaint import FILLING, NARROW_HOLES
-from restore.tasks.kind import Kind
-from restore.tasks.solve import OTHER
-from restore.tasks.sr import ENLARGING, ENLARGING_FAR
 
 Photo = NDArray[np.float32]
 Method = Callable[[Case], Photo]
@@ -116,19 +108,16 @@ _OF_ROUNDING: dict[str, Method] = {
 _INPAINTING: dict[str, Method] = {
     name: partial(_filled, method=name) for name in ("telea", "navier-stokes", "biharmonic")
 }
-# Methods by kind of problem, see `restore.tasks.solve.resembled_kind`.
-_BY_KIND: dict[Kind, dict[str, Method]] = {
-    ENLARGING: _UPSCALING,
-    ENLARGING_FAR: _UPSCALING,
-    BLURRED: _DEBLURRING,
-    MOVED: _DEBLURRING,
-    NOISY: _DENOISING,
-    COMPRESSED: _OF_ROUNDING,
-    FILLING: _INPAINTING,
-    NARROW_HOLES: _INPAINTING,
-    GREYED: {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
-    MOSAICKED: {"pseudo-inverse": _pseudo_inverse},
-    OTHER: {"pseudo-inverse": _pseudo_inverse},
+# Methods by the name of the kind of problem, see `restore.tasks.solve.resembled_kind`.
+_BY_KIND: dict[str, dict[str, Method]] = {
+    "sr": _UPSCALING,
+    "deblur": _DEBLURRING,
+    "denoise": _DENOISING,
+    "compressed": _OF_ROUNDING,
+    "inpaint": _INPAINTING,
+    "colorize": {"grey": lambda case: np.repeat(case.photo, 3, axis=2)},
+    "demosaic": {"pseudo-inverse": _pseudo_inverse},
+    "solve": {"pseudo-inverse": _pseudo_inverse},
 }
 
 NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for name in methods)]))
@@ -136,7 +125,7 @@ NAMES = tuple(dict.fromkeys([INPUT, *(name for methods in _BY_KIND.values() for 
 
 def suitable(case: Case) -> dict[str, Method]:
     """Return the classical methods for a degraded picture, including those not installed."""
-    methods = dict(_BY_KIND.get(case.kind, {}))
+    methods = dict(_BY_KIND.get(case.kind.name, {}))
     if not case.noise:
         for name in ("nlm-bicubic", "bm3d-bicubic"):
             methods.pop(name, None)

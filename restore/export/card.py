@@ -47,9 +47,9 @@ reduction is the input: what `restore sr --scale {scale} --method one-step` does
 pictures without noise, blur or JPEG blocks, which it would enlarge as well."""
 
 _DENOISE = """\
-The file holds one call of the prior: what `restore denoise --noise N --method
-one-step --parameter views=1` does. {level} It is white
-noise that the model knows: the same everywhere, and not correlated between pixels."""
+The file holds one call of the prior: what
+`restore denoise --noise N --method one-step --parameter views=1` does. {level} It is white noise
+that the model knows: the same everywhere, and not correlated between pixels."""
 
 _PYTHON = """\
 ```python
